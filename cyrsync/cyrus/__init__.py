@@ -1,0 +1,1 @@
+"""What Cyrus IMAPd puts on disk, read-only: bytes in, values out."""

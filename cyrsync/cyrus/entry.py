@@ -1,0 +1,41 @@
+"""What a directory entry of a spool is, told from its name alone.
+
+Also runs at the far end of a connection: standard library only, Python 3.6.
+"""
+
+import re
+
+MESSAGE = re.compile(rb"[0-9]+\.\Z")
+#: rsync's own temporary files: a dot, the name, a dot, six letters (rsync's receiver.c, get_tmpname).
+LEFTOVER = re.compile(rb"\.(?:[0-9]+\.|cyrus\..+)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
+#: Rebuilt by `reconstruct` and `squatter`: what --skip-derived leaves out.
+DERIVED = frozenset([b"cyrus.cache", b"cyrus.squat"])
+#: Transient directories at the root of a partition (Cyrus's staging, fsck's finds).
+ROOT_TRANSIENT = frozenset([b"stage.", b"sync.", b"lost+found"])
+HEADER = b"cyrus.header"
+INDEX = b"cyrus.index"
+METADATA_PREFIX = b"cyrus."
+
+
+def is_metadata(name: bytes) -> bool:
+    """Tell whether the name is a metadata file's (`cyrus.` and anything, but not a rewrite in progress)."""
+    return name.startswith(METADATA_PREFIX) and not name.endswith(b".NEW")
+
+
+def is_message(name: bytes) -> bool:
+    """Tell whether the name is a message file's: digits, then one dot."""
+    return MESSAGE.match(name) is not None
+
+
+def is_left_alone(name: bytes, at_root: bool) -> bool:
+    """Tell whether the entry is neither copied nor deleted: hidden, or Cyrus's own scratch space."""
+    return (
+        name.startswith(b".")
+        or (name.startswith(METADATA_PREFIX) and name.endswith(b".NEW"))
+        or (at_root and name in ROOT_TRANSIENT)
+    )
+
+
+def is_leftover(name: bytes) -> bool:
+    """Tell whether the name is a temporary file that a killed rsync left beside a message or metadata file."""
+    return LEFTOVER.match(name) is not None

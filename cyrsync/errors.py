@@ -1,0 +1,73 @@
+"""The ways a run can end badly: one class for each, with the exit code a script can rely on."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of cyrsync, rsync's own where it has one."""
+
+    DONE = 0
+    USAGE = 2
+    UNUSABLE = 3
+    SOCKET = 10
+    FILE_IO = 11
+    STREAM = 12
+    INTERRUPTED = 20
+    PARTIAL = 23
+    VANISHED = 24
+    WITHHELD = 25
+    TIMEOUT = 30
+    LOCKED = 75
+    SSH = 255
+
+
+#: Codes that mean "the connection failed": worth another try.
+CONNECTION_CODES = frozenset({Exit.SOCKET, Exit.STREAM, Exit.TIMEOUT, 35, Exit.SSH})
+
+
+class CyrsyncError(Exception):
+    """A failure that is told in one line: what happened, where, and what to do."""
+
+    code: int = 1
+
+
+class UsageError(CyrsyncError):
+    """The command line asks for something that cannot be."""
+
+    code = Exit.USAGE
+
+
+class UnusableError(CyrsyncError):
+    """The source or the destination is not what it must be."""
+
+    code = Exit.UNUSABLE
+
+
+class LockedError(CyrsyncError):
+    """Another run holds the lock of this source and destination."""
+
+    code = Exit.LOCKED
+
+
+class InterruptedRun(CyrsyncError):
+    """SIGINT or SIGTERM arrived."""
+
+    code = Exit.INTERRUPTED
+
+
+class ConnectionFailed(CyrsyncError):
+    """The far end could not be reached, or hung up."""
+
+    def __init__(self, message: str, code: int = Exit.STREAM) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RsyncFailed(CyrsyncError):
+    """rsync ended with a code that no retry of single files can mend."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code

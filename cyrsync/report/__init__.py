@@ -1,0 +1,1 @@
+"""One result model, and what a person or a machine is shown of it."""

@@ -1,0 +1,86 @@
+"""The result of a run: one model that tables, JSON and exit codes are made from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class FolderCounts:
+    """Folders of the source by what became of them; `gone` are folders of the replica alone."""
+
+    seen: int = 0
+    new: int = 0
+    changed: int = 0
+    recreated: int = 0
+    gone: int = 0
+    unreadable: int = 0
+
+
+@dataclass(slots=True)
+class MessageCounts:
+    """Message files: seen on the source, of these on the replica already (never looked at), to send, to delete."""
+
+    seen: int = 0
+    present: int = 0
+    send: int = 0
+    delete: int = 0
+
+
+@dataclass(slots=True)
+class MetadataCounts:
+    """Metadata files seen on the source, and of these the ones that differ."""
+
+    seen: int = 0
+    send: int = 0
+
+
+@dataclass(slots=True)
+class FileCounts:
+    """What became of the files that were planned: planned = sent + vanished + failed."""
+
+    planned: int = 0
+    sent: int = 0
+    vanished: int = 0
+    failed: int = 0
+    deleted: int = 0
+
+
+@dataclass(slots=True)
+class FolderWork:
+    """One folder with something to do, for the report."""
+
+    path: bytes
+    state: str
+    send: int
+    delete: int
+
+
+@dataclass(slots=True)
+class RunResult:
+    """What a run found, did and could not do. `to_json` is the schema of `--json`."""
+
+    source: str
+    destination: str
+    engine: str
+    dry_run: bool
+    started: str
+    seconds: float = 0.0
+    folders: FolderCounts = field(default_factory=FolderCounts)
+    messages: MessageCounts = field(default_factory=MessageCounts)
+    metadata: MetadataCounts = field(default_factory=MetadataCounts)
+    strays: int = 0
+    files: FileCounts = field(default_factory=FileCounts)
+    bytes_sent: int = 0
+    rsync_runs: int = 0
+    withheld: int = 0
+    errors: list[str] = field(default_factory=list)
+    exit: int = 0
+    work: list[FolderWork] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `--json` prints; `work` (one row a folder) is for people only."""
+        record = asdict(self)
+        del record["work"]
+        return record

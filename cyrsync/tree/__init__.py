@@ -1,0 +1,1 @@
+"""Reading a tree of folders, here or at the far end."""
