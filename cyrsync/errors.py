@@ -45,6 +45,18 @@ class UnusableError(CyrsyncError):
     code = Exit.UNUSABLE
 
 
+class UnreadableError(CyrsyncError):
+    """Some folders could not be read."""
+
+    code = Exit.PARTIAL
+
+
+class GuardError(CyrsyncError):
+    """The source shows nothing that could be a spool: an unmounted partition is not an empty one."""
+
+    code = Exit.UNUSABLE
+
+
 class LockedError(CyrsyncError):
     """Another run holds the lock of this source and destination."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from cyrsync.plan.folder_plan import FolderPlan, State
+
 
 @dataclass(slots=True)
 class FolderCounts:
@@ -78,6 +80,28 @@ class RunResult:
     errors: list[str] = field(default_factory=list)
     exit: int = 0
     work: list[FolderWork] = field(default_factory=list)
+
+    def add(self, plan: FolderPlan) -> None:
+        """Count one folder's plan."""
+        folders, messages = self.folders, self.messages
+        if plan.state is State.GONE:
+            folders.gone += 1
+        else:
+            folders.seen += 1
+        folders.new += plan.state is State.NEW
+        folders.recreated += plan.state is State.RECREATED
+        folders.changed += plan.state in (State.CHANGED, State.COMPARED)
+        folders.unreadable += plan.state is State.UNREADABLE
+        messages.seen += plan.messages_seen
+        messages.present += plan.messages_present
+        messages.send += plan.messages_send
+        messages.delete += plan.messages_delete
+        self.metadata.seen += plan.metadata_seen
+        self.metadata.send += len(plan.metadata)
+        self.strays += plan.strays_seen
+        self.files.planned += plan.files_planned()
+        if plan.sends() or plan.deletes():
+            self.work.append(FolderWork(plan.path, plan.state.value, plan.messages_send, plan.messages_delete))
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `--json` prints; `work` (one row a folder) is for people only."""

@@ -45,6 +45,11 @@ def from_names(names: "list[bytes]") -> "tuple[array[int], list[bytes], list[byt
     return array("I", sorted(uids)), sorted(odd), others
 
 
+def file_names(uids: "array[int]") -> "list[bytes]":
+    """Return the names of the message files."""
+    return [b"%d." % uid for uid in uids]
+
+
 def merge(parts: "list[array[int]]") -> "array[int]":
     """Return the sorted union of disjoint arrays."""
     if len(parts) == 1:
@@ -97,15 +102,12 @@ def unpack(size: int, data: bytes) -> "array[int]":
     """Undo `pack`. Raise ValueError when the bytes are not of its form."""
     if not data:
         return empty()
-    if size == 1:
-        steps = data[4:]
-    elif size == 4:
-        wide = array("I")
-        wide.frombytes(data[4:])
-        steps = _little_endian(wide)
-    else:
+    if size not in (1, 4):
         raise ValueError("UID steps of {} bytes".format(size))
-    return array("I", accumulate(chain([int.from_bytes(data[:4], "little")], steps)))
+    steps = array("B" if size == 1 else "I")
+    steps.frombytes(data[4:])
+    first = int.from_bytes(data[:4], "little")
+    return array("I", accumulate(chain([first], steps if size == 1 else _little_endian(steps))))
 
 
 def _little_endian(values: "array[int]") -> "array[int]":

@@ -1,0 +1,5 @@
+"""`python -m cyrsync`."""
+
+from cyrsync.cli.app import main
+
+main()

@@ -1,0 +1,75 @@
+"""The command line: `cyrsync COMMAND`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cyrsync import __version__
+from cyrsync.cli import signals
+from cyrsync.cli.list import list_command
+from cyrsync.cli.output import complain
+from cyrsync.cli.rsync import drop_in
+from cyrsync.cli.sync import sync_command
+from cyrsync.errors import CyrsyncError
+
+EXIT_CODES = """\
+Exit codes: 0 done (files that vanished meanwhile included) | 2 usage | 3 source or destination unusable |
+11 file I/O, as a full disk | 20 interrupted | 23 some files or folders failed, each named | 25 deletions withheld |
+75 another run holds the lock | 10, 12, 30, 35, 255 the connection failed, after the retries |
+any other: rsync's own."""
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Keep a replica of a Cyrus IMAP spool: find out what changed for almost nothing, let rsync move it.",
+    epilog=EXIT_CODES,
+)
+app.command("sync", epilog=EXIT_CODES)(sync_command)
+app.command("list", epilog=EXIT_CODES)(list_command)
+
+
+@app.command("rsync", add_help_option=False)
+def rsync_command() -> None:
+    """Stand in for rsync: give it the words of your rsync command line.
+
+    Its exit status is rsync's. What the line asks for that cyrsync does not do, rsync itself does.
+    """
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from cyrsync.transfer.features import version
+
+        print(f"cyrsync {__version__} (rsync {version()})")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the versions and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    signals.install()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        if sys.argv[1:2] == ["rsync"]:
+            # Not one word of it is ours to read: typer would swallow a `--`.
+            sys.exit(drop_in(sys.argv[2:]))
+        app()
+    except CyrsyncError as error:
+        complain(str(error))
+        sys.exit(error.code)
+    except BrokenPipeError:
+        signals.die_of_broken_pipe()

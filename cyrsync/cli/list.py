@@ -1,0 +1,52 @@
+"""`cyrsync list`: print the list that an rsync of the user's own can read."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cyrsync.cli.options import Rsh, RsyncPath, SkipDerived, Users, users_of
+from cyrsync.errors import UnreadableError, UsageError
+from cyrsync.plan.compare import Policy
+from cyrsync.report.text import path_text
+from cyrsync.run import Options, entries
+from cyrsync.tree import address
+
+
+def list_command(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="The spool.")],
+    destination: Annotated[str | None, typer.Argument(metavar="[DEST]", help="The replica.")] = None,
+    null: Annotated[bool, typer.Option("-0", "--from0", help="End entries by NUL, for rsync's --from0.")] = False,
+    rsh: Rsh = None,
+    rsync_path: RsyncPath = None,
+    user: Users = None,
+    skip_derived: SkipDerived = False,
+) -> None:
+    """Print a list for rsync's --files-from: all metadata, and the messages that DEST lacks (or all).
+
+    cyrsync list -0 SRC DEST | rsync -a --from0 --files-from=- SRC DEST
+    """
+    connection = (f"--rsync-path={rsync_path}",) if rsync_path else ()
+    policy = Policy(skip_derived=skip_derived, one_by_one=True, own_quick_check=False)
+    options = Options(users=users_of(user), policy=policy, rsh=rsh, connection=connection)
+    replica = address.parse(destination) if destination else None
+    # Only a whole list is printed: half of one would be half a copy.
+    with tempfile.TemporaryFile() as listed, tempfile.TemporaryDirectory(prefix="cyrsync-") as directory:
+        failure = None
+        try:
+            for entry in entries(address.parse(source), replica, options, Path(directory)):
+                if not null and (b"\n" in entry or b"\r" in entry):
+                    raise UsageError(f"{path_text(entry)}: rsync cannot read this name from lines: use -0, and --from0")
+                listed.write(b"./" + entry + (b"\0" if null else b"\n"))
+        except UnreadableError as error:
+            failure = error
+        listed.seek(0)
+        shutil.copyfileobj(listed, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    if failure:
+        raise failure

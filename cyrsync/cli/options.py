@@ -1,0 +1,45 @@
+"""Options that several commands have, and what is made of them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cyrsync.errors import UsageError
+from cyrsync.plan.compare import Policy
+from cyrsync.transfer.options import Settings
+
+Rsh = Annotated[str | None, typer.Option("-e", "--rsh", metavar="COMMAND", help="The remote shell to use.")]
+RsyncPath = Annotated[str | None, typer.Option(metavar="PROGRAM", help="The rsync to run at the far end.")]
+Users = Annotated[
+    list[str] | None,
+    typer.Option("--user", metavar="NAME", help="Only this user's folders (repeatable), where the path tells."),
+]
+SkipDerived = Annotated[
+    bool,
+    typer.Option("--skip-derived", help="Leave out cyrus.cache and cyrus.squat, which Cyrus can rebuild."),
+]
+
+
+def policy_of(settings: Settings, *, skip_derived: bool) -> Policy:
+    """Return which differences matter with these rsync options."""
+    return Policy(
+        skip_derived=skip_derived,
+        perms=settings.perms,
+        owner=settings.owner,
+        group=settings.group,
+        times=settings.times,
+        dir_times=settings.dir_times,
+        links=settings.links,
+        devices=settings.devices,
+        numeric_ids=settings.numeric_ids,
+        own_quick_check=settings.own_quick_check,
+    )
+
+
+def users_of(names: list[str] | None) -> frozenset[str]:
+    """Return the users named. Raise UsageError for an empty name."""
+    if names and not all(names):
+        raise UsageError("--user needs a name")
+    return frozenset(names or ())

@@ -1,0 +1,39 @@
+"""Where a command's words go: reports to standard output, complaints to standard error, a line each."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from cyrsync.report.progress import Reporter, progress_for
+from cyrsync.report.result import RunResult
+from cyrsync.report.text import printable
+
+
+def complain(message: str) -> None:
+    """Print one line on standard error."""
+    print(f"cyrsync: {printable(message)}", file=sys.stderr)
+
+
+def progress(quiet: bool) -> Reporter:
+    """Return a progress display if somebody watches."""
+    return progress_for(sys.stderr.isatty() and not quiet)
+
+
+def show(result: RunResult, *, as_json: bool, verbose: bool, quiet: bool) -> None:
+    """Print what came of a run. Nobody watching and nothing to complain of: nothing."""
+    for error in result.errors:
+        complain(error)
+    if as_json:
+        print(json.dumps(result.to_json()))
+        return
+    if quiet or not (verbose or result.dry_run or sys.stdout.isatty()):
+        return
+    if not result.folders.seen:
+        return
+    from rich.console import Console
+
+    from cyrsync.report import summary
+
+    render = summary.render_dry_run if result.dry_run else summary.render_run
+    render(result, Console(), verbose)

@@ -1,0 +1,86 @@
+"""`cyrsync rsync`: stand in for rsync, word for word."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NoReturn
+
+from cyrsync.cli.options import policy_of
+from cyrsync.cli.output import complain
+from cyrsync.errors import UnusableError, UsageError
+from cyrsync.plan.guard import MaxDelete
+from cyrsync.run import Options
+from cyrsync.stand_in import NotForUs, StandIn
+from cyrsync.transfer import options as rsync_options
+from cyrsync.transfer.options import RsyncLine, Settings
+from cyrsync.tree import address
+from cyrsync.tree.address import Address
+
+
+def drop_in(words: list[str]) -> int:
+    """Do what `rsync WORDS` would, and return its exit code; where that is not ours to do, become rsync."""
+    line = rsync_options.parse(words)
+    settings = rsync_options.settings(line)
+    try:
+        reason = rsync_options.unfit(line)
+        if reason or os.environ.get("RSYNC_ICONV"):
+            raise NotForUs(reason or "RSYNC_ICONV changes names")
+        source, replica = _addresses(line)
+        run = StandIn(source, replica, _options(settings), settings.exclude, _announcer(settings))
+        result = run.execute()
+    except (NotForUs, UsageError) as refusal:
+        _become_rsync(words, settings, str(refusal))
+    for error in result.errors:
+        complain(error)
+    return result.exit
+
+
+def _addresses(line: RsyncLine) -> tuple[Address, Address]:
+    """Return the source, whose contents are meant, and the place they go to."""
+    if len(line.operands) != 2:
+        raise NotForUs("it takes one source and one destination")
+    source, replica = (address.parse(operand) for operand in line.operands)
+    if source.path.endswith((b"/", b"/.")) or source.path == b"." or (source.daemon and b"/" not in source.path):
+        return source, replica
+    if source.local and os.path.islink(source.path):
+        raise NotForUs(f"{source.text} without a slash behind it is the link, not the directory")
+    # Without a slash behind it, the directory itself goes into the destination.
+    name = source.path.rpartition(b"/")[2]
+    if name == b"..":
+        raise NotForUs(f"{source.text} needs a slash behind it")
+    return source, replace(replica, path=replica.path.rstrip(b"/") + b"/" + name)
+
+
+def _options(settings: Settings) -> Options:
+    limit = settings.max_delete
+    return Options(
+        delete=settings.delete,
+        max_delete=MaxDelete(limit, percent=False) if limit is not None else None,
+        dry_run=settings.dry_run,
+        policy=policy_of(settings, skip_derived=False),
+        rsh=settings.rsh,
+        rsync_path=settings.rsync_path,
+        words=settings.passed,
+        connection=settings.connection,
+        retries=0,
+    )
+
+
+def _announcer(settings: Settings) -> Callable[[str], None] | None:
+    """Return what tells of a deletion in rsync's words; None if rsync would not tell of one."""
+    if settings.quiet or not (settings.itemize or settings.out_format or settings.verbose):
+        return None
+    begins = "*deleting   " if settings.itemize or settings.out_format else "deleting "
+    return lambda path: print(begins + path, flush=True)
+
+
+def _become_rsync(words: list[str], settings: Settings, reason: str) -> NoReturn:
+    if settings.verbose:
+        complain(f"plain rsync runs: {reason}")
+    program = shutil.which("rsync")
+    if program is None:
+        raise UnusableError("rsync is not installed, or not in PATH")
+    os.execv(program, ["rsync", *words])

@@ -1,0 +1,32 @@
+"""Signals: the first SIGINT, SIGTERM or SIGHUP becomes an exception, so that everything is let go of in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+from cyrsync.errors import InterruptedRun
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def install() -> None:
+    """Turn the signals that end a run into InterruptedRun, once: cleaning up is not interrupted."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays in force
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    for other in _SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    raise InterruptedRun(f"interrupted by {signal.Signals(number).name}; the next run finishes the work")
+
+
+def die_of_broken_pipe() -> NoReturn:
+    """End as other tools do when nobody reads their output any more, without a word."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)

@@ -1,0 +1,82 @@
+"""`cyrsync sync`: bring the replica up to date with the source."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cyrsync.cli.options import Rsh, RsyncPath, SkipDerived, Users, policy_of, users_of
+from cyrsync.cli.output import progress, show
+from cyrsync.errors import UsageError
+from cyrsync.plan.guard import MaxDelete
+from cyrsync.run import Options, Run
+from cyrsync.transfer import options as rsync_options
+from cyrsync.tree import address
+
+
+def sync_command(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="The spool: PATH, HOST:PATH or rsync://HOST/MODULE.")],
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="The replica, likewise; one of both is here.")],
+    extra: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- RSYNC_OPTION...]", help="Options for every rsync.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="Show what would be done, do nothing.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete on DEST what SRC has no more.")] = False,
+    max_delete: Annotated[
+        str | None,
+        typer.Option(metavar="N|N%", help="Delete nothing if it were more than N files and folders, or N percent."),
+    ] = None,
+    rsh: Rsh = None,
+    rsync_path: RsyncPath = None,
+    bwlimit: Annotated[str | None, typer.Option(metavar="RATE", help="Limit the bandwidth, as rsync does.")] = None,
+    compress: Annotated[bool, typer.Option("-z", "--compress", help="Compress what is sent.")] = False,
+    retries: Annotated[int, typer.Option(min=0, metavar="N", help="Tries after a failed connection.")] = 3,
+    wait: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for another run of this pair to end.")
+    ] = 0,
+    user: Users = None,
+    skip_derived: SkipDerived = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Report without a terminal too, and all.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
+) -> None:
+    """Bring DEST up to date with the contents of SRC.
+
+    Messages go first, then the metadata they belong to, then what is gone. A message file that is on
+    both sides is not looked at.
+    """
+    words = _words(extra or [], delete=delete, bwlimit=bwlimit, compress=compress, rsync_path=rsync_path)
+    settings = rsync_options.settings(rsync_options.parse(words))
+    options = Options(
+        delete=delete,
+        max_delete=MaxDelete.parse(max_delete) if max_delete is not None else None,
+        dry_run=dry_run,
+        users=users_of(user),
+        policy=policy_of(settings, skip_derived=skip_derived),
+        rsh=rsh or settings.rsh,
+        rsync_path=settings.rsync_path,
+        words=settings.passed,
+        connection=settings.connection,
+        retries=retries,
+        wait=wait,
+    )
+    with progress(quiet or as_json) as reporter:
+        result = Run(address.parse(source), address.parse(destination), options, reporter).execute()
+    show(result, as_json=as_json, verbose=verbose, quiet=quiet)
+    raise typer.Exit(result.exit)
+
+
+def _words(extra: list[str], *, delete: bool, bwlimit: str | None, compress: bool, rsync_path: str | None) -> list[str]:
+    """Return the words for rsync: -a, ours, and what followed `--`. Raise UsageError for what can't be there."""
+    line = rsync_options.parse(extra)
+    reason = rsync_options.unfit_extra(line)
+    if reason:
+        raise UsageError(f"after --: {reason}")
+    if delete and rsync_options.settings(rsync_options.parse(["-a", *extra])).exclude:
+        raise UsageError("after --: filters and --delete cannot be had together: use `cyrsync rsync` for that")
+    words = ["-a", *extra]
+    words += [f"--bwlimit={bwlimit}"] if bwlimit else []
+    words += ["-z"] if compress else []
+    words += [f"--rsync-path={rsync_path}"] if rsync_path else []
+    return words

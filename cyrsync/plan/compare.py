@@ -1,0 +1,211 @@
+"""Two listings of one folder in, what is to be done out. Pure: no file is looked at here."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from array import array
+from dataclasses import dataclass
+
+from cyrsync.cyrus import entry as kinds
+from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.folder import Entry, Folder
+from cyrsync.tree.side import ALL_RIGHTS, Rights
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the options make of a comparison: which differences rsync would mend, and what is left out."""
+
+    skip_derived: bool = False
+    #: Whether every message is to be named, also where one list entry could stand for a folder.
+    one_by_one: bool = False
+    perms: bool = True
+    owner: bool = True
+    group: bool = True
+    times: bool = True
+    dir_times: bool = True
+    links: bool = True
+    devices: bool = True
+    numeric_ids: bool = False
+    #: False: options are in force that make rsync's own check another one, so it has to see every metadata file.
+    own_quick_check: bool = True
+    #: Whether one side's times are known in whole seconds only (what a daemon lists).
+    whole_seconds: bool = False
+    #: The rights of the process that writes the replica.
+    rights: Rights = ALL_RIGHTS
+
+
+def compare(source: Folder, replica: Folder | None, policy: Policy) -> FolderPlan:
+    """Return the plan for a folder that the source has."""
+    if source.problem:
+        vanished = source.problem in (errno.ENOENT, errno.ENOTDIR)
+        return FolderPlan(source.path, State.VANISHED if vanished else State.UNREADABLE)
+    plan = FolderPlan(
+        source.path,
+        _state(source, replica),
+        mtime=source.attributes.mtime if source.attributes else None,
+        messages_seen=source.messages(),
+        replica_messages=replica.messages() if replica else 0,
+    )
+    _plan_messages(plan, source, replica, policy)
+    _plan_others(plan, source, replica or Folder(source.path), policy)
+    if replica is None or replica.problem:
+        plan.touch = True
+    else:
+        plan.touch = not _same_directory(source.attributes, replica.attributes, policy)
+        _plan_deletions(plan, source, replica, policy)
+    if plan.state is State.SAME and (plan.sends() or plan.deletes()):
+        plan.state = State.CHANGED
+    return plan
+
+
+def gone(replica: Folder) -> FolderPlan:
+    """Return the plan for a folder that only the replica has."""
+    return FolderPlan(
+        replica.path,
+        State.GONE,
+        messages_delete=replica.messages(),
+        others_delete=len(replica.metadata) + len(replica.strays),
+        replica_messages=replica.messages(),
+    )
+
+
+def unchanged(source: Entry | None, replica: Entry | None, policy: Policy) -> bool:
+    """Tell whether rsync would find nothing to do for a file: its quick check, to the nanosecond, and attributes."""
+    if source is None or replica is None or not policy.own_quick_check:
+        return False
+    kind = stat.S_IFMT(source.mode)
+    if kind != stat.S_IFMT(replica.mode) or source.extra != replica.extra:
+        return False
+    same_time = _same_time(source, replica, policy)
+    if kind == stat.S_IFREG and (source.size != replica.size or not same_time):
+        return False
+    if policy.times and not same_time:
+        return False
+    return _same_attributes(source, replica, policy)
+
+
+def _state(source: Folder, replica: Folder | None) -> State:
+    if replica is None:
+        return State.NEW
+    if source.incarnation and replica.incarnation:
+        return State.SAME if source.incarnation.same_as(replica.incarnation) else State.RECREATED
+    return State.COMPARED if source.messages() or replica.problem else State.SAME
+
+
+def _plan_messages(plan: FolderPlan, source: Folder, replica: Folder | None, policy: Policy) -> None:
+    committed = source.uids
+    if source.incarnation:
+        committed = uid_sets.up_to(source.uids, source.incarnation.last_uid)
+        plan.messages_waiting = len(source.uids) - len(committed)
+    if plan.state is not State.SAME or replica is None:
+        plan.messages_send = len(committed) + len(source.odd)
+        may_go_whole = not policy.one_by_one and _may_go_whole(source, plan.messages_waiting)
+        plan.whole = may_go_whole and bool(plan.messages_send)
+        if not plan.whole:
+            plan.uids, plan.odd = committed, source.odd
+        return
+    plan.uids = _missing_or_unproven(committed, replica)
+    plan.odd = tuple(name for name in source.odd if name not in replica.odd)
+    plan.messages_send = len(plan.uids) + len(plan.odd)
+    plan.messages_present = plan.messages_seen - plan.messages_waiting - plan.messages_send
+
+
+def _missing_or_unproven(committed: array[int], replica: Folder) -> array[int]:
+    """Return what the replica lacks, and what lies there beyond its own index.
+
+    The latter was sent by a run that died before the index: rsync's check settles whether it is the
+    message that has the UID now.
+    """
+    if not replica.incarnation:
+        return committed
+    proven_to = replica.incarnation.last_uid
+    missing = uid_sets.difference(uid_sets.up_to(committed, proven_to), replica.uids)
+    return missing + uid_sets.above(committed, proven_to)
+
+
+def _may_go_whole(source: Folder, waiting: int) -> bool:
+    """Tell whether one list entry can stand for all messages: none has to wait, and no filter hides the folder."""
+    name = source.path.rpartition(b"/")[2]
+    return bool(source.path) and not waiting and not name.startswith(kinds.METADATA_PREFIX)
+
+
+def _plan_others(plan: FolderPlan, source: Folder, replica: Folder, policy: Policy) -> None:
+    metadata = _wanted(source.metadata, policy)
+    plan.metadata_seen = len(metadata)
+    plan.metadata = tuple(
+        sorted(n for n in metadata if not unchanged(source.metadata[n], replica.metadata.get(n), policy))
+    )
+    strays = [name for name, found in source.strays.items() if _can_be_sent(found, policy)]
+    plan.strays_seen = len(strays)
+    plan.strays = tuple(sorted(n for n in strays if not unchanged(source.strays[n], replica.strays.get(n), policy)))
+
+
+def _wanted(names: dict[bytes, Entry | None], policy: Policy) -> list[bytes]:
+    return [name for name in names if not (policy.skip_derived and name in kinds.DERIVED)]
+
+
+def _can_be_sent(found: Entry | None, policy: Policy) -> bool:
+    """Tell whether rsync would send a file of this kind with the options in force."""
+    if found is None or stat.S_ISREG(found.mode):
+        return True
+    return policy.links if stat.S_ISLNK(found.mode) else policy.devices
+
+
+def _plan_deletions(plan: FolderPlan, source: Folder, replica: Folder, policy: Policy) -> None:
+    kept = {*source.metadata, *source.strays, *source.folders}
+    # A directory that bears a message's name: rsync puts it in the file's place by itself.
+    kept_uids = uid_sets.from_names([name for name in source.folders if kinds.is_message(name)])[0]
+    plan.delete_uids = uid_sets.difference(replica.uids, source.uids)
+    if kept_uids:
+        plan.delete_uids = uid_sets.difference(plan.delete_uids, kept_uids)
+    odd = [name for name in replica.odd if name not in source.odd and name not in kept]
+    others = [*_wanted(replica.metadata, policy), *replica.strays]
+    messages = set(uid_sets.file_names(source.uids)) if replica.strays else set()
+    others = [name for name in others if name not in kept and name not in messages]
+    plan.delete_files = tuple(sorted([*odd, *others]))
+    plan.leftovers = replica.leftovers
+    plan.messages_delete = len(plan.delete_uids) + len(odd)
+    plan.others_delete = len(others)
+
+
+def _same_directory(source: Entry | None, replica: Entry | None, policy: Policy) -> bool:
+    if source is None or replica is None or not policy.own_quick_check:
+        return False
+    if policy.times and policy.dir_times and not _same_time(source, replica, policy):
+        return False
+    return _same_attributes(source, replica, policy)
+
+
+def _same_time(source: Entry, replica: Entry, policy: Policy) -> bool:
+    grain = 10**9 if policy.whole_seconds else 1
+    return source.mtime // grain == replica.mtime // grain
+
+
+def _same_attributes(source: Entry, replica: Entry, policy: Policy) -> bool:
+    if policy.perms and stat.S_IMODE(source.mode) != stat.S_IMODE(replica.mode):
+        return stat.S_ISLNK(source.mode)
+    return source.owner == replica.owner or _same_owner(source.owner, replica.owner, policy)
+
+
+def _same_owner(source: str, replica: str, policy: Policy) -> bool:
+    """Compare owners by name, as rsync maps them, or by number where there is no name or none is wanted.
+
+    An owner that is not known ("", a daemon's listing has none) is taken for right.
+    """
+    if not source or not replica:
+        return True
+    uid, gid, user, group = source.split(":")
+    replica_uid, replica_gid, replica_user, replica_group = replica.split(":")
+    if policy.owner and policy.rights.root and not _same_id(uid, user, replica_uid, replica_user, policy):
+        return False
+    can_set = policy.rights.root or int(gid) in policy.rights.groups
+    return not (policy.group and can_set) or _same_id(gid, group, replica_gid, replica_group, policy)
+
+
+def _same_id(number: str, name: str, replica_number: str, replica_name: str, policy: Policy) -> bool:
+    if policy.numeric_ids or not name:
+        return number == replica_number
+    return name == replica_name or (not replica_name and number == replica_number)

@@ -1,0 +1,84 @@
+"""What is to be done for one folder: the unit that engines make and everything after them takes."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from enum import Enum
+
+from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.folder import join
+
+
+class State(Enum):
+    """How the folder of the source stands to the one of the replica."""
+
+    SAME = "unchanged"
+    CHANGED = "changed"
+    NEW = "new"
+    #: Another mailbox under the same path: what the replica holds under the same names is something else.
+    RECREATED = "recreated"
+    #: Which mailbox it is cannot be read on both sides: rsync compares every file.
+    COMPARED = "compared"
+    #: Only the replica has it.
+    GONE = "gone"
+    UNREADABLE = "unreadable"
+    #: Listed by its parent, but no longer there: what is below it is not known.
+    VANISHED = "vanished"
+
+
+@dataclass(slots=True)
+class FolderPlan:
+    """The work in one folder.
+
+    Messages go by UID, or as a `whole` folder: one list entry for all that is in it. What goes from
+    the replica is named, too; of a folder that is `GONE` everything goes.
+    """
+
+    path: bytes
+    state: State
+    mtime: int | None = None  # nanoseconds, of the folder on the source
+    whole: bool = False
+    uids: array[int] = field(default_factory=uid_sets.empty)
+    odd: tuple[bytes, ...] = ()
+    metadata: tuple[bytes, ...] = ()
+    strays: tuple[bytes, ...] = ()
+    inside_gone: bool = False  # goes with a folder above it
+    kept: bool = False  # nothing goes here: it was not asked for, or is withheld
+    touch: bool = False  # the folder's own mode, owner or time differ
+    delete_uids: array[int] = field(default_factory=uid_sets.empty)
+    delete_files: tuple[bytes, ...] = ()  # message files with odd names, metadata, strays
+    leftovers: tuple[bytes, ...] = ()
+    # What was counted while comparing:
+    messages_seen: int = 0
+    messages_present: int = 0
+    messages_waiting: int = 0
+    messages_send: int = 0
+    messages_delete: int = 0
+    others_delete: int = 0
+    metadata_seen: int = 0
+    strays_seen: int = 0
+    replica_messages: int = 0
+
+    def sends(self) -> bool:
+        """Tell whether rsync has anything to do here."""
+        return bool(self.messages_send or self.metadata or self.strays or self.touch)
+
+    def deletes(self) -> bool:
+        """Tell whether anything goes from the replica here."""
+        return not self.kept and bool(
+            self.delete_uids or self.delete_files or self.leftovers or self.state is State.GONE
+        )
+
+    def keep(self) -> None:
+        """Take back what was to go."""
+        self.kept = True
+        self.messages_delete = 0
+
+    def files_planned(self) -> int:
+        """Return how many files rsync is to see to: what `sent + vanished + failed` must come to."""
+        return self.messages_send + len(self.metadata) + len(self.strays)
+
+    def entries(self, names: list[bytes] | tuple[bytes, ...]) -> list[bytes]:
+        """Return the paths of these names below the root."""
+        return [join(self.path, name) for name in names]

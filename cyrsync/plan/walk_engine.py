@@ -1,0 +1,80 @@
+"""The walk engine: two streams of folders in, a stream of plans out. No knowledge is kept between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cyrsync.plan import compare
+from cyrsync.plan.compare import Policy
+from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.tree.folder import Folder, sort_key
+
+_UNKNOWN = (State.UNREADABLE, State.VANISHED)
+
+
+def pair(source: Iterator[Folder], replica: Iterator[Folder]) -> Iterator[tuple[Folder | None, Folder | None]]:
+    """Yield the folders of both sides side by side; both streams are in order of `sort_key`."""
+    left, right = next(source, None), next(replica, None)
+    while left or right:
+        left_key = sort_key(left.path) if left else None
+        right_key = sort_key(right.path) if right else None
+        if right_key is None or (left_key is not None and left_key < right_key):
+            yield left, None
+            left = next(source, None)
+        elif left_key is None or right_key < left_key:
+            yield None, right
+            right = next(replica, None)
+        else:
+            yield left, right
+            left, right = next(source, None), next(replica, None)
+
+
+class WalkEngine:
+    """Makes plans, and remembers what no single plan can tell."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        #: Whether a file of the source stands where the replica has a folder: rsync needs --force for it.
+        self.in_the_way = False
+        self._above: list[Folder] = []  # the source's folders that lead to the present one
+
+    def plans(self, source: Iterator[Folder], replica: Iterator[Folder]) -> Iterator[FolderPlan]:
+        """Yield a plan for every folder of either side; below an unknown one nothing is planned to go."""
+        unknown: bytes | None = None
+        gone: bytes | None = None
+        for ours, theirs in pair(source, replica):
+            if ours is not None:
+                plan = compare.compare(ours, theirs, self.policy)
+                unknown = ours.path if plan.state in _UNKNOWN else unknown
+                self._remember(ours)
+                yield plan
+            elif theirs is not None and not _is_below(theirs.path, unknown):
+                plan = compare.gone(theirs)
+                if not _is_below(theirs.path, gone):
+                    gone = theirs.path
+                    plan.mtime = self._parent_mtime(theirs.path)
+                else:
+                    plan.inside_gone = True
+                yield plan
+
+    def _remember(self, folder: Folder) -> None:
+        while self._above and not _is_below(folder.path, self._above[-1].path):
+            self._above.pop()
+        self._above.append(folder)
+
+    def _parent_mtime(self, path: bytes) -> int | None:
+        """Return the time that the source has for the folder above; note whether a file is in this one's place."""
+        parent, _, name = path.rpartition(b"/")
+        above = next((folder for folder in reversed(self._above) if folder.path == parent), None)
+        if above is None:
+            return None
+        if name in above.metadata or name in above.strays or name in above.odd:
+            self.in_the_way = True
+        if name[:-1].isdigit() and name.endswith(b".") and int(name[:-1]) in above.uids:
+            self.in_the_way = True
+        return above.attributes.mtime if above.attributes else None
+
+
+def _is_below(path: bytes, top: bytes | None) -> bool:
+    """Tell whether `path` is `top` or below it."""
+    return top is not None and (not top or path == top or path.startswith(top + b"/"))

@@ -1,0 +1,130 @@
+"""The one place that starts processes.
+
+`sh` runs rsync and the short commands, always with files for their output; what is carried in bulk
+(listings) goes through plain pipes, which `sh` is slow at.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from cyrsync.errors import UnusableError
+
+if TYPE_CHECKING:
+    import sh
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_ANY_CODE = list(range(-64, 256))
+_GRACE = 10.0  # seconds between asking a process to end and making it
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05  # seconds between two looks at a running process
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a command ended: its code (negative: the signal), and what it wrote."""
+
+    code: int
+    out: bytes
+    err: bytes
+
+
+def environment() -> dict[str, str]:
+    """Return the environment for programs whose messages are read: in English, times in UTC."""
+    return {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
+
+
+def capture(words: Sequence[str]) -> Finished:
+    """Run a short command to its end and return what it wrote."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        code = run(words, out, err)
+        out.seek(0)
+        err.seek(0)
+        return Finished(code, out.read(), err.read())
+
+
+def run(
+    words: Sequence[str],
+    out: IO[bytes] | None,
+    err: IO[bytes] | None,
+    tick: Callable[[], None] | None = None,
+) -> int:
+    """Run a command to its end and return its code; `tick` is called a few times a second meanwhile.
+
+    It ends with us: an exception here (a signal is one) stops it, and so does our own sudden death.
+    With None, its output goes where ours does.
+    """
+    running = _start(words, out, err)
+    try:
+        pause = _FIRST_PAUSE
+        while running.is_alive():
+            if tick:
+                tick()
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+    except BaseException:
+        _stop(running)
+        raise
+    running.wait()
+    return int(running.exit_code)
+
+
+def open_pipes(words: Sequence[str], err: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a process that is talked to through plain pipes on its standard input and output."""
+    try:
+        return subprocess.Popen(
+            [os.fsencode(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err
+        )
+    except OSError as error:
+        raise UnusableError(f"cannot start {words[0]}: {error.strerror}") from None
+
+
+def _start(words: Sequence[str], out: IO[bytes] | None, err: IO[bytes] | None) -> sh.RunningCommand:
+    import sh
+
+    program = shutil.which(words[0])
+    if program is None:
+        raise UnusableError(f"{words[0]} is not installed, or not in PATH")
+    # sh encodes what it is given: Latin-1 takes every byte of a name through unchanged.
+    arguments = [os.fsencode(word).decode("latin-1") for word in words[1:]]
+    with open(os.devnull, "rb") as nothing:
+        return sh.Command(program)(
+            *arguments,
+            _in=nothing,
+            _out=out if out is not None else 1,
+            _err=err if err is not None else 2,
+            _encoding="latin-1",
+            _env=environment(),
+            _tty_out=False,
+            _bg=True,
+            _bg_exc=False,
+            _ok_code=_ANY_CODE,
+            _return_cmd=True,
+            _preexec_fn=_die_with_parent,
+        )
+
+
+def _stop(running: sh.RunningCommand) -> None:
+    """Ask the process to end, so that rsync clears its temporary files; insist if it does not."""
+    deadline = time.monotonic() + _GRACE
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            running.signal(number)
+        except ProcessLookupError:
+            pass
+        while running.is_alive() and time.monotonic() < deadline:
+            time.sleep(_FIRST_PAUSE)
+    running.wait()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this child when its parent is killed: a lone rsync must not race the next run's."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,283 @@
+"""One run, from two addresses to a result: list both trees, plan, guard, transfer, delete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from cyrsync.cyrus import entry as kinds
+from cyrsync.errors import ConnectionFailed, CyrsyncError, Exit, GuardError, UnreadableError, UnusableError
+from cyrsync.plan.compare import Policy
+from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.plan.guard import Deletions, MaxDelete, withhold
+from cyrsync.plan.walk_engine import WalkEngine
+from cyrsync.report.progress import NoProgress, Reporter
+from cyrsync.report.result import RunResult
+from cyrsync.report.text import path_text
+from cyrsync.state.lock import run_key, run_lock, state_directory
+from cyrsync.transfer import features, lists
+from cyrsync.transfer.rsync import Ends, Rsync
+from cyrsync.transfer.steps import Transfer
+from cyrsync.tree.address import Address
+from cyrsync.tree.both import BothSides
+
+_LONGEST_PAUSE = 60.0  # seconds between two tries
+_UNKNOWN = (State.UNREADABLE, State.VANISHED)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run is asked for, beside its two addresses."""
+
+    delete: bool = False
+    max_delete: MaxDelete | None = None
+    dry_run: bool = False
+    users: frozenset[str] = frozenset()
+    policy: Policy = field(default_factory=Policy)
+    rsh: str | None = None
+    rsync_path: str | None = None
+    words: tuple[str, ...] = ("-a",)  # for every rsync
+    connection: tuple[str, ...] = ()  # for an rsync that only looks
+    retries: int = 3
+    wait: float = 0.0
+
+
+@dataclass(slots=True)
+class Planned:
+    """A whole plan, with what was counted while it was made."""
+
+    plans: list[FolderPlan] = field(default_factory=list)
+    deletions: Deletions = field(default_factory=Deletions)
+    in_the_way: bool = False
+    cyrus_folders: int = 0  # of the source
+    replica_cyrus_folders: int = 0
+
+
+class Run:
+    """Brings the replica up to date with the source."""
+
+    #: Whether what rsync prints goes to the user as it is.
+    verbatim = False
+
+    def __init__(self, source: Address, replica: Address, options: Options, progress: Reporter | None = None) -> None:
+        self.source = source
+        self.replica = replica
+        self.options = options
+        self.progress = progress or NoProgress()
+        self.result = self._new_result()
+
+    def execute(self) -> RunResult:
+        """Run, with the lock held and lost connections tried again; errors that end it are in the result."""
+        began = time.monotonic()
+        try:
+            with self._directory() as directory:
+                self._attempts(directory)
+        except CyrsyncError as error:
+            self.result.errors.append(str(error))
+            self.result.exit = error.code
+        self.result.seconds = round(time.monotonic() - began, 3)
+        return self.result
+
+    def _new_result(self) -> RunResult:
+        return RunResult(
+            source=self.source.text,
+            destination=self.replica.text,
+            engine="walk",
+            dry_run=self.options.dry_run,
+            started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        )
+
+    @contextmanager
+    def _directory(self) -> Iterator[Path]:
+        """Hold the lock and give the directory that is this pair's alone; a dry run needs no lock."""
+        if self.options.dry_run:
+            with tempfile.TemporaryDirectory(prefix="cyrsync-") as temporary:
+                yield Path(temporary)
+            return
+        key = run_key(_identity(self.source), _identity(self.replica))
+        with run_lock(key, self.options.wait):
+            directory = state_directory() / key
+            shutil.rmtree(directory, ignore_errors=True)  # what a killed run left
+            directory.mkdir(mode=0o700)
+            try:
+                yield directory
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
+
+    def _attempts(self, directory: Path) -> None:
+        for attempt in range(self.options.retries + 1):
+            try:
+                self._attempt(directory)
+                return
+            except ConnectionFailed:
+                if attempt == self.options.retries:
+                    raise
+                time.sleep(min(2.0**attempt, _LONGEST_PAUSE))
+                runs, sent = self.result.rsync_runs, self.result.bytes_sent
+                self.result = self._new_result()
+                self.result.rsync_runs, self.result.bytes_sent = runs, sent
+
+    def _attempt(self, directory: Path) -> None:
+        sides = BothSides(self.source, self.replica, self.options.rsh, self.options.connection, directory)
+        with sides:
+            planned = self._plan(sides)
+            self._guard(planned)
+            if self._acts():
+                self._carry_out(planned, sides, directory)
+        self.result.exit = self._exit_code()
+
+    def _acts(self) -> bool:
+        return not self.options.dry_run
+
+    def _plan(self, sides: BothSides) -> Planned:
+        """List both trees and compare them, folder by folder."""
+        engine = WalkEngine(self._policy(sides))
+        planned, counts = Planned(), self.result
+        for plan in engine.plans(*sides.folders(self.options.users)):
+            if plan.state in _UNKNOWN and not plan.path:
+                raise UnusableError(f"{self.source.text}: it cannot be read: run cyrsync as its owner, or as root")
+            if not self.options.delete:
+                plan.keep()
+            counts.add(plan)
+            planned.deletions.add(plan)
+            planned.cyrus_folders += bool(plan.messages_seen or plan.metadata_seen)
+            planned.replica_cyrus_folders += bool(plan.replica_messages)
+            if plan.state is State.UNREADABLE:
+                counts.errors.append(f"{path_text(plan.path)}: cannot be read; nothing below it is sent or deleted")
+            if plan.sends() or plan.deletes():
+                planned.plans.append(plan)
+            self.progress.scan(counts.folders.seen, counts.messages.seen)
+        planned.in_the_way = engine.in_the_way
+        return planned
+
+    def _policy(self, sides: BothSides) -> Policy:
+        daemon = self.source.daemon or self.replica.daemon
+        return replace(self.options.policy, rights=sides.replica.rights, whole_seconds=daemon)
+
+    def _guard(self, planned: Planned) -> None:
+        """Refuse a source that is no spool; withhold deletions that are too many."""
+        if not planned.cyrus_folders:
+            raise GuardError(
+                f"{self.source.text}: no Cyrus folder in it{_for_users(self.options.users)}: "
+                "is this the spool, and is its partition mounted?"
+            )
+        self._withhold(planned)
+
+    def _withhold(self, planned: Planned) -> None:
+        reason = withhold(planned.deletions, self.options.max_delete)
+        if reason:
+            self.result.withheld = planned.deletions.total()
+            self.result.errors.append(f"nothing is deleted: {reason}")
+            for plan in planned.plans:
+                plan.keep()
+
+    def _carry_out(self, planned: Planned, sides: BothSides, directory: Path) -> None:
+        """Transfer and delete; a run that finds nothing starts no rsync, and does not even ask for one."""
+        if not planned.plans:
+            return
+        transfer = None
+        rsync = None
+        try:
+            if any(plan.sends() for plan in planned.plans) or not sides.replica.can_remove:
+                rsync = self._rsync(sides, directory)
+            transfer = Transfer(planned.plans, rsync, directory, self.progress.transfer)
+            transfer.send(force=planned.in_the_way and self.options.delete and not self.result.withheld)
+            if transfer.deletes():
+                self._delete(transfer, planned, sides)
+        finally:
+            if rsync:
+                self.result.rsync_runs += rsync.runs
+            if transfer:
+                self._book(transfer)
+
+    def _delete(self, transfer: Transfer, planned: Planned, sides: BothSides) -> None:
+        if sides.replica.can_remove:
+            policy = self.options.policy
+            transfer.delete(sides.replica, sides.replica_status.root, times=policy.times and policy.dir_times)
+        else:
+            transfer.delete_by_rsync(self._protected(), planned.deletions.total())
+
+    def _protected(self) -> tuple[str, ...]:
+        """Return the filters that keep rsync from deleting what is not to be touched on the replica."""
+        names = [f"/{name.decode()}" for name in sorted(kinds.ROOT_TRANSIENT)]
+        names += [".*", "cyrus.*.NEW"]
+        if self.options.policy.skip_derived:
+            names += [name.decode() for name in sorted(kinds.DERIVED)]
+        return tuple(f"--filter=P {name}" for name in names)
+
+    def _rsync(self, sides: BothSides, directory: Path) -> Rsync:
+        known = features.near()
+        if sides.shell:
+            known &= features.far(sides.shell, self.options.rsync_path)
+        elif self.source.daemon or self.replica.daemon:
+            known = features.Features(known.options - {"-@"})  # what a daemon can do it does not tell
+        source_root, replica_root = sides.source_status.root, sides.replica_status.root
+        ends = Ends(
+            source=self.source.for_rsync(source_root),
+            destination=self.replica.for_rsync(replica_root),
+            roots=tuple(
+                _as_told(address, root) for address, root in ((self.source, source_root), (self.replica, replica_root))
+            ),
+            rsh=sides.shell.for_rsync() if sides.shell else None,
+            pull=not self.source.local,
+        )
+        return Rsync(ends, known, self._words(), directory, verbatim=self.verbatim)
+
+    def _words(self) -> tuple[str, ...]:
+        return self.options.words
+
+    def _book(self, transfer: Transfer) -> None:
+        account, result = transfer.account, self.result
+        result.bytes_sent += account.bytes_sent
+        files = result.files
+        files.planned, files.vanished, files.failed = account.planned, account.vanished, account.failed
+        files.sent, files.deleted = account.sent, account.deleted
+        result.errors += [f"{path_text(path)}: {reason}" for path, reason in account.errors.items()]
+
+    def _exit_code(self) -> int:
+        result = self.result
+        if result.folders.unreadable or result.files.failed or len(result.errors) > bool(result.withheld):
+            return Exit.PARTIAL
+        return Exit.WITHHELD if result.withheld else Exit.DONE
+
+
+def _identity(address: Address) -> str:
+    """Return what names a side for the lock: two spellings of one local directory are one side."""
+    return os.fsdecode(os.path.realpath(address.path)) if address.local else address.text
+
+
+def _as_told(address: Address, root: bytes) -> bytes:
+    """Return the root as rsync's messages have it: a daemon leaves its module's name out."""
+    return b"/" + root.partition(b"/")[2].strip(b"/") if address.daemon else root
+
+
+def _for_users(users: frozenset[str]) -> str:
+    return f" of {', '.join(sorted(users))}" if users else ""
+
+
+def entries(source: Address, replica: Address | None, options: Options, directory: Path) -> Iterator[bytes]:
+    """Yield the paths of what rsync is to be handed, without a replica: of everything.
+
+    Raise GuardError where there is no spool. Folders that can't be read raise at the end, when all else is listed.
+    """
+    unreadable = []
+    found = False
+    with BothSides(source, replica, options.rsh, options.connection, directory) as sides:
+        engine = WalkEngine(options.policy)
+        for plan in engine.plans(*sides.folders(options.users)):
+            if plan.state is State.UNREADABLE:
+                unreadable.append(path_text(plan.path) or source.text)
+            found = found or bool(plan.messages_seen or plan.metadata_seen)
+            yield from lists.message_entries(plan)
+            yield from plan.entries((*plan.metadata, *plan.strays))
+    if not found and not unreadable:
+        raise GuardError(f"{source.text}: no Cyrus folder in it{_for_users(options.users)}: is this the spool?")
+    if unreadable:
+        raise UnreadableError(f"cannot be read, and left out: {', '.join(unreadable)}")

@@ -1,0 +1,88 @@
+"""A run in rsync's stead: the user's own rsync line decides, and rsync itself takes over what is not ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from cyrsync.errors import Exit, GuardError, UnusableError
+from cyrsync.report.text import path_text
+from cyrsync.run import Options, Planned, Run
+from cyrsync.transfer.rsync import Rsync
+from cyrsync.transfer.steps import Transfer
+from cyrsync.tree.address import Address
+from cyrsync.tree.both import BothSides
+
+
+class NotForUs(Exception):
+    """The line is rsync's own affair; nothing has been done yet."""
+
+
+class StandIn(Run):
+    """A run whose output and exit code are rsync's."""
+
+    verbatim = True
+
+    def __init__(
+        self,
+        source: Address,
+        replica: Address,
+        options: Options,
+        exclude: tuple[str, ...],
+        announce: Callable[[str], None] | None,
+    ) -> None:
+        """`exclude`: patterns that rsync applies to files; `announce` is told each path that goes."""
+        super().__init__(source, replica, options)
+        self.exclude = exclude
+        self.announce = announce
+        self._codes: set[int] = set()
+
+    def _acts(self) -> bool:
+        return True  # a dry run is rsync's
+
+    def _attempt(self, directory: Path) -> None:
+        try:
+            super()._attempt(directory)
+        except UnusableError as error:
+            raise NotForUs(str(error)) from None
+
+    def _guard(self, planned: Planned) -> None:
+        if not planned.cyrus_folders:
+            if self.options.delete and planned.replica_cyrus_folders:
+                raise GuardError(
+                    f"{self.source.text}: no Cyrus folder in it, but {self.replica.text} holds a spool: "
+                    "is the partition mounted? Run rsync itself if all of the replica is to go"
+                )
+            raise NotForUs(f"{self.source.text} is not a Cyrus spool")
+        limit = self.options.max_delete
+        if limit and planned.deletions.total() > limit.number:
+            raise NotForUs(f"--max-delete={limit.number} ends within {planned.deletions.total()} deletions")
+        for plan in planned.plans:
+            name = os.fsdecode(plan.path.rpartition(b"/")[2])
+            if any(fnmatchcase(name, pattern) for pattern in self.exclude):
+                raise NotForUs(f"an --exclude matches the folder {path_text(plan.path)}")
+        if limit is None:
+            self._withhold(planned)
+
+    def _words(self) -> tuple[str, ...]:
+        return (*self.options.words, "--dry-run") if self.options.dry_run else self.options.words
+
+    def _rsync(self, sides: BothSides, directory: Path) -> Rsync:
+        rsync = super()._rsync(sides, directory)
+        self._codes = rsync.codes
+        return rsync
+
+    def _delete(self, transfer: Transfer, planned: Planned, sides: BothSides) -> None:
+        if self.announce and sides.replica.can_remove:
+            for path in transfer.goes():
+                self.announce(path_text(path))
+        if not (self.options.dry_run and sides.replica.can_remove):
+            super()._delete(transfer, planned, sides)
+
+    def _exit_code(self) -> int:
+        if Exit.PARTIAL in self._codes:
+            return Exit.PARTIAL
+        code = super()._exit_code()
+        return code or (Exit.VANISHED if Exit.VANISHED in self._codes else Exit.DONE)

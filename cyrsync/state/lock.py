@@ -1,0 +1,75 @@
+"""The run lock: one run at a time for a source and a destination. The kernel lets go of it, however a run ends."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import pwd
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from cyrsync.errors import LockedError, UnusableError
+
+_LOOK_AGAIN = 0.2  # seconds
+
+
+def state_directory() -> Path:
+    """Return where cyrsync keeps what outlives a run, made if need be.
+
+    /var/lib/cyrsync for root, cyrsync below the XDG state directory otherwise; CYRSYNC_STATE overrides.
+    """
+    chosen = os.environ.get("CYRSYNC_STATE")
+    if chosen:
+        directory = Path(chosen)
+    elif os.geteuid() == 0:
+        directory = Path("/var/lib/cyrsync")
+    else:
+        home = os.environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir
+        directory = Path(os.environ.get("XDG_STATE_HOME") or Path(home, ".local/state"), "cyrsync")
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnusableError(f"{directory}: {error.strerror}: set CYRSYNC_STATE to a directory for locks") from None
+    return directory
+
+
+def run_key(source: str, destination: str) -> str:
+    """Return what names the pair in a file name."""
+    return hashlib.sha256(f"{source}\0{destination}".encode("utf-8", "surrogateescape")).hexdigest()[:20]
+
+
+@contextmanager
+def run_lock(key: str, wait: float) -> Iterator[None]:
+    """Hold the lock; wait up to so many seconds for it. Raise LockedError that names the holder."""
+    path = state_directory() / f"{key}.lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UnusableError(f"{path}: {error.strerror}") from None
+    try:
+        _acquire(descriptor, wait)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()} {datetime.now().isoformat(' ', 'seconds')}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, wait: float) -> None:
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                pid, _, since = os.pread(descriptor, 100, 0).decode("ascii", "replace").strip().partition(" ")
+                raise LockedError(
+                    f"process {pid or 'unknown'} has been at it since {since or 'a moment ago'}; "
+                    "wait for it, or give --wait SECONDS"
+                ) from None
+            time.sleep(_LOOK_AGAIN)

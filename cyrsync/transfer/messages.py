@@ -1,0 +1,115 @@
+"""What rsync says on standard error, read entry by entry: its exit code alone hides one failure behind another."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(Enum):
+    """What a message of rsync's means for the entry it names."""
+
+    VANISHED = "vanished"
+    FAILED = "failed"
+    #: It arrived, but its owner, mode or time could not be set.
+    ATTRIBUTES = "attributes"
+    #: No entry is named: rsync itself is in trouble.
+    GENERAL = "general"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One complaint: the path as rsync gave it (absolute, or below a module), and the reason."""
+
+    kind: Kind
+    path: bytes
+    reason: str
+    number: int = 0  # errno, 0 if rsync gave none
+
+    def worth_another_try(self) -> bool:
+        """Tell whether the same may go well a moment later."""
+        return self.kind is Kind.FAILED and (self.number in _PASSING or "verification" in self.reason)
+
+
+_PASSING = {
+    errno.EINTR, errno.EAGAIN, errno.EBUSY, errno.ENFILE, errno.EMFILE, errno.ETXTBSY, errno.ESTALE, errno.ENOMEM,
+}  # fmt: skip
+_WHO = rb"(?:rsync: )?(?:\[\w+\] )?"
+_VANISHED = re.compile(rb'file has vanished: "(.*)"(?: \(in [^)]*\))?\Z', re.DOTALL)
+_QUOTED = re.compile(_WHO + rb'(.*?)"(.*)"(?: \(in [^)]*\))?([^"]*)\Z', re.DOTALL)
+_UNQUOTED = re.compile(
+    rb"(?:cannot delete non-empty directory|could not make way for (?:new )?[a-z ]+): (.*)\Z", re.DOTALL
+)
+_VERIFICATION = re.compile(rb"(?:ERROR|WARNING): (.*) failed verification -- (update \w+(?: \(will try again\))?)")
+_ERRNO = re.compile(rb": ([^:]*) \((\d+)\)\Z")
+_ATTRIBUTE_CALLS = (b"failed to set times", b"failed to set permissions", b"chown", b"chgrp", b"set_acl", b"xattr")
+_NOISE = (b"rsync error:", b"rsync warning:", b"*** Skipping", b"IO error encountered", b"Warning: Permanently added")
+_TEMPORARY = re.compile(rb"\.(.+)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
+_ESCAPED = re.compile(rb"\\#([0-7]{3})")
+
+
+def read(lines: Iterable[bytes]) -> Iterator[Message]:
+    """Yield what the lines of rsync's standard error say, without its own summing up."""
+    for line in lines:
+        line = line.rstrip(b"\r\n")
+        if line and not line.startswith(_NOISE):
+            message = _read_line(line)
+            if message:
+                yield message
+
+
+def general_reason(lines: Iterable[bytes]) -> str:
+    """Return the line that says best why rsync gave up: the last complaint before its summing up."""
+    said = [line.decode("utf-8", "backslashreplace").strip() for line in lines]
+    said = [line for line in said if line]
+    complaints = [line for line in said if not line.startswith(("rsync error:", "rsync warning:"))]
+    return (complaints or said or ["it said nothing"])[-1]
+
+
+def relative(path: bytes, roots: Iterable[bytes]) -> bytes | None:
+    """Return the path below the root it is in, a temporary file under its real name; None if it is in none."""
+    for root in roots:
+        prefix = root.rstrip(b"/") + b"/"
+        if path in (root, prefix, prefix + b"."):
+            return b""
+        if path.startswith(prefix):
+            folder, slash, name = path[len(prefix) :].rpartition(b"/")
+            temporary = _TEMPORARY.match(name)
+            return folder + slash + (temporary[1] if temporary else name)
+    return None
+
+
+def _read_line(line: bytes) -> Message | None:
+    vanished = _VANISHED.search(line)
+    if vanished:
+        return Message(Kind.VANISHED, unescape(vanished[1]), "vanished")
+    verification = _VERIFICATION.match(line)
+    if verification:
+        if b"will try again" in verification[2]:
+            return None
+        return Message(Kind.FAILED, unescape(verification[1]), "failed verification: it changed while it was read")
+    unquoted = _UNQUOTED.search(line)
+    if unquoted:
+        return Message(Kind.FAILED, unescape(unquoted[1]), "a folder is in its place", errno.ENOTEMPTY)
+    quoted = _QUOTED.match(line)
+    if not quoted:
+        return Message(Kind.GENERAL, b"", line.decode("utf-8", "backslashreplace"))
+    return _with_path(quoted[1], quoted[2].partition(b'" -> "')[0], quoted[3])
+
+
+def _with_path(call: bytes, path: bytes, rest: bytes) -> Message:
+    found = _ERRNO.search(rest)
+    number = int(found[2]) if found else 0
+    reason = (found[1] if found else call + rest).decode("utf-8", "backslashreplace").strip(" :")
+    if number == errno.ENOENT and b"link_stat" in call:
+        return Message(Kind.VANISHED, unescape(path), reason, number)
+    kind = Kind.ATTRIBUTES if call.startswith(_ATTRIBUTE_CALLS) else Kind.FAILED
+    return Message(kind, unescape(path), reason, number)
+
+
+def unescape(path: bytes) -> bytes:
+    """Undo rsync's way of showing control characters (`\\#ooo`)."""
+    return _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), path)

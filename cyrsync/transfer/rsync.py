@@ -1,0 +1,173 @@
+"""The rsync driver: one list, one rsync, and what became of every entry."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from cyrsync import process
+from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, InterruptedRun, RsyncFailed
+from cyrsync.transfer import messages
+from cyrsync.transfer.features import Features
+from cyrsync.transfer.messages import Kind, Message
+
+#: Codes after which the other entries are done: 23 some failed, 24 some vanished, 25 some deletions left out.
+_GONE_THROUGH = frozenset({Exit.DONE, Exit.PARTIAL, Exit.VANISHED, Exit.WITHHELD})
+_OUT_FORMAT = "--out-format=%i %l %n"
+_TOTAL = re.compile(rb"^Total bytes (sent|received): ([\d,]+)$", re.MULTILINE)
+_HINTS = {
+    "Permission denied": "run cyrsync as the owner of the spool, or as root",
+    "Operation not permitted": "run cyrsync as the owner of the spool, or as root",
+    "No space left on device": "make room on the replica and run again",
+    "Disk quota exceeded": "raise the quota on the replica and run again",
+    "Read-only file system": "mount the replica writable",
+    "Input/output error": "look for a failing disk in the kernel's log",
+    "Too many levels of symbolic links": "name the real directory, not a symbolic link to it",
+}
+
+
+def hint(reason: str) -> str:
+    """Return the reason with what to do about it."""
+    return next((f"{reason}: {advice}" for known, advice in _HINTS.items() if known in reason), reason)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one rsync came to; the paths are below the root."""
+
+    code: int = 0
+    failed: dict[bytes, Message] = field(default_factory=dict)
+    vanished: set[bytes] = field(default_factory=set)
+    attributes: dict[bytes, Message] = field(default_factory=dict)
+    bytes_sent: int = 0
+    deleted: list[bytes] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Ends:
+    """Both ends as rsync is to be told: operands, roots as its messages show them, and the way there."""
+
+    source: str
+    destination: str
+    roots: tuple[bytes, ...]
+    rsh: str | None = None
+    pull: bool = False
+    daemon: bool = False
+
+
+class Rsync:
+    """Runs rsync over lists, with the words the user gave and the options that both ends know."""
+
+    def __init__(self, ends: Ends, features: Features, words: tuple[str, ...], directory: Path, verbatim: bool) -> None:
+        """`words` go to every run; `verbatim`: what rsync prints is for the user, nothing is made of it."""
+        self.ends = ends
+        self.features = features
+        self.directory = directory
+        self.verbatim = verbatim
+        self.words = [*words, *self._own_words()]
+        self.runs = 0
+        self.codes: set[int] = set()
+
+    def transfer(
+        self, entries: Path, extra: tuple[str, ...] = (), tick: Callable[[int, int], None] | None = None
+    ) -> Outcome:
+        """Run over one list. `tick` gets the files done and their bytes.
+
+        Raise ConnectionFailed when the far end is lost, RsyncFailed when rsync gave up as a whole.
+        """
+        self.runs += 1
+        command = ["rsync", *self.words, *extra, "-0", f"--files-from={entries}"]
+        command += [self.ends.source, self.ends.destination]
+        out_path, err_path = self.directory / "rsync.out", self.directory / "rsync.err"
+        with open(out_path, "w+b") as out, open(err_path, "w+b") as err:
+            counter = _Counter(out_path, tick) if tick and not self.verbatim else None
+            code = process.run(command, None if self.verbatim else out, err, counter)
+            err.seek(0)
+            said = err.readlines()
+            if self.verbatim:
+                _repeat(said)
+            self.codes.add(code)
+            outcome = self._read(code, said)
+            _read_totals(out, outcome, "received" if self.ends.pull else "sent")
+        return outcome
+
+    def _own_words(self) -> list[str]:
+        words = [] if self.verbatim else [_OUT_FORMAT, "--stats", "-8"]
+        if self.ends.rsh is not None:
+            # No byte of a path is left to the far shell.
+            words += ["-s", f"--rsh={self.ends.rsh}"]
+        if self.features.nanoseconds:
+            # rsync's quick check compares whole seconds otherwise.
+            words.append("--modify-window=-1")
+        if self.ends.pull and "--trust-sender" in self.features.options:
+            # Checking each name against the list costs the square of the number of directories.
+            words.append("--trust-sender")
+        return words
+
+    def _read(self, code: int, said: list[bytes]) -> Outcome:
+        if code in (Exit.INTERRUPTED, -2, -15):
+            raise InterruptedRun("rsync was interrupted")
+        if code in CONNECTION_CODES:
+            raise ConnectionFailed(f"rsync lost the connection: {messages.general_reason(said)}", code)
+        if code not in _GONE_THROUGH:
+            reason = messages.general_reason(said)
+            raise RsyncFailed(f"rsync gave up with code {code}: {hint(reason)}", code if code > 0 else 128 - code)
+        outcome = Outcome(code)
+        for message in messages.read(said):
+            self._sort(message, outcome)
+        if code == Exit.PARTIAL and not (outcome.failed or outcome.attributes or outcome.vanished):
+            raise RsyncFailed(f"rsync could not do all, and named nothing: {messages.general_reason(said)}", code)
+        return outcome
+
+    def _sort(self, message: Message, outcome: Outcome) -> None:
+        path = messages.relative(message.path, self.ends.roots) if message.path else None
+        if path is None:
+            path = message.path if message.path and not message.path.startswith(b"/") else None
+        if path is None:
+            return
+        if message.kind is Kind.VANISHED:
+            outcome.vanished.add(path)
+        elif message.kind is Kind.ATTRIBUTES:
+            outcome.attributes[path] = message
+        else:
+            outcome.failed[path] = message
+
+
+class _Counter:
+    """Counts the files in rsync's output as it grows."""
+
+    def __init__(self, path: Path, report: Callable[[int, int], None]) -> None:
+        self._stream: IO[bytes] = open(path, "rb")  # noqa: SIM115 - read as long as rsync writes
+        self._report = report
+        self._files = 0
+        self._bytes = 0
+        self._rest = b""
+
+    def __call__(self) -> None:
+        lines = (self._rest + self._stream.read()).split(b"\n")
+        self._rest = lines.pop()
+        for line in lines:
+            if line[1:2] == b"f":
+                self._files += 1
+                size = line.split(b" ", 2)[1]
+                self._bytes += int(size) if size.isdigit() else 0
+        self._report(self._files, self._bytes)
+
+
+def _read_totals(out: IO[bytes], outcome: Outcome, direction: str) -> None:
+    out.seek(0)
+    for line in out:
+        if line.startswith(b"*deleting"):
+            outcome.deleted.append(messages.unescape(line[12:].partition(b" ")[2].rstrip(b"\n")))
+        total = _TOTAL.match(line)
+        if total and total[1] == direction.encode():
+            outcome.bytes_sent = int(total[2].replace(b",", b""))
+
+
+def _repeat(said: list[bytes]) -> None:
+    sys.stderr.buffer.write(b"".join(said))
+    sys.stderr.buffer.flush()

@@ -1,0 +1,185 @@
+"""The steps of a transfer: messages, then the metadata they belong to, then what goes.
+
+A folder whose messages did not all arrive keeps its old metadata, and nothing is deleted in it: so every
+index on the replica has its messages.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.transfer import lists
+from cyrsync.transfer.messages import Message
+from cyrsync.transfer.rsync import Outcome, Rsync, hint
+from cyrsync.tree.folder import join
+from cyrsync.tree.remove import Removal
+from cyrsync.tree.side import Side
+from cyrsync.tree.uids import file_names
+
+Tick = Callable[[str, int, int, int], None]
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of every planned file: planned = sent + vanished + failed."""
+
+    planned: int
+    vanished: int = 0
+    failed: int = 0
+    deleted: int = 0
+    bytes_sent: int = 0
+    errors: dict[bytes, str] = field(default_factory=dict)  # by path below the root
+
+    @property
+    def sent(self) -> int:
+        """What arrived, or was found on the replica as it should be."""
+        return self.planned - self.vanished - self.failed
+
+
+class Transfer:
+    """Carries plans out."""
+
+    def __init__(self, plans: list[FolderPlan], rsync: Rsync | None, directory: Path, tick: Tick) -> None:
+        self.plans = [plan for plan in plans if plan.sends() or plan.deletes()]
+        self.account = Account(sum(plan.files_planned() for plan in plans))
+        self._rsync = rsync
+        self._list = directory / "entries"
+        self._tick = tick
+        self._held: set[bytes] = set()  # folders that keep what they have
+        self._by_path = {plan.path: plan for plan in self.plans}
+
+    def send(self, force: bool) -> None:
+        """Send messages, then metadata and strays; `force`: folders may make way for files."""
+        forced = ("--force",) if force else ()
+        whole = lists.WHOLE_FOLDER_FILTERS
+        renewed = [plan for plan in self.plans if plan.state is State.RECREATED]
+        others = [plan for plan in self.plans if plan.state is not State.RECREATED]
+        self._step("messages", others, lists.message_entries, (*forced, *whole), _messages)
+        # Neither size nor time tells the messages of two mailboxes apart.
+        self._step("messages", renewed, lists.message_entries, (*forced, *whole, "--ignore-times"), _messages)
+        settled = [plan for plan in self.plans if plan.path not in self._held]
+        for plan in self.plans:
+            if plan.path in self._held:
+                self.account.failed += _others(plan)
+        self._step("metadata", settled, lists.other_entries, forced, _others)
+
+    def delete(self, side: Side, root: bytes, *, times: bool) -> None:
+        """Delete on the replica: files, then folders that are gone."""
+        removed = side.remove(root, self._removals(times))
+        self.account.deleted += removed.files + removed.folders
+        for path, number in removed.failed:
+            self.account.errors[path] = hint(f"not deleted: {os.strerror(number)}")
+
+    def delete_by_rsync(self, protected: tuple[str, ...], limit: int) -> None:
+        """Have rsync delete, where nothing else can: it looks at each folder concerned itself, one level deep."""
+        folders = {removal.path for removal in self._removals(times=False)}
+        if not lists.write(self._list, (path + b"/" if path else b"" for path in sorted(folders))):
+            return
+        words = ("--delete", "--existing", "--ignore-existing", f"--max-delete={limit}", *protected)
+        assert self._rsync
+        outcome = self._rsync.transfer(self._list, words)
+        self.account.deleted += len(outcome.deleted)
+        self._note({**outcome.failed, **outcome.attributes})
+
+    def deletes(self) -> bool:
+        """Tell whether anything goes."""
+        return any(plan.deletes() and plan.path not in self._held for plan in self.plans)
+
+    def goes(self) -> Iterator[bytes]:
+        """Yield the paths that are to be deleted, folders with a slash behind."""
+        for removal in self._removals(times=False):
+            for name in (*file_names(removal.uids), *removal.files):
+                yield join(removal.path, name)
+            for name in removal.folders:
+                yield join(removal.path, name) + b"/"
+
+    def _removals(self, times: bool) -> Iterator[Removal]:
+        settled = [plan for plan in self.plans if plan.deletes() and plan.path not in self._held]
+        for plan in settled:
+            if plan.state is not State.GONE:
+                files = (*plan.delete_files, *plan.leftovers)
+                yield Removal(plan.path, plan.mtime if times else None, plan.delete_uids, files)
+        for plan in settled:
+            if plan.state is State.GONE and not plan.inside_gone:
+                parent, _, name = plan.path.rpartition(b"/")
+                yield Removal(parent, plan.mtime if times else None, folders=(name,))
+
+    def _step(
+        self,
+        name: str,
+        plans: list[FolderPlan],
+        entries: Callable[[FolderPlan], Iterator[bytes]],
+        extra: tuple[str, ...],
+        planned: Callable[[FolderPlan], int],
+    ) -> None:
+        """Run rsync over the entries of these plans, again over what may go well a second time, and book it."""
+        if not lists.write(self._list, (entry for plan in plans for entry in entries(plan))):
+            return
+        assert self._rsync
+        total = sum(planned(plan) for plan in plans)
+        tick = self._tick
+        outcome = self._rsync.transfer(self._list, extra, lambda done, size: tick(name, done, total, size))
+        self.account.bytes_sent += outcome.bytes_sent
+        again = sorted(path for path, message in outcome.failed.items() if message.worth_another_try())
+        if lists.write(self._list, again):
+            second = self._rsync.transfer(self._list, extra)
+            self.account.bytes_sent += second.bytes_sent
+            for path in again:
+                del outcome.failed[path]
+            outcome.failed.update(second.failed)
+            outcome.vanished.update(second.vanished)
+        self._book(outcome, planned, plans)
+
+    def _book(self, outcome: Outcome, planned: Callable[[FolderPlan], int], plans: list[FolderPlan]) -> None:
+        settled: set[bytes] = set()
+        self.account.failed += self._count(outcome.failed, planned, plans, settled, hold=True)
+        self.account.vanished += self._count(outcome.vanished, planned, plans, settled, hold=False)
+        self._note({**outcome.failed, **outcome.attributes})
+
+    def _count(
+        self,
+        paths: Iterable[bytes],
+        planned: Callable[[FolderPlan], int],
+        plans: list[FolderPlan],
+        settled: set[bytes],
+        *,
+        hold: bool,
+    ) -> int:
+        """Return how many planned files the paths stand for: a folder's stands for all that is below it."""
+        files: dict[bytes, set[bytes]] = {}
+        count = 0
+        for path in sorted(paths):
+            folder = path.rpartition(b"/")[0]
+            concerned = self._by_path.get(folder)
+            if path not in self._by_path and concerned is not None:
+                if folder not in settled:
+                    files.setdefault(folder, set()).add(path)
+                continue
+            for plan in plans:
+                if plan.path not in settled and (not path or (plan.path + b"/").startswith(path + b"/")):
+                    settled.add(plan.path)
+                    count += planned(plan)
+        for folder, names in files.items():
+            if folder not in settled:
+                count += min(len(names), planned(self._by_path[folder]))
+        if hold:
+            self._held |= settled | files.keys()
+        return count
+
+    def _note(self, complaints: dict[bytes, Message]) -> None:
+        if self._rsync and self._rsync.verbatim:
+            return  # the user has seen rsync's own words
+        for path, message in complaints.items():
+            self.account.errors[path] = hint(message.reason)
+
+
+def _messages(plan: FolderPlan) -> int:
+    return plan.messages_send
+
+
+def _others(plan: FolderPlan) -> int:
+    return len(plan.metadata) + len(plan.strays)

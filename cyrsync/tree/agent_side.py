@@ -1,0 +1,182 @@
+"""A side that an agent serves: a child process for a replica on this machine, over ssh for a far one."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from cyrsync import process
+from cyrsync.errors import ConnectionFailed, Exit
+from cyrsync.tree import agent, bundle, folder, remove
+from cyrsync.tree.folder import Folder
+from cyrsync.tree.remove import Removal
+from cyrsync.tree.shell import HAS_POSIX, HAS_PYTHON, RemoteShell, agent_command
+from cyrsync.tree.side import Removed, Rights, Status
+
+#: What a login shell may print before the far end speaks (bytes).
+_NOISE = 1 << 16
+
+
+class Link:
+    """A process that is talked to over pipes, here or through a remote shell."""
+
+    def __init__(self, words: list[str], name: str) -> None:
+        self.name = name
+        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the link
+        self.process: subprocess.Popen[bytes] = process.open_pipes(words, self.errors)
+        assert self.process.stdin and self.process.stdout
+        self.input: IO[bytes] = self.process.stdin
+        self.output: IO[bytes] = self.process.stdout
+
+    def wait_for(self, *lines: bytes) -> bytes:
+        """Skip what a login shell prints and return the first of the `lines` that arrives."""
+        seen = 0
+        for line in iter(self.output.readline, b""):
+            if line.rstrip(b"\r\n") in lines:
+                return line.rstrip(b"\r\n")
+            seen += len(line)
+            if seen > _NOISE:
+                break
+        raise self.failure()
+
+    def send(self, data: bytes) -> None:
+        """Write, or say that the far end is gone."""
+        try:
+            self.input.write(data)
+            self.input.flush()
+        except OSError:
+            raise self.failure() from None
+
+    def failure(self) -> ConnectionFailed:
+        """Return what to say of a far end that stopped answering, in the words of ssh if it has any."""
+        self.close()
+        self.errors.seek(0)
+        said = self.errors.read().decode("utf-8", "backslashreplace").strip().splitlines()
+        reason = said[-1].strip() if said else "it hung up without a word"
+        code = Exit.SSH if self.process.returncode == Exit.SSH else Exit.STREAM
+        return ConnectionFailed(f"{self.name}: the connection failed: {reason}", code)
+
+    def close(self) -> None:
+        """End the process: the far end sees its input close."""
+        for stream in (self.input, self.output):
+            try:
+                stream.close()
+            except OSError:
+                pass
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class AgentSide:
+    """A tree read by an agent that answers over a link."""
+
+    can_remove = True
+
+    def __init__(self, link: Link, compressed: bool) -> None:
+        self._link = link
+        self._answers: IO[bytes] = io.BufferedReader(_Inflated(link.output)) if compressed else link.output
+        link.wait_for(agent.GREETING.rstrip())
+        hello = self._end_of_answer()
+        self.rights = Rights(hello["euid"] == 0, frozenset(hello["groups"]))
+
+    def resolve(self, path: bytes) -> Status:
+        """Return what stands at `path`, links resolved."""
+        self._ask(do="resolve", root=path)
+        found = self._end_of_answer()
+        return Status(found["root"].encode("latin-1"), found["exists"], found["directory"], found["parent"])
+
+    def walk(self, root: bytes, users: frozenset[str], *, leftovers: bool) -> Iterator[Folder]:
+        """Yield the folders below `root`; the agent starts at once and reads ahead."""
+        self._ask(do="walk", root=root, users=sorted(users), leftovers=leftovers)
+        return self._folders()
+
+    def remove(self, root: bytes, removals: Iterable[Removal]) -> Removed:
+        """Delete below `root`."""
+        self._ask(do="remove", root=root)
+        for removal in removals:
+            self._link.send(remove.encode(removal))
+        self._link.send(b"null\n")
+        done = self._end_of_answer()
+        return Removed(done["files"], done["folders"], [(p.encode("latin-1"), n) for p, n in done["failed"]])
+
+    def close(self) -> None:
+        """End the agent."""
+        self._link.close()
+
+    def _ask(self, root: bytes, **request: Any) -> None:
+        request["root"] = root.decode("latin-1")
+        self._link.send(json.dumps(request).encode("ascii") + b"\n")
+
+    def _folders(self) -> Iterator[Folder]:
+        for record in self._records():
+            if isinstance(record, dict):
+                return
+            steps = self._read(record[3][1])
+            yield folder.decode(record, steps)
+        raise self._link.failure()
+
+    def _end_of_answer(self) -> dict[str, Any]:
+        for record in self._records():
+            if isinstance(record, dict):
+                return record
+        raise self._link.failure()
+
+    def _records(self) -> Iterator[Any]:
+        try:
+            for line in iter(self._answers.readline, b""):
+                yield json.loads(line)
+        except (OSError, ValueError, zlib.error) as error:
+            raise ConnectionFailed(f"{self._link.name}: the answer was cut short: {error}") from error
+
+    def _read(self, size: int) -> bytes:
+        data = self._answers.read(size) if size else b""
+        if len(data) < size:
+            raise self._link.failure()
+        return data
+
+
+class _Inflated(io.RawIOBase):
+    """What a compressed stream says, as far as it has arrived."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._inflate = zlib.decompressobj()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._inflate.decompress(self._inflate.unconsumed_tail, len(buffer))
+        while not data:
+            arrived = self._stream.read1(1 << 16)  # type: ignore[attr-defined]
+            if not arrived:
+                return 0
+            data = self._inflate.decompress(arrived, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def open_child() -> AgentSide:
+    """Start an agent beside us, so that both trees of a local run are read at once."""
+    package = str(Path(__file__).resolve().parents[2])
+    start = f"import sys; sys.path.insert(0, {package!r}); from cyrsync.tree import agent; agent.main()"
+    return AgentSide(Link([sys.executable, "-I", "-S", "-c", start], "the local agent"), compressed=False)
+
+
+def open_far(shell: RemoteShell, host: str) -> AgentSide | Link:
+    """Start an agent at the far end; where there is no python3, return the link to the shell that answered."""
+    link = Link(shell.words(agent_command(bundle.BOOTSTRAP), first=True), host)
+    if link.wait_for(HAS_PYTHON, HAS_POSIX) == HAS_POSIX:
+        return link
+    link.send(bundle.program())
+    return AgentSide(link, compressed=True)

@@ -1,0 +1,131 @@
+"""Both sides of a run, opened: where each is, what is there, and how rsync gets to it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from cyrsync.errors import UnusableError, UsageError
+from cyrsync.tree.address import Address
+from cyrsync.tree.agent_side import AgentSide, open_child, open_far
+from cyrsync.tree.daemon_side import DaemonSide
+from cyrsync.tree.folder import Folder
+from cyrsync.tree.posix_side import PosixSide
+from cyrsync.tree.shell import RemoteShell
+from cyrsync.tree.side import NearSide, Side, Status
+
+#: A socket's path has room for 108 bytes, of which ssh wants some for itself while it connects.
+_SOCKET_ROOM = 80
+
+
+class BothSides:
+    """The source and the replica of a run. Use as a context manager."""
+
+    def __init__(
+        self,
+        source: Address,
+        replica: Address | None,
+        rsh: str | None,
+        connection: tuple[str, ...],
+        directory: Path,
+    ) -> None:
+        """Without a replica, everything is taken for missing there.
+
+        `connection` are rsync's words to reach a daemon; `directory` is for this run alone.
+        """
+        if replica and not source.local and not replica.local:
+            raise UsageError("source and destination cannot both be remote")
+        self.source_address = source
+        self.replica_address = replica
+        self._connection = connection
+        self._directory = directory
+        self._socket_directory: str | None = None
+        far = source if not source.local else replica
+        self.shell: RemoteShell | None = None
+        if far and far.host is not None and not far.daemon:
+            self.shell = RemoteShell(far.host, rsh, self._room_for_socket())
+
+    def __enter__(self) -> BothSides:
+        self._sides: list[Side] = []
+        try:
+            if self.replica_address:
+                self.replica = self._open(self.replica_address, is_replica=True)
+            self.source = self._open(self.source_address, is_replica=False)
+            self.source_status = self._check_source()
+            self.replica_status = self._check_replica(self.replica_address)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for side in self._sides:
+            side.close()
+        if self._socket_directory:
+            shutil.rmtree(self._socket_directory, ignore_errors=True)
+
+    def folders(self, users: frozenset[str]) -> tuple[Iterator[Folder], Iterator[Folder]]:
+        """Return the streams of both sides' folders."""
+        source_root, replica_root = self.source_status.root, self.replica_status.root
+        if isinstance(self.source, DaemonSide):
+            near = list(self._replica_folders(replica_root, users))
+            self.source.know(near)
+            return self.source.walk(source_root, users, leftovers=False), iter(near)
+        if self.replica_address and isinstance(self.replica, DaemonSide):
+            near = list(self.source.walk(source_root, users, leftovers=False))
+            self.replica.know(near)
+            return iter(near), self._replica_folders(replica_root, users)
+        # The replica's agent is asked first: it reads while the source is being read.
+        theirs = self._replica_folders(replica_root, users)
+        return self.source.walk(source_root, users, leftovers=False), theirs
+
+    def _replica_folders(self, root: bytes, users: frozenset[str]) -> Iterator[Folder]:
+        if not self.replica_status.exists:
+            return iter(())
+        return self.replica.walk(root, users, leftovers=True)
+
+    def _open(self, address: Address, is_replica: bool) -> Side:
+        side = self._choose(address, is_replica)
+        self._sides.append(side)
+        return side
+
+    def _choose(self, address: Address, is_replica: bool) -> Side:
+        if address.daemon:
+            return DaemonSide(address, self._connection, self._directory)
+        if address.local:
+            return open_child() if is_replica else NearSide()
+        assert self.shell and address.host
+        opened = open_far(self.shell, address.host)
+        return opened if isinstance(opened, AgentSide) else PosixSide(opened)
+
+    def _check_source(self) -> Status:
+        status = self.source.resolve(self.source_address.path)
+        if not status.exists:
+            raise UnusableError(f"{self.source_address.text}: no such directory: is the partition mounted?")
+        if not status.directory:
+            raise UnusableError(f"{self.source_address.text}: not a directory")
+        return status
+
+    def _check_replica(self, address: Address | None) -> Status:
+        if address is None:
+            return Status(b"", exists=False, directory=False, parent=False)
+        text = address.text
+        status = self.replica.resolve(address.path)
+        if status.exists and not status.directory:
+            raise UnusableError(f"{text}: not a directory")
+        if not status.exists and not status.parent:
+            raise UnusableError(f"{text}: neither it nor the directory above it exists: make that first")
+        if self.source_address.local and address.local:
+            ours, theirs = self.source_status.root.rstrip(b"/") + b"/", status.root.rstrip(b"/") + b"/"
+            if ours.startswith(theirs) or theirs.startswith(ours):
+                raise UnusableError(f"{text}: source and destination are one inside the other")
+        return status
+
+    def _room_for_socket(self) -> Path:
+        if len(os.fsencode(self._directory)) <= _SOCKET_ROOM:
+            return self._directory
+        self._socket_directory = tempfile.mkdtemp(prefix="cyrsync-", dir="/tmp")
+        return Path(self._socket_directory)

@@ -1,0 +1,165 @@
+"""A far side without python3: its shell and `find` list it. Deleting there is left to rsync."""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from cyrsync.cyrus import entry as kinds
+from cyrsync.cyrus import header, index
+from cyrsync.cyrus.user import user_of
+from cyrsync.errors import ConnectionFailed, UnusableError
+from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.agent_side import Link
+from cyrsync.tree.folder import Folder, Incarnation, join, sort_key
+from cyrsync.tree.remove import Removal
+from cyrsync.tree.side import Removed, Rights, Status
+
+# Every answer is a row of items, each a letter and its text, ended by NUL; the last is `e`. Paths are
+# quoted for the shell that reads them here, a POSIX sh: no other shell ever sees one.
+_RESOLVE = r"""
+if cd -- {root} 2>/dev/null; then printf 'd%s\0' "$(pwd -P; echo x)"
+elif [ -e {root} ] || [ -h {root} ]; then printf 'f\0'
+elif [ -d {parent} ]; then printf 'p\0'
+fi
+id -u | {{ read -r u; printf 'i%s\0' "$u"; }}
+printf 'e\0'
+"""
+# `*` leaves out hidden names, and printf is built in, so a folder may be of any size.
+_FOLDER = r"""
+for d do
+  if [ -r "$d" ] && [ -x "$d" ]; then
+    printf "d%s\0" "$d"
+    ( cd "$d" || exit
+      set -- *
+      if [ $# -gt 1 ] || [ -e "$1" ] || [ -h "$1" ]; then printf "n%s\0" "$@"; fi
+      if [ -f cyrus.header ] && [ -f cyrus.index ]; then
+        printf "h%s\0" "$(od -An -v -tx1 -N {header_size} cyrus.header)"
+        printf "x%s\0" "$(od -An -v -tx1 -N {index_size} cyrus.index)"
+      fi )
+  else printf "u%s\0" "$d"
+  fi
+done
+"""
+_LIST = r"""
+{{ cd -- {root} && find . -name '.?*' -prune -o -type d -exec sh -c {folder} sh {{}} +; printf 'e%s\0' $?; }} \
+2>/dev/null | if command -v gzip >/dev/null 2>&1; then gzip -c; else cat; fi
+"""
+
+
+class PosixSide:
+    """A tree listed by a POSIX shell that answers over a link."""
+
+    can_remove = False
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.rights = Rights()
+
+    def resolve(self, path: bytes) -> Status:
+        """Return what stands at `path`, links resolved."""
+        parent = path.rstrip(b"/").rpartition(b"/")[0] or (b"/" if path.startswith(b"/") else b".")
+        self._link.send(_RESOLVE.format(root=_quote(path), parent=_quote(parent)).encode("latin-1"))
+        found = {item[:1]: item[1:] for item in self._items(packed=False)}
+        self.rights = Rights(root=found.get(b"i") == b"0")
+        real = found.get(b"d")
+        if real is not None:
+            return Status(real[:-2], exists=True, directory=True, parent=True)
+        return Status(path, exists=b"f" in found, directory=False, parent=b"p" in found)
+
+    def walk(self, root: bytes, users: frozenset[str], *, leftovers: bool) -> Iterator[Folder]:
+        """Yield the folders below `root`. `find` does not look for leftovers: their age is not to be had."""
+        script = _FOLDER.format(header_size=header.READ_SIZE, index_size=index.READ_SIZE)
+        self._link.send(_LIST.format(root=_quote(root), folder=shlex.quote(script)).encode("latin-1"))
+        found: dict[bytes, _Found] = {}
+        current = _Found()
+        status = b""
+        for item in self._items(packed=True):
+            kind, text = item[:1], item[1:]
+            if kind in (b"d", b"u"):
+                current = found[_relative(text)] = _Found(readable=kind == b"d")
+            elif kind == b"n":
+                current.names.append(text)
+            elif kind == b"h":
+                current.header = bytes.fromhex(text.decode("ascii"))
+            elif kind == b"x":
+                current.index = bytes.fromhex(text.decode("ascii"))
+            else:
+                status = text
+        if status != b"0" and not any(not one.readable for one in found.values()):
+            raise UnusableError(
+                f"{self._link.name}: find could not read all of the tree (status {status.decode('ascii', 'replace')}); "
+                "install python3 there, which can tell what failed"
+            )
+        for path in sorted(found, key=sort_key):
+            if not users or user_of(path) in users or not found[path].readable:
+                yield _folder(path, found)
+
+    def remove(self, root: bytes, removals: Iterable[Removal]) -> Removed:
+        """Refuse: without an agent there, rsync deletes."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End the shell."""
+        self._link.close()
+
+    def _items(self, *, packed: bool) -> Iterator[bytes]:
+        """Yield the items of an answer, whose last begins with `e`."""
+        rest = b""
+        inflate = None
+        first = packed
+        while True:
+            data = self._link.output.read1(1 << 16)  # type: ignore[attr-defined]
+            if not data:
+                raise self._link.failure()
+            if first:
+                inflate, first = zlib.decompressobj(31) if data[:1] == b"\x1f" else None, False
+            try:
+                *items, rest = (rest + (inflate.decompress(data) if inflate else data)).split(b"\0")
+            except zlib.error as error:
+                raise ConnectionFailed(f"{self._link.name}: the answer was cut short: {error}") from error
+            for item in items:
+                yield item
+                if item[:1] == b"e":
+                    return
+
+
+@dataclass(slots=True)
+class _Found:
+    readable: bool = True
+    names: list[bytes] = field(default_factory=list)
+    header: bytes = b""
+    index: bytes = b""
+
+
+def _folder(path: bytes, all_found: dict[bytes, _Found]) -> Folder:
+    found = all_found[path]
+    if not found.readable:
+        return Folder(path, problem=errno.EACCES)
+    below = [name for name in found.names if join(path, name) in all_found]
+    directories = set(below)
+    files = [name for name in found.names if name not in directories]
+    uids, odd, others = uid_sets.from_names([name for name in files if name.endswith(b".")])
+    others += [name for name in files if not name.endswith(b".")]
+    others = [name for name in others if not kinds.is_left_alone(name, at_root=not path)]
+    uniqueid, head = header.uniqueid(found.header), index.head(found.index)
+    return Folder(
+        path,
+        uids=uids,
+        odd=tuple(odd),
+        metadata={name: None for name in others if kinds.is_metadata(name)},
+        strays={name: None for name in others if not kinds.is_metadata(name)},
+        folders=tuple(sorted(n for n in below if not kinds.is_left_alone(n, at_root=not path))),
+        incarnation=Incarnation(uniqueid, *head) if uniqueid and head else None,
+    )
+
+
+def _relative(path: bytes) -> bytes:
+    return path[2:] if path != b"." else b""
+
+
+def _quote(path: bytes) -> str:
+    return shlex.quote(path.decode("latin-1"))

@@ -1,0 +1,150 @@
+"""Deleting on the replica: each name relative to a directory that was opened without following a symlink.
+
+Also runs at the far end of a connection: standard library only, Python 3.6.
+"""
+
+import errno
+import json
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from cyrsync.cyrus import entry as kinds
+from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.folder import join
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Iterable, Iterator
+    from typing import BinaryIO
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+
+
+class Removal(NamedTuple):
+    """What goes from one folder that stays: files by name, and sub-folders with all that is in them."""
+
+    path: bytes
+    mtime: "int | None"  # nanoseconds: the time the folder has on the source; None: leave it
+    uids: "array[int]" = uid_sets.empty()
+    files: "tuple[bytes, ...]" = ()
+    folders: "tuple[bytes, ...]" = ()
+
+
+def encode(removal: Removal) -> bytes:
+    """Return a removal as one frame: a line of JSON, then the UIDs' steps."""
+    size, steps = uid_sets.pack(removal.uids)
+    record = [
+        removal.path.decode("latin-1"),
+        removal.mtime,
+        [size, len(steps)],
+        [name.decode("latin-1") for name in removal.files],
+        [name.decode("latin-1") for name in removal.folders],
+    ]
+    return json.dumps(record).encode("ascii") + b"\n" + steps
+
+
+def decode(stream: "BinaryIO") -> "Iterator[Removal]":
+    """Yield the removals in a stream, up to a line with `null`."""
+    for line in stream:
+        record = json.loads(line.decode("ascii"))
+        if record is None:
+            return
+        path, mtime, packed, files, folders = record
+        yield Removal(
+            path.encode("latin-1"),
+            mtime,
+            uid_sets.unpack(packed[0], stream.read(packed[1])),
+            tuple([name.encode("latin-1") for name in files]),
+            tuple([name.encode("latin-1") for name in folders]),
+        )
+
+
+class Remover:
+    """Removes below one root and keeps count."""
+
+    def __init__(self, root: bytes) -> None:
+        self.root = root
+        self.files = 0
+        self.folders = 0
+        self.failed = []  # type: list[tuple[bytes, int]]
+
+    def remove(self, removals: "Iterable[Removal]") -> None:
+        """Do what each removal says. What is gone already is well; what fails is noted with its errno."""
+        for removal in removals:
+            try:
+                folder = self._open(removal.path)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+                    self.failed.append((removal.path, error.errno or errno.EIO))
+                continue
+            try:
+                before = self.files + self.folders
+                for name in uid_sets.file_names(removal.uids) + list(removal.files):
+                    self._unlink(folder, name, join(removal.path, name))
+                for name in removal.folders:
+                    self._remove_tree(folder, name, join(removal.path, name), os.fstat(folder).st_dev)
+                if removal.mtime is not None and self.files + self.folders > before:
+                    os.utime(folder, ns=(os.fstat(folder).st_atime_ns, removal.mtime))
+            except OSError as error:
+                self.failed.append((removal.path, error.errno or errno.EIO))
+            finally:
+                os.close(folder)
+
+    def _open(self, path: bytes) -> int:
+        """Return a descriptor of the folder, reached from the root one component at a time."""
+        current = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        for component in path.split(b"/") if path else []:
+            try:
+                below = os.open(component, _DIRECTORY, dir_fd=current)
+            finally:
+                os.close(current)
+            current = below
+        return current
+
+    def _unlink(self, folder: int, name: bytes, path: bytes) -> None:
+        try:
+            os.unlink(name, dir_fd=folder)
+            self.files += 1
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self.failed.append((path, error.errno or errno.EIO))
+
+    def _remove_tree(self, parent: int, name: bytes, path: bytes, device: int) -> None:
+        """Remove a folder that the source has no more. Hidden files in it are nobody's to delete: it stays."""
+        try:
+            folder = os.open(name, _DIRECTORY, dir_fd=parent)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                self.failed.append((path, error.errno or errno.EIO))
+            return
+        try:
+            if os.fstat(folder).st_dev != device:
+                self.failed.append((path, errno.EXDEV))
+                return
+            for child in os.listdir(folder):
+                self._remove_entry(folder, os.fsencode(child), path, device)
+        except OSError as error:
+            self.failed.append((path, error.errno or errno.EIO))
+            return
+        finally:
+            os.close(folder)
+        try:
+            os.rmdir(name, dir_fd=parent)
+            self.folders += 1
+        except OSError as error:
+            self.failed.append((path, error.errno or errno.EIO))
+
+    def _remove_entry(self, folder: int, name: bytes, path: bytes, device: int) -> None:
+        if name.startswith(b".") and not kinds.is_leftover(name):
+            return
+        try:
+            os.unlink(name, dir_fd=folder)
+            self.files += 1
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno in (errno.EISDIR, errno.EPERM):
+                self._remove_tree(folder, name, join(path, name), device)
+            else:
+                self.failed.append((join(path, name), error.errno or errno.EIO))

@@ -1,0 +1,89 @@
+"""One side of a run: a tree that can be listed and, where it is the replica, deleted in."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cyrsync.tree.folder import Folder
+from cyrsync.tree.remove import Removal
+from cyrsync.tree.walk import walk
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What a deletion came to: files and folders that went, and what did not, with its errno."""
+
+    files: int = 0
+    folders: int = 0
+    failed: list[tuple[bytes, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What stands at the root of a side, its real path first."""
+
+    root: bytes
+    exists: bool
+    directory: bool
+    parent: bool  # whether the directory above it exists
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """Whose rights the far process has: what decides which owners rsync can set there."""
+
+    root: bool = True
+    groups: frozenset[int] = frozenset()
+
+
+class Side(Protocol):
+    """What the engine asks of a tree, wherever it is."""
+
+    #: What this side's process may do; matters on the receiving side.
+    rights: Rights
+    #: Whether `remove` works here: else rsync itself must delete.
+    can_remove: bool
+
+    def resolve(self, path: bytes) -> Status:
+        """Return what stands at `path`, links resolved."""
+
+    def walk(self, root: bytes, users: frozenset[str], *, leftovers: bool) -> Iterator[Folder]:
+        """Yield the folders below `root` in order of their sort key."""
+
+    def remove(self, root: bytes, removals: Iterable[Removal]) -> Removed:
+        """Delete below `root`."""
+
+    def close(self) -> None:
+        """Let go of processes and connections."""
+
+
+#: A process that may set every owner, as root may.
+ALL_RIGHTS = Rights()
+
+
+class NearSide:
+    """The source, when it is on this machine: read by this process."""
+
+    can_remove = False
+    rights = ALL_RIGHTS
+
+    def resolve(self, path: bytes) -> Status:
+        """Return what stands at `path`, links resolved."""
+        real = os.path.realpath(path)
+        parent = os.path.isdir(os.path.dirname(real))
+        return Status(real, os.path.lexists(real), os.path.isdir(real), parent)
+
+    def walk(self, root: bytes, users: frozenset[str], *, leftovers: bool) -> Iterator[Folder]:
+        """Yield the folders below `root` in order of their sort key."""
+        return walk(root, users, leftovers)
+
+    def remove(self, root: bytes, removals: Iterable[Removal]) -> Removed:
+        """Refuse: a source is only ever read."""
+        raise PermissionError(errno.EROFS, "a source is only read", root)
+
+    def close(self) -> None:
+        """Nothing is held."""

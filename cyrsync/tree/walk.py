@@ -1,0 +1,201 @@
+"""The walk: read the directories of a tree, names only, and `lstat` nothing but what is no message.
+
+Also runs at the far end of a connection: standard library only, Python 3.6.
+"""
+
+import errno
+import grp
+import os
+import pwd
+import stat
+import time
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from cyrsync.cyrus import entry as kinds
+from cyrsync.cyrus import header, index
+from cyrsync.cyrus.user import may_hold_user, user_of
+from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.folder import Entry, Folder, Incarnation, join
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Iterator
+
+#: A directory this large (bytes) is read in portions: a million names at once take 60 MB.
+_LARGE_DIRECTORY = 4 << 20
+_PORTION = 1 << 16
+_DAY = 86400  # seconds: an rsync temporary file older than this is nobody's any more
+_DOT = ord(".")
+#: A header that fails its CRC may have been read while Cyrus wrote it: worth so many looks.
+_LOOKS = 3
+
+
+def walk(root: bytes, users: "frozenset[str]" = frozenset(), leftovers: bool = False) -> "Iterator[Folder]":
+    """Yield the folders of the tree at `root`, each before what is below it, in order of `sort_key`.
+
+    With `users`, only those users' folders, and of the others only as much as leads to them. With
+    `leftovers`, old temporary files of rsync are looked for. Never raises for a folder: one that
+    cannot be read is yielded with its `problem`.
+    """
+    reader = _Reader(root, leftovers)
+    pending = [b""]
+    while pending:
+        path = pending.pop()
+        if users and not may_hold_user(path, users):
+            continue
+        folder = reader.read(path)
+        if not users or folder.problem or user_of(path) in users:
+            yield folder
+        pending.extend(join(path, name) for name in reversed(folder.folders))
+
+
+class _Reader:
+    """Reads one directory at a time; remembers the names of owners."""
+
+    def __init__(self, root: bytes, leftovers: bool) -> None:
+        self.root = root
+        self.leftovers = leftovers
+        self.owners = {}  # type: dict[tuple[int, int], str]
+
+    def read(self, path: bytes) -> Folder:
+        """Return the folder at `path`, or one with a `problem`."""
+        directory = os.path.join(self.root, path) if path else self.root
+        try:
+            status = os.lstat(directory)
+            if not stat.S_ISDIR(status.st_mode):
+                return Folder(path, problem=errno.ENOTDIR)
+            uids, odd, others = _names(directory, status.st_size)
+        except OSError as error:
+            return Folder(path, problem=error.errno or errno.EIO)
+        metadata, strays, folders, leftovers = {}, {}, [], []
+        for name in others:
+            if kinds.is_left_alone(name, at_root=not path):
+                if self.leftovers and kinds.is_leftover(name) and _is_old(os.path.join(directory, name)):
+                    leftovers.append(name)
+                continue
+            found = self._look(os.path.join(directory, name))
+            if found and stat.S_ISDIR(found.mode):
+                folders.append(name)
+            elif kinds.is_metadata(name):
+                metadata[name] = found
+            else:
+                strays[name] = found
+        if (uids or odd) and status.st_nlink != 2 + len(folders):
+            uids, odd = _without_directories(directory, uids, odd, folders)
+        return Folder(
+            path=path,
+            attributes=self._entry(status),
+            uids=uids,
+            odd=tuple(odd),
+            metadata=metadata,
+            strays=strays,
+            folders=tuple(sorted(folders)),
+            incarnation=_incarnation(directory, metadata),
+            leftovers=tuple(leftovers),
+        )
+
+    def _look(self, path: bytes) -> "Entry | None":
+        try:
+            status = os.lstat(path)
+            target = os.readlink(path).decode("latin-1") if stat.S_ISLNK(status.st_mode) else ""
+        except OSError:
+            return None
+        return self._entry(status, target)
+
+    def _entry(self, status: os.stat_result, target: str = "") -> Entry:
+        ids = (status.st_uid, status.st_gid)
+        owner = self.owners.get(ids)
+        if owner is None:
+            owner = self.owners[ids] = _owner(*ids)
+        if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+            target = str(status.st_rdev)
+        return Entry(status.st_mode, status.st_size, status.st_mtime_ns, owner, target)
+
+
+def _names(directory: bytes, size: int) -> "tuple[array[int], list[bytes], list[bytes]]":
+    """Return the UIDs, the odd message names and the other names in a directory of `size` bytes."""
+    parts, odd, others = [], [], []
+    for names in _portions(directory) if size > _LARGE_DIRECTORY else [os.listdir(directory)]:
+        found = uid_sets.from_names([name for name in names if name[-1] == _DOT])
+        parts.append(found[0])
+        odd += found[1]
+        others += found[2]
+        others += [name for name in names if name[-1] != _DOT]
+    return uid_sets.merge(parts), sorted(odd), others
+
+
+def _portions(directory: bytes) -> "Iterator[list[bytes]]":
+    with os.scandir(directory) as entries:
+        names = [found.name for found in islice(entries, _PORTION)]
+        while names:
+            yield names
+            names = [found.name for found in islice(entries, _PORTION)]
+
+
+def _without_directories(
+    directory: bytes, uids: "array[int]", odd: "list[bytes]", folders: "list[bytes]"
+) -> "tuple[array[int], list[bytes]]":
+    """Move directories that bear a message's name to `folders`.
+
+    A directory has as many links as two and its sub-directories, so whoever finds another number
+    looks closer (file systems that don't count, as btrfs, always have 1). The kinds come with the
+    names: no file is looked at.
+    """
+    with os.scandir(directory) as entries:
+        found = {e.name for e in entries if e.name[-1] == _DOT and e.is_dir(follow_symlinks=False)}
+    found = {name for name in found if kinds.is_message(name)}
+    if not found:
+        return uids, odd
+    folders += found
+    hidden = uid_sets.from_names(sorted(found))[0]
+    return uid_sets.difference(uids, hidden), [name for name in odd if name not in found]
+
+
+def _is_old(path: bytes) -> bool:
+    try:
+        return os.lstat(path).st_mtime < time.time() - _DAY
+    except OSError:
+        return False
+
+
+def _incarnation(directory: bytes, metadata: "dict[bytes, Entry | None]") -> "Incarnation | None":
+    """Return what cyrus.header and cyrus.index say of the mailbox, None where either can't be trusted."""
+    for name in (kinds.HEADER, kinds.INDEX):
+        found = metadata.get(name)
+        if found is None or not stat.S_ISREG(found.mode):
+            return None
+    uniqueid = header.uniqueid(_start(os.path.join(directory, kinds.HEADER), header.READ_SIZE))
+    if not uniqueid:
+        return None
+    for _ in range(_LOOKS):
+        head = index.head(_start(os.path.join(directory, kinds.INDEX), index.READ_SIZE))
+        if head:
+            return Incarnation(uniqueid, head.uidvalidity, head.last_uid)
+    return None
+
+
+def _start(path: bytes, size: int) -> bytes:
+    """Return the first `size` bytes of a file, none when it can't be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, size)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+
+
+def _owner(uid: int, gid: int) -> str:
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        user = ""
+    try:
+        group = grp.getgrgid(gid).gr_name
+    except KeyError:
+        group = ""
+    return "{}:{}:{}:{}".format(uid, gid, user, group)
