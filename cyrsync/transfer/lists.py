@@ -10,7 +10,8 @@ from cyrsync.tree.folder import join
 from cyrsync.tree.uids import file_names
 
 #: What must not travel with a folder that goes as one entry: hidden files, and metadata (that comes after).
-WHOLE_FOLDER_FILTERS = ("--filter=- .*", "--filter=- cyrus.*")
+#: Hidden from the sender only: an exclude would also protect such files where a folder must make way.
+WHOLE_FOLDER_FILTERS = ("--filter=H .*", "--filter=H cyrus.*")
 
 
 def message_entries(plan: FolderPlan) -> Iterator[bytes]:
