@@ -200,7 +200,7 @@ class Run:
     def _delete(self, transfer: Transfer, planned: Planned, sides: BothSides) -> None:
         if sides.replica.can_remove:
             policy = self.options.policy
-            transfer.delete(sides.replica, sides.replica_status.root, times=policy.times and policy.dir_times)
+            transfer.delete(sides.replica, sides.replica_status.root, keep_times=policy.times and policy.dir_times)
         else:
             transfer.delete_by_rsync(self._protected(), planned.deletions.total())
 

@@ -45,7 +45,6 @@ def compare(source: Folder, replica: Folder | None, policy: Policy) -> FolderPla
     plan = FolderPlan(
         source.path,
         _state(source, replica),
-        mtime=source.attributes.mtime if source.attributes else None,
         messages_seen=source.messages(),
         replica_messages=replica.messages() if replica else 0,
     )

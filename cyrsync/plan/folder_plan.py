@@ -37,7 +37,6 @@ class FolderPlan:
 
     path: bytes
     state: State
-    mtime: int | None = None  # nanoseconds, of the folder on the source
     whole: bool = False
     uids: array[int] = field(default_factory=uid_sets.empty)
     odd: tuple[bytes, ...] = ()

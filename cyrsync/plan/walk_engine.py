@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cyrsync.cyrus.entry import is_message
 from cyrsync.plan import compare
 from cyrsync.plan.compare import Policy
 from cyrsync.plan.folder_plan import FolderPlan, State
@@ -52,7 +53,7 @@ class WalkEngine:
                 plan = compare.gone(theirs)
                 if not _is_below(theirs.path, gone):
                     gone = theirs.path
-                    plan.mtime = self._parent_mtime(theirs.path)
+                    self.in_the_way = self.in_the_way or self._has_file_at(theirs.path)
                 else:
                     plan.inside_gone = True
                 yield plan
@@ -62,17 +63,15 @@ class WalkEngine:
             self._above.pop()
         self._above.append(folder)
 
-    def _parent_mtime(self, path: bytes) -> int | None:
-        """Return the time that the source has for the folder above; note whether a file is in this one's place."""
+    def _has_file_at(self, path: bytes) -> bool:
+        """Tell whether the source has a file where the replica has this folder."""
         parent, _, name = path.rpartition(b"/")
         above = next((folder for folder in reversed(self._above) if folder.path == parent), None)
         if above is None:
-            return None
+            return False
         if name in above.metadata or name in above.strays or name in above.odd:
-            self.in_the_way = True
-        if name[:-1].isdigit() and name.endswith(b".") and int(name[:-1]) in above.uids:
-            self.in_the_way = True
-        return above.attributes.mtime if above.attributes else None
+            return True
+        return is_message(name) and int(name[:-1]) in above.uids
 
 
 def _is_below(path: bytes, top: bytes | None) -> bool:

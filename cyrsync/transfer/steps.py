@@ -67,16 +67,16 @@ class Transfer:
                 self.account.failed += _others(plan)
         self._step("metadata", settled, lists.other_entries, forced, _others)
 
-    def delete(self, side: Side, root: bytes, *, times: bool) -> None:
+    def delete(self, side: Side, root: bytes, *, keep_times: bool) -> None:
         """Delete on the replica: files, then folders that are gone."""
-        removed = side.remove(root, self._removals(times))
+        removed = side.remove(root, self._removals(), keep_times=keep_times)
         self.account.deleted += removed.files + removed.folders
         for path, number in removed.failed:
             self.account.errors[path] = hint(f"not deleted: {os.strerror(number)}")
 
     def delete_by_rsync(self, protected: tuple[str, ...], limit: int) -> None:
         """Have rsync delete, where nothing else can: it looks at each folder concerned itself, one level deep."""
-        folders = {removal.path for removal in self._removals(times=False)}
+        folders = {removal.path for removal in self._removals()}
         if not lists.write(self._list, (path + b"/" if path else b"" for path in sorted(folders))):
             return
         words = ("--delete", "--existing", "--ignore-existing", f"--max-delete={limit}", *protected)
@@ -91,22 +91,22 @@ class Transfer:
 
     def goes(self) -> Iterator[bytes]:
         """Yield the paths that are to be deleted, folders with a slash behind."""
-        for removal in self._removals(times=False):
+        for removal in self._removals():
             for name in (*file_names(removal.uids), *removal.files):
                 yield join(removal.path, name)
             for name in removal.folders:
                 yield join(removal.path, name) + b"/"
 
-    def _removals(self, times: bool) -> Iterator[Removal]:
+    def _removals(self) -> Iterator[Removal]:
         settled = [plan for plan in self.plans if plan.deletes() and plan.path not in self._held]
         for plan in settled:
             if plan.state is not State.GONE:
                 files = (*plan.delete_files, *plan.leftovers)
-                yield Removal(plan.path, plan.mtime if times else None, plan.delete_uids, files)
+                yield Removal(plan.path, plan.delete_uids, files)
         for plan in settled:
             if plan.state is State.GONE and not plan.inside_gone:
                 parent, _, name = plan.path.rpartition(b"/")
-                yield Removal(parent, plan.mtime if times else None, folders=(name,))
+                yield Removal(parent, folders=(name,))
 
     def _step(
         self,

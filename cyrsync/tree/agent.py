@@ -88,7 +88,7 @@ def _serve(request: "dict[str, Any]", source: "BinaryIO", output: _Output) -> No
             output.write(folders.encode(found))
         output.end()
     elif request["do"] == "remove":
-        remover = Remover(root)
+        remover = Remover(root, request["keep_times"])
         remover.remove(decode(source))
         failed = [[path.decode("latin-1"), number] for path, number in remover.failed]
         output.end(files=remover.files, folders=remover.folders, failed=failed)

@@ -100,9 +100,9 @@ class AgentSide:
         self._ask(do="walk", root=root, users=sorted(users), leftovers=leftovers)
         return self._folders()
 
-    def remove(self, root: bytes, removals: Iterable[Removal]) -> Removed:
+    def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
         """Delete below `root`."""
-        self._ask(do="remove", root=root)
+        self._ask(do="remove", root=root, keep_times=keep_times)
         for removal in removals:
             self._link.send(remove.encode(removal))
         self._link.send(b"null\n")

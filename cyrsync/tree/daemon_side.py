@@ -79,7 +79,7 @@ class DaemonSide:
             else:
                 yield found[path].folder(path, incarnations.get(path))
 
-    def remove(self, root: bytes, removals: Iterable[Removal]) -> Removed:
+    def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
         """Refuse: only rsync can delete behind a daemon."""
         raise NotImplementedError
 

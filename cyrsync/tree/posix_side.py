@@ -98,7 +98,7 @@ class PosixSide:
             if not users or user_of(path) in users or not found[path].readable:
                 yield _folder(path, found)
 
-    def remove(self, root: bytes, removals: Iterable[Removal]) -> Removed:
+    def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
         """Refuse: without an agent there, rsync deletes."""
         raise NotImplementedError
 

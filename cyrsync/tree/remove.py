@@ -24,7 +24,6 @@ class Removal(NamedTuple):
     """What goes from one folder that stays: files by name, and sub-folders with all that is in them."""
 
     path: bytes
-    mtime: "int | None"  # nanoseconds: the time the folder has on the source; None: leave it
     uids: "array[int]" = uid_sets.empty()
     files: "tuple[bytes, ...]" = ()
     folders: "tuple[bytes, ...]" = ()
@@ -35,7 +34,6 @@ def encode(removal: Removal) -> bytes:
     size, steps = uid_sets.pack(removal.uids)
     record = [
         removal.path.decode("latin-1"),
-        removal.mtime,
         [size, len(steps)],
         [name.decode("latin-1") for name in removal.files],
         [name.decode("latin-1") for name in removal.folders],
@@ -49,10 +47,9 @@ def decode(stream: "BinaryIO") -> "Iterator[Removal]":
         record = json.loads(line.decode("ascii"))
         if record is None:
             return
-        path, mtime, packed, files, folders = record
+        path, packed, files, folders = record
         yield Removal(
             path.encode("latin-1"),
-            mtime,
             uid_sets.unpack(packed[0], stream.read(packed[1])),
             tuple([name.encode("latin-1") for name in files]),
             tuple([name.encode("latin-1") for name in folders]),
@@ -60,10 +57,14 @@ def decode(stream: "BinaryIO") -> "Iterator[Removal]":
 
 
 class Remover:
-    """Removes below one root and keeps count."""
+    """Removes below one root and keeps count.
 
-    def __init__(self, root: bytes) -> None:
+    With `keep_times`, a folder has the time afterwards that it had before: the source's, as rsync set it.
+    """
+
+    def __init__(self, root: bytes, keep_times: bool) -> None:
         self.root = root
+        self.keep_times = keep_times
         self.files = 0
         self.folders = 0
         self.failed = []  # type: list[tuple[bytes, int]]
@@ -78,13 +79,13 @@ class Remover:
                     self.failed.append((removal.path, error.errno or errno.EIO))
                 continue
             try:
-                before = self.files + self.folders
+                before = os.fstat(folder)
                 for name in uid_sets.file_names(removal.uids) + list(removal.files):
                     self._unlink(folder, name, join(removal.path, name))
                 for name in removal.folders:
-                    self._remove_tree(folder, name, join(removal.path, name), os.fstat(folder).st_dev)
-                if removal.mtime is not None and self.files + self.folders > before:
-                    os.utime(folder, ns=(os.fstat(folder).st_atime_ns, removal.mtime))
+                    self._remove_tree(folder, name, join(removal.path, name), before.st_dev)
+                if self.keep_times:
+                    os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
             except OSError as error:
                 self.failed.append((removal.path, error.errno or errno.EIO))
             finally:

@@ -54,8 +54,8 @@ class Side(Protocol):
     def walk(self, root: bytes, users: frozenset[str], *, leftovers: bool) -> Iterator[Folder]:
         """Yield the folders below `root` in order of their sort key."""
 
-    def remove(self, root: bytes, removals: Iterable[Removal]) -> Removed:
-        """Delete below `root`."""
+    def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
+        """Delete below `root`; with `keep_times`, folders keep their modification times."""
 
     def close(self) -> None:
         """Let go of processes and connections."""
@@ -81,7 +81,7 @@ class NearSide:
         """Yield the folders below `root` in order of their sort key."""
         return walk(root, users, leftovers)
 
-    def remove(self, root: bytes, removals: Iterable[Removal]) -> Removed:
+    def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
         """Refuse: a source is only ever read."""
         raise PermissionError(errno.EROFS, "a source is only read", root)
 
