@@ -64,9 +64,9 @@ def main(compressed: bool = False) -> None:
     gc.disable()  # nothing here makes cycles, and there are a million small objects
     source, stream = sys.stdin.buffer, sys.stdout.buffer
     stream.write(GREETING)
+    stream.flush()
     output = _Output(stream, compressed)
     try:
-        output.end(euid=os.geteuid(), groups=os.getgroups(), python=sys.version.split()[0])
         for line in source:
             _serve(json.loads(line.decode("ascii")), source, output)
     except (BrokenPipeError, KeyboardInterrupt):
@@ -75,7 +75,9 @@ def main(compressed: bool = False) -> None:
 
 def _serve(request: "dict[str, Any]", source: "BinaryIO", output: _Output) -> None:
     root = request["root"].encode("latin-1")
-    if request["do"] == "resolve":
+    if request["do"] == "identify":
+        output.end(euid=os.geteuid(), groups=os.getgroups())
+    elif request["do"] == "resolve":
         real = os.path.realpath(root)
         output.end(
             root=real.decode("latin-1"),

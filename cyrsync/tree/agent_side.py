@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +20,7 @@ from cyrsync.tree import agent, bundle, folder, remove
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.shell import HAS_POSIX, HAS_PYTHON, RemoteShell, agent_command
-from cyrsync.tree.side import Removed, Rights, Status
+from cyrsync.tree.side import Removed, Rights, Status, resolve_here
 
 #: What a login shell may print before the far end speaks (bytes).
 _NOISE = 1 << 16
@@ -85,9 +87,14 @@ class AgentSide:
     def __init__(self, link: Link, compressed: bool) -> None:
         self._link = link
         self._answers: IO[bytes] = io.BufferedReader(_Inflated(link.output)) if compressed else link.output
-        link.wait_for(agent.GREETING.rstrip())
+        self._greeted = False
+
+    @cached_property
+    def rights(self) -> Rights:
+        """Whose rights the agent has."""
+        self._ask(do="identify", root=b"")
         hello = self._end_of_answer()
-        self.rights = Rights(hello["euid"] == 0, frozenset(hello["groups"]))
+        return Rights(hello["euid"] == 0, frozenset(hello["groups"]))
 
     def resolve(self, path: bytes) -> Status:
         """Return what stands at `path`, links resolved."""
@@ -121,8 +128,7 @@ class AgentSide:
         for record in self._records():
             if isinstance(record, dict):
                 return
-            steps = self._read(record[3][1])
-            yield folder.decode(record, steps)
+            yield self._decode(record)
         raise self._link.failure()
 
     def _end_of_answer(self) -> dict[str, Any]:
@@ -132,17 +138,42 @@ class AgentSide:
         raise self._link.failure()
 
     def _records(self) -> Iterator[Any]:
+        if not self._greeted:
+            self._link.wait_for(agent.GREETING.rstrip())
+            self._greeted = True
         try:
             for line in iter(self._answers.readline, b""):
                 yield json.loads(line)
         except (OSError, ValueError, zlib.error) as error:
             raise ConnectionFailed(f"{self._link.name}: the answer was cut short: {error}") from error
 
-    def _read(self, size: int) -> bytes:
-        data = self._answers.read(size) if size else b""
-        if len(data) < size:
-            raise self._link.failure()
-        return data
+    def _decode(self, record: Any) -> Folder:
+        try:
+            size = record[3][1]
+            steps = self._answers.read(size) if size else b""
+            if len(steps) == size:
+                return folder.decode(record, steps)
+        except (OSError, TypeError, ValueError, LookupError, zlib.error) as error:
+            raise ConnectionFailed(f"{self._link.name}: the answer was garbled: {error}") from error
+        raise self._link.failure()
+
+
+class ChildSide(AgentSide):
+    """A replica on this machine, read by a child process while this one reads the source."""
+
+    def __init__(self) -> None:
+        package = str(Path(__file__).resolve().parents[2])
+        start = f"import sys; sys.path.insert(0, {package!r}); from cyrsync.tree import agent; agent.main()"
+        super().__init__(Link([sys.executable, "-I", "-S", "-c", start], "the local agent"), compressed=False)
+
+    @cached_property
+    def rights(self) -> Rights:
+        """Whose rights the child has: ours."""
+        return Rights(os.geteuid() == 0, frozenset(os.getgroups()))
+
+    def resolve(self, path: bytes) -> Status:
+        """Return what stands at `path`, without waiting for the child to start."""
+        return resolve_here(path)
 
 
 class _Inflated(io.RawIOBase):
@@ -164,13 +195,6 @@ class _Inflated(io.RawIOBase):
             data = self._inflate.decompress(arrived, len(buffer))
         buffer[: len(data)] = data
         return len(data)
-
-
-def open_child() -> AgentSide:
-    """Start an agent beside us, so that both trees of a local run are read at once."""
-    package = str(Path(__file__).resolve().parents[2])
-    start = f"import sys; sys.path.insert(0, {package!r}); from cyrsync.tree import agent; agent.main()"
-    return AgentSide(Link([sys.executable, "-I", "-S", "-c", start], "the local agent"), compressed=False)
 
 
 def open_far(shell: RemoteShell, host: str) -> AgentSide | Link:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.tree.address import Address
-from cyrsync.tree.agent_side import AgentSide, open_child, open_far
+from cyrsync.tree.agent_side import AgentSide, ChildSide, open_far
 from cyrsync.tree.daemon_side import DaemonSide
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.posix_side import PosixSide
@@ -96,7 +96,7 @@ class BothSides:
         if address.daemon:
             return DaemonSide(address, self._connection, self._directory)
         if address.local:
-            return open_child() if is_replica else NearSide()
+            return ChildSide() if is_replica else NearSide()
         assert self.shell and address.host
         opened = open_far(self.shell, address.host)
         return opened if isinstance(opened, AgentSide) else PosixSide(opened)

@@ -43,10 +43,12 @@ class Rights:
 class Side(Protocol):
     """What the engine asks of a tree, wherever it is."""
 
-    #: What this side's process may do; matters on the receiving side.
-    rights: Rights
     #: Whether `remove` works here: else rsync itself must delete.
     can_remove: bool
+
+    @property
+    def rights(self) -> Rights:
+        """What this side's process may do; matters on the receiving side."""
 
     def resolve(self, path: bytes) -> Status:
         """Return what stands at `path`, links resolved."""
@@ -65,6 +67,13 @@ class Side(Protocol):
 ALL_RIGHTS = Rights()
 
 
+def resolve_here(path: bytes) -> Status:
+    """Return what stands at `path` on this machine, links resolved."""
+    real = os.path.realpath(path)
+    parent = os.path.isdir(os.path.dirname(real))
+    return Status(real, os.path.lexists(real), os.path.isdir(real), parent)
+
+
 class NearSide:
     """The source, when it is on this machine: read by this process."""
 
@@ -73,9 +82,7 @@ class NearSide:
 
     def resolve(self, path: bytes) -> Status:
         """Return what stands at `path`, links resolved."""
-        real = os.path.realpath(path)
-        parent = os.path.isdir(os.path.dirname(real))
-        return Status(real, os.path.lexists(real), os.path.isdir(real), parent)
+        return resolve_here(path)
 
     def walk(self, root: bytes, users: frozenset[str], *, leftovers: bool) -> Iterator[Folder]:
         """Yield the folders below `root` in order of their sort key."""

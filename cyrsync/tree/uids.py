@@ -3,6 +3,7 @@
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
+import json
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
@@ -29,10 +30,11 @@ def from_names(names: "list[bytes]") -> "tuple[array[int], list[bytes], list[byt
     joined = b"".join(names)
     plain = joined.count(b".") == len(names) and not joined.translate(None, _DIGITS_AND_DOT)
     if plain and b".0" not in joined and not joined.startswith(b"0"):
-        # float() reads "12." as it stands, and is exact far beyond 32 bits.
-        numbers = sorted(map(float, names))
+        # JSON's scanner reads a row of numbers in half the time that int() takes for them one by one.
+        numbers = json.loads("[" + joined[:-1].decode("ascii").replace(".", ",") + "]")
+        numbers.sort()
         if not numbers or numbers[-1] <= MAX_UID:
-            return array("I", map(int, numbers)), [], []
+            return array("I", numbers), [], []
     uids, odd, others = [], [], []
     for name in names:
         digits = name[:-1]
