@@ -1,7 +1,7 @@
 """The one place that starts processes.
 
-`sh` runs rsync and the short commands, always with files for their output; what is carried in bulk
-(listings) goes through plain pipes, which `sh` is slow at.
+`sh` runs the rsyncs that transfer, with files for their output. What `sh` is slow at goes without it: listings
+through plain pipes, and questions at start-up.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +36,14 @@ class Finished:
     err: bytes
 
 
+def program(name: str) -> str:
+    """Return the path of a program. Raise UnusableError when there is none."""
+    found = shutil.which(name)
+    if found is None:
+        raise UnusableError(f"{name} is not installed, or not in PATH")
+    return found
+
+
 def environment() -> dict[str, str]:
     """Return the environment for programs whose messages are read: in English, times in UTC."""
     return {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
@@ -44,11 +51,14 @@ def environment() -> dict[str, str]:
 
 def capture(words: Sequence[str]) -> Finished:
     """Run a short command to its end and return what it wrote."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        code = run(words, out, err)
-        out.seek(0)
-        err.seek(0)
-        return Finished(code, out.read(), err.read())
+    finished = subprocess.run(
+        [program(words[0]), *map(os.fsencode, words[1:])],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=environment(),
+        check=False,
+    )
+    return Finished(finished.returncode, finished.stdout, finished.stderr)
 
 
 def run(
@@ -79,24 +89,17 @@ def run(
 
 def open_pipes(words: Sequence[str], err: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start a process that is talked to through plain pipes on its standard input and output."""
-    try:
-        return subprocess.Popen(
-            [os.fsencode(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err
-        )
-    except OSError as error:
-        raise UnusableError(f"cannot start {words[0]}: {error.strerror}") from None
+    arguments = [program(words[0]), *map(os.fsencode, words[1:])]
+    return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err)
 
 
 def _start(words: Sequence[str], out: IO[bytes] | None, err: IO[bytes] | None) -> sh.RunningCommand:
     import sh
 
-    program = shutil.which(words[0])
-    if program is None:
-        raise UnusableError(f"{words[0]} is not installed, or not in PATH")
     # sh encodes what it is given: Latin-1 takes every byte of a name through unchanged.
     arguments = [os.fsencode(word).decode("latin-1") for word in words[1:]]
     with open(os.devnull, "rb") as nothing:
-        return sh.Command(program)(
+        return sh.Command(program(words[0]))(
             *arguments,
             _in=nothing,
             _out=out if out is not None else 1,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
 
+from cyrsync import process
 from cyrsync.cli.options import policy_of
 from cyrsync.cli.output import complain
-from cyrsync.errors import UnusableError, UsageError
+from cyrsync.errors import UsageError
 from cyrsync.plan.guard import MaxDelete
 from cyrsync.run import Options
 from cyrsync.stand_in import NotForUs, StandIn
@@ -80,7 +80,4 @@ def _announcer(settings: Settings) -> Callable[[str], None] | None:
 def _become_rsync(words: list[str], settings: Settings, reason: str) -> NoReturn:
     if settings.verbose:
         complain(f"plain rsync runs: {reason}")
-    program = shutil.which("rsync")
-    if program is None:
-        raise UnusableError("rsync is not installed, or not in PATH")
-    os.execv(program, ["rsync", *words])
+    os.execv(process.program("rsync"), ["rsync", *words])

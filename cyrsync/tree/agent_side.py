@@ -83,6 +83,7 @@ class AgentSide:
     """A tree read by an agent that answers over a link."""
 
     can_remove = True
+    wants_other = False
 
     def __init__(self, link: Link, compressed: bool) -> None:
         self._link = link
@@ -102,9 +103,9 @@ class AgentSide:
         found = self._end_of_answer()
         return Status(found["root"].encode("latin-1"), found["exists"], found["directory"], found["parent"])
 
-    def walk(self, root: bytes, users: frozenset[str], *, leftovers: bool) -> Iterator[Folder]:
+    def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root`; the agent starts at once and reads ahead."""
-        self._ask(do="walk", root=root, users=sorted(users), leftovers=leftovers)
+        self._ask(do="walk", root=root, users=sorted(users), leftovers=True)
         return self._folders()
 
     def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:

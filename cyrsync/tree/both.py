@@ -11,9 +11,7 @@ from pathlib import Path
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.tree.address import Address
 from cyrsync.tree.agent_side import AgentSide, ChildSide, open_far
-from cyrsync.tree.daemon_side import DaemonSide
 from cyrsync.tree.folder import Folder
-from cyrsync.tree.posix_side import PosixSide
 from cyrsync.tree.shell import RemoteShell
 from cyrsync.tree.side import NearSide, Side, Status
 
@@ -70,22 +68,17 @@ class BothSides:
     def folders(self, users: frozenset[str]) -> tuple[Iterator[Folder], Iterator[Folder]]:
         """Return the streams of both sides' folders."""
         source_root, replica_root = self.source_status.root, self.replica_status.root
-        if isinstance(self.source, DaemonSide):
-            near = list(self._replica_folders(replica_root, users))
-            self.source.know(near)
-            return self.source.walk(source_root, users, leftovers=False), iter(near)
-        if self.replica_address and isinstance(self.replica, DaemonSide):
-            near = list(self.source.walk(source_root, users, leftovers=False))
-            self.replica.know(near)
-            return iter(near), self._replica_folders(replica_root, users)
-        # The replica's agent is asked first: it reads while the source is being read.
-        theirs = self._replica_folders(replica_root, users)
-        return self.source.walk(source_root, users, leftovers=False), theirs
-
-    def _replica_folders(self, root: bytes, users: frozenset[str]) -> Iterator[Folder]:
         if not self.replica_status.exists:
-            return iter(())
-        return self.replica.walk(root, users, leftovers=True)
+            return self.source.walk(source_root, users), iter(())
+        if self.source.wants_other:
+            theirs = list(self.replica.walk(replica_root, users))
+            return self.source.walk(source_root, users, theirs), iter(theirs)
+        if self.replica.wants_other:
+            ours = list(self.source.walk(source_root, users))
+            return iter(ours), self.replica.walk(replica_root, users, ours)
+        # The replica's agent is asked first: it reads while the source is being read.
+        replica = self.replica.walk(replica_root, users)
+        return self.source.walk(source_root, users), replica
 
     def _open(self, address: Address, is_replica: bool) -> Side:
         side = self._choose(address, is_replica)
@@ -94,12 +87,18 @@ class BothSides:
 
     def _choose(self, address: Address, is_replica: bool) -> Side:
         if address.daemon:
+            from cyrsync.tree.daemon_side import DaemonSide  # what few runs need is not loaded by all
+
             return DaemonSide(address, self._connection, self._directory)
         if address.local:
             return ChildSide() if is_replica else NearSide()
         assert self.shell and address.host
         opened = open_far(self.shell, address.host)
-        return opened if isinstance(opened, AgentSide) else PosixSide(opened)
+        if isinstance(opened, AgentSide):
+            return opened
+        from cyrsync.tree.posix_side import PosixSide
+
+        return PosixSide(opened)
 
     def _check_source(self) -> Status:
         status = self.source.resolve(self.source_address.path)

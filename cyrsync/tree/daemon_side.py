@@ -38,6 +38,7 @@ class DaemonSide:
     """A tree that only rsync can look at. Listings have times in whole seconds, and no owners."""
 
     can_remove = False
+    wants_other = True
     rights = Rights()
 
     def __init__(self, address: Address, words: tuple[str, ...], directory: Path) -> None:
@@ -60,12 +61,9 @@ class DaemonSide:
             return Status(path, exists=False, directory=False, parent=parent)
         raise self._failure(finished)
 
-    def know(self, near: Iterable[Folder]) -> None:
-        """Take the other side's folders: an index that looks the same there need not be fetched."""
-        self._near = {folder.path: folder for folder in near}
-
-    def walk(self, root: bytes, users: frozenset[str], *, leftovers: bool) -> Iterator[Folder]:
-        """Yield the folders below `root`."""
+    def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
+        """Yield the folders below `root`. An index that looks the same in the `other` tree is not fetched."""
+        self._near = {folder.path: folder for folder in other}
         finished = self._rsync("-r", "--list-only", "-8", *_transient_filters(), self._address.for_rsync(root))
         if finished.code not in (Exit.DONE, Exit.PARTIAL, Exit.VANISHED):
             raise self._failure(finished)

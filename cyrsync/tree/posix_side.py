@@ -54,6 +54,7 @@ class PosixSide:
     """A tree listed by a POSIX shell that answers over a link."""
 
     can_remove = False
+    wants_other = False
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -70,7 +71,7 @@ class PosixSide:
             return Status(real[:-2], exists=True, directory=True, parent=True)
         return Status(path, exists=b"f" in found, directory=False, parent=b"p" in found)
 
-    def walk(self, root: bytes, users: frozenset[str], *, leftovers: bool) -> Iterator[Folder]:
+    def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root`. `find` does not look for leftovers: their age is not to be had."""
         script = _FOLDER.format(header_size=header.READ_SIZE, index_size=index.READ_SIZE)
         self._link.send(_LIST.format(root=_quote(root), folder=shlex.quote(script)).encode("latin-1"))

@@ -45,6 +45,8 @@ class Side(Protocol):
 
     #: Whether `remove` works here: else rsync itself must delete.
     can_remove: bool
+    #: Whether `walk` is to be given the other side's folders, to spare the fetching of what is the same there.
+    wants_other: bool
 
     @property
     def rights(self) -> Rights:
@@ -53,8 +55,8 @@ class Side(Protocol):
     def resolve(self, path: bytes) -> Status:
         """Return what stands at `path`, links resolved."""
 
-    def walk(self, root: bytes, users: frozenset[str], *, leftovers: bool) -> Iterator[Folder]:
-        """Yield the folders below `root` in order of their sort key."""
+    def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
+        """Yield the folders below `root` in order of their sort key; `other` as `wants_other` says."""
 
     def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
         """Delete below `root`; with `keep_times`, folders keep their modification times."""
@@ -78,15 +80,16 @@ class NearSide:
     """The source, when it is on this machine: read by this process."""
 
     can_remove = False
+    wants_other = False
     rights = ALL_RIGHTS
 
     def resolve(self, path: bytes) -> Status:
         """Return what stands at `path`, links resolved."""
         return resolve_here(path)
 
-    def walk(self, root: bytes, users: frozenset[str], *, leftovers: bool) -> Iterator[Folder]:
+    def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root` in order of their sort key."""
-        return walk(root, users, leftovers)
+        return walk(root, users)
 
     def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
         """Refuse: a source is only ever read."""
