@@ -89,7 +89,7 @@ def run(
 
 def open_pipes(words: Sequence[str], err: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start a process that is talked to through plain pipes on its standard input and output."""
-    arguments = [program(words[0]), *map(os.fsencode, words[1:])]
+    arguments: list[str | bytes] = [program(words[0]), *map(os.fsencode, words[1:])]
     return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err)
 
 
