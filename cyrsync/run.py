@@ -80,10 +80,17 @@ class Run:
             with self._directory() as directory:
                 self._attempts(directory)
         except CyrsyncError as error:
-            self.result.errors.append(str(error))
-            self.result.exit = error.code
+            self._fail(error)
+        except OSError as error:
+            # Ours are the list and the state: rsync and the agents tell of their own.
+            self.result.errors.append(f"{error.filename or state_directory()}: {error.strerror}")
+            self.result.exit = Exit.FILE_IO
         self.result.seconds = round(time.monotonic() - began, 3)
         return self.result
+
+    def _fail(self, error: CyrsyncError) -> None:
+        self.result.errors.append(str(error))
+        self.result.exit = error.code
 
     def _new_result(self) -> RunResult:
         return RunResult(

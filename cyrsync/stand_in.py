@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from cyrsync.errors import Exit, GuardError, UnusableError
+from cyrsync.errors import CyrsyncError, Exit, GuardError, UnusableError
 from cyrsync.report.text import path_text
 from cyrsync.run import Options, Planned, Run
 from cyrsync.transfer.rsync import Rsync
@@ -42,11 +42,10 @@ class StandIn(Run):
     def _acts(self) -> bool:
         return True  # a dry run is rsync's
 
-    def _attempt(self, directory: Path) -> None:
-        try:
-            super()._attempt(directory)
-        except UnusableError as error:
+    def _fail(self, error: CyrsyncError) -> None:
+        if isinstance(error, UnusableError):
             raise NotForUs(str(error)) from None
+        super()._fail(error)
 
     def _guard(self, planned: Planned) -> None:
         if not planned.cyrus_folders:

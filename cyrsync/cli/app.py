@@ -13,7 +13,7 @@ from cyrsync.cli.list import list_command
 from cyrsync.cli.output import complain
 from cyrsync.cli.rsync import drop_in
 from cyrsync.cli.sync import sync_command
-from cyrsync.errors import CyrsyncError
+from cyrsync.errors import CyrsyncError, Exit
 
 EXIT_CODES = """\
 Exit codes: 0 done (files that vanished meanwhile included) | 2 usage | 3 source or destination unusable |
@@ -73,3 +73,6 @@ def main() -> None:
         sys.exit(error.code)
     except BrokenPipeError:
         signals.die_of_broken_pipe()
+    except OSError as error:
+        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        sys.exit(Exit.FILE_IO)
