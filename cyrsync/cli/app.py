@@ -15,11 +15,19 @@ from cyrsync.cli.rsync import drop_in
 from cyrsync.cli.sync import sync_command
 from cyrsync.errors import CyrsyncError, Exit
 
-EXIT_CODES = """\
-Exit codes: 0 done (files that vanished meanwhile included) | 2 usage | 3 source or destination unusable |
-11 file I/O, as a full disk | 20 interrupted | 23 some files or folders failed, each named | 25 deletions withheld |
-75 another run holds the lock | 10, 12, 30, 35, 255 the connection failed, after the retries |
-any other: rsync's own."""
+_CODES = {
+    "0": "done; files that vanished meanwhile are no failure",
+    "2": "usage",
+    "3": "source or destination unusable",
+    "10, 12, 30, 35, 255": "the connection failed, after the retries",
+    "11": "file I/O: a full disk, say",
+    "20": "interrupted",
+    "23": "some files or folders failed, each named",
+    "25": "deletions withheld",
+    "75": "another run holds the lock",
+    "others": "rsync's own",
+}
+EXIT_CODES = "Exit codes:\n" + "\n".join(f"{code}: {meaning}" for code, meaning in _CODES.items())
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -43,8 +43,7 @@ def sync_command(
 ) -> None:
     """Bring DEST up to date with the contents of SRC.
 
-    Messages go first, then the metadata they belong to, then what is gone. A message file that is on
-    both sides is not looked at.
+    Messages go first, then their metadata, then what is gone goes.
     """
     words = _words(extra or [], delete=delete, bwlimit=bwlimit, compress=compress, rsync_path=rsync_path)
     settings = rsync_options.settings(rsync_options.parse(words))

@@ -62,10 +62,10 @@ def _print_found(result: RunResult, console: Console) -> None:
     messages = {
         "seen": result.messages.seen,
         "present": result.messages.present,
-        "missing": result.messages.send,
-        "in excess": result.messages.delete,
+        "new": result.messages.send,
+        "gone": result.messages.delete,
     }
-    metadata = {"seen": result.metadata.seen, "different": result.metadata.send}
+    metadata = {"seen": result.metadata.seen, "changed": result.metadata.send}
     # Not wrapped: paths are there to be copied.
     _print_fact("Source", Text(printable(result.source), overflow="ignore"), console)
     _print_fact("Replica", Text(printable(result.destination), overflow="ignore"), console)

@@ -14,6 +14,7 @@ MODULES = (
     "cyrsync.cyrus.user",
     "cyrsync.tree.uids",
     "cyrsync.tree.folder",
+    "cyrsync.tree.read_ahead",
     "cyrsync.tree.walk",
     "cyrsync.tree.remove",
     "cyrsync.tree.agent",

@@ -17,6 +17,7 @@ from cyrsync.cyrus import header, index
 from cyrsync.cyrus.user import may_hold_user, user_of
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join
+from cyrsync.tree.read_ahead import ReadAhead
 
 if TYPE_CHECKING:
     from array import array
@@ -38,16 +39,18 @@ def walk(root: bytes, users: "frozenset[str]" = frozenset(), leftovers: bool = F
     `leftovers`, old temporary files of rsync are looked for. Never raises for a folder: one that
     cannot be read is yielded with its `problem`.
     """
-    reader = _Reader(root, leftovers)
+    ahead = ReadAhead(_Reader(root, leftovers).read)
     pending = [b""]
-    while pending:
-        path = pending.pop()
-        if users and not may_hold_user(path, users):
-            continue
-        folder = reader.read(path)
-        if not users or folder.problem or user_of(path) in users:
-            yield folder
-        pending.extend(join(path, name) for name in reversed(folder.folders))
+    try:
+        while pending:
+            path = pending.pop()
+            folder = ahead.read(path, pending)
+            if not users or folder.problem or user_of(path) in users:
+                yield folder
+            below = [join(path, name) for name in reversed(folder.folders)]
+            pending += [path for path in below if not users or may_hold_user(path, users)]
+    finally:
+        ahead.close()
 
 
 class _Reader:
