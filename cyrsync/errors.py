@@ -19,12 +19,13 @@ class Exit(IntEnum):
     VANISHED = 24
     WITHHELD = 25
     TIMEOUT = 30
+    DAEMON = 35
     LOCKED = 75
     SSH = 255
 
 
 #: Codes that mean "the connection failed": worth another try.
-CONNECTION_CODES = frozenset({Exit.SOCKET, Exit.STREAM, Exit.TIMEOUT, 35, Exit.SSH})
+CONNECTION_CODES = frozenset({Exit.SOCKET, Exit.STREAM, Exit.TIMEOUT, Exit.DAEMON, Exit.SSH})
 
 
 class CyrsyncError(Exception):

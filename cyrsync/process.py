@@ -66,13 +66,14 @@ def run(
     out: IO[bytes] | None,
     err: IO[bytes] | None,
     tick: Callable[[], None] | None = None,
+    env: dict[str, str] | None = None,
 ) -> int:
     """Run a command to its end and return its code; `tick` is called a few times a second meanwhile.
 
     It ends with us: an exception here (a signal is one) stops it, and so does our own sudden death.
     With None, its output goes where ours does.
     """
-    running = _start(words, out, err)
+    running = _start(words, out, err, env or environment())
     try:
         pause = _FIRST_PAUSE
         while running.is_alive():
@@ -93,7 +94,9 @@ def open_pipes(words: Sequence[str], err: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err)
 
 
-def _start(words: Sequence[str], out: IO[bytes] | None, err: IO[bytes] | None) -> sh.RunningCommand:
+def _start(
+    words: Sequence[str], out: IO[bytes] | None, err: IO[bytes] | None, env: dict[str, str]
+) -> sh.RunningCommand:
     import sh
 
     # sh encodes what it is given: Latin-1 takes every byte of a name through unchanged.
@@ -105,7 +108,7 @@ def _start(words: Sequence[str], out: IO[bytes] | None, err: IO[bytes] | None) -
             _out=out if out is not None else 1,
             _err=err if err is not None else 2,
             _encoding="latin-1",
-            _env=environment(),
+            _env=env,
             _tty_out=False,
             _bg=True,
             _bg_exc=False,

@@ -57,7 +57,7 @@ class Planned:
     deletions: Deletions = field(default_factory=Deletions)
     in_the_way: bool = False
     cyrus_folders: int = 0  # of the source
-    replica_cyrus_folders: int = 0
+    gone_cyrus_folders: int = 0  # of the replica alone
 
 
 class Run:
@@ -154,8 +154,10 @@ class Run:
                 plan.keep()
             counts.add(plan)
             planned.deletions.add(plan)
-            planned.cyrus_folders += bool(plan.messages_seen or plan.metadata_seen)
-            planned.replica_cyrus_folders += bool(plan.replica_messages)
+            if plan.state is State.GONE:
+                planned.gone_cyrus_folders += plan.is_cyrus
+            else:
+                planned.cyrus_folders += plan.is_cyrus
             if plan.state is State.UNREADABLE:
                 counts.errors.append(f"{path_text(plan.path)}: cannot be read; nothing below it is sent or deleted")
             if plan.sends() or plan.deletes():
@@ -194,7 +196,14 @@ class Run:
         try:
             if any(plan.sends() for plan in planned.plans) or not sides.replica.can_remove:
                 rsync = self._rsync(sides, directory)
-            transfer = Transfer(planned.plans, rsync, directory, self.progress.transfer)
+            transfer = Transfer(
+                planned.plans,
+                rsync,
+                sides.replica,
+                sides.replica_status.root,
+                self.progress.transfer,
+                pretend=self.options.dry_run,
+            )
             transfer.send(force=planned.in_the_way and self.options.delete and not self.result.withheld)
             if transfer.deletes():
                 self._delete(transfer, planned, sides)
@@ -207,7 +216,7 @@ class Run:
     def _delete(self, transfer: Transfer, planned: Planned, sides: BothSides) -> None:
         if sides.replica.can_remove:
             policy = self.options.policy
-            transfer.delete(sides.replica, sides.replica_status.root, keep_times=policy.times and policy.dir_times)
+            transfer.delete(keep_times=policy.times and policy.dir_times)
         else:
             transfer.delete_by_rsync(self._protected(), planned.deletions.total())
 
@@ -226,8 +235,10 @@ class Run:
         elif self.source.daemon or self.replica.daemon:
             known = features.Features(known.options - {"-@"})  # what a daemon can do it does not tell
         source_root, replica_root = sides.source_status.root, sides.replica_status.root
+        top, below = self.source.split(source_root)
         ends = Ends(
-            source=self.source.for_rsync(source_root),
+            source=self.source.for_rsync(top),
+            below=below,
             destination=self.replica.for_rsync(replica_root),
             roots=tuple(
                 _as_told(address, root) for address, root in ((self.source, source_root), (self.replica, replica_root))
@@ -256,8 +267,10 @@ class Run:
 
 
 def _identity(address: Address) -> str:
-    """Return what names a side for the lock: two spellings of one local directory are one side."""
-    return os.fsdecode(os.path.realpath(address.path)) if address.local else address.text
+    """Return what names a side for the lock: two spellings of one directory here are one side."""
+    path = os.path.realpath(address.path) if address.local else address.path.rstrip(b"/")
+    host = (address.host or "").rpartition("@")[2]
+    return f"{host}:{address.port}:{os.fsdecode(path)}"
 
 
 def _as_told(address: Address, root: bytes) -> bytes:
@@ -281,7 +294,7 @@ def entries(source: Address, replica: Address | None, options: Options, director
         for plan in engine.plans(*sides.folders(options.users)):
             if plan.state is State.UNREADABLE:
                 unreadable.append(path_text(plan.path) or source.text)
-            found = found or bool(plan.messages_seen or plan.metadata_seen)
+            found = found or (plan.is_cyrus and plan.state is not State.GONE)
             yield from lists.message_entries(plan)
             yield from plan.entries((*plan.metadata, *plan.strays))
     if not found and not unreadable:

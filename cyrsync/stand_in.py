@@ -49,7 +49,7 @@ class StandIn(Run):
 
     def _guard(self, planned: Planned) -> None:
         if not planned.cyrus_folders:
-            if self.options.delete and planned.replica_cyrus_folders:
+            if self.options.delete and planned.gone_cyrus_folders:
                 raise GuardError(
                     f"{self.source.text}: no Cyrus folder in it, but {self.replica.text} holds a spool: "
                     "is the partition mounted? Run rsync itself if all of the replica is to go"
@@ -77,8 +77,7 @@ class StandIn(Run):
         if self.announce and sides.replica.can_remove:
             for path in transfer.goes():
                 self.announce(path_text(path))
-        if not (self.options.dry_run and sides.replica.can_remove):
-            super()._delete(transfer, planned, sides)
+        super()._delete(transfer, planned, sides)
 
     def _exit_code(self) -> int:
         if Exit.PARTIAL in self._codes:

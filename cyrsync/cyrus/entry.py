@@ -14,6 +14,8 @@ DERIVED = frozenset([b"cyrus.cache", b"cyrus.squat"])
 ROOT_TRANSIENT = frozenset([b"stage.", b"sync.", b"lost+found"])
 HEADER = b"cyrus.header"
 INDEX = b"cyrus.index"
+#: Files of every mailbox, or of its part in an archive partition: other names with the prefix may be anything.
+MAIN_FILES = frozenset([HEADER, INDEX, b"cyrus.cache"])
 METADATA_PREFIX = b"cyrus."
 
 

@@ -45,6 +45,7 @@ def compare(source: Folder, replica: Folder | None, policy: Policy) -> FolderPla
     plan = FolderPlan(
         source.path,
         _state(source, replica),
+        is_cyrus=source.is_cyrus(),
         messages_seen=source.messages(),
         replica_messages=replica.messages() if replica else 0,
     )
@@ -65,6 +66,7 @@ def gone(replica: Folder) -> FolderPlan:
     return FolderPlan(
         replica.path,
         State.GONE,
+        is_cyrus=replica.is_cyrus(),
         messages_delete=replica.messages(),
         others_delete=len(replica.metadata) + len(replica.strays),
         replica_messages=replica.messages(),
@@ -91,7 +93,17 @@ def _state(source: Folder, replica: Folder | None) -> State:
         return State.NEW
     if source.incarnation and replica.incarnation:
         return State.SAME if source.incarnation.same_as(replica.incarnation) else State.RECREATED
+    if source.incarnation and _was_begun_anew(replica):
+        return State.RECREATED
     return State.COMPARED if source.messages() or replica.problem else State.SAME
+
+
+def _was_begun_anew(replica: Folder) -> bool:
+    """Tell whether a run that put another mailbox here died before its end: it took the old header away first."""
+    found = replica.metadata.get(kinds.HEADER)
+    return kinds.INDEX in replica.metadata and (
+        kinds.HEADER not in replica.metadata or (found is not None and found.size == 0)
+    )
 
 
 def _plan_messages(plan: FolderPlan, source: Folder, replica: Folder | None, policy: Policy) -> None:
@@ -134,8 +146,10 @@ def _may_go_whole(source: Folder, waiting: int) -> bool:
 def _plan_others(plan: FolderPlan, source: Folder, replica: Folder, policy: Policy) -> None:
     metadata = _wanted(source.metadata, policy)
     plan.metadata_seen = len(metadata)
+    # Neither size nor time tells the metadata of two mailboxes apart.
+    all_of_it = plan.state is State.RECREATED
     plan.metadata = tuple(
-        sorted(n for n in metadata if not unchanged(source.metadata[n], replica.metadata.get(n), policy))
+        sorted(n for n in metadata if all_of_it or not unchanged(source.metadata[n], replica.metadata.get(n), policy))
     )
     strays = [name for name, found in source.strays.items() if _can_be_sent(found, policy)]
     plan.strays_seen = len(strays)

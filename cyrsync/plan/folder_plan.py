@@ -48,7 +48,8 @@ class FolderPlan:
     delete_uids: array[int] = field(default_factory=uid_sets.empty)
     delete_files: tuple[bytes, ...] = ()  # message files with odd names, metadata, strays
     leftovers: tuple[bytes, ...] = ()
-    # What was counted while comparing:
+    # What was found out while comparing:
+    is_cyrus: bool = False  # on the source, or for a folder that is gone, on the replica
     messages_seen: int = 0
     messages_present: int = 0
     messages_waiting: int = 0

@@ -59,7 +59,7 @@ def withhold(planned: Deletions, limit: MaxDelete | None) -> str | None:
     if not planned.total():
         return None
     if limit is None:
-        return _too_many(planned, _HALF, _HARMLESS, "name a limit with --max-delete if that is right")
+        return _too_many(planned, _HALF, _HARMLESS, f"give --max-delete={planned.total()} if that is right")
     if limit.percent:
         return _too_many(planned, limit.number, 0, f"the limit is --max-delete={limit.number}%")
     if planned.total() > limit.number:

@@ -22,11 +22,15 @@ class FolderCounts:
 
 @dataclass(slots=True)
 class MessageCounts:
-    """Message files: seen on the source, of these on the replica already (never looked at), to send, to delete."""
+    """Message files: seen = present + send + waiting; and those to delete.
+
+    `present` are on the replica already and never looked at; `waiting` are not yet in the source's index.
+    """
 
     seen: int = 0
     present: int = 0
     send: int = 0
+    waiting: int = 0
     delete: int = 0
 
 
@@ -95,6 +99,7 @@ class RunResult:
         messages.seen += plan.messages_seen
         messages.present += plan.messages_present
         messages.send += plan.messages_send
+        messages.waiting += plan.messages_waiting
         messages.delete += plan.messages_delete
         self.metadata.seen += plan.metadata_seen
         self.metadata.send += len(plan.metadata)

@@ -63,6 +63,7 @@ def _print_found(result: RunResult, console: Console) -> None:
         "seen": result.messages.seen,
         "present": result.messages.present,
         "new": result.messages.send,
+        "waiting": result.messages.waiting,
         "gone": result.messages.delete,
     }
     metadata = {"seen": result.metadata.seen, "changed": result.metadata.send}
@@ -78,8 +79,10 @@ def _print_found(result: RunResult, console: Console) -> None:
 
 def _would(result: RunResult) -> str:
     messages, metadata = result.messages, result.metadata
-    send = ((messages.send, "message"), (metadata.send, "metadata file"), (result.strays, "other file"))
-    delete = ((messages.delete, "message"), (result.folders.gone, "folder"))
+    strays = result.files.planned - messages.send - metadata.send
+    send = ((messages.send, "message"), (metadata.send, "metadata file"), (strays, "other file"))
+    gone = sum(folder.state == "gone" for folder in result.work)
+    delete = [] if result.withheld else [(messages.delete, "message"), (gone, "folder")]
     return f"Would send {_joined(*send)}, and delete {_joined(*delete)}."
 
 

@@ -37,11 +37,13 @@ def other_entries(plan: FolderPlan) -> Iterator[bytes]:
         yield join(plan.path, name)
 
 
-def write(path: Path, entries: Iterable[bytes]) -> bool:
-    """Write a list. Return whether there is anything in it."""
+def write(path: Path, entries: Iterable[bytes], below: bytes = b"") -> bool:
+    """Write a list of entries; all are `below` this directory of the operand. Return whether there are any."""
     written = False
+    # What precedes `/./` is not made on the other side; and a leading `#` or `;` would be a comment.
+    start = below.strip(b"/") + b"/./" if below.strip(b"/") else b"./"
     with open(path, "wb", buffering=1 << 16) as stream:
         for entry in entries:
-            stream.write(b"./" + entry + b"\0")
+            stream.write(start + entry + b"\0")
             written = True
     return written

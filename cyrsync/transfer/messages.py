@@ -62,11 +62,12 @@ def read(lines: Iterable[bytes]) -> Iterator[Message]:
 
 
 def general_reason(lines: Iterable[bytes]) -> str:
-    """Return the line that says best why rsync gave up: the last complaint before its summing up."""
+    """Return the line that says best why rsync gave up: the first complaint; what follows comes of it."""
     said = [line.decode("utf-8", "backslashreplace").strip() for line in lines]
     said = [line for line in said if line]
+    errors = [line for line in said if line.startswith(("ERROR:", "@ERROR"))]
     complaints = [line for line in said if not line.startswith(("rsync error:", "rsync warning:"))]
-    return (complaints or said or ["it said nothing"])[-1]
+    return (errors or complaints or said or ["it said nothing"])[0]
 
 
 def relative(path: bytes, roots: Iterable[bytes]) -> bytes | None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from cyrsync import process
 from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, InterruptedRun, RsyncFailed
-from cyrsync.transfer import messages
+from cyrsync.transfer import lists, messages
 from cyrsync.transfer.features import Features
 from cyrsync.transfer.messages import Kind, Message
 
@@ -54,9 +55,9 @@ class Ends:
     source: str
     destination: str
     roots: tuple[bytes, ...]
+    below: bytes = b""  # where the tree is below the source's operand
     rsh: str | None = None
     pull: bool = False
-    daemon: bool = False
 
 
 class Rsync:
@@ -73,19 +74,30 @@ class Rsync:
         self.codes: set[int] = set()
 
     def transfer(
-        self, entries: Path, extra: tuple[str, ...] = (), tick: Callable[[int, int], None] | None = None
+        self,
+        entries: Iterable[bytes],
+        extra: tuple[str, ...] = (),
+        tick: Callable[[int, int], None] | None = None,
+        instead: Path | None = None,
     ) -> Outcome:
-        """Run over one list. `tick` gets the files done and their bytes.
+        """Run over the entries, if there are any. `tick` gets the files done and their bytes.
 
-        Raise ConnectionFailed when the far end is lost, RsyncFailed when rsync gave up as a whole.
+        They are taken from a directory here `instead` of from the source, if there is one. Raise ConnectionFailed
+        when the far end is lost, RsyncFailed when rsync gave up as a whole.
         """
+        listed = self.directory / "entries"
+        if not lists.write(listed, entries, b"" if instead else self.ends.below):
+            return Outcome()
         self.runs += 1
-        command = ["rsync", *self.words, *extra, "-0", f"--files-from={entries}"]
-        command += [self.ends.source, self.ends.destination]
+        source = f"{instead}/" if instead else self.ends.source
+        command = ["rsync", *self.words, *extra, "-0", f"--files-from={listed}", source, self.ends.destination]
         out_path, err_path = self.directory / "rsync.out", self.directory / "rsync.err"
         with open(out_path, "w+b") as out, open(err_path, "w+b") as err:
-            counter = _Counter(out_path, tick) if tick and not self.verbatim else None
-            code = process.run(command, None if self.verbatim else out, err, counter)
+            counter = _Counter(out_path, tick) if tick else None
+            if self.verbatim:
+                code = process.run(command, None, err, env=dict(os.environ))  # names and times as the user has them
+            else:
+                code = process.run(command, out, err, counter)
             err.seek(0)
             said = err.readlines()
             if self.verbatim:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cyrsync.cyrus.entry import HEADER
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.transfer import lists
 from cyrsync.transfer.messages import Message
@@ -19,6 +20,9 @@ from cyrsync.tree.folder import join
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.side import Side
 from cyrsync.tree.uids import file_names
+
+#: Neither size nor time tells the files of two mailboxes apart.
+_WHOLE_NEW = "--ignore-times"
 
 Tick = Callable[[str, int, int, int], None]
 
@@ -43,51 +47,71 @@ class Account:
 class Transfer:
     """Carries plans out."""
 
-    def __init__(self, plans: list[FolderPlan], rsync: Rsync | None, directory: Path, tick: Tick) -> None:
+    def __init__(
+        self,
+        plans: list[FolderPlan],
+        rsync: Rsync | None,
+        side: Side,
+        root: bytes,
+        tick: Tick,
+        *,
+        pretend: bool = False,
+    ) -> None:
+        """`side` and `root` are the replica's; no `rsync` is needed where nothing is sent.
+
+        With `pretend`, rsync is told to do nothing, and nothing is done here.
+        """
         self.plans = [plan for plan in plans if plan.sends() or plan.deletes()]
         self.account = Account(sum(plan.files_planned() for plan in plans))
         self._rsync = rsync
-        self._list = directory / "entries"
+        self._side = side
+        self._root = root
         self._tick = tick
+        self._pretend = pretend
         self._held: set[bytes] = set()  # folders that keep what they have
         self._by_path = {plan.path: plan for plan in self.plans}
 
     def send(self, force: bool) -> None:
         """Send messages, then metadata and strays; `force`: folders may make way for files."""
         forced = ("--force",) if force else ()
-        whole = lists.WHOLE_FOLDER_FILTERS
+        filtered = (*forced, *lists.WHOLE_FOLDER_FILTERS)
         renewed = [plan for plan in self.plans if plan.state is State.RECREATED]
         others = [plan for plan in self.plans if plan.state is not State.RECREATED]
-        self._step("messages", others, lists.message_entries, (*forced, *whole), _messages)
-        # Neither size nor time tells the messages of two mailboxes apart.
-        self._step("messages", renewed, lists.message_entries, (*forced, *whole, "--ignore-times"), _messages)
-        settled = [plan for plan in self.plans if plan.path not in self._held]
-        for plan in self.plans:
-            if plan.path in self._held:
-                self.account.failed += _others(plan)
-        self._step("metadata", settled, lists.other_entries, forced, _others)
+        self._step("messages", others, lists.message_entries, filtered, _messages)
+        self._take_headers_away(renewed)
+        self._step("messages", self._settled(renewed), lists.message_entries, (*filtered, _WHOLE_NEW), _messages)
+        self.account.failed += sum(_others(plan) for plan in self.plans if plan.path in self._held)
+        self._step("metadata", self._settled(others), lists.other_entries, forced, _others)
+        self._step("metadata", self._settled(renewed), lists.other_entries, (*forced, _WHOLE_NEW), _others)
 
-    def delete(self, side: Side, root: bytes, *, keep_times: bool) -> None:
+    def _settled(self, plans: list[FolderPlan]) -> list[FolderPlan]:
+        return [plan for plan in plans if plan.path not in self._held]
+
+    def delete(self, *, keep_times: bool) -> None:
         """Delete on the replica: files, then folders that are gone."""
-        removed = side.remove(root, self._removals(), keep_times=keep_times)
+        if self._pretend:
+            return
+        removed = self._side.remove(self._root, self._removals(), keep_times=keep_times)
         self.account.deleted += removed.files + removed.folders
         for path, number in removed.failed:
-            self.account.errors[path] = hint(f"not deleted: {os.strerror(number)}")
+            reason = os.strerror(number) if number else "hidden files are left alone, and so is their folder"
+            self.account.errors[path] = hint(f"not deleted: {reason}")
 
     def delete_by_rsync(self, protected: tuple[str, ...], limit: int) -> None:
         """Have rsync delete, where nothing else can: it looks at each folder concerned itself, one level deep."""
-        folders = {removal.path for removal in self._removals()}
-        if not lists.write(self._list, (path + b"/" if path else b"" for path in sorted(folders))):
-            return
-        words = ("--delete", "--existing", "--ignore-existing", f"--max-delete={limit}", *protected)
         assert self._rsync
-        outcome = self._rsync.transfer(self._list, words)
+        folders = sorted({removal.path for removal in self._removals()})
+        words = ("--delete", "--existing", "--ignore-existing", f"--max-delete={limit}", *protected)
+        outcome = self._rsync.transfer((path + b"/" if path else b"" for path in folders), words)
         self.account.deleted += len(outcome.deleted)
         self._note({**outcome.failed, **outcome.attributes})
+        for path in set(self.goes()).difference(outcome.deleted):
+            # rsync ends with 0 where a directory is not empty, or the daemon is told to keep a name.
+            self.account.errors.setdefault(path.rstrip(b"/"), "not deleted: rsync left it there")
 
     def deletes(self) -> bool:
         """Tell whether anything goes."""
-        return any(plan.deletes() and plan.path not in self._held for plan in self.plans)
+        return any(plan.deletes() for plan in self._settled(self.plans))
 
     def goes(self) -> Iterator[bytes]:
         """Yield the paths that are to be deleted, folders with a slash behind."""
@@ -98,7 +122,7 @@ class Transfer:
                 yield join(removal.path, name) + b"/"
 
     def _removals(self) -> Iterator[Removal]:
-        settled = [plan for plan in self.plans if plan.deletes() and plan.path not in self._held]
+        settled = [plan for plan in self._settled(self.plans) if plan.deletes()]
         for plan in settled:
             if plan.state is not State.GONE:
                 files = (*plan.delete_files, *plan.leftovers)
@@ -107,6 +131,31 @@ class Transfer:
             if plan.state is State.GONE and not plan.inside_gone:
                 parent, _, name = plan.path.rpartition(b"/")
                 yield Removal(parent, folders=(name,))
+
+    def _take_headers_away(self, renewed: list[FolderPlan]) -> None:
+        """Take `cyrus.header` from folders that are to be filled with another mailbox.
+
+        Should this run die on the way, and the mailboxes change places again on the source, header and index
+        would be right once more, and the other mailbox's messages would be taken for theirs. Without its header
+        the folder is sent whole by the next run, and Cyrus does not open it meanwhile.
+        """
+        if self._pretend or not renewed:
+            return
+        if self._side.can_remove:
+            removals = (Removal(plan.path, files=(HEADER,)) for plan in renewed)
+            for path, number in self._side.remove(self._root, removals, keep_times=False).failed:
+                held = self._by_path.get(path) or self._by_path[path.rpartition(b"/")[0]]
+                self._held.add(held.path)
+                self.account.failed += held.messages_send
+                self.account.errors[path] = hint(f"cannot be replaced: {os.strerror(number)}")
+        elif self._rsync:
+            blank = self._rsync.directory / "blank"
+            headers = [join(plan.path, HEADER) for plan in renewed]
+            for header in headers:
+                empty = Path(os.fsdecode(bytes(blank) + b"/" + header))
+                empty.parent.mkdir(parents=True, exist_ok=True)
+                empty.touch()
+            self._rsync.transfer(headers, ("--no-implied-dirs", "--omit-dir-times"), instead=blank)
 
     def _step(
         self,
@@ -117,21 +166,20 @@ class Transfer:
         planned: Callable[[FolderPlan], int],
     ) -> None:
         """Run rsync over the entries of these plans, again over what may go well a second time, and book it."""
-        if not lists.write(self._list, (entry for plan in plans for entry in entries(plan))):
+        if not self._rsync:
             return
-        assert self._rsync
         total = sum(planned(plan) for plan in plans)
         tick = self._tick
-        outcome = self._rsync.transfer(self._list, extra, lambda done, size: tick(name, done, total, size))
+        listed = (entry for plan in plans for entry in entries(plan))
+        outcome = self._rsync.transfer(listed, extra, lambda done, size: tick(name, done, total, size))
         self.account.bytes_sent += outcome.bytes_sent
         again = sorted(path for path, message in outcome.failed.items() if message.worth_another_try())
-        if lists.write(self._list, again):
-            second = self._rsync.transfer(self._list, extra)
-            self.account.bytes_sent += second.bytes_sent
-            for path in again:
-                del outcome.failed[path]
-            outcome.failed.update(second.failed)
-            outcome.vanished.update(second.vanished)
+        second = self._rsync.transfer(again, extra)
+        self.account.bytes_sent += second.bytes_sent
+        for path in again:
+            del outcome.failed[path]
+        outcome.failed.update(second.failed)
+        outcome.vanished.update(second.vanished)
         self._book(outcome, planned, plans)
 
     def _book(self, outcome: Outcome, planned: Callable[[FolderPlan], int], plans: list[FolderPlan]) -> None:

@@ -32,6 +32,16 @@ class Address:
         """Whether the tree is on this machine."""
         return self.host is None
 
+    def split(self, path: bytes) -> tuple[bytes, bytes]:
+        """Return the directory to give to rsync as the source of a list, and where the tree is below it.
+
+        A daemon without chroot (rsync 3.5.0) finds nothing that is listed unless its module is the operand.
+        """
+        if not self.daemon:
+            return path, b""
+        module, _, below = path.partition(b"/")
+        return module, below.strip(b"/")
+
     def for_rsync(self, path: bytes) -> str:
         """Return the operand that makes rsync use the contents of `path` on this side."""
         slashed = path if path.endswith(b"/") else path + b"/"

@@ -10,6 +10,7 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 import gc
 import json
 import os
+import select
 import signal
 import sys
 import zlib
@@ -35,6 +36,12 @@ class _Output:
         self.deflate = zlib.compressobj(6) if compressed else None
         self.parts = []  # type: list[bytes]
         self.size = 0
+
+    def is_heard(self) -> bool:
+        """Tell whether somebody still reads: who was killed wants nothing deleted any more."""
+        poll = select.poll()
+        poll.register(self.stream, 0)
+        return not poll.poll(0)
 
     def write(self, data: bytes) -> None:
         self.parts.append(data)
@@ -90,7 +97,7 @@ def _serve(request: "dict[str, Any]", source: "BinaryIO", output: _Output) -> No
             output.write(folders.encode(found))
         output.end()
     elif request["do"] == "remove":
-        remover = Remover(root, request["keep_times"])
+        remover = Remover(root, request["keep_times"], output.is_heard)
         remover.remove(decode(source))
         failed = [[path.decode("latin-1"), number] for path, number in remover.failed]
         output.end(files=remover.files, folders=remover.folders, failed=failed)

@@ -145,8 +145,8 @@ class AgentSide:
         try:
             for line in iter(self._answers.readline, b""):
                 yield json.loads(line)
-        except (OSError, ValueError, zlib.error) as error:
-            raise ConnectionFailed(f"{self._link.name}: the answer was cut short: {error}") from error
+        except (OSError, ValueError, zlib.error):
+            raise self._link.failure() from None
 
     def _decode(self, record: Any) -> Folder:
         try:

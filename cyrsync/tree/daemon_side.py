@@ -114,8 +114,9 @@ class DaemonSide:
         copies = self._directory / "daemon"
         copies.mkdir(exist_ok=True)
         entries = self._directory / "daemon.list"
-        if lists.write(entries, wanted):
-            finished = self._rsync("-t", "-0", f"--files-from={entries}", self._address.for_rsync(root), f"{copies}/")
+        top, below = self._address.split(root)
+        if lists.write(entries, wanted, below):
+            finished = self._rsync("-t", "-0", f"--files-from={entries}", self._address.for_rsync(top), f"{copies}/")
             if finished.code not in (Exit.DONE, Exit.PARTIAL, Exit.VANISHED):
                 raise self._failure(finished)
         incarnations = {}

@@ -9,6 +9,7 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
+from cyrsync.cyrus.entry import MAIN_FILES
 from cyrsync.tree import uids as uid_sets
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Folder(NamedTuple):
     leftovers: "tuple[bytes, ...]" = ()  # rsync's temporary files, old enough to be nobody's
 
     def is_cyrus(self) -> bool:
-        """Tell whether Cyrus keeps a mailbox here: a message file or a metadata file gives it away."""
-        return bool(self.uids or self.metadata or self.odd)
+        """Tell whether Cyrus keeps a mailbox here: message files or one of its main files give it away."""
+        return bool(self.uids or self.odd or not MAIN_FILES.isdisjoint(self.metadata))
 
     def messages(self) -> int:
         """Return the number of message files."""

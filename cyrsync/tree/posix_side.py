@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shlex
+import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from cyrsync.cyrus.user import user_of
 from cyrsync.errors import ConnectionFailed, UnusableError
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.agent_side import Link
-from cyrsync.tree.folder import Folder, Incarnation, join, sort_key
+from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.side import Removed, Rights, Status
 
@@ -44,8 +45,11 @@ for d do
   fi
 done
 """
+# GNU find tells what `lstat` would of all that is no message.
+_ATTRIBUTES = r"""find . -name '.?*' -prune -o ! -name '[0-9]*.' -printf 'a%y %m %s %T@ %U:%G:%u:%g %p\0'"""
 _LIST = r"""
-{{ cd -- {root} && find . -name '.?*' -prune -o -type d -exec sh -c {folder} sh {{}} +; printf 'e%s\0' $?; }} \
+{{ cd -- {root} && {{ ! find . -prune -printf '' || {attributes}; }} &&
+find . -name '.?*' -prune -o -type d -exec sh -c {folder} sh {{}} +; printf 'e%s\0' $?; }} \
 2>/dev/null | if command -v gzip >/dev/null 2>&1; then gzip -c; else cat; fi
 """
 
@@ -74,13 +78,19 @@ class PosixSide:
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root`. `find` does not look for leftovers: their age is not to be had."""
         script = _FOLDER.format(header_size=header.READ_SIZE, index_size=index.READ_SIZE)
-        self._link.send(_LIST.format(root=_quote(root), folder=shlex.quote(script)).encode("latin-1"))
+        self._link.send(
+            _LIST.format(root=_quote(root), attributes=_ATTRIBUTES, folder=shlex.quote(script)).encode("latin-1")
+        )
         found: dict[bytes, _Found] = {}
+        attributes: dict[bytes, Entry | None] = {}
         current = _Found()
         status = b""
         for item in self._items(packed=True):
             kind, text = item[:1], item[1:]
-            if kind in (b"d", b"u"):
+            if kind == b"a":
+                path, entry = _attributes(text)
+                attributes[path] = entry
+            elif kind in (b"d", b"u"):
                 current = found[_relative(text)] = _Found(readable=kind == b"d")
             elif kind == b"n":
                 current.names.append(text)
@@ -97,7 +107,7 @@ class PosixSide:
             )
         for path in sorted(found, key=sort_key):
             if not users or user_of(path) in users or not found[path].readable:
-                yield _folder(path, found)
+                yield _folder(path, found, attributes)
 
     def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
         """Refuse: without an agent there, rsync deletes."""
@@ -136,7 +146,18 @@ class _Found:
     index: bytes = b""
 
 
-def _folder(path: bytes, all_found: dict[bytes, _Found]) -> Folder:
+def _attributes(text: bytes) -> tuple[bytes, Entry | None]:
+    """Read what GNU find printed of one entry; nothing is said of links and devices, rsync looks at those."""
+    kind, mode, size, time, owner, path = text.split(b" ", 5)
+    formats = {b"f": stat.S_IFREG, b"d": stat.S_IFDIR}
+    if kind not in formats:
+        return _relative(path), None
+    seconds, _, fraction = time.partition(b".")
+    nanoseconds = int(seconds) * 10**9 + int(fraction[:9].ljust(9, b"0"))
+    return _relative(path), Entry(formats[kind] | int(mode, 8), int(size), nanoseconds, owner.decode("latin-1"), "")
+
+
+def _folder(path: bytes, all_found: dict[bytes, _Found], attributes: dict[bytes, Entry | None]) -> Folder:
     found = all_found[path]
     if not found.readable:
         return Folder(path, problem=errno.EACCES)
@@ -145,14 +166,18 @@ def _folder(path: bytes, all_found: dict[bytes, _Found]) -> Folder:
     files = [name for name in found.names if name not in directories]
     uids, odd, others = uid_sets.from_names([name for name in files if name.endswith(b".")])
     others += [name for name in files if not name.endswith(b".")]
+    if found.header == b"":
+        # Empty or unreadable: as good as none.
+        others = [name for name in others if name != kinds.HEADER]
     others = [name for name in others if not kinds.is_left_alone(name, at_root=not path)]
     uniqueid, head = header.uniqueid(found.header), index.head(found.index)
     return Folder(
         path,
         uids=uids,
         odd=tuple(odd),
-        metadata={name: None for name in others if kinds.is_metadata(name)},
-        strays={name: None for name in others if not kinds.is_metadata(name)},
+        attributes=attributes.get(path),
+        metadata={name: attributes.get(join(path, name)) for name in others if kinds.is_metadata(name)},
+        strays={name: attributes.get(join(path, name)) for name in others if not kinds.is_metadata(name)},
         folders=tuple(sorted(n for n in below if not kinds.is_left_alone(n, at_root=not path))),
         incarnation=Incarnation(uniqueid, *head) if uniqueid and head else None,
     )

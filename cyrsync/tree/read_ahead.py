@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     from cyrsync.tree.folder import Folder
 
@@ -24,8 +25,8 @@ class ReadAhead:
 
     def __init__(self, read: "Callable[[bytes], Folder]") -> None:
         self._read = read
-        self._pool = None  # type: ThreadPoolExecutor | None
-        self._started = {}  # type: dict[bytes, Future[tuple[Folder, bool]]]
+        self._pool: "ThreadPoolExecutor | None" = None
+        self._started: "dict[bytes, Future[tuple[Folder, bool]]]" = {}
 
     def read(self, path: bytes, upcoming: "list[bytes]") -> "Folder":
         """Return the folder at `path`; the last of `upcoming` are asked for next, the very last first."""

@@ -14,9 +14,11 @@ from cyrsync.tree.folder import join
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
 
+#: In place of an errno: the file is hidden, and not ours to delete.
+HIDDEN = 0
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -60,11 +62,13 @@ class Remover:
     """Removes below one root and keeps count.
 
     With `keep_times`, a folder has the time afterwards that it had before: the source's, as rsync set it.
+    It stops between two folders when nobody wants it any more.
     """
 
-    def __init__(self, root: bytes, keep_times: bool) -> None:
+    def __init__(self, root: bytes, keep_times: bool, wanted: "Callable[[], bool]") -> None:
         self.root = root
         self.keep_times = keep_times
+        self.wanted = wanted
         self.files = 0
         self.folders = 0
         self.failed = []  # type: list[tuple[bytes, int]]
@@ -72,6 +76,8 @@ class Remover:
     def remove(self, removals: "Iterable[Removal]") -> None:
         """Do what each removal says. What is gone already is well; what fails is noted with its errno."""
         for removal in removals:
+            if not self.wanted():
+                return
             try:
                 folder = self._open(removal.path)
             except OSError as error:
@@ -134,10 +140,16 @@ class Remover:
             os.rmdir(name, dir_fd=parent)
             self.folders += 1
         except OSError as error:
-            self.failed.append((path, error.errno or errno.EIO))
+            if error.errno != errno.ENOTEMPTY or not self._told_why(path):
+                self.failed.append((path, error.errno or errno.EIO))
+
+    def _told_why(self, path: bytes) -> bool:
+        """Tell whether something below is noted that could not go: it is why the folder is not empty."""
+        return any(other.startswith(path + b"/") for other, _ in self.failed)
 
     def _remove_entry(self, folder: int, name: bytes, path: bytes, device: int) -> None:
         if name.startswith(b".") and not kinds.is_leftover(name):
+            self.failed.append((join(path, name), HIDDEN))
             return
         try:
             os.unlink(name, dir_fd=folder)

@@ -1,0 +1,342 @@
+#!/usr/bin/env python3
+"""Make a realistic Cyrus spool, and change it as a Cyrus server would: for quickstart, bench and tests.
+
+Hashed name directories (`j/user/joe/Sent`), folder sizes of a heavy-tailed distribution, gaps in the UIDs,
+`cyrus.index` of minor version 17 (Cyrus 3.3 to 3.8) whose GUIDs, counts and checksums are right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import re
+import struct
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+_PREAMBLE = (
+    b"\xa1\x02\x8b\x0dCyrus mailbox header\n"
+    b'"The best thing about this system was that it had lots of goals."\n\t--Jim Morris on Andrew\n'
+)
+_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+_HEADER_SIZE, _RECORD_SIZE = 160, 112
+# uid internaldate sentdate size header_size gmtime cache_offset last_updated system_flags | user_flags |
+# savedate cache_version | guid | modseq cid createdmodseq cache_crc
+_RECORD = struct.Struct(">9I16s2I20s3QI")
+_FLAGS_AT, _MODSEQ_AT, _RECORD_CRC_AT = 32, 80, 108
+_ANSWERED, _FLAGGED, _DELETED, _SEEN = 1 << 0, 1 << 1, 1 << 2, 1 << 4
+_GONE = 1 << 31 | 1 << 30  # expunged, and its file unlinked: the record stays until the next repack
+_YEARS = 5 * 365 * 86400
+_USERS = "joe ann bob eve kim lou max ned ola pat quin rosa sam tom uma vic will xena yara zoe".split()
+_BELOW_INBOX = ["", "Sent", "Trash", "Archive", "Archive/2023", "Drafts", "Entw&APw-rfe", "Sent Items", "Lists"]
+_WORDS = b"mail spool replica folder message the of and to a in that is was he for it with as his on be at".split()
+
+
+def folders(root: Path) -> list[Path]:
+    """Return every folder with a mailbox in it, sorted."""
+    return sorted(Path(path) for path, _, names in os.walk(root) if "cyrus.index" in names)
+
+
+def make(root: Path, messages: int, folder_count: int, *, seed: int = 1, size: int | None = None) -> None:
+    """Make a spool of so many messages and folders, with mails of 1 to 3 kB, or all of about `size` bytes."""
+    rng = random.Random(seed)
+    weights = [rng.paretovariate(1.1) for _ in range(folder_count)]
+    scale = messages / sum(weights)
+    counts = [int(weight * scale) for weight in weights]
+    counts[-1] += messages - sum(counts)
+    for name, count in zip(_names(folder_count), counts, strict=True):
+        folder = create_folder(root, name, rng=rng)
+        deliver(folder, count, rng=rng, size=size, age=_YEARS, gaps=True)
+        quiet_since = time.time() - rng.uniform(3600, 30 * 86400)
+        for metadata in folder.glob("cyrus.*"):
+            os.utime(metadata, (quiet_since, quiet_since))
+
+
+def change(
+    root: Path, *, new: float = 0, expunged: float = 0, flags: float = 0, seed: int = 2, size: int | None = None
+) -> tuple[int, int, int]:
+    """Deliver and expunge these shares of all messages, and set flags in this share of the folders.
+
+    Return how many messages were delivered and expunged, and in how many folders flags were set.
+    """
+    rng = random.Random(seed)
+    sizes = {folder: len(_live_records(_read_index(folder))) for folder in folders(root)}
+    total, weights = sum(sizes.values()), [size + 1 for size in sizes.values()]
+    delivered = Counter(rng.choices(list(sizes), weights, k=round(total * new)))
+    expunging = Counter(rng.choices(list(sizes), weights, k=round(total * expunged)))
+    flagged = rng.sample(list(sizes), round(len(sizes) * flags))
+    for folder, count in delivered.items():
+        deliver(folder, count, rng=rng, size=size)
+    removed = sum(expunge(folder, count, rng=rng) for folder, count in expunging.items())
+    for folder in flagged:
+        set_flags(folder, rng=rng)
+    return delivered.total(), removed, len(flagged)
+
+
+def create_folder(root: Path, name: str, *, rng: random.Random | None = None) -> Path:
+    """Make an empty mailbox `user/joe/Sent` under its hash letter."""
+    rng = rng or random.Random()
+    letter = name.split("/")[1][0].lower()
+    folder = root / (letter if "a" <= letter <= "z" else "q") / name
+    folder.mkdir(parents=True)
+    _write_new(folder, rng, int(time.time()) - rng.randrange(_YEARS))
+    return folder
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a mailbox at once (delete_mode immediate); folders below it stay."""
+    for entry in list(folder.iterdir()):
+        if not entry.is_dir():
+            entry.unlink()
+    if not os.listdir(folder):
+        folder.rmdir()
+
+
+def recreate_folder(folder: Path, count: int = 0, *, rng: random.Random | None = None) -> None:
+    """Delete a mailbox and create it again: another uniqueid and UIDVALIDITY, and UIDs from 1."""
+    rng = rng or random.Random()
+    uidvalidity = _get(_read_index(folder), 44) + rng.randint(1, 1000)
+    delete_folder(folder)
+    folder.mkdir(exist_ok=True)
+    _write_new(folder, rng, uidvalidity)
+    deliver(folder, count, rng=rng)
+
+
+def swap(left: Path, right: Path) -> None:
+    """Swap two mailboxes by three renames; each keeps its uniqueid, UIDVALIDITY and the folders below it."""
+    aside = left.with_name(left.name + "^aside")
+    left.rename(aside)
+    right.rename(left)
+    aside.rename(right)
+    pattern = re.compile(rb"(?<=%\(T el N )(?:\"[^\"]*\"|[^ ]*)")
+    for folder in {*folders(left), *folders(right)}:
+        header = (folder / "cyrus.header").read_bytes()
+        _replace_header(folder, pattern.sub(_mailbox(folder), header, count=1))
+
+
+def deliver(
+    folder: Path,
+    count: int,
+    *,
+    rng: random.Random | None = None,
+    size: int | None = None,
+    age: float = 1800,
+    gaps: bool = False,
+) -> list[int]:
+    """Add messages that arrived within the last `age` seconds; return their UIDs."""
+    rng = rng or random.Random()
+    index = _read_index(folder)
+    uid, modseq, now = _get(index, 28), _get_long(index, 68), int(time.time())
+    validity, cache_size = _get(index, 44), (folder / "cyrus.cache").stat().st_size
+    used, cache, records, uids = _get_long(index, 32), [], [], []
+    prefix = os.path.join(os.fspath(folder), "")
+    for date in sorted(now - int(rng.random() * age) for _ in range(count)):
+        uid += 1 if not gaps or rng.random() < 0.9 else rng.randint(2, 12)
+        modseq += 1
+        head, body = _mail(f"{uid}.{validity}", date, rng, size)
+        _write_message(f"{prefix}{uid}.", head + body, date)
+        cached = _cache_record(head)
+        length, day, guid = len(head) + len(body), date // 86400 * 86400, hashlib.sha1(head + body).digest()
+        dates_and_sizes = (date, day, length, len(head), date, cache_size, now)
+        flags = 0 if rng.random() < 0.2 else _SEEN
+        record = _RECORD.pack(
+            uid, *dates_and_sizes, flags, bytes(16), date, 11, guid, modseq, 0, modseq, zlib.crc32(cached)
+        )
+        records.append(record + zlib.crc32(record).to_bytes(4, "big"))
+        cache.append(cached)
+        uids.append(uid)
+        cache_size += len(cached)
+        used += length
+    with open(folder / "cyrus.cache", "ab") as stream:
+        stream.writelines(cache)
+    index += b"".join(records)
+    struct.pack_into(">3I", index, 20, _get(index, 20) + count, now, uid)
+    struct.pack_into(">Q", index, 32, used)
+    _write_index(folder, index, modseq)
+    return uids
+
+
+def expunge(folder: Path, count: int, *, rng: random.Random | None = None) -> int:
+    """Expunge at most so many messages (expunge_mode immediate), files and all; return how many it were."""
+    index = _read_index(folder)
+    live = _live_records(index)
+    chosen = (rng or random.Random()).sample(live, min(count, len(live)))
+    modseq, used = _get_long(index, 68) + 1, _get_long(index, 32)
+    for at in chosen:
+        _set_record(index, at, _get(index, at + _FLAGS_AT) | _GONE, modseq)
+        used -= _get(index, at + 12)
+    struct.pack_into(">Q", index, 32, used)
+    struct.pack_into(">I", index, 88, int(time.time()))
+    _write_index(folder, index, modseq)
+    for at in chosen:
+        (folder / f"{_get(index, at)}.").unlink()
+    return len(chosen)
+
+
+def set_flags(folder: Path, *, rng: random.Random | None = None) -> None:
+    """Change the flags of a few messages: `cyrus.index` changes in place, and keeps its size."""
+    rng = rng or random.Random()
+    index = _read_index(folder)
+    live = _live_records(index)
+    modseq = _get_long(index, 68) + 1
+    for at in rng.sample(live, min(5, len(live))):
+        _set_record(index, at, _get(index, at + _FLAGS_AT) ^ rng.choice([_ANSWERED, _FLAGGED, _SEEN]), modseq)
+    _write_index(folder, index, modseq)
+
+
+def _names(count: int) -> Iterator[str]:
+    """Yield users with some folders each; few have many."""
+    for number in range(count):
+        user, below = divmod(number, len(_BELOW_INBOX))
+        login = _USERS[user % len(_USERS)] + (str(user // len(_USERS)) if user >= len(_USERS) else "")
+        yield os.path.join("user", login, _BELOW_INBOX[below]).rstrip("/")
+
+
+def _mail(ident: str, date: int, rng: random.Random, size: int | None) -> tuple[bytes, bytes]:
+    """Return the header and the body of a mail."""
+    head = f"Message-ID: <{ident}@example.org>\r\n"
+    if size is not None:
+        return f"{head}\r\n".encode(), b"x" * max(0, size - len(head) - 2)
+    sender, to = rng.choice(_USERS), rng.choice(_USERS)
+    head = (
+        f"Return-Path: <{sender}@example.org>\r\n"
+        f"Received: from mx.example.org (mx.example.org [192.0.2.{rng.randrange(256)}])\r\n"
+        f"\tby imap.example.org (Postfix) with ESMTP id {rng.getrandbits(40):010X}\r\n{head}"
+        f"Date: {time.strftime('%a, %d %b %Y %H:%M:%S +0000', time.gmtime(date))}\r\n"
+        f"From: {sender.title()} <{sender}@example.org>\r\nTo: {to}@example.org\r\nSubject: Message {ident}\r\n"
+        "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+    )
+    lines = [b" ".join(rng.choices(_WORDS, k=12)) for _ in range(rng.randint(10, 45))]
+    return head.encode(), b"\r\n".join(lines) + b"\r\n"
+
+
+def _write_message(path: str, content: bytes, internal_date: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.write(descriptor, content)
+    os.utime(descriptor, (internal_date, internal_date))
+    os.close(descriptor)
+
+
+def _cache_record(head: bytes) -> bytes:
+    """Ten items, each a length, the bytes and padding: here the header alone has bytes."""
+    return struct.pack(">3I", 0, 0, len(head)) + head + bytes(-len(head) % 4) + bytes(28)
+
+
+def _write_new(folder: Path, rng: random.Random, uidvalidity: int) -> None:
+    """Write the metadata of an empty mailbox; every third has the header that Cyrus up to 3.4 writes."""
+    owner = _mailbox(folder).strip(b'"').split(b".")[1]
+    if rng.random() < 1 / 3:
+        ident = bytes(b"%08x-%04x-4%03x-8%03x-%012x" % tuple(rng.getrandbits(bits) for bits in (32, 16, 12, 12, 48)))
+        header = b"%suser.%s\t%s\n$Label1 \n%s\tlrswipkxtecdan\t\n" % (_PREAMBLE, owner, ident, owner)
+    else:
+        ident = "".join(rng.choices(_ALPHABET, k=24)).encode()
+        header = b"%s%%(T el N %s I %s Q user.%s A %%(%s lrswipkxtecdan) U ($Label1))\n" % (
+            *(_PREAMBLE, _mailbox(folder), ident, owner, owner),
+        )
+    index = bytearray(_HEADER_SIZE)
+    struct.pack_into(">5I", index, 0, 0, 0, 17, _HEADER_SIZE, _RECORD_SIZE)
+    struct.pack_into(">I", index, 44, uidvalidity)
+    struct.pack_into(">QI", index, 128, 1, 1)
+    (folder / "cyrus.cache").write_bytes(bytes(4))
+    (folder / "cyrus.index").write_bytes(index)
+    _replace_header(folder, header)
+
+
+def _mailbox(folder: Path) -> bytes:
+    """Return the internal name `user.joe.Sent` of a folder, as a dlist spells it."""
+    path = os.fsencode(folder)
+    name = path[path.rindex(b"/user/") + 1 :].replace(b"/", b".")
+    return b'"%s"' % name if b" " in name else name
+
+
+def _replace_header(folder: Path, header: bytes) -> None:
+    """Write cyrus.header by way of a new file, as Cyrus does, and its checksum into the index."""
+    fresh = folder / "cyrus.header.NEW"
+    fresh.write_bytes(header)
+    fresh.replace(folder / "cyrus.header")
+    index = _read_index(folder)
+    struct.pack_into(">I", index, 96, zlib.crc32(header))
+    _write_index(folder, index, _get_long(index, 68))
+
+
+def _read_index(folder: Path) -> bytearray:
+    return bytearray((folder / "cyrus.index").read_bytes())
+
+
+def _write_index(folder: Path, index: bytearray, modseq: int) -> None:
+    """Bring the header's counts and checksum up to date, and write the file in place."""
+    flags = [_get(index, at + _FLAGS_AT) for at in _live_records(index)]
+    counts = (sum(bool(value & flag) for value in flags) for flag in (_DELETED, _ANSWERED, _FLAGGED))
+    struct.pack_into(">3I", index, 48, *counts)
+    struct.pack_into(">Q", index, 68, max(modseq, 1))
+    struct.pack_into(">I", index, 84, len(flags))
+    struct.pack_into(">I", index, 124, sum(not value & _SEEN for value in flags))
+    struct.pack_into(">I", index, _HEADER_SIZE - 4, zlib.crc32(index[: _HEADER_SIZE - 4]))
+    with open(folder / "cyrus.index", "r+b") as stream:
+        stream.write(index)
+
+
+def _live_records(index: bytearray) -> list[int]:
+    """Return where the records of messages that are not expunged begin."""
+    records = range(_HEADER_SIZE, len(index), _RECORD_SIZE)
+    return [at for at in records if not index[at + _FLAGS_AT] & (_GONE >> 24)]
+
+
+def _set_record(index: bytearray, at: int, flags: int, modseq: int) -> None:
+    struct.pack_into(">I", index, at + _FLAGS_AT, flags)
+    struct.pack_into(">Q", index, at + _MODSEQ_AT, modseq)
+    struct.pack_into(">I", index, at + _RECORD_CRC_AT, zlib.crc32(index[at : at + _RECORD_CRC_AT]))
+
+
+def _get(index: bytearray, at: int) -> int:
+    return int.from_bytes(index[at : at + 4], "big")
+
+
+def _get_long(index: bytearray, at: int) -> int:
+    return int.from_bytes(index[at : at + 8], "big")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Make a realistic Cyrus spool, or change one that this made.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    making = commands.add_parser("make", help="make a spool in DIR")
+    making.add_argument("--messages", type=int, default=2000, metavar="N")
+    making.add_argument("--folders", type=int, default=40, metavar="M")
+    changing = commands.add_parser("change", help="deliver, expunge and flag; make and delete folders")
+    changing.add_argument("--new", type=float, default=0, metavar="SHARE", help="of all messages")
+    changing.add_argument("--expunged", type=float, default=0, metavar="SHARE", help="of all messages")
+    changing.add_argument("--flags", type=float, default=0, metavar="SHARE", help="of all folders")
+    changing.add_argument("--create", default=[], action="append", metavar="user/joe/NAME")
+    changing.add_argument("--delete", default=[], action="append", metavar="user/joe/NAME")
+    for command in (making, changing):
+        command.add_argument("--seed", type=int, default=1)
+        command.add_argument("--size", type=int, metavar="BYTES", help="of each message; else 1 to 3 kB")
+        command.add_argument("root", type=Path, metavar="DIR")
+    return parser.parse_args()
+
+
+def _main() -> None:
+    options = _parse()
+    if options.command == "make":
+        make(options.root, options.messages, options.folders, seed=options.seed, size=options.size)
+        return
+    shares = {"new": options.new, "expunged": options.expunged, "flags": options.flags}
+    delivered, expunged, flagged = change(options.root, **shares, seed=options.seed, size=options.size)
+    for name in options.create:
+        delivered += len(deliver(create_folder(options.root, name), 5, size=options.size))
+    for name in options.delete:
+        (folder,) = options.root.glob(f"?/{name}")
+        delete_folder(folder)
+    print(
+        f"{delivered} messages delivered, {expunged} expunged, flags set in {flagged} folders, "
+        f"{len(options.create)} folders created, {len(options.delete)} deleted"
+    )
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,81 @@
+"""Fixtures: servers on loopback, directories, and the state of cyrsync kept apart from the machine's."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from support.daemon import RsyncDaemon
+from support.imapd import CyrusServer
+from support.sshd import Sshd
+from support.tools import requires
+
+
+@pytest.fixture(autouse=True)
+def state_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where cyrsync keeps its locks during this test."""
+    path = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("CYRSYNC_STATE", str(path))
+    return path
+
+
+@pytest.fixture
+def open_dir() -> Iterator[Path]:
+    """A temporary directory with a short path, below which other users may look."""
+    path = Path(tempfile.mkdtemp(prefix="cyrsync-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """One sshd for all tests."""
+    requires("sshd", "ssh", "ssh-keygen", "rsync")
+    with Sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sshd_without_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """An sshd to a far end that has POSIX tools and rsync, but no python3."""
+    requires("sshd", "ssh", "ssh-keygen", "rsync")
+    with Sshd(tmp_path_factory.mktemp("sshd"), python=False) as server:
+        yield server
+
+
+@pytest.fixture
+def mortal_sshd(tmp_path: Path) -> Iterator[Sshd]:
+    """An sshd of this test alone, which may be stopped and made to hang up."""
+    requires("sshd", "ssh", "ssh-keygen", "rsync")
+    root = tmp_path / "sshd"
+    root.mkdir()
+    with Sshd(root) as server:
+        yield server
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[RsyncDaemon]:
+    """An rsync daemon with empty modules."""
+    requires("rsync")
+    root = tmp_path / "daemon"
+    root.mkdir()
+    with RsyncDaemon(root) as server:
+        yield server
+
+
+@pytest.fixture
+def cyrus_server(open_dir: Path) -> Iterator[Callable[..., CyrusServer]]:
+    """Starts private Cyrus servers: `cyrus_server("primary", mailbox_legacy_dirs="yes")`."""
+    requires("master", "imapd", "lmtpd", "ctl_cyrusdb")
+    with ExitStack() as servers:
+
+        def start(name: str, **options: str) -> CyrusServer:
+            return servers.enter_context(CyrusServer(open_dir / name, **options))
+
+        yield start

@@ -1,0 +1,82 @@
+"""kill -9 at random points of a run: nothing is cut off, and the next run finishes the work."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import time
+from pathlib import Path
+
+import samplespool
+from support.spool import everything_happens
+from support.tools import wait_for
+from support.tree import assert_same_tree, cyrsync_argv, messages, plain_env, sync
+from support.whole import History, assert_indexed_messages_exist
+
+KILLS = 50
+
+
+def test_killed_at_random_points(tmp_path: Path) -> None:
+    source, replica = tmp_path / "source", tmp_path / "replica"
+    samplespool.make(source, messages=300, folder_count=10, size=1500)
+    arguments = ("--delete", "--max-delete=1000", f"{source}/", f"{replica}/")
+    started = time.monotonic()
+    sync(*arguments)
+    duration = time.monotonic() - started
+
+    history = History()
+    history.remember(source)
+    rng = random.Random(os.urandom(4).hex())
+    for number in range(KILLS):
+        everything_happens(source, seed=number, size=1500)
+        history.remember(source)
+        moment = rng.uniform(0, duration)
+        run_and_kill(*arguments, after=moment)
+        print(f"kill {number} after {moment:.3f} s")
+        history.assert_whole(replica)
+        assert_indexed_messages_exist(replica)
+        # Every other run finds what two killed ones left.
+        if number % 2:
+            sync(*arguments)
+            assert_same_tree(source, replica)
+
+
+def test_killed_between_two_swaps(tmp_path: Path) -> None:
+    """The replica holds messages of the other mailbox, and metadata of the one that is back."""
+    source, replica = tmp_path / "source", tmp_path / "replica"
+    samplespool.make(source, messages=300, folder_count=4)
+    sent, trash = source / "j/user/joe/Sent", source / "j/user/joe/Trash"
+    arguments = ("--delete", "--max-delete=1000", f"{source}/", f"{replica}/")
+    sync(*arguments)
+    before = messages(replica)
+
+    samplespool.swap(sent, trash)
+    with start(*arguments, "--", "--bwlimit=20") as process:
+        wait_for(lambda: process.poll() is not None or messages(replica) != before, seconds=30)
+        process.kill()
+
+    samplespool.swap(sent, trash)
+    sync(*arguments)
+    assert_same_tree(source, replica)
+
+
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    """Start `cyrsync sync`, in a process group of its own."""
+    return subprocess.Popen(
+        cyrsync_argv("sync", *arguments),
+        env=plain_env(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def run_and_kill(*arguments: str, after: float) -> None:
+    """Run `cyrsync sync`, and kill it (not what it started) after so many seconds."""
+    with start(*arguments) as process:
+        try:
+            process.wait(after)
+        except subprocess.TimeoutExpired:
+            process.kill()

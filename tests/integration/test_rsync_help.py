@@ -1,0 +1,111 @@
+"""The option table and what is made of it, against the rsync that is installed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cyrsync.transfer.option_table import LONG, SHORT, Takes
+from cyrsync.transfer.options import parse, settings
+
+
+def rsync(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["rsync", *words], capture_output=True, text=True, check=False)
+
+
+def helped() -> list[str]:
+    """List the options of the left column of `rsync --help`: "--rsh=COMMAND, -e", once "-e, --rsh=COMMAND"."""
+    columns = re.findall(r"^ *(-\S.*?)(?:  |$)", rsync("--help").stdout, re.MULTILINE)
+    return [option for column in columns for option in re.findall(r"(?<!\S)--?\w[\w-]*=?", column)]
+
+
+def test_knows_every_option_of_rsync_help() -> None:
+    options = helped()
+    assert len(options) > 150
+    for option in options:
+        name = option.strip("-=")
+        if option.startswith("--"):
+            assert name == "no-OPTION" or (LONG[name].takes is not Takes.NOTHING) == option.endswith("=")
+        else:
+            assert name in SHORT
+
+
+def test_knows_every_alias_of_rsync_help() -> None:
+    text = rsync("--help").stdout
+    assert set(re.findall(r"\(aka --([\w-]+)\)", text)) <= LONG.keys()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-avz"],
+        ["-e=ssh"],
+        ["--rsh", "--"],
+        ["--exclude", "-n"],
+        ["x", "-a", "y"],
+        ["--max-delete=0x10", "--max-delete=", "--max-delete= +010"],
+        ["--no-i-d", "--no-D", "--del", "--old-d", "-s", "--protect-args"],
+        ["--no-archive"],
+        ["--no-delete"],
+        ["--verb"],
+        ["--verbose="],
+        ["-av=1"],
+        ["-=v"],
+        ["---v"],
+        ["--D"],
+        ["--max-delete=08"],
+        ["--max-delete=1k"],
+        ["--max-delete=7 "],
+        ["--max-delete=2147483648"],
+        ["--max-delete", "-n", "-1"],
+    ],
+)
+def test_takes_and_refuses_the_words_that_rsync_does(words: list[str]) -> None:
+    # rsync judges all words before it shows its version.
+    assert (parse(words).unknown is None) == (rsync(*words, "--version").returncode == 0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "-a",
+        "-a --no-o --no-D",
+        "-D --no-devices -r",
+        "-a --no-r -r -tO",
+        "-aA --no-A",
+        "--no-p -rA --no-A",
+        "-r --chown=u:g --no-g",
+        "-r --usermap=a:b",
+        "-rn --numeric-ids --no-numeric-ids",
+        "-rzz --no-z --zl=3",
+        "-rz --no-z",
+        "-a --delete-delay --del --max-delete=5 --max-delete=0x11",
+    ],
+)
+def test_settings_are_those_that_rsync_tells_its_far_end(words: str, tmp_path: Path) -> None:
+    shell = tmp_path / "shell"
+    shell.write_text('#!/bin/sh\nprintf "%s\\n" "$@" >&2\n')
+    shell.chmod(0o700)
+    told = rsync(*words.split(), "-e", str(shell), f"{tmp_path}/", "far:/x").stderr.splitlines()
+    told = told[told.index("--server") + 1 : told.index(".")]
+    flags = "".join(word.partition("e.")[0] for word in told if not word.startswith("--"))
+    found = settings(parse(words.split()))
+    letters = {
+        "r": found.recursive,
+        "l": found.links,
+        "p": found.perms,
+        "t": found.times,
+        "g": found.group,
+        "o": found.owner,
+        "n": found.dry_run,
+        "O": found.times and not found.dir_times,
+    }
+    assert {letter for letter in letters if letter in flags} == {letter for letter, on in letters.items() if on}
+    assert found.devices == ("D" in flags or "--specials" in told)
+    assert found.compress == ("z" in flags or any(word.startswith("--compress-level") for word in told))
+    assert found.delete == any(word.startswith("--delete") for word in told)
+    assert found.numeric_ids == ("--numeric-ids" in told)
+    assert found.max_delete is None or f"--max-delete={found.max_delete}" in told

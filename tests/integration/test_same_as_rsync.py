@@ -1,0 +1,82 @@
+"""Whatever happens to a tree: the replica is what `rsync -a --delete` makes of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cyrsync.plan.folder_plan import State
+from cyrsync.plan.guard import MaxDelete
+from cyrsync.report.result import RunResult
+from cyrsync.run import Options, Run
+from cyrsync.tree import address
+from support.random_tree import RandomTree
+from support.tree import assert_same_tree, rsync
+
+#: No rail: these trees are small, and much of them goes at once.
+OPTIONS = Options(delete=True, max_delete=MaxDelete(100, percent=True))
+HISTORIES = settings(max_examples=40, deadline=None, derandomize=os.environ.get("CI") == "true")
+seeds = st.integers(0, 2**32 - 1)
+
+
+@HISTORIES
+@given(seeds)
+def test_random_histories(seed: int) -> None:
+    with fast_directory() as directory:
+        source, replica, reference = directory / "source", directory / "replica", directory / "reference"
+        tree = RandomTree(os.fsencode(source), Random(seed))
+        for _ in range(3):
+            tree.change(12)
+            assert_done(run(source, replica))
+            rsync("-a", "-@-1", "--delete", "--force", f"{source}/", f"{reference}/")
+            assert_same_tree(reference, replica)
+
+            again = run(source, replica)
+            assert_done(again)
+            assert not again.rsync_runs or State.COMPARED.value in [folder.state for folder in again.work]
+            assert_same_tree(reference, replica)
+
+
+@settings(HISTORIES, max_examples=20)
+@given(seeds)
+def test_whatever_the_replica_was_before(seed: int) -> None:
+    with fast_directory() as directory:
+        source, replica, reference = directory / "source", directory / "replica", directory / "reference"
+        for number, path in enumerate((source, replica)):
+            RandomTree(os.fsencode(path), Random(seed + number)).change(20)
+        # A folder with hidden files in it does not go.
+        rsync("-a", "--exclude=.*", f"{replica}/", f"{reference}/")
+        rsync("-a", "--delete", f"{reference}/", f"{replica}/")
+
+        assert_done(run(source, replica))
+        rsync("-a", "-@-1", "--delete", "--force", f"{source}/", f"{reference}/")
+        assert_same_tree(reference, replica)
+
+
+def run(source: Path, replica: Path) -> RunResult:
+    return Run(address.parse(str(source)), address.parse(str(replica)), OPTIONS).execute()
+
+
+def assert_done(result: RunResult) -> None:
+    """All that was planned was sent."""
+    assert (result.errors, result.exit) == ([], 0)
+    files = result.files
+    assert files.planned == files.sent + files.vanished + files.failed
+    assert files.planned == files.sent
+
+
+@contextmanager
+def fast_directory() -> Iterator[Path]:
+    """A directory in memory, where there is room for one."""
+    with tempfile.TemporaryDirectory(prefix="cyrsync-", dir=_MEMORY if os.path.isdir(_MEMORY) else None) as path:
+        yield Path(path)
+
+
+_MEMORY = "/dev/shm"

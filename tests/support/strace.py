@@ -1,0 +1,82 @@
+"""System calls of a command and of all that it starts, counted by strace."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from support.tools import requires
+
+#: A leading `?` lets strace pass over calls that this architecture lacks.
+STAT_CALLS = ("stat", "lstat", "newfstatat", "statx", "fstat", "access", "faccessat", "faccessat2")
+OPEN_CALLS = ("open", "openat", "openat2")
+TRACED = (
+    *STAT_CALLS,
+    *OPEN_CALLS,
+    "getdents64",
+    "execve",
+    "unlink",
+    "unlinkat",
+    "rename",
+    "renameat",
+    "renameat2",
+)
+
+_LINE = re.compile(rb"(?P<pid>\d+) +(?P<name>\w+)\((?P<rest>.*)")
+_FIRST_FD = re.compile(rb"(?:AT_FDCWD|\d+)<(?P<path>[^>]*)>")
+_STRING = re.compile(rb'"(?P<text>(?:[^"\\]|\\.)*)"')
+_ESCAPE = re.compile(rb"\\(?P<octal>[0-7]{1,3})|\\(?P<char>.)")
+_CHARS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"v": b"\v", b"f": b"\f"}
+
+
+class Call(NamedTuple):
+    """One system call: its absolute path where it names one, and the whole line."""
+
+    pid: int
+    name: str
+    path: bytes
+    line: bytes
+
+
+def strace_calls(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    output: Path,
+    expect: int = 0,
+    calls: Sequence[str] = TRACED,
+) -> list[Call]:
+    """Run `argv` under strace, check its exit code, and return what it and its children asked the kernel."""
+    requires("strace")
+    trace = ",".join(f"?{name}" for name in calls)
+    command = ["strace", "-f", "-qq", "-y", "-s", "4096", "-o", str(output), "-e", f"trace={trace}", *argv]
+    done = subprocess.run(command, env=dict(env), stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout!r}\n{done.stderr!r}"
+    return [call for line in output.read_bytes().splitlines() if (call := parse(line))]
+
+
+def parse(line: bytes) -> Call | None:
+    """One line of strace's; None for signals, exits and the second halves of calls."""
+    if not (match := _LINE.match(line)):
+        return None
+    rest, base, text = match["rest"], b"", b""
+    if fd := _FIRST_FD.match(rest):
+        base, rest = fd["path"], rest[fd.end() :]
+    if string := _STRING.search(rest):
+        text = string["text"]
+    path = os.path.join(_unescape(base), _unescape(text)) if text else _unescape(base)
+    return Call(int(match["pid"]), match["name"].decode(), path, line)
+
+
+def _unescape(text: bytes) -> bytes:
+    return _ESCAPE.sub(_unescaped, text)
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    if match["octal"]:
+        return bytes([int(match["octal"], 8)])
+    return _CHARS.get(match["char"], match["char"])

@@ -1,0 +1,100 @@
+"""A folder crosses a connection unchanged, and folders have one order."""
+
+from __future__ import annotations
+
+import io
+import json
+from array import array
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cyrsync.tree import folder as folders
+from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
+from cyrsync.tree.uids import MAX_UID
+
+Tree = dict[bytes, "Tree"]
+#: Names as a directory holds them: any byte but two.
+names = st.binary(min_size=1, max_size=12).filter(lambda name: not {0, ord("/")} & set(name))
+paths = st.lists(names, max_size=4).map(b"/".join)
+big = st.integers(-(2**63), 2**63)
+entries = st.builds(Entry, st.integers(0, 2**32), big, big, st.text(), st.text())
+members = st.dictionaries(names, st.none() | entries, max_size=4)
+incarnations = st.builds(Incarnation, st.text(min_size=1), st.integers(1, 2**32), st.integers(0, 2**32))
+some_uids = st.frozensets(st.integers(0, MAX_UID)).map(lambda values: array("I", sorted(values)))
+some_folders = st.builds(
+    Folder,
+    path=paths,
+    problem=st.integers(0, 200),
+    attributes=st.none() | entries,
+    uids=some_uids,
+    odd=st.lists(names, max_size=3).map(tuple),
+    metadata=members,
+    strays=members,
+    folders=st.lists(names, max_size=3).map(tuple),
+    incarnation=st.none() | incarnations,
+    leftovers=st.lists(names, max_size=3).map(tuple),
+)
+
+
+def decoded(stream: io.BytesIO) -> Folder:
+    """Read one frame as the other end does."""
+    record = json.loads(stream.readline())
+    return folders.decode(record, stream.read(record[3][1]))
+
+
+@given(st.lists(some_folders, max_size=3))
+@example([Folder(b"")])
+@example([Folder(b"a\nb/\xff", strays={b"\n": None})])
+def test_round_trip(some: list[Folder]) -> None:
+    stream = io.BytesIO(b"".join(map(folders.encode, some)))
+    assert [decoded(stream) for _ in some] == some
+    assert not stream.read()
+
+
+@given(some_folders)
+def test_decoded_values_have_the_same_types(folder: Folder) -> None:
+    found = decoded(io.BytesIO(folders.encode(folder)))
+    assert [type(value) for value in found] == [type(value) for value in folder]
+    assert type(found.incarnation) is type(folder.incarnation)
+
+
+@given(st.lists(st.lists(names, min_size=1, max_size=4).map(tuple)))
+@example([(b"a",), (b"a", b"b"), (b"a-b",), (b"a b",), (b"a\x01",), (b"a0",)])
+def test_sort_key_is_the_order_of_a_walk(some: list[tuple[bytes, ...]]) -> None:
+    tree: Tree = {}
+    for parts in some:
+        below = tree
+        for part in parts:
+            below = below.setdefault(part, {})
+    walked = list(_walk(tree, b""))
+    assert sorted(walked, key=sort_key) == walked
+
+
+def _walk(tree: Tree, path: bytes) -> list[bytes]:
+    """List depth first, each folder before what is below it, names in order of their bytes."""
+    below = [found for name in sorted(tree) for found in _walk(tree[name], join(path, name))]
+    return [path, *below]
+
+
+def test_join() -> None:
+    assert join(b"", b"a") == b"a"
+    assert join(b"a/b", b"c") == b"a/b/c"
+
+
+def test_same_incarnation() -> None:
+    mailbox = Incarnation("a", 1, 10)
+    assert mailbox.same_as(Incarnation("a", 1, 99))
+    assert not mailbox.same_as(Incarnation("b", 1, 10))
+    assert not mailbox.same_as(Incarnation("a", 2, 10))
+
+
+def test_what_gives_cyrus_away() -> None:
+    assert not Folder(b"a", strays={b"x": None}, folders=(b"b",)).is_cyrus()
+    assert Folder(b"a", metadata={b"cyrus.index": None}).is_cyrus()
+    assert Folder(b"a", uids=array("I", [1])).is_cyrus()
+    assert Folder(b"a", odd=(b"007.",)).is_cyrus()
+
+
+def test_messages_of_any_spelling_count() -> None:
+    assert Folder(b"a", uids=array("I", [1, 2]), odd=(b"007.",)).messages() == 3

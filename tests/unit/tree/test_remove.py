@@ -1,0 +1,292 @@
+"""Deletions reach what they name and nothing else, whatever lies in the way."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cyrsync.tree.remove import Removal, Remover, decode, encode
+from cyrsync.tree.uids import MAX_UID
+
+names = st.binary(min_size=1, max_size=12).filter(lambda name: not {0, ord("/")} & set(name))
+some_removals = st.builds(
+    Removal,
+    path=st.lists(names, max_size=3).map(b"/".join),
+    uids=st.frozensets(st.integers(0, MAX_UID)).map(lambda values: array("I", sorted(values))),
+    files=st.lists(names, max_size=3).map(tuple),
+    folders=st.lists(names, max_size=3).map(tuple),
+)
+
+
+def make(root: Path, *paths: bytes | str) -> None:
+    """Make files, and with a slash at the end folders, below `root`."""
+    for path in paths:
+        raw = os.path.join(os.fsencode(root), os.fsencode(path))
+        os.makedirs(os.path.dirname(raw), exist_ok=True)
+        if not raw.endswith(b"/"):
+            with open(raw, "wb") as file:
+                file.write(b"content")
+
+
+def there(root: Path) -> set[str]:
+    """Every path below `root`, folders with a slash behind."""
+    top = os.fsencode(root)
+    found = set()
+    for folder, folders, files in os.walk(top):
+        found |= {os.path.relpath(os.path.join(folder, name), top) for name in files}
+        found |= {os.path.relpath(os.path.join(folder, name), top) + b"/" for name in folders}
+    return {os.fsdecode(path) for path in found}
+
+
+def remove(root: Path, *removals: Removal, keep_times: bool = False) -> Remover:
+    remover = Remover(os.fsencode(root), keep_times, lambda: True)
+    remover.remove(removals)
+    return remover
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A tree beside the root that must come to no harm."""
+    path = tmp_path / "outside"
+    make(path, "1.", "user/joe/1.", "cyrus.index")
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    path = tmp_path / "root"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _unharmed(outside: Path) -> Iterator[None]:
+    before = there(outside)
+    yield
+    assert there(outside) == before
+
+
+def test_files(root: Path) -> None:
+    make(root, "a/1.", "a/2.", "a/007.", "a/cyrus.cache", "a/stray", "a/.hidden", "a/Sub/1.", "1.")
+    removal = Removal(b"a", array("I", [1, 3]), (b"007.", b"cyrus.cache", b"gone", b".hidden"))
+    remover = remove(root, removal)
+    assert there(root) == {"1.", "a/", "a/2.", "a/stray", "a/Sub/", "a/Sub/1."}
+    assert (remover.files, remover.folders, remover.failed) == (4, 0, [])
+
+
+def test_in_the_root_itself(root: Path) -> None:
+    make(root, "1.", "2.", "a/1.")
+    remover = remove(root, Removal(b"", array("I", [1]), (), (b"a",)))
+    assert there(root) == {"2."}
+    assert (remover.files, remover.folders) == (2, 1)
+
+
+def test_gone_folders(root: Path) -> None:
+    make(root, "user/joe/1.", "user/joe/cyrus.index", "user/joe/Sub/deep/1.", "user/joe/cyrus.x.NEW", "user/jane/1.")
+    remover = remove(root, Removal(b"user", folders=(b"joe",)))
+    assert there(root) == {"user/", "user/jane/", "user/jane/1."}
+    assert (remover.files, remover.folders, remover.failed) == (4, 3, [])
+
+
+@pytest.mark.parametrize(
+    "name", [b"caf\xc3\xa9", b"\xff\xfe", b"new\nline", b"$(touch x)", b"-rf", b" ", b"\\#012", b"*", b"\xe2\x80\xae"]
+)
+def test_any_name(root: Path, name: bytes) -> None:
+    make(root, name + b"/" + name, name + b"/kept", b"gone" + name + b"/" + name)
+    remover = remove(root, Removal(name, files=(name,)), Removal(b"", folders=(b"gone" + name,)))
+    assert there(root) == {os.fsdecode(name) + "/", os.fsdecode(name) + "/kept"}
+    assert (remover.files, remover.folders, remover.failed) == (2, 1, [])
+
+
+def test_what_is_gone_already_is_well(root: Path) -> None:
+    make(root, "file")
+    remover = remove(
+        root,
+        Removal(b"", array("I", [1]), (b"gone",), (b"gone",)),
+        Removal(b"gone/for/long", array("I", [1])),
+        Removal(b"file", array("I", [1])),  # what was a folder
+        Removal(b"", folders=(b"file",)),  # a file stands in its place by now
+    )
+    assert there(root) == {"file"}
+    assert (remover.files, remover.folders, remover.failed) == (0, 0, [])
+
+
+def test_no_link_in_the_path_is_followed(root: Path, outside: Path) -> None:
+    (root / "user").symlink_to(outside / "user")
+    make(root, "real/")
+    (root / "real" / "joe").symlink_to(outside / "user" / "joe")
+    remover = remove(
+        root,
+        Removal(b"user/joe", array("I", [1])),
+        Removal(b"user", folders=(b"joe",)),
+        Removal(b"real/joe", array("I", [1])),
+        Removal(b"real/joe/../joe", array("I", [1])),
+    )
+    assert (remover.files, remover.folders) == (0, 0)
+
+
+def test_no_link_to_a_folder_is_followed(root: Path, outside: Path) -> None:
+    (root / "joe").symlink_to(outside / "user" / "joe")
+    remover = remove(root, Removal(b"", folders=(b"joe",)))
+    assert (remover.files, remover.folders) == (0, 0)
+
+
+def test_links_in_a_gone_folder_go_themselves(root: Path, outside: Path) -> None:
+    make(root, "gone/Sub/1.")
+    (root / "gone" / "out").symlink_to(outside)
+    (root / "gone" / "Sub" / "1").symlink_to(outside / "1.")
+    (root / "gone" / "Sub" / "up").symlink_to("../..")
+    remover = remove(root, Removal(b"", folders=(b"gone",)))
+    assert there(root) == set()
+    assert (remover.files, remover.folders, remover.failed) == (4, 2, [])
+
+
+def test_a_link_under_a_file_name_goes_itself(root: Path, outside: Path) -> None:
+    (root / "1.").symlink_to(outside / "1.")
+    assert remove(root, Removal(b"", array("I", [1]))).files == 1
+    assert there(root) == set()
+
+
+def test_the_root_may_be_a_link(root: Path, tmp_path: Path) -> None:
+    make(root, "1.")
+    (tmp_path / "link").symlink_to(root)
+    assert remove(tmp_path / "link", Removal(b"", array("I", [1]))).files == 1
+
+
+def test_a_missing_root(tmp_path: Path) -> None:
+    remover = remove(tmp_path / "gone", Removal(b"", array("I", [1])), Removal(b"a", folders=(b"b",)))
+    assert (remover.files, remover.folders) == (0, 0)
+
+
+def test_hidden_files_keep_a_gone_folder(root: Path) -> None:
+    make(root, "top/joe/1.", "top/joe/Sub/.keep", "top/joe/Sub/2.", "top/joe/Other/1.", "top/jane/1.")
+    remover = remove(root, Removal(b"top", folders=(b"joe", b"jane")))
+    assert there(root) == {"top/", "top/joe/", "top/joe/Sub/", "top/joe/Sub/.keep"}
+    assert remover.failed == [(b"top/joe/Sub", errno.ENOTEMPTY), (b"top/joe", errno.ENOTEMPTY)]
+    assert (remover.files, remover.folders) == (4, 2)
+
+
+def test_hidden_folders_keep_a_gone_folder(root: Path) -> None:
+    make(root, "joe/.snapshots/1.")
+    assert remove(root, Removal(b"", folders=(b"joe",))).failed == [(b"joe", errno.ENOTEMPTY)]
+    assert there(root) == {"joe/", "joe/.snapshots/", "joe/.snapshots/1."}
+
+
+def test_leftovers_go_with_a_gone_folder(root: Path) -> None:
+    make(root, "joe/.1..AbCdEf", "joe/.cyrus.index.AbCdEf", "joe/1.")
+    remover = remove(root, Removal(b"", folders=(b"joe",)))
+    assert there(root) == set()
+    assert (remover.files, remover.failed) == (3, [])
+
+
+def test_a_folder_is_no_file(root: Path) -> None:
+    make(root, "a/1./x", "a/2.")
+    remover = remove(root, Removal(b"a", array("I", [1, 2])))
+    assert there(root) == {"a/", "a/1./", "a/1./x"}
+    assert remover.failed == [(b"a/1.", errno.EISDIR)]
+
+
+def test_keep_times(root: Path) -> None:
+    make(root, "kept/1.", "kept/2.", "kept/gone/1.", "other/1.")
+    for folder in ("kept", "other"):
+        os.utime(root / folder, ns=(10**18, 10**18 + 123456789))
+    remove(root, Removal(b"kept", array("I", [1]), (), (b"gone",)), keep_times=True)
+    remove(root, Removal(b"other", array("I", [1])), keep_times=False)
+    assert (root / "kept").stat().st_mtime_ns == 10**18 + 123456789
+    assert (root / "other").stat().st_mtime_ns > 10**18 + 123456789
+
+
+def test_times_of_the_root_are_kept(root: Path) -> None:
+    make(root, "gone/1.")
+    os.utime(root, ns=(10**18, 10**18))
+    remove(root, Removal(b"", folders=(b"gone",)), keep_times=True)
+    assert root.stat().st_mtime_ns == 10**18
+
+
+def test_another_file_system_is_not_entered(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(root, "joe/1.", "joe/mounted/1.", "joe/mounted/Sub/1.")
+    mounted = (root / "joe" / "mounted").stat().st_ino
+    real = os.fstat
+
+    def fstat(descriptor: int) -> os.stat_result:
+        status = real(descriptor)
+        return os.stat_result((*status[:2], 999, *status[3:])) if status.st_ino == mounted else status
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    remover = remove(root, Removal(b"", folders=(b"joe",)))
+    assert there(root) == {"joe/", "joe/mounted/", "joe/mounted/1.", "joe/mounted/Sub/", "joe/mounted/Sub/1."}
+    assert remover.failed == [(b"joe/mounted", errno.EXDEV), (b"joe", errno.ENOTEMPTY)]
+
+
+def test_one_failure_does_not_stop_the_rest(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(root, "a/1.", "a/2.", "b/1.", "gone/1.", "gone/2.")
+    real = os.unlink
+
+    def unlink(name: bytes, *, dir_fd: int) -> None:
+        if name == b"1.":
+            raise PermissionError(errno.EACCES, "Permission denied", name)
+        real(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    remover = remove(
+        root, Removal(b"a", array("I", [1, 2])), Removal(b"b", array("I", [1])), Removal(b"", folders=(b"gone",))
+    )
+    assert there(root) == {"a/", "a/1.", "b/", "b/1.", "gone/", "gone/1."}
+    denied = [(path, errno.EACCES) for path in (b"a/1.", b"b/1.", b"gone/1.")]
+    assert remover.failed == [*denied, (b"gone", errno.ENOTEMPTY)]
+    assert remover.files == 2
+
+
+def test_a_folder_that_may_not_be_opened(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(root, "a/b/1.", "c/1.")
+    real = os.open
+
+    def denied(name: bytes, flags: int, **kwargs: int) -> int:
+        if name == b"b":
+            raise PermissionError(errno.EACCES, "Permission denied", name)
+        return real(name, flags, **kwargs)
+
+    monkeypatch.setattr(os, "open", denied)
+    remover = remove(
+        root, Removal(b"a/b", array("I", [1])), Removal(b"a", folders=(b"b",)), Removal(b"c", array("I", [1]))
+    )
+    assert there(root) == {"a/", "a/b/", "a/b/1.", "c/"}
+    assert remover.failed == [(b"a/b", errno.EACCES), (b"a/b", errno.EACCES)]
+
+
+def test_stops_when_nobody_wants_it_any_more(root: Path) -> None:
+    make(root, "a/1.", "b/1.", "c/1.")
+    answers = iter([True, True, False])
+    remover = Remover(os.fsencode(root), False, lambda: next(answers))
+    remover.remove(Removal(path, array("I", [1])) for path in (b"a", b"b", b"c"))
+    assert there(root) == {"a/", "b/", "c/", "c/1."}
+    assert remover.files == 2
+
+
+def test_no_descriptor_is_lost(root: Path, outside: Path) -> None:
+    make(root, "a/b/c/1.", "a/b/.hidden", "x/1.")
+    (root / "link").symlink_to(outside)
+    before = os.listdir("/proc/self/fd")
+    remove(
+        root,
+        Removal(b"a", folders=(b"b",)),
+        Removal(b"x", array("I", [1])),
+        Removal(b"link/user", array("I", [1])),
+        Removal(b"a/gone/deeper", array("I", [1])),
+    )
+    assert os.listdir("/proc/self/fd") == before
+
+
+@given(st.lists(some_removals, max_size=4), st.binary())
+def test_round_trip(some: list[Removal], behind: bytes) -> None:
+    stream = io.BytesIO(b"".join(map(encode, some)) + b"null\n" + behind)
+    assert list(decode(stream)) == some
+    assert stream.read() == behind
