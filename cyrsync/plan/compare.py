@@ -168,13 +168,13 @@ def _can_be_sent(found: Entry | None, policy: Policy) -> bool:
 
 
 def _plan_deletions(plan: FolderPlan, source: Folder, replica: Folder, policy: Policy) -> None:
-    kept = {*source.metadata, *source.strays, *source.folders}
+    kept = {*source.metadata, *source.strays, *source.folders, *source.odd}
     # A directory that bears a message's name: rsync puts it in the file's place by itself.
     kept_uids = uid_sets.from_names([name for name in source.folders if kinds.is_message(name)])[0]
     plan.delete_uids = uid_sets.difference(replica.uids, source.uids)
     if kept_uids:
         plan.delete_uids = uid_sets.difference(plan.delete_uids, kept_uids)
-    odd = [name for name in replica.odd if name not in source.odd and name not in kept]
+    odd = [name for name in replica.odd if name not in kept]
     others = [*_wanted(replica.metadata, policy), *replica.strays]
     messages = set(uid_sets.file_names(source.uids)) if replica.strays else set()
     others = [name for name in others if name not in kept and name not in messages]

@@ -8,6 +8,7 @@ from cyrsync.cyrus.entry import is_message
 from cyrsync.plan import compare
 from cyrsync.plan.compare import Policy
 from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.folder import Folder, sort_key
 
 _UNKNOWN = (State.UNREADABLE, State.VANISHED)
@@ -71,7 +72,8 @@ class WalkEngine:
             return False
         if name in above.metadata or name in above.strays or name in above.odd:
             return True
-        return is_message(name) and int(name[:-1]) in above.uids
+        uids = uid_sets.from_names([name])[0] if is_message(name) else uid_sets.empty()
+        return bool(uids) and uids[0] in above.uids
 
 
 def _is_below(path: bytes, top: bytes | None) -> bool:

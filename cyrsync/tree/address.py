@@ -67,7 +67,7 @@ def parse(text: str) -> Address:
     host, colon, path = remote.groups()
     if colon:
         return _daemon(text, host, path, None)
-    if host.startswith(b"-"):
+    if b"-" in (host[:1], host.rpartition(b"@")[2].lstrip(b"[")[:1]):
         raise UsageError(f"{text}: a host cannot begin with a dash")
     return Address(text, path or b".", os.fsdecode(host))
 

@@ -56,7 +56,7 @@ class RemoteShell:
 
     def _shares_already(self) -> bool:
         """Tell whether the user's words have connection sharing of their own."""
-        return any(word in ("-S", "-M") or "control" in word.lower() for word in self._words[1:])
+        return any(word.startswith(("-S", "-M")) or "control" in word.lower() for word in self._words[1:])
 
 
 def agent_command(bootstrap: str) -> str:

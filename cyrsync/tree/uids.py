@@ -109,7 +109,10 @@ def unpack(size: int, data: bytes) -> "array[int]":
     steps = array("B" if size == 1 else "I")
     steps.frombytes(data[4:])
     first = int.from_bytes(data[:4], "little")
-    return array("I", accumulate(chain([first], steps if size == 1 else _little_endian(steps))))
+    try:
+        return array("I", accumulate(chain([first], steps if size == 1 else _little_endian(steps))))
+    except OverflowError:
+        raise ValueError("a UID past 32 bits") from None
 
 
 def _little_endian(values: "array[int]") -> "array[int]":

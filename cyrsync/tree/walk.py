@@ -157,9 +157,10 @@ def _without_directories(
 
 def _is_old(path: bytes) -> bool:
     try:
-        return os.lstat(path).st_mtime < time.time() - _DAY
+        status = os.lstat(path)
     except OSError:
         return False
+    return stat.S_ISREG(status.st_mode) and status.st_mtime < time.time() - _DAY
 
 
 def _incarnation(directory: bytes, metadata: "dict[bytes, Entry | None]") -> "Incarnation | None":
