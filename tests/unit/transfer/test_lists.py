@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,20 +16,20 @@ from cyrsync.transfer import lists
 names = st.binary(min_size=1).filter(lambda name: not {0, ord("/")} & set(name))
 
 
-def plan(path: bytes = b"user/joe", **fields: object) -> FolderPlan:
-    return FolderPlan(path, State.CHANGED, **fields)  # type: ignore[arg-type]
+def plan(path: bytes = b"user/joe", **fields: Any) -> FolderPlan:
+    return FolderPlan(path, State.CHANGED, **fields)
 
 
 @pytest.mark.parametrize(
     ("given_plan", "entries"),
     [
         (plan(), []),
-        (plan(uids=array("I", [1, 20, 3]), odd=(b"007.",)), [b"user/joe/1.", b"user/joe/20.", b"user/joe/3.", b"user/joe/007."]),
+        (plan(uids=array("I", [1, 20]), odd=(b"007.",)), [b"user/joe/1.", b"user/joe/20.", b"user/joe/007."]),
         (plan(b"", uids=array("I", [1]), odd=(b"007.",)), [b"1.", b"007."]),
         (plan(whole=True, uids=array("I", [1])), [b"user/joe/"]),
         (plan(metadata=(b"cyrus.index",), strays=(b"x",), touch=True), []),
     ],
-)  # fmt: skip
+)
 def test_message_entries(given_plan: FolderPlan, entries: list[bytes]) -> None:
     assert list(lists.message_entries(given_plan)) == entries
 
