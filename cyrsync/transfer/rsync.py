@@ -92,8 +92,8 @@ class Rsync:
         source = f"{instead}/" if instead else self.ends.source
         command = ["rsync", *self.words, *extra, "-0", f"--files-from={listed}", source, self.ends.destination]
         out_path, err_path = self.directory / "rsync.out", self.directory / "rsync.err"
-        with open(out_path, "w+b") as out, open(err_path, "w+b") as err:
-            counter = _Counter(out_path, tick) if tick else None
+        with open(out_path, "w+b") as out, open(err_path, "w+b") as err, open(out_path, "rb") as growing:
+            counter = _Counter(growing, tick) if tick else None
             if self.verbatim:
                 code = process.run(command, None, err, env=dict(os.environ))  # names and times as the user has them
             else:
@@ -152,8 +152,8 @@ class Rsync:
 class _Counter:
     """Counts the files in rsync's output as it grows."""
 
-    def __init__(self, path: Path, report: Callable[[int, int], None]) -> None:
-        self._stream: IO[bytes] = open(path, "rb")  # noqa: SIM115 - read as long as rsync writes
+    def __init__(self, stream: IO[bytes], report: Callable[[int, int], None]) -> None:
+        self._stream = stream
         self._report = report
         self._files = 0
         self._bytes = 0

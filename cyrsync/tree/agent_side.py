@@ -58,15 +58,23 @@ class Link:
 
     def failure(self) -> ConnectionFailed:
         """Return what to say of a far end that stopped answering, in the words of ssh if it has any."""
-        self.close()
-        self.errors.seek(0)
-        said = self.errors.read().decode("utf-8", "backslashreplace").strip().splitlines()
-        reason = said[-1].strip() if said else "it hung up without a word"
+        self._end()
+        said = b""
+        if not self.errors.closed:
+            self.errors.seek(0)
+            said = self.errors.read()
+        self.errors.close()
+        lines = said.decode("utf-8", "backslashreplace").strip().splitlines()
+        reason = lines[-1].strip() if lines else "it hung up without a word"
         code = Exit.SSH if self.process.returncode == Exit.SSH else Exit.STREAM
         return ConnectionFailed(f"{self.name}: the connection failed: {reason}", code)
 
     def close(self) -> None:
         """End the process: the far end sees its input close."""
+        self._end()
+        self.errors.close()
+
+    def _end(self) -> None:
         for stream in (self.input, self.output):
             try:
                 stream.close()
