@@ -91,9 +91,13 @@ class Progress:
         self._display.stop()
 
     def scan(self, folders: int, messages: int) -> None:
-        """Show how many folders and messages have been looked at so far."""
-        if self._clock() >= self._due:
-            self._show(f"{human_count(folders)} folders, {human_count(messages)} messages", None, 0)
+        """Show how many folders and messages have been looked at so far, and how many messages a second."""
+        now = self._clock()
+        if now >= self._due:
+            amount = f"{human_count(folders)} folders, {human_count(messages)} messages"
+            if now > self._started:
+                amount += f", {human_count(int(messages / (now - self._started)))}/s"
+            self._show(amount, None, 0)
 
     def transfer(self, step: str, files_done: int, files_total: int, bytes_done: int) -> None:
         """Show how far a step is: files, bytes, bytes a second, time left."""
