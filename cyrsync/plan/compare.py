@@ -171,7 +171,9 @@ def _plan_deletions(plan: FolderPlan, source: Folder, replica: Folder, policy: P
     kept = {*source.metadata, *source.strays, *source.folders, *source.odd}
     # A directory that bears a message's name: rsync puts it in the file's place by itself.
     kept_uids = uid_sets.from_names([name for name in source.folders if kinds.is_message(name)])[0]
-    plan.delete_uids = uid_sets.difference(replica.uids, source.uids)
+    # Of another mailbox nothing stays, also not under the name of a message that has to wait.
+    ours = source.uids[: len(source.uids) - plan.messages_waiting] if plan.state is State.RECREATED else source.uids
+    plan.delete_uids = uid_sets.difference(replica.uids, ours)
     if kept_uids:
         plan.delete_uids = uid_sets.difference(plan.delete_uids, kept_uids)
     odd = [name for name in replica.odd if name not in kept]

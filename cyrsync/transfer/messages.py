@@ -38,14 +38,21 @@ _PASSING = {
     errno.EINTR, errno.EAGAIN, errno.EBUSY, errno.ENFILE, errno.EMFILE, errno.ETXTBSY, errno.ESTALE, errno.ENOMEM,
 }  # fmt: skip
 _WHO = rb"(?:rsync: )?(?:\[\w+\] )?"
-_VANISHED = re.compile(rb'file has vanished: "(.*)"(?: \(in [^)]*\))?\Z', re.DOTALL)
+_VANISHED = re.compile(_WHO + rb'(?:file|directory) has vanished: "(.*)"(?: \(in [^)]*\))?\Z', re.DOTALL)
 _QUOTED = re.compile(_WHO + rb'(.*?)"(.*)"(?: \(in [^)]*\))?([^"]*)\Z', re.DOTALL)
 _UNQUOTED = re.compile(
-    rb"(?:cannot delete non-empty directory|could not make way for (?:new )?[a-z ]+): (.*)\Z", re.DOTALL
+    _WHO + rb"(cannot delete non-empty directory|could not make way for (?:new )?[a-z ]+|temporary filename too long)"
+    rb": (.*)\Z",
+    re.DOTALL,
 )
-_VERIFICATION = re.compile(rb"(?:ERROR|WARNING): (.*) failed verification -- (update \w+(?: \(will try again\))?)")
+_VERIFICATION = re.compile(rb"(?:ERROR|WARNING): (.*) failed verification -- (update .*)\Z", re.DOTALL)
 _ERRNO = re.compile(rb": ([^:]*) \((\d+)\)\Z")
-_ATTRIBUTE_CALLS = (b"failed to set times", b"failed to set permissions", b"chown", b"chgrp", b"set_acl", b"xattr")
+_ATTRIBUTE_CALLS = (
+    b"failed to set times", b"failed to set permissions", b"failed to modify permissions", b"chown", b"chgrp",
+    b"set_acl", b"rsync_xal",
+)  # fmt: skip
+#: What rsync puts behind the path it is about: another path, or an attribute's name.
+_BEHIND_PATH = re.compile(rb'"(?: \(in [^()]*\))?(?: -> "|,")')
 _NOISE = (b"rsync error:", b"rsync warning:", b"*** Skipping", b"IO error encountered", b"Warning: Permanently added")
 _TEMPORARY = re.compile(rb"\.(.+)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
 _ESCAPED = re.compile(rb"\\#([0-7]{3})")
@@ -71,8 +78,8 @@ def general_reason(lines: Iterable[bytes]) -> str:
 
 
 def relative(path: bytes, roots: Iterable[bytes]) -> bytes | None:
-    """Return the path below the root it is in, a temporary file under its real name; None if it is in none."""
-    for root in roots:
+    """Return the path below the innermost root it is in, a temporary file under its real name; None if in none."""
+    for root in sorted(roots, key=len, reverse=True):
         prefix = root.rstrip(b"/") + b"/"
         if path in (root, prefix, prefix + b"."):
             return b""
@@ -84,7 +91,7 @@ def relative(path: bytes, roots: Iterable[bytes]) -> bytes | None:
 
 
 def _read_line(line: bytes) -> Message | None:
-    vanished = _VANISHED.search(line)
+    vanished = _VANISHED.match(line)
     if vanished:
         return Message(Kind.VANISHED, unescape(vanished[1]), "vanished")
     verification = _VERIFICATION.match(line)
@@ -92,13 +99,14 @@ def _read_line(line: bytes) -> Message | None:
         if b"will try again" in verification[2]:
             return None
         return Message(Kind.FAILED, unescape(verification[1]), "failed verification: it changed while it was read")
-    unquoted = _UNQUOTED.search(line)
+    unquoted = _UNQUOTED.match(line)
     if unquoted:
-        return Message(Kind.FAILED, unescape(unquoted[1]), "a folder is in its place", errno.ENOTEMPTY)
+        reason = "its name is too long" if unquoted[1].startswith(b"temp") else "a folder is in its place"
+        return Message(Kind.FAILED, unescape(unquoted[2]), reason, errno.ENOTEMPTY)
     quoted = _QUOTED.match(line)
     if not quoted:
         return Message(Kind.GENERAL, b"", line.decode("utf-8", "backslashreplace"))
-    return _with_path(quoted[1], quoted[2].partition(b'" -> "')[0], quoted[3])
+    return _with_path(quoted[1], _BEHIND_PATH.split(quoted[2])[0], quoted[3])
 
 
 def _with_path(call: bytes, path: bytes, rest: bytes) -> Message:

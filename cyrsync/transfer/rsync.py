@@ -131,6 +131,8 @@ class Rsync:
         outcome = Outcome(code)
         for message in messages.read(said):
             self._sort(message, outcome)
+        if code != Exit.PARTIAL:
+            outcome.failed.pop(b"", None)  # what has no place has done no harm either
         if code == Exit.PARTIAL and not (outcome.failed or outcome.attributes or outcome.vanished):
             raise RsyncFailed(f"rsync could not do all, and named nothing: {messages.general_reason(said)}", code)
         return outcome
@@ -140,7 +142,10 @@ class Rsync:
         if path is None:
             path = message.path if message.path and not message.path.startswith(b"/") else None
         if path is None:
-            return
+            # It may be any folder's: then no folder is safe. A host's banner is no complaint.
+            path = b""
+            if message.kind is Kind.GENERAL and not message.reason.startswith(("rsync:", "ERROR")):
+                return
         if message.kind is Kind.VANISHED:
             outcome.vanished.add(path)
         elif message.kind is Kind.ATTRIBUTES:

@@ -144,10 +144,8 @@ class Transfer:
         if self._side.can_remove:
             removals = (Removal(plan.path, files=(HEADER,)) for plan in renewed)
             for path, number in self._side.remove(self._root, removals, keep_times=False).failed:
-                held = self._by_path.get(path) or self._by_path[path.rpartition(b"/")[0]]
-                self._held.add(held.path)
-                self.account.failed += held.messages_send
                 self.account.errors[path] = hint(f"cannot be replaced: {os.strerror(number)}")
+                self._hold_back(path, renewed)
         elif self._rsync:
             blank = self._rsync.directory / "blank"
             headers = [join(plan.path, HEADER) for plan in renewed]
@@ -155,7 +153,17 @@ class Transfer:
                 empty = Path(os.fsdecode(bytes(blank) + b"/" + header))
                 empty.parent.mkdir(parents=True, exist_ok=True)
                 empty.touch()
-            self._rsync.transfer(headers, ("--no-implied-dirs", "--omit-dir-times"), instead=blank)
+            outcome = self._rsync.transfer(headers, ("--no-implied-dirs", "--omit-dir-times"), instead=blank)
+            self._note(outcome.failed)
+            for path in outcome.failed:
+                self._hold_back(path, renewed)
+
+    def _hold_back(self, path: bytes, plans: list[FolderPlan]) -> None:
+        """Leave a folder, or the one that a file is in, or all below, as it is on the replica."""
+        files, whole = self._by_folder([path], plans)
+        for folder in (files.keys() | whole) - self._held:
+            self._held.add(folder)
+            self.account.failed += self._by_path[folder].messages_send
 
     def _step(
         self,
@@ -174,49 +182,49 @@ class Transfer:
         outcome = self._rsync.transfer(listed, extra, lambda done, size: tick(name, done, total, size))
         self.account.bytes_sent += outcome.bytes_sent
         again = sorted(path for path, message in outcome.failed.items() if message.worth_another_try())
-        second = self._rsync.transfer(again, extra)
+        second = self._rsync.transfer((entry for path in again for entry in self._entries_of(path, entries)), extra)
         self.account.bytes_sent += second.bytes_sent
         for path in again:
             del outcome.failed[path]
         outcome.failed.update(second.failed)
         outcome.vanished.update(second.vanished)
+        outcome.attributes.update(second.attributes)
         self._book(outcome, planned, plans)
 
+    def _entries_of(self, path: bytes, entries: Callable[[FolderPlan], Iterator[bytes]]) -> Iterable[bytes]:
+        """Return what to list again of a path that failed: of a folder, all of it."""
+        plan = self._by_path.get(path)
+        return entries(plan) if plan else [path]
+
     def _book(self, outcome: Outcome, planned: Callable[[FolderPlan], int], plans: list[FolderPlan]) -> None:
-        settled: set[bytes] = set()
-        self.account.failed += self._count(outcome.failed, planned, plans, settled, hold=True)
-        self.account.vanished += self._count(outcome.vanished, planned, plans, settled, hold=False)
+        """Count what failed and what vanished, each file once; folders with a failure are held."""
+        failed, all_failed = self._by_folder(outcome.failed, plans)
+        vanished, all_vanished = self._by_folder(outcome.vanished, plans)
+        self._held |= all_failed | failed.keys()
+        for path in all_failed | all_vanished | failed.keys() | vanished.keys():
+            count = planned(self._by_path[path])
+            names = failed.get(path, set())
+            failures = count if path in all_failed else min(len(names), count)
+            gone = count if path in all_vanished else len(vanished.get(path, set()) - names)
+            self.account.failed += failures
+            self.account.vanished += min(gone, count - failures)
         self._note({**outcome.failed, **outcome.attributes})
 
-    def _count(
-        self,
-        paths: Iterable[bytes],
-        planned: Callable[[FolderPlan], int],
-        plans: list[FolderPlan],
-        settled: set[bytes],
-        *,
-        hold: bool,
-    ) -> int:
-        """Return how many planned files the paths stand for: a folder's stands for all that is below it."""
+    def _by_folder(self, paths: Iterable[bytes], plans: list[FolderPlan]) -> tuple[dict[bytes, set[bytes]], set[bytes]]:
+        """Sort paths of files by their folders; and return the folders of which all is meant.
+
+        A folder's path stands for all that is below it, and so does one that no plan knows.
+        """
         files: dict[bytes, set[bytes]] = {}
-        count = 0
-        for path in sorted(paths):
+        whole: set[bytes] = set()
+        known = {plan.path for plan in plans}
+        for path in paths:
             folder = path.rpartition(b"/")[0]
-            concerned = self._by_path.get(folder)
-            if path not in self._by_path and concerned is not None:
-                if folder not in settled:
-                    files.setdefault(folder, set()).add(path)
-                continue
-            for plan in plans:
-                if plan.path not in settled and (not path or (plan.path + b"/").startswith(path + b"/")):
-                    settled.add(plan.path)
-                    count += planned(plan)
-        for folder, names in files.items():
-            if folder not in settled:
-                count += min(len(names), planned(self._by_path[folder]))
-        if hold:
-            self._held |= settled | files.keys()
-        return count
+            if path and path not in known and folder in known:
+                files.setdefault(folder, set()).add(path)
+            else:
+                whole.update(p.path for p in plans if not path or (p.path + b"/").startswith(path + b"/"))
+        return files, whole
 
     def _note(self, complaints: dict[bytes, Message]) -> None:
         if self._rsync and self._rsync.verbatim:

@@ -117,40 +117,42 @@ class Remover:
         except OSError as error:
             self.failed.append((path, error.errno or errno.EIO))
 
-    def _remove_tree(self, parent: int, name: bytes, path: bytes, device: int) -> None:
-        """Remove a folder that the source has no more. Hidden files in it are nobody's to delete: it stays."""
+    def _remove_tree(self, parent: int, name: bytes, path: bytes, device: int) -> bool:
+        """Remove a folder that the source has no more, and tell whether it is gone.
+
+        Hidden files in it are nobody's to delete: it stays for them.
+        """
         try:
             folder = os.open(name, _DIRECTORY, dir_fd=parent)
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                self.failed.append((path, error.errno or errno.EIO))
-            return
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return True
+            return self._fail(path, error)
         try:
             if os.fstat(folder).st_dev != device:
-                self.failed.append((path, errno.EXDEV))
-                return
-            for child in os.listdir(folder):
-                self._remove_entry(folder, os.fsencode(child), path, device)
+                return self._fail(path, OSError(errno.EXDEV, ""))
+            gone = [self._remove_entry(folder, os.fsencode(child), path, device) for child in os.listdir(folder)]
         except OSError as error:
-            self.failed.append((path, error.errno or errno.EIO))
-            return
+            return self._fail(path, error)
         finally:
             os.close(folder)
+        if not all(gone):
+            return False  # what is left in it has been told of
         try:
             os.rmdir(name, dir_fd=parent)
-            self.folders += 1
         except OSError as error:
-            if error.errno != errno.ENOTEMPTY or not self._told_why(path):
-                self.failed.append((path, error.errno or errno.EIO))
+            return self._fail(path, error)
+        self.folders += 1
+        return True
 
-    def _told_why(self, path: bytes) -> bool:
-        """Tell whether something below is noted that could not go: it is why the folder is not empty."""
-        return any(other.startswith(path + b"/") for other, _ in self.failed)
+    def _fail(self, path: bytes, error: OSError) -> bool:
+        self.failed.append((path, error.errno or errno.EIO))
+        return False
 
-    def _remove_entry(self, folder: int, name: bytes, path: bytes, device: int) -> None:
+    def _remove_entry(self, folder: int, name: bytes, path: bytes, device: int) -> bool:
         if name.startswith(b".") and not kinds.is_leftover(name):
             self.failed.append((join(path, name), HIDDEN))
-            return
+            return False
         try:
             os.unlink(name, dir_fd=folder)
             self.files += 1
@@ -158,6 +160,6 @@ class Remover:
             pass
         except OSError as error:
             if error.errno in (errno.EISDIR, errno.EPERM):
-                self._remove_tree(folder, name, join(path, name), device)
-            else:
-                self.failed.append((join(path, name), error.errno or errno.EIO))
+                return self._remove_tree(folder, name, join(path, name), device)
+            return self._fail(join(path, name), error)
+        return True

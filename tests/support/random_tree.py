@@ -14,7 +14,8 @@ from support.tree import is_left_alone
 
 _PLAIN = [b"user", b"joe", b"Sent Items", b"a", b"b", b"uuid", b"Entw&APw-rfe", b"#calendars", b";notes", b"DELETED"]
 _NASTY = [
-    b"$(touch ran)", b"`id`", b"[red]x", b"\x1b[31mred", b"new\nline", b"cr\rhere", b"tab\t", b"quote'\"", b"back\\slash",
+    b"$(touch ran)", b"`id`", b"[red]x", b"\x1b[31mred", b"new\nline", b"cr\rhere", b"tab\t", b"quote'\"",
+    b"back\\slash",
     b"\\#012", b"-dash", b"--delete", b"*", b"?", b"[a-z]", b"\xff\xfe", b"caf\xc3\xa9", b" blank ", b"12", b"12.5.",
     b"x.", b"user^name", b"a -> b", b"{x,y}", b"!history", b"~", b"stage.", b"sync.", b"lost+found", b"\xe2\x80\xae",
 ]  # fmt: skip
@@ -23,7 +24,10 @@ _METADATA = [b"cyrus.cache", b"cyrus.squat", b"cyrus.annotations", b"cyrus.odd",
 _LEFT_ALONE = [b".hidden", b".1..AbCdEf", b"cyrus.index.NEW"]
 _NAMES = _PLAIN + _NASTY
 _TIMES = [10**18, 10**18 + 1, 1_500_000_000_123_456_789, 1_600_000_000_000_000_000, -(10**9)]
-_HEADER = b'\xa1\x02\x8b\rCyrus mailbox header\n"The best thing about this system was that it had lots of goals."\n\t--Jim Morris on Andrew\n'
+_HEADER = (
+    b'\xa1\x02\x8b\rCyrus mailbox header\n"The best thing about this system was that it had lots of goals."\n'
+    b"\t--Jim Morris on Andrew\n"
+)
 
 
 class RandomTree:
@@ -78,7 +82,7 @@ class RandomTree:
     def make_mailbox(self, folder: bytes) -> None:
         """Write a header, an index and messages 1 to n."""
         os.makedirs(folder, exist_ok=True)
-        unique = "%016x" % self.random.getrandbits(64)
+        unique = f"{self.random.getrandbits(64):016x}"
         self._write(os.path.join(folder, b"cyrus.header"), _HEADER + b"user.joe\t" + unique.encode() + b"\n\n\n")
         self._write_index(folder, self.random.choice([1000, 1001, 1002]), 0)
         self._deliver_to(folder, self.random.randrange(4))

@@ -16,6 +16,7 @@ from cyrsync.plan.compare import Policy, compare, gone, unchanged
 from cyrsync.plan.folder_plan import State
 from cyrsync.tree.folder import Entry, Folder, Incarnation
 from cyrsync.tree.side import Rights
+from cyrsync.tree.uids import above
 
 POLICY = Policy()
 FILE = Entry(stat.S_IFREG | 0o600, 100, 10**18, "97:8:cyrus:mail", "")
@@ -211,6 +212,33 @@ def test_metadata_and_strays() -> None:
     assert (plan.metadata_seen, plan.strays_seen, plan.files_planned()) == (4, 3, 5)
     assert plan.delete_files == (b"cyrus.old", b"gone", b"old")
     assert (plan.others_delete, plan.messages_delete) == (3, 0)
+
+
+def test_all_metadata_of_another_mailbox_is_sent() -> None:
+    """Neither its size nor its time tells it from the old one's."""
+    same = {b"cyrus.header": FILE, b"cyrus.index": FILE}
+    replica = folder(metadata=same, incarnation=Incarnation("other", 1000, 10))
+    assert compare(folder(metadata=same), replica, POLICY).metadata == (b"cyrus.header", b"cyrus.index")
+    assert compare(folder(metadata=same), folder(metadata=same), POLICY).metadata == ()
+
+
+@pytest.mark.parametrize(
+    ("source", "metadata", "state"),
+    [
+        (MAILBOX, {b"cyrus.index": FILE}, State.RECREATED),
+        (MAILBOX, {b"cyrus.index": FILE, b"cyrus.header": FILE._replace(size=0)}, State.RECREATED),
+        (MAILBOX, {b"cyrus.index": FILE, b"cyrus.header": FILE}, State.COMPARED),
+        (MAILBOX, {b"cyrus.index": FILE, b"cyrus.header": None}, State.COMPARED),
+        (MAILBOX, {b"cyrus.header": FILE}, State.COMPARED),
+        (MAILBOX, {}, State.COMPARED),
+        (None, {b"cyrus.index": FILE}, State.COMPARED),
+    ],
+)
+def test_a_run_that_died_while_it_put_another_mailbox_there(
+    source: Incarnation | None, metadata: dict[bytes, Entry | None], state: State
+) -> None:
+    replica = folder(1, incarnation=None, metadata=metadata)
+    assert compare(folder(1, incarnation=source), replica, POLICY).state is state
 
 
 def test_everything_of_a_new_folder_is_sent() -> None:
@@ -419,7 +447,10 @@ def test_deletions_are_what_only_the_replica_has(source: Folder, replica: Folder
     plan = compare(source, replica, replace(POLICY, skip_derived=skip_derived))
     goes = {b"%d." % uid for uid in plan.delete_uids} | set(plan.delete_files)
     derived = {b"cyrus.cache"} & replica.metadata.keys() if skip_derived else set()
-    assert goes == names_of(replica) - names_of(source) - set(replica.folders) - derived
+    waiting = above(source.uids, source.incarnation.last_uid) if source.incarnation else []
+    # Of another mailbox nothing stays, also not under the name of a message that waits.
+    strangers = {b"%d." % uid for uid in waiting} & names_of(replica) if plan.state is State.RECREATED else set()
+    assert goes == (names_of(replica) - names_of(source) | strangers) - set(replica.folders) - derived
     assert plan.messages_delete + plan.others_delete == len(goes) == len(plan.delete_uids) + len(plan.delete_files)
 
 

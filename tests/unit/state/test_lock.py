@@ -51,7 +51,7 @@ def test_released_when_the_holders_descriptor_closes(state_dir: Path) -> None:
     holder = os.open(state_dir / "key.lock", os.O_RDWR | os.O_CREAT)
     os.write(holder, b"4321 2024-01-01 00:00:00\n" + b"x" * 200)
     fcntl.flock(holder, fcntl.LOCK_EX)
-    with pytest.raises(LockedError, match="process 4321 .* since 2024-01-01 00:00:00"), run_lock("key", 0):
+    with pytest.raises(LockedError, match=r"process 4321 .* since 2024-01-01 00:00:00"), run_lock("key", 0):
         pytest.fail("held twice")
     os.close(holder)
     with run_lock("key", 0):
@@ -62,7 +62,7 @@ def test_released_when_the_holders_descriptor_closes(state_dir: Path) -> None:
 def test_a_holder_that_has_not_yet_said_who_it_is(state_dir: Path) -> None:
     holder = os.open(state_dir / "key.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(holder, fcntl.LOCK_EX)
-    with pytest.raises(LockedError, match="process unknown .* since a moment ago"), run_lock("key", 0):
+    with pytest.raises(LockedError, match=r"process unknown .* since a moment ago"), run_lock("key", 0):
         pytest.fail("held twice")
     os.close(holder)
 

@@ -53,6 +53,7 @@ def test_vanished(what: bytes, module: bytes) -> None:
             "Too many levels of symbolic links",
             40,
         ),
+        (b"mkstemp PATH failed: No such file or directory (2)", Kind.FAILED, "No such file or directory", 2),
         (b"opendir PATH failed: Permission denied (13)", Kind.FAILED, "Permission denied", 13),
         (b"readdir(PATH): Input/output error (5)", Kind.FAILED, "Input/output error", 5),
         (b"read errors mapping PATH: Input/output error (5)", Kind.FAILED, "Input/output error", 5),
@@ -148,7 +149,7 @@ def test_rsyncs_own_summing_up_is_no_message() -> None:
     said = [
         b"",
         b"\n",
-        b"rsync error: some files/attrs were not transferred (see previous errors) (code 23) at main.c(1338) [sender]\n",
+        b"rsync error: some files/attrs were not transferred (code 23) at main.c(1338) [sender]\n",
         b"rsync warning: some files vanished before they could be transferred (code 24) at main.c(1338) [sender]\n",
         b"*** Skipping any contents from this failed directory ***\n",
         b"IO error encountered -- skipping file deletion\n",

@@ -28,7 +28,12 @@ class FakeProcess:
         self.listed = b""
 
     def run(
-        self, words: Sequence[str], out: IO[bytes] | None, err: IO[bytes], tick: Callable[[], None] | None = None
+        self,
+        words: Sequence[str],
+        out: IO[bytes] | None,
+        err: IO[bytes],
+        tick: Callable[[], None] | None = None,
+        **_: object,
     ) -> int:
         self.command = list(words)
         (option,) = [word for word in words if word.startswith("--files-from=")]
@@ -86,7 +91,7 @@ def test_options_only_where_both_have_them(fake: FakeProcess, tmp_path: Path) ->
     assert not {"--trust-sender", "--modify-window=-1"} & set(fake.command)
 
 
-def test_verbatim(fake: FakeProcess, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_verbatim(fake: FakeProcess, tmp_path: Path) -> None:
     fake.err, fake.code = b'file has vanished: "/src/joe/1."\n', 24
     outcome = Rsync(ENDS, ALL, ("-av",), tmp_path, verbatim=True).transfer([b"x"])
     assert not [word for word in fake.command if word.startswith(("--out-format", "--stats", "-8"))]
@@ -111,7 +116,6 @@ rsync: [receiver] mkstemp "/dst/joe/.4..AbCdEf" failed: No space left on device 
 rsync: [receiver] chown "/dst/joe/.5..AbCdEf" failed: Operation not permitted (1)
 could not make way for new regular file: joe/6.
 ERROR: joe/7. failed verification -- update discarded.
-rsync: [receiver] mkstemp "/elsewhere/.8..AbCdEf" failed: Permission denied (13)
 some banner
 rsync error: some files/attrs were not transferred (code 23) at main.c(1) [sender]
 """
@@ -174,6 +178,23 @@ def test_partial_without_a_name(run: Callable[..., Outcome]) -> None:
     with pytest.raises(RsyncFailed, match="something odd") as caught:
         run(b"something odd\n", 23)
     assert caught.value.code == 23
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'rsync: [receiver] mkstemp "/elsewhere/.8..AbCdEf" failed: Permission denied (13)\n',
+        b"temporary filename too long: joe/8.\n",
+    ],
+)
+def test_a_failure_without_a_place_holds_everything(run: Callable[..., Outcome], said: bytes) -> None:
+    """Beside one that is named: or an index would be sent without one of its messages."""
+    named = b'rsync: [sender] send_files failed to open "/src/joe/3.": Permission denied (13)\n'
+    try:
+        outcome = run(named + said, 23)
+    except RsyncFailed:
+        return
+    assert not {b"", b"joe/8."}.isdisjoint(outcome.failed)
 
 
 def test_hints() -> None:

@@ -180,9 +180,9 @@ def test_a_recreated_folder_whose_header_stays_is_left_as_it_is() -> None:
 
 def test_headers_go_by_rsync_where_nothing_else_can_remove_them(tmp_path: Path) -> None:
     joe = plan(b"joe/\xff", 1, state=State.RECREATED, metadata=INDEX)
-    _, rsync, side = transferring([joe], side=FakeSide(can_remove=False), directory=tmp_path)
+    _, rsync, _ = transferring([joe], side=FakeSide(can_remove=False), directory=tmp_path)
     assert rsync.lists[0] == [b"joe/\xff/cyrus.header"]
-    (blank,) = [path for path in tmp_path.rglob("cyrus.header")]
+    (blank,) = tmp_path.rglob("cyrus.header")
     assert blank.read_bytes() == b""
 
 
@@ -223,7 +223,7 @@ def test_what_could_not_be_deleted_is_named() -> None:
 
 def test_pretending_removes_nothing() -> None:
     recreated = plan(b"joe", 1, state=State.RECREATED, metadata=INDEX, delete_files=(b"x",))
-    transfer, rsync, side = transferring([recreated], pretend=True)
+    _, rsync, side = transferring([recreated], pretend=True)
     assert side.removals == []
     assert rsync.lists == [[b"joe/1."], [b"joe/cyrus.index"]]
 
@@ -292,7 +292,7 @@ def test_one_message_of_a_whole_folder_failed() -> None:
 
 def test_a_whole_folder_that_vanished() -> None:
     joe = plan(b"joe", 1, 2, state=State.NEW, whole=True, metadata=INDEX, touch=True)
-    transfer, rsync, _ = transferring([joe], vanished(b"joe"), vanished(b"joe", b"joe/cyrus.index"))
+    transfer, _, _ = transferring([joe], vanished(b"joe"), vanished(b"joe", b"joe/cyrus.index"))
     assert (transfer.account.sent, transfer.account.vanished, transfer.account.failed) == (0, 3, 0)
 
 
@@ -432,20 +432,16 @@ def test_every_file_is_accounted_for(plans: list[FolderPlan], data: st.DataObjec
     transfer, rsync, side = transferring(plans, answer=answer)
     account = transfer.account
     assert account.planned == sum(made.files_planned() for made in plans)
-    held = {path.rpartition(b"/")[0] for path, became in booked.items() if became == "failed"}
+    bad = {path for path, became in booked.items() if became == "failed"}
+    held = {path.rpartition(b"/")[0] for path in bad}
+    without_index = {path.rpartition(b"/")[0] for path in bad if path.endswith(b".")}
     metadata_sent = {path.rpartition(b"/")[0] for listed in rsync.lists for path in listed if b"cyrus." in path}
-    bad_messages = {
-        path.rpartition(b"/")[0] for path, became in booked.items() if became == "failed" and path.endswith(b".")
-    }
-    assert not metadata_sent & bad_messages
-    assert (
-        not {removal.path for removal in side.removals[-1] if removal.files == (b"gone",)} & held
-        if side.removals
-        else 1
-    )
-    never_listed = sum(len(made.metadata) + len(made.strays) for made in plans if made.path in bad_messages)
+    assert not metadata_sent & without_index
+    emptied = {removal.path for removals in side.removals for removal in removals if removal.files == (b"gone",)}
+    assert emptied == {made.path for made in plans if made.delete_files} - held
+    never_listed = sum(len(made.metadata) + len(made.strays) for made in plans if made.path in without_index)
     assert account.vanished == list(booked.values()).count("vanished")
-    assert account.failed == list(booked.values()).count("failed") + never_listed
+    assert account.failed == len(bad) + never_listed
     assert account.errors.keys() == {path for path, became in booked.items() if became in ("failed", "attributes")}
 
 

@@ -147,3 +147,17 @@ def test_a_path_behind_a_slash_is_local(raw: bytes) -> None:
 def test_operands(text: str, resolved: bytes, operand: str) -> None:
     assert parse(text).for_rsync(resolved) == operand
     assert parse(operand).path == resolved.rstrip(b"/") + b"/"
+
+
+@pytest.mark.parametrize(
+    ("text", "resolved", "operand", "below"),
+    [
+        ("spool", b"/srv/spool", b"/srv/spool", b""),
+        ("host:spool", b"/srv/spool", b"/srv/spool", b""),
+        ("host::module", b"module", b"module", b""),
+        ("host::module/", b"module/", b"module", b""),
+        ("host::module/a/b/", b"module/a/b/", b"module", b"a/b"),
+    ],
+)
+def test_daemons_are_given_their_module(text: str, resolved: bytes, operand: bytes, below: bytes) -> None:
+    assert parse(text).split(resolved) == (operand, below)

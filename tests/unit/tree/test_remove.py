@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyrsync.tree.remove import Removal, Remover, decode, encode
+from cyrsync.tree.remove import HIDDEN, Removal, Remover, decode, encode
 from cyrsync.tree.uids import MAX_UID
 
 names = st.binary(min_size=1, max_size=12).filter(lambda name: not {0, ord("/")} & set(name))
@@ -170,14 +170,21 @@ def test_hidden_files_keep_a_gone_folder(root: Path) -> None:
     make(root, "top/joe/1.", "top/joe/Sub/.keep", "top/joe/Sub/2.", "top/joe/Other/1.", "top/jane/1.")
     remover = remove(root, Removal(b"top", folders=(b"joe", b"jane")))
     assert there(root) == {"top/", "top/joe/", "top/joe/Sub/", "top/joe/Sub/.keep"}
-    assert remover.failed == [(b"top/joe/Sub", errno.ENOTEMPTY), (b"top/joe", errno.ENOTEMPTY)]
+    assert remover.failed == [(b"top/joe/Sub/.keep", HIDDEN)]
     assert (remover.files, remover.folders) == (4, 2)
 
 
 def test_hidden_folders_keep_a_gone_folder(root: Path) -> None:
     make(root, "joe/.snapshots/1.")
-    assert remove(root, Removal(b"", folders=(b"joe",))).failed == [(b"joe", errno.ENOTEMPTY)]
+    assert remove(root, Removal(b"", folders=(b"joe",))).failed == [(b"joe/.snapshots", HIDDEN)]
     assert there(root) == {"joe/", "joe/.snapshots/", "joe/.snapshots/1."}
+
+
+def test_a_folder_that_fills_up_meanwhile_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(root, "joe/1.", "joe/2.")
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: [name for name in listed(folder) if name != "2."])
+    assert remove(root, Removal(b"", folders=(b"joe",))).failed == [(b"joe", errno.ENOTEMPTY)]
 
 
 def test_leftovers_go_with_a_gone_folder(root: Path) -> None:
@@ -223,7 +230,7 @@ def test_another_file_system_is_not_entered(root: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "fstat", fstat)
     remover = remove(root, Removal(b"", folders=(b"joe",)))
     assert there(root) == {"joe/", "joe/mounted/", "joe/mounted/1.", "joe/mounted/Sub/", "joe/mounted/Sub/1."}
-    assert remover.failed == [(b"joe/mounted", errno.EXDEV), (b"joe", errno.ENOTEMPTY)]
+    assert remover.failed == [(b"joe/mounted", errno.EXDEV)]
 
 
 def test_one_failure_does_not_stop_the_rest(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,8 +247,7 @@ def test_one_failure_does_not_stop_the_rest(root: Path, monkeypatch: pytest.Monk
         root, Removal(b"a", array("I", [1, 2])), Removal(b"b", array("I", [1])), Removal(b"", folders=(b"gone",))
     )
     assert there(root) == {"a/", "a/1.", "b/", "b/1.", "gone/", "gone/1."}
-    denied = [(path, errno.EACCES) for path in (b"a/1.", b"b/1.", b"gone/1.")]
-    assert remover.failed == [*denied, (b"gone", errno.ENOTEMPTY)]
+    assert remover.failed == [(path, errno.EACCES) for path in (b"a/1.", b"b/1.", b"gone/1.")]
     assert remover.files == 2
 
 
@@ -269,6 +275,32 @@ def test_stops_when_nobody_wants_it_any_more(root: Path) -> None:
     remover.remove(Removal(path, array("I", [1])) for path in (b"a", b"b", b"c"))
     assert there(root) == {"a/", "b/", "c/", "c/1."}
     assert remover.files == 2
+
+
+def test_a_folder_that_may_not_be_listed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(root, "joe/1.", "ann/1.")
+    real = os.listdir
+    victim = (root / "joe").stat().st_ino
+
+    def listdir(folder: int) -> list[str]:
+        if os.fstat(folder).st_ino == victim:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(folder)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert remove(root, Removal(b"", folders=(b"joe", b"ann"))).failed == [(b"joe", errno.EACCES)]
+    assert there(root) == {"joe/", "joe/1."}
+
+
+def test_times_that_cannot_be_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(root, "joe/1.", "joe/2.")
+
+    def denied(folder: int, *, ns: tuple[int, int]) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "utime", denied)
+    remover = remove(root, Removal(b"joe", array("I", [1])), keep_times=True)
+    assert (remover.files, remover.failed) == (1, [(b"joe", errno.EPERM)])
 
 
 def test_no_descriptor_is_lost(root: Path, outside: Path) -> None:

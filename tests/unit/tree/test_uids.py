@@ -100,6 +100,16 @@ def test_pack_and_unpack(values: frozenset[int]) -> None:
     assert size == 1 or max(b - a for a, b in zip(sorted(values), sorted(values)[1:], strict=False)) > 255
 
 
+def test_the_other_byte_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = array("I", [1, 1000, 2**31])
+    expected = uids.pack(values)
+    monkeypatch.setattr(uids.sys, "byteorder", "big" if uids.sys.byteorder == "little" else "little")
+    size, data = uids.pack(values)
+    assert (size, data[:4]) == (expected[0], expected[1][:4])
+    assert data != expected[1]
+    assert uids.unpack(size, data) == values
+
+
 def test_a_byte_for_a_message() -> None:
     size, data = uids.pack(array("I", range(10**6, 2 * 10**6, 3)))
     assert (size, len(data)) == (1, 333334 + 3)

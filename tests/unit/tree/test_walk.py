@@ -331,6 +331,23 @@ def test_no_incarnation(tmp_path: Path, spoil: str, monkeypatch: pytest.MonkeyPa
     assert folder.problem == 0
 
 
+def test_a_header_that_becomes_a_link_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samplespool.create_folder(tmp_path, "user/joe")
+    (path,) = samplespool.folders(tmp_path)
+    real = os.open
+
+    def swapped(name: bytes, flags: int, **kwargs: int) -> int:
+        if name == os.fsencode(path / "cyrus.header") and not os.path.islink(name):
+            os.rename(name, name + b".real")
+            os.symlink(name + b".real", name)
+        return real(name, flags, **kwargs)
+
+    monkeypatch.setattr(os, "open", swapped)
+    (folder,) = [folder for folder in walked(tmp_path).values() if folder.is_cyrus()]
+    assert (path / "cyrus.header").is_symlink()
+    assert folder.incarnation is None
+
+
 def test_a_torn_index_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samplespool.create_folder(tmp_path, "user/joe")
     answers = iter([None, None, index.IndexHead(7, 8)])
