@@ -94,7 +94,7 @@ def _serve(request: "dict[str, Any]", source: "BinaryIO", output: _Output) -> No
         )
     elif request["do"] == "walk":
         for found in walk(root, frozenset(request["users"]), request["leftovers"]):
-            output.write(folders.encode(found))
+            output.write(folders.encode(found, output.deflate is not None))
         output.end()
     elif request["do"] == "remove":
         remover = Remover(root, request["keep_times"], output.is_heard)

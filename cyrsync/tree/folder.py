@@ -72,9 +72,9 @@ def join(path: bytes, name: bytes) -> bytes:
     return path + b"/" + name if path else name
 
 
-def encode(folder: Folder) -> bytes:
-    """Return the folder as one frame."""
-    size, steps = uid_sets.pack(folder.uids)
+def encode(folder: Folder, compressible: bool = True) -> bytes:
+    """Return the folder as one frame, for a connection that is compressed, or for a pipe on one machine."""
+    size, steps = uid_sets.pack(folder.uids, compressible)
     record = [
         _text(folder.path),
         folder.problem,

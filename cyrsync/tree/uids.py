@@ -27,15 +27,10 @@ def from_names(names: "list[bytes]") -> "tuple[array[int], list[bytes], list[byt
     Odd message names are digits and a dot, but not the one spelling Cyrus uses for a UID: a leading
     zero, or a number past 32 bits. They are kept by name.
     """
-    joined = b"".join(names)
-    plain = joined.count(b".") == len(names) and not joined.translate(None, _DIGITS_AND_DOT)
-    if plain and b".0" not in joined and not joined.startswith(b"0"):
-        # JSON's scanner reads a row of numbers in half the time that int() takes for them one by one.
-        numbers = json.loads("[" + joined[:-1].decode("ascii").replace(".", ",") + "]")
-        numbers.sort()
-        if not numbers or numbers[-1] <= MAX_UID:
-            return array("I", numbers), [], []
-    uids, odd, others = [], [], []
+    uids = from_row(b"".join(names), len(names))
+    if uids is not None:
+        return uids, [], []
+    numbers, odd, others = [], [], []
     for name in names:
         digits = name[:-1]
         if not digits.isdigit():
@@ -43,8 +38,18 @@ def from_names(names: "list[bytes]") -> "tuple[array[int], list[bytes], list[byt
         elif digits.startswith(b"0") or int(digits) > MAX_UID:
             odd.append(name)
         else:
-            uids.append(int(digits))
-    return array("I", sorted(uids)), sorted(odd), others
+            numbers.append(int(digits))
+    return array("I", sorted(numbers)), sorted(odd), others
+
+
+def from_row(row: bytes, count: int) -> "array[int] | None":
+    """Return the UIDs of so many names in one row, as `12.7.300.`, sorted; None if any is not a UID's usual name."""
+    if row.count(b".") != count or row.translate(None, _DIGITS_AND_DOT) or b".0" in row or row.startswith((b"0", b".")):
+        return None
+    # JSON's scanner reads a row of numbers in half the time that int() takes for them one by one.
+    numbers = json.loads("[" + row[:-1].decode("ascii").replace(".", ",") + "]") if row else []
+    numbers.sort()
+    return array("I", numbers) if not numbers or numbers[-1] <= MAX_UID else None
 
 
 def file_names(uids: "array[int]") -> "list[bytes]":
@@ -85,13 +90,16 @@ def up_to(uids: "array[int]", limit: int) -> "array[int]":
     return uids[: bisect_right(uids, limit)]
 
 
-def pack(uids: "array[int]") -> "tuple[int, bytes]":
+def pack(uids: "array[int]", compressible: bool = True) -> "tuple[int, bytes]":
     """Return (item size, bytes): the steps from one UID to the next, which compress well.
 
-    Steps are little-endian, one byte each if all are below 256 (but for the first), else four.
+    Steps are little-endian, one byte each if all are below 256 (but for the first), else four. If nothing is to be
+    compressed, the UIDs as they are in memory, and 0 for the size.
     """
     if not uids:
         return 1, b""
+    if not compressible:
+        return 0, uids.tobytes()
     steps = list(map(sub, uids[1:], uids))
     first = uids[0].to_bytes(4, "little")
     try:
@@ -104,6 +112,10 @@ def unpack(size: int, data: bytes) -> "array[int]":
     """Undo `pack`. Raise ValueError when the bytes are not of its form."""
     if not data:
         return empty()
+    if size == 0:
+        uids = empty()
+        uids.frombytes(data)
+        return uids
     if size not in (1, 4):
         raise ValueError("UID steps of {} bytes".format(size))
     steps = array("B" if size == 1 else "I")

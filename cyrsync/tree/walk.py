@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: A directory this large (bytes) is read in portions: a million names at once take 60 MB.
 _LARGE_DIRECTORY = 4 << 20
 _PORTION = 1 << 16
+#: As many other names are cut from a row of messages; with more, names are looked at one by one.
+_FEW = 16
 _DAY = 86400  # seconds: an rsync temporary file older than this is nobody's any more
 _DOT = ord(".")
 #: A header that fails its CRC may have been read while Cyrus wrote it: worth so many looks.
@@ -120,12 +122,25 @@ def _names(directory: bytes, size: int) -> "tuple[array[int], list[bytes], list[
     """Return the UIDs, the odd message names and the other names in a directory of `size` bytes."""
     parts, odd, others = [], [], []
     for names in _portions(directory) if size > _LARGE_DIRECTORY else [os.listdir(directory)]:
-        found = uid_sets.from_names([name for name in names if name[-1] == _DOT])
-        parts.append(found[0])
-        odd += found[1]
-        others += found[2]
-        others += [name for name in names if name[-1] != _DOT]
+        plain = [name for name in names if name[-1] != _DOT]
+        others += plain
+        uids = _only_messages(names, plain)
+        if uids is None:
+            uids, more_odd, more_others = uid_sets.from_names([name for name in names if name[-1] == _DOT])
+            odd += more_odd
+            others += more_others
+        parts.append(uids)
     return uid_sets.merge(parts), sorted(odd), others
+
+
+def _only_messages(names: "list[bytes]", others: "list[bytes]") -> "array[int] | None":
+    """Return the UIDs if all names but a few others are messages' usual ones: without a look at each name."""
+    if len(others) > _FEW:
+        return None
+    row = b"/" + b"/".join(names) + b"/"
+    for name in others:
+        row = row.replace(b"/" + name + b"/", b"/", 1)
+    return uid_sets.from_row(row.replace(b"/", b""), len(names) - len(others))
 
 
 def _portions(directory: bytes) -> "Iterator[list[bytes]]":
