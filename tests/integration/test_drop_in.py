@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -21,35 +19,51 @@ from support.memory import in_memory
 from support.random_tree import RandomTree
 from support.tree import Entry, assert_same_tree, messages, run_cyrsync, snapshot
 
-PLAIN = "plain rsync runs: "
+#: What `-v` says when rsync itself takes over.
+PLAIN = "cyrsync: plain rsync runs: "
+FIRST = ["-a", "-a", "-rt", "-r -v", "-rlptgoDi"]
+WALKED = [
+    *("-l -p -t -g -o -D -tpl -ogD -H -z -v -vi -W -S -O -y -q -hh --stats --numeric-ids --no-i-r --force".split()),
+    *("--delete --delete --delete --del --delete-before --delete-after --delete-delay --max-delete=1000".split()),
+    *("--no-perms --no-o --no-times --no-D --no-links --chmod=F640,D750 -E --delay-updates".split()),
+    *("--exclude=user --exclude=*.cache --exclude=1.".split()),
+]
+if os.geteuid() == 0:
+    WALKED.append("--chown=1:1")
+HANDED_ON = [
+    *("-c -I -u -m --existing --ignore-existing --size-only --inplace --no-r --max-delete=2".split()),
+    *("--delete-excluded --exclude=/user/** --exclude=[a-z] --include=x --modify-window=2".split()),
+]
+
+
+def plain_rsync(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+    argv = ["rsync", *map(str, words)]
+    return subprocess.run(argv, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
 
 # --- Random lines
 
-_WORDS = st.sampled_from(
-    [
-        *("-l", "-p", "-t", "-g", "-o", "-D", "-tpl", "-ogD", "-H", "-z", "-v", "-vi", "-W", "-S", "-O", "-y", "-E", "-q"),
-        *("--delete", "--delete", "--delete", "--del", "--delete-before", "--delete-after", "--delete-delay"),
-        *("--delete-excluded", "--max-delete=2", "--max-delete=1000", "--force", "--existing", "--ignore-existing", "-u"),
-        *("-c", "-I", "--size-only", "--inplace", "--no-perms", "--no-o", "--no-times", "--no-D", "--no-links", "--no-r"),
-        *("--numeric-ids", "--chmod=F640,D750", "--chown=1:1", "--delay-updates", "--stats", "-hh", "--modify-window=2"),
-        *("--exclude=user", "--exclude=*.cache", "--exclude=1.", "--exclude=/user/**", "--exclude=[a-z]", "--no-i-r", "-m"),
-    ]
+
+@settings(max_examples=40, deadline=None, derandomize=os.environ.get("CI") == "true")
+@given(
+    first=st.sampled_from(FIRST),
+    others=st.lists(st.sampled_from(2 * WALKED + HANDED_ON), max_size=6),
+    last=st.sampled_from(["", "", "", "-n"]),
+    slash=st.sampled_from(["/", "/", ""]),
+    seed=st.integers(0, 2**32 - 1),
 )
-LINES = st.builds(lambda first, words: [*first.split(), *words], st.sampled_from(["-a", "-a", "-rt", "-r -v", "-rlptgoDi"]), st.lists(_WORDS, max_size=6))  # fmt: skip
-
-
-@settings(max_examples=60, deadline=None, derandomize=os.environ.get("CI") == "true")
-@given(line=LINES, last=st.sampled_from([[], [], [], ["-n"]]), slash=st.sampled_from(["/", "/", ""]), seed=st.integers(0, 2**32 - 1))  # fmt: skip
-def test_random_lines(line: list[str], last: list[str], slash: str, seed: int) -> None:
+def test_random_lines(first: str, others: list[str], last: str, slash: str, seed: int) -> None:
+    words = [*first.split(), *others]
     with in_memory() as directory:
         source, ours, theirs = directory / "source", directory / "ours", directory / "theirs"
+        # Times that differ by whole seconds: rsync looks no closer by itself.
         tree = RandomTree(os.fsencode(source), Random(seed), hidden=False, grain=10**9)
-        for words in (line, line, [*line, *last]):
-            tree.change(12)
-            mine = run_cyrsync("rsync", *words, f"{source}{slash}", ours)
-            rsyncs = plain_rsync(*words, f"{source}{slash}", str(theirs))
+        for line in (words, [*words, *last.split()]):
+            tree.change(15)
+            mine = run_cyrsync("rsync", *line, f"{source}{slash}", ours)
+            rsyncs = plain_rsync(*line, f"{source}{slash}", theirs)
             assert mine.returncode == rsyncs.returncode, (mine, rsyncs)
-            assert comparable(ours, words) == comparable(theirs, words)
+            assert comparable(ours, line) == comparable(theirs, line)
 
 
 def comparable(root: Path, words: list[str]) -> dict[bytes, Entry]:
@@ -59,5 +73,216 @@ def comparable(root: Path, words: list[str]) -> dict[bytes, Entry]:
     return found if kept.times else {path: entry._replace(mtime_ns=0) for path, entry in found.items()}
 
 
-def plain_rsync(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["rsync", *words], stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="surrogateescape", check=False, cwd=cwd)
+# --- Which way it goes
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A small spool."""
+    samplespool.make(tmp_path / "source", messages=300, folder_count=20)
+    return tmp_path / "source"
+
+
+@pytest.fixture
+def replica(tmp_path: Path, source: Path) -> Path:
+    """Its replica, up to date."""
+    plain_rsync("-a", "-@-1", f"{source}/", tmp_path / "replica")
+    return tmp_path / "replica"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-av {src}/ {dst}/",
+        "-av {src}/ {dst}",
+        "-av --delete -- {src}/ {dst}",
+        "{src}/ -vrlptgoD {dst} --numeric-ids",
+        "-aHvz --delete-delay --max-delete=10000 {src}/ {dst}",
+        "-av --exclude=*.NEW --exclude lost+found {src}/ {dst}",
+        "-av -essh --rsync-path=/usr/bin/rsync {src}/. {dst}",
+        "-av --bwlimit 9999 --partial-dir=.partial -T . {src}/ {dst}",
+    ],
+)
+def test_walks(source: Path, replica: Path, line: str) -> None:
+    samplespool.change(source, new=0.1, expunged=0.1, flags=0.5)
+    words = [word.format(src=source, dst=replica) for word in shlex.split(line)]
+    done = run_cyrsync("rsync", *words, cwd=replica)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert messages(source).items() <= messages(replica).items()
+    if "--del" in line:
+        assert_same_tree(source, replica)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("-a {src}/ {src}/j {dst}", "one source"),
+        ("-a {src}/", "one source"),
+        ("-a {strange}/ {dst}", "not a Cyrus spool"),
+        ("-a --checksum {src}/ {dst}", "--checksum"),
+        ("-ac {src}/ {dst}", "--checksum"),
+        ("-a --delete --exclude=*.NEW {src}/ {dst}", "--exclude"),
+        ("-a -f 'H *.NEW' {src}/ {dst}", "--filter"),
+        ("-a --include=j {src}/ {dst}", "--include"),
+        ("-a --exclude=joe {src}/ {dst}", "--exclude"),
+        ("-a --files-from={list} {src}/ {dst}", "--files-from"),
+        ("-a --inplace {src}/ {dst}", "--inplace"),
+        ("-a --partial {src}/ {dst}", "--partial"),
+        ("-a --list-only {src}/", "--list-only"),
+        ("-a --delete --max-delete=1 {src}/ {dst}", "--max-delete"),
+        ("-t {src}/j/user/joe/cyrus.index {dst}", "--recursive"),
+        ("-a --bogus {src}/ {dst}", "--bogus"),
+        ("-a {link} {dst}", "link"),
+        ("-a {src}/ {dst}/not/there", "directory above it"),
+    ],
+)
+def test_hands_on_to_rsync(source: Path, replica: Path, tmp_path: Path, line: str, reason: str) -> None:
+    """What it cannot honour rsync does, with the same words; a line tells of it, with -v only."""
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange/file").write_text("no mail")
+    (tmp_path / "link").symlink_to(source)
+    os.utime(tmp_path / "link", (1e9, 1e9), follow_symlinks=False)
+    (tmp_path / "list").write_text("j/user/joe/cyrus.index\n")
+    reference = tmp_path / "reference"
+    plain_rsync("-a", f"{replica}/", reference)
+    samplespool.change(source, new=0.1, expunged=0.1)
+
+    def words(destination: Path) -> list[str]:
+        places = {"src": source, "dst": destination, "strange": "strange", "link": "link", "list": "list"}
+        return [word.format_map(places) for word in shlex.split(line)]
+
+    silent = run_cyrsync("rsync", *words(replica), cwd=tmp_path)
+    rsyncs = plain_rsync(*words(reference), cwd=tmp_path)
+    assert (silent.returncode, PLAIN in silent.stderr) == (rsyncs.returncode, False)
+    # rsync takes times of one second for equal, and leaves a new folder the time of its making then.
+    assert_same_tree(reference, replica, dir_mtimes=False)
+    told = [
+        text for text in run_cyrsync("rsync", "-v", *words(replica), cwd=tmp_path).stderr.splitlines() if PLAIN in text
+    ]
+    assert len(told) == 1
+    assert reason in told[0]
+
+
+def test_rsync_gets_the_words_as_they_are(source: Path, tmp_path: Path) -> None:
+    fake_rsync(tmp_path, 'printf "<%s>" "$@"; exit 42')
+    words = ["-aPc", "-e", "ssh -p 22", "--exclude=a b", "-f- *.x", "", f"{source}/", "--", "-x", "two words\n"]
+    done = run_cyrsync("rsync", *words, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert (done.returncode, done.stdout, done.stderr) == (42, "".join(f"<{word}>" for word in words), "")
+
+
+def fake_rsync(directory: Path, script: str) -> None:
+    path = directory / "rsync"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_a_remote_shell_with_options(source: Path, tmp_path: Path) -> None:
+    """`-e 'ssh -p 22'`: whatever the shell is, it gets its options, the host and the command."""
+    shell, log = tmp_path / "remote shell", tmp_path / "log"
+    shell.write_text(f'#!/bin/sh\necho "$1 $2 $3" >>{shlex.quote(str(log))}\nshift 3\nexec sh -c "$*"\n')
+    shell.chmod(0o755)
+    line = ["-av", "--delete", "-e", f"'{shell}' -p 22", f"{source}/", f"far:{tmp_path}/replica/"]
+    done = run_cyrsync("rsync", *line)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(log.read_text().splitlines()) == {"-p 22 far"}
+    assert_same_tree(source, tmp_path / "replica")
+
+
+def test_a_source_behind_two_dashes(source: Path, tmp_path: Path) -> None:
+    source.rename(tmp_path / "-dash")
+    assert run_cyrsync("rsync", "-a", "--", "-dash/", "--replica", cwd=tmp_path).returncode == 0
+    assert_same_tree(tmp_path / "-dash", tmp_path / "--replica")
+
+
+def test_on_a_terminal(source: Path, replica: Path) -> None:
+    samplespool.change(source, new=0.1)
+    script = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
+    argv = [sys.executable, "-c", script, sys.executable, "-m", "cyrsync", "rsync", "-av", f"{source}/", str(replica)]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert messages(source) == messages(replica)
+
+
+# --- What is ours to say
+
+
+def test_a_missing_source_ends_as_with_rsync(replica: Path, tmp_path: Path) -> None:
+    before = snapshot(replica)
+    line = ("-a", "--delete", f"{tmp_path}/missing/", replica)
+    assert run_cyrsync("rsync", *line).returncode == plain_rsync(*line).returncode == 23
+    assert snapshot(replica) == before
+
+
+@pytest.mark.parametrize("option", ["--delete", "--delete-after", "--del"])
+def test_an_unmounted_source_does_not_empty_a_spool(source: Path, replica: Path, option: str) -> None:
+    before = snapshot(replica)
+    source.rename(source.with_name("elsewhere"))
+    source.mkdir()
+    done = run_cyrsync("rsync", "-a", option, f"{source}/", replica)
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert "mounted" in done.stderr
+    assert snapshot(replica) == before
+
+
+def test_mass_deletion_is_withheld(source: Path, replica: Path) -> None:
+    _, expunged, _ = samplespool.change(source, expunged=0.6, seed=5)
+    samplespool.change(source, new=0.1)
+    done = run_cyrsync("rsync", "-a", "--delete", f"{source}/", replica)
+    assert done.returncode == 25
+    assert f"{expunged} of the replica's 300 messages" in done.stderr
+    assert messages(source).items() < messages(replica).items()
+
+
+def test_a_limit_on_the_line_allows_mass_deletion(source: Path, replica: Path) -> None:
+    samplespool.change(source, expunged=0.6, seed=5)
+    assert run_cyrsync("rsync", "-a", "--delete", "--max-delete=1000", f"{source}/", replica).returncode == 0
+    assert_same_tree(source, replica)
+
+
+@pytest.mark.parametrize("dry", ["-n", "--dry-run"])
+def test_a_dry_run_changes_nothing_and_shows_all(source: Path, replica: Path, dry: str) -> None:
+    samplespool.change(source, new=0.05, expunged=0.05, flags=0.5)
+    before = snapshot(replica)
+    line = ("-ai", "--delete", dry, f"{source}/", replica)
+    done = run_cyrsync("rsync", *line)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert snapshot(replica) == before
+
+    def files(shown: str) -> list[str]:
+        return sorted(text for text in shown.splitlines() if text.startswith(("*deleting", ">f")))
+
+    assert files(done.stdout) == files(plain_rsync(*line).stdout.decode())
+
+
+def test_messages_that_are_not_yet_in_the_index_wait(source: Path, replica: Path) -> None:
+    (folder,) = samplespool.folders(source)[:1]
+    uid = samplespool.deliver(folder, 1)[0] + 1
+    (folder / f"{uid}.").write_text("appended, not yet recorded")
+    assert run_cyrsync("rsync", "-a", f"{source}/", replica).returncode == 0
+    copy = replica / folder.relative_to(source)
+    assert (copy / f"{uid - 1}.").exists()
+    assert not (copy / f"{uid}.").exists()
+
+
+def test_what_cannot_be_sent_is_told_by_rsync(source: Path, replica: Path) -> None:
+    folder = samplespool.folders(source)[0]
+    uids = samplespool.deliver(folder, 2)
+    (folder / f"{uids[0]}.").chmod(0)
+    line = ("-a", f"{source}/", replica)
+    done = run_cyrsync("rsync", *line, user=True)
+    assert done.returncode == 23
+    assert f'"{folder}/{uids[0]}."' in done.stderr
+    assert "Permission denied" in done.stderr
+    assert (replica / folder.relative_to(source) / f"{uids[1]}.").exists()
+
+
+def test_hard_links_between_new_messages_stay_links(source: Path, replica: Path) -> None:
+    """Mail to several users is one file."""
+    left, right = samplespool.folders(source)[:2]
+    (uid,), (other,) = samplespool.deliver(left, 1), samplespool.deliver(right, 1)
+    (right / f"{other}.").unlink()
+    os.link(left / f"{uid}.", right / f"{other}.")
+    run_cyrsync("rsync", "-aH", f"{source}/", replica)
+    copies = [replica / path.relative_to(source) for path in (left / f"{uid}.", right / f"{other}.")]
+    assert copies[0].samefile(copies[1])

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from cyrsync.run import Options, Run
 from cyrsync.tree import address
 from support.spool import leaves
 from support.tools import children, wait_for
-from support.tree import assert_same_tree, cyrsync_argv, messages, plain_env, run_cyrsync, snapshot, sync
+from support.tree import assert_same_tree, cyrsync_argv, messages, plain_env, rsync, run_cyrsync, snapshot, sync
 from support.whole import History, assert_indexed_messages_exist
 
 
@@ -36,7 +35,7 @@ class Pair:
 def pair(tmp_path: Path) -> Pair:
     """A small spool with a replica that is up to date."""
     pair = Pair(tmp_path)
-    sync(*pair.arguments)
+    rsync("-a", "-@-1", *pair.arguments)
     return pair
 
 
@@ -114,10 +113,10 @@ def test_a_root_that_cannot_be_read_is_refused(pair: Pair) -> None:
 
 def test_a_folder_that_cannot_be_written_keeps_what_it_has(pair: Pair) -> None:
     """Messages that fail hold back their metadata, and every deletion in their folder."""
-    locked, other = leaves(pair.source)[-2:]
-    for folder in (locked, other):
+    other, locked = leaves(pair.source)[-2:]
+    for folder in (other, locked):
         samplespool.expunge(folder, 2)
-        delivered = samplespool.deliver(folder, 3) if folder is locked else []
+        delivered = samplespool.deliver(folder, 3)
     copy = pair.replica / locked.relative_to(pair.source)
     before = snapshot(copy)
     with closed(copy, mode=0o555):
@@ -178,7 +177,9 @@ def test_more_than_half_of_the_messages_is_withheld(pair: Pair) -> None:
     assert report["withheld"] == expunged
     assert report["messages"]["send"] == delivered
     assert kept.keys() < snapshot(pair.replica).keys()
-    assert report["errors"] == [f"nothing is deleted: {expunged} of the replica's 300 messages to delete; name a limit with --max-delete if that is right"]  # fmt: skip
+    (error,) = report["errors"]
+    assert f"{expunged} of the replica's 300 messages" in error
+    assert "--max-delete" in error
     assert_indexed_messages_exist(pair.replica)
 
     sync(*pair.arguments, "--max-delete", str(expunged))
@@ -187,7 +188,7 @@ def test_more_than_half_of_the_messages_is_withheld(pair: Pair) -> None:
 
 def test_few_deletions_are_no_disaster(tmp_path: Path) -> None:
     pair = Pair(tmp_path, messages=100, folder_count=2)
-    sync(*pair.arguments)
+    rsync("-a", "-@-1", *pair.arguments)
     samplespool.change(pair.source, expunged=1)
     sync(*pair.arguments)
     assert_same_tree(pair.source, pair.replica)
@@ -195,10 +196,9 @@ def test_few_deletions_are_no_disaster(tmp_path: Path) -> None:
 
 def test_more_than_half_of_the_folders_is_withheld(tmp_path: Path) -> None:
     pair = Pair(tmp_path, messages=10, folder_count=200)
-    sync(*pair.arguments)
+    rsync("-a", "-@-1", *pair.arguments)
     before = snapshot(pair.replica)
-    shutil.rmtree(pair.source / "j")
-    for folder in samplespool.folders(pair.source)[:120]:
+    for folder in samplespool.folders(pair.source)[10:]:
         samplespool.delete_folder(folder)
     sync(*pair.arguments, expect=(25,))
     assert snapshot(pair.replica).keys() == before.keys()
@@ -256,7 +256,7 @@ def put(path: Path, *, days: float) -> Path:
 @pytest.fixture
 def slow_pair(tmp_path: Path) -> Pair:
     """A first copy that would take a minute."""
-    return Pair(tmp_path, messages=60, folder_count=3, size=100_000)
+    return Pair(tmp_path, messages=200, folder_count=3, size=30_000)
 
 
 @contextmanager
@@ -273,7 +273,9 @@ def running(pair: Pair) -> Iterator[subprocess.Popen[str]]:
     )
     with process:
         try:
-            wait_for(lambda: len(list(pair.replica.rglob("[0-9]*."))) > 2 and bool(hidden(pair.replica)), name="messages")
+            wait_for(
+                lambda: len(list(pair.replica.rglob("[0-9]*."))) > 2 and bool(hidden(pair.replica)), name="messages"
+            )
             yield process
         finally:
             process.kill()
@@ -284,6 +286,13 @@ def _take_signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def state_of(pid: int) -> str:
+    """R, S, D, Z, …; empty for a process that is gone."""
+    with suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return ""
+
+
 def hidden(replica: Path) -> list[Path]:
     return list(replica.rglob(".*"))
 
@@ -292,7 +301,9 @@ def test_a_second_run_names_the_first(slow_pair: Pair) -> None:
     with running(slow_pair) as first:
         done = run_cyrsync("sync", *slow_pair.arguments)
     assert done.returncode == 75
-    assert re.fullmatch(rf"cyrsync: process {first.pid} has been at it since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d; .*\n", done.stderr)
+    assert re.fullmatch(
+        rf"cyrsync: process {first.pid} has been at it since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d; .*\n", done.stderr
+    )
 
 
 def test_another_spelling_is_the_same_pair(slow_pair: Pair) -> None:
@@ -325,8 +336,11 @@ def test_a_killed_run_leaves_no_lock(slow_pair: Pair) -> None:
     assert_same_tree(slow_pair.source, slow_pair.replica)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
-@pytest.mark.parametrize("whom", [os.kill, os.killpg], ids=["to cyrsync", "to all, as Ctrl-C does"])
+@pytest.mark.parametrize(
+    ("number", "whom"),
+    [(signal.SIGTERM, os.kill), (signal.SIGINT, os.kill), (signal.SIGINT, os.killpg), (signal.SIGHUP, os.killpg)],
+    ids=["TERM", "INT", "Ctrl-C", "terminal closed"],
+)
 def test_an_interrupted_run_cleans_up(
     slow_pair: Pair, state_dir: Path, number: signal.Signals, whom: Callable[[int, int], None]
 ) -> None:
@@ -335,10 +349,12 @@ def test_an_interrupted_run_cleans_up(
     with running(slow_pair) as process:
         started = children(process.pid)
         whom(process.pid, number)
-        _, errors = process.communicate(timeout=10)
+        _, errors = process.communicate(timeout=30)
     assert process.returncode == 20
     assert re.fullmatch(r"cyrsync: .*interrupted.*\n", errors)
-    assert started and not [pid for pid in started if os.path.exists(f"/proc/{pid}")]
+    assert started
+    # rsync's own children end on their own, a moment after it.
+    wait_for(lambda: all(state_of(pid) in ("", "Z") for pid in started), seconds=2, name="the end of rsync")
     assert not hidden(slow_pair.replica)
     assert [path.suffix for path in state_dir.iterdir()] == [".lock"]
     history.assert_whole(slow_pair.replica)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -17,6 +14,7 @@ from cyrsync.plan.guard import MaxDelete
 from cyrsync.report.result import RunResult
 from cyrsync.run import Options, Run
 from cyrsync.tree import address
+from support.memory import in_memory
 from support.random_tree import RandomTree
 from support.tree import assert_same_tree, rsync
 
@@ -29,7 +27,7 @@ seeds = st.integers(0, 2**32 - 1)
 @HISTORIES
 @given(seeds)
 def test_random_histories(seed: int) -> None:
-    with fast_directory() as directory:
+    with in_memory() as directory:
         source, replica, reference = directory / "source", directory / "replica", directory / "reference"
         tree = RandomTree(os.fsencode(source), Random(seed))
         for _ in range(3):
@@ -47,7 +45,7 @@ def test_random_histories(seed: int) -> None:
 @settings(HISTORIES, max_examples=20)
 @given(seeds)
 def test_whatever_the_replica_was_before(seed: int) -> None:
-    with fast_directory() as directory:
+    with in_memory() as directory:
         source, replica, reference = directory / "source", directory / "replica", directory / "reference"
         for number, path in enumerate((source, replica)):
             RandomTree(os.fsencode(path), Random(seed + number)).change(20)
@@ -70,13 +68,3 @@ def assert_done(result: RunResult) -> None:
     files = result.files
     assert files.planned == files.sent + files.vanished + files.failed
     assert files.planned == files.sent
-
-
-@contextmanager
-def fast_directory() -> Iterator[Path]:
-    """A directory in memory, where there is room for one."""
-    with tempfile.TemporaryDirectory(prefix="cyrsync-", dir=_MEMORY if os.path.isdir(_MEMORY) else None) as path:
-        yield Path(path)
-
-
-_MEMORY = "/dev/shm"
