@@ -99,6 +99,7 @@ def _start(
 ) -> sh.RunningCommand:
     import sh
 
+    # Output goes to files or to where ours goes: sh makes no terminal for those, and refuses _tty_out beside one.
     # sh encodes what it is given: Latin-1 takes every byte of a name through unchanged.
     arguments = [os.fsencode(word).decode("latin-1") for word in words[1:]]
     with open(os.devnull, "rb") as nothing:
@@ -109,7 +110,6 @@ def _start(
             _err=err if err is not None else 2,
             _encoding="latin-1",
             _env=env,
-            _tty_out=False,
             _bg=True,
             _bg_exc=False,
             _ok_code=_ANY_CODE,

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from cyrsync.cli import signals
 from cyrsync.cli.options import Rsh, RsyncPath, SkipDerived, Users, users_of
 from cyrsync.errors import UnreadableError, UsageError
 from cyrsync.plan.compare import Policy
@@ -46,7 +47,8 @@ def list_command(
         except UnreadableError as error:
             failure = error
         listed.seek(0)
-        shutil.copyfileobj(listed, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+        with signals.pipe_may_break():
+            shutil.copyfileobj(listed, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
     if failure:
         raise failure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+from cyrsync.cli import signals
 from cyrsync.report.progress import Reporter, progress_for
 from cyrsync.report.result import RunResult
 from cyrsync.report.text import printable
@@ -25,7 +26,8 @@ def show(result: RunResult, *, as_json: bool, verbose: bool, quiet: bool) -> Non
     for error in result.errors:
         complain(error)
     if as_json:
-        print(json.dumps(result.to_json()))
+        with signals.pipe_may_break():
+            print(json.dumps(result.to_json()))
         return
     if quiet or not (verbose or result.dry_run or sys.stdout.isatty()):
         return
@@ -35,5 +37,9 @@ def show(result: RunResult, *, as_json: bool, verbose: bool, quiet: bool) -> Non
 
     from cyrsync.report import summary
 
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            signals.die_of_broken_pipe()
+
     render = summary.render_dry_run if result.dry_run else summary.render_run
-    render(result, Console(), verbose)
+    render(result, Output(), verbose)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -24,6 +26,16 @@ def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
     for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     raise InterruptedRun(f"interrupted by {signal.Signals(number).name}; the next run finishes the work")
+
+
+@contextmanager
+def pipe_may_break() -> Iterator[None]:
+    """End quietly where what is printed here is no longer read."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        die_of_broken_pipe()
 
 
 def die_of_broken_pipe() -> NoReturn:

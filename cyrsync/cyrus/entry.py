@@ -6,8 +6,9 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 import re
 
 MESSAGE = re.compile(rb"[0-9]+\.\Z")
-#: rsync's own temporary files: a dot, the name, a dot, six letters (rsync's receiver.c, get_tmpname).
-LEFTOVER = re.compile(rb"\.(?:[0-9]+\.|cyrus\..+)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
+#: rsync's own temporary files: a dot, the name, a dot, six letters; of a message's own dot and that one, some
+#: versions write only one (rsync's receiver.c, get_tmpname).
+LEFTOVER = re.compile(rb"\.(?:[0-9]+\.?|cyrus\..+)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
 #: Rebuilt by `reconstruct` and `squatter`: what --skip-derived leaves out.
 DERIVED = frozenset([b"cyrus.cache", b"cyrus.squat"])
 #: Transient directories at the root of a partition (Cyrus's staging, fsck's finds).

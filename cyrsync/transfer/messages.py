@@ -86,8 +86,13 @@ def relative(path: bytes, roots: Iterable[bytes]) -> bytes | None:
         if path.startswith(prefix):
             folder, slash, name = path[len(prefix) :].rpartition(b"/")
             temporary = _TEMPORARY.match(name)
-            return folder + slash + (temporary[1] if temporary else name)
+            return folder + slash + (_real_name(temporary[1]) if temporary else name)
     return None
+
+
+def _real_name(name: bytes) -> bytes:
+    """Return whose temporary file it was: rsync does not write a dot twice, and messages end with one."""
+    return name + b"." if name.isdigit() else name
 
 
 def _read_line(line: bytes) -> Message | None:

@@ -100,7 +100,8 @@ def test_a_list_is_for_rsync(source: Path, replica: Path) -> None:
         with listing:
             assert subprocess.run(copying, stdin=listing.stdout, check=False).returncode == 0
         assert listing.returncode == 0
-        assert_same_tree(source, replica)
+        # Where the seconds are equal, rsync leaves a new folder the time of its making.
+        assert_same_tree(source, replica, dir_mtimes=False)
         samplespool.change(source, new=0.2, flags=1)
 
 

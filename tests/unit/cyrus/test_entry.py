@@ -79,7 +79,7 @@ def test_left_alone(name: bytes, in_a_folder: bool, at_root: bool) -> None:
         (b".1..AbCdE", False),
         (b".1..AbCdEfg", False),
         (b".1..AbC-Ef", False),
-        (b".1.AbCdEf", False),
+        (b".1.AbCdEf", True),
         (b"1..AbCdEf", False),
         (b".cyrus..AbCdEf", False),
         (b".bashrc.AbCdEf", False),  # could be anybody's
