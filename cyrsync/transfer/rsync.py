@@ -69,6 +69,7 @@ class Rsync:
         self.features = features
         self.directory = directory
         self.verbatim = verbatim
+        self.words_given = words
         self.words = [*words, *self._own_words()]
         self.runs = 0
         self.codes: set[int] = set()
@@ -112,7 +113,7 @@ class Rsync:
         if self.ends.rsh is not None:
             # No byte of a path is left to the far shell.
             words += ["-s", f"--rsh={self.ends.rsh}"]
-        if self.features.nanoseconds:
+        if self.features.nanoseconds and not any(word.startswith("--modify-window") for word in self.words_given):
             # rsync's quick check compares whole seconds otherwise.
             words.append("--modify-window=-1")
         if self.ends.pull and "--trust-sender" in self.features.options:

@@ -20,7 +20,7 @@ from support.tree import assert_same_tree, rsync
 
 #: No rail: these trees are small, and much of them goes at once.
 OPTIONS = Options(delete=True, max_delete=MaxDelete(100, percent=True))
-HISTORIES = settings(max_examples=40, deadline=None, derandomize=os.environ.get("CI") == "true")
+HISTORIES = settings(max_examples=30, deadline=None, derandomize=os.environ.get("CI") == "true")
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -42,7 +42,7 @@ def test_random_histories(seed: int) -> None:
             assert_same_tree(reference, replica)
 
 
-@settings(HISTORIES, max_examples=20)
+@settings(HISTORIES, max_examples=12)
 @given(seeds)
 def test_whatever_the_replica_was_before(seed: int) -> None:
     with in_memory() as directory:
