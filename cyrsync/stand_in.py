@@ -59,9 +59,10 @@ class StandIn(Run):
         if limit and planned.deletions.total() > limit.number:
             raise NotForUs(f"--max-delete={limit.number} ends within {planned.deletions.total()} deletions")
         for plan in planned.plans:
-            name = os.fsdecode(plan.path.rpartition(b"/")[2])
-            if any(fnmatchcase(name, pattern) for pattern in self.exclude):
-                raise NotForUs(f"an --exclude matches the folder {path_text(plan.path)}")
+            # A folder that is left out may have nothing to send itself, and what is below it then has.
+            names = os.fsdecode(plan.path).split("/")
+            if any(fnmatchcase(name, pattern) for name in names for pattern in self.exclude):
+                raise NotForUs(f"an --exclude matches in the path {path_text(plan.path)}")
         if limit is None:
             self._withhold(planned)
 
