@@ -6,7 +6,9 @@ through plain pipes, and questions at start-up.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _ANY_CODE = list(range(-64, 256))
 _GRACE = 10.0  # seconds between asking a process to end and making it
+#: Bytes that a process may have said before we listen; also the most that Linux grants by default.
+_PIPE_SIZE = 1 << 20
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05  # seconds between two looks at a running process
 
 
@@ -91,7 +95,11 @@ def run(
 def open_pipes(words: Sequence[str], err: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start a process that is talked to through plain pipes on its standard input and output."""
     arguments: list[str | bytes] = [program(words[0]), *map(os.fsencode, words[1:])]
-    return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err)
+    started = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err)
+    assert started.stdout
+    with contextlib.suppress(OSError):  # the system may have handed out all the room that it grants a user
+        fcntl.fcntl(started.stdout, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+    return started
 
 
 def _start(

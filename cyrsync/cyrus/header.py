@@ -6,10 +6,14 @@ Preamble of 115 bytes, then up to 3.4 a line `quotaroot TAB uniqueid`, from 3.6 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
+import re
+
 MAGIC = b"\xa1\x02\x8b\x0dCyrus mailbox header\n"
 PREAMBLE_SIZE = 115
 #: A header is a few hundred bytes; its uniqueid stands in the first line after the preamble.
 READ_SIZE = 8192
+_TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*)"|(%?\()|(\))|([^ ()"]+)', re.DOTALL)
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 
 
 def uniqueid(data: bytes) -> "str":
@@ -26,49 +30,16 @@ def uniqueid(data: bytes) -> "str":
 
 def _from_dlist(line: bytes) -> bytes:
     """Return the value of the key `I`: keys and values alternate, values may be quoted or lists."""
-    position, expect_key, key = 2, True, b""
-    while position < len(line):
-        if line[position : position + 1] in (b" ", b")"):
-            position += 1
+    depth, key = 0, None
+    for token in _TOKEN.finditer(line):
+        quoted, opening, closing, atom = token.groups()
+        if opening or closing:
+            depth += 1 if opening else -1
+        if depth != 1 or opening:
             continue
-        token, position = _token(line, position)
-        if expect_key:
-            key = token
-        elif key == b"I":
-            return token
-        expect_key = not expect_key
+        # A list that has just ended is a value, too, though never the one that is looked for.
+        value = atom or _ESCAPED.sub(rb"\1", quoted or b"")
+        if key == b"I":
+            return value
+        key = value if key is None else None
     return b""
-
-
-def _token(line: bytes, position: int) -> "tuple[bytes, int]":
-    """Return one atom, quoted string or (skipped) list, and the position behind it."""
-    if line[position : position + 1] == b'"':
-        return _quoted(line, position + 1)
-    if line[position : position + 1] == b"(" or line[position : position + 2] == b"%(":
-        return b"", _behind_list(line, line.index(b"(", position) + 1)
-    end = position
-    while end < len(line) and line[end : end + 1] not in (b" ", b"(", b")"):
-        end += 1
-    return line[position:end], max(end, position + 1)
-
-
-def _quoted(line: bytes, position: int) -> "tuple[bytes, int]":
-    text = bytearray()
-    while position < len(line) and line[position : position + 1] != b'"':
-        if line[position : position + 1] == b"\\":
-            position += 1
-        text += line[position : position + 1]
-        position += 1
-    return bytes(text), position + 1
-
-
-def _behind_list(line: bytes, position: int) -> int:
-    depth = 1
-    while position < len(line) and depth:
-        byte = line[position : position + 1]
-        if byte == b'"':
-            position = _quoted(line, position + 1)[1]
-            continue
-        depth += {b"(": 1, b")": -1}.get(byte, 0)
-        position += 1
-    return position

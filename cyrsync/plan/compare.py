@@ -11,6 +11,7 @@ from cyrsync.cyrus import entry as kinds
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.folder import Entry, Folder
+from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.side import ALL_RIGHTS, Rights
 
 
@@ -46,10 +47,13 @@ def compare(source: Folder, replica: Folder | None, policy: Policy) -> FolderPla
         source.path,
         _state(source, replica),
         is_cyrus=source.is_cyrus(),
-        messages_seen=source.messages(),
-        replica_messages=replica.messages() if replica else 0,
+        messages_seen=len(source.messages),
+        replica_messages=len(replica.messages) if replica else 0,
     )
-    _plan_messages(plan, source, replica, policy)
+    if plan.state is State.SAME and replica and _same_messages(source, replica):
+        plan.messages_present = plan.messages_seen
+    else:
+        _plan_messages(plan, source, replica, policy)
     _plan_others(plan, source, replica or Folder(source.path), policy)
     if replica is None or replica.problem:
         plan.touch = True
@@ -67,9 +71,9 @@ def gone(replica: Folder) -> FolderPlan:
         replica.path,
         State.GONE,
         is_cyrus=replica.is_cyrus(),
-        messages_delete=replica.messages(),
+        messages_delete=len(replica.messages),
         others_delete=len(replica.metadata) + len(replica.strays),
-        replica_messages=replica.messages(),
+        replica_messages=len(replica.messages),
     )
 
 
@@ -95,7 +99,7 @@ def _state(source: Folder, replica: Folder | None) -> State:
         return State.SAME if source.incarnation.same_as(replica.incarnation) else State.RECREATED
     if source.incarnation and _was_begun_anew(replica):
         return State.RECREATED
-    return State.COMPARED if source.messages() or replica.problem else State.SAME
+    return State.COMPARED if source.messages or replica.problem else State.SAME
 
 
 def _was_begun_anew(replica: Folder) -> bool:
@@ -106,20 +110,26 @@ def _was_begun_anew(replica: Folder) -> bool:
     )
 
 
+def _same_messages(source: Folder, replica: Folder) -> bool:
+    """Tell whether both have the same messages, and indexes that go as far: then there is nothing to look into."""
+    return source.incarnation == replica.incarnation and source.messages == replica.messages
+
+
 def _plan_messages(plan: FolderPlan, source: Folder, replica: Folder | None, policy: Policy) -> None:
-    committed = source.uids
-    if source.incarnation:
-        committed = uid_sets.up_to(source.uids, source.incarnation.last_uid)
-        plan.messages_waiting = len(source.uids) - len(committed)
+    odd = source.messages.odd
+    last_uid = source.incarnation.last_uid if source.incarnation else uid_sets.MAX_UID
+    committed, waiting = uid_sets.up_to(source.messages.uids, last_uid), uid_sets.above(source.messages.uids, last_uid)
+    plan.messages_waiting = len(waiting)
     if plan.state is not State.SAME or replica is None:
-        plan.messages_send = len(committed) + len(source.odd)
+        plan.messages_send = len(committed) + len(odd)
         may_go_whole = not policy.one_by_one and _may_go_whole(source, plan.messages_waiting)
         plan.whole = may_go_whole and bool(plan.messages_send)
         if not plan.whole:
-            plan.uids, plan.odd = committed, source.odd
+            plan.uids, plan.odd = committed, odd
         return
+    plan.messages_waiting = len(uid_sets.difference(waiting, replica.messages.uids))
     plan.uids = _missing_or_unproven(committed, replica)
-    plan.odd = tuple(name for name in source.odd if name not in replica.odd)
+    plan.odd = tuple(name for name in odd if name not in replica.messages.odd)
     plan.messages_send = len(plan.uids) + len(plan.odd)
     plan.messages_present = plan.messages_seen - plan.messages_waiting - plan.messages_send
 
@@ -133,7 +143,7 @@ def _missing_or_unproven(committed: array[int], replica: Folder) -> array[int]:
     if not replica.incarnation:
         return committed
     proven_to = replica.incarnation.last_uid
-    missing = uid_sets.difference(uid_sets.up_to(committed, proven_to), replica.uids)
+    missing = uid_sets.difference(uid_sets.up_to(committed, proven_to), replica.messages.uids)
     return missing + uid_sets.above(committed, proven_to)
 
 
@@ -168,18 +178,18 @@ def _can_be_sent(found: Entry | None, policy: Policy) -> bool:
 
 
 def _plan_deletions(plan: FolderPlan, source: Folder, replica: Folder, policy: Policy) -> None:
-    kept = {*source.metadata, *source.strays, *source.folders, *source.odd}
-    # A directory that bears a message's name: rsync puts it in the file's place by itself.
-    kept_uids = uid_sets.from_names([name for name in source.folders if kinds.is_message(name)])[0]
-    # Of another mailbox nothing stays, also not under the name of a message that has to wait.
-    ours = source.uids[: len(source.uids) - plan.messages_waiting] if plan.state is State.RECREATED else source.uids
-    plan.delete_uids = uid_sets.difference(replica.uids, ours)
-    if kept_uids:
-        plan.delete_uids = uid_sets.difference(plan.delete_uids, kept_uids)
-    odd = [name for name in replica.odd if name not in kept]
+    kept = {*source.metadata, *source.strays, *source.folders}
+    odd: list[bytes] = []
+    if not plan.messages_present == plan.messages_seen == plan.replica_messages:
+        # A directory that bears a message's name: rsync puts it in the file's place by itself.
+        replaced = MessageFiles(b"".join(name for name in source.folders if kinds.is_message(name)))
+        # Of another mailbox nothing stays, also not under the name of a message that has to wait.
+        waiting = plan.messages_waiting if plan.state is State.RECREATED else 0
+        ours = source.messages.uids[: len(source.messages.uids) - waiting]
+        plan.delete_uids = uid_sets.difference(uid_sets.difference(replica.messages.uids, ours), replaced.uids)
+        odd = [name for name in replica.messages.odd if name not in kept and name not in source.messages.odd]
     others = [*_wanted(replica.metadata, policy), *replica.strays]
-    messages = set(uid_sets.file_names(source.uids)) if replica.strays else set()
-    others = [name for name in others if name not in kept and name not in messages]
+    others = [name for name in others if name not in kept and name not in source.messages]
     plan.delete_files = tuple(sorted([*odd, *others]))
     plan.leftovers = replica.leftovers
     plan.messages_delete = len(plan.delete_uids) + len(odd)

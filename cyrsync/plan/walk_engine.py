@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cyrsync.cyrus.entry import is_message
 from cyrsync.plan import compare
 from cyrsync.plan.compare import Policy
 from cyrsync.plan.folder_plan import FolderPlan, State
-from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.folder import Folder, sort_key
 
 _UNKNOWN = (State.UNREADABLE, State.VANISHED)
@@ -68,12 +66,7 @@ class WalkEngine:
         """Tell whether the source has a file where the replica has this folder."""
         parent, _, name = path.rpartition(b"/")
         above = next((folder for folder in reversed(self._above) if folder.path == parent), None)
-        if above is None:
-            return False
-        if name in above.metadata or name in above.strays or name in above.odd:
-            return True
-        uids = uid_sets.from_names([name])[0] if is_message(name) else uid_sets.empty()
-        return bool(uids) and uids[0] in above.uids
+        return above is not None and (name in above.metadata or name in above.strays or name in above.messages)
 
 
 def _is_below(path: bytes, top: bytes | None) -> bool:

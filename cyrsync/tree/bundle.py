@@ -13,6 +13,7 @@ MODULES = (
     "cyrsync.cyrus.index",
     "cyrsync.cyrus.user",
     "cyrsync.tree.uids",
+    "cyrsync.tree.message_files",
     "cyrsync.tree.folder",
     "cyrsync.tree.read_ahead",
     "cyrsync.tree.walk",

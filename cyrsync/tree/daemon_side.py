@@ -15,9 +15,9 @@ from cyrsync.cyrus import header, index
 from cyrsync.cyrus.user import user_of
 from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, UnusableError
 from cyrsync.transfer import lists, messages
-from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.address import Address
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
+from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.side import Removed, Rights, Status
 
@@ -140,18 +140,16 @@ class DaemonSide:
 @dataclass(slots=True)
 class _Found:
     attributes: Entry | None = None
-    dotted: list[bytes] = field(default_factory=list)
+    messages: list[bytes] = field(default_factory=list)
     metadata: dict[bytes, Entry | None] = field(default_factory=dict)
     strays: dict[bytes, Entry | None] = field(default_factory=dict)
     folders: list[bytes] = field(default_factory=list)
 
     def folder(self, path: bytes, incarnation: Incarnation | None) -> Folder:
-        uids, odd, _ = uid_sets.from_names(self.dotted)
         return Folder(
             path,
             attributes=self.attributes,
-            uids=uids,
-            odd=tuple(odd),
+            messages=MessageFiles(b"".join(self.messages)),
             metadata=self.metadata,
             strays=self.strays,
             folders=tuple(sorted(self.folders)),
@@ -173,7 +171,7 @@ def _read_listing(lines: Iterable[bytes]) -> dict[bytes, _Found]:
             path = parent = name = b""
         folder = found.setdefault(parent, _Found())
         if name and mode[:1] != b"d" and kinds.is_message(name):
-            folder.dotted.append(name)
+            folder.messages.append(name)
             continue
         seconds = calendar.timegm(time.strptime(when.decode("ascii"), "%Y/%m/%d %H:%M:%S"))
         entry = Entry(_mode(mode), int(re.sub(rb"\D", b"", size)), seconds * 10**9, "", "")

@@ -1,7 +1,7 @@
 """A folder as a listing sees it, and how listings cross a connection.
 
-A frame is one line of JSON, followed by as many bytes of UID steps as the line says. Names and paths
-are bytes of any kind; JSON carries them as Latin-1, which maps every byte to itself.
+A frame is one line of JSON, followed by as many bytes as the line says: the steps from UID to UID, or all names
+in one row. Names and paths are bytes of any kind; JSON carries them as Latin-1, which maps every byte to itself.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus.entry import MAIN_FILES
 from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.message_files import MessageFiles
 
 if TYPE_CHECKING:
-    from array import array
     from typing import Any
+
+#: Stands for the size of a step where the names follow as they are.
+_ROW = 0
 
 
 class Entry(NamedTuple):
@@ -45,8 +48,7 @@ class Folder(NamedTuple):
     path: bytes  # relative to the root; b"" is the root itself
     problem: int = 0
     attributes: "Entry | None" = None
-    uids: "array[int]" = uid_sets.empty()  # message files, sorted
-    odd: "tuple[bytes, ...]" = ()  # message files whose name is not the usual spelling of a UID
+    messages: MessageFiles = MessageFiles()
     metadata: "dict[bytes, Entry | None]" = {}  # noqa: RUF012 - never written to; None: it could not be looked at
     strays: "dict[bytes, Entry | None]" = {}  # noqa: RUF012
     folders: "tuple[bytes, ...]" = ()  # names of sub-folders, sorted
@@ -55,11 +57,7 @@ class Folder(NamedTuple):
 
     def is_cyrus(self) -> bool:
         """Tell whether Cyrus keeps a mailbox here: message files or one of its main files give it away."""
-        return bool(self.uids or self.odd or not MAIN_FILES.isdisjoint(self.metadata))
-
-    def messages(self) -> int:
-        """Return the number of message files."""
-        return len(self.uids) + len(self.odd)
+        return bool(self.messages or not MAIN_FILES.isdisjoint(self.metadata))
 
 
 def sort_key(path: bytes) -> bytes:
@@ -74,13 +72,17 @@ def join(path: bytes, name: bytes) -> bytes:
 
 def encode(folder: Folder, compressible: bool = True) -> bytes:
     """Return the folder as one frame, for a connection that is compressed, or for a pipe on one machine."""
-    size, steps = uid_sets.pack(folder.uids, compressible)
+    if compressible:
+        size, steps = uid_sets.pack(folder.messages.uids)
+        odd = [_text(name) for name in folder.messages.odd]
+    else:
+        size, steps, odd = _ROW, folder.messages.row(), []
     record = [
         _text(folder.path),
         folder.problem,
         folder.attributes,
         [size, len(steps)],
-        [_text(name) for name in folder.odd],
+        odd,
         {_text(name): entry for name, entry in folder.metadata.items()},
         {_text(name): entry for name, entry in folder.strays.items()},
         [_text(name) for name in folder.folders],
@@ -97,8 +99,9 @@ def decode(record: "list[Any]", steps: bytes) -> Folder:
         path=path.encode("latin-1"),
         problem=problem,
         attributes=_entry(attributes),
-        uids=uid_sets.unpack(packed[0], steps),
-        odd=_names(odd),
+        messages=MessageFiles(steps)
+        if packed[0] == _ROW
+        else MessageFiles.of(uid_sets.unpack(packed[0], steps), _names(odd)),
         metadata={name.encode("latin-1"): _entry(entry) for name, entry in metadata.items()},
         strays={name.encode("latin-1"): _entry(entry) for name, entry in strays.items()},
         folders=_names(folders),

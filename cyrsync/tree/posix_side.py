@@ -13,9 +13,9 @@ from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus import header, index
 from cyrsync.cyrus.user import user_of
 from cyrsync.errors import ConnectionFailed, UnusableError
-from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.agent_side import Link
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
+from cyrsync.tree.message_files import MessageFiles, sort_out
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.side import Removed, Rights, Status
 
@@ -164,8 +164,7 @@ def _folder(path: bytes, all_found: dict[bytes, _Found], attributes: dict[bytes,
     below = [name for name in found.names if join(path, name) in all_found]
     directories = set(below)
     files = [name for name in found.names if name not in directories]
-    uids, odd, others = uid_sets.from_names([name for name in files if name.endswith(b".")])
-    others += [name for name in files if not name.endswith(b".")]
+    row, others = sort_out(files)
     if found.header == b"":
         # Empty or unreadable: as good as none.
         others = [name for name in others if name != kinds.HEADER]
@@ -173,8 +172,7 @@ def _folder(path: bytes, all_found: dict[bytes, _Found], attributes: dict[bytes,
     uniqueid, head = header.uniqueid(found.header), index.head(found.index)
     return Folder(
         path,
-        uids=uids,
-        odd=tuple(odd),
+        messages=MessageFiles(row),
         attributes=attributes.get(path),
         metadata={name: attributes.get(join(path, name)) for name in others if kinds.is_metadata(name)},
         strays={name: attributes.get(join(path, name)) for name in others if not kinds.is_metadata(name)},

@@ -1,8 +1,8 @@
 """Reading folders before they are asked for, in threads, as long as the disk has to be waited for.
 
 Where the directories are in memory, threads would only stand in each other's way; where they have to come from
-the disk, several at once come much sooner. The kernel counts the blocks it had to read for us, so each folder
-tells which it was.
+the disk, several at once come sooner. The kernel counts the blocks it had to read for us, so each folder tells
+which it was.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Folders read at once. More than this won nothing on a single disk.
 _THREADS = 8
+#: So many folders in a row must have been waited for: a single one has only slipped out of the memory.
+_IN_A_ROW = 3
 
 
 class ReadAhead:
@@ -27,12 +29,14 @@ class ReadAhead:
         self._read = read
         self._pool: "ThreadPoolExecutor | None" = None
         self._started: "dict[bytes, Future[tuple[Folder, bool]]]" = {}
+        self._in_a_row = 0
 
     def read(self, path: bytes, upcoming: "list[bytes]") -> "Folder":
         """Return the folder at `path`; the last of `upcoming` are asked for next, the very last first."""
         future = self._started.pop(path, None)
         folder, waited = future.result() if future else self._watched(path)
-        if waited:
+        self._in_a_row = self._in_a_row + 1 if waited else 0
+        if self._in_a_row >= _IN_A_ROW:
             for following in upcoming[: -_THREADS - 1 : -1]:
                 if following not in self._started:
                     self._start(following)

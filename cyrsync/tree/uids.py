@@ -3,7 +3,6 @@
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
-import json
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
@@ -12,7 +11,6 @@ from operator import sub
 
 #: IMAP's UIDs are 32 bits wide (RFC 9051, 2.3.1.1).
 MAX_UID = 0xFFFFFFFF
-_DIGITS_AND_DOT = b"0123456789."
 _WINDOW = 1 << 16
 
 
@@ -21,35 +19,9 @@ def empty() -> "array[int]":
     return array("I")
 
 
-def from_names(names: "list[bytes]") -> "tuple[array[int], list[bytes], list[bytes]]":
-    """Split names that end with a dot into sorted UIDs, odd message names, and others.
-
-    Odd message names are digits and a dot, but not the one spelling Cyrus uses for a UID: a leading
-    zero, or a number past 32 bits. They are kept by name.
-    """
-    uids = from_row(b"".join(names), len(names))
-    if uids is not None:
-        return uids, [], []
-    numbers, odd, others = [], [], []
-    for name in names:
-        digits = name[:-1]
-        if not digits.isdigit():
-            others.append(name)
-        elif digits.startswith(b"0") or int(digits) > MAX_UID:
-            odd.append(name)
-        else:
-            numbers.append(int(digits))
-    return array("I", sorted(numbers)), sorted(odd), others
-
-
-def from_row(row: bytes, count: int) -> "array[int] | None":
-    """Return the UIDs of so many names in one row, as `12.7.300.`, sorted; None if any is not a UID's usual name."""
-    if row.count(b".") != count or row.translate(None, _DIGITS_AND_DOT) or b".0" in row or row.startswith((b"0", b".")):
-        return None
-    # JSON's scanner reads a row of numbers in half the time that int() takes for them one by one.
-    numbers = json.loads("[" + row[:-1].decode("ascii").replace(".", ",") + "]") if row else []
-    numbers.sort()
-    return array("I", numbers) if not numbers or numbers[-1] <= MAX_UID else None
+def of(numbers: "list[int]") -> "array[int]":
+    """Return an array of sorted numbers."""
+    return array("I", numbers)
 
 
 def file_names(uids: "array[int]") -> "list[bytes]":
@@ -59,9 +31,7 @@ def file_names(uids: "array[int]") -> "list[bytes]":
 
 def merge(parts: "list[array[int]]") -> "array[int]":
     """Return the sorted union of disjoint arrays."""
-    if len(parts) == 1:
-        return parts[0]
-    return array("I", sorted(chain.from_iterable(parts)))
+    return parts[0] if len(parts) == 1 else array("I", sorted(chain.from_iterable(parts)))
 
 
 def difference(left: "array[int]", right: "array[int]") -> "array[int]":
@@ -90,16 +60,13 @@ def up_to(uids: "array[int]", limit: int) -> "array[int]":
     return uids[: bisect_right(uids, limit)]
 
 
-def pack(uids: "array[int]", compressible: bool = True) -> "tuple[int, bytes]":
+def pack(uids: "array[int]") -> "tuple[int, bytes]":
     """Return (item size, bytes): the steps from one UID to the next, which compress well.
 
-    Steps are little-endian, one byte each if all are below 256 (but for the first), else four. If nothing is to be
-    compressed, the UIDs as they are in memory, and 0 for the size.
+    Steps are little-endian, one byte each if all are below 256 (but for the first), else four.
     """
     if not uids:
         return 1, b""
-    if not compressible:
-        return 0, uids.tobytes()
     steps = list(map(sub, uids[1:], uids))
     first = uids[0].to_bytes(4, "little")
     try:
@@ -112,10 +79,6 @@ def unpack(size: int, data: bytes) -> "array[int]":
     """Undo `pack`. Raise ValueError when the bytes are not of its form."""
     if not data:
         return empty()
-    if size == 0:
-        uids = empty()
-        uids.frombytes(data)
-        return uids
     if size not in (1, 4):
         raise ValueError("UID steps of {} bytes".format(size))
     steps = array("B" if size == 1 else "I")

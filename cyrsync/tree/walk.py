@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING
 from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus import header, index
 from cyrsync.cyrus.user import may_hold_user, user_of
+from cyrsync.tree import message_files
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join
+from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.read_ahead import ReadAhead
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Iterator
 
 #: A directory this large (bytes) is read in portions: a million names at once take 60 MB.
 _LARGE_DIRECTORY = 4 << 20
 _PORTION = 1 << 16
-#: As many other names are cut from a row of messages; with more, names are looked at one by one.
-_FEW = 16
 _DAY = 86400  # seconds: an rsync temporary file older than this is nobody's any more
 _DOT = ord(".")
 #: A header that fails its CRC may have been read while Cyrus wrote it: worth so many looks.
@@ -70,7 +69,7 @@ class _Reader:
             status = os.lstat(directory)
             if not stat.S_ISDIR(status.st_mode):
                 return Folder(path, problem=errno.ENOTDIR)
-            uids, odd, others = _names(directory, status.st_size)
+            messages, others = _names(directory, status.st_size)
         except OSError as error:
             return Folder(path, problem=error.errno or errno.EIO)
         metadata, strays, folders, leftovers = {}, {}, [], []
@@ -86,13 +85,12 @@ class _Reader:
                 metadata[name] = found
             else:
                 strays[name] = found
-        if (uids or odd) and status.st_nlink != 2 + len(folders):
-            uids, odd = _without_directories(directory, uids, odd, folders)
+        if messages and status.st_nlink != 2 + len(folders):
+            messages = _without_directories(directory, messages, folders)
         return Folder(
             path=path,
             attributes=self._entry(status),
-            uids=uids,
-            odd=tuple(odd),
+            messages=messages,
             metadata=metadata,
             strays=strays,
             folders=tuple(sorted(folders)),
@@ -118,29 +116,14 @@ class _Reader:
         return Entry(status.st_mode, status.st_size, status.st_mtime_ns, owner, target)
 
 
-def _names(directory: bytes, size: int) -> "tuple[array[int], list[bytes], list[bytes]]":
-    """Return the UIDs, the odd message names and the other names in a directory of `size` bytes."""
-    parts, odd, others = [], [], []
+def _names(directory: bytes, size: int) -> "tuple[MessageFiles, list[bytes]]":
+    """Return the message files and the other names in a directory of `size` bytes."""
+    rows, others = [], []
     for names in _portions(directory) if size > _LARGE_DIRECTORY else [os.listdir(directory)]:
-        plain = [name for name in names if name[-1] != _DOT]
-        others += plain
-        uids = _only_messages(names, plain)
-        if uids is None:
-            uids, more_odd, more_others = uid_sets.from_names([name for name in names if name[-1] == _DOT])
-            odd += more_odd
-            others += more_others
-        parts.append(uids)
-    return uid_sets.merge(parts), sorted(odd), others
-
-
-def _only_messages(names: "list[bytes]", others: "list[bytes]") -> "array[int] | None":
-    """Return the UIDs if all names but a few others are messages' usual ones: without a look at each name."""
-    if len(others) > _FEW:
-        return None
-    row = b"/" + b"/".join(names) + b"/"
-    for name in others:
-        row = row.replace(b"/" + name + b"/", b"/", 1)
-    return uid_sets.from_row(row.replace(b"/", b""), len(names) - len(others))
+        row, more_others = message_files.sort_out(names)
+        rows.append(row)
+        others += more_others
+    return MessageFiles(b"".join(rows)), others
 
 
 def _portions(directory: bytes) -> "Iterator[list[bytes]]":
@@ -151,9 +134,7 @@ def _portions(directory: bytes) -> "Iterator[list[bytes]]":
             names = [found.name for found in islice(entries, _PORTION)]
 
 
-def _without_directories(
-    directory: bytes, uids: "array[int]", odd: "list[bytes]", folders: "list[bytes]"
-) -> "tuple[array[int], list[bytes]]":
+def _without_directories(directory: bytes, messages: MessageFiles, folders: "list[bytes]") -> MessageFiles:
     """Move directories that bear a message's name to `folders`.
 
     A directory has as many links as two and its sub-directories, so whoever finds another number
@@ -164,10 +145,11 @@ def _without_directories(
         found = {e.name for e in entries if e.name[-1] == _DOT and e.is_dir(follow_symlinks=False)}
     found = {name for name in found if kinds.is_message(name)}
     if not found:
-        return uids, odd
+        return messages
     folders += found
-    hidden = uid_sets.from_names(sorted(found))[0]
-    return uid_sets.difference(uids, hidden), [name for name in odd if name not in found]
+    hidden = MessageFiles(b"".join(found)).uids
+    odd = tuple([name for name in messages.odd if name not in found])
+    return MessageFiles.of(uid_sets.difference(messages.uids, hidden), odd)
 
 
 def _is_old(path: bytes) -> bool:

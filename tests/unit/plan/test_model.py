@@ -18,6 +18,7 @@ from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.plan.walk_engine import WalkEngine
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
+from cyrsync.tree.message_files import MessageFiles
 
 
 class Node(NamedTuple):
@@ -49,12 +50,10 @@ class Tree:
     def _folder(self, path: bytes) -> Folder:
         inside = {child.rpartition(b"/")[2]: node for child, node in self.nodes.items() if is_child(child, path)}
         files = {name: node for name, node in inside.items() if node.kind != stat.S_IFDIR}
-        uids, odd, _ = uid_sets.from_names([name for name in files if is_message(name)])
         return Folder(
             path,
             attributes=entry(self.nodes[path]),
-            uids=uids,
-            odd=tuple(odd),
+            messages=MessageFiles(b"".join(name for name in files if is_message(name))),
             metadata={name: entry(node) for name, node in files.items() if is_metadata(name)},
             strays={n: entry(node) for n, node in files.items() if not is_metadata(n) and not is_message(n)},
             folders=tuple(sorted(name for name, node in inside.items() if node.kind == stat.S_IFDIR)),

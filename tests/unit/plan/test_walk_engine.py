@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from array import array
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +14,7 @@ from cyrsync.plan.compare import Policy
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.plan.walk_engine import WalkEngine, pair
 from cyrsync.tree.folder import Folder, Incarnation, join, sort_key
+from cyrsync.tree.message_files import MessageFiles
 
 MAILBOX = Incarnation("3f1d0cb8", 1000, 10)
 names = st.sampled_from([b"a", b"a b", b"a-b", b"b", b"5.", b"\x01", b"\xff"])
@@ -143,10 +143,10 @@ def test_an_unreadable_root() -> None:
 @pytest.mark.parametrize(
     ("fields", "name", "in_the_way"),
     [
-        ({"uids": array("I", [5])}, b"5.", True),
-        ({"uids": array("I", [5])}, b"6.", False),
-        ({"odd": (b"007.",)}, b"007.", True),
-        ({"uids": array("I", [7])}, b"007.", False),
+        ({"messages": MessageFiles(b"5.")}, b"5.", True),
+        ({"messages": MessageFiles(b"5.")}, b"6.", False),
+        ({"messages": MessageFiles(b"007.")}, b"007.", True),
+        ({"messages": MessageFiles(b"7.")}, b"007.", False),
         ({"metadata": {b"cyrus.x": None}}, b"cyrus.x", True),
         ({"strays": {b"x": None}}, b"x", True),
         ({"strays": {b"x": None}}, b"y", False),

@@ -6,11 +6,13 @@ import io
 import json
 from array import array
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cyrsync.tree import folder as folders
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
+from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.uids import MAX_UID
 
 Tree = dict[bytes, "Tree"]
@@ -22,13 +24,13 @@ entries = st.builds(Entry, st.integers(0, 2**32), big, big, st.text(), st.text()
 members = st.dictionaries(names, st.none() | entries, max_size=4)
 incarnations = st.builds(Incarnation, st.text(min_size=1), st.integers(1, 2**32), st.integers(0, 2**32))
 some_uids = st.frozensets(st.integers(0, MAX_UID)).map(lambda values: array("I", sorted(values)))
+odd_names = st.frozensets(st.from_regex(rb"\A0[0-9]{0,9}\.\Z"), max_size=3).map(lambda found: tuple(sorted(found)))
 some_folders = st.builds(
     Folder,
     path=paths,
     problem=st.integers(0, 200),
     attributes=st.none() | entries,
-    uids=some_uids,
-    odd=st.lists(names, max_size=3).map(tuple),
+    messages=st.builds(MessageFiles.of, some_uids, odd_names),
     metadata=members,
     strays=members,
     folders=st.lists(names, max_size=3).map(tuple),
@@ -43,11 +45,12 @@ def decoded(stream: io.BytesIO) -> Folder:
     return folders.decode(record, stream.read(record[3][1]))
 
 
-@given(st.lists(some_folders, max_size=3))
-@example([Folder(b"")])
-@example([Folder(b"a\nb/\xff", strays={b"\n": None})])
-def test_round_trip(some: list[Folder]) -> None:
-    stream = io.BytesIO(b"".join(map(folders.encode, some)))
+@pytest.mark.parametrize("compressible", [True, False])
+@given(some=st.lists(some_folders, max_size=3))
+@example(some=[Folder(b"")])
+@example(some=[Folder(b"a\nb/\xff", strays={b"\n": None})])
+def test_round_trip(some: list[Folder], compressible: bool) -> None:
+    stream = io.BytesIO(b"".join(folders.encode(folder, compressible) for folder in some))
     assert [decoded(stream) for _ in some] == some
     assert not stream.read()
 
@@ -92,9 +95,4 @@ def test_same_incarnation() -> None:
 def test_what_gives_cyrus_away() -> None:
     assert not Folder(b"a", strays={b"x": None}, folders=(b"b",)).is_cyrus()
     assert Folder(b"a", metadata={b"cyrus.index": None}).is_cyrus()
-    assert Folder(b"a", uids=array("I", [1])).is_cyrus()
-    assert Folder(b"a", odd=(b"007.",)).is_cyrus()
-
-
-def test_messages_of_any_spelling_count() -> None:
-    assert Folder(b"a", uids=array("I", [1, 2]), odd=(b"007.",)).messages() == 3
+    assert Folder(b"a", messages=MessageFiles(b"1.")).is_cyrus()

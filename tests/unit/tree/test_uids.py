@@ -12,42 +12,10 @@ from cyrsync.tree import uids
 
 numbers = st.integers(0, uids.MAX_UID)
 sets = st.frozensets(numbers) | st.frozensets(st.integers(0, 60))
-#: What a directory can hold under a name that ends with a dot.
-dotted = (
-    st.one_of(
-        st.binary(),
-        st.from_regex(rb"[0-9]{1,11}\Z"),
-        st.integers(0, 2**33).map(lambda number: b"%d" % number),
-        st.sampled_from([b"0", b"00", b"01", b"4294967295", b"4294967296", b"1.2", b"1_0", b"-1", b"1e5", b"9" * 254]),
-    )
-    .filter(lambda stem: stem and not {0, ord("/")} & set(stem))
-    .map(lambda stem: stem + b".")
-)
 
 
 def arrayed(values: frozenset[int]) -> array[int]:
     return array("I", sorted(values))
-
-
-@given(st.lists(dotted, unique=True))
-@example([b"1."])
-@example([b"0.", b"1."])
-@example([b"1.", b"10.", b"9."])
-@example([b"4294967295.", b"4294967296."])
-@example([b"1.2.", b"3."])
-@example([b"1..", b"3."])
-def test_from_names(names: list[bytes]) -> None:
-    plain, odd, others = [], [], []
-    for name in names:
-        if not all(byte in b"0123456789" for byte in name[:-1]):
-            others.append(name)
-        elif name == b"%d." % int(name[:-1]) and 0 < int(name[:-1]) < 2**32:
-            plain.append(int(name[:-1]))
-        else:
-            odd.append(name)
-    found = uids.from_names(names)
-    assert found == (array("I", sorted(plain)), sorted(odd), others)
-    assert found[0].typecode == "I"
 
 
 @given(sets)
@@ -55,7 +23,6 @@ def test_file_names(values: frozenset[int]) -> None:
     values -= {0}
     names = uids.file_names(arrayed(values))
     assert names == [b"%d." % uid for uid in sorted(values)]
-    assert uids.from_names(names) == (arrayed(values), [], [])
 
 
 @given(sets, sets)
@@ -123,15 +90,7 @@ def test_unpack_garbage(size: int, data: bytes) -> None:
         found = uids.unpack(size, data)
     except ValueError:
         return
-    # What comes as it was in memory comes from a process of our own.
-    assert size == 0 or list(found) == sorted(found)
-
-
-@given(sets)
-def test_as_it_is_in_memory(values: frozenset[int]) -> None:
-    packed = uids.pack(array("I", sorted(values)), compressible=False)
-    assert packed[0] == (0 if values else 1)
-    assert list(uids.unpack(*packed)) == sorted(values)
+    assert list(found) == sorted(found)
 
 
 @given(sets, st.data())

@@ -67,13 +67,13 @@ def test_kinds(tmp_path: Path) -> None:
     found = walked(root)
     assert list(found) == [b"", b"#calendars", b";x", b"Sub", b"\xff\n"]
     top = found[b""]
-    assert list(top.uids) == [1, 3, 20]
-    assert top.odd == (b"0.", b"007.", b"4294967296.")
+    assert list(top.messages.uids) == [1, 3, 20]
+    assert top.messages.odd == (b"0.", b"007.", b"4294967296.")
     assert set(top.metadata) == {b"cyrus.index", b"cyrus.odd"}
     assert set(top.strays) == {b"stray", b"12", b"1.2."}
     assert top.folders == (b"#calendars", b";x", b"Sub", b"\xff\n")
-    assert list(found[b"Sub"].uids) == [9]
-    assert list(found[b"\xff\n"].uids) == [1]
+    assert list(found[b"Sub"].messages.uids) == [9]
+    assert list(found[b"\xff\n"].messages.uids) == [1]
     assert not any(folder.problem for folder in found.values())
 
 
@@ -121,8 +121,8 @@ def test_owners_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_folders_under_a_message_name(tmp_path: Path) -> None:
     found = walked(make(tmp_path, "1.", "2./x", "3.", "007./y", "x./z"))
-    assert list(found[b""].uids) == [1, 3]
-    assert found[b""].odd == ()
+    assert list(found[b""].messages.uids) == [1, 3]
+    assert found[b""].messages.odd == ()
     assert found[b""].folders == (b"007.", b"2.", b"x.")
     assert set(found) == {b"", b"007.", b"2.", b"x."}
 
@@ -140,7 +140,7 @@ def test_folders_under_a_message_name_where_links_are_not_counted(
 
     monkeypatch.setattr(os, "lstat", lstat)
     top = walked(tmp_path)[b""]
-    assert (list(top.uids), top.folders) == ([1], (b"2.", b"Sub"))
+    assert (list(top.messages.uids), top.folders) == ([1], (b"2.", b"Sub"))
 
 
 def test_no_look_at_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +201,7 @@ def test_an_unreadable_folder_has_a_problem(
     else:  # its kind is not even known
         assert found[b""].strays == {b"b": None}
         assert list(found) == [b"", b"a", b"c"]
-    assert list(found[b"c"].uids) == [1]
+    assert list(found[b"c"].messages.uids) == [1]
 
 
 def test_a_vanishing_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +258,7 @@ def spool(tmp_path: Path) -> Path:
     ],
 )
 def test_users(spool: Path, users: list[str], paths: set[bytes]) -> None:
-    assert {path for path, folder in walked(spool, *users).items() if folder.uids or path in paths} == paths
+    assert {path for path, folder in walked(spool, *users).items() if folder.messages.uids or path in paths} == paths
 
 
 def test_other_users_are_not_read(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,7 +365,12 @@ def test_random_trees(tmp_path: Path, seed: int) -> None:
     seen = [
         os.path.join(folder.path, name)
         for folder in walk(tree.root)
-        for name in [*(b"%d." % uid for uid in folder.uids), *folder.odd, *folder.metadata, *folder.strays]
+        for name in [
+            *(b"%d." % uid for uid in folder.messages.uids),
+            *folder.messages.odd,
+            *folder.metadata,
+            *folder.strays,
+        ]
     ]
     there = []
     for top, directories, files in os.walk(tree.root):
