@@ -204,7 +204,10 @@ class Run:
                 self.progress.transfer,
                 pretend=self.options.dry_run,
             )
-            transfer.send(force=planned.in_the_way and self.options.delete and not self.result.withheld)
+            transfer.send(
+                force=planned.in_the_way and self.options.delete and not self.result.withheld,
+                coarse=rsync is not None and rsync.features.coarse and self._compares_nanoseconds(),
+            )
             if transfer.deletes():
                 self._delete(transfer, planned, sides)
         finally:
@@ -212,6 +215,10 @@ class Run:
                 self.result.rsync_runs += rsync.runs
             if transfer:
                 self._book(transfer)
+
+    def _compares_nanoseconds(self) -> bool:
+        """Tell whether a difference of less than a second is one for this run."""
+        return self.options.policy.own_quick_check
 
     def _delete(self, transfer: Transfer, planned: Planned, sides: BothSides) -> None:
         if sides.replica.can_remove:
@@ -255,7 +262,11 @@ class Run:
         account, result = transfer.account, self.result
         result.bytes_sent += account.bytes_sent
         files = result.files
-        files.planned, files.vanished, files.failed = account.planned, account.vanished, account.failed
+        files.planned, files.vanished, files.failed = (
+            account.planned,
+            account.vanished,
+            account.failed + account.pending,
+        )
         files.sent, files.deleted = account.sent, account.deleted
         result.errors += [f"{path_text(path)}: {reason}" for path, reason in account.errors.items()]
 

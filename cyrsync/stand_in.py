@@ -69,6 +69,9 @@ class StandIn(Run):
     def _words(self) -> tuple[str, ...]:
         return (*self.options.words, "--dry-run") if self.options.dry_run else self.options.words
 
+    def _compares_nanoseconds(self) -> bool:
+        return False  # rsync by itself looks at whole seconds
+
     def _rsync(self, sides: BothSides, directory: Path) -> Rsync:
         rsync = super()._rsync(sides, directory)
         self._codes = rsync.codes

@@ -23,6 +23,11 @@ class Features:
         """Whether its quick check can compare more than whole seconds (3.1.3 and newer)."""
         return "-@" in self.options
 
+    @property
+    def coarse(self) -> bool:
+        """Whether times travel to the nanosecond (3.1.0 and newer, which know --info), and are not compared so."""
+        return "--info" in self.options and not self.nanoseconds
+
     def __and__(self, other: Features) -> Features:
         return Features(self.options & other.options)
 

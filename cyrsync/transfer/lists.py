@@ -40,8 +40,9 @@ def other_entries(plan: FolderPlan) -> Iterator[bytes]:
 def write(path: Path, entries: Iterable[bytes], below: bytes = b"") -> bool:
     """Write a list of entries; all are `below` this directory of the operand. Return whether there are any."""
     written = False
-    # What precedes `/./` is not made on the other side; and a leading `#` or `;` would be a comment.
-    start = below.strip(b"/") + b"/./" if below.strip(b"/") else b"./"
+    # What precedes the first `/./` is not made on the other side; `./` behind it implies the root's own attributes,
+    # and keeps a leading `#` or `;` from being a comment.
+    start = below + b"/././" if below else b"./"
     with open(path, "wb", buffering=1 << 16) as stream:
         for entry in entries:
             stream.write(start + entry + b"\0")

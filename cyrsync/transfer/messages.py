@@ -55,6 +55,10 @@ _ATTRIBUTE_CALLS = (
 _BEHIND_PATH = re.compile(rb'"(?: \(in [^()]*\))?(?: -> "|,")')
 _NOISE = (b"rsync error:", b"rsync warning:", b"*** Skipping", b"IO error encountered", b"Warning: Permanently added")
 _TEMPORARY = re.compile(rb"\.(.+)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
+#: A pipe or a connection breaks because of something else, and does so too at the end of an empty pull (3.1.3 on).
+_CONSEQUENCE = re.compile(
+    rb"(?:read|write) error: [^\"]*\((?:32|104)\)\Z|: Broken pipe \(32\)\Z|connection unexpectedly closed"
+)
 _ESCAPED = re.compile(rb"\\#([0-7]{3})")
 
 
@@ -62,10 +66,15 @@ def read(lines: Iterable[bytes]) -> Iterator[Message]:
     """Yield what the lines of rsync's standard error say, without its own summing up."""
     for line in lines:
         line = line.rstrip(b"\r\n")
-        if line and not line.startswith(_NOISE):
+        if line and not line.startswith(_NOISE) and not _CONSEQUENCE.search(line):
             message = _read_line(line)
             if message:
                 yield message
+
+
+def refused(lines: Iterable[bytes]) -> bool:
+    """Tell whether the other rsync said no (a module that is read only): asking again is no use."""
+    return any(line.startswith((b"ERROR:", b"@ERROR")) and b"try again" not in line for line in lines)
 
 
 def general_reason(lines: Iterable[bytes]) -> str:
@@ -73,8 +82,9 @@ def general_reason(lines: Iterable[bytes]) -> str:
     said = [line.decode("utf-8", "backslashreplace").strip() for line in lines]
     said = [line for line in said if line]
     errors = [line for line in said if line.startswith(("ERROR:", "@ERROR"))]
-    complaints = [line for line in said if not line.startswith(("rsync error:", "rsync warning:"))]
-    return (errors or complaints or said or ["it said nothing"])[0]
+    complaints = [line for line in said if not line.encode().startswith(_NOISE)]
+    causes = [line for line in complaints if not _CONSEQUENCE.search(line.encode())]
+    return (errors or causes or complaints or said or ["it said nothing"])[0]
 
 
 def relative(path: bytes, roots: Iterable[bytes]) -> bytes | None:
@@ -84,7 +94,10 @@ def relative(path: bytes, roots: Iterable[bytes]) -> bytes | None:
         if path in (root, prefix, prefix + b"."):
             return b""
         if path.startswith(prefix):
-            folder, slash, name = path[len(prefix) :].rpartition(b"/")
+            rest = path[len(prefix) :]
+            while rest.startswith(b"./"):  # rsync 3.0.0 shows an entry as it was listed
+                rest = rest[2:]
+            folder, slash, name = rest.rpartition(b"/")
             temporary = _TEMPORARY.match(name)
             return folder + slash + (_real_name(temporary[1]) if temporary else name)
     return None

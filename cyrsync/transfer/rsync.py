@@ -124,7 +124,9 @@ class Rsync:
     def _read(self, code: int, said: list[bytes]) -> Outcome:
         if code in (Exit.INTERRUPTED, -2, -15):
             raise InterruptedRun("rsync was interrupted")
-        if code in CONNECTION_CODES:
+        if code == Exit.STREAM and any(b"(code 11)" in line for line in said):
+            code = Exit.FILE_IO  # rsync 3.0 has the receiver alone say so: a full disk is no lost connection
+        if code in CONNECTION_CODES and not messages.refused(said):
             raise ConnectionFailed(f"rsync lost the connection: {messages.general_reason(said)}", code)
         if code not in _GONE_THROUGH:
             reason = messages.general_reason(said)

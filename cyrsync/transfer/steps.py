@@ -35,13 +35,14 @@ class Account:
     vanished: int = 0
     failed: int = 0
     deleted: int = 0
+    pending: int = 0  # planned, and rsync has not come to an end with them
     bytes_sent: int = 0
     errors: dict[bytes, str] = field(default_factory=dict)  # by path below the root
 
     @property
     def sent(self) -> int:
         """What arrived, or was found on the replica as it should be."""
-        return self.planned - self.vanished - self.failed
+        return self.planned - self.vanished - self.failed - self.pending
 
 
 class Transfer:
@@ -63,6 +64,7 @@ class Transfer:
         """
         self.plans = [plan for plan in plans if plan.sends() or plan.deletes()]
         self.account = Account(sum(plan.files_planned() for plan in plans))
+        self.account.pending = self.account.planned
         self._rsync = rsync
         self._side = side
         self._root = root
@@ -71,17 +73,22 @@ class Transfer:
         self._held: set[bytes] = set()  # folders that keep what they have
         self._by_path = {plan.path: plan for plan in self.plans}
 
-    def send(self, force: bool) -> None:
-        """Send messages, then metadata and strays; `force`: folders may make way for files."""
+    def send(self, *, force: bool, coarse: bool = False) -> None:
+        """Send messages, then metadata and strays.
+
+        With `force`, folders may make way for files; with `coarse`, rsync would not see differences of less than a
+        second, and is told to take all metadata that is listed for different.
+        """
         forced = ("--force",) if force else ()
+        differing = ("--ignore-times",) if coarse else ()
         filtered = (*forced, *lists.WHOLE_FOLDER_FILTERS)
         renewed = [plan for plan in self.plans if plan.state is State.RECREATED]
         others = [plan for plan in self.plans if plan.state is not State.RECREATED]
         self._step("messages", others, lists.message_entries, filtered, _messages)
         self._take_headers_away(renewed)
         self._step("messages", self._settled(renewed), lists.message_entries, (*filtered, _WHOLE_NEW), _messages)
-        self.account.failed += sum(_others(plan) for plan in self.plans if plan.path in self._held)
-        self._step("metadata", self._settled(others), lists.other_entries, forced, _others)
+        self._give_up(sum(_others(plan) for plan in self.plans if plan.path in self._held))
+        self._step("metadata", self._settled(others), lists.other_entries, (*forced, *differing), _others)
         self._step("metadata", self._settled(renewed), lists.other_entries, (*forced, _WHOLE_NEW), _others)
 
     def _settled(self, plans: list[FolderPlan]) -> list[FolderPlan]:
@@ -105,9 +112,15 @@ class Transfer:
         outcome = self._rsync.transfer((path + b"/" if path else b"" for path in folders), words)
         self.account.deleted += len(outcome.deleted)
         self._note({**outcome.failed, **outcome.attributes})
-        for path in set(self.goes()).difference(outcome.deleted):
+        for path in filter(self._is_left, set(self.goes()).difference(outcome.deleted)):
             # rsync ends with 0 where a directory is not empty, or the daemon is told to keep a name.
             self.account.errors.setdefault(path.rstrip(b"/"), "not deleted: rsync left it there")
+
+    def _is_left(self, path: bytes) -> bool:
+        """Tell whether a path should have gone by now: --force has made way for a file of the same name."""
+        folder, _, name = path.rstrip(b"/").rpartition(b"/")
+        plan = self._by_path.get(folder)
+        return plan is None or name not in {*plan.metadata, *plan.strays, *plan.odd, *file_names(plan.uids)}
 
     def deletes(self) -> bool:
         """Tell whether anything goes."""
@@ -163,7 +176,11 @@ class Transfer:
         files, whole = self._by_folder([path], plans)
         for folder in (files.keys() | whole) - self._held:
             self._held.add(folder)
-            self.account.failed += self._by_path[folder].messages_send
+            self._give_up(self._by_path[folder].messages_send)
+
+    def _give_up(self, count: int) -> None:
+        self.account.failed += count
+        self.account.pending -= count
 
     def _step(
         self,
@@ -189,6 +206,7 @@ class Transfer:
         outcome.failed.update(second.failed)
         outcome.vanished.update(second.vanished)
         outcome.attributes.update(second.attributes)
+        self.account.pending -= total
         self._book(outcome, planned, plans)
 
     def _entries_of(self, path: bytes, entries: Callable[[FolderPlan], Iterator[bytes]]) -> Iterable[bytes]:

@@ -40,7 +40,7 @@ class Address:
         if not self.daemon:
             return path, b""
         module, _, below = path.partition(b"/")
-        return module, below.strip(b"/")
+        return module, b"/".join(part for part in below.split(b"/") if part not in (b"", b"."))
 
     def for_rsync(self, path: bytes) -> str:
         """Return the operand that makes rsync use the contents of `path` on this side."""

@@ -51,7 +51,8 @@ class DaemonSide:
     def resolve(self, path: bytes) -> Status:
         """Return whether the daemon has a directory at `path`."""
         finished = self._rsync("--list-only", "--exclude=/*", self._address.for_rsync(path))
-        if finished.code == Exit.DONE:
+        # rsync 3.0.0 ends with 0 also where there is nothing, but lists nothing then.
+        if finished.code == Exit.DONE and any(map(_LINE.match, finished.out.split(b"\n"))):
             return Status(path, exists=True, directory=True, parent=True)
         if any(reason in finished.err for reason in _NO_SUCH_PLACE) and b"Unknown module" not in finished.err:
             above = path.rstrip(b"/").rpartition(b"/")[0]

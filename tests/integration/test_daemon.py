@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def test_without_delete_nothing_goes(daemon: RsyncDaemon, source: Path) -> None:
     assert before <= {path.relative_to(daemon.directory("rw")) for path in daemon.directory("rw").rglob("*")}
 
 
-@pytest.mark.parametrize("path", ["", "below the/module"])
+@pytest.mark.parametrize("path", ["", "below the/module", "below/./the//module/."])
 def test_pull(daemon: RsyncDaemon, tmp_path: Path, path: str) -> None:
     source, replica = daemon.directory("ro") / path, tmp_path / "replica"
     samplespool.make(source, messages=300, folder_count=8)
@@ -56,6 +57,19 @@ def test_pull(daemon: RsyncDaemon, tmp_path: Path, path: str) -> None:
     everything_happens(source)
     sync(*arguments)
     assert_same_tree(source, replica, whole_seconds=True)
+
+
+def test_an_index_of_the_same_size_and_second(daemon: RsyncDaemon, source: Path) -> None:
+    """Seen by its mode only: rsync at a daemon looks at whole seconds, and would set the mode alone."""
+    sync(f"{source}/", daemon.url("rw"))
+    index = next(source.rglob("cyrus.index"))
+    status = index.stat()
+    content = index.read_bytes()
+    index.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    index.chmod(0o640)
+    os.utime(index, ns=(status.st_atime_ns, status.st_mtime_ns))
+    sync(f"{source}/", daemon.url("rw"))
+    assert_same_tree(source, daemon.directory("rw"), whole_seconds=True)
 
 
 def test_a_password_for_the_daemon(daemon: RsyncDaemon, source: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cyrsync.transfer.messages import Kind, Message, general_reason, read, relative, unescape
+from cyrsync.transfer.messages import Kind, Message, general_reason, read, refused, relative, unescape
 
 #: Before the message's own words: up to 3.1, from 3.2 on.
 PREFIXES = [b"rsync: ", b"rsync: [sender] ", b"rsync: [receiver] ", b"rsync: [generator] "]
@@ -164,7 +164,6 @@ def test_rsyncs_own_summing_up_is_no_message() -> None:
         b"bash: warning: setlocale: LC_ALL: cannot change locale (en_US.UTF-8)",
         b"ssh: connect to host standby port 22: Connection refused",
         b"@ERROR: Unknown module 'spool'",
-        b"rsync: connection unexpectedly closed (0 bytes received so far) [sender]",
         b"\xff\xfe",
     ],
 )
@@ -172,6 +171,33 @@ def test_what_names_no_file(line: bytes) -> None:
     message = one(line)
     assert (message.kind, message.path) == (Kind.GENERAL, b"")
     assert message.reason
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"rsync: connection unexpectedly closed (0 bytes received so far) [sender]",
+        b"rsync: [Receiver] write error: Broken pipe (32)",
+        b"rsync: read error: Connection reset by peer (104)",
+        b"rsync: writefd_unbuffered failed to write 4 bytes to socket [generator]: Broken pipe (32)",
+    ],
+)
+def test_what_only_follows_is_no_complaint(line: bytes) -> None:
+    """A pull in which all has vanished ends with such a line, and nothing else is wrong."""
+    assert list(read([line + b"\n"])) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "no"),
+    [
+        (b"ERROR: module is read only", True),
+        (b"@ERROR: auth failed on module spool", True),
+        (b"@ERROR: max connections (4) reached -- try again later", False),
+        (b"rsync: connection unexpectedly closed", False),
+    ],
+)
+def test_refused(line: bytes, no: bool) -> None:
+    assert refused([b"rsync: x\n", line + b"\n"]) is no
 
 
 @pytest.mark.parametrize("name", NASTY)
@@ -296,6 +322,9 @@ def test_read_never_raises(said: list[bytes]) -> None:
         # A daemon's module, its own name left out.
         (b"/dst/user/joe/.1..AbC9ef", [b"/", b"/dst"], b"user/joe/1."),
         (b"/dst/user/joe/.1..AbC9ef", [b"/dst", b"/"], b"user/joe/1."),
+        # rsync 3.0.0 shows an entry as it was listed.
+        (b"/src/./user/joe/1.", [b"/src"], b"user/joe/1."),
+        (b"/src/././joe/.1..AbC9ef", [b"/src"], b"joe/1."),
     ],
 )
 def test_relative(path: bytes, roots: list[bytes], expected: bytes | None) -> None:
@@ -311,6 +340,8 @@ def test_relative(path: bytes, roots: list[bytes], expected: bytes | None) -> No
         ),
         ([b"rsync error: x (code 12)\n"], "rsync error: x (code 12)"),
         ([b"rsync: server sent\n", b"ERROR: no room\n", b"rsync error: x\n"], "ERROR: no room"),
+        ([b"Warning: Permanently added 'h'\n", b"rsync: x: Broken pipe (32)\n", b"rsync: no room\n"], "rsync: no room"),
+        ([b"rsync: connection unexpectedly closed\n"], "rsync: connection unexpectedly closed"),
         ([b"\n", b"  \n"], "it said nothing"),
         ([], "it said nothing"),
         ([b"caf\xe9\n"], "caf\\xe9"),

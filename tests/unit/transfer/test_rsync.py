@@ -102,7 +102,7 @@ def test_below_the_operand_and_instead_of_it(fake: FakeProcess, tmp_path: Path) 
     ends = Ends("rsync://h/mod/", "/dst/", (b"/a", b"/dst"), below=b"a")
     rsync = Rsync(ends, ALL, (), tmp_path, verbatim=False)
     rsync.transfer([b"joe/1."])
-    assert (fake.listed, fake.command[-2]) == (b"a/./joe/1.\0", "rsync://h/mod/")
+    assert (fake.listed, fake.command[-2]) == (b"a/././joe/1.\0", "rsync://h/mod/")
     rsync.transfer([b"joe/1."], instead=tmp_path / "blank")
     assert (fake.listed, fake.command[-2]) == (b"./joe/1.\0", f"{tmp_path}/blank/")
 
@@ -158,6 +158,25 @@ def test_lost_connections(run: Callable[..., Outcome], code: int) -> None:
     with pytest.raises(ConnectionFailed, match="Connection refused") as caught:
         run(b"ssh: Connection refused\nrsync error: x (code 12)\n", code)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("code", [10, 12])
+def test_a_refusal_is_no_lost_connection(run: Callable[..., Outcome], code: int) -> None:
+    with pytest.raises(RsyncFailed, match="module is read only") as caught:
+        run(b"ERROR: module is read only\nrsync: connection unexpectedly closed\n", code)
+    assert caught.value.code == code
+
+
+def test_a_full_disk_that_an_old_rsync_takes_for_a_lost_connection(run: Callable[..., Outcome]) -> None:
+    said = b"""\
+rsync: write failed on "/dst/joe/1.": No space left on device (28)
+rsync error: error in file IO (code 11) at receiver.c(302) [receiver=3.0.9]
+rsync: connection unexpectedly closed (28 bytes received so far) [sender]
+rsync error: error in rsync protocol data stream (code 12) at io.c(605) [sender=3.0.9]
+"""
+    with pytest.raises(RsyncFailed, match="make room on the replica") as caught:
+        run(said, 12)
+    assert caught.value.code == 11
 
 
 @pytest.mark.parametrize("code", [20, -2, -15])

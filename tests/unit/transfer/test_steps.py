@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cyrsync.errors import RsyncFailed
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.transfer.lists import WHOLE_FOLDER_FILTERS
 from cyrsync.transfer.messages import Kind, Message
@@ -114,6 +115,27 @@ def plan(path: bytes = b"joe", *uids: int, state: State = State.CHANGED, **field
 INDEX = (b"cyrus.index",)
 
 
+@pytest.mark.parametrize("coarse", [False, True])
+def test_all_metadata_goes_where_rsync_sees_no_difference(coarse: bool) -> None:
+    rsync = FakeRsync()
+    joe = plan(b"joe", 1, metadata=INDEX)
+    Transfer([joe], rsync, FakeSide(), b"/replica", lambda *_: None).send(force=False, coarse=coarse)  # type: ignore[arg-type]
+    assert ["--ignore-times" in extra for _, extra in rsync.runs] == [False, coarse]
+
+
+def test_what_rsync_did_not_come_to_is_not_sent() -> None:
+    """It gave up as a whole in the first step: nothing that was planned counts as sent."""
+    rsync = FakeRsync(answer=lambda _: fail())
+    transfer = Transfer([plan(b"joe", 1, metadata=INDEX)], rsync, FakeSide(), b"/replica", lambda *_: None)  # type: ignore[arg-type]
+    with pytest.raises(RsyncFailed):
+        transfer.send(force=False)
+    assert (transfer.account.planned, transfer.account.pending, transfer.account.sent) == (2, 2, 0)
+
+
+def fail() -> Outcome:
+    raise RsyncFailed("the disk is full", 11)
+
+
 def test_order_of_steps() -> None:
     joe = plan(b"joe", 1, 2, metadata=INDEX, strays=(b"x",), touch=True, delete_uids=array("I", [9]))
     ann = plan(b"ann", 5, state=State.NEW, whole=True, metadata=INDEX, touch=True)
@@ -154,7 +176,7 @@ def test_deletions_alone_need_no_rsync() -> None:
 @pytest.mark.parametrize("force", [False, True])
 def test_force(force: bool) -> None:
     rsync = FakeRsync()
-    Transfer([plan(b"joe", 1, metadata=INDEX)], rsync, FakeSide(), b"/replica", lambda *_: None).send(force)  # type: ignore[arg-type]
+    Transfer([plan(b"joe", 1, metadata=INDEX)], rsync, FakeSide(), b"/replica", lambda *_: None).send(force=force)  # type: ignore[arg-type]
     assert ["--force" in extra for _, extra in rsync.runs] == [force, force]
 
 

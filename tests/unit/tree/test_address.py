@@ -157,6 +157,7 @@ def test_operands(text: str, resolved: bytes, operand: str) -> None:
         ("host::module", b"module", b"module", b""),
         ("host::module/", b"module/", b"module", b""),
         ("host::module/a/b/", b"module/a/b/", b"module", b"a/b"),
+        ("host::module/./a//./b/.", b"module/./a//./b/.", b"module", b"a/b"),
     ],
 )
 def test_daemons_are_given_their_module(text: str, resolved: bytes, operand: bytes, below: bytes) -> None:
