@@ -23,7 +23,7 @@ from cyrsync.report.result import RunResult
 from cyrsync.report.text import path_text
 from cyrsync.state.lock import run_key, run_lock, state_directory
 from cyrsync.transfer import features, lists
-from cyrsync.transfer.rsync import Ends, Rsync
+from cyrsync.transfer.driver import Ends, Rsync
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree.address import Address
 from cyrsync.tree.both import BothSides

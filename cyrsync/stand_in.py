@@ -10,7 +10,7 @@ from pathlib import Path
 from cyrsync.errors import CyrsyncError, Exit, GuardError, UnusableError
 from cyrsync.report.text import path_text
 from cyrsync.run import Options, Planned, Run
-from cyrsync.transfer.rsync import Rsync
+from cyrsync.transfer.driver import Rsync
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree.address import Address
 from cyrsync.tree.both import BothSides

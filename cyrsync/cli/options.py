@@ -8,7 +8,7 @@ import typer
 
 from cyrsync.errors import UsageError
 from cyrsync.plan.compare import Policy
-from cyrsync.transfer.options import Settings
+from cyrsync.rsync.options import Settings
 
 Rsh = Annotated[str | None, typer.Option("-e", "--rsh", metavar="COMMAND", help="The remote shell to use.")]
 RsyncPath = Annotated[str | None, typer.Option(metavar="PROGRAM", help="The rsync to run at the far end.")]

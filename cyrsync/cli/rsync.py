@@ -12,10 +12,10 @@ from cyrsync.cli.options import policy_of
 from cyrsync.cli.output import complain
 from cyrsync.errors import UsageError
 from cyrsync.plan.guard import MaxDelete
+from cyrsync.rsync import options as rsync_options
+from cyrsync.rsync.options import RsyncLine, Settings
 from cyrsync.run import Options
 from cyrsync.stand_in import NotForUs, StandIn
-from cyrsync.transfer import options as rsync_options
-from cyrsync.transfer.options import RsyncLine, Settings
 from cyrsync.tree import address
 from cyrsync.tree.address import Address
 

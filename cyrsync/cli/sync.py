@@ -10,8 +10,8 @@ from cyrsync.cli.options import Rsh, RsyncPath, SkipDerived, Users, policy_of, u
 from cyrsync.cli.output import progress, show
 from cyrsync.errors import UsageError
 from cyrsync.plan.guard import MaxDelete
+from cyrsync.rsync import options as rsync_options
 from cyrsync.run import Options, Run
-from cyrsync.transfer import options as rsync_options
 from cyrsync.tree import address
 
 

@@ -1,9 +1,8 @@
-"""The lists that rsync reads: every entry `./path`, ended by NUL, written and closed before rsync starts."""
+"""What stands in the lists that rsync is given, folder by folder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 from cyrsync.plan.folder_plan import FolderPlan
 from cyrsync.tree.folder import join
@@ -35,16 +34,3 @@ def other_entries(plan: FolderPlan) -> Iterator[bytes]:
         yield plan.path
     for name in (*plan.metadata, *plan.strays):
         yield join(plan.path, name)
-
-
-def write(path: Path, entries: Iterable[bytes], below: bytes = b"") -> bool:
-    """Write a list of entries; all are `below` this directory of the operand. Return whether there are any."""
-    written = False
-    # What precedes the first `/./` is not made on the other side; `./` behind it implies the root's own attributes,
-    # and keeps a leading `#` or `;` from being a comment.
-    start = below + b"/././" if below else b"./"
-    with open(path, "wb", buffering=1 << 16) as stream:
-        for entry in entries:
-            stream.write(start + entry + b"\0")
-            written = True
-    return written

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from cyrsync.cyrus.entry import HEADER
 from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.rsync.messages import Message
 from cyrsync.transfer import lists
-from cyrsync.transfer.messages import Message
-from cyrsync.transfer.rsync import Outcome, Rsync, hint
+from cyrsync.transfer.driver import Outcome, Rsync, hint
 from cyrsync.tree.folder import join
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.side import Side

@@ -14,7 +14,7 @@ from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus import header, index
 from cyrsync.cyrus.user import user_of
 from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, UnusableError
-from cyrsync.transfer import lists, messages
+from cyrsync.rsync import list_file, messages
 from cyrsync.tree.address import Address
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
 from cyrsync.tree.message_files import MessageFiles
@@ -116,7 +116,7 @@ class DaemonSide:
         copies.mkdir(exist_ok=True)
         entries = self._directory / "daemon.list"
         top, below = self._address.split(root)
-        if lists.write(entries, wanted, below):
+        if list_file.write(entries, wanted, below):
             finished = self._rsync("-t", "-0", f"--files-from={entries}", self._address.for_rsync(top), f"{copies}/")
             if finished.code not in (Exit.DONE, Exit.PARTIAL, Exit.VANISHED):
                 raise self._failure(finished)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import samplespool
-from cyrsync.transfer import options as rsync_options
+from cyrsync.rsync import options as rsync_options
 from support.memory import in_memory
 from support.random_tree import RandomTree
 from support.tree import Entry, assert_same_tree, messages, run_cyrsync, snapshot

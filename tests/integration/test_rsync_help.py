@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cyrsync.transfer.option_table import LONG, SHORT, Takes
-from cyrsync.transfer.options import parse, settings
+from cyrsync.rsync.option_table import LONG, SHORT, Takes
+from cyrsync.rsync.options import parse, settings
 
 
 def rsync(*words: str) -> subprocess.CompletedProcess[str]:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from cyrsync.errors import RsyncFailed
 from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.rsync.messages import Kind, Message
+from cyrsync.transfer.driver import Outcome
 from cyrsync.transfer.lists import WHOLE_FOLDER_FILTERS
-from cyrsync.transfer.messages import Kind, Message
-from cyrsync.transfer.rsync import Outcome
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.side import Removed

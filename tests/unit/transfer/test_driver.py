@@ -11,8 +11,8 @@ import pytest
 
 from cyrsync import process
 from cyrsync.errors import ConnectionFailed, InterruptedRun, RsyncFailed
+from cyrsync.transfer.driver import Ends, Outcome, Rsync, hint
 from cyrsync.transfer.features import Features
-from cyrsync.transfer.rsync import Ends, Outcome, Rsync, hint
 
 ENDS = Ends("/src/", "/dst/", (b"/src", b"/dst"))
 ALL = Features(frozenset({"--files-from", "--trust-sender", "-@"}))

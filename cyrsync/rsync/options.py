@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cyrsync.transfer.option_table import KNOWN, LONG, SHORT, Known, Role, Takes
+from cyrsync.rsync.option_table import KNOWN, LONG, SHORT, Known, Role, Takes
 
 #: What an option switches on besides itself.
 _IMPLIED: Mapping[str, tuple[str, ...]] = {

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cyrsync.transfer.messages import Kind, Message, general_reason, read, refused, relative, unescape
+from cyrsync.rsync.messages import Kind, Message, general_reason, read, refused, relative, unescape
 
 #: Before the message's own words: up to 3.1, from 3.2 on.
 PREFIXES = [b"rsync: ", b"rsync: [sender] ", b"rsync: [receiver] ", b"rsync: [generator] "]

@@ -12,9 +12,9 @@ from typing import IO
 
 from cyrsync import process
 from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, InterruptedRun, RsyncFailed
-from cyrsync.transfer import lists, messages
+from cyrsync.rsync import list_file, messages
+from cyrsync.rsync.messages import Kind, Message
 from cyrsync.transfer.features import Features
-from cyrsync.transfer.messages import Kind, Message
 
 #: Codes after which the other entries are done: 23 some failed, 24 some vanished, 25 some deletions left out.
 _GONE_THROUGH = frozenset({Exit.DONE, Exit.PARTIAL, Exit.VANISHED, Exit.WITHHELD})
@@ -87,7 +87,7 @@ class Rsync:
         when the far end is lost, RsyncFailed when rsync gave up as a whole.
         """
         listed = self.directory / "entries"
-        if not lists.write(listed, entries, b"" if instead else self.ends.below):
+        if not list_file.write(listed, entries, b"" if instead else self.ends.below):
             return Outcome()
         self.runs += 1
         source = f"{instead}/" if instead else self.ends.source

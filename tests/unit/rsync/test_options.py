@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyrsync.transfer.option_table import KNOWN, LONG, SHORT, Known, Takes
-from cyrsync.transfer.options import RsyncLine, parse, settings, unfit, unfit_extra
+from cyrsync.rsync.option_table import KNOWN, LONG, SHORT, Known, Takes
+from cyrsync.rsync.options import RsyncLine, parse, settings, unfit, unfit_extra
 
 
 def named(line: RsyncLine) -> list[str]:

@@ -1,0 +1,35 @@
+"""A list is what rsync reads it for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cyrsync.rsync import list_file
+
+names = st.binary(min_size=1).filter(lambda name: not {0, ord("/")} & set(name))
+
+
+@given(st.lists(names))
+def test_write(tmp_path_factory: pytest.TempPathFactory, some: list[bytes]) -> None:
+    path = tmp_path_factory.getbasetemp() / "list"
+    assert list_file.write(path, iter(some)) is bool(some)
+    assert path.read_bytes() == b"".join(b"./" + name + b"\0" for name in some)
+
+
+@pytest.mark.parametrize(
+    ("below", "start"),
+    [(b"", b"./"), (b"a", b"a/././"), (b"a/b", b"a/b/././"), (b"#a", b"#a/././")],
+)
+def test_write_below_the_operand(tmp_path: Path, below: bytes, start: bytes) -> None:
+    list_file.write(tmp_path / "list", [b"user/joe/", b"#x"], below)
+    assert (tmp_path / "list").read_bytes() == start + b"user/joe/\0" + start + b"#x\0"
+
+
+def test_an_old_list_is_replaced(tmp_path: Path) -> None:
+    list_file.write(tmp_path / "list", [b"a", b"b"])
+    assert not list_file.write(tmp_path / "list", [])
+    assert (tmp_path / "list").read_bytes() == b""
