@@ -2,7 +2,7 @@
 
 All integers are big-endian, four bytes. `last_uid` and `uidvalidity` stand at 28 and 44 up to minor
 version 19, at 88 and 92 in 20; from 12 on the last four bytes of the header are the CRC-32 of all
-before (imap/mailbox.h, OFFSET_*).
+before (imap/mailbox.h, OFFSET_*). All that the file holds is read by cyrus.records.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -13,9 +13,11 @@ from typing import NamedTuple
 
 #: Bytes that hold the longest header (minor version 20: 192).
 READ_SIZE = 192
-_HEADER_SIZES = {6: 76, 7: 76, 8: 92, 9: 96, 10: 96, 12: 128, 13: 128}
-_HEADER_SIZES.update({14: 160, 15: 160, 16: 160, 17: 160, 18: 160, 19: 160, 20: 192})
-_FIRST_WITH_CRC = 12
+#: Minor version: bytes of the header. There is no other version that anyone can have (11 never left Fastmail).
+HEADER_SIZES = {6: 76, 7: 76, 8: 92, 9: 96, 10: 96, 12: 128, 13: 128}
+HEADER_SIZES.update({14: 160, 15: 160, 16: 160, 17: 160, 18: 160, 19: 160, 20: 192})
+#: From this minor version on the header and each record end in a CRC-32 of all before.
+FIRST_WITH_CRC = 12
 
 IndexHead = NamedTuple("IndexHead", [("uidvalidity", int), ("last_uid", int)])
 
@@ -28,10 +30,10 @@ def head(data: bytes) -> "IndexHead | None":
     if len(data) < 20:
         return None
     minor, start_offset, record_size = struct.unpack_from(">III", data, 8)
-    size = _HEADER_SIZES.get(minor)
+    size = HEADER_SIZES.get(minor)
     if size is None or start_offset != size or record_size == 0 or len(data) < size:
         return None
-    if minor >= _FIRST_WITH_CRC and zlib.crc32(data[: size - 4]) != struct.unpack_from(">I", data, size - 4)[0]:
+    if minor >= FIRST_WITH_CRC and zlib.crc32(data[: size - 4]) != struct.unpack_from(">I", data, size - 4)[0]:
         return None
     last_uid_at, uidvalidity_at = (88, 92) if minor >= 20 else (28, 44)
     uidvalidity = struct.unpack_from(">I", data, uidvalidity_at)[0]

@@ -1,9 +1,10 @@
-"""The uniqueid is found in every version's cyrus.header, and never made up."""
+"""The uniqueid is found in every version's cyrus.header, and never made up; so is the rest."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyrsync.cyrus.header import MAGIC, PREAMBLE_SIZE, READ_SIZE, uniqueid
+from cyrsync.cyrus.header import MAGIC, PREAMBLE_SIZE, READ_SIZE, Header, HeaderError, read, uniqueid
 from support.tree import DATA, unpack_spool
 
 SPOOLS = sorted(path.name.removeprefix("cyrus-").removesuffix(".tar.xz") for path in DATA.glob("cyrus-*.tar.xz"))
@@ -122,3 +123,87 @@ def test_never_raises_for_flipped_bits(bit: int) -> None:
     data += b" " * (250 - len(data))
     data[bit // 8] ^= 1 << bit % 8
     assert isinstance(uniqueid(bytes(data)), str)
+
+
+@pytest.mark.parametrize("spool", SPOOLS)
+def test_real_headers_taken_apart(spool: str, tmp_path: Path) -> None:
+    for path, mailbox in _known(unpack_spool(spool, tmp_path)):
+        data = path.read_bytes()
+        found = read(data)
+        assert found.uniqueid == mailbox["uniqueid"]
+        text = mailbox["header"].encode("latin-1")[PREAMBLE_SIZE:]
+        assert all(flag is not None and flag + b" " in text.replace(b")", b" ") for flag in found.flags)
+        assert (found.name is None) == (found.mbtype == "") == (not text.startswith(b"%("))
+        if found.name is not None:
+            assert found.name.decode() == mailbox["name"]
+            assert found.mbtype == mailbox["mbtype"]
+        known = mailbox.get("mboxlist", {}).get("acl")
+        assert found.acl
+        assert known is None or {user.decode(): rights.decode() for user, rights in found.acl} == known
+        for size in range(len(data)):
+            with pytest.raises(HeaderError):
+                read(data[:size])
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (
+            b"user.joe\t5bbd6716\nNonJunk $Label1 \njoe\tlrs\tann\tl\t\n",
+            Header(b"user.joe", "5bbd6716", (b"NonJunk", b"$Label1"), ((b"joe", b"lrs"), (b"ann", b"l")), None, ""),
+        ),
+        (b"\tabc\n\n\n", Header(None, "abc", (), (), None, "")),
+        (b"q r\tabc\textra\na  c\nx\ty\nmore", Header(b"q r", "abc", (b"a", None, b"c"), ((b"x", b"y"),), None, "")),
+        (
+            b"%(T el N user.joe I abc J P-F Q user.joe A %(joe lrs ann l) U (NonJunk NIL $Label1))\n",
+            Header(
+                *(b"user.joe", "abc", (b"NonJunk", None, b"$Label1"), ((b"joe", b"lrs"), (b"ann", b"l"))),
+                *(b"user.joe", "el"),
+            ),
+        ),
+        (b'%(T e N "a b" I "abc" A %())\n', Header(None, "abc", (), (), b"a b", "e")),
+        (b"%(I abc)\n", Header(None, "abc", (), (), None, "")),
+    ],
+)
+def test_all_of_a_header(lines: bytes, expected: Header) -> None:
+    assert read(PREAMBLE + lines) == expected
+    assert uniqueid(PREAMBLE + lines).partition("\t")[0] == expected.uniqueid
+
+
+def test_flags_beyond_the_last_bit() -> None:
+    names = [b"f%d" % number for number in range(130)]
+    assert read(PREAMBLE + b"\tabc\n" + b" ".join(names) + b" \n\n").flags == tuple(names[:128])
+    assert read(PREAMBLE + b"%(I abc U (" + b" ".join(names) + b"))\n").flags == tuple(names[:128])
+
+
+@pytest.mark.parametrize(
+    ("data", "offset"),
+    [
+        (b"", 0),
+        (b"x" * 200, 0),
+        (PREAMBLE, PREAMBLE_SIZE),
+        (PREAMBLE + b"\tabc\n", PREAMBLE_SIZE + 5),
+        (PREAMBLE + b"\tabc\nflag \n", PREAMBLE_SIZE + 11),
+        (PREAMBLE + b"\tabc\nflag \njoe\n", PREAMBLE_SIZE + 11),
+        (PREAMBLE + b"user.joe\t\n\n\n", PREAMBLE_SIZE + 8),
+        (PREAMBLE + b"user.joe\n\n\n", PREAMBLE_SIZE + 8),
+        (PREAMBLE + b"%(I abc)", PREAMBLE_SIZE + 8),
+        (PREAMBLE + b"%(I abc\n", PREAMBLE_SIZE + 7),
+        (PREAMBLE + b"%(I abc) \n", PREAMBLE_SIZE + 8),
+        (PREAMBLE + b"%(T e)\n", PREAMBLE_SIZE),
+        (PREAMBLE + b"%(I (a))\n", PREAMBLE_SIZE),
+        (PREAMBLE + b"%(I a A (b c))\n", PREAMBLE_SIZE),
+        (PREAMBLE + b"%(I a U b)\n", PREAMBLE_SIZE),
+    ],
+)
+def test_what_is_no_header_is_named(data: bytes, offset: int) -> None:
+    with pytest.raises(HeaderError, match=f"^byte {offset}: ") as caught:
+        read(data)
+    assert caught.value.offset == offset
+
+
+@given(st.binary() | st.text('()%"\\ INAUx\t\n', max_size=40).map(str.encode))
+def test_anything_is_read_or_refused(data: bytes) -> None:
+    for start in (b"", PREAMBLE, PREAMBLE + b"%(I abc A %(", PREAMBLE + b"\tabc\n"):
+        with suppress(HeaderError):
+            assert read(start + data).uniqueid
