@@ -1,0 +1,72 @@
+"""A server's mailboxes, and where each of them lies: its imapd.conf and its mailboxes.db together.
+
+Also runs at the far end of a connection: standard library only, Python 3.6.
+"""
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from cyrsync.cyrus import layout, mailboxes
+from cyrsync.cyrus.db import reader
+from cyrsync.cyrus.snapshot import MetaFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cyrsync.cyrus.config import Config
+    from cyrsync.cyrus.mailboxes import Mailbox
+
+#: Before 3.0 another part of a name with a dot in it went into the letter of `fulldirhash`; which server made a
+#: directory its imapd.conf does not tell, so the other rule is tried where the first leads nowhere.
+_OTHER_RULE = (2, 4)
+
+
+class Located(NamedTuple):
+    """A mailbox with its directories: absolute paths, b"" where imapd.conf has no such partition."""
+
+    mailbox: "Mailbox"
+    data: bytes
+    meta: bytes
+    archive: bytes
+    files: MetaFiles
+
+
+def located(config: "Config") -> "Iterator[Located]":
+    """Yield every mailbox that has a directory on this server, as mailboxes.db knows them now.
+
+    Raise OSError or DbError where that cannot be read.
+    """
+    for mailbox in mailboxes.read(reader.read(config.database("mboxlist")[1])):
+        if mailboxes.live(mailbox):
+            yield _locate(config, mailbox)
+
+
+def _locate(config: "Config", mailbox: "Mailbox") -> Located:
+    partition = config.partitions.get(mailbox.partition)
+    if partition is None:
+        return Located(mailbox, b"", b"", b"", MetaFiles(b"", b"", b""))
+    path = _path(config, mailbox, partition.data)
+    header, index = (
+        os.path.join(partition.root_of(word), path, b"cyrus." + word.encode()) for word in ("header", "index")
+    )
+    files = MetaFiles(
+        header, index, os.path.join(os.path.dirname(index), b"cyrus.expunge"), _name_lock(config, mailbox)
+    )
+    data, meta, archive = (os.path.join(root, path) for root in (partition.data, partition.meta, partition.archive))
+    return Located(mailbox, data, meta, archive, files)
+
+
+def _path(config: "Config", mailbox: "Mailbox", root: bytes) -> bytes:
+    """Return the mailbox's path below the root of its partition."""
+    path = layout.mailbox_path(config, mailbox.name, mailbox.uniqueid.encode(), mailbox.legacy)
+    if mailbox.legacy and config.fulldirhash and not os.path.isdir(os.path.join(root, path)):
+        other = layout.legacy_path(mailbox.name, config.hashimapspool, config.fulldirhash, _OTHER_RULE)
+        if os.path.isdir(os.path.join(root, other)):
+            return other
+    return path
+
+
+def _name_lock(config: "Config", mailbox: "Mailbox") -> bytes:
+    name = mailbox.name if mailbox.legacy else mailbox.uniqueid.encode()
+    path = layout.lock_file(name, config.hashimapspool, config.fulldirhash, config.version)
+    return os.path.join(config.lock_directory, path)
