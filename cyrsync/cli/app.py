@@ -9,14 +9,17 @@ import typer
 
 from cyrsync import __version__
 from cyrsync.cli import signals
+from cyrsync.cli.inspect import inspect_command
 from cyrsync.cli.list import list_command
 from cyrsync.cli.output import complain
 from cyrsync.cli.rsync import drop_in
 from cyrsync.cli.sync import sync_command
+from cyrsync.cli.verify import verify_command
 from cyrsync.errors import CyrsyncError, Exit
 
 _CODES = {
     "0": "done; files that vanished meanwhile are no failure",
+    "1": "verify found something wrong",
     "2": "usage",
     "3": "source or destination unusable",
     "10, 12, 30, 35, 255": "the connection failed, after the retries",
@@ -38,6 +41,8 @@ app = typer.Typer(
 )
 app.command("sync", epilog=EXIT_CODES)(sync_command)
 app.command("list", epilog=EXIT_CODES)(list_command)
+app.command("inspect", epilog=EXIT_CODES)(inspect_command)
+app.command("verify", epilog=EXIT_CODES)(verify_command)
 
 
 @app.command("rsync", add_help_option=False)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cyrsync.errors import UsageError
+from cyrsync.errors import UnusableError, UsageError
 from cyrsync.plan.compare import Policy
 from cyrsync.rsync.options import Settings
 
+if TYPE_CHECKING:
+    from cyrsync.cyrus.config import Config
+
+#: Where Cyrus itself looks.
+_CONF = "/etc/imapd.conf"
+
+Conf = Annotated[str | None, typer.Option("-C", "--conf", metavar="FILE", help=f"The server's imapd.conf ({_CONF}).")]
 Rsh = Annotated[str | None, typer.Option("-e", "--rsh", metavar="COMMAND", help="The remote shell to use.")]
 RsyncPath = Annotated[str | None, typer.Option(metavar="PROGRAM", help="The rsync to run at the far end.")]
 Users = Annotated[
@@ -36,6 +43,16 @@ def policy_of(settings: Settings, *, skip_derived: bool) -> Policy:
         numeric_ids=settings.numeric_ids,
         own_quick_check=settings.own_quick_check,
     )
+
+
+def read_conf(path: str | None) -> Config:
+    """Return what imapd.conf says. Raise UnusableError where it cannot be understood."""
+    from cyrsync.cyrus import config  # what few commands need is not loaded by all
+
+    try:
+        return config.read(path or _CONF)
+    except config.ConfigError as error:
+        raise UnusableError(str(error)) from None
 
 
 def users_of(names: list[str] | None) -> frozenset[str]:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from cyrsync.cli import signals
 from cyrsync.report.progress import Reporter, progress_for
 from cyrsync.report.result import RunResult
 from cyrsync.report.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cyrsync.report.audit import AuditResult
 
 
 def complain(message: str) -> None:
@@ -33,13 +39,34 @@ def show(result: RunResult, *, as_json: bool, verbose: bool, quiet: bool) -> Non
         return
     if not result.folders.seen:
         return
-    from rich.console import Console
-
     from cyrsync.report import summary
+
+    render = summary.render_dry_run if result.dry_run else summary.render_run
+    render(result, console(), verbose)
+
+
+def show_audit(result: AuditResult, *, as_json: bool, verbose: bool, quiet: bool) -> None:
+    """Print what came of an audit. Nobody watching, and all is sound: nothing."""
+    from cyrsync.report import audit
+
+    if as_json:
+        with signals.pipe_may_break():
+            print(json.dumps(result.to_json()))
+    elif quiet:
+        return
+    elif verbose or sys.stdout.isatty():
+        audit.render(result, console(), verbose)
+    else:
+        for path, problem in result.problems:
+            complain(audit.told(path, problem))
+
+
+def console() -> Console:
+    """Return where tables go."""
+    from rich.console import Console
 
     class Output(Console):
         def on_broken_pipe(self) -> None:
             signals.die_of_broken_pipe()
 
-    render = summary.render_dry_run if result.dry_run else summary.render_run
-    render(result, Output(), verbose)
+    return Output()

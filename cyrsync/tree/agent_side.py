@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from cyrsync import process
+from cyrsync.audit.finding import Audited, from_record
 from cyrsync.errors import ConnectionFailed, Exit
 from cyrsync.tree import agent, bundle, folder, remove
 from cyrsync.tree.folder import Folder
@@ -124,6 +125,19 @@ class AgentSide:
         self._link.send(b"null\n")
         done = self._end_of_answer()
         return Removed(done["files"], done["folders"], [(p.encode("latin-1"), n) for p, n in done["failed"]])
+
+    def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
+        """Check every mailbox below `root`, with `content` every message."""
+        program = bundle.audit_program()
+        self._ask(do="load", root=b"", size=len(program))
+        self._link.send(program)
+        self._end_of_answer()
+        self._ask(do="audit", root=root, content=content)
+        for record in self._records():
+            if isinstance(record, dict):
+                return
+            yield from_record(record)
+        raise self._link.failure()
 
     def close(self) -> None:
         """End the agent."""

@@ -20,6 +20,16 @@ MODULES = (
     "cyrsync.tree.remove",
     "cyrsync.tree.agent",
 )
+#: What an audit needs besides.
+AUDIT_MODULES = (
+    "cyrsync.cyrus.dlist",
+    "cyrsync.cyrus.records",
+    "cyrsync.cyrus.locks",
+    "cyrsync.cyrus.snapshot",
+    "cyrsync.audit.finding",
+    "cyrsync.audit.mailbox",
+    "cyrsync.audit.tree",
+)
 #: Reads a program whose length stands in the first line, and runs it. No quote or `!` in it is left to a shell.
 BOOTSTRAP = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"
 
@@ -32,20 +42,31 @@ def load(name, text):
     if parent:
         setattr(sys.modules[parent], child, module)
     exec(compile(text, name, "exec"), module.__dict__)
-for package in ("cyrsync", "cyrsync.cyrus", "cyrsync.tree"):
+for package in {packages!r}:
     load(package, "__path__ = []")
 for name, text in eval(zlib.decompress({packed!r})):
     load(name, text)
+"""
+_START = """\
 sys.modules["cyrsync.tree.agent"].main(compressed=True)
 """
 
 
 def program() -> bytes:
     """Return what BOOTSTRAP is to be fed: a line with the length, then the agent and all it imports."""
-    sources = [(name, _source(name)) for name in MODULES]
-    packed = zlib.compress(repr(sources).encode("utf-8"), 9)
-    loader = _LOADER.format(packed=packed).encode("ascii")
+    loader = _loader(("cyrsync", "cyrsync.cyrus", "cyrsync.tree"), MODULES) + _START.encode("ascii")
     return b"%d\n" % len(loader) + loader
+
+
+def audit_program() -> bytes:
+    """Return what makes a running agent able to audit: Python source."""
+    return _loader(("cyrsync.audit",), AUDIT_MODULES)
+
+
+def _loader(packages: tuple[str, ...], modules: tuple[str, ...]) -> bytes:
+    sources = [(name, _source(name)) for name in modules]
+    packed = zlib.compress(repr(sources).encode("utf-8"), 9)
+    return _LOADER.format(packages=packages, packed=packed).encode("ascii")
 
 
 def _source(name: str) -> str:

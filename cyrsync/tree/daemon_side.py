@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cyrsync import process
+from cyrsync.audit.finding import Audited
 from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus import header, index
 from cyrsync.cyrus.user import user_of
-from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, UnusableError
+from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, UnusableError, UsageError
 from cyrsync.rsync import list_file, messages
 from cyrsync.tree.address import Address
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
@@ -81,6 +82,10 @@ class DaemonSide:
     def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
         """Refuse: only rsync can delete behind a daemon."""
         raise NotImplementedError
+
+    def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
+        """Refuse: an agent is needed for that."""
+        raise UsageError(f"{self._address.text}: an rsync daemon cannot run an audit: audit it where it lies")
 
     def close(self) -> None:
         """Nothing is held."""

@@ -9,10 +9,11 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from cyrsync.audit.finding import Audited
 from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus import header, index
 from cyrsync.cyrus.user import user_of
-from cyrsync.errors import ConnectionFailed, UnusableError
+from cyrsync.errors import ConnectionFailed, UnusableError, UsageError
 from cyrsync.tree.agent_side import Link
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
 from cyrsync.tree.message_files import MessageFiles, sort_out
@@ -112,6 +113,10 @@ class PosixSide:
     def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
         """Refuse: without an agent there, rsync deletes."""
         raise NotImplementedError
+
+    def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
+        """Refuse: an agent is needed for that."""
+        raise UsageError(f"{self._link.name}: an audit needs python3 there: audit it where it lies")
 
     def close(self) -> None:
         """End the shell."""

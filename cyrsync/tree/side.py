@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from cyrsync.audit.finding import Audited
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.walk import walk
@@ -61,6 +62,9 @@ class Side(Protocol):
     def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
         """Delete below `root`; with `keep_times`, folders keep their modification times."""
 
+    def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
+        """Check every mailbox below `root`, with `content` every message. Raise UsageError where that can't be."""
+
     def close(self) -> None:
         """Let go of processes and connections."""
 
@@ -94,6 +98,12 @@ class NearSide:
     def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
         """Refuse: a source is only ever read."""
         raise PermissionError(errno.EROFS, "a source is only read", root)
+
+    def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
+        """Check every mailbox below `root`, with `content` every message."""
+        from cyrsync.audit.tree import audit_tree  # what few runs need is not loaded by all
+
+        return audit_tree(root, content)
 
     def close(self) -> None:
         """Nothing is held."""

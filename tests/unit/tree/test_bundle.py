@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cyrsync.tree.bundle import BOOTSTRAP, MODULES, program
+from cyrsync.tree.bundle import AUDIT_MODULES, BOOTSTRAP, MODULES, program
+
+ALL = MODULES + AUDIT_MODULES
 
 OLDEST = (3, 6)
 #: Came with Python 3.7 or later, or may be left out by a distribution.
@@ -36,19 +38,22 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", ALL)
 def test_imports_come_with_python_or_earlier_in_the_bundle(module: str) -> None:
-    earlier = MODULES[: MODULES.index(module)]
-    for name in imported(parsed(module)):
+    earlier = ALL[: ALL.index(module)]
+    tree = parsed(module)
+    later = {name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) for name in imported(node)}
+    for name in imported(tree):
         if name.startswith("cyrsync"):
-            assert name in earlier or name.rpartition(".")[0] in earlier, name
+            loaded = ALL if name in later else earlier
+            assert name in loaded or name.rpartition(".")[0] in loaded, name
         else:
             top = name.partition(".")[0]
             assert top in sys.stdlib_module_names - TOO_NEW
             assert name.rpartition(".")[2] not in TOO_NEW_NAMES
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", ALL)
 def test_no_annotation_is_evaluated_that_an_old_python_lacks(module: str) -> None:
     """`list[int]` and `int | None` must stand in quotes."""
     annotations: list[ast.expr | None] = []
@@ -67,12 +72,13 @@ def test_no_annotation_is_evaluated_that_an_old_python_lacks(module: str) -> Non
 
 
 def test_nothing_is_sent_that_is_not_needed() -> None:
-    needed = {"cyrsync.tree.agent"}
-    for module in reversed(MODULES):
-        if module in needed:
-            names = {name for found in imported(parsed(module)) for name in (found, found.rpartition(".")[0])}
-            needed |= names & set(MODULES)
-    assert needed == set(MODULES)
+    needed, pending = set(), ["cyrsync.tree.agent"]
+    while pending:
+        module = pending.pop()
+        needed.add(module)
+        names = {name for found in imported(parsed(module)) for name in (found, found.rpartition(".")[0])}
+        pending += names & set(ALL) - needed
+    assert needed == set(ALL)
 
 
 def test_program() -> None:

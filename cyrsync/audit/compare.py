@@ -1,0 +1,55 @@
+"""The comparison of a source and its replica, without a word to rsync. Pure: two listings in, findings out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from cyrsync.audit.finding import Audited, Problem
+from cyrsync.plan.compare import Policy, unchanged
+from cyrsync.plan.walk_engine import pair
+from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.folder import Folder
+
+
+def compare(source: Iterator[Folder], replica: Iterator[Folder], policy: Policy) -> Iterator[Audited]:
+    """Yield what differs, folder by folder, and folders without a difference, too."""
+    unreadable: bytes | None = None
+    for ours, theirs in pair(source, replica):
+        if ours is None:
+            assert theirs
+            if unreadable is None or not _below(theirs.path, unreadable):
+                yield Audited(theirs.path, 0, len(theirs.messages), problems=(Problem("extra folder"),))
+        elif ours.problem:
+            unreadable = ours.path
+            yield Audited(ours.path, problems=(Problem("unreadable", detail=os.strerror(ours.problem)),))
+        elif theirs is None:
+            yield Audited(ours.path, len(ours.messages), problems=(Problem("lacks folder"),))
+        elif theirs.problem:
+            detail = f"on the replica: {os.strerror(theirs.problem)}"
+            yield Audited(ours.path, len(ours.messages), problems=(Problem("unreadable", detail=detail),))
+        else:
+            problems = tuple(_problems(ours, theirs, policy))
+            yield Audited(ours.path, len(ours.messages), len(theirs.messages), problems=problems)
+
+
+def _problems(ours: Folder, theirs: Folder, policy: Policy) -> Iterator[Problem]:
+    if ours.incarnation and theirs.incarnation and not ours.incarnation.same_as(theirs.incarnation):
+        yield Problem("other mailbox", detail=f"{theirs.incarnation.uniqueid} instead of {ours.incarnation.uniqueid}")
+    if ours.messages != theirs.messages:
+        # What is not yet in the index waits for the next run.
+        last_uid = ours.incarnation.last_uid if ours.incarnation else uid_sets.MAX_UID
+        lacks = uid_sets.difference(uid_sets.up_to(ours.messages.uids, last_uid), theirs.messages.uids)
+        extra = uid_sets.difference(theirs.messages.uids, ours.messages.uids)
+        if lacks:
+            yield Problem("lacks", tuple(lacks))
+        if extra:
+            yield Problem("extra", tuple(extra))
+    names = sorted(ours.metadata.keys() | theirs.metadata.keys())
+    other = [n for n in names if not unchanged(ours.metadata.get(n), theirs.metadata.get(n), policy)]
+    if other:
+        yield Problem("metadata", detail=", ".join(name.decode("ascii", "backslashreplace") for name in other))
+
+
+def _below(path: bytes, top: bytes) -> bool:
+    return not top or path.startswith(top + b"/")

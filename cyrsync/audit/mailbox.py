@@ -1,0 +1,193 @@
+"""The audit of one mailbox: its header, its index, and the message files there are.
+
+Also runs at the far end of a connection: standard library only, Python 3.6.
+"""
+
+import hashlib
+import os
+import zlib
+from array import array
+from itertools import compress
+from typing import TYPE_CHECKING, NamedTuple
+
+from cyrsync.audit.finding import Audited, Problem
+from cyrsync.cyrus import header, records, snapshot
+from cyrsync.cyrus.locks import LockTimeout
+from cyrsync.cyrus.snapshot import MetaFiles, Snapshot
+from cyrsync.tree import message_files
+from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.message_files import MessageFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cyrsync.cyrus.records import Index
+
+#: While Cyrus runs, the index and the directory are of two moments: worth so many looks, if the index goes on.
+_LOOKS = 3
+_BLOCK = 1 << 20
+#: `options` of an index: the mailbox is deleted, and its directory waits to be removed.
+_MAILBOX_DELETED = 1 << 31
+
+
+class Place(NamedTuple):
+    """Where one mailbox lies: absolute paths but for the first."""
+
+    path: bytes  # for the report
+    data: bytes
+    archive: bytes  # b"": not known; the data directory where there is no other
+    files: MetaFiles
+
+
+def audit(place: Place, listed: MessageFiles, content: bool) -> Audited:
+    """Compare a mailbox's index with its files; `listed` are those in its data directory.
+
+    With `content`, every message is read, and its size and SHA-1 compared. Never raises for a mailbox.
+    """
+    before = None
+    for _ in range(_LOOKS):
+        try:
+            taken = snapshot.take(place.files)
+            found = _Look(place, taken, listed).result(content)
+            if not found.problems or taken == before:
+                break
+            before, listed = taken, _list(place.data)
+        except (LockTimeout, OSError) as error:
+            return Audited(place.path, files=len(listed), problems=(Problem("unreadable", detail=_reason(error)),))
+    return found
+
+
+class _Look:
+    """One look at a mailbox."""
+
+    def __init__(self, place: Place, taken: Snapshot, listed: MessageFiles) -> None:
+        self.place = place
+        self.taken = taken
+        self.listed = listed
+        elsewhere = place.archive not in (b"", place.data)
+        self.archived = _list(place.archive) if elsewhere else MessageFiles()
+        self.problems = []  # type: list[Problem]
+        self.bytes_read = 0
+
+    def result(self, content: bool) -> Audited:
+        """Return what is to be said of the mailbox."""
+        index = self._index(self.taken.index_data, "cyrus.index")
+        self._check_header(index)
+        if index is None:
+            return self._audited(0)
+        if index.header.options & _MAILBOX_DELETED:
+            return Audited(self.place.path)
+        # What 2.3 expunged with a delay has its records in a file of its own.
+        old = self._index(self.taken.expunge_data, "cyrus.expunge") if self.taken.expunge_data is not None else None
+        indexes = [index] + ([old] if old else [])
+        named = uid_sets.merge([array("I", sorted(set(one.uids))) for one in indexes])
+        needed = uid_sets.merge([self._needed(one) for one in indexes])
+        there = self._there()
+        self._note("missing", uid_sets.difference(needed, there))
+        self._note("orphan", uid_sets.difference(there, named))
+        if content:
+            for one in indexes:
+                self._check_content(one)
+        return self._audited(len(needed))
+
+    def _audited(self, messages: int) -> Audited:
+        files = len(self.listed) + len(self.archived)
+        return Audited(self.place.path, messages, files, self.bytes_read, tuple(self.problems))
+
+    def _index(self, data: "bytes | None", name: str) -> "Index | None":
+        if data is None:
+            self.problems.append(Problem("index", detail=name + ": there is none"))
+            return None
+        try:
+            return records.read(data, sorted_uids=name == "cyrus.index")
+        except records.BadIndex as error:
+            self.problems.append(Problem("index", detail=f"{name}: {error}"))
+            return None
+
+    def _check_header(self, index: "Index | None") -> None:
+        data = self.taken.header_data
+        if data is None:
+            self.problems.append(Problem("header", detail="cyrus.header: there is none"))
+            return
+        try:
+            header.read(data)
+        except header.HeaderError as error:
+            self.problems.append(Problem("header", detail=f"cyrus.header: {error}"))
+            return
+        if index and index.header.header_file_crc not in (None, zlib.crc32(data)):
+            self.problems.append(
+                Problem("header", detail="cyrus.header: not the one that cyrus.index was written with")
+            )
+
+    def _needed(self, index: "Index") -> "array[int]":
+        """Return the UIDs of the records that must have a file where we can look for it."""
+        gone = index.unlinked
+        if 1 in index.archived and not self.place.archive:
+            gone = bytes(map(max, gone, index.archived))
+        if 1 not in gone:
+            return index.uids
+        return array("I", compress(index.uids, [not flag for flag in gone]))
+
+    def _there(self) -> "array[int]":
+        if not self.archived:
+            return self.listed.uids
+        both = uid_sets.difference(self.archived.uids, self.listed.uids)
+        return uid_sets.merge([self.listed.uids, both])
+
+    def _note(self, kind: str, uids: "array[int]") -> None:
+        if uids:
+            self.problems.append(Problem(kind, tuple(uids)))
+
+    def _check_content(self, index: "Index") -> None:
+        wrong = {"size": [], "content": [], "unreadable": []}  # type: dict[str, list[int]]
+        for number, uid in enumerate(index.uids):
+            kind = None if index.unlinked[number] else self._compare(index, number, uid)
+            if kind:
+                wrong[kind].append(uid)
+        for kind, uids in wrong.items():
+            self._note(kind, array("I", uids))
+
+    def _compare(self, index: "Index", number: int, uid: int) -> "str | None":
+        """Return what is wrong with a message's file; one that is missing has been told of already."""
+        for directory in (self.place.data, self.place.archive):
+            if not directory:
+                continue
+            try:
+                size, digest = self._digest(os.path.join(directory, b"%d." % uid))
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return "unreadable"
+            if size != index.sizes[number]:
+                return "size"
+            return "content" if index.guid(number) not in (None, digest) else None
+        return None
+
+    def _digest(self, path: bytes) -> "tuple[int, bytes]":
+        """Return the size and the SHA-1 of a file, which is Cyrus's GUID of a message."""
+        digest, size = hashlib.sha1(), 0
+        for block in _blocks(path):
+            digest.update(block)
+            size += len(block)
+        self.bytes_read += size
+        return size, digest.digest()
+
+
+def _blocks(path: bytes) -> "Iterator[bytes]":
+    with open(path, "rb", buffering=0) as stream:
+        block = stream.read(_BLOCK)
+        while block:
+            yield block
+            block = stream.read(_BLOCK)
+
+
+def _list(directory: bytes) -> MessageFiles:
+    """Return the message files in a directory, none if it is not there."""
+    try:
+        return MessageFiles(message_files.sort_out(os.listdir(directory))[0])
+    except FileNotFoundError:
+        return MessageFiles()
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -1,0 +1,31 @@
+"""The audit of a tree wherever it is, alone or beside its replica."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cyrsync.audit.compare import compare
+from cyrsync.audit.finding import Audited
+from cyrsync.errors import UnusableError
+from cyrsync.plan.compare import Policy
+from cyrsync.tree.address import Address
+from cyrsync.tree.both import BothSides
+
+
+@contextmanager
+def audits(source: Address, replica: Address | None, content: bool, rsh: str | None) -> Iterator[Iterator[Audited]]:
+    """Give what is found in a tree, or between a source and its replica, folder by folder."""
+    with (
+        tempfile.TemporaryDirectory(prefix="cyrsync-") as directory,
+        BothSides(source, replica, rsh, (), Path(directory)) as sides,
+    ):
+        if replica is None:
+            yield sides.source.audit(sides.source_status.root, content)
+            return
+        if not sides.replica_status.exists:
+            raise UnusableError(f"{replica.text}: no such directory")
+        policy = Policy(rights=sides.replica.rights, whole_seconds=source.daemon or replica.daemon)
+        yield compare(*sides.folders(frozenset()), policy)

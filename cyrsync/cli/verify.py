@@ -1,0 +1,69 @@
+"""`cyrsync verify`: check that a spool or a replica is what its indexes say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cyrsync.cli.options import Conf, Rsh, read_conf
+from cyrsync.cli.output import progress, show_audit
+from cyrsync.errors import UnusableError, UsageError
+from cyrsync.report.progress import Reporter
+from cyrsync.tree import address
+
+if TYPE_CHECKING:
+    from cyrsync.audit.finding import Audited
+    from cyrsync.report.audit import AuditResult
+
+
+def verify_command(
+    tree: Annotated[str | None, typer.Argument(metavar="[TREE|SRC]", help="A partition or a replica of one.")] = None,
+    replica: Annotated[str | None, typer.Argument(metavar="[DEST]", help="The replica to compare SRC with.")] = None,
+    conf: Conf = None,
+    content: Annotated[bool, typer.Option("--content", help="Read every message; compare size and SHA-1.")] = False,
+    rsh: Rsh = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all folders with a problem.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing: the exit code tells.")] = False,
+) -> None:
+    """Check that every index record has its message file, that headers and indexes are whole, and what lies about.
+
+    TREE is a partition or a replica, here or over ssh. Without it, the server that imapd.conf tells of is checked, with
+    its mailboxes.db. With SRC and DEST, a source and its replica are compared.
+    """
+    from cyrsync.audit.server import audit_server  # what few runs need is not loaded by all
+    from cyrsync.audit.sides import audits
+    from cyrsync.report.audit import AuditResult
+
+    if tree and conf:
+        raise UsageError("give either TREE or -C: imapd.conf tells by itself where the partitions are")
+    if replica and content:
+        raise UsageError("--content checks one TREE: give SRC or DEST alone")
+    result = AuditResult(
+        tree=tree or str(conf or "/etc/imapd.conf"),
+        replica=replica,
+        content=content,
+        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+    began = time.monotonic()
+    with progress(quiet or as_json) as reporter:
+        if tree is None:
+            _take(result, audit_server(read_conf(conf), content), reporter)
+        else:
+            with audits(address.parse(tree), address.parse(replica) if replica else None, content, rsh) as found:
+                _take(result, found, reporter)
+    result.seconds = round(time.monotonic() - began, 3)
+    if not result.mailboxes:
+        raise UnusableError(f"{result.tree}: no Cyrus folder in it: is this the spool, and is its partition mounted?")
+    show_audit(result, as_json=as_json, verbose=verbose, quiet=quiet)
+    raise typer.Exit(result.exit)
+
+
+def _take(result: AuditResult, audits: Iterator[Audited], reporter: Reporter) -> None:
+    for audited in audits:
+        result.add(audited)
+        reporter.scan(result.mailboxes, result.files)

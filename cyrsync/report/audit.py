@@ -1,0 +1,142 @@
+"""The result of an audit: one model that tables, JSON and the exit code are made from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cyrsync.audit.finding import KINDS, Audited, Problem
+from cyrsync.cyrus.names import mailbox_of
+from cyrsync.report.text import human_bytes, human_count, human_seconds, path_text, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+#: Of a folder with such a problem nobody says that it is a mailbox.
+_NO_MAILBOX = frozenset(["no mailbox", "extra folder"])
+#: Rows of the list of folders, unless all are asked for.
+FEW = 10
+
+
+@dataclass(slots=True)
+class AuditResult:
+    """What an audit looked at, and what is wrong; `to_json` is the schema of `verify --json`."""
+
+    tree: str
+    replica: str | None
+    content: bool
+    started: str
+    seconds: float = 0.0
+    mailboxes: int = 0
+    messages: int = 0
+    files: int = 0
+    bytes_read: int = 0
+    problems: list[tuple[bytes, Problem]] = field(default_factory=list)
+
+    def add(self, audited: Audited) -> None:
+        """Count one mailbox."""
+        self.mailboxes += not any(problem.kind in _NO_MAILBOX for problem in audited.problems)
+        self.messages += audited.messages
+        self.files += audited.files
+        self.bytes_read += audited.bytes_read
+        self.problems += [(audited.path, problem) for problem in audited.problems]
+
+    @property
+    def exit(self) -> int:
+        """0 when all is sound, 1 when not."""
+        return 1 if self.problems else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `--json` prints."""
+        return {
+            "tree": self.tree,
+            "replica": self.replica,
+            "content": self.content,
+            "started": self.started,
+            "seconds": self.seconds,
+            "mailboxes": self.mailboxes,
+            "messages": self.messages,
+            "files": self.files,
+            "bytes_read": self.bytes_read,
+            "problems": [
+                {"kind": problem.kind, "folder": path_text(path), "uids": list(problem.uids), "detail": problem.detail}
+                for path, problem in self.problems
+            ],
+            "exit": self.exit,
+        }
+
+
+def render(result: AuditResult, console: Console, verbose: bool) -> None:
+    """Print what was looked at, problems by kind, and the folders with most of them; all with `verbose`."""
+    from rich.text import Text
+
+    looked = f"{human_count(result.mailboxes)} mailboxes, {human_count(result.messages)} messages"
+    looked += f", {human_count(result.files)} files in {human_seconds(result.seconds)}"
+    if result.bytes_read:
+        rate = human_bytes(int(result.bytes_read / max(result.seconds, 0.001)))
+        looked += f", {human_bytes(result.bytes_read)} read at {rate}/s"
+    console.print(Text(looked), soft_wrap=True)
+    if not result.problems:
+        console.print(Text("All is sound.", style="bold"))
+        return
+    _print_kinds(result, console)
+    _print_folders(result, console, verbose)
+
+
+def _print_kinds(result: AuditResult, console: Console) -> None:
+    number, folders = Counter[str](), Counter[str]()
+    for _, problem in result.problems:
+        number[problem.kind] += problem.number()
+        folders[problem.kind] += 1
+    rows = [
+        (kind, meaning, human_count(number[kind]), human_count(folders[kind]))
+        for kind, meaning in KINDS.items()
+        if number[kind]
+    ]
+    _print_table("Problems", ("Kind", "Meaning", "Number", "Folders"), rows, console)
+
+
+def _print_folders(result: AuditResult, console: Console, verbose: bool) -> None:
+    worst: dict[bytes, list[Problem]] = {}
+    for path, problem in result.problems:
+        worst.setdefault(path, []).append(problem)
+    ranked = sorted(worst, key=lambda path: (-sum(problem.number() for problem in worst[path]), path))
+    shown = ranked if verbose else ranked[:FEW]
+    rows = [(_name(path), "; ".join(map(_told, worst[path]))) for path in shown]
+    _print_table("Worst folders", ("Folder", "Problems"), rows, console)
+    if len(ranked) > len(shown):
+        console.print(f"  ... and {human_count(len(ranked) - len(shown))} more (--verbose shows all)", style="dim")
+
+
+def _print_table(title: str, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], console: Console) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for head in heads:
+        table.add_column(head, overflow="fold", justify="right" if head in ("Number", "Folders") else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print()
+    console.print(Text(title, style="bold"))
+    console.print(table)
+
+
+def told(path: bytes, problem: Problem) -> str:
+    """Return one problem as one line, for where there is no table."""
+    return f"{path_text(path) or 'the root'}: {_told(problem)}"
+
+
+def _told(problem: Problem) -> str:
+    if problem.uids:
+        some = ", ".join(map(str, problem.uids[:3])) + (", ..." if len(problem.uids) > 3 else "")
+        return f"{human_count(len(problem.uids))} {problem.kind} ({some})"
+    return printable(f"{problem.kind}: {problem.detail or KINDS[problem.kind]}")
+
+
+def _name(path: bytes) -> str:
+    return path_text(path) if path.startswith(b"/") else printable(mailbox_of(path)) or "(root of the partition)"
