@@ -9,6 +9,7 @@ class Exit(IntEnum):
     """Exit codes of cyrsync, rsync's own where it has one."""
 
     DONE = 0
+    UNSOUND = 1
     USAGE = 2
     UNUSABLE = 3
     SOCKET = 10

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cyrsync.cli import signals
 from cyrsync.cli.options import Conf, read_conf
-from cyrsync.cli.output import console
-from cyrsync.errors import UnreadableError
+from cyrsync.cli.output import complain, console
+from cyrsync.errors import Exit
+
+if TYPE_CHECKING:
+    from cyrsync.report.inspection import Inspected
 
 
 def inspect_command(
@@ -29,16 +33,29 @@ def inspect_command(
 
     names = wanted or []
     folders_only = bool(names) and conf is None and all("/" in name and os.path.isdir(name) for name in names)
-    found = list(inspect(names, None if folders_only else read_conf(conf)))
+    bad: list[str] = []
+    shown = console(a_line_each=True)
+    found = _noting(inspect(names, None if folders_only else read_conf(conf)), bad)
     if as_json:
         with signals.pipe_may_break():
             for one in found:
                 print(json.dumps(one.to_json(messages=messages)))
     elif messages or len(names) == 1:
-        for one in found:
-            render_one(one, console(), messages=messages)
+        for number, one in enumerate(found):
+            if number:
+                shown.print()
+            render_one(one, shown, messages=messages)
     else:
-        render_all(found, console())
-    bad = [f"{one.name}: {one.error}" for one in found if one.error]
+        render_all(found, shown)
+    for error in bad:
+        complain(error)
     if bad:
-        raise UnreadableError("; ".join(bad))
+        raise typer.Exit(Exit.PARTIAL)
+
+
+def _noting(found: Iterator[Inspected], bad: list[str]) -> Iterator[Inspected]:
+    """Yield what is found, and note which mailboxes can't be read; none is kept for it."""
+    for one in found:
+        if one.error:
+            bad.append(f"{one.name}: {one.error}")
+        yield one

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from cyrsync.cyrus.config import Config
 
 #: Where Cyrus itself looks.
-_CONF = "/etc/imapd.conf"
+CONF = "/etc/imapd.conf"
 
-Conf = Annotated[str | None, typer.Option("-C", "--conf", metavar="FILE", help=f"The server's imapd.conf ({_CONF}).")]
+Conf = Annotated[str | None, typer.Option("-C", "--conf", metavar="FILE", help=f"The server's imapd.conf ({CONF}).")]
 Rsh = Annotated[str | None, typer.Option("-e", "--rsh", metavar="COMMAND", help="The remote shell to use.")]
 RsyncPath = Annotated[str | None, typer.Option(metavar="PROGRAM", help="The rsync to run at the far end.")]
 Users = Annotated[
@@ -50,7 +50,7 @@ def read_conf(path: str | None) -> Config:
     from cyrsync.cyrus import config  # what few commands need is not loaded by all
 
     try:
-        return config.read(path or _CONF)
+        return config.read(path or CONF)
     except config.ConfigError as error:
         raise UnusableError(str(error)) from None
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from cyrsync.report.audit import AuditResult
 
+#: Columns of what a program will read.
+_WIDE = 100_000
+
 
 def complain(message: str) -> None:
     """Print one line on standard error."""
@@ -61,12 +64,12 @@ def show_audit(result: AuditResult, *, as_json: bool, verbose: bool, quiet: bool
             complain(audit.told(path, problem))
 
 
-def console() -> Console:
-    """Return where tables go."""
+def console(*, a_line_each: bool = False) -> Console:
+    """Return where tables go; with `a_line_each`, no row of them is folded where nobody watches."""
     from rich.console import Console
 
     class Output(Console):
         def on_broken_pipe(self) -> None:
             signals.die_of_broken_pipe()
 
-    return Output()
+    return Output(width=_WIDE if a_line_each and not sys.stdout.isatty() else None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cyrsync.cli.options import Conf, Rsh, read_conf
+from cyrsync.cli.options import CONF, Conf, Rsh, read_conf
 from cyrsync.cli.output import progress, show_audit
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.report.progress import Reporter
@@ -28,12 +28,15 @@ def verify_command(
     rsh: Rsh = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all folders with a problem.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing: the exit code tells.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Print nothing but errors: the exit code tells.")
+    ] = False,
 ) -> None:
-    """Check that every index record has its message file, that headers and indexes are whole, and what lies about.
+    """Check that every record of an index has its message file, and that headers and indexes are whole.
 
-    TREE is a partition or a replica, here or over ssh. Without it, the server that imapd.conf tells of is checked, with
-    its mailboxes.db. With SRC and DEST, a source and its replica are compared.
+    TREE is a partition or a replica of one, here or over ssh. Without it, the whole server of imapd.conf is checked.
+
+    With SRC and DEST, a source and its replica are compared.
     """
     from cyrsync.audit.server import audit_server  # what few runs need is not loaded by all
     from cyrsync.audit.sides import audits
@@ -44,7 +47,7 @@ def verify_command(
     if replica and content:
         raise UsageError("--content checks one TREE: give SRC or DEST alone")
     result = AuditResult(
-        tree=tree or str(conf or "/etc/imapd.conf"),
+        tree=tree or conf or CONF,
         replica=replica,
         content=content,
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyrsync.audit.finding import KINDS, Audited, Problem
 from cyrsync.cyrus.names import mailbox_of
+from cyrsync.errors import Exit
 from cyrsync.report.text import human_bytes, human_count, human_seconds, path_text, printable
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _NO_MAILBOX = frozenset(["no mailbox", "extra folder"])
 #: Rows of the list of folders, unless all are asked for.
 FEW = 10
+#: UIDs of one problem that are shown; `--json` has them all.
+FEW_UIDS = 3
 
 
 @dataclass(slots=True)
@@ -46,8 +49,8 @@ class AuditResult:
 
     @property
     def exit(self) -> int:
-        """0 when all is sound, 1 when not."""
-        return 1 if self.problems else 0
+        """Return what tells whether all is sound."""
+        return Exit.UNSOUND if self.problems else Exit.DONE
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `--json` prints."""
@@ -73,17 +76,25 @@ def render(result: AuditResult, console: Console, verbose: bool) -> None:
     """Print what was looked at, problems by kind, and the folders with most of them; all with `verbose`."""
     from rich.text import Text
 
-    looked = f"{human_count(result.mailboxes)} mailboxes, {human_count(result.messages)} messages"
-    looked += f", {human_count(result.files)} files in {human_seconds(result.seconds)}"
-    if result.bytes_read:
-        rate = human_bytes(int(result.bytes_read / max(result.seconds, 0.001)))
-        looked += f", {human_bytes(result.bytes_read)} read at {rate}/s"
-    console.print(Text(looked), soft_wrap=True)
+    console.print(Text(_looked_at(result)), soft_wrap=True)
     if not result.problems:
-        console.print(Text("All is sound.", style="bold"))
+        console.print(Text("Nothing differs." if result.replica else "All is sound.", style="bold"))
         return
     _print_kinds(result, console)
     _print_folders(result, console, verbose)
+
+
+def _looked_at(result: AuditResult) -> str:
+    time = human_seconds(result.seconds)
+    if result.replica:
+        messages = f"{human_count(result.messages)} messages on the source, {human_count(result.files)} on the replica"
+        return f"{human_count(result.mailboxes)} folders, {messages}, compared in {time}"
+    looked = f"{human_count(result.mailboxes)} mailboxes, {human_count(result.messages)} messages"
+    looked += f", {human_count(result.files)} files in {time}"
+    if result.bytes_read:
+        rate = human_bytes(int(result.bytes_read / max(result.seconds, 0.001)))
+        looked += f", {human_bytes(result.bytes_read)} read at {rate}/s"
+    return looked
 
 
 def _print_kinds(result: AuditResult, console: Console) -> None:
@@ -116,7 +127,7 @@ def _print_table(title: str, heads: tuple[str, ...], rows: Sequence[tuple[str, .
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for head in heads:
         table.add_column(head, overflow="fold", justify="right" if head in ("Number", "Folders") else "left")
     for row in rows:
@@ -132,10 +143,13 @@ def told(path: bytes, problem: Problem) -> str:
 
 
 def _told(problem: Problem) -> str:
-    if problem.uids:
-        some = ", ".join(map(str, problem.uids[:3])) + (", ..." if len(problem.uids) > 3 else "")
-        return f"{human_count(len(problem.uids))} {problem.kind} ({some})"
-    return printable(f"{problem.kind}: {problem.detail or KINDS[problem.kind]}")
+    """Return `orphan: UID 7`, or `index: ` and why it can't be read."""
+    if not problem.uids:
+        return printable(f"{problem.kind}: {problem.detail or KINDS[problem.kind]}")
+    shown = problem.uids[:FEW_UIDS]
+    some = ("UID " if len(problem.uids) == 1 else "UIDs ") + ", ".join(map(str, shown))
+    more = len(problem.uids) - len(shown)
+    return f"{problem.kind}: {some}" + (f" and {human_count(more)} more" if more else "")
 
 
 def _name(path: bytes) -> str:

@@ -10,9 +10,10 @@ from cyrsync.cyrus.mailbox import Message, OpenMailbox
 from cyrsync.report.text import human_bytes, human_count, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console
+    from rich.table import Table
 
 
 @dataclass(slots=True)
@@ -66,25 +67,23 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def render_all(found: Iterable[Inspected], console: Console) -> None:
-    """Print a table of mailboxes."""
-    from rich import box
-    from rich.table import Table
+    """Print a table of mailboxes, a line each; which partition, where there are several."""
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for head in ("Mailbox", "Partition", "UIDVALIDITY", "Version", "Messages", "Expunged", "Bytes"):
-        words = head in ("Mailbox", "Partition")
-        table.add_column(head, overflow="fold", justify="left" if words else "right", no_wrap=not words)
-    for one in found:
-        style = "red" if one.error else ""
-        table.add_row(*(Text(cell, style) for cell in _row(one)))
+    rows = [(_row(one), "red" if one.error else "") for one in found]
+    several = len({cells[1] for cells, _ in rows}) > 1
+    heads = ("Mailbox", "Partition", "UIDVALIDITY", "Version", "Messages", "Expunged", "Bytes")
+    shown = [number for number in range(len(heads)) if several or number != 1]
+    table = _table([heads[number] for number in shown], words=("Mailbox", "Partition"), fold=("Mailbox",))
+    for cells, style in rows:
+        table.add_row(*(Text(cells[number], style) for number in shown))
     console.print(table)
 
 
 def _row(one: Inspected) -> tuple[str, ...]:
     name, partition = printable(one.name), printable(one.partition or "")
     if one.opened is None:
-        return name, partition, printable(one.error)
+        return (name, partition, *["?"] * 5)
     head = one.opened.index.header
     counts = (one.opened.exists(), one.opened.number_expunged())
     size = human_bytes(one.opened.size())
@@ -95,31 +94,56 @@ def render_one(one: Inspected, console: Console, *, messages: bool) -> None:
     """Print one mailbox in detail."""
     from rich.text import Text
 
-    facts = one.to_json(messages=False)
-    if one.opened:
-        facts["quota root"] = os.fsdecode(one.opened.header.quotaroot or b"")
-        facts["user flags"] = " ".join(os.fsdecode(flag) for flag in one.opened.header.flags if flag)
-        facts["acl"] = ", ".join(f"{os.fsdecode(who)} {os.fsdecode(rights)}" for who, rights in one.opened.header.acl)
-    for fact, value in facts.items():
-        if value not in (None, ""):
-            label = Text(fact.replace("_", " ").ljust(14), style="bold")
-            console.print(label + Text(printable(str(value))), soft_wrap=True)
+    for fact, value in _facts(one):
+        if value:
+            console.print(Text.assemble((fact.ljust(15), "bold"), printable(value)), soft_wrap=True)
     if messages and one.opened:
+        console.print()
         _render_messages(one.opened, console)
 
 
+def _facts(one: Inspected) -> Iterator[tuple[str, str]]:
+    """Yield what is known, by name; what is empty is not worth a line."""
+    yield "Mailbox", one.name + (" (deleted)" if one.deleted else "")
+    yield "Partition", one.partition or ""
+    yield "Directory", os.fsdecode(one.data)
+    yield "Metadata", os.fsdecode(one.meta) if one.meta != one.data else ""
+    yield "Archive", os.fsdecode(one.archive) if one.archive != one.data else ""
+    yield "Uniqueid", (one.opened and one.opened.header.uniqueid) or one.uniqueid
+    if one.opened is None:
+        yield "Error", one.error
+        return
+    index, header = one.opened.index.header, one.opened.header
+    yield "UIDVALIDITY", str(index.uidvalidity)
+    yield "Index version", str(index.minor_version)
+    yield "Last UID", str(index.last_uid)
+    yield "Messages", human_count(one.opened.exists())
+    yield "Expunged", human_count(one.opened.number_expunged())
+    yield "Size", f"{human_bytes(one.opened.size())} ({human_count(one.opened.size())} bytes)"
+    yield "Quota root", os.fsdecode(header.quotaroot or b"")
+    yield "User flags", " ".join(os.fsdecode(flag) for flag in header.flags if flag)
+    yield "ACL", ", ".join(f"{os.fsdecode(who)} {os.fsdecode(rights)}" for who, rights in header.acl)
+
+
 def _render_messages(opened: OpenMailbox, console: Console) -> None:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for head in ("UID", "Bytes", "GUID", "Flags", "State"):
-        table.add_column(head, overflow="fold", justify="right" if head in ("UID", "Bytes") else "left")
+    heads = ("UID", "Bytes", "GUID", "State", "Flags")
+    table = _table(heads, words=heads[2:], fold=("Flags",))
     for one in opened.messages():
         states = {"expunged": one.expunged, "unlinked": one.unlinked, "archived": one.archived}
         state = " ".join(word for word, holds in states.items() if holds)
-        cells = (str(one.uid), str(one.size), one.guid.hex() if one.guid else "", printable(" ".join(one.flags)), state)
+        cells = (str(one.uid), str(one.size), one.guid.hex() if one.guid else "", state, printable(" ".join(one.flags)))
         table.add_row(*map(Text, cells))
-    console.print()
     console.print(table)
+
+
+def _table(heads: Sequence[str], *, words: Sequence[str], fold: Sequence[str]) -> Table:
+    """Return an empty table; only the columns to `fold` become narrower than what is in them."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for head in heads:
+        table.add_column(head, overflow="fold", justify="left" if head in words else "right", no_wrap=head not in fold)
+    return table

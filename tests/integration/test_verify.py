@@ -284,7 +284,7 @@ def test_for_people(box: Box) -> None:
     add(box.root / box.mailbox("user.joe.Sent")["datadir"])
     done = run_cyrsync("verify", box.root / "spool")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines() == ["cyrsync: j/user/joe/Sent: 1 orphan (999)"]
+    assert done.stderr.splitlines() == ["cyrsync: j/user/joe/Sent: orphan: UID 999"]
     shown = run_cyrsync("verify", "-v", "--content", box.root / "spool").stdout
     assert all(text in shown for text in ("144 messages", "/s", "orphan", "user/joe/Sent", "Worst folders"))
     assert run_cyrsync("verify", "-q", box.root / "spool").returncode == 1
