@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -12,9 +13,12 @@ from typing import Any
 import pytest
 import typer
 
+from cyrsync.audit.finding import KINDS, Audited, Problem
 from cyrsync.cli.app import app
 from cyrsync.errors import CONNECTION_CODES, Exit
+from cyrsync.report.audit import AuditResult
 from cyrsync.report.result import RunResult
+from support.boxes import Box
 from support.tools import requires
 from support.tree import run_cyrsync
 
@@ -22,7 +26,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PAGE = PROJECT / "man" / "cyrsync.1"
 CODES = {int(code) for code in (*Exit, *CONNECTION_CODES)}
 #: How the page calls the types of JSON.
-TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array of strings"}
+TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
 @cache
@@ -58,13 +62,38 @@ def options() -> set[str]:
     return {opt for params in parameters().values() for p in params if p.param_type_name == "option" for opt in p.opts}
 
 
-def keys(record: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """The keys of an object and of those within it, as the page writes them with their types."""
+def keys(record: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """The keys of an object and of those within it, as the page writes them, with their types."""
     for key, value in record.items():
         if isinstance(value, dict):
             yield from keys(value, f"{above}{key}.")
+        elif isinstance(value, list):
+            yield f"{above}{key}", f"array of {_type(value[0])}s" if value else "array"
+            if value and isinstance(value[0], dict):
+                yield from keys(value[0], f"{above}{key}[].")
         else:
-            yield f"{above}{key} ({TYPES[type(value)]})"
+            yield f"{above}{key}", _type(value)
+
+
+def _type(value: object) -> str:
+    if value is None:
+        return "null"
+    return (
+        "object" if isinstance(value, dict) else next(name for type_, name in TYPES.items() if isinstance(value, type_))
+    )
+
+
+def explained_keys(name: str) -> dict[str, str]:
+    """The keys that a section explains, with their types."""
+    return dict(re.findall(r"^([\w.\[\]]+) \(([^)]+)\)$", "\n".join(heads(name)), re.MULTILINE))
+
+
+def assert_explained(name: str, record: Mapping[str, Any]) -> None:
+    """The section explains just these keys, in this order, and each can have the type that it has here."""
+    explained = explained_keys(name)
+    assert list(explained) == [key for key, _ in keys(record)]
+    for key, type_ in keys(record):
+        assert type_ in explained[key].split(" or "), key
 
 
 def codes_in(words: list[str]) -> set[int]:
@@ -122,8 +151,34 @@ def test_shows_every_command() -> None:
 
 
 def test_explains_every_key_of_the_json_with_its_type() -> None:
-    result = RunResult(source="", destination="", engine="walk", dry_run=False, started="")
-    assert [head for head in heads("OUTPUT") if re.match(r"[\w.]+ \(", head)] == list(keys(result.to_json()))
+    result = RunResult(source="", destination="", engine="walk", dry_run=False, started="", errors=[""])
+    assert_explained("OUTPUT", result.to_json())
+
+
+def test_explains_every_key_that_verify_prints() -> None:
+    result = AuditResult(tree="", replica="", content=False, started="")
+    result.add(Audited(b"", problems=(Problem("missing", (1,)),)))
+    assert_explained("OUTPUT OF VERIFY", result.to_json())
+
+
+def test_explains_every_key_that_inspect_prints(tmp_path: Path) -> None:
+    box = Box("3.6.1-rich", tmp_path)
+    done = run_cyrsync("inspect", "-C", box.conf, "--json", "--messages")
+    shown = [json.loads(line) for line in done.stdout.splitlines()]
+    full = [one for one in shown if any(message["flags"] for message in one["messages"][:1])]
+    assert full
+    for one in full:
+        assert_explained("OUTPUT OF INSPECT", one)
+    nothing = run_cyrsync("inspect", "--json", f"{tmp_path}/")
+    explained = explained_keys("OUTPUT OF INSPECT")
+    for key, type_ in keys(json.loads(nothing.stdout)):
+        assert type_ in explained[key].split(" or "), key
+
+
+def test_explains_every_kind_of_problem() -> None:
+    page = re.sub(r" {2,}", "  ", section("OUTPUT OF VERIFY"))
+    for kind, meaning in KINDS.items():
+        assert f"  {kind}  {meaning}\n" in page
 
 
 def test_explains_every_exit_code() -> None:
@@ -136,7 +191,7 @@ def test_the_readme_explains_every_exit_code() -> None:
     assert codes_in(re.findall(r"^\| (\d[\d, ]*) \|", table, re.MULTILINE)) == CODES
 
 
-@pytest.mark.parametrize("command", [[], ["sync"], ["list"]])
+@pytest.mark.parametrize("command", [[], ["sync"], ["list"], ["inspect"], ["verify"]])
 def test_help_explains_the_exit_codes(command: list[str]) -> None:
     done = run_cyrsync(*command, "--help", env={"COLUMNS": "100"})
     assert done.returncode == 0
