@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cyrsync.cyrus import mailboxes
 from cyrsync.cyrus.db.error import DbError
 from cyrsync.cyrus.db.reader import read as read_db
 from cyrsync.cyrus.mailboxes import Mailbox, internal_name, live, read
@@ -138,6 +139,7 @@ def test_a_servers_own_name_in_a_record() -> None:
         b"%(P default",
         b"%(A (joe lrs) P default)",
         b"%(P default V x)",
+        "%(P default V \N{SUPERSCRIPT TWO})".encode(),
         b"%(P (default))",
         b"%(A %() I abc V 5)",
         b"%x",
@@ -156,6 +158,29 @@ def test_any_value_is_read_or_refused(value: bytes, new: bool) -> None:
         list(read([NEW, (b"Nuser\x1fjoe", value)] if new else [(b"user.joe", value)]))
     except DbError:
         pass
+
+
+@given(st.from_regex(mailboxes._USUAL, fullmatch=True))
+def test_usual_records_say_what_the_general_parser_finds(value: bytes) -> None:
+    assert mailboxes._usual(value) in (mailboxes._general(value), None)
+
+
+@given(
+    st.from_regex(mailboxes._USUAL, fullmatch=True), st.data(), st.sampled_from([*b'()%{" \\\r\n\0AINPTV', 0xC2, 0xB2])
+)
+def test_damage_is_left_to_the_general_parser(value: bytes, data: st.DataObject, byte: int) -> None:
+    at = data.draw(st.integers(0, len(value) - 1))
+    for damaged in (value[:at] + bytes([byte]) + value[at:], value[:at] + bytes([byte]) + value[at + 1 :]):
+        found = mailboxes._usual(damaged)
+        assert found is None or found == mailboxes._general(damaged)
+
+
+@pytest.mark.parametrize("name", [name for name in SPOOLS if name not in BARE])
+def test_real_records_are_usual(name: str, tmp_path: Path) -> None:
+    pairs = read_db(os.fsencode(unpack_spool(name, tmp_path) / "conf" / "mailboxes.db"))
+    values = [value for key, value in pairs if b" P " in value and not key.startswith(b"I")]
+    usual = [value for value in values if mailboxes._usual(value) == mailboxes._general(value)]
+    assert len(values) > 20 and len(usual) > 0.8 * len(values)
 
 
 def test_internal_names() -> None:
