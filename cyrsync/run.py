@@ -19,12 +19,15 @@ from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.plan.guard import Deletions, MaxDelete, withhold
 from cyrsync.plan.walk_engine import WalkEngine
 from cyrsync.report.progress import NoProgress, Reporter
-from cyrsync.report.result import RunResult
+from cyrsync.report.result import FileCounts, RunResult
 from cyrsync.report.text import path_text
 from cyrsync.state.lock import run_key, run_lock, state_directory
 from cyrsync.transfer import features, lists
+from cyrsync.transfer.carry import carry
 from cyrsync.transfer.driver import Ends, Rsync
+from cyrsync.transfer.staging import Staging
 from cyrsync.transfer.steps import Transfer
+from cyrsync.transfer.taker import Taker, batches
 from cyrsync.tree.address import Address
 from cyrsync.tree.both import BothSides
 
@@ -191,30 +194,67 @@ class Run:
         """Transfer and delete; a run that finds nothing starts no rsync, and does not even ask for one."""
         if not planned.plans:
             return
-        transfer = None
         rsync = None
+        self.result.files = FileCounts()
         try:
             if any(plan.sends() for plan in planned.plans) or not sides.replica.can_remove:
                 rsync = self._rsync(sides, directory)
-            transfer = Transfer(
-                planned.plans,
-                rsync,
-                sides.replica,
-                sides.replica_status.root,
-                self.progress.transfer,
-                pretend=self.options.dry_run,
-            )
-            transfer.send(
+            staging = Staging(directory / "staging", self.options.policy.numeric_ids)
+            for batch in batches(planned.plans):
+                self._carry_out_batch(batch, planned, sides, rsync, staging)
+                staging.clear()
+        finally:
+            if rsync:
+                self.result.rsync_runs += rsync.runs
+
+    def _carry_out_batch(
+        self, batch: list[FolderPlan], planned: Planned, sides: BothSides, rsync: Rsync | None, staging: Staging
+    ) -> None:
+        taker = Taker(sides.source, sides.source_status.root, self._policy(sides), staging, self.result)
+        takes = sides.source.can_take and not self.options.dry_run
+        plans = self._checked(batch, taker.take(batch), planned) if takes else batch
+        known = {plan.path: plan for plan in plans}
+
+        def retake(paths: list[bytes]) -> list[list[FolderPlan]]:
+            stale = [known[path] for path in paths]
+            fresh = self._checked(stale, taker.take(stale), planned)
+            known.update(zip(paths, fresh, strict=True))
+            return [fresh]
+
+        transfer = Transfer(
+            plans,
+            rsync,
+            sides.replica,
+            sides.replica_status.root,
+            self.progress.transfer,
+            pretend=self.options.dry_run,
+            skip_derived=self.options.policy.skip_derived,
+            staging=staging.directory,
+        )
+        try:
+            carry(
+                [transfer],
+                retake if takes else None,
                 force=planned.in_the_way and self.options.delete and not self.result.withheld,
                 coarse=rsync is not None and rsync.features.coarse and self._compares_nanoseconds(),
             )
             if transfer.deletes():
                 self._delete(transfer, planned, sides)
         finally:
-            if rsync:
-                self.result.rsync_runs += rsync.runs
-            if transfer:
-                self._book(transfer)
+            self._book(transfer)
+
+    def _checked(self, old: list[FolderPlan], new: list[FolderPlan], planned: Planned) -> list[FolderPlan]:
+        """See that what is to go now, with the folders taken, is still within the limit."""
+        for before, after in zip(old, new, strict=True):
+            if before.kept:
+                after.keep()
+            planned.deletions.replace(before, after)
+        if not self.result.withheld:
+            self._withhold(planned)
+        if self.result.withheld:
+            for plan in new:
+                plan.keep()
+        return new
 
     def _compares_nanoseconds(self) -> bool:
         """Tell whether a difference of less than a second is one for this run."""
@@ -262,12 +302,11 @@ class Run:
         account, result = transfer.account, self.result
         result.bytes_sent += account.bytes_sent
         files = result.files
-        files.planned, files.vanished, files.failed = (
-            account.planned,
-            account.vanished,
-            account.failed + account.pending,
-        )
-        files.sent, files.deleted = account.sent, account.deleted
+        files.planned += account.planned
+        files.vanished += account.vanished
+        files.failed += account.failed + account.pending
+        files.sent += account.sent
+        files.deleted += account.deleted
         result.errors += [f"{path_text(path)}: {reason}" for path, reason in account.errors.items()]
 
     def _exit_code(self) -> int:

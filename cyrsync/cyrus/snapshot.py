@@ -7,10 +7,14 @@ readers go on, and a writer waits for the milliseconds it takes to read two file
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
+import os
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus import locks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: Seconds to wait for a writer; Cyrus's own locks last milliseconds.
 PATIENCE = 5.0
@@ -35,14 +39,43 @@ class Snapshot(NamedTuple):
     locked: bool
 
 
+class Part(NamedTuple):
+    """One file of a mailbox's metadata, as it was under the locks."""
+
+    status: os.stat_result
+    data: bytes
+
+
 def take(files: MetaFiles, patience: float = PATIENCE) -> Snapshot:
     """Read the files under Cyrus's locks. Raise OSError, or locks.LockTimeout after `patience` seconds."""
+    taken, locked = parts(files, (), patience)
+    header, index, expunge = (
+        taken[path].data if path in taken else None
+        for path in (files.header_path, files.index_path, files.expunge_path)
+    )
+    return Snapshot(header, index, expunge, locked)
+
+
+def parts(
+    files: MetaFiles, others: "Iterable[bytes]" = (), patience: float = PATIENCE
+) -> "tuple[dict[bytes, Part], bool]":
+    """Read the files there are, and other metadata that only those write who hold the same locks.
+
+    Return the files by path, and whether the index was locked. Raise OSError, or locks.LockTimeout after `patience`
+    seconds.
+    """
+    found = {}  # type: dict[bytes, Part]
     with ExitStack() as held:
         _hold(held, files.name_lock, patience)
-        header = _hold(held, files.header_path, patience)
-        index = _hold(held, files.index_path, patience)
-        expunge = _hold(held, files.expunge_path, patience)  # taken by nobody whom the index's lock would let in
-        return Snapshot(_read(header), _read(index), _read(expunge), locked=index is not None and index[1])
+        opened = {
+            path: _hold(held, path, patience)
+            for path in (files.header_path, files.index_path, files.expunge_path, *others)
+        }
+        for path, file in opened.items():
+            if file is not None:
+                found[path] = Part(os.fstat(file[0]), locks.read_all(file[0]))
+        index = opened[files.index_path]
+    return found, index is not None and index[1]
 
 
 def _hold(held: "ExitStack[bool | None]", path: bytes, patience: float) -> "tuple[int, bool] | None":
@@ -51,7 +84,3 @@ def _hold(held: "ExitStack[bool | None]", path: bytes, patience: float) -> "tupl
         return held.enter_context(locks.shared(path, patience)) if path else None
     except FileNotFoundError:
         return None
-
-
-def _read(opened: "tuple[int, bool] | None") -> "bytes | None":
-    return None if opened is None else locks.read_all(opened[0])

@@ -49,6 +49,8 @@ def compare(source: Folder, replica: Folder | None, policy: Policy) -> FolderPla
         is_cyrus=source.is_cyrus(),
         messages_seen=len(source.messages),
         replica_messages=len(replica.messages) if replica else 0,
+        replica=replica,
+        incarnation=source.incarnation,
     )
     if plan.state is State.SAME and replica and _same_messages(source, replica):
         plan.messages_present = plan.messages_seen
@@ -124,8 +126,7 @@ def _plan_messages(plan: FolderPlan, source: Folder, replica: Folder | None, pol
         plan.messages_send = len(committed) + len(odd)
         may_go_whole = not policy.one_by_one and _may_go_whole(source, plan.messages_waiting)
         plan.whole = may_go_whole and bool(plan.messages_send)
-        if not plan.whole:
-            plan.uids, plan.odd = committed, odd
+        plan.uids, plan.odd = committed, odd
         return
     plan.messages_waiting = len(uid_sets.difference(waiting, replica.messages.uids))
     plan.uids = _missing_or_unproven(committed, replica)
@@ -158,9 +159,12 @@ def _plan_others(plan: FolderPlan, source: Folder, replica: Folder, policy: Poli
     plan.metadata_seen = len(metadata)
     # Neither size nor time tells the metadata of two mailboxes apart.
     all_of_it = plan.state is State.RECREATED
-    plan.metadata = tuple(
-        sorted(n for n in metadata if all_of_it or not unchanged(source.metadata[n], replica.metadata.get(n), policy))
+    differing = sorted(
+        n for n in metadata if all_of_it or not unchanged(source.metadata[n], replica.metadata.get(n), policy)
     )
+    plan.metadata = tuple(name for name in differing if name in kinds.BOUND)
+    plan.loose = tuple(name for name in differing if name not in kinds.BOUND)
+    plan.metadata_bytes = sum(found.size for name in plan.metadata if (found := source.metadata[name]))
     strays = [name for name, found in source.strays.items() if _can_be_sent(found, policy)]
     plan.strays_seen = len(strays)
     plan.strays = tuple(sorted(n for n in strays if not unchanged(source.strays[n], replica.strays.get(n), policy)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.folder import join
+from cyrsync.tree.folder import Folder, Incarnation, join
 
 
 class State(Enum):
@@ -40,11 +40,13 @@ class FolderPlan:
     whole: bool = False
     uids: array[int] = field(default_factory=uid_sets.empty)
     odd: tuple[bytes, ...] = ()
-    metadata: tuple[bytes, ...] = ()
+    metadata: tuple[bytes, ...] = ()  # what goes last, and must be of one moment
+    loose: tuple[bytes, ...] = ()  # metadata that goes with the messages
     strays: tuple[bytes, ...] = ()
     inside_gone: bool = False  # goes with a folder above it
     kept: bool = False  # nothing goes here: it was not asked for, or is withheld
     touch: bool = False  # the folder's own mode, owner or time differ
+    staged: bool = False  # the metadata is sent from a copy that was taken under Cyrus's locks
     delete_uids: array[int] = field(default_factory=uid_sets.empty)
     delete_files: tuple[bytes, ...] = ()  # message files with odd names, metadata, strays
     leftovers: tuple[bytes, ...] = ()
@@ -59,10 +61,13 @@ class FolderPlan:
     metadata_seen: int = 0
     strays_seen: int = 0
     replica_messages: int = 0
+    metadata_bytes: int = 0
+    replica: Folder | None = None  # as it was compared
+    incarnation: Incarnation | None = None  # of the source
 
     def sends(self) -> bool:
         """Tell whether rsync has anything to do here."""
-        return bool(self.messages_send or self.metadata or self.strays or self.touch)
+        return bool(self.messages_send or self.metadata or self.loose or self.strays or self.touch)
 
     def deletes(self) -> bool:
         """Tell whether anything goes from the replica here."""
@@ -77,7 +82,7 @@ class FolderPlan:
 
     def files_planned(self) -> int:
         """Return how many files rsync is to see to: what `sent + vanished + failed` must come to."""
-        return self.messages_send + len(self.metadata) + len(self.strays)
+        return self.messages_send + len(self.loose) + len(self.metadata) + len(self.strays)
 
     def entries(self, names: list[bytes] | tuple[bytes, ...]) -> list[bytes]:
         """Return the paths of these names below the root."""

@@ -33,6 +33,15 @@ class Deletions:
         self.replica_messages += plan.replica_messages
         self.replica_folders += plan.state not in (State.NEW, State.UNREADABLE, State.VANISHED)
 
+    def replace(self, old: FolderPlan, new: FolderPlan) -> None:
+        """Count a folder's plan for the one it had before."""
+        if old.deletes():
+            self.messages -= old.messages_delete
+            self.others -= old.others_delete
+        if new.deletes():
+            self.messages += new.messages_delete
+            self.others += new.others_delete
+
     def total(self) -> int:
         """Return the number of files and folders."""
         return self.messages + self.folders + self.others

@@ -87,26 +87,34 @@ class RunResult:
 
     def add(self, plan: FolderPlan) -> None:
         """Count one folder's plan."""
-        folders, messages = self.folders, self.messages
-        if plan.state is State.GONE:
-            folders.gone += 1
-        else:
-            folders.seen += 1
-        folders.new += plan.state is State.NEW
-        folders.recreated += plan.state is State.RECREATED
-        folders.changed += plan.state in (State.CHANGED, State.COMPARED)
-        folders.unreadable += plan.state is State.UNREADABLE
-        messages.seen += plan.messages_seen
-        messages.present += plan.messages_present
-        messages.send += plan.messages_send
-        messages.waiting += plan.messages_waiting
-        messages.delete += plan.messages_delete
-        self.metadata.seen += plan.metadata_seen
-        self.metadata.send += len(plan.metadata)
-        self.strays += plan.strays_seen
-        self.files.planned += plan.files_planned()
+        self._count(plan, 1)
         if plan.sends() or plan.deletes():
             self.work.append(FolderWork(plan.path, plan.state.value, plan.messages_send, plan.messages_delete))
+
+    def revise(self, old: FolderPlan, new: FolderPlan) -> None:
+        """Count a folder's plan for the one it had before."""
+        self._count(old, -1)
+        self._count(new, 1)
+
+    def _count(self, plan: FolderPlan, one: int) -> None:
+        folders, messages = self.folders, self.messages
+        if plan.state is State.GONE:
+            folders.gone += one
+        else:
+            folders.seen += one
+        folders.new += one * (plan.state is State.NEW)
+        folders.recreated += one * (plan.state is State.RECREATED)
+        folders.changed += one * (plan.state in (State.CHANGED, State.COMPARED))
+        folders.unreadable += one * (plan.state is State.UNREADABLE)
+        messages.seen += one * plan.messages_seen
+        messages.present += one * plan.messages_present
+        messages.send += one * plan.messages_send
+        messages.waiting += one * plan.messages_waiting
+        messages.delete += one * plan.messages_delete
+        self.metadata.seen += one * plan.metadata_seen
+        self.metadata.send += one * (len(plan.metadata) + len(plan.loose))
+        self.strays += one * plan.strays_seen
+        self.files.planned += one * plan.files_planned()
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `--json` prints; `work` (one row a folder) is for people only."""

@@ -4,33 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cyrsync.cyrus import entry as kinds
 from cyrsync.plan.folder_plan import FolderPlan
 from cyrsync.tree.folder import join
 from cyrsync.tree.uids import file_names
 
-#: What must not travel with a folder that goes as one entry: hidden files, and metadata (that comes after).
+#: What must not travel with a folder that goes as one entry: hidden files, and the metadata that comes after.
 #: Hidden from the sender only: an exclude would also protect such files where a folder must make way.
-WHOLE_FOLDER_FILTERS = ("--filter=H .*", "--filter=H cyrus.*")
+_HIDDEN = (b".*", b"cyrus.*.NEW", *sorted(kinds.BOUND))
+
+
+def whole_folder_filters(*, skip_derived: bool) -> tuple[str, ...]:
+    """Return rsync's words for what stays behind when a folder goes as one entry."""
+    hidden = (*_HIDDEN, *sorted(kinds.DERIVED)) if skip_derived else _HIDDEN
+    return tuple(f"--filter=H {name.decode()}" for name in hidden)
 
 
 def message_entries(plan: FolderPlan) -> Iterator[bytes]:
-    """Yield the list entries for a folder's messages: the folder itself if it goes whole."""
+    """Yield the list entries for a folder's messages and what goes with them: the folder itself if it goes whole."""
     if plan.whole:
         yield plan.path + b"/"
     else:
         prefix = plan.path + b"/" if plan.path else b""
         for name in file_names(plan.uids):
             yield prefix + name
-        for name in plan.odd:
+        for name in (*plan.odd, *plan.loose):
             yield prefix + name
 
 
+def staged_entries(plan: FolderPlan) -> Iterator[bytes]:
+    """Yield what is taken from the staged copy: the folder's own attributes, and metadata."""
+    if plan.path:
+        yield plan.path
+    for name in plan.metadata:
+        yield join(plan.path, name)
+
+
 def other_entries(plan: FolderPlan) -> Iterator[bytes]:
-    """Yield the list entries for a folder's metadata, strays, and the folder's own attributes.
+    """Yield the list entries for a folder's strays, and if there is no staged copy, metadata and own attributes.
 
     The root has no entry of its own (it would stand for its contents): rsync sees to it with any other.
     """
-    if plan.touch and plan.path:
+    if plan.touch and plan.path and not plan.staged:
         yield plan.path
-    for name in (*plan.metadata, *plan.strays):
+    for name in (*(() if plan.staged else plan.metadata), *plan.strays):
         yield join(plan.path, name)

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cyrsync.cyrus.entry import HEADER
+from cyrsync.cyrus import entry as kinds
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.rsync.messages import Message
 from cyrsync.transfer import lists
 from cyrsync.transfer.driver import Outcome, Rsync, hint
+from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.folder import join
+from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.side import Side
 from cyrsync.tree.uids import file_names
@@ -31,13 +33,18 @@ Tick = Callable[[str, int, int, int], None]
 class Account:
     """What became of every planned file: planned = sent + vanished + failed."""
 
-    planned: int
+    planned: int = 0
     vanished: int = 0
     failed: int = 0
     deleted: int = 0
     pending: int = 0  # planned, and rsync has not come to an end with them
     bytes_sent: int = 0
     errors: dict[bytes, str] = field(default_factory=dict)  # by path below the root
+
+    def plan(self, count: int) -> None:
+        """Expect so many files more."""
+        self.planned += count
+        self.pending += count
 
     @property
     def sent(self) -> int:
@@ -57,42 +64,82 @@ class Transfer:
         tick: Tick,
         *,
         pretend: bool = False,
+        skip_derived: bool = False,
+        staging: Path | None = None,
     ) -> None:
         """`side` and `root` are the replica's; no `rsync` is needed where nothing is sent.
+
+        Staged metadata lies in `staging`.
 
         With `pretend`, rsync is told to do nothing, and nothing is done here.
         """
         self.plans = [plan for plan in plans if plan.sends() or plan.deletes()]
-        self.account = Account(sum(plan.files_planned() for plan in plans))
-        self.account.pending = self.account.planned
+        self.account = Account()
+        self.account.plan(sum(plan.files_planned() for plan in plans))
+        self._filters = lists.whole_folder_filters(skip_derived=skip_derived)
         self._rsync = rsync
         self._side = side
         self._root = root
         self._tick = tick
         self._pretend = pretend
-        self._held: set[bytes] = set()  # folders that keep what they have
+        self._staging = staging
+        self._forced: tuple[str, ...] = ()
+        self.held: set[bytes] = set()  # folders that keep what they have
         self._by_path = {plan.path: plan for plan in self.plans}
+        self._lost: dict[bytes, set[bytes]] = {}  # folders with the messages in them that vanished
 
-    def send(self, *, force: bool, coarse: bool = False) -> None:
-        """Send messages, then metadata and strays.
+    def send_messages(self, *, force: bool) -> None:
+        """Send messages, and what goes with them; with `force`, folders may make way for files."""
+        self._forced = ("--force",) if force else ()
+        self._send_messages(self.plans)
 
-        With `force`, folders may make way for files; with `coarse`, rsync would not see differences of less than a
-        second, and is told to take all metadata that is listed for different.
+    def stale(self) -> set[bytes]:
+        """Return the folders that have lost a message since their metadata was staged."""
+        return {plan.path for plan in self._settled(self.plans) if plan.staged and plan.path in self._lost}
+
+    def renew(self, plans: list[FolderPlan]) -> None:
+        """Take these plans, made since, for those of the same folders, and send what messages they still lack."""
+        for new in plans:
+            old = self._by_path.get(new.path) or FolderPlan(new.path, State.SAME)
+            lost = self._lost.pop(new.path, set())
+            if old.incarnation and new.incarnation and not new.incarnation.same_as(old.incarnation):
+                new.state = State.RECREATED  # what was sent is the other mailbox's
+            else:
+                _leave_out_sent(new, old, lost)
+            self.account.plan(new.files_planned() - _last(old))
+            self._by_path[new.path] = new
+        self.plans = [plan for plan in self._by_path.values() if plan.sends() or plan.deletes()]
+        self._send_messages(plans)
+
+    def hold(self, paths: Iterable[bytes], reason: str = "") -> None:
+        """Leave what comes after the messages undone in these folders."""
+        self.held.update(paths)
+        if reason:
+            self.account.errors.update((path, reason) for path in paths)
+
+    def send_metadata(self, *, coarse: bool = False) -> None:
+        """Send metadata and strays.
+
+        With `coarse`, rsync would not see differences of less than a second, and is told to take all metadata that is
+        listed for different.
         """
-        forced = ("--force",) if force else ()
         differing = ("--ignore-times",) if coarse else ()
-        filtered = (*forced, *lists.WHOLE_FOLDER_FILTERS)
-        renewed = [plan for plan in self.plans if plan.state is State.RECREATED]
-        others = [plan for plan in self.plans if plan.state is not State.RECREATED]
-        self._step("messages", others, lists.message_entries, filtered, _messages)
+        self._give_up(sum(_last(plan) for plan in self.plans if plan.path in self.held))
+        renewed, others = _split(self._settled(self.plans))
+        for plans, how in ((others, differing), (renewed, (_WHOLE_NEW,))):
+            staged = [plan for plan in plans if plan.staged]
+            self._step("metadata", staged, lists.staged_entries, (*self._forced, *how), _staged, self._staging)
+            self._step("metadata", plans, lists.other_entries, (*self._forced, *how), _unstaged)
+
+    def _send_messages(self, plans: list[FolderPlan]) -> None:
+        renewed, others = _split(plans)
+        words = (*self._forced, *self._filters)
+        self._step("messages", others, lists.message_entries, words, _messages)
         self._take_headers_away(renewed)
-        self._step("messages", self._settled(renewed), lists.message_entries, (*filtered, _WHOLE_NEW), _messages)
-        self._give_up(sum(_others(plan) for plan in self.plans if plan.path in self._held))
-        self._step("metadata", self._settled(others), lists.other_entries, (*forced, *differing), _others)
-        self._step("metadata", self._settled(renewed), lists.other_entries, (*forced, _WHOLE_NEW), _others)
+        self._step("messages", self._settled(renewed), lists.message_entries, (*words, _WHOLE_NEW), _messages)
 
     def _settled(self, plans: list[FolderPlan]) -> list[FolderPlan]:
-        return [plan for plan in plans if plan.path not in self._held]
+        return [plan for plan in plans if plan.path not in self.held]
 
     def delete(self, *, keep_times: bool) -> None:
         """Delete on the replica: files, then folders that are gone."""
@@ -120,7 +167,13 @@ class Transfer:
         """Tell whether a path should have gone by now: --force has made way for a file of the same name."""
         folder, _, name = path.rstrip(b"/").rpartition(b"/")
         plan = self._by_path.get(folder)
-        return plan is None or name not in {*plan.metadata, *plan.strays, *plan.odd, *file_names(plan.uids)}
+        return plan is None or name not in {
+            *plan.metadata,
+            *plan.loose,
+            *plan.strays,
+            *plan.odd,
+            *file_names(plan.uids),
+        }
 
     def deletes(self) -> bool:
         """Tell whether anything goes."""
@@ -155,13 +208,13 @@ class Transfer:
         if self._pretend or not renewed:
             return
         if self._side.can_remove:
-            removals = (Removal(plan.path, files=(HEADER,)) for plan in renewed)
+            removals = (Removal(plan.path, files=(kinds.HEADER,)) for plan in renewed)
             for path, number in self._side.remove(self._root, removals, keep_times=False).failed:
                 self.account.errors[path] = hint(f"cannot be replaced: {os.strerror(number)}")
                 self._hold_back(path, renewed)
         elif self._rsync:
             blank = self._rsync.directory / "blank"
-            headers = [join(plan.path, HEADER) for plan in renewed]
+            headers = [join(plan.path, kinds.HEADER) for plan in renewed]
             for header in headers:
                 empty = Path(os.fsdecode(bytes(blank) + b"/" + header))
                 empty.parent.mkdir(parents=True, exist_ok=True)
@@ -174,9 +227,9 @@ class Transfer:
     def _hold_back(self, path: bytes, plans: list[FolderPlan]) -> None:
         """Leave a folder, or the one that a file is in, or all below, as it is on the replica."""
         files, whole = self._by_folder([path], plans)
-        for folder in (files.keys() | whole) - self._held:
-            self._held.add(folder)
-            self._give_up(self._by_path[folder].messages_send)
+        for folder in (files.keys() | whole) - self.held:
+            self.held.add(folder)
+            self._give_up(_messages(self._by_path[folder]))
 
     def _give_up(self, count: int) -> None:
         self.account.failed += count
@@ -189,6 +242,7 @@ class Transfer:
         entries: Callable[[FolderPlan], Iterator[bytes]],
         extra: tuple[str, ...],
         planned: Callable[[FolderPlan], int],
+        staging: Path | None = None,
     ) -> None:
         """Run rsync over the entries of these plans, again over what may go well a second time, and book it."""
         if not self._rsync:
@@ -196,10 +250,11 @@ class Transfer:
         total = sum(planned(plan) for plan in plans)
         tick = self._tick
         listed = (entry for plan in plans for entry in entries(plan))
-        outcome = self._rsync.transfer(listed, extra, lambda done, size: tick(name, done, total, size))
+        outcome = self._rsync.transfer(listed, extra, lambda done, size: tick(name, done, total, size), staging)
         self.account.bytes_sent += outcome.bytes_sent
         again = sorted(path for path, message in outcome.failed.items() if message.worth_another_try())
-        second = self._rsync.transfer((entry for path in again for entry in self._entries_of(path, entries)), extra)
+        entries_again = (entry for path in again for entry in self._entries_of(path, entries))
+        second = self._rsync.transfer(entries_again, extra, instead=staging)
         self.account.bytes_sent += second.bytes_sent
         for path in again:
             del outcome.failed[path]
@@ -218,7 +273,11 @@ class Transfer:
         """Count what failed and what vanished, each file once; folders with a failure are held."""
         failed, all_failed = self._by_folder(outcome.failed, plans)
         vanished, all_vanished = self._by_folder(outcome.vanished, plans)
-        self._held |= all_failed | failed.keys()
+        self.held |= all_failed | failed.keys()
+        for path in all_vanished | vanished.keys():
+            plan = self._by_path[path]
+            names = plan.entries(file_names(plan.uids)) if path in all_vanished else vanished[path]
+            self._lost.setdefault(path, set()).update(names)
         for path in all_failed | all_vanished | failed.keys() | vanished.keys():
             count = planned(self._by_path[path])
             names = failed.get(path, set())
@@ -252,8 +311,36 @@ class Transfer:
 
 
 def _messages(plan: FolderPlan) -> int:
-    return plan.messages_send
+    return plan.messages_send + len(plan.loose)
 
 
-def _others(plan: FolderPlan) -> int:
+def _staged(plan: FolderPlan) -> int:
+    return len(plan.metadata) if plan.staged else 0
+
+
+def _unstaged(plan: FolderPlan) -> int:
+    return len(plan.strays) + (0 if plan.staged else len(plan.metadata))
+
+
+def _last(plan: FolderPlan) -> int:
+    """Return how many files go after the messages."""
     return len(plan.metadata) + len(plan.strays)
+
+
+def _split(plans: list[FolderPlan]) -> tuple[list[FolderPlan], list[FolderPlan]]:
+    """Part the folders that are filled with another mailbox from the others; return those first."""
+    renewed = [plan for plan in plans if plan.state is State.RECREATED]
+    return renewed, [plan for plan in plans if plan.state is not State.RECREATED]
+
+
+def _leave_out_sent(new: FolderPlan, old: FolderPlan, lost: set[bytes]) -> None:
+    """Take out of a folder's new plan what has been sent by the old one."""
+    names = [path.rpartition(b"/")[2] for path in lost]
+    sent = uid_sets.difference(
+        old.uids, MessageFiles(b"".join([name for name in names if kinds.is_message(name)])).uids
+    )
+    new.whole = False
+    new.uids = uid_sets.difference(new.uids, sent)
+    new.odd = tuple(name for name in new.odd if name not in old.odd)
+    new.loose = tuple(name for name in new.loose if name not in old.loose)
+    new.messages_send = len(new.uids) + len(new.odd)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from cyrsync.tree import folder as folders
 from cyrsync.tree.remove import Remover, decode
-from cyrsync.tree.walk import walk
+from cyrsync.tree.walk import Reader, walk
 
 if TYPE_CHECKING:
     from typing import Any, BinaryIO
@@ -89,6 +89,15 @@ def _audit(root: bytes, content: bool, output: _Output) -> None:
     output.end()
 
 
+def _take(root: bytes, paths: "list[str]", output: _Output) -> None:
+    from cyrsync.tree.take import encode, take
+
+    reader = Reader(root)
+    for path in paths:
+        output.write(encode(take(reader, path.encode("latin-1")), output.deflate is not None))
+    output.end()
+
+
 def _serve(request: "dict[str, Any]", source: "BinaryIO", output: _Output) -> None:
     root = request["root"].encode("latin-1")
     if request["do"] == "identify":
@@ -110,6 +119,8 @@ def _serve(request: "dict[str, Any]", source: "BinaryIO", output: _Output) -> No
         output.end()
     elif request["do"] == "audit":
         _audit(root, request["content"], output)
+    elif request["do"] == "take":
+        _take(root, request["paths"], output)
     elif request["do"] == "remove":
         remover = Remover(root, request["keep_times"], output.is_heard)
         remover.remove(decode(source))

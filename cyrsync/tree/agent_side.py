@@ -9,10 +9,11 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from cyrsync import process
 from cyrsync.audit.finding import Audited, from_record
@@ -22,6 +23,9 @@ from cyrsync.tree.folder import Folder
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.shell import HAS_POSIX, HAS_PYTHON, RemoteShell, agent_command
 from cyrsync.tree.side import Removed, Rights, Status, resolve_here
+
+if TYPE_CHECKING:
+    from cyrsync.tree.take import Taken
 
 #: What a login shell may print before the far end speaks (bytes).
 _NOISE = 1 << 16
@@ -92,12 +96,14 @@ class AgentSide:
     """A tree read by an agent that answers over a link."""
 
     can_remove = True
+    can_take = True
     wants_other = False
 
     def __init__(self, link: Link, compressed: bool) -> None:
         self._link = link
         self._answers: IO[bytes] = io.BufferedReader(_Inflated(link.output)) if compressed else link.output
         self._greeted = False
+        self._taught = False
 
     @cached_property
     def rights(self) -> Rights:
@@ -128,10 +134,7 @@ class AgentSide:
 
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Check every mailbox below `root`, with `content` every message."""
-        program = bundle.audit_program()
-        self._ask(do="load", root=b"", size=len(program))
-        self._link.send(program)
-        self._end_of_answer()
+        self._teach()
         self._ask(do="audit", root=root, content=content)
         for record in self._records():
             if isinstance(record, dict):
@@ -139,9 +142,30 @@ class AgentSide:
             yield from_record(record)
         raise self._link.failure()
 
+    def take(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Taken]:
+        """Take folders below `root` under Cyrus's locks, in that order."""
+        from cyrsync.tree.take import decode  # what few runs need is not loaded by all
+
+        self._teach()
+        self._ask(do="take", root=root, paths=[path.decode("latin-1") for path in paths])
+        for _ in paths:
+            with self._garbled():
+                taken = decode(self._answers)
+            yield taken
+        self._end_of_answer()
+
     def close(self) -> None:
         """End the agent."""
         self._link.close()
+
+    def _teach(self) -> None:
+        """Send what the agent needs for more than a walk, once."""
+        if not self._taught:
+            program = bundle.more()
+            self._ask(do="load", root=b"", size=len(program))
+            self._link.send(program)
+            self._end_of_answer()
+            self._taught = True
 
     def _ask(self, root: bytes, **request: Any) -> None:
         request["root"] = root.decode("latin-1")
@@ -171,14 +195,22 @@ class AgentSide:
             raise self._link.failure() from None
 
     def _decode(self, record: Any) -> Folder:
-        try:
+        with self._garbled():
             size = record[3][1]
             steps = self._answers.read(size) if size else b""
             if len(steps) == size:
                 return folder.decode(record, steps)
+        raise self._link.failure()
+
+    @contextmanager
+    def _garbled(self) -> Iterator[None]:
+        """Make one error of all that can be wrong with an answer."""
+        try:
+            yield
+        except EOFError:
+            raise self._link.failure() from None
         except (OSError, TypeError, ValueError, LookupError, zlib.error) as error:
             raise ConnectionFailed(f"{self._link.name}: the answer was garbled: {error}") from error
-        raise self._link.failure()
 
 
 class ChildSide(AgentSide):

@@ -20,12 +20,13 @@ MODULES = (
     "cyrsync.tree.remove",
     "cyrsync.tree.agent",
 )
-#: What an audit needs besides.
-AUDIT_MODULES = (
+#: What an audit needs besides, and a source whose metadata is taken under locks.
+MORE_MODULES = (
     "cyrsync.cyrus.dlist",
     "cyrsync.cyrus.records",
     "cyrsync.cyrus.locks",
     "cyrsync.cyrus.snapshot",
+    "cyrsync.tree.take",
     "cyrsync.audit.finding",
     "cyrsync.audit.mailbox",
     "cyrsync.audit.tree",
@@ -58,9 +59,9 @@ def program() -> bytes:
     return b"%d\n" % len(loader) + loader
 
 
-def audit_program() -> bytes:
-    """Return what makes a running agent able to audit: Python source."""
-    return _loader(("cyrsync.audit",), AUDIT_MODULES)
+def more() -> bytes:
+    """Return what teaches a running agent the rest: Python source."""
+    return _loader(("cyrsync.audit",), MORE_MODULES)
 
 
 def _loader(packages: tuple[str, ...], modules: tuple[str, ...]) -> bytes:

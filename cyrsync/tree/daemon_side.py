@@ -5,9 +5,10 @@ from __future__ import annotations
 import calendar
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cyrsync import process
 from cyrsync.audit.finding import Audited
@@ -21,6 +22,9 @@ from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
 from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.side import Removed, Rights, Status
+
+if TYPE_CHECKING:
+    from cyrsync.tree.take import Taken
 
 _LINE = re.compile(rb"([-dlcbps][-rwxsStT]{9})[+.]?\s+([\d,.]+)\s+(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) (.*)\Z", re.DOTALL)
 _KINDS = {
@@ -39,6 +43,7 @@ class DaemonSide:
     """A tree that only rsync can look at. Listings have times in whole seconds, and no owners."""
 
     can_remove = False
+    can_take = False
     wants_other = True
     rights = Rights()
 
@@ -86,6 +91,10 @@ class DaemonSide:
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Refuse: an agent is needed for that."""
         raise UsageError(f"{self._address.text}: an rsync daemon cannot run an audit: audit it where it lies")
+
+    def take(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Taken]:
+        """Refuse: nobody can hold Cyrus's locks there."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Nothing is held."""

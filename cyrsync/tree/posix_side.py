@@ -6,8 +6,9 @@ import errno
 import shlex
 import stat
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cyrsync.audit.finding import Audited
 from cyrsync.cyrus import entry as kinds
@@ -19,6 +20,9 @@ from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
 from cyrsync.tree.message_files import MessageFiles, sort_out
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.side import Removed, Rights, Status
+
+if TYPE_CHECKING:
+    from cyrsync.tree.take import Taken
 
 # Every answer is a row of items, each a letter and its text, ended by NUL; the last is `e`. Paths are
 # quoted for the shell that reads them here, a POSIX sh: no other shell ever sees one.
@@ -59,6 +63,7 @@ class PosixSide:
     """A tree listed by a POSIX shell that answers over a link."""
 
     can_remove = False
+    can_take = False
     wants_other = False
 
     def __init__(self, link: Link) -> None:
@@ -117,6 +122,10 @@ class PosixSide:
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Refuse: an agent is needed for that."""
         raise UsageError(f"{self._link.name}: an audit needs python3 there: audit it where it lies")
+
+    def take(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Taken]:
+        """Refuse: nobody can hold Cyrus's locks there."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """End the shell."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cyrsync.audit.finding import Audited
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.remove import Removal
-from cyrsync.tree.walk import walk
+from cyrsync.tree.walk import Reader, walk
+
+if TYPE_CHECKING:
+    from cyrsync.tree.take import Taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class Side(Protocol):
 
     #: Whether `remove` works here: else rsync itself must delete.
     can_remove: bool
+    #: Whether `take` works here: else metadata goes as rsync finds it.
+    can_take: bool
     #: Whether `walk` is to be given the other side's folders, to spare the fetching of what is the same there.
     wants_other: bool
 
@@ -64,6 +69,9 @@ class Side(Protocol):
 
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Check every mailbox below `root`, with `content` every message. Raise UsageError where that can't be."""
+
+    def take(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Taken]:
+        """Take folders below `root` under Cyrus's locks, in that order."""
 
     def close(self) -> None:
         """Let go of processes and connections."""
@@ -84,6 +92,7 @@ class NearSide:
     """The source, when it is on this machine: read by this process."""
 
     can_remove = False
+    can_take = True
     wants_other = False
     rights = ALL_RIGHTS
 
@@ -104,6 +113,13 @@ class NearSide:
         from cyrsync.audit.tree import audit_tree  # what few runs need is not loaded by all
 
         return audit_tree(root, content)
+
+    def take(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Taken]:
+        """Take folders below `root` under Cyrus's locks, in that order."""
+        from cyrsync.tree.take import take
+
+        reader = Reader(root)
+        return (take(reader, path) for path in paths)
 
     def close(self) -> None:
         """Nothing is held."""

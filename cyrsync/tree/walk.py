@@ -40,7 +40,7 @@ def walk(root: bytes, users: "frozenset[str]" = frozenset(), leftovers: bool = F
     `leftovers`, old temporary files of rsync are looked for. Never raises for a folder: one that
     cannot be read is yielded with its `problem`.
     """
-    ahead = ReadAhead(_Reader(root, leftovers).read)
+    ahead = ReadAhead(Reader(root, leftovers).read)
     pending = [b""]
     try:
         while pending:
@@ -54,17 +54,18 @@ def walk(root: bytes, users: "frozenset[str]" = frozenset(), leftovers: bool = F
         ahead.close()
 
 
-class _Reader:
+class Reader:
     """Reads one directory at a time; remembers the names of owners."""
 
-    def __init__(self, root: bytes, leftovers: bool) -> None:
+    def __init__(self, root: bytes, leftovers: bool = False) -> None:
+        """With `leftovers`, old temporary files of rsync are looked for."""
         self.root = root
         self.leftovers = leftovers
         self.owners = {}  # type: dict[tuple[int, int], str]
 
     def read(self, path: bytes) -> Folder:
         """Return the folder at `path`, or one with a `problem`."""
-        directory = os.path.join(self.root, path) if path else self.root
+        directory = self.directory(path)
         try:
             status = os.lstat(directory)
             if not stat.S_ISDIR(status.st_mode):
@@ -89,7 +90,7 @@ class _Reader:
             messages = _without_directories(directory, messages, folders)
         return Folder(
             path=path,
-            attributes=self._entry(status),
+            attributes=self.entry(status),
             messages=messages,
             metadata=metadata,
             strays=strays,
@@ -104,9 +105,14 @@ class _Reader:
             target = os.readlink(path).decode("latin-1") if stat.S_ISLNK(status.st_mode) else ""
         except OSError:
             return None
-        return self._entry(status, target)
+        return self.entry(status, target)
 
-    def _entry(self, status: os.stat_result, target: str = "") -> Entry:
+    def directory(self, path: bytes) -> bytes:
+        """Return the whole path of a folder."""
+        return os.path.join(self.root, path) if path else self.root
+
+    def entry(self, status: os.stat_result, target: str = "") -> Entry:
+        """Return what a listing has of a file."""
         ids = (status.st_uid, status.st_gid)
         owner = self.owners.get(ids)
         if owner is None:

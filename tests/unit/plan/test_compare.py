@@ -124,7 +124,7 @@ def test_messages(
     plan = compare(source, replica, replace(POLICY, one_by_one=one_by_one))
     assert plan.state is state
     assert plan.whole is (bool(sent) and not one_by_one and state not in (State.SAME, State.CHANGED))
-    assert list(plan.uids) == ([] if plan.whole else sent)
+    assert list(plan.uids) == sent
     assert plan.messages_send == len(sent)
     assert list(plan.delete_uids) == deleted
     assert plan.messages_delete == len(deleted)
@@ -212,7 +212,7 @@ def test_metadata_and_strays() -> None:
     )
     plan = compare(source, replica, POLICY)
     assert plan.state is State.CHANGED
-    assert plan.metadata == (b"cyrus.cache", b"cyrus.index", b"cyrus.x")
+    assert (plan.metadata, plan.loose) == ((b"cyrus.index",), (b"cyrus.cache", b"cyrus.x"))
     assert plan.strays == (b"new", b"other")
     assert (plan.metadata_seen, plan.strays_seen, plan.files_planned()) == (4, 3, 5)
     assert plan.delete_files == (b"cyrus.old", b"gone", b"old")
@@ -259,7 +259,8 @@ def test_skip_derived(skip: bool) -> None:
     policy = replace(POLICY, skip_derived=skip)
     expected = (b"cyrus.index",) if skip else (b"cyrus.cache", b"cyrus.index", b"cyrus.squat")
     plan = compare(folder(metadata=metadata), None, policy)
-    assert (plan.metadata, plan.metadata_seen) == (expected, len(expected))
+    assert (plan.metadata, plan.metadata_seen) == ((b"cyrus.index",), len(expected))
+    assert plan.loose == (() if skip else (b"cyrus.cache", b"cyrus.squat"))
     plan = compare(folder(), folder(metadata=metadata), policy)
     assert (plan.delete_files, plan.others_delete) == (expected, len(expected))
 

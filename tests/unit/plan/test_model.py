@@ -12,7 +12,7 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cyrsync.cyrus.entry import is_message, is_metadata
+from cyrsync.cyrus.entry import BOUND, is_message, is_metadata
 from cyrsync.plan.compare import Policy
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.plan.walk_engine import WalkEngine
@@ -156,11 +156,11 @@ def carry_out(plans: list[FolderPlan], source: Tree, replica: Tree) -> None:
 
 
 def messages(plan: FolderPlan, source: Tree) -> list[bytes]:
-    """Name what the message step takes along: of a whole folder, all but its metadata."""
+    """Name what the message step takes along: of a whole folder, all but what goes last."""
     if plan.whole:
         inside = [path.rpartition(b"/")[2] for path in source.nodes if is_child(path, plan.path)]
-        return [name for name in inside if not name.startswith(b"cyrus.")]
-    return [*uid_sets.file_names(plan.uids), *plan.odd]
+        return [name for name in inside if name not in BOUND]
+    return [*uid_sets.file_names(plan.uids), *plan.odd, *plan.loose]
 
 
 def delete(plan: FolderPlan, replica: Tree) -> None:
@@ -231,6 +231,7 @@ def test_a_second_run_finds_only_what_is_never_assumed(source: Tree, other: Tree
     for plan in WalkEngine(Policy()).plans(source.folders(), replica.folders()):
         assert plan.state in (State.SAME, State.COMPARED) or any(is_child(path, plan.path) for path in late)
         assert not plan.metadata
+        assert plan.whole or not plan.loose
         assert not plan.strays
         assert not plan.touch
         assert not plan.deletes()

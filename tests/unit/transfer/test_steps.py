@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from cyrsync.errors import RsyncFailed
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.rsync.messages import Kind, Message
+from cyrsync.transfer.carry import carry
 from cyrsync.transfer.driver import Outcome
-from cyrsync.transfer.lists import WHOLE_FOLDER_FILTERS
+from cyrsync.transfer.lists import whole_folder_filters
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.side import Removed
@@ -98,7 +99,7 @@ def transferring(
     rsync, side = FakeRsync(list(answers), **fields), side or FakeSide()
     side.log = rsync.log
     transfer = Transfer(plans, rsync, side, b"/replica", lambda *_: None, pretend=pretend)  # type: ignore[arg-type]
-    transfer.send(force=False)
+    carry([transfer], None)
     if transfer.deletes():
         transfer.delete(keep_times=True)
     return transfer, rsync, side
@@ -119,7 +120,7 @@ INDEX = (b"cyrus.index",)
 def test_all_metadata_goes_where_rsync_sees_no_difference(coarse: bool) -> None:
     rsync = FakeRsync()
     joe = plan(b"joe", 1, metadata=INDEX)
-    Transfer([joe], rsync, FakeSide(), b"/replica", lambda *_: None).send(force=False, coarse=coarse)  # type: ignore[arg-type]
+    carry([Transfer([joe], rsync, FakeSide(), b"/replica", lambda *_: None)], None, coarse=coarse)  # type: ignore[arg-type]
     assert ["--ignore-times" in extra for _, extra in rsync.runs] == [False, coarse]
 
 
@@ -128,7 +129,7 @@ def test_what_rsync_did_not_come_to_is_not_sent() -> None:
     rsync = FakeRsync(answer=lambda _: fail())
     transfer = Transfer([plan(b"joe", 1, metadata=INDEX)], rsync, FakeSide(), b"/replica", lambda *_: None)  # type: ignore[arg-type]
     with pytest.raises(RsyncFailed):
-        transfer.send(force=False)
+        carry([transfer], None)
     assert (transfer.account.planned, transfer.account.pending, transfer.account.sent) == (2, 2, 0)
 
 
@@ -152,7 +153,7 @@ def test_order_of_steps() -> None:
 
 def test_whole_folders_go_without_what_must_not_travel_yet() -> None:
     _, rsync, _ = transferring([plan(b"ann", 5, whole=True, metadata=INDEX)])
-    assert [set(WHOLE_FOLDER_FILTERS) <= set(extra) for _, extra in rsync.runs] == [True, False]
+    assert [set(whole_folder_filters(skip_derived=False)) <= set(extra) for _, extra in rsync.runs] == [True, False]
 
 
 def test_nothing_to_do_starts_nothing() -> None:
@@ -168,7 +169,7 @@ def test_deletions_alone_need_no_rsync() -> None:
     transfer = Transfer(
         [plan(b"joe", delete_files=(b"x",))], None, side, b"/replica", lambda *_: None  # type: ignore[arg-type]
     )  # fmt: skip
-    transfer.send(force=True)
+    carry([transfer], None, force=True)
     transfer.delete(keep_times=False)
     assert side.removals == [[Removal(b"joe", files=(b"x",))]]
 
@@ -176,7 +177,11 @@ def test_deletions_alone_need_no_rsync() -> None:
 @pytest.mark.parametrize("force", [False, True])
 def test_force(force: bool) -> None:
     rsync = FakeRsync()
-    Transfer([plan(b"joe", 1, metadata=INDEX)], rsync, FakeSide(), b"/replica", lambda *_: None).send(force=force)  # type: ignore[arg-type]
+    carry(
+        [Transfer([plan(b"joe", 1, metadata=INDEX)], rsync, FakeSide(), b"/replica", lambda *_: None)],
+        None,
+        force=force,
+    )  # type: ignore[arg-type]
     assert ["--force" in extra for _, extra in rsync.runs] == [force, force]
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cyrsync.tree.bundle import AUDIT_MODULES, BOOTSTRAP, MODULES, program
+from cyrsync.tree.bundle import BOOTSTRAP, MODULES, MORE_MODULES, program
 
-ALL = MODULES + AUDIT_MODULES
+ALL = MODULES + MORE_MODULES
 
 OLDEST = (3, 6)
 #: Came with Python 3.7 or later, or may be left out by a distribution.

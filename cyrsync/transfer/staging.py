@@ -1,0 +1,71 @@
+"""Metadata of one moment, in a tree beside the spool that rsync takes it from: directories and files look the same."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shutil
+import stat
+from functools import lru_cache
+from pathlib import Path
+
+from cyrsync.tree.folder import Entry
+from cyrsync.tree.take import Taken
+
+
+class Staging:
+    """A directory of this run's own, with copies in the places that their originals have below their root."""
+
+    def __init__(self, directory: Path, numeric_ids: bool = False) -> None:
+        """With `numeric_ids`, owners keep their numbers where a name means another number here."""
+        self.directory = directory
+        self._numeric_ids = numeric_ids
+        self._directories: dict[bytes, Entry] = {}
+
+    def add(self, taken: Taken) -> None:
+        """Write a folder's metadata. OSError where there is no room."""
+        for path, entry in taken.above:
+            if path not in self._directories:
+                os.makedirs(self._place(path), mode=0o700, exist_ok=True)
+            self._directories[path] = entry
+        for file in taken.files:
+            place = os.path.join(self._place(taken.folder.path), file.name)
+            descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            with open(descriptor, "wb") as stream:
+                stream.write(file.data)
+            self._dress(place, file.entry)
+
+    def finish(self) -> None:
+        """Give the directories the attributes of their originals, which files put into them have changed."""
+        for path in sorted(self._directories, reverse=True):
+            self._dress(self._place(path), self._directories[path])
+        self._directories.clear()
+
+    def clear(self) -> None:
+        """Make room for the next folders."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _place(self, path: bytes) -> bytes:
+        return os.path.join(os.fsencode(self.directory), path)
+
+    def _dress(self, place: bytes, entry: Entry) -> None:
+        if os.geteuid() == 0:
+            os.chown(place, *owner_here(entry.owner, self._numeric_ids))
+        os.chmod(place, stat.S_IMODE(entry.mode) | 0o400)
+        os.utime(place, ns=(entry.mtime, entry.mtime))
+
+
+@lru_cache(maxsize=256)
+def owner_here(owner: str, numeric_ids: bool) -> tuple[int, int]:
+    """Return the numbers that rsync would give to files of an owner of elsewhere: those of the names, if known."""
+    uid, gid, user, group = owner.split(":")
+    numbers = [int(uid), int(gid)]
+    if not numeric_ids:
+        for place, name in enumerate((user, group)):
+            try:
+                if name:
+                    numbers[place] = grp.getgrnam(name).gr_gid if place else pwd.getpwnam(name).pw_uid
+            except KeyError:
+                pass
+    return numbers[0], numbers[1]

@@ -1,0 +1,160 @@
+"""One folder as it is at one moment: its metadata under Cyrus's locks, and then, with the index known, its directory.
+
+Message files come before their index record and go after it. So the directory that is read after the index has every
+message that the index names, unless one was expunged and unlinked in between: then both are read again.
+
+Also runs at the far end of a connection: standard library only, Python 3.6.
+"""
+
+import errno
+import json
+import os
+import time
+import zlib
+from array import array
+from itertools import compress
+from operator import not_, or_
+from typing import TYPE_CHECKING, NamedTuple
+
+from cyrsync.cyrus import entry as kinds
+from cyrsync.cyrus import header, records, snapshot
+from cyrsync.cyrus import index as indexes
+from cyrsync.cyrus.locks import LockTimeout
+from cyrsync.cyrus.snapshot import MetaFiles
+from cyrsync.tree import folder as folders
+from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.folder import Entry, Folder, Incarnation
+
+if TYPE_CHECKING:
+    from typing import IO
+
+    from cyrsync.cyrus.snapshot import Part
+    from cyrsync.tree.walk import Reader
+
+_LOOKS = 5
+_PAUSE = 0.02  # seconds; where there are no locks, a writer needs some time to finish
+
+
+class File(NamedTuple):
+    """A metadata file as it was under the locks."""
+
+    name: bytes
+    entry: Entry
+    data: bytes
+
+
+class Taken(NamedTuple):
+    """A folder with its bound metadata, of one moment.
+
+    `folder.problem` is EBUSY where a writer kept the lock, or never rested. `above` are the folder's directory and
+    those it is in, by path, the root first.
+    """
+
+    folder: Folder
+    files: "tuple[File, ...]" = ()
+    above: "tuple[tuple[bytes, Entry], ...]" = ()
+
+
+def take(reader: "Reader", path: bytes) -> Taken:
+    """Take one folder below the reader's root. Never raises for a folder."""
+    directory = reader.directory(path)
+    paths = {name: os.path.join(directory, name) for name in kinds.BOUND}
+    meta_files = MetaFiles(paths[kinds.HEADER], paths[kinds.INDEX], paths[kinds.EXPUNGE])
+    before = None
+    for _ in range(_LOOKS):
+        try:
+            parts, locked = snapshot.parts(meta_files, [paths[kinds.ANNOTATIONS]])
+        except LockTimeout:
+            return Taken(Folder(path, problem=errno.EBUSY))
+        except OSError as error:
+            return Taken(Folder(path, problem=error.errno or errno.EIO))
+        folder = reader.read(path)
+        held = {name: parts[whole] for name, whole in paths.items() if whole in parts}
+        bytes_held = {name: part.data for name, part in held.items()}
+        # Where nothing moves any more, what is missing is missing.
+        if folder.problem:
+            return Taken(folder)
+        if bytes_held == before or _agree(held, folder, locked):
+            return _taken(reader, folder, held)
+        before = bytes_held
+        time.sleep(0 if locked else _PAUSE)
+    return Taken(Folder(path, problem=errno.EBUSY))
+
+
+def _taken(reader: "Reader", folder: Folder, held: "dict[bytes, Part]") -> Taken:
+    files = tuple([File(name, reader.entry(part.status), part.data) for name, part in sorted(held.items())])
+    metadata = {name: entry for name, entry in folder.metadata.items() if name not in kinds.BOUND}
+    metadata.update({file.name: file.entry for file in files})
+    components = folder.path.split(b"/") if folder.path else []
+    chain = [b"/".join(components[:depth]) for depth in range(len(components) + 1)]
+    try:
+        above = tuple([(path, reader.entry(os.lstat(reader.directory(path)))) for path in chain])
+    except OSError as error:
+        return Taken(Folder(folder.path, problem=error.errno or errno.EIO))
+    return Taken(folder._replace(metadata=metadata, incarnation=_incarnation(held)), files, above)
+
+
+def _incarnation(held: "dict[bytes, Part]") -> "Incarnation | None":
+    if kinds.HEADER not in held or kinds.INDEX not in held:
+        return None
+    uniqueid = header.uniqueid(held[kinds.HEADER].data[: header.READ_SIZE])
+    head = indexes.head(held[kinds.INDEX].data[: indexes.READ_SIZE])
+    return Incarnation(uniqueid, head.uidvalidity, head.last_uid) if uniqueid and head else None
+
+
+def _agree(held: "dict[bytes, Part]", folder: Folder, locked: bool) -> bool:
+    """Tell whether header, index and directory fit together."""
+    if kinds.INDEX not in held:
+        return True
+    try:
+        index = records.read(held[kinds.INDEX].data, check_records=not locked)
+        needed = need_file(index)
+        if kinds.EXPUNGE in held:
+            expunged = records.read(held[kinds.EXPUNGE].data, check_records=not locked, sorted_uids=False)
+            needed = uid_sets.merge([needed, uid_sets.difference(array("I", sorted(set(expunged.uids))), needed)])
+    except records.BadIndex:
+        return locked  # it is damaged, or newer than we are, and no writer is at work
+    head = held.get(kinds.HEADER)
+    if head and index.header.header_file_crc not in (None, zlib.crc32(head.data)):
+        return False
+    return not uid_sets.difference(needed, folder.messages.uids)
+
+
+def need_file(index: "records.Index", archived: bool = False) -> "array[int]":
+    """Return the UIDs whose message must be in the data directory, or of those that are `archived`, in that one."""
+    if 1 not in index.unlinked and 1 not in index.archived:
+        return uid_sets.empty() if archived else index.uids
+    elsewhere = bytes(not away for away in index.archived) if archived else index.archived
+    return array("I", compress(index.uids, map(not_, map(or_, elsewhere, index.unlinked))))
+
+
+def encode(taken: Taken, compressible: bool) -> bytes:
+    """Return what was taken as one frame: a line of JSON, the files' bytes, and the folder's frame."""
+    files = [[file.name.decode("latin-1"), file.entry, len(file.data)] for file in taken.files]
+    above = [[path.decode("latin-1"), entry] for path, entry in taken.above]
+    line = json.dumps([files, above], separators=(",", ":")).encode("ascii") + b"\n"
+    data = b"".join([file.data for file in taken.files])
+    return line + data + folders.encode(taken.folder, compressible)
+
+
+def decode(stream: "IO[bytes]") -> Taken:
+    """Undo `encode`. Raise ValueError for anything else, EOFError when the stream ends in it."""
+    listed, above = json.loads(_line(stream))
+    files = [File(name.encode("latin-1"), Entry(*entry), _exactly(stream, size)) for name, entry, size in listed]
+    record = json.loads(_line(stream))
+    folder = folders.decode(record, _exactly(stream, record[3][1]))
+    return Taken(folder, tuple(files), tuple([(path.encode("latin-1"), Entry(*entry)) for path, entry in above]))
+
+
+def _line(stream: "IO[bytes]") -> str:
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    return line.decode("ascii")
+
+
+def _exactly(stream: "IO[bytes]", size: int) -> bytes:
+    data = stream.read(size) if size else b""
+    if len(data) != size:
+        raise EOFError
+    return data
