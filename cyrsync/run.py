@@ -68,6 +68,8 @@ class Run:
 
     #: Whether what rsync prints goes to the user as it is.
     verbatim = False
+    #: How changes are found.
+    engine = "walk"
 
     def __init__(self, source: Address, replica: Address, options: Options, progress: Reporter | None = None) -> None:
         self.source = source
@@ -99,7 +101,7 @@ class Run:
         return RunResult(
             source=self.source.text,
             destination=self.replica.text,
-            engine="walk",
+            engine=self.engine,
             dry_run=self.options.dry_run,
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
@@ -114,6 +116,7 @@ class Run:
         key = run_key(_identity(self.source), _identity(self.replica))
         with run_lock(key, self.options.wait):
             directory = state_directory() / key
+            self.state_path = directory.with_suffix(".sqlite")
             shutil.rmtree(directory, ignore_errors=True)  # what a killed run left
             directory.mkdir(mode=0o700)
             try:
@@ -241,7 +244,7 @@ class Run:
             if transfer.deletes():
                 self._delete(transfer, planned, sides)
         finally:
-            self._book(transfer)
+            self.book(transfer)
 
     def _checked(self, old: list[FolderPlan], new: list[FolderPlan], planned: Planned) -> list[FolderPlan]:
         """See that what is to go now, with the folders taken, is still within the limit."""
@@ -298,7 +301,8 @@ class Run:
     def _words(self) -> tuple[str, ...]:
         return self.options.words
 
-    def _book(self, transfer: Transfer) -> None:
+    def book(self, transfer: Transfer) -> None:
+        """Add what became of the files of a transfer."""
         account, result = transfer.account, self.result
         result.bytes_sent += account.bytes_sent
         files = result.files

@@ -32,8 +32,8 @@ def progress(quiet: bool) -> Reporter:
 
 def show(result: RunResult, *, as_json: bool, verbose: bool, quiet: bool) -> None:
     """Print what came of a run. Nobody watching and nothing to complain of: nothing."""
-    for error in result.errors:
-        complain(error)
+    for message in (*result.warnings, *result.errors):
+        complain(message)
     if as_json:
         with signals.pipe_may_break():
             print(json.dumps(result.to_json()))

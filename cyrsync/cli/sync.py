@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+import os
+from enum import Enum
 from typing import Annotated
 
 import typer
 
-from cyrsync.cli.options import Rsh, RsyncPath, SkipDerived, Users, policy_of, users_of
+from cyrsync.cli.options import Conf, Rsh, RsyncPath, SkipDerived, Users, policy_of, read_conf, users_of
 from cyrsync.cli.output import progress, show
 from cyrsync.errors import UsageError
 from cyrsync.plan.guard import MaxDelete
+from cyrsync.report.progress import Reporter
 from cyrsync.rsync import options as rsync_options
 from cyrsync.run import Options, Run
 from cyrsync.tree import address
 
 
+class Engine(Enum):
+    """How changes are found."""
+
+    walk = "walk"
+    index = "index"
+
+
 def sync_command(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="The spool: PATH, HOST:PATH or rsync://HOST/MODULE.")],
-    destination: Annotated[str, typer.Argument(metavar="DEST", help="The replica, likewise; one of both is here.")],
+    source: Annotated[str, typer.Argument(metavar="[SRC]", help="The spool: PATH, HOST:PATH or rsync://HOST/MODULE.")],
+    destination: Annotated[
+        str, typer.Argument(metavar="DEST", help="The replica, likewise; one of both is here. With -C, a prefix.")
+    ] = "",
     extra: Annotated[
         list[str] | None, typer.Argument(metavar="[-- RSYNC_OPTION...]", help="Options for every rsync.")
+    ] = None,
+    conf: Conf = None,
+    engine: Annotated[Engine | None, typer.Option(help="How changes are found: index with -C, else walk.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Compare with the replica itself, and mend what drifted.")
+    ] = False,
+    state: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where to keep locks and what was sent last.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="Show what would be done, do nothing.")] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Delete on DEST what SRC has no more.")] = False,
@@ -41,11 +61,21 @@ def sync_command(
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Report without a terminal too, and all.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
-    """Bring DEST up to date with the contents of SRC.
+    """Bring DEST up to date with the contents of SRC, or with -C instead of SRC, with a whole server.
 
     Messages go first, then their metadata, then what is gone goes.
     """
-    words = _words(extra or [], delete=delete, bwlimit=bwlimit, compress=compress, rsync_path=rsync_path)
+    if state is not None:
+        os.environ["CYRSYNC_STATE"] = state
+    extra = extra or []
+    if conf is not None:
+        # There is no SRC: the words are one fewer.
+        source, destination, extra = conf, source, [*([destination] if destination else []), *extra]
+        if extra and not extra[0].startswith("-"):
+            raise UsageError("-C names the source: give DEST alone")
+    elif not destination:
+        raise UsageError("give SRC and DEST, or -C IMAPD_CONF and DEST")
+    words = _words(extra, delete=delete, bwlimit=bwlimit, compress=compress, rsync_path=rsync_path)
     settings = rsync_options.settings(rsync_options.parse(words))
     options = Options(
         delete=delete,
@@ -61,9 +91,34 @@ def sync_command(
         wait=wait,
     )
     with progress(quiet or as_json) as reporter:
-        result = Run(address.parse(source), address.parse(destination), options, reporter).execute()
+        run = _run(conf, engine, source, destination, options, full=full, reporter=reporter)
+        result = run.execute()
     show(result, as_json=as_json, verbose=verbose, quiet=quiet)
     raise typer.Exit(result.exit)
+
+
+def _run(
+    conf: str | None,
+    engine: Engine | None,
+    source: str,
+    destination: str,
+    options: Options,
+    *,
+    full: bool,
+    reporter: Reporter,
+) -> Run:
+    if conf is None and engine is Engine.index:
+        raise UsageError("the index engine needs the server's imapd.conf: give -C instead of SRC")
+    if conf is None:
+        if full:
+            raise UsageError("--full is for -C: without it every run compares with the replica itself")
+        return Run(address.parse(source), address.parse(destination), options, reporter)
+    from cyrsync.server.run import ServerRun  # what few runs need is not loaded by all
+
+    if options.users:
+        raise UsageError("--user and -C cannot be had together")
+    where = address.Address(conf, os.path.realpath(os.fsencode(conf)))
+    return ServerRun(read_conf(conf), where, address.parse(destination), options, full, reporter)
 
 
 def _words(extra: list[str], *, delete: bool, bwlimit: str | None, compress: bool, rsync_path: str | None) -> list[str]:

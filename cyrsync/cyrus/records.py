@@ -83,6 +83,10 @@ class BadIndex(ValueError):
         self.reason = reason
 
 
+class UnknownVersion(BadIndex):
+    """An index of a minor version that is newer than we are."""
+
+
 class Index:
     """The header, and of every record what it says, a column each.
 
@@ -193,7 +197,7 @@ def _read_header(view: "memoryview") -> IndexHeader:
     generation, _, minor, start, record_size, records = struct.unpack_from(">6I", view)
     size = HEADER_SIZES.get(minor)
     if size is None:
-        raise BadIndex(8, f"unknown minor version {minor}")
+        raise UnknownVersion(8, f"unknown minor version {minor}")
     if start != size:
         raise BadIndex(12, f"records begin at {start} instead of {size}")
     # Eight-byte fields are aligned in a record, so that all of them can be taken out at once.

@@ -46,6 +46,7 @@ class FolderPlan:
     inside_gone: bool = False  # goes with a folder above it
     kept: bool = False  # nothing goes here: it was not asked for, or is withheld
     touch: bool = False  # the folder's own mode, owner or time differ
+    taken: bool = False  # as it was under Cyrus's locks: if it loses messages now, it can be taken again
     staged: bool = False  # the metadata is sent from a copy that was taken under Cyrus's locks
     delete_uids: array[int] = field(default_factory=uid_sets.empty)
     delete_files: tuple[bytes, ...] = ()  # message files with odd names, metadata, strays

@@ -81,6 +81,7 @@ class RunResult:
     bytes_sent: int = 0
     rsync_runs: int = 0
     withheld: int = 0
+    warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     exit: int = 0
     work: list[FolderWork] = field(default_factory=list)

@@ -41,7 +41,10 @@ def carry(
     for transfer in transfers:
         transfer.hold(held)
         transfer.send_metadata(coarse=coarse)
-    return held.union(*(transfer.held for transfer in transfers))
+    held = held.union(*(transfer.held for transfer in transfers))
+    for transfer in transfers:
+        transfer.hold(held)
+    return held
 
 
 def _stale(transfers: Sequence[Transfer]) -> set[bytes]:

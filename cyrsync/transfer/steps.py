@@ -95,7 +95,11 @@ class Transfer:
 
     def stale(self) -> set[bytes]:
         """Return the folders that have lost a message since their metadata was staged."""
-        return {plan.path for plan in self._settled(self.plans) if plan.staged and plan.path in self._lost}
+        return {plan.path for plan in self._settled(self.plans) if plan.taken and plan.path in self._lost}
+
+    def lost(self, path: bytes) -> list[bytes]:
+        """Return the names of the messages that a folder has lost."""
+        return [whole.rpartition(b"/")[2] for whole in self._lost.get(path, ())]
 
     def renew(self, plans: list[FolderPlan]) -> None:
         """Take these plans, made since, for those of the same folders, and send what messages they still lack."""

@@ -46,9 +46,9 @@ class Taker:
 
     def take(self, plans: list[FolderPlan]) -> list[FolderPlan]:
         """Return the plans, of folders with bound metadata to send as they are now, with that metadata staged."""
-        wanted = [plan.path for plan in plans if plan.metadata or plan.staged]
+        wanted = [plan.path for plan in plans if plan.metadata or plan.taken]
         taken = self._source.take(self._root, wanted)
-        found = [self._replan(plan, next(taken)) if plan.metadata or plan.staged else plan for plan in plans]
+        found = [self._replan(plan, next(taken)) if plan.metadata or plan.taken else plan for plan in plans]
         self._staging.finish()
         return found
 
@@ -58,7 +58,7 @@ class Taker:
             self._result.errors.append(f"{path_text(plan.path)}: {_BUSY}")
         elif not taken.folder.problem:
             self._staging.add(taken)
-            fresh.staged = True
+            fresh.taken = fresh.staged = True
             fresh.touch = True
         self._result.revise(plan, fresh)
         return fresh

@@ -89,6 +89,15 @@ def _audit(root: bytes, content: bool, output: _Output) -> None:
     output.end()
 
 
+def _make(root: bytes, output: _Output) -> None:
+    try:
+        os.makedirs(root, exist_ok=True)
+    except OSError as error:
+        output.end(error=error.strerror)
+    else:
+        output.end(error="")
+
+
 def _take(root: bytes, paths: "list[str]", output: _Output) -> None:
     from cyrsync.tree.take import encode, take
 
@@ -114,6 +123,8 @@ def _serve(request: "dict[str, Any]", source: "BinaryIO", output: _Output) -> No
         for found in walk(root, frozenset(request["users"]), request["leftovers"]):
             output.write(folders.encode(found, output.deflate is not None))
         output.end()
+    elif request["do"] == "make":
+        _make(root, output)
     elif request["do"] == "load":
         exec(source.read(request["size"]), {})
         output.end()

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from cyrsync import process
 from cyrsync.audit.finding import Audited, from_record
-from cyrsync.errors import ConnectionFailed, Exit
+from cyrsync.errors import ConnectionFailed, Exit, UnusableError
 from cyrsync.tree import agent, bundle, folder, remove
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.remove import Removal
@@ -117,6 +117,13 @@ class AgentSide:
         self._ask(do="resolve", root=path)
         found = self._end_of_answer()
         return Status(found["root"].encode("latin-1"), found["exists"], found["directory"], found["parent"])
+
+    def make(self, root: bytes) -> None:
+        """Make a directory, and those above it, if they are not there. Raise UnusableError where that can't be."""
+        self._ask(do="make", root=root)
+        error = self._end_of_answer()["error"]
+        if error:
+            raise UnusableError(f"{os.fsdecode(root)}: it cannot be made on the replica: {error}")
 
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root`; the agent starts at once and reads ahead."""

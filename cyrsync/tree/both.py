@@ -1,22 +1,15 @@
-"""Both sides of a run, opened: where each is, what is there, and how rsync gets to it."""
+"""Both sides of a run, opened: where each is and what is there."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.tree.address import Address
-from cyrsync.tree.agent_side import AgentSide, ChildSide, open_far
+from cyrsync.tree.connections import Connections
 from cyrsync.tree.folder import Folder
-from cyrsync.tree.shell import RemoteShell
-from cyrsync.tree.side import NearSide, Side, Status
-
-#: A socket's path has room for 108 bytes, of which ssh wants some for itself while it connects.
-_SOCKET_ROOM = 80
+from cyrsync.tree.side import Status
 
 
 class BothSides:
@@ -38,20 +31,14 @@ class BothSides:
             raise UsageError("source and destination cannot both be remote")
         self.source_address = source
         self.replica_address = replica
-        self._connection = connection
-        self._directory = directory
-        self._socket_directory: str | None = None
-        far = source if not source.local else replica
-        self.shell: RemoteShell | None = None
-        if far and far.host is not None and not far.daemon:
-            self.shell = RemoteShell(far.host, rsh, self._room_for_socket())
+        self._connections = Connections(source if not source.local else replica, rsh, connection, directory)
+        self.shell = self._connections.shell
 
     def __enter__(self) -> BothSides:
-        self._sides: list[Side] = []
         try:
             if self.replica_address:
-                self.replica = self._open(self.replica_address, is_replica=True)
-            self.source = self._open(self.source_address, is_replica=False)
+                self.replica = self._connections.open(self.replica_address, is_replica=True)
+            self.source = self._connections.open(self.source_address, is_replica=False)
             self.source_status = self._check_source()
             self.replica_status = self._check_replica(self.replica_address)
         except BaseException:
@@ -60,10 +47,7 @@ class BothSides:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for side in self._sides:
-            side.close()
-        if self._socket_directory:
-            shutil.rmtree(self._socket_directory, ignore_errors=True)
+        self._connections.close()
 
     def folders(self, users: frozenset[str]) -> tuple[Iterator[Folder], Iterator[Folder]]:
         """Return the streams of both sides' folders."""
@@ -79,26 +63,6 @@ class BothSides:
         # The replica's agent is asked first: it reads while the source is being read.
         replica = self.replica.walk(replica_root, users)
         return self.source.walk(source_root, users), replica
-
-    def _open(self, address: Address, is_replica: bool) -> Side:
-        side = self._choose(address, is_replica)
-        self._sides.append(side)
-        return side
-
-    def _choose(self, address: Address, is_replica: bool) -> Side:
-        if address.daemon:
-            from cyrsync.tree.daemon_side import DaemonSide  # what few runs need is not loaded by all
-
-            return DaemonSide(address, self._connection, self._directory)
-        if address.local:
-            return ChildSide() if is_replica else NearSide()
-        assert self.shell and address.host
-        opened = open_far(self.shell, address.host)
-        if isinstance(opened, AgentSide):
-            return opened
-        from cyrsync.tree.posix_side import PosixSide
-
-        return PosixSide(opened)
 
     def _check_source(self) -> Status:
         status = self.source.resolve(self.source_address.path)
@@ -122,9 +86,3 @@ class BothSides:
             if ours.startswith(theirs) or theirs.startswith(ours):
                 raise UnusableError(f"{text}: source and destination are one inside the other")
         return status
-
-    def _room_for_socket(self) -> Path:
-        if len(os.fsencode(self._directory)) <= _SOCKET_ROOM:
-            return self._directory
-        self._socket_directory = tempfile.mkdtemp(prefix="cyrsync-", dir="/tmp")
-        return Path(self._socket_directory)

@@ -34,6 +34,13 @@ def merge(parts: "list[array[int]]") -> "array[int]":
     return parts[0] if len(parts) == 1 else array("I", sorted(chain.from_iterable(parts)))
 
 
+def union(left: "array[int]", right: "array[int]") -> "array[int]":
+    """Return the sorted union of sorted arrays, which may overlap."""
+    if not left or not right:
+        return left or right
+    return merge([left, difference(right, left)])
+
+
 def difference(left: "array[int]", right: "array[int]") -> "array[int]":
     """Return the UIDs of `left` that `right` lacks; memory is bounded by a window, not by the arrays."""
     if left == right:

@@ -1,0 +1,1 @@
+"""A whole server: its mailboxes as mailboxes.db has them, asked one by one whether they have changed."""

@@ -1,0 +1,175 @@
+"""The index engine: what a mailbox has now and what the replica has acknowledged in, what is to be done out. Pure."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, replace
+
+from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.server.reading import Reading
+from cyrsync.server.roots import Roots
+from cyrsync.state.store import UNSEEN, Place, Sent
+from cyrsync.tree import uids as uid_sets
+
+
+@dataclass(slots=True)
+class Work:
+    """What is to be done for one mailbox: a plan for each root, and one that counts for all of them."""
+
+    place: Place
+    sent: Sent | None
+    reading: Reading
+    plans: dict[bytes, FolderPlan]
+    summary: FolderPlan
+    staged: bool
+    lacking: bool = False  # the index names messages that have no file
+
+    def deletes(self) -> bool:
+        """Tell whether anything is to go."""
+        return any(plan.delete_uids or plan.delete_files for plan in self.plans.values())
+
+    def keep(self) -> None:
+        """Take back what was to go, for now."""
+        for plan in self.plans.values():
+            plan.keep()
+
+    def leave_out(self, root: bytes, uid: int) -> bool:
+        """Do without a message that has no file; False if it was not to be sent."""
+        plan, one = self.plans[root], uid_sets.of([uid])
+        if uid not in plan.uids:
+            return False
+        plan.uids = uid_sets.difference(plan.uids, one)
+        plan.messages_send -= 1
+        self.reading.messages = uid_sets.difference(self.reading.messages, one)
+        self.reading.archived = uid_sets.difference(self.reading.archived, one)
+        self.lacking = True
+        return True
+
+    def before(self) -> Sent | None:
+        """Return what may be true of the replica as soon as messages are on their way, None if nothing changes."""
+        if not self.summary.messages_send and self.summary.state is not State.RECREATED:
+            return None
+        old = self.sent or Sent(self.place.key)
+        coming = uid_sets.union(self.reading.messages, self.reading.archived)
+        if self.summary.state is State.CHANGED:
+            return replace(old, seen=UNSEEN, maybe=uid_sets.union(old.maybe, coming))
+        there = uid_sets.union(uid_sets.union(old.uids, old.archived), old.maybe)
+        found = self.reading.incarnation if self.summary.state is State.NEW else None
+        return Sent(
+            self.place.key,
+            uniqueid=found.uniqueid if found else "",
+            uidvalidity=found.uidvalidity if found else 0,
+            maybe=uid_sets.union(there, coming),
+            names=old.names,
+        )
+
+    def after(self, *, deleted: bool) -> Sent:
+        """Return what the replica has when messages and metadata have arrived, and what was to go is gone or not."""
+        reading = self.reading
+        return Sent(
+            *(self.place.key, reading.incarnation.uniqueid, reading.incarnation.uidvalidity),
+            *(UNSEEN if self.lacking else reading.seen, reading.messages, reading.archived),
+            maybe=uid_sets.empty() if deleted else self._going(),
+            names=reading.names()
+            if deleted
+            else tuple(sorted({*reading.names(), *(self.sent.names if self.sent else ())})),
+        )
+
+    def _going(self) -> array[int]:
+        going = uid_sets.empty()
+        for plan in self.plans.values():
+            going = uid_sets.union(going, plan.delete_uids)
+        return going
+
+
+def plan_mailbox(place: Place, sent: Sent | None, reading: Reading, roots: Roots, *, staged: bool) -> Work:
+    """Return what brings the replica's mailbox up to date; `staged` tells whether the metadata lies in the staging."""
+    old = sent or Sent(place.key)
+    state = _state(sent, reading)
+    plans = {root: _plan(place.key.path, state, staged=staged) for root in roots.all()}
+    for root, now, proven in _messages(roots, reading, old):
+        plan = plans[root]
+        plan.uids = now if state is not State.CHANGED else uid_sets.difference(now, proven)
+        plan.messages_send = len(plan.uids)
+        plan.delete_uids = uid_sets.difference(uid_sets.union(proven, old.maybe), now)
+        plan.messages_delete = len(uid_sets.difference(plan.delete_uids, old.maybe))
+    for root, file in reading.bound:
+        plans[root].metadata = (*plans[root].metadata, file.name)
+        plans[root].metadata_bytes += len(file.data)
+    for root, name in reading.loose:
+        plans[root].loose = (*plans[root].loose, name)
+    gone = set(old.names).difference(reading.names())
+    for name in sorted(gone & roots.homes.keys()):
+        plan = plans[roots.homes[name]]
+        plan.delete_files = (*plan.delete_files, name)
+        plan.others_delete += 1
+    for plan in plans.values():
+        plan.incarnation = reading.incarnation
+        plan.taken = staged
+        plan.touch = plan.staged = staged and bool(plan.metadata)
+    # An empty mailbox has a directory, too.
+    plans[roots.data].touch |= reading.has_directory and not old.uids
+    return Work(place, sent, reading, plans, _summary(place.key.path, state, plans, reading, old), staged)
+
+
+def plan_gone(sent: Sent, roots: Roots, *, whole: bool) -> dict[bytes, FolderPlan]:
+    """Return what takes a mailbox from the replica: its directories, or only what is its own in them."""
+    plans = {}
+    for root in roots.all():
+        plan = plans[root] = _plan(sent.key.path, State.GONE if whole else State.CHANGED, staged=False)
+        if not whole:
+            plan.delete_uids = uid_sets.union(uid_sets.union(sent.uids, sent.archived), sent.maybe)
+            plan.delete_files = tuple(sorted(name for name, home in roots.homes.items() if home == root))
+    return plans
+
+
+def count_gone(sent: Sent) -> FolderPlan:
+    """Return the plan that counts for all roots of a mailbox that is gone."""
+    return FolderPlan(
+        sent.key.path,
+        State.GONE,
+        is_cyrus=True,
+        messages_delete=len(sent.uids) + len(sent.archived),
+        others_delete=len(sent.names),
+    )
+
+
+def _state(sent: Sent | None, reading: Reading) -> State:
+    if sent is None:
+        return State.NEW
+    found = reading.incarnation
+    same = sent.uniqueid == found.uniqueid and sent.uidvalidity == found.uidvalidity
+    return State.CHANGED if same else State.RECREATED
+
+
+def _messages(roots: Roots, reading: Reading, old: Sent) -> list[tuple[bytes, array[int], array[int]]]:
+    """Return (root, what is to be there, what is known to be there)."""
+    found = [(roots.data, reading.messages, old.uids)]
+    if roots.archive != roots.data:
+        found.append((roots.archive, reading.archived, old.archived))
+    return found
+
+
+def _plan(path: bytes, state: State, *, staged: bool) -> FolderPlan:
+    return FolderPlan(path, state, is_cyrus=True, staged=staged)
+
+
+def _summary(path: bytes, state: State, plans: dict[bytes, FolderPlan], reading: Reading, old: Sent) -> FolderPlan:
+    seen = len(reading.messages) + len(reading.archived)
+    send = sum(plan.messages_send for plan in plans.values())
+    return FolderPlan(
+        *(path, state),
+        is_cyrus=True,
+        metadata=tuple(name for plan in plans.values() for name in plan.metadata),
+        loose=tuple(name for plan in plans.values() for name in plan.loose),
+        delete_files=tuple(name for plan in plans.values() for name in plan.delete_files),
+        delete_uids=next((plan.delete_uids for plan in plans.values() if plan.delete_uids), uid_sets.empty()),
+        messages_seen=seen,
+        messages_send=send,
+        messages_present=seen - send if state is State.CHANGED else 0,
+        messages_delete=sum(plan.messages_delete for plan in plans.values()),
+        others_delete=sum(plan.others_delete for plan in plans.values()),
+        metadata_seen=len(reading.names()),
+        metadata_bytes=sum(plan.metadata_bytes for plan in plans.values()),
+        replica_messages=len(old.uids) + len(old.archived),
+    )

@@ -1,0 +1,168 @@
+"""One mailbox as it is at one moment, read under Cyrus's locks: which messages have a file, and the metadata itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+import zlib
+from array import array
+from dataclasses import dataclass, field
+
+from cyrsync.cyrus import entry as kinds
+from cyrsync.cyrus import header, records, snapshot
+from cyrsync.cyrus.locks import LockTimeout
+from cyrsync.cyrus.records import Index
+from cyrsync.cyrus.snapshot import MetaFiles, Part
+from cyrsync.server.roots import Roots
+from cyrsync.state.store import UNSEEN, Place, seen_of
+from cyrsync.tree import message_files
+from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.folder import Entry, Incarnation
+from cyrsync.tree.message_files import MessageFiles
+from cyrsync.tree.take import File, need_file
+from cyrsync.tree.walk import Reader
+
+_LOOKS = 3
+_PAUSE = 0.02  # seconds; where there are no locks, a writer needs some time to finish
+#: `options` of an index: the mailbox is deleted, and its directory waits to be removed.
+_MAILBOX_DELETED = 1 << 31
+#: Nanoseconds in which a file may change again and keep its times, where times are fine, and where they are seconds.
+_FINE_GRAIN, _COARSE_GRAIN = 20_000_000, 2_000_000_000
+
+
+class UnreadableMailboxError(Exception):
+    """Why a mailbox has to stay as it is on the replica; in one line."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one mailbox has."""
+
+    incarnation: Incarnation
+    seen: bytes  # for the next run; UNSEEN where the files may change again unseen
+    messages: array[int]  # with a file in the data directory
+    archived: array[int] = field(default_factory=uid_sets.empty)  # with a file in the archive directory
+    bound: list[tuple[bytes, File]] = field(default_factory=list)  # (root, file)
+    loose: list[tuple[bytes, bytes]] = field(default_factory=list)  # (root, name)
+    has_directory: bool = True  # for messages; with a metapartition, an empty mailbox may have none
+    known_version: bool = True  # False: the messages are those in the directories
+
+    def names(self) -> tuple[bytes, ...]:
+        """Return the names of the metadata files there are."""
+        return tuple(sorted({file.name for _, file in self.bound} | {name for _, name in self.loose}))
+
+
+class MailboxReader:
+    """Reads the mailboxes of one partition; remembers the names of owners."""
+
+    def __init__(self, roots: Roots) -> None:
+        self.roots = roots
+        self._readers = {root: Reader(root) for root in roots.all()}
+
+    def read(self, place: Place) -> Reading:
+        """Return one mailbox as it is now. Raise UnreadableMailboxError."""
+        files = MetaFiles(place.header_path, place.index_path, place.expunge_path, place.name_lock)
+        annotations = self._whole(self.roots.homes[kinds.ANNOTATIONS], place, kinds.ANNOTATIONS)
+        for _ in range(_LOOKS):
+            now = time.time_ns()
+            try:
+                parts, locked = snapshot.parts(files, [annotations])
+                return self._reading(place, parts, now, locked)
+            except LockTimeout as error:
+                raise UnreadableMailboxError(str(error)) from None
+            except OSError as error:
+                raise UnreadableMailboxError(error.strerror or str(error)) from None
+            except _TornError as error:
+                reason = str(error)
+            time.sleep(0 if locked else _PAUSE)
+        raise UnreadableMailboxError(f"{reason}: run reconstruct, or restore it")
+
+    def above(self, root: bytes, path: bytes) -> tuple[tuple[bytes, Entry], ...]:
+        """Return the directory of a mailbox below a root, and those it is in, as far as they are there."""
+        reader = self._readers[root]
+        components = path.split(b"/")
+        found = []
+        for depth in range(len(components) + 1):
+            above = b"/".join(components[:depth])
+            try:
+                found.append((above, reader.entry(os.lstat(reader.directory(above)))))
+            except FileNotFoundError:
+                break
+        return tuple(found)
+
+    def has_message(self, root: bytes, path: bytes, uid: int) -> bool:
+        """Tell whether a message's file is there."""
+        return os.path.lexists(os.path.join(root, path, b"%d." % uid))
+
+    def _whole(self, root: bytes, place: Place, name: bytes) -> bytes:
+        return os.path.join(root, place.key.path, name)
+
+    def _reading(self, place: Place, parts: dict[bytes, Part], now: int, locked: bool) -> Reading:
+        head, body = parts.get(place.header_path), parts.get(place.index_path)
+        if head is None or body is None:
+            name = "cyrus.header" if head is None else "cyrus.index"
+            raise UnreadableMailboxError(f"{name}: {os.strerror(errno.ENOENT)}: run reconstruct, or restore it")
+        uniqueid = header.uniqueid(head.data[: header.READ_SIZE])
+        if not uniqueid:
+            raise _TornError("cyrus.header cannot be read")
+        seen = _seen(head, body, now)
+        bound = self._bound(place, parts)
+        loose = [(root, name) for root, name in self.roots.loose() if os.path.lexists(self._whole(root, place, name))]
+        has_directory = os.path.isdir(os.path.join(self.roots.data, place.key.path))
+        try:
+            index = records.read(body.data, check_records=not locked)
+        except records.UnknownVersion:
+            incarnation = Incarnation(uniqueid, 0, uid_sets.MAX_UID)
+            messages, archived = self._listed(self.roots.data, place), uid_sets.empty()
+            if self.roots.archive != self.roots.data:
+                archived = self._listed(self.roots.archive, place)
+            return Reading(incarnation, seen, messages, archived, bound, loose, has_directory, known_version=False)
+        except records.BadIndex as error:
+            raise _TornError(f"cyrus.index: {error}") from None
+        if index.header.header_file_crc not in (None, zlib.crc32(head.data)):
+            raise _TornError("cyrus.header is not the one that cyrus.index was written with")
+        if index.header.options & _MAILBOX_DELETED:
+            raise UnreadableMailboxError("it is being deleted")
+        messages, archived = self._messages(index, parts.get(place.expunge_path))
+        incarnation = Incarnation(uniqueid, index.header.uidvalidity, index.header.last_uid)
+        return Reading(incarnation, seen, messages, archived, bound, loose, has_directory)
+
+    def _bound(self, place: Place, parts: dict[bytes, Part]) -> list[tuple[bytes, File]]:
+        found = []
+        for name in sorted(kinds.BOUND):
+            root = self.roots.homes[name]
+            part = parts.get(self._whole(root, place, name))
+            if part:
+                found.append((root, File(name, self._readers[root].entry(part.status), part.data)))
+        return found
+
+    def _messages(self, index: Index, expunge: Part | None) -> tuple[array[int], array[int]]:
+        """Return the UIDs with a file in the data and in the archive directory."""
+        messages, archived = need_file(index), need_file(index, archived=True)
+        if self.roots.archive == self.roots.data:
+            messages, archived = uid_sets.union(messages, archived), uid_sets.empty()
+        if expunge:
+            # What 2.3 expunged with a delay has its records in a file of its own.
+            try:
+                old = records.read(expunge.data, sorted_uids=False)
+            except records.BadIndex as error:
+                raise _TornError(f"cyrus.expunge: {error}") from None
+            messages = uid_sets.union(messages, array("I", sorted(set(old.uids))))
+        return messages, archived
+
+    def _listed(self, root: bytes, place: Place) -> array[int]:
+        try:
+            return MessageFiles(message_files.sort_out(os.listdir(os.path.join(root, place.key.path)))[0]).uids
+        except FileNotFoundError:
+            return uid_sets.empty()
+
+
+class _TornError(Exception):
+    """The files do not fit together: perhaps a writer was at work."""
+
+
+def _seen(head: Part, body: Part, now: int) -> bytes:
+    newest = max(head.status.st_ctime_ns, body.status.st_ctime_ns)
+    grain = _FINE_GRAIN if newest % 10**9 else _COARSE_GRAIN
+    return UNSEEN if newest > now - grain else seen_of(head.status, body.status)

@@ -1,0 +1,42 @@
+"""The state made anew from the replica itself: where there is none yet, where it is lost, and where it is doubted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cyrsync.cyrus import entry as kinds
+from cyrsync.server.roots import Roots
+from cyrsync.state.store import Key, Sent
+from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.folder import Folder
+from cyrsync.tree.side import Side
+
+
+def rebuild(roots: Roots, side: Side, replica_roots: dict[bytes, bytes]) -> Iterator[Sent]:
+    """Yield what the replica has of a partition, whoever put it there; `replica_roots` by those of the source.
+
+    All of it is unseen: every mailbox will be looked into.
+    """
+    found: dict[bytes, Sent] = {}
+    last_uids: dict[bytes, int] = {}
+    for root in roots.all():
+        for folder in side.walk(replica_roots[root], frozenset()):
+            if folder.is_cyrus() or folder.metadata:
+                sent = found.setdefault(folder.path, Sent(Key(roots.name, folder.path)))
+                if folder.incarnation:
+                    last_uids[folder.path] = folder.incarnation.last_uid
+                _add(sent, folder, root, roots, last_uids.get(folder.path, uid_sets.MAX_UID))
+    yield from found.values()
+
+
+def _add(sent: Sent, folder: Folder, root: bytes, roots: Roots, last_uid: int) -> None:
+    sent.names = tuple(sorted({*sent.names, *folder.metadata}))
+    if root == roots.homes[kinds.INDEX] and folder.incarnation:
+        sent.uniqueid, sent.uidvalidity = folder.incarnation.uniqueid, folder.incarnation.uidvalidity
+    uids = folder.messages.uids
+    if root == roots.data:
+        # What lies beyond the index there was sent by a run that died before the index: it is not proven.
+        sent.uids = uid_sets.up_to(uids, last_uid)
+        sent.maybe = uid_sets.union(sent.maybe, uid_sets.above(uids, last_uid))
+    elif root == roots.archive:
+        sent.archived = uids

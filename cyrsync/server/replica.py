@@ -1,0 +1,92 @@
+"""The replica of a whole server: below a prefix, each of the source's directories under its own path."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from cyrsync.errors import UnusableError, UsageError
+from cyrsync.run import Options
+from cyrsync.transfer import features
+from cyrsync.transfer.driver import Ends, Rsync
+from cyrsync.tree.address import Address
+from cyrsync.tree.agent_side import AgentSide
+from cyrsync.tree.connections import Connections
+
+
+class Replica:
+    """Opened when something is first asked of it: a run that finds nothing never is at the far end."""
+
+    def __init__(self, address: Address, options: Options, directory: Path) -> None:
+        if address.daemon:
+            raise UsageError(f"{address.text}: an rsync daemon cannot be asked what it has: use --engine walk for it")
+        self.address = address
+        self._options = options
+        self._directory = directory
+        self._connections: Connections | None = None
+        self._resolved: dict[bytes, bytes] = {}
+        self._rsyncs: dict[bytes, Rsync] = {}
+
+    @cached_property
+    def side(self) -> AgentSide:
+        """The agent on the replica. Raise UsageError where there is none to be had."""
+        options = self._options
+        self._connections = Connections(self.address, options.rsh, options.connection, self._directory)
+        side = self._connections.open(self.address, is_replica=True)
+        if not isinstance(side, AgentSide):
+            raise UsageError(f"{self.address.text}: the index engine needs python3 there: use --engine walk for it")
+        status = side.resolve(self.address.path)
+        if not status.directory:
+            raise UnusableError(
+                f"{self.address.text}: no such directory: is its disk mounted? Make it for a first copy"
+            )
+        return side
+
+    def close(self) -> None:
+        """Let go of processes and connections."""
+        if self._connections:
+            self._connections.close()
+
+    def root(self, source: bytes, *, make: bool = False) -> bytes:
+        """Return where a directory of the source has its replica, links resolved; with `make`, it is made."""
+        if source not in self._resolved:
+            path = self.address.path.rstrip(b"/") + source
+            if make:
+                self.side.make(path)
+            status = self.side.resolve(path)
+            if self.address.local and os.path.realpath(source) == status.root:
+                raise UnusableError(f"{self.address.text}: that is the server itself: {os.fsdecode(source)}")
+            if make and not status.directory:
+                raise UnusableError(f"{os.fsdecode(path)}: not a directory")
+            if not make:
+                return status.root
+            self._resolved[source] = status.root
+        return self._resolved[source]
+
+    def rsync(self, source: bytes) -> Rsync:
+        """Return what transfers to the replica of one of the source's directories."""
+        if source not in self._rsyncs:
+            root = self.root(source, make=True)
+            assert self._connections
+            shell = self._connections.shell
+            ends = Ends(
+                source=os.fsdecode(source.rstrip(b"/") + b"/"),
+                destination=replace(self.address, path=root).for_rsync(root),
+                roots=(os.path.realpath(source), root, source),
+                rsh=shell.for_rsync() if shell else None,
+            )
+            self._rsyncs[source] = Rsync(ends, self._features, self._options.words, self._directory, verbatim=False)
+        return self._rsyncs[source]
+
+    def runs(self) -> int:
+        """Return how often rsync was run."""
+        return sum(rsync.runs for rsync in self._rsyncs.values())
+
+    @cached_property
+    def _features(self) -> features.Features:
+        known = features.near()
+        if self._connections and self._connections.shell:
+            known &= features.far(self._connections.shell, self._options.rsync_path)
+        return known

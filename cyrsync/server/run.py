@@ -1,0 +1,352 @@
+"""One run of the index engine: ask every mailbox whether it has changed, and carry over those that have."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cyrsync.cyrus import entry as kinds
+from cyrsync.cyrus.config import Config
+from cyrsync.errors import GuardError, UnusableError
+from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.report.progress import Reporter
+from cyrsync.report.result import FileCounts
+from cyrsync.report.text import path_text
+from cyrsync.run import Options, Planned, Run
+from cyrsync.server import places
+from cyrsync.server.engine import Work, count_gone, plan_gone, plan_mailbox
+from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
+from cyrsync.server.rebuild import rebuild
+from cyrsync.server.replica import Replica
+from cyrsync.server.roots import Roots
+from cyrsync.state.store import Key, Sent, Store, seen_of
+from cyrsync.transfer.carry import carry
+from cyrsync.transfer.staging import Staging
+from cyrsync.transfer.steps import Transfer
+from cyrsync.tree.address import Address
+from cyrsync.tree.folder import Folder
+from cyrsync.tree.message_files import MessageFiles
+from cyrsync.tree.take import Taken
+
+#: Bytes of metadata that are staged at once, and messages that are listed at once.
+_STAGED_BYTES, _LISTED = 256 << 20, 1_000_000
+
+
+@dataclass(slots=True)
+class Found:
+    """What a run is to do."""
+
+    changed: list[Key] = field(default_factory=list)
+    ready: dict[Key, Work] = field(default_factory=dict)  # of those, what is staged already
+    gone: list[Sent] = field(default_factory=list)
+    planned: Planned = field(default_factory=Planned)
+    planned_bytes: int = 0  # staged
+
+
+class ServerRun(Run):
+    """Brings the replica of a whole server up to date."""
+
+    engine = "index"
+
+    def __init__(
+        self, config: Config, source: Address, replica: Address, options: Options, full: bool, progress: Reporter
+    ) -> None:
+        """`source` is the imapd.conf; with `full`, what the replica has is looked up there."""
+        super().__init__(source, replica, options, progress)
+        self._config = config
+        self._full = full
+        self._roots = {name: Roots.of(partition) for name, partition in config.partitions.items()}
+        self._readers = {name: MailboxReader(roots) for name, roots in self._roots.items()}
+        self._warned = False
+        self._unreadable: dict[Key, str] = {}
+        self._stagings: dict[bytes, Staging] = {}
+
+    def _attempt(self, directory: Path) -> None:
+        self._work_directory = directory
+        store = self._open_store(directory)
+        with closing(store), closing(Replica(self.replica, self.options, directory)) as replica:
+            try:
+                self._run(store, replica)
+            finally:
+                self.result.rsync_runs += replica.runs()
+        self.result.exit = self._exit_code()
+
+    def _open_store(self, directory: Path) -> Store:
+        pair = f"{self.source.text} {self.replica.text}"
+        path = directory / "state" if self.options.dry_run else self.state_path
+        store, warning = Store.open(path, pair)
+        if warning:
+            self.result.warnings.append(warning)
+        return store
+
+    def _run(self, store: Store, replica: Replica) -> None:
+        self.result.errors += places.refresh(store, self._config)
+        if self._full or not store.complete:
+            store.clear()
+            for roots in self._roots.values():
+                store.put(rebuild(roots, replica.side, {root: replica.root(root) for root in roots.all()}))
+            store.complete = True
+        found = self._look(store)
+        self._guard_server(found)
+        if not self.options.dry_run:
+            self._carry_server(store, replica, found)
+
+    def _look(self, store: Store) -> Found:
+        """Stat header and index of every mailbox, and look into those that are not as they were."""
+        found = Found()
+        counts = self.result
+        missing: dict[str, int] = {}
+        total: dict[str, int] = {}
+        for partition, path, header, index, seen, settled in store.files():
+            total[partition] = total.get(partition, 0) + 1
+            try:
+                now = seen_of(os.stat(header), os.stat(index))
+            except FileNotFoundError:
+                missing[partition] = missing.get(partition, 0) + 1
+                now = b""
+            except OSError:
+                now = b""  # whoever opens it will say why
+            if now != seen or not seen or (self.options.delete and not settled):
+                found.changed.append(Key(partition, path))
+        self._check_mounted(total, missing)
+        unchanged = there = store.messages()
+        for key in found.changed:
+            work = self.read(store, key, stage=found.planned_bytes < _STAGED_BYTES)
+            if work:
+                unchanged -= work.summary.replica_messages
+                self._plan_one(work, found)
+        for sent in store.gone():
+            unchanged -= len(sent.uids) + len(sent.archived)
+            found.gone.append(sent)
+            self._count(count_gone(sent), found.planned)
+        counts.folders.seen = found.planned.cyrus_folders = sum(total.values())
+        counts.messages.seen += unchanged
+        counts.messages.present += unchanged
+        found.planned.deletions.replica_messages, found.planned.deletions.replica_folders = there, store.rows()
+        return found
+
+    def _check_mounted(self, total: dict[str, int], missing: dict[str, int]) -> None:
+        """Refuse a partition of which nothing is there."""
+        for partition, count in missing.items():
+            if count == total[partition]:
+                root = os.fsdecode(self._roots[partition].homes[kinds.INDEX])
+                raise UnusableError(
+                    f"{root}: none of the {count} mailboxes of partition {partition} is there: is it mounted?"
+                )
+
+    def _plan_one(self, work: Work, found: Found) -> None:
+        if work.staged:
+            found.planned_bytes += work.summary.metadata_bytes
+            found.ready[work.place.key] = work
+        self._count(work.summary, found.planned)
+        self.progress.scan(len(found.planned.plans), self.result.messages.seen)
+
+    def _count(self, summary: FolderPlan, planned: Planned) -> None:
+        if not self.options.delete:
+            summary.keep()
+        self.result.add(summary)
+        planned.deletions.add(summary)
+        planned.plans.append(summary)
+
+    def read(self, store: Store, key: Key, *, stage: bool = True) -> Work | None:
+        """Read a mailbox, and return what is to be done for it; None if it has to stay as it is."""
+        place, sent = store.place(key), store.sent(key)
+        reader = self._readers[key.partition]
+        try:
+            reading = reader.read(place)
+            if stage:
+                self._stage(key, reading)
+        except UnreadableMailboxError as error:
+            self._unreadable[key] = str(error)
+            return None
+        if not reading.known_version and not self._warned:
+            self._warned = True
+            name = path_text(key.path)
+            self.result.warnings.append(f"{name}: an index of an unknown version: what is in the directory is sent")
+        return plan_mailbox(place, sent, reading, reader.roots, staged=stage)
+
+    def _stage(self, key: Key, reading: Reading) -> None:
+        for root in {root for root, _ in reading.bound}:
+            files = tuple(file for found, file in reading.bound if found == root)
+            above = self._readers[key.partition].above(root, key.path)
+            self.staging(root).add(Taken(Folder(key.path), files, above))
+
+    def recount(self, old: Work, new: Work) -> None:
+        """Count a mailbox as it is found now."""
+        self.result.revise(old.summary, new.summary)
+
+    def staging(self, root: bytes) -> Staging:
+        """Return where metadata is staged that lies below a root."""
+        if root not in self._stagings:
+            directory = self._work_directory / "staging" / str(len(self._stagings))
+            self._stagings[root] = Staging(directory, self.options.policy.numeric_ids)
+        return self._stagings[root]
+
+    def _guard_server(self, found: Found) -> None:
+        if not found.planned.cyrus_folders:
+            raise GuardError(f"{self.source.text}: mailboxes.db has no mailbox on this server: is it the right file?")
+        self._withhold(found.planned)
+
+    def deletes(self) -> bool:
+        """Tell whether anything is to go."""
+        return self.options.delete and not self.result.withheld
+
+    def _carry_server(self, store: Store, replica: Replica, found: Found) -> None:
+        self.result.files = FileCounts()
+        for name, roots in self._roots.items():
+            keys = [key for key in found.changed if key.partition == name]
+            for works in self._batches(store, keys, found.ready):
+                Batch(self, store, replica, roots, works).carry()
+                for root in roots.all():
+                    self.staging(root).clear()
+        if self.deletes():
+            self._remove_gone(store, replica, found.gone)
+        self._report_unreadable(store)
+
+    def _batches(self, store: Store, keys: list[Key], ready: dict[Key, Work]) -> Iterator[list[Work]]:
+        """Yield works with staged metadata, as many at once as there is room for."""
+        works = [ready[key] for key in keys if key in ready]
+        size = messages = 0
+        for key in keys:
+            if key in ready or key in self._unreadable:
+                continue
+            if works and (not size or size > _STAGED_BYTES or messages > _LISTED):
+                yield works
+                works, size, messages = [], 0, 0
+            work = self.read(store, key, stage=True)
+            if work:
+                works.append(work)
+                size += work.summary.metadata_bytes
+                messages += work.summary.messages_send
+        if works:
+            yield works
+
+    def _remove_gone(self, store: Store, replica: Replica, gone: list[Sent]) -> None:
+        for name, roots in self._roots.items():
+            rows = [sent for sent in gone if sent.key.partition == name]
+            if not rows:
+                continue
+            lived_in = store.directories(name)
+            plans = [
+                plan_gone(sent, roots, whole=sent.key.path not in lived_in and not _is_there(roots, sent.key.path))
+                for sent in rows
+            ]
+            failed: set[bytes] = set()
+            for root in roots.all():
+                there = [plan[root] for plan in plans]
+                transfer = Transfer(there, None, replica.side, replica.root(root), self.progress.transfer)
+                failed |= self.delete(transfer)
+            store.drop(sent.key for sent in rows if sent.key.path not in failed)
+        for sent in gone:
+            if sent.key.partition not in self._roots:
+                reason = f"imapd.conf has no partition {sent.key.partition}: it stays on the replica"
+                self.result.errors.append(f"{path_text(sent.key.path)}: {reason}")
+
+    def delete(self, transfer: Transfer) -> set[bytes]:
+        """Delete what goes, and return the folders where something stayed."""
+        before = set(transfer.account.errors)
+        if transfer.deletes():
+            policy = self.options.policy
+            transfer.delete(keep_times=policy.times and policy.dir_times)
+        self.book(transfer)
+        failed = set(transfer.account.errors) - before
+        return failed | {path.rpartition(b"/")[0] for path in failed}
+
+    def _report_unreadable(self, store: Store) -> None:
+        """Tell of mailboxes that could not be read, if they are mailboxes still."""
+        if not self._unreadable:
+            return
+        places.refresh(store, self._config)
+        for key, reason in self._unreadable.items():
+            try:
+                store.place(key)
+            except KeyError:
+                continue
+            self.result.errors.append(f"{path_text(key.path)}: {reason}")
+            self.result.folders.unreadable += 1
+
+
+class Batch:
+    """Mailboxes of one partition that are carried over together."""
+
+    def __init__(self, run: ServerRun, store: Store, replica: Replica, roots: Roots, works: list[Work]) -> None:
+        self._run = run
+        self._store = store
+        self._roots = roots
+        self._works = {work.place.key.path: work for work in works}
+        self._lost_before: set[tuple[bytes, int]] = set()
+        self._transfers = [
+            Transfer(
+                [work.plans[root] for work in works],
+                replica.rsync(root),
+                replica.side,
+                replica.root(root, make=True),
+                run.progress.transfer,
+                skip_derived=run.options.policy.skip_derived,
+                staging=run.staging(root).directory,
+            )
+            for root in roots.all()
+        ]
+
+    def carry(self) -> None:
+        """Send, and keep what has arrived; then delete, and keep that."""
+        self._finish()
+        self._store.put(filter(None, (work.before() for work in self._works.values())))
+        try:
+            held = carry(self._transfers, self._retake)
+        except BaseException:
+            for transfer in self._transfers:
+                self._run.book(transfer)
+            raise
+        done = [work for path, work in self._works.items() if path not in held]
+        self._store.put(work.after(deleted=not work.deletes()) for work in done)
+        failed = set(held)
+        for transfer in self._transfers:
+            failed |= self._run.delete(transfer)
+        self._store.put(
+            work.after(deleted=True) for work in done if work.deletes() and work.place.key.path not in failed
+        )
+
+    def _finish(self) -> None:
+        for root in self._roots.all():
+            self._run.staging(root).finish()
+        if not self._run.deletes():
+            for work in self._works.values():
+                work.keep()
+
+    def _retake(self, paths: list[bytes]) -> list[list[FolderPlan]]:
+        """Read mailboxes again that have lost messages; those that they still name and do not have are told of."""
+        plans: list[list[FolderPlan]] = [[] for _ in self._transfers]
+        for path in paths:
+            old = self._works.pop(path)
+            new = self._run.read(self._store, old.place.key)
+            if new:
+                self._run.recount(old, new)
+                self._works[path] = new
+                for root, transfer in zip(self._roots.all(), self._transfers, strict=True):
+                    self._note_lacking(new, root, transfer.lost(path))
+            for found, root in zip(plans, self._roots.all(), strict=True):
+                found.append(new.plans[root] if new else FolderPlan(path, State.VANISHED))
+        self._finish()
+        return plans
+
+    def _note_lacking(self, work: Work, root: bytes, lost: Iterable[bytes]) -> None:
+        """Leave out what was twice not there, though the index named it before and after."""
+        path = work.place.key.path
+        names = MessageFiles(b"".join(name for name in lost if kinds.is_message(name)))
+        gone = [uid for uid in names.uids if not os.path.lexists(os.path.join(root, path, b"%d." % uid))]
+        lacking = [uid for uid in gone if (path, uid) in self._lost_before and work.leave_out(root, uid)]
+        self._lost_before.update((path, uid) for uid in gone)
+        if lacking:
+            some = ", ".join(map(str, lacking[:3])) + (", ..." if len(lacking) > 3 else "")
+            self._run.result.errors.append(
+                f"{path_text(path)}: the index names messages without a file: {some}: run reconstruct"
+            )
+
+
+def _is_there(roots: Roots, path: bytes) -> bool:
+    """Tell whether the source still has a directory of a mailbox that is gone: then others may have things in it."""
+    return any(os.path.lexists(os.path.join(root, path)) for root in roots.all())

@@ -1,0 +1,289 @@
+"""What a replica has acknowledged, mailbox by mailbox, and where the mailboxes lie: one SQLite file a destination.
+
+A row is written before its messages are sent (what may be there from now on) and when they and the metadata have
+arrived. So a run that is killed loses nothing, and leaves nothing behind that the next one would not know of.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sqlite3
+import struct
+import time
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cyrsync.tree import uids as uid_sets
+
+#: `application_id` and `user_version` of a state file that is ours, and of this shape.
+_APPLICATION, _VERSION = 0x63797273, 1
+_TABLES = """
+CREATE TABLE about (name TEXT PRIMARY KEY, value BLOB);
+CREATE TABLE place (
+    partition TEXT, path BLOB, name BLOB, uniqueid TEXT, header_path BLOB, index_path BLOB, expunge_path BLOB,
+    name_lock BLOB, PRIMARY KEY (partition, path)
+) WITHOUT ROWID;
+CREATE TABLE sent (
+    partition TEXT, path BLOB, uniqueid TEXT, uidvalidity INTEGER, seen BLOB, messages INTEGER, uids BLOB,
+    archived BLOB, maybe BLOB, names BLOB, PRIMARY KEY (partition, path)
+) WITHOUT ROWID;
+"""
+_SEEN = struct.Struct("<8Q")
+#: Nothing is known of the files: they have to be looked into.
+UNSEEN = b""
+
+
+class StateDamaged(Exception):
+    """The state file is no state file, or somebody else's, or torn."""
+
+
+class Key(NamedTuple):
+    """What names a mailbox's folder: the partition, and the path below its roots."""
+
+    partition: str
+    path: bytes
+
+
+class Place(NamedTuple):
+    """Where one mailbox's files are: absolute paths but for the key's."""
+
+    key: Key
+    name: bytes
+    uniqueid: str  # as mailboxes.db has it, "" where it has none
+    header_path: bytes
+    index_path: bytes
+    expunge_path: bytes
+    name_lock: bytes
+
+
+@dataclass(slots=True)
+class Sent:
+    """What the replica has of one mailbox."""
+
+    key: Key
+    uniqueid: str = ""  # "": whose the files are is not known
+    uidvalidity: int = 0
+    seen: bytes = UNSEEN  # header and index as they were stat'ed under the locks, see `seen_of`
+    uids: array[int] = field(default_factory=uid_sets.empty)  # messages in the data directory
+    archived: array[int] = field(default_factory=uid_sets.empty)  # and in the archive directory
+    maybe: array[int] = field(default_factory=uid_sets.empty)  # in either, perhaps: unproven, or to be deleted
+    names: tuple[bytes, ...] = ()  # metadata files
+
+
+def seen_of(header: os.stat_result, index: os.stat_result) -> bytes:
+    """Return what tells whether either file has changed."""
+    return _SEEN.pack(
+        *(header.st_ino, header.st_size, header.st_mtime_ns, header.st_ctime_ns),
+        *(index.st_ino, index.st_size, index.st_mtime_ns, index.st_ctime_ns),
+    )
+
+
+class Store:
+    """The state of one source and destination. Every method may raise StateDamaged."""
+
+    def __init__(self, path: Path, pair: str) -> None:
+        """Open the file for this `pair` of source and destination, or make it."""
+        self.path = path
+        self._pair = pair
+        self._db = sqlite3.connect(os.fspath(path), isolation_level=None, check_same_thread=False)
+        with _damage():
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._check()
+
+    @classmethod
+    def open(cls, path: Path, pair: str) -> tuple[Store, str]:
+        """Open the file, setting aside one that cannot be used. Return it with what to say of that."""
+        try:
+            return cls(path, pair), ""
+        except StateDamaged as error:
+            aside = set_aside(path)
+            return cls(path, pair), f"{path}: {error}: set aside as {aside.name}, and made anew from the replica"
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the state is that of the replica; it is not before it was first made from there."""
+        return self._about("complete") == b"yes"
+
+    @complete.setter
+    def complete(self, value: bool) -> None:
+        with _damage():
+            self._set_about("complete", b"yes" if value else b"no")
+
+    def places_signature(self) -> bytes:
+        """Return what `set_places` was given."""
+        return self._about("places")
+
+    def set_places(self, places: Iterable[Place], signature: bytes) -> None:
+        """Keep where the mailboxes lie; `signature` is of what they were read from, b"" if that says nothing."""
+        rows = [(*place.key, *place[1:]) for place in places]
+        with self._transaction():
+            self._db.execute("DELETE FROM place")
+            self._db.executemany("INSERT INTO place VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._set_about("places", signature)
+
+    def files(self) -> Iterator[tuple[str, bytes, bytes, bytes, bytes | None, bool]]:
+        """Yield partition, path, the paths of header and index, what was seen of them, and whether `maybe` is empty."""
+        with _damage():
+            yield from self._db.execute(
+                "SELECT p.partition, p.path, p.header_path, p.index_path, s.seen, s.maybe IS NULL"
+                " FROM place p LEFT JOIN sent s ON s.partition = p.partition AND s.path = p.path"
+            )
+
+    def place(self, key: Key) -> Place:
+        """Return one mailbox's place. KeyError if there is none."""
+        with _damage():
+            row = self._db.execute("SELECT * FROM place WHERE partition = ? AND path = ?", key).fetchone()
+        if row is None:
+            raise KeyError(key)
+        return Place(Key(row[0], row[1]), *row[2:])
+
+    def sent(self, key: Key) -> Sent | None:
+        """Return what the replica has of a mailbox, None for nothing."""
+        with _damage():
+            row = self._db.execute("SELECT * FROM sent WHERE partition = ? AND path = ?", key).fetchone()
+        return _sent(row) if row else None
+
+    def gone(self) -> list[Sent]:
+        """Return what the replica has of mailboxes that are no more."""
+        query = (
+            "SELECT s.* FROM sent s LEFT JOIN place p ON s.partition = p.partition AND s.path = p.path"
+            " WHERE p.path IS NULL ORDER BY s.partition, s.path"
+        )
+        with _damage():
+            return [_sent(row) for row in self._db.execute(query)]
+
+    def put(self, rows: Iterable[Sent]) -> None:
+        """Keep rows, on disk when this returns."""
+        with self._transaction():
+            self._db.executemany("INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, rows))
+
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Forget mailboxes that the replica has no more."""
+        with self._transaction():
+            self._db.executemany("DELETE FROM sent WHERE partition = ? AND path = ?", keys)
+
+    def clear(self) -> None:
+        """Forget all that the replica has."""
+        with self._transaction():
+            self._db.execute("DELETE FROM sent")
+            self._set_about("complete", b"no")
+
+    def messages(self) -> int:
+        """Return how many messages the replica has."""
+        with _damage():
+            return int(self._db.execute("SELECT coalesce(sum(messages), 0) FROM sent").fetchone()[0])
+
+    def rows(self) -> int:
+        """Return how many mailboxes the replica has."""
+        with _damage():
+            return int(self._db.execute("SELECT count(*) FROM sent").fetchone()[0])
+
+    def directories(self, partition: str) -> set[bytes]:
+        """Return the paths of a partition's mailboxes, and of all that they are in."""
+        found: set[bytes] = set()
+        with _damage():
+            for (path,) in self._db.execute("SELECT path FROM place WHERE partition = ?", (partition,)):
+                while path and path not in found:
+                    found.add(path)
+                    path = path.rpartition(b"/")[0]
+        return found
+
+    def _check(self) -> None:
+        (application,), (version,) = (
+            self._db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
+        )
+        if (application, version) == (0, 0) and not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[
+            0
+        ]:
+            with self._transaction():
+                for statement in filter(str.strip, _TABLES.split(";")):
+                    self._db.execute(statement)
+                self._set_about("pair", self._pair.encode("utf-8", "surrogateescape"))
+                self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
+                self._db.execute(f"PRAGMA user_version = {_VERSION}")
+        elif application != _APPLICATION:
+            raise StateDamaged("not a state file of cyrsync")
+        elif version != _VERSION:
+            raise StateDamaged("the state file of another version of cyrsync")
+        elif self._about("pair") != self._pair.encode("utf-8", "surrogateescape"):
+            raise StateDamaged("the state of another source or destination")
+
+    def _about(self, name: str) -> bytes:
+        with _damage():
+            row = self._db.execute("SELECT value FROM about WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else b""
+
+    def _set_about(self, name: str, value: bytes) -> None:
+        self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with _damage():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a state file, and what SQLite has put beside it, out of the way; return its new name."""
+    aside = path.with_name(f"{path.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
+    return aside
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Make a StateDamaged of what SQLite says of a damaged file; a full disk is none."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "full" in str(error) or "locked" in str(error) or "I/O" in str(error):
+            raise OSError(errno.EIO, f"the state file: {error}") from None
+        raise StateDamaged(str(error)) from None
+    except (sqlite3.DatabaseError, ValueError, zlib.error) as error:
+        raise StateDamaged(str(error)) from None
+
+
+def _row(sent: Sent) -> tuple[object, ...]:
+    names = json.dumps([name.decode("latin-1") for name in sent.names])
+    sets = (_packed(uids) for uids in (sent.uids, sent.archived, sent.maybe))
+    count = len(sent.uids) + len(sent.archived)
+    return (*sent.key, sent.uniqueid, sent.uidvalidity, sent.seen, count, *sets, names)
+
+
+def _sent(row: Sequence[Any]) -> Sent:
+    partition, path, uniqueid, uidvalidity, seen, _, uids, archived, maybe, names = row
+    return Sent(
+        *(Key(partition, path), uniqueid, uidvalidity, seen),
+        *(_unpacked(uids), _unpacked(archived), _unpacked(maybe)),
+        tuple(name.encode("latin-1") for name in json.loads(names)),
+    )
+
+
+def _packed(uids: array[int]) -> bytes | None:
+    """Return UIDs as the steps between them, compressed: messages one after the other take next to nothing."""
+    if not uids:
+        return None
+    size, steps = uid_sets.pack(uids)
+    return bytes([size]) + zlib.compress(steps, 1)
+
+
+def _unpacked(data: bytes | None) -> array[int]:
+    return uid_sets.unpack(data[0], zlib.decompress(data[1:])) if data else uid_sets.empty()

@@ -1,0 +1,64 @@
+"""The way to either side: a process of our own, a remote shell with one connection for all, a daemon."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from cyrsync.tree.address import Address
+from cyrsync.tree.agent_side import AgentSide, ChildSide, open_far
+from cyrsync.tree.shell import RemoteShell
+from cyrsync.tree.side import NearSide, Side
+
+#: A socket's path has room for 108 bytes, of which ssh wants some for itself while it connects.
+_SOCKET_ROOM = 80
+
+
+class Connections:
+    """What was opened, to be closed together."""
+
+    def __init__(self, far: Address | None, rsh: str | None, connection: tuple[str, ...], directory: Path) -> None:
+        """`connection` are rsync's words to reach a daemon; `directory` is for this run alone."""
+        self._connection = connection
+        self._directory = directory
+        self._socket_directory: str | None = None
+        self._sides: list[Side] = []
+        self.shell: RemoteShell | None = None
+        if far and far.host is not None and not far.daemon:
+            self.shell = RemoteShell(far.host, rsh, self._room_for_socket())
+
+    def open(self, address: Address, *, is_replica: bool) -> Side:
+        """Return the side at an address."""
+        side = self._choose(address, is_replica=is_replica)
+        self._sides.append(side)
+        return side
+
+    def close(self) -> None:
+        """Close all."""
+        for side in self._sides:
+            side.close()
+        if self._socket_directory:
+            shutil.rmtree(self._socket_directory, ignore_errors=True)
+
+    def _choose(self, address: Address, *, is_replica: bool) -> Side:
+        if address.daemon:
+            from cyrsync.tree.daemon_side import DaemonSide  # what few runs need is not loaded by all
+
+            return DaemonSide(address, self._connection, self._directory)
+        if address.local:
+            return ChildSide() if is_replica else NearSide()
+        assert self.shell and address.host
+        opened = open_far(self.shell, address.host)
+        if isinstance(opened, AgentSide):
+            return opened
+        from cyrsync.tree.posix_side import PosixSide
+
+        return PosixSide(opened)
+
+    def _room_for_socket(self) -> Path:
+        if len(os.fsencode(self._directory)) <= _SOCKET_ROOM:
+            return self._directory
+        self._socket_directory = tempfile.mkdtemp(prefix="cyrsync-", dir="/tmp")
+        return Path(self._socket_directory)
