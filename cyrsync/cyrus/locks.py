@@ -64,6 +64,7 @@ def shared(path: bytes, patience: float) -> "Iterator[tuple[int, bool]]":
 
     Give its descriptor, and whether it is locked. Raise OSError, or LockTimeout after `patience` seconds.
     """
+    deadline = time.monotonic() + patience
     while True:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -73,6 +74,8 @@ def shared(path: bytes, patience: float) -> "Iterator[tuple[int, bool]]":
                 return
         finally:
             os.close(descriptor)
+        if time.monotonic() > deadline:
+            raise LockTimeout(path, patience)
 
 
 def read_all(descriptor: int) -> bytes:

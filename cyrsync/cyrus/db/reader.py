@@ -7,29 +7,23 @@ configuration names is only what a new database would get.
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
-import errno
-import fcntl
 import os
 import shlex
 import stat
 import struct
-import sys
 import time
 from typing import TYPE_CHECKING
 
+from cyrsync.cyrus import locks
 from cyrsync.cyrus.db import flat, skiplist, twom, twoskip
 from cyrsync.cyrus.db.error import BusyDb, DbError, UnsupportedDb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: F_OFD_SETLK of Linux 3.15 and newer. Such a lock is the descriptor's, not the process's: no other descriptor of
-#: the file takes it away when it is closed. The fcntl module names it only from 3.9 on.
-_OFD_SETLK = 37
-_FLOCK = struct.pack("hhqqi", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0) + bytes(8)
-_PAUSE = 0.02  # seconds between two looks at a lock that somebody else holds
-#: Where no lock is to be had, two readings that agree have to do, and the engine's checks; so many more are made.
+#: Where no lock is to be had, two readings that agree have to do, and the engine's checks; so many are made.
 _READINGS = 6
+_PAUSE = 0.02  # seconds between two of them
 _SQLITE = b"SQLite format 3\0"
 #: Berkeley's btree and hash, at byte 12 and in the byte order of the machine that wrote it [up to 2.5].
 _BERKELEY = {
@@ -46,7 +40,9 @@ def read(path: bytes, patience: float = 5.0) -> "list[tuple[bytes, bytes]]":
     locked for `patience` seconds, and OSError when there is no such file, or no permission.
     """
     try:
-        return list(_records(_stable(path, time.monotonic() + patience), path))
+        return list(_records(_stable(path, patience), path))
+    except locks.LockTimeout:
+        raise BusyDb(f"locked by a writer for {patience:g} seconds", path=path) from None
     except DbError as error:
         error.path = path
         raise
@@ -71,67 +67,18 @@ def _records(data: bytes, path: bytes) -> "Iterator[tuple[bytes, bytes]]":
     return flat.records(data)
 
 
-def _stable(path: bytes, deadline: float) -> bytes:
+def _stable(path: bytes, patience: float) -> bytes:
     """Return the bytes of the file as they were at one moment."""
-    if os.path.isdir(path):
-        raise UnsupportedDb("a directory: zeroskip databases are not read")
-    data, locked = _snapshot(path, deadline)
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise UnsupportedDb("a directory: zeroskip databases are not read" if stat.S_ISDIR(mode) else "no regular file")
+    before = None
     for _ in range(_READINGS):
-        if locked:
+        # A database may be a symlink to where there is room.
+        with locks.shared(os.path.realpath(path), patience) as (descriptor, locked):
+            data = locks.read_all(descriptor)
+        if locked or data == before:
             return data
+        before = data
         time.sleep(_PAUSE)
-        again, locked = _snapshot(path, deadline)
-        if again == data:
-            return data
-        data = again
     raise BusyDb("the file cannot be locked, and changes again and again")
-
-
-def _snapshot(path: bytes, deadline: float) -> "tuple[bytes, bool]":
-    """Return the bytes of the file at this path, and whether they were read under a lock."""
-    while True:
-        # Not to hang where a FIFO stands.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(fd, "rb") as file:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise UnsupportedDb("no regular file")
-            locked = _lock(fd, deadline)
-            if _same(path, status):
-                data = file.read()
-                # A skiplist that was replaced is emptied [2.4+]; unlocked, that may happen now.
-                if locked or _same(path, status):
-                    return data, locked
-        if time.monotonic() > deadline:
-            raise BusyDb("the file is replaced again and again")
-
-
-def _same(path: bytes, status: os.stat_result) -> bool:
-    """Tell whether the path still leads to the file that was opened: changed databases are renamed into place."""
-    now = os.stat(path)
-    return (now.st_dev, now.st_ino) == (status.st_dev, status.st_ino)
-
-
-def _lock(fd: int, deadline: float) -> bool:
-    """Take a shared lock on the whole file; False where the file system has none. Closing the file gives it up."""
-    while True:
-        try:
-            _try_lock(fd)
-            return True
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EINTR):
-                return False
-        if time.monotonic() > deadline:
-            raise BusyDb("somebody else keeps it locked")
-        time.sleep(_PAUSE)
-
-
-def _try_lock(fd: int) -> None:
-    if sys.platform.startswith("linux"):
-        try:
-            fcntl.fcntl(fd, _OFD_SETLK, _FLOCK)
-            return
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-    fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)

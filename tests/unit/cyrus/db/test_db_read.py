@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cyrsync.cyrus import locks
 from cyrsync.cyrus.db import reader
 from cyrsync.cyrus.db.error import BusyDb, DbError, UnsupportedDb
 from cyrsync.cyrus.db.reader import read
@@ -132,8 +133,8 @@ def test_the_file_that_was_renamed_into_place_meanwhile_is_read(db: Path) -> Non
 
 
 def test_a_file_that_is_replaced_again_and_again(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_same", lambda path, status: False)
-    with pytest.raises(BusyDb, match="replaced again and again"):
+    monkeypatch.setattr(locks, "_is_at", lambda descriptor, path: False)
+    with pytest.raises(BusyDb, match="locked by a writer"):
         read(os.fsencode(db), patience=0.05)
 
 
@@ -143,15 +144,16 @@ def test_the_lock_is_given_up(db: Path) -> None:
         pass
 
 
-def test_an_older_kernel_has_the_lock_of_the_process(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader.fcntl, "fcntl", _failing(errno.EINVAL))
-    assert len(read(os.fsencode(db))) == 2
-    with holding(db), pytest.raises(BusyDb):
-        read(os.fsencode(db), patience=0.1)
+def test_a_link_to_a_database(db: Path) -> None:
+    (db.parent / "link").symlink_to(db.name)
+    assert len(read(os.fsencode(db.parent / "link"))) == 2
 
 
-def test_without_locks_it_is_read_until_two_readings_agree(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader.fcntl, "fcntl", _failing(errno.ENOLCK))
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EINVAL])
+def test_without_locks_it_is_read_until_two_readings_agree(
+    db: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr(locks.fcntl, "fcntl", _failing(code))
     assert len(read(os.fsencode(db))) == 2
     changed = Twoskip(PAIRS)
 
