@@ -13,7 +13,7 @@ import re
 from typing import NamedTuple
 
 from cyrsync.cyrus.config import Config, Version
-from cyrsync.cyrus.user import _WORD_32, Place, _full_hash, letters_fit
+from cyrsync.cyrus.user import WORD_32, Place, full_hash, letters_fit
 
 #: From here on the letter is that of the name as people see it, `john.doe`, of which fulldirhash takes what is before
 #: the dot. Up to 2.5 it was that of `john^doe`.
@@ -50,7 +50,7 @@ def mailbox_path(config: Config, name: bytes, uniqueid: bytes, legacy: bool) -> 
 def letter(text: bytes, full: bool) -> bytes:
     """Return the letter of the directory that this goes into (lib/util.c, dir_hash_c); `full` is fulldirhash."""
     if full:
-        return _full_hash(text.partition(b".")[0], _WORD_32)
+        return full_hash(text.partition(b".")[0], WORD_32)
     first = text[:1].lower()
     return first if b"a" <= first <= b"z" else b"q"
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 _LETTERS = frozenset(b"%c" % byte for byte in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW")
-_WORD_32, _WORD_64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
+WORD_32, WORD_64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 
 
 class Place(NamedTuple):
@@ -106,11 +106,11 @@ def _letters(name: bytes) -> "frozenset[bytes]":
     spellings = {name.partition(b".")[0], name.partition(b"^")[0].partition(b".")[0]}
     return frozenset(
         [first if first in _LETTERS else b"q"]
-        + [_full_hash(spelling, word) for spelling in spellings for word in (_WORD_32, _WORD_64)]
+        + [full_hash(spelling, word) for spelling in spellings for word in (WORD_32, WORD_64)]
     )
 
 
-def _full_hash(name: bytes, word: int) -> bytes:
+def full_hash(name: bytes, word: int) -> bytes:
     """Return the letter of `fulldirhash` (lib/util.c, dir_hash_c); `word` masks the integer in use."""
     value = 0
     for byte in name:
