@@ -36,8 +36,9 @@ def located(config: "Config") -> "Iterator[Located]":
 
     Raise OSError or DbError where that cannot be read.
     """
+    servername = config.text("servername")
     for mailbox in mailboxes.read(reader.read(config.database("mboxlist")[1])):
-        if mailboxes.live(mailbox):
+        if mailboxes.live(mailbox, servername):
             yield _locate(config, mailbox)
 
 
