@@ -41,6 +41,9 @@ class Problem(NamedTuple):
         return len(self.uids) or 1
 
 
+NO_INDEX = Problem("index", detail="cyrus.index: there is none")
+
+
 class Audited(NamedTuple):
     """One mailbox, looked at."""
 

@@ -10,7 +10,7 @@ from array import array
 from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
-from cyrsync.audit.finding import Audited, Problem
+from cyrsync.audit.finding import NO_INDEX, Audited, Problem
 from cyrsync.cyrus import header, records, snapshot
 from cyrsync.cyrus.locks import LockTimeout
 from cyrsync.cyrus.snapshot import MetaFiles, Snapshot
@@ -44,28 +44,40 @@ def audit(place: Place, listed: MessageFiles, content: bool) -> Audited:
 
     With `content`, every message is read, and its size and SHA-1 compared. Never raises for a mailbox.
     """
-    before = None
+    before = None  # type: _Look | None
+    archived = _archived(place)
     for _ in range(_LOOKS):
         try:
-            taken = snapshot.take(place.files)
-            found = _Look(place, taken, listed).result(content)
-            if not found.problems or taken == before:
+            look = _Look(place, snapshot.take(place.files), listed, archived, before)
+            found = look.result(content)
+            if not found.problems or (before and before.whole):
                 break
-            before, listed = taken, _list(place.data)
+            before, listed = look, list_files(place.data)
+            archived = _archived(place)
         except (LockTimeout, OSError) as error:
             return Audited(place.path, files=len(listed), problems=(Problem("unreadable", detail=_reason(error)),))
     return found
 
 
-class _Look:
-    """One look at a mailbox."""
+def _archived(place: Place) -> MessageFiles:
+    """Return the message files on the archive partition. After those in the data directory: that way they move."""
+    return list_files(place.archive) if place.archive not in (b"", place.data) else MessageFiles()
 
-    def __init__(self, place: Place, taken: Snapshot, listed: MessageFiles) -> None:
-        self.place = place
-        self.taken = taken
-        self.listed = listed
-        elsewhere = place.archive not in (b"", place.data)
-        self.archived = _list(place.archive) if elsewhere else MessageFiles()
+
+class _Look:
+    """One look at a mailbox: its metadata, and the files listed before.
+
+    With the look `before`, the files were listed between the two snapshots, whatever went on meanwhile. A record that
+    needs its file in both had it then; a file that neither names had no record then, as Cyrus holds the lock of the
+    index from linking the file to writing the record.
+    """
+
+    def __init__(
+        self, place: Place, taken: Snapshot, listed: MessageFiles, archived: MessageFiles, before: "_Look | None"
+    ) -> None:
+        self.place, self.taken, self.listed, self.archived, self.before = place, taken, listed, archived, before
+        self.whole = False  # could be read
+        self.named = self.needed = array("I")
         self.problems = []  # type: list[Problem]
         self.bytes_read = 0
 
@@ -80,15 +92,20 @@ class _Look:
         # What 2.3 expunged with a delay has its records in a file of its own.
         old = self._index(self.taken.expunge_data, "cyrus.expunge") if self.taken.expunge_data is not None else None
         indexes = [index] + ([old] if old else [])
-        named = uid_sets.merge([array("I", sorted(set(one.uids))) for one in indexes])
-        needed = uid_sets.merge([self._needed(one) for one in indexes])
+        self.named = uid_sets.merge([array("I", sorted(set(one.uids))) for one in indexes])
+        self.needed = uid_sets.merge([self._needed(one) for one in indexes])
+        self.whole = True
         there = self._there()
-        self._note("missing", uid_sets.difference(needed, there))
-        self._note("orphan", uid_sets.difference(there, named))
+        missing, orphan = uid_sets.difference(self.needed, there), uid_sets.difference(there, self.named)
+        if self.before and self.before.whole:
+            missing = uid_sets.difference(missing, uid_sets.difference(missing, self.before.needed))
+            orphan = uid_sets.difference(orphan, self.before.named)
+        self._note("missing", missing)
+        self._note("orphan", orphan)
         if content:
             for one in indexes:
                 self._check_content(one)
-        return self._audited(len(needed))
+        return self._audited(len(self.needed))
 
     def _audited(self, messages: int) -> Audited:
         files = len(self.listed) + len(self.archived)
@@ -96,7 +113,7 @@ class _Look:
 
     def _index(self, data: "bytes | None", name: str) -> "Index | None":
         if data is None:
-            self.problems.append(Problem("index", detail=name + ": there is none"))
+            self.problems.append(NO_INDEX)
             return None
         try:
             return records.read(data, sorted_uids=name == "cyrus.index")
@@ -181,7 +198,7 @@ def _blocks(path: bytes) -> "Iterator[bytes]":
             block = stream.read(_BLOCK)
 
 
-def _list(directory: bytes) -> MessageFiles:
+def list_files(directory: bytes) -> MessageFiles:
     """Return the message files in a directory, none if it is not there."""
     try:
         return MessageFiles(message_files.sort_out(os.listdir(directory))[0])

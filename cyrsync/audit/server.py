@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 from collections.abc import Iterator
 
 from cyrsync.audit.finding import Audited, Problem
-from cyrsync.audit.mailbox import Place, audit
+from cyrsync.audit.mailbox import Place, audit, list_files
 from cyrsync.cyrus import header
 from cyrsync.cyrus.config import Config
 from cyrsync.cyrus.server import Located
@@ -15,6 +17,9 @@ from cyrsync.tree.folder import Folder
 from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.walk import walk
 
+#: Looks at what seems wrong, and seconds between them.
+_ROUNDS, _PAUSE = 20, 0.2
+
 
 def audit_server(config: Config, content: bool) -> Iterator[Audited]:
     """Audit every mailbox, and tell of mailboxes without a directory and directories without a mailbox.
@@ -22,26 +27,72 @@ def audit_server(config: Config, content: bool) -> Iterator[Audited]:
     The paths are absolute. Raise UnusableError where mailboxes.db cannot be read.
     """
     expected = _by_directory(config)
-    strange: dict[bytes, Folder] = {}
+    suspects: dict[bytes, Audited | None] = {}
     for root in sorted({partition.data for partition in config.partitions.values()}):
         for directory, folder in _folders(root):
             place = expected.pop(directory, None)
-            if folder.problem:
-                yield Audited(directory, problems=(Problem("unreadable", detail=os.strerror(folder.problem)),))
-            elif place:
-                yield _audit(place, folder.messages, content)
-            elif folder.is_cyrus():
-                strange[directory] = folder
-    lost = {}
-    for directory, place in expected.items():
-        # With a metapartition, a mailbox without messages needs no directory for them.
-        if place.data and os.path.isdir(os.path.dirname(place.files.index_path)):
-            yield _audit(place, MessageFiles(), content)
-        else:
-            lost[directory] = place
-    strange.update(_strange_elsewhere(config))
-    if lost or strange:
-        yield from _mismatches(config, lost, strange)
+            if place and not folder.problem:
+                found = _audit(place, folder.messages, content)
+                if not found.problems:
+                    yield found
+                    continue
+                suspects[directory] = found
+            elif folder.problem or folder.is_cyrus():
+                suspects[directory] = None
+    suspects.update(dict.fromkeys(expected))
+    suspects.update(dict.fromkeys(_strange_elsewhere(config)))
+    yield from _settled(config, suspects, content)
+
+
+def _settled(config: Config, suspects: dict[bytes, Audited | None], content: bool) -> Iterator[Audited]:
+    """Look again at what may be wrong until two looks find the same in a directory that stayed as it was.
+
+    Mailboxes are made, renamed and deleted meanwhile: their directories change before or after mailboxes.db does.
+    """
+    before: dict[bytes, object] = {}
+    for left in reversed(range(_ROUNDS)):
+        now = _by_directory(config)
+        owned = {path for place in now.values() for path in _directories(place)}
+        for directory in sorted(suspects):
+            state = _state(directory)
+            found = _look_again(directory, now, owned, content)
+            if found is None:
+                del suspects[directory]
+            elif not found.problems or not left or before.get(directory) == (state, found.problems):
+                del suspects[directory]
+                yield found
+            before[directory] = (state, found.problems if found else ())
+        if not suspects:
+            return
+        time.sleep(_PAUSE)
+
+
+def _look_again(directory: bytes, now: dict[bytes, Located], owned: set[bytes], content: bool) -> Audited | None:
+    place = now.get(directory)
+    if place:
+        if not place.data or not os.path.isdir(os.path.dirname(place.files.index_path)):
+            lacks = "its directory" if place.data else f"partition {place.mailbox.partition} in imapd.conf"
+            detail = f"{os.fsdecode(place.mailbox.name)} lacks {lacks}"
+            return Audited(directory, problems=(Problem("no directory", detail=detail),))
+        return _audit(place, list_files(place.data), content)
+    if directory in owned:
+        return None
+    folder = next(walk(directory))
+    if folder.problem == errno.ENOENT:
+        return None
+    if folder.problem:
+        return Audited(directory, problems=(Problem("unreadable", detail=os.strerror(folder.problem)),))
+    if not folder.is_cyrus():
+        return None
+    return Audited(directory, files=len(folder.messages), problems=(Problem("no mailbox"),))
+
+
+def _state(directory: bytes) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
 def _folders(root: bytes) -> Iterator[tuple[bytes, Folder]]:
@@ -88,17 +139,3 @@ def _other_uniqueid(place: Located) -> Problem | None:
         return None  # told of already
     known = place.mailbox.uniqueid
     return Problem("uniqueid", detail=f"{found} instead of {known}") if found and known and found != known else None
-
-
-def _mismatches(config: Config, lost: dict[bytes, Located], strange: dict[bytes, Folder]) -> Iterator[Audited]:
-    """Tell of what has no counterpart, unless mailboxes were made, renamed or deleted meanwhile."""
-    now = _by_directory(config)
-    for directory, place in lost.items():
-        if directory in now and not os.path.isdir(place.data):
-            lacks = "its directory" if place.data else f"partition {place.mailbox.partition} in imapd.conf"
-            detail = f"{os.fsdecode(place.mailbox.name)} lacks {lacks}"
-            yield Audited(directory, problems=(Problem("no directory", detail=detail),))
-    owned = {path for place in now.values() for path in _directories(place)}
-    for directory, folder in strange.items():
-        if directory not in owned and os.path.isdir(directory):
-            yield Audited(directory, files=len(folder.messages), problems=(Problem("no mailbox"),))
