@@ -62,6 +62,11 @@ def verify_command(
     result.seconds = round(time.monotonic() - began, 3)
     if not result.mailboxes:
         raise UnusableError(f"{result.tree}: no Cyrus folder in it: is this the spool, and is its partition mounted?")
+    if tree and not replica and result.has_no_index:
+        raise UnusableError(
+            f"{tree}: messages, but no cyrus.index in any folder: if metapartitions or archive partitions "
+            "keep them apart, check the whole server with -C IMAPD_CONF"
+        )
     show_audit(result, as_json=as_json, verbose=verbose, quiet=quiet)
     raise typer.Exit(result.exit)
 

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cyrsync.audit.finding import KINDS, Audited, Problem
+from cyrsync.audit.finding import KINDS, NO_INDEX, Audited, Problem
 from cyrsync.cyrus.names import mailbox_of
 from cyrsync.errors import Exit
 from cyrsync.report.text import human_bytes, human_count, human_seconds, path_text, printable
@@ -46,6 +46,11 @@ class AuditResult:
         self.files += audited.files
         self.bytes_read += audited.bytes_read
         self.problems += [(audited.path, problem) for problem in audited.problems]
+
+    @property
+    def has_no_index(self) -> bool:
+        """Tell whether there are mailboxes, and none has an index."""
+        return 0 < self.mailboxes == [problem for _, problem in self.problems].count(NO_INDEX)
 
     @property
     def exit(self) -> int:

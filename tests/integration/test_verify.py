@@ -159,6 +159,20 @@ def test_a_tree_without_its_configuration(box: Box) -> None:
     assert [(kind, name) for kind, name, _ in problems(found)] == [("missing", "Sent")]
 
 
+@pytest.mark.parametrize("part", ["spool", "archive"])
+def test_a_tree_whose_indexes_are_elsewhere(tmp_path: Path, part: str) -> None:
+    """One line says what to do, not two a folder; one index, and the others are missed as ever."""
+    box = Box("3.6.1-rich", tmp_path)
+    done = run_cyrsync("verify", "--json", box.root / part)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (3, "", 1)
+    assert "with -C IMAPD_CONF" in done.stderr
+    folders = sorted({path.parent for path in (box.root / part).rglob("1.")})
+    meta = box.root / "meta" / folders[0].relative_to(box.root / part)
+    shutil.copytree(meta, folders[0], dirs_exist_ok=True)
+    found = problems(verify(box.root / part, code=1))
+    assert {name for kind, name, _ in found if kind == "index"} >= {folder.name for folder in folders[1:]}
+
+
 def test_over_ssh(box: Box, sshd: Sshd) -> None:
     """The far end says the same, and has nothing installed."""
     add(box.root / box.mailbox("user.joe.Sent")["datadir"])
