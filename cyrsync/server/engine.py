@@ -123,13 +123,13 @@ def plan_gone(sent: Sent, roots: Roots, *, whole: bool) -> dict[bytes, FolderPla
     return plans
 
 
-def count_gone(sent: Sent) -> FolderPlan:
-    """Return the plan that counts for all roots of a mailbox that is gone."""
+def count_gone(sent: Sent, *, renamed: bool) -> FolderPlan:
+    """Return the plan that counts for all roots of a mailbox that is gone; one that was renamed loses nothing."""
     return FolderPlan(
         sent.key.path,
         State.GONE,
         is_cyrus=True,
-        messages_delete=len(sent.uids) + len(sent.archived),
+        messages_delete=0 if renamed else len(sent.uids) + len(sent.archived),
         others_delete=len(sent.names),
     )
 

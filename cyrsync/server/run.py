@@ -20,6 +20,7 @@ from cyrsync.server import places
 from cyrsync.server.engine import Work, count_gone, plan_gone, plan_mailbox
 from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
 from cyrsync.server.rebuild import rebuild
+from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.state.store import Key, Sent, Store, seen_of
@@ -42,6 +43,7 @@ class Found:
     changed: list[Key] = field(default_factory=list)
     ready: dict[Key, Work] = field(default_factory=dict)  # of those, what is staged already
     gone: list[Sent] = field(default_factory=list)
+    renamed: list[tuple[Work, Sent]] = field(default_factory=list)  # with what it was
     planned: Planned = field(default_factory=Planned)
     planned_bytes: int = 0  # staged
 
@@ -121,7 +123,10 @@ class ServerRun(Run):
         for sent in store.gone():
             unchanged -= len(sent.uids) + len(sent.archived)
             found.gone.append(sent)
-            self._count(count_gone(sent), found.planned)
+        found.renamed = find_renamed(store, found.ready.values())
+        moved = {sent.key for _, sent in found.renamed}
+        for sent in found.gone:
+            self._count(count_gone(sent, renamed=sent.key in moved), found.planned)
         counts.folders.seen = found.planned.cyrus_folders = sum(total.values())
         counts.messages.seen += unchanged
         counts.messages.present += unchanged
@@ -196,6 +201,8 @@ class ServerRun(Run):
 
     def _carry_server(self, store: Store, replica: Replica, found: Found) -> None:
         self.result.files = FileCounts()
+        if found.renamed:
+            relink(store, replica, self._roots, found.renamed, self.result)
         for name, roots in self._roots.items():
             keys = [key for key in found.changed if key.partition == name]
             for works in self._batches(store, keys, found.ready):

@@ -11,13 +11,15 @@ import gc
 import json
 import os
 import select
+import shutil
 import signal
 import sys
 import zlib
 from typing import TYPE_CHECKING
 
 from cyrsync.tree import folder as folders
-from cyrsync.tree.remove import Remover, decode
+from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.remove import RENAMED, Remover, decode
 from cyrsync.tree.walk import Reader, walk
 
 if TYPE_CHECKING:
@@ -89,9 +91,19 @@ def _audit(root: bytes, content: bool, output: _Output) -> None:
     output.end()
 
 
+def _relink(source: "BinaryIO", output: _Output) -> None:
+    from cyrsync.tree.relink import decode, relink
+
+    for uids in relink(decode(source)):
+        size, steps = uid_sets.pack(uids)
+        output.write(json.dumps([size, len(steps)]).encode("ascii") + b"\n" + steps)
+    output.end()
+
+
 def _make(root: bytes, output: _Output) -> None:
     try:
         os.makedirs(root, exist_ok=True)
+        shutil.rmtree(os.path.join(root, RENAMED), ignore_errors=True)  # what a killed run left
     except OSError as error:
         output.end(error=error.strerror)
     else:
@@ -123,8 +135,6 @@ def _serve(request: "dict[str, Any]", source: "BinaryIO", output: _Output) -> No
         for found in walk(root, frozenset(request["users"]), request["leftovers"]):
             output.write(folders.encode(found, output.deflate is not None))
         output.end()
-    elif request["do"] == "make":
-        _make(root, output)
     elif request["do"] == "load":
         exec(source.read(request["size"]), {})
         output.end()
@@ -132,7 +142,17 @@ def _serve(request: "dict[str, Any]", source: "BinaryIO", output: _Output) -> No
         _audit(root, request["content"], output)
     elif request["do"] == "take":
         _take(root, request["paths"], output)
-    elif request["do"] == "remove":
+    else:
+        _write(request["do"], root, request, source, output)
+
+
+def _write(what: str, root: bytes, request: "dict[str, Any]", source: "BinaryIO", output: _Output) -> None:
+    """Do what changes the replica."""
+    if what == "make":
+        _make(root, output)
+    elif what == "relink":
+        _relink(source, output)
+    elif what == "remove":
         remover = Remover(root, request["keep_times"], output.is_heard)
         remover.remove(decode(source))
         failed = [[path.decode("latin-1"), number] for path, number in remover.failed]

@@ -19,12 +19,16 @@ from cyrsync import process
 from cyrsync.audit.finding import Audited, from_record
 from cyrsync.errors import ConnectionFailed, Exit, UnusableError
 from cyrsync.tree import agent, bundle, folder, remove
+from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.shell import HAS_POSIX, HAS_PYTHON, RemoteShell, agent_command
 from cyrsync.tree.side import Removed, Rights, Status, resolve_here
 
 if TYPE_CHECKING:
+    from array import array
+
+    from cyrsync.tree.relink import Move
     from cyrsync.tree.take import Taken
 
 #: What a login shell may print before the far end speaks (bytes).
@@ -159,6 +163,22 @@ class AgentSide:
             with self._garbled():
                 taken = decode(self._answers)
             yield taken
+        self._end_of_answer()
+
+    def relink(self, moves: Sequence[Move]) -> Iterator[array[int]]:
+        """Give messages a new place by hard links; yield for each move the UIDs that have it."""
+        from cyrsync.tree.relink import encode
+
+        self._teach()
+        self._ask(do="relink", root=b"")
+        for move in moves:
+            self._link.send(encode(move))
+        self._link.send(b"null\n")
+        for _ in moves:
+            with self._garbled():
+                size, length = json.loads(self._answers.readline())
+                uids = uid_sets.unpack(size, self._answers.read(length))
+            yield uids
         self._end_of_answer()
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ MORE_MODULES = (
     "cyrsync.cyrus.locks",
     "cyrsync.cyrus.snapshot",
     "cyrsync.tree.take",
+    "cyrsync.tree.relink",
     "cyrsync.audit.finding",
     "cyrsync.audit.mailbox",
     "cyrsync.audit.tree",

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: In place of an errno: the file is hidden, and not ours to delete.
 HIDDEN = 0
+#: Below a root, for the time that renamed mailboxes are given their new places (see relink).
+RENAMED = b".cyrsync-renamed"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 

@@ -1,0 +1,69 @@
+"""Mailboxes that have another directory than when they were last sent: known again, and not sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cyrsync.cyrus import entry as kinds
+from cyrsync.plan.folder_plan import State
+from cyrsync.report.result import RunResult
+from cyrsync.server.engine import Work
+from cyrsync.server.replica import Replica
+from cyrsync.server.roots import Roots
+from cyrsync.state.store import Sent, Store
+from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.relink import Move
+from cyrsync.tree.remove import Removal
+
+
+def find_renamed(store: Store, works: Iterable[Work]) -> list[tuple[Work, Sent]]:
+    """Return mailboxes that are new in their place, with what the replica has of them in another one.
+
+    One that is in that other place still was not renamed: 2.3 may have given two mailboxes one uniqueid.
+    """
+    moved = [work for work in works if work.summary.state in (State.NEW, State.RECREATED)]
+    if not moved:
+        return []
+    homes = store.homes()
+    left = {sent.key for sent in store.gone()} | {work.place.key for work in moved}
+    found = []
+    for work in moved:
+        life = work.reading.incarnation
+        before = [key for key in homes.get((life.uniqueid, life.uidvalidity), ()) if key in left]
+        sent = store.sent(before[0]) if len(before) == 1 else None
+        if sent and sent.key != work.place.key:
+            found.append((work, sent))
+    return found
+
+
+def relink(
+    store: Store, replica: Replica, roots: dict[str, Roots], renamed: list[tuple[Work, Sent]], result: RunResult
+) -> None:
+    """Link on the replica what renamed mailboxes have already sent; what cannot be linked remains to be sent."""
+    moves, plans = [], []
+    for work, sent in renamed:
+        if sent.key.partition not in roots:
+            continue
+        old, new = roots[sent.key.partition], roots[work.place.key.partition]
+        for old_root, new_root, uids in ((old.data, new.data, sent.uids), (old.archive, new.archive, sent.archived)):
+            plan = work.plans[new_root]
+            common = uid_sets.difference(plan.uids, uid_sets.difference(plan.uids, uids))
+            if common:
+                there = replica.root(new_root, make=True)
+                moves.append(Move((replica.root(old_root), sent.key.path), (there, work.place.key.path), common))
+                plans.append((work, plan))
+    if not moves:
+        return
+    # From here on, nobody could tell any more whose messages lie where, were this run to die.
+    store.put(filter(None, (work.before() for work, _ in renamed)))
+    for work, _ in renamed:
+        if work.summary.state is State.RECREATED:
+            for root in {root for root, file in work.reading.bound if file.name == kinds.HEADER}:
+                removal = Removal(work.place.key.path, files=(kinds.HEADER,))
+                replica.side.remove(replica.root(root, make=True), [removal], keep_times=False)
+    for (work, plan), linked in zip(plans, replica.side.relink(moves), strict=True):
+        plan.uids = uid_sets.difference(plan.uids, linked)
+        plan.messages_send -= len(linked)
+        work.summary.messages_send -= len(linked)
+        result.messages.send -= len(linked)
+        result.messages.present += len(linked)
