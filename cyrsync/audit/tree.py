@@ -18,11 +18,26 @@ if TYPE_CHECKING:
 def audit_tree(root: bytes, content: bool) -> "Iterator[Audited]":
     """Audit every folder that has something of Cyrus's in it."""
     for folder in walk(root):
+        directory = os.path.join(root, folder.path) if folder.path else root
         if folder.problem:
-            yield Audited(folder.path, problems=(Problem("unreadable", detail=os.strerror(folder.problem)),))
+            found = Audited(folder.path, problems=(Problem("unreadable", detail=os.strerror(folder.problem)),))
         elif folder.is_cyrus():
-            directory = os.path.join(root, folder.path) if folder.path else root
-            yield audit(Place(folder.path, directory, b"", meta_files(directory)), folder.messages, content)
+            found = audit(Place(folder.path, directory, b"", meta_files(directory)), folder.messages, content)
+        else:
+            continue
+        if not found.problems or not _is_gone(directory):
+            yield found
+
+
+def _is_gone(directory: bytes) -> bool:
+    """Tell whether a mailbox was renamed or deleted meanwhile."""
+    try:
+        os.lstat(directory)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass  # it cannot be reached, which is a problem
+    return False
 
 
 def meta_files(directory: bytes) -> MetaFiles:
