@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 
 import samplespool
+from cyrsync.audit.tree import audit_tree
+from cyrsync.tree.agent_side import AgentSide, Link
+from cyrsync.tree.bundle import BOOTSTRAP, program
 from support.boxes import NAMES, Box
 from support.sshd import Sshd
-from support.tools import requires_root
+from support.tools import oldest_python, requires_root
 from support.tree import run_cyrsync, sync
 
 PLAIN = "3.4.9-plain"
@@ -181,6 +184,20 @@ def test_over_ssh(box: Box, sshd: Sshd) -> None:
     for once in (near, far):
         del once["tree"], once["started"], once["seconds"]
     assert near == far
+
+
+@pytest.mark.parametrize("content", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_an_agent_under_an_old_python(tmp_path: Path, name: str, content: bool) -> None:
+    """It is sent all that it needs, and finds what this Python finds."""
+    root = os.fsencode(Box(name, tmp_path).root)
+    link = Link([oldest_python(), "-I", "-S", "-c", BOOTSTRAP], "an old Python")
+    link.send(program())
+    side = AgentSide(link, compressed=True)
+    found = list(side.audit(root, content))
+    side.close()
+    assert found == list(audit_tree(root, content))
+    assert len(found) > 5
 
 
 def test_a_far_end_without_python(box: Box, sshd_without_python: Sshd) -> None:

@@ -6,8 +6,10 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,16 @@ def requires_root() -> None:
     """The test does what only root may."""
     if os.geteuid() != 0:
         unavailable("only root can do this")
+
+
+def oldest_python() -> str:
+    """The oldest Python on this machine, from 3.6 on, that a far end might have; else the one that runs the tests."""
+    for version in ("3.6", "3.7", "3.8", "3.9", "3.10"):
+        built = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
+        for python in (*map(str, built), f"/usr/bin/python{version}"):
+            if shutil.which(python):
+                return python
+    return sys.executable
 
 
 def free_port() -> int:
