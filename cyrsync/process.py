@@ -28,7 +28,7 @@ _ANY_CODE = list(range(-64, 256))
 _GRACE = 10.0  # seconds between asking a process to end and making it
 #: Bytes that a process may have said before we listen; also the most that Linux grants by default.
 _PIPE_SIZE = 1 << 20
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05  # seconds between two looks at a running process
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.01  # seconds between two looks at a running process
 
 
 @dataclass(frozen=True, slots=True)

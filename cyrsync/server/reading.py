@@ -18,9 +18,9 @@ from cyrsync.server.roots import Roots
 from cyrsync.state.store import UNSEEN, Place, seen_of
 from cyrsync.tree import message_files
 from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.folder import Entry, Incarnation
+from cyrsync.tree.folder import Entry, Incarnation, join
 from cyrsync.tree.message_files import MessageFiles
-from cyrsync.tree.take import File, need_file
+from cyrsync.tree.take import File, have_file, need_file
 from cyrsync.tree.walk import Reader
 
 _LOOKS = 3
@@ -95,6 +95,13 @@ class MailboxReader:
         """Tell whether a message's file is there."""
         return os.path.lexists(os.path.join(root, path, b"%d." % uid))
 
+    def holds_only(self, path: bytes, messages: array[int], folders: set[bytes]) -> bool:
+        """Tell whether nothing but these messages, metadata and these folders is in a mailbox's data directory."""
+        row, others = message_files.sort_out(os.listdir(os.path.join(self.roots.data, path)))
+        listed = MessageFiles(row)
+        known = all(name.startswith(kinds.METADATA_PREFIX) or join(path, name) in folders for name in others)
+        return known and not listed.odd and listed.uids == messages
+
     def _whole(self, root: bytes, place: Place, name: bytes) -> bytes:
         return os.path.join(root, place.key.path, name)
 
@@ -139,9 +146,9 @@ class MailboxReader:
 
     def _messages(self, index: Index, expunge: Part | None) -> tuple[array[int], array[int]]:
         """Return the UIDs with a file in the data and in the archive directory."""
-        messages, archived = need_file(index), need_file(index, archived=True)
-        if self.roots.archive == self.roots.data:
-            messages, archived = uid_sets.union(messages, archived), uid_sets.empty()
+        messages, archived = have_file(index), uid_sets.empty()
+        if self.roots.archive != self.roots.data:
+            messages, archived = need_file(index), need_file(index, archived=True)
         if expunge:
             # What 2.3 expunged with a delay has its records in a file of its own.
             try:

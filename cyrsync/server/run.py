@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,8 @@ from cyrsync.tree.folder import Folder
 from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.take import Taken
 
+#: From so many messages on, a folder that the replica lacks goes to rsync as one entry: it is slow at reading lists.
+_MANY = 100
 #: Bytes of metadata that are staged at once, and messages that are listed at once.
 _STAGED_BYTES, _LISTED = 256 << 20, 1_000_000
 
@@ -63,6 +65,7 @@ class ServerRun(Run):
         self._roots = {name: Roots.of(partition) for name, partition in config.partitions.items()}
         self._readers = {name: MailboxReader(roots) for name, roots in self._roots.items()}
         self._warned = False
+        self._directories: dict[str, set[bytes]] = {}
         self._unreadable: dict[Key, str] = {}
         self._stagings: dict[bytes, Staging] = {}
 
@@ -171,7 +174,17 @@ class ServerRun(Run):
             self._warned = True
             name = path_text(key.path)
             self.result.warnings.append(f"{name}: an index of an unknown version: what is in the directory is sent")
-        return plan_mailbox(place, sent, reading, reader.roots, staged=stage)
+        work = plan_mailbox(place, sent, reading, reader.roots, staged=stage)
+        if work.summary.state is State.NEW and len(reading.messages) >= _MANY:
+            with suppress(FileNotFoundError):
+                folders = self._folders(store, key.partition)
+                work.plans[reader.roots.data].whole = reader.holds_only(key.path, reading.messages, folders)
+        return work
+
+    def _folders(self, store: Store, partition: str) -> set[bytes]:
+        if partition not in self._directories:
+            self._directories[partition] = store.directories(partition)
+        return self._directories[partition]
 
     def _stage(self, key: Key, reading: Reading) -> None:
         for root in {root for root, _ in reading.bound}:

@@ -253,6 +253,11 @@ class ChildSide(AgentSide):
         """Whose rights the child has: ours."""
         return Rights(os.geteuid() == 0, frozenset(os.getgroups()))
 
+    def make(self, root: bytes) -> None:
+        """Make a directory, and those above it, if they are not there."""
+        if not os.path.isdir(root) or os.path.lexists(os.path.join(root, remove.RENAMED)):
+            super().make(root)
+
     def resolve(self, path: bytes) -> Status:
         """Return what stands at `path`, without waiting for the child to start."""
         return resolve_here(path)

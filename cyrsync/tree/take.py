@@ -13,7 +13,7 @@ import time
 import zlib
 from array import array
 from itertools import compress
-from operator import not_, or_
+from operator import or_
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus import entry as kinds
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from cyrsync.tree.walk import Reader
 
 _LOOKS = 5
+#: Makes 0 of 1, and 1 of 0.
+_NOT = b"\1\0" + bytes(254)
 _PAUSE = 0.02  # seconds; where there are no locks, a writer needs some time to finish
 
 
@@ -122,10 +124,15 @@ def _agree(held: "dict[bytes, Part]", folder: Folder, locked: bool) -> bool:
 
 def need_file(index: "records.Index", archived: bool = False) -> "array[int]":
     """Return the UIDs whose message must be in the data directory, or of those that are `archived`, in that one."""
-    if 1 not in index.unlinked and 1 not in index.archived:
-        return uid_sets.empty() if archived else index.uids
-    elsewhere = bytes(not away for away in index.archived) if archived else index.archived
-    return array("I", compress(index.uids, map(not_, map(or_, elsewhere, index.unlinked))))
+    if 1 not in index.archived:
+        return uid_sets.empty() if archived else have_file(index)
+    without = index.archived.translate(_NOT) if archived else index.archived
+    return array("I", compress(index.uids, bytes(map(or_, without, index.unlinked)).translate(_NOT)))
+
+
+def have_file(index: "records.Index") -> "array[int]":
+    """Return the UIDs of all messages that have a file."""
+    return array("I", compress(index.uids, index.unlinked.translate(_NOT))) if 1 in index.unlinked else index.uids
 
 
 def encode(taken: Taken, compressible: bool) -> bytes:
