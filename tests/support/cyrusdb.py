@@ -6,11 +6,23 @@ import struct
 import zlib
 from bisect import bisect_left, insort
 from collections.abc import Mapping
+from typing import TypeVar
 
 from cyrsync.cyrus.db.xxh3 import xxh3_64
 
 #: What a transaction does: a value to store, or None to delete.
 Changes = Mapping[bytes, "bytes | None"]
+
+
+Db = TypeVar("Db", bound="_TwoPointers")
+
+
+def applied(*transactions: Changes) -> dict[bytes, bytes]:
+    """What is left of some transactions."""
+    found: dict[bytes, bytes | None] = {}
+    for transaction in transactions:
+        found.update(transaction)
+    return {key: value for key, value in sorted(found.items()) if value is not None}
 
 
 def padding(size: int, grain: int) -> bytes:
@@ -61,6 +73,13 @@ class _TwoPointers:
         self.committed = 0
         self.count = 0
 
+    def written(self: Db, *transactions: Changes) -> Db:
+        """Commit some transactions."""
+        for transaction in transactions:
+            self.change(transaction)
+            self.commit()
+        return self
+
     def next_of(self, at: int) -> int:
         return max(struct.unpack_from(self._order + "QQ", self.data, self.pointers_at(at)))
 
@@ -84,6 +103,12 @@ class _TwoPointers:
         if key not in self._offsets:
             insort(self._keys, key)
         self._offsets[key] = at
+
+    def change(self, changes: Changes) -> None:
+        raise NotImplementedError
+
+    def commit(self) -> None:
+        raise NotImplementedError
 
     def pointers_at(self, at: int) -> int:
         raise NotImplementedError

@@ -10,19 +10,11 @@ from hypothesis import strategies as st
 
 from cyrsync.cyrus.db.error import DbError
 from cyrsync.cyrus.db.skiplist import records
-from support.cyrusdb import Skiplist
+from support.cyrusdb import Skiplist, applied
 
 keys = st.binary(min_size=1, max_size=5)
 base = st.dictionaries(keys, st.binary(max_size=40), max_size=12)
 changes = st.dictionaries(keys, st.none() | st.binary(max_size=40), max_size=12)
-
-
-def applied(*transactions: dict[bytes, bytes | None]) -> dict[bytes, bytes]:
-    """What is left of some transactions."""
-    found: dict[bytes, bytes | None] = {}
-    for transaction in transactions:
-        found.update(transaction)
-    return {key: value for key, value in sorted(found.items()) if value is not None}
 
 
 @given(base, st.lists(changes, max_size=6), changes)
