@@ -35,8 +35,8 @@ def compare(source: Iterator[Folder], replica: Iterator[Folder], policy: Policy)
 
 def _problems(ours: Folder, theirs: Folder, policy: Policy) -> Iterator[Problem]:
     if ours.incarnation and theirs.incarnation and not ours.incarnation.same_as(theirs.incarnation):
-        names = [f"{one.uniqueid} of UIDVALIDITY {one.uidvalidity}" for one in (theirs.incarnation, ours.incarnation)]
-        yield Problem("other mailbox", detail=" instead of ".join(names))
+        lives = [f"{one.uniqueid} of UIDVALIDITY {one.uidvalidity}" for one in (theirs.incarnation, ours.incarnation)]
+        yield Problem("other mailbox", detail=" instead of ".join(lives))
     if ours.messages != theirs.messages:
         # What is not yet in the index waits for the next run.
         last_uid = ours.incarnation.last_uid if ours.incarnation else uid_sets.MAX_UID
