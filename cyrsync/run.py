@@ -7,9 +7,10 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from cyrsync.cyrus import entry as kinds
@@ -25,6 +26,7 @@ from cyrsync.state.lock import run_key, run_lock, state_directory
 from cyrsync.transfer import features, lists
 from cyrsync.transfer.carry import carry
 from cyrsync.transfer.driver import Ends, Rsync
+from cyrsync.transfer.jobs import Jobs
 from cyrsync.transfer.staging import Staging
 from cyrsync.transfer.steps import Transfer
 from cyrsync.transfer.taker import Taker, batches
@@ -50,6 +52,7 @@ class Options:
     connection: tuple[str, ...] = ()  # for an rsync that only looks
     retries: int = 3
     wait: float = 0.0
+    jobs: int = 1
 
 
 @dataclass(slots=True)
@@ -77,6 +80,7 @@ class Run:
         self.options = options
         self.progress = progress or NoProgress()
         self.result = self._new_result()
+        self._jobs = Jobs(options.jobs)
 
     def execute(self) -> RunResult:
         """Run, with the lock held and lost connections tried again; errors that end it are in the result."""
@@ -216,35 +220,56 @@ class Run:
         taker = Taker(sides.source, sides.source_status.root, self._policy(sides), staging, self.result)
         takes = sides.source.can_take and not self.options.dry_run
         plans = self._checked(batch, taker.take(batch), planned) if takes else batch
+        parts = self._jobs.share(plans, lambda plan: plan.messages_send + plan.messages_delete)
+        self._jobs.run(
+            [
+                partial(self._job, number, part, planned, sides, rsync, taker if takes else None, staging)
+                for number, part in enumerate(parts)
+            ]
+        )
+
+    def _job(
+        self,
+        number: int,
+        plans: list[FolderPlan],
+        planned: Planned,
+        sides: BothSides,
+        rsync: Rsync | None,
+        taker: Taker | None,
+        staging: Staging,
+    ) -> None:
+        """Carry out plans beside other jobs that do the same with theirs."""
         known = {plan.path: plan for plan in plans}
 
         def retake(paths: list[bytes]) -> list[list[FolderPlan]]:
             stale = [known[path] for path in paths]
+            assert taker
             fresh = self._checked(stale, taker.take(stale), planned)
             known.update(zip(paths, fresh, strict=True))
             return [fresh]
 
-        transfer = Transfer(
-            plans,
-            rsync,
-            sides.replica,
-            sides.replica_status.root,
-            self.progress.transfer,
-            pretend=self.options.dry_run,
-            skip_derived=self.options.policy.skip_derived,
-            staging=staging.directory,
-        )
-        try:
-            carry(
-                [transfer],
-                retake if takes else None,
-                force=planned.in_the_way and self.options.delete and not self.result.withheld,
-                coarse=rsync is not None and rsync.features.coarse and self._compares_nanoseconds(),
+        with rsync.job(number) if rsync else nullcontext() as own:
+            transfer = Transfer(
+                plans,
+                own,
+                sides.replica,
+                sides.replica_status.root,
+                self.progress.transfer,
+                pretend=self.options.dry_run,
+                skip_derived=self.options.policy.skip_derived,
+                staging=staging.directory,
             )
-            if transfer.deletes():
-                self._delete(transfer, planned, sides)
-        finally:
-            self.book(transfer)
+            try:
+                carry(
+                    [transfer],
+                    retake if taker else None,
+                    force=planned.in_the_way and self.options.delete and not self.result.withheld,
+                    coarse=own is not None and own.features.coarse and self._compares_nanoseconds(),
+                )
+                if transfer.deletes():
+                    self._delete(transfer, planned, sides)
+            finally:
+                self.book(transfer)
 
     def _checked(self, old: list[FolderPlan], new: list[FolderPlan], planned: Planned) -> list[FolderPlan]:
         """See that what is to go now, with the folders taken, is still within the limit."""
@@ -296,7 +321,8 @@ class Run:
             rsh=sides.shell.for_rsync() if sides.shell else None,
             pull=not self.source.local,
         )
-        return Rsync(ends, known, self._words(), directory, verbatim=self.verbatim)
+        words = self._jobs.words(self._words())
+        return Rsync(ends, known, words, directory, verbatim=self.verbatim, jobs=self._jobs)
 
     def _words(self) -> tuple[str, ...]:
         return self.options.words

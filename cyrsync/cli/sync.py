@@ -57,6 +57,9 @@ def sync_command(
     ] = 0,
     user: Users = None,
     skip_derived: SkipDerived = False,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=64, metavar="N", help="rsync streams side by side; they share --bwlimit.")
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Report without a terminal too, and all.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
@@ -89,6 +92,7 @@ def sync_command(
         connection=settings.connection,
         retries=retries,
         wait=wait,
+        jobs=jobs,
     )
     with progress(quiet or as_json) as reporter:
         run = _run(conf, engine, source, destination, options, full=full, reporter=reporter)

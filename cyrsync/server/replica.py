@@ -11,6 +11,7 @@ from cyrsync.errors import UnusableError, UsageError
 from cyrsync.run import Options
 from cyrsync.transfer import features
 from cyrsync.transfer.driver import Ends, Rsync
+from cyrsync.transfer.jobs import Jobs
 from cyrsync.tree.address import Address
 from cyrsync.tree.agent_side import AgentSide
 from cyrsync.tree.connections import Connections
@@ -19,11 +20,12 @@ from cyrsync.tree.connections import Connections
 class Replica:
     """Opened when something is first asked of it: a run that finds nothing never is at the far end."""
 
-    def __init__(self, address: Address, options: Options, directory: Path) -> None:
+    def __init__(self, address: Address, options: Options, jobs: Jobs, directory: Path) -> None:
         if address.daemon:
             raise UsageError(f"{address.text}: an rsync daemon cannot be asked what it has: use --engine walk for it")
         self.address = address
         self._options = options
+        self._jobs = jobs
         self._directory = directory
         self._connections: Connections | None = None
         self._resolved: dict[bytes, bytes] = {}
@@ -77,7 +79,8 @@ class Replica:
                 roots=(os.path.realpath(source), root, source),
                 rsh=shell.for_rsync() if shell else None,
             )
-            self._rsyncs[source] = Rsync(ends, self._features, self._options.words, self._directory, verbatim=False)
+            words = self._jobs.words(self._options.words)
+            self._rsyncs[source] = Rsync(ends, self._features, words, self._directory, verbatim=False, jobs=self._jobs)
         return self._rsyncs[source]
 
     def runs(self) -> int:

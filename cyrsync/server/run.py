@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from cyrsync.cyrus import entry as kinds
@@ -25,6 +26,7 @@ from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.state.store import Key, Sent, Store, seen_of
 from cyrsync.transfer.carry import carry
+from cyrsync.transfer.driver import Rsync
 from cyrsync.transfer.staging import Staging
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree.address import Address
@@ -72,7 +74,7 @@ class ServerRun(Run):
     def _attempt(self, directory: Path) -> None:
         self._work_directory = directory
         store = self._open_store(directory)
-        with closing(store), closing(Replica(self.replica, self.options, directory)) as replica:
+        with closing(store), closing(Replica(self.replica, self.options, self._jobs, directory)) as replica:
             try:
                 self._run(store, replica)
             finally:
@@ -219,12 +221,24 @@ class ServerRun(Run):
         for name, roots in self._roots.items():
             keys = [key for key in found.changed if key.partition == name]
             for works in self._batches(store, keys, found.ready):
-                Batch(self, store, replica, roots, works).carry()
+                parts = self._jobs.share(works, lambda work: work.summary.messages_send)
+                self._jobs.run(
+                    [
+                        partial(self._job_of_mailboxes, number, store, replica, roots, part)
+                        for number, part in enumerate(parts)
+                    ]
+                )
                 for root in roots.all():
                     self.staging(root).clear()
         if self.deletes():
             self._remove_gone(store, replica, found.gone)
         self._report_unreadable(store)
+
+    def _job_of_mailboxes(self, number: int, store: Store, replica: Replica, roots: Roots, works: list[Work]) -> None:
+        """Carry mailboxes over beside other jobs that do the same with theirs."""
+        with ExitStack() as running:
+            rsyncs = {root: running.enter_context(replica.rsync(root).job(number)) for root in roots.all()}
+            Batch(self, store, replica, roots, works, rsyncs).carry()
 
     def _batches(self, store: Store, keys: list[Key], ready: dict[Key, Work]) -> Iterator[list[Work]]:
         """Yield works with staged metadata, as many at once as there is room for."""
@@ -292,7 +306,15 @@ class ServerRun(Run):
 class Batch:
     """Mailboxes of one partition that are carried over together."""
 
-    def __init__(self, run: ServerRun, store: Store, replica: Replica, roots: Roots, works: list[Work]) -> None:
+    def __init__(
+        self,
+        run: ServerRun,
+        store: Store,
+        replica: Replica,
+        roots: Roots,
+        works: list[Work],
+        rsyncs: dict[bytes, Rsync],
+    ) -> None:
         self._run = run
         self._store = store
         self._roots = roots
@@ -301,7 +323,7 @@ class Batch:
         self._transfers = [
             Transfer(
                 [work.plans[root] for work in works],
-                replica.rsync(root),
+                rsyncs[root],
                 replica.side,
                 replica.root(root, make=True),
                 run.progress.transfer,

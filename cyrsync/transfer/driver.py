@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -15,6 +17,7 @@ from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, Interrupted
 from cyrsync.rsync import list_file, messages
 from cyrsync.rsync.messages import Kind, Message
 from cyrsync.transfer.features import Features
+from cyrsync.transfer.jobs import Jobs
 
 #: Codes after which the other entries are done: 23 some failed, 24 some vanished, 25 some deletions left out.
 _GONE_THROUGH = frozenset({Exit.DONE, Exit.PARTIAL, Exit.VANISHED, Exit.WITHHELD})
@@ -63,8 +66,17 @@ class Ends:
 class Rsync:
     """Runs rsync over lists, with the words the user gave and the options that both ends know."""
 
-    def __init__(self, ends: Ends, features: Features, words: tuple[str, ...], directory: Path, verbatim: bool) -> None:
+    def __init__(
+        self,
+        ends: Ends,
+        features: Features,
+        words: tuple[str, ...],
+        directory: Path,
+        verbatim: bool,
+        jobs: Jobs | None = None,
+    ) -> None:
         """`words` go to every run; `verbatim`: what rsync prints is for the user, nothing is made of it."""
+        self._jobs = jobs or Jobs(1)
         self.ends = ends
         self.features = features
         self.directory = directory
@@ -73,6 +85,18 @@ class Rsync:
         self.words = [*words, *self._own_words()]
         self.runs = 0
         self.codes: set[int] = set()
+
+    @contextmanager
+    def job(self, number: int) -> Iterator[Rsync]:
+        """Give one that may run while others do: with lists and outputs of its own."""
+        one = copy(self)
+        one.directory = self.directory / f"job{number}"
+        one.directory.mkdir(exist_ok=True)
+        one.runs = 0
+        try:
+            yield one
+        finally:
+            self.runs += one.runs
 
     def transfer(
         self,
@@ -94,11 +118,12 @@ class Rsync:
         command = ["rsync", *self.words, *extra, "-0", f"--files-from={listed}", source, self.ends.destination]
         out_path, err_path = self.directory / "rsync.out", self.directory / "rsync.err"
         with open(out_path, "w+b") as out, open(err_path, "w+b") as err, open(out_path, "rb") as growing:
-            counter = _Counter(growing, tick) if tick else None
-            if self.verbatim:
-                code = process.run(command, None, err, env=dict(os.environ))  # names and times as the user has them
-            else:
-                code = process.run(command, out, err, counter)
+            watch = self._jobs.watched(_Counter(growing, tick) if tick else None)
+            with self._jobs.aside():
+                if self.verbatim:  # names and times as the user has them
+                    code = process.run(command, None, err, watch, env=dict(os.environ))
+                else:
+                    code = process.run(command, out, err, watch)
             err.seek(0)
             said = err.readlines()
             if self.verbatim:

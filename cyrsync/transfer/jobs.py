@@ -1,0 +1,102 @@
+"""Several rsyncs side by side, and nothing else: a job has its turn, and lets go of it while its rsync runs."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from cyrsync.errors import InterruptedRun
+
+Item = TypeVar("Item")
+
+_RATE = re.compile(r"(--bwlimit=)([0-9]*\.?[0-9]+)(.*)")
+
+
+class Jobs:
+    """So many streams at once; with one there is no thread."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._turn = threading.Lock()
+        self._stop = threading.Event()
+
+    def share(self, items: Iterable[Item], weight: Callable[[Item], int]) -> list[list[Item]]:
+        """Part items among the jobs, the heaviest first, each to the one with least to do; no part is empty.
+
+        In each part they are in the order that they came in.
+        """
+        all_items = list(items)
+        if self.number == 1:
+            return [all_items]
+        parts: list[list[int]] = [[] for _ in range(self.number)]
+        loads = [0] * self.number
+        for place in sorted(range(len(all_items)), key=lambda place: -weight(all_items[place])):
+            least = loads.index(min(loads))
+            parts[least].append(place)
+            loads[least] += weight(all_items[place]) + 1
+        return [[all_items[place] for place in sorted(part)] for part in parts if part]
+
+    def words(self, words: tuple[str, ...]) -> tuple[str, ...]:
+        """Return rsync's words with a share of the bandwidth for each job."""
+        return tuple(_RATE.sub(self._share_of, word) if word.startswith("--bwlimit=") else word for word in words)
+
+    def run(self, tasks: list[Callable[[], None]]) -> None:
+        """Do tasks side by side. If one fails the others are stopped, and the first failure is raised."""
+        if len(tasks) == 1:
+            tasks[0]()
+            return
+        failures: list[BaseException] = []
+        threads = [threading.Thread(target=self._do, args=(task, failures)) for task in tasks]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                thread.join()
+        finally:
+            # A signal has come: the threads must not outlive their files.
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+            self._stop.clear()
+        if failures:
+            raise failures[0]
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let the other jobs have their turn meanwhile."""
+        if not self._turn.locked():
+            yield
+            return
+        self._turn.release()
+        try:
+            yield
+        finally:
+            self._turn.acquire()
+
+    def watched(self, tick: Callable[[], None] | None) -> Callable[[], None] | None:
+        """Return a tick that ends a job whose run is over, and is called by one job at a time."""
+        if self.number == 1:
+            return tick
+
+        def watch() -> None:
+            if self._stop.is_set():
+                raise InterruptedRun("the run was stopped")
+            if tick:
+                with self._turn:
+                    tick()
+
+        return watch
+
+    def _do(self, task: Callable[[], None], failures: list[BaseException]) -> None:
+        with self._turn:
+            try:
+                task()
+            except BaseException as error:  # noqa: BLE001 - it is raised again by the one who waits
+                failures.append(error)
+                self._stop.set()
+
+    def _share_of(self, rate: re.Match[str]) -> str:
+        return f"{rate[1]}{float(rate[2]) / self.number:.3f}".rstrip("0").rstrip(".") + rate[3]
