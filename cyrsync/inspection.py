@@ -12,7 +12,7 @@ from cyrsync.cyrus.locks import LockTimeout
 from cyrsync.cyrus.mailbox import MailboxError
 from cyrsync.cyrus.names import mailbox_of
 from cyrsync.cyrus.server import Located, located
-from cyrsync.cyrus.snapshot import MetaFiles
+from cyrsync.cyrus.snapshot import MetaFiles, beside
 from cyrsync.errors import UnusableError
 from cyrsync.report.inspection import Inspected
 from cyrsync.tree.side import resolve_here
@@ -59,8 +59,7 @@ def _located(place: Located) -> Inspected:
 
 def _folder(name: str) -> Inspected:
     path = resolve_here(os.fsencode(name)).root
-    files = MetaFiles(*(os.path.join(path, file) for file in (b"cyrus.header", b"cyrus.index", b"cyrus.expunge")))
-    one = _opened(Inspected(mailbox_of(path), None, path, path, path, "", deleted=False), files)
+    one = _opened(Inspected(mailbox_of(path), None, path, path, path, "", deleted=False), beside(path))
     if one.opened and one.opened.header.name:
         one.name = os.fsdecode(one.opened.header.name)
         one.deleted = layout.is_deleted(one.opened.header.name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cyrsync.audit.finding import Audited, Problem
 from cyrsync.audit.mailbox import Place, audit
-from cyrsync.cyrus.snapshot import MetaFiles
+from cyrsync.cyrus.snapshot import beside
 from cyrsync.tree.walk import walk
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def audit_tree(root: bytes, content: bool) -> "Iterator[Audited]":
         if folder.problem:
             found = Audited(folder.path, problems=(Problem("unreadable", detail=os.strerror(folder.problem)),))
         elif folder.is_cyrus():
-            found = audit(Place(folder.path, directory, b"", meta_files(directory)), folder.messages, content)
+            found = audit(Place(folder.path, directory, b"", beside(directory)), folder.messages, content)
         else:
             continue
         if not found.problems or not _is_gone(directory):
@@ -38,9 +38,3 @@ def _is_gone(directory: bytes) -> bool:
     except OSError:
         pass  # it cannot be reached, which is a problem
     return False
-
-
-def meta_files(directory: bytes) -> MetaFiles:
-    """Return the metadata files where all are in one directory."""
-    names = (b"cyrus.header", b"cyrus.index", b"cyrus.expunge")
-    return MetaFiles(*[os.path.join(directory, name) for name in names])

@@ -11,7 +11,7 @@ import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
-from cyrsync.cyrus import locks
+from cyrsync.cyrus import entry, locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +27,11 @@ class MetaFiles(NamedTuple):
     index_path: bytes
     expunge_path: bytes  # cyrus.expunge [2.3]: delayed-expunged records
     name_lock: bytes = b""  # b"": not known
+
+
+def beside(directory: bytes) -> MetaFiles:
+    """Return the files where all of them are in one directory."""
+    return MetaFiles(*[os.path.join(directory, name) for name in (entry.HEADER, entry.INDEX, entry.EXPUNGE)])
 
 
 class Snapshot(NamedTuple):

@@ -14,9 +14,9 @@ import samplespool
 from cyrsync.audit import mailbox
 from cyrsync.audit.finding import NO_INDEX, Audited, Problem
 from cyrsync.audit.mailbox import Place, audit, list_files
-from cyrsync.audit.tree import audit_tree, meta_files
+from cyrsync.audit.tree import audit_tree
 from cyrsync.cyrus.locks import LockTimeout
-from cyrsync.cyrus.snapshot import MetaFiles, Snapshot
+from cyrsync.cyrus.snapshot import MetaFiles, Snapshot, beside
 
 Step = Callable[[], object]
 
@@ -40,7 +40,7 @@ class Folder:
     def audited(self, *steps: Step, archive: Path | None = None) -> Audited:
         self.steps = list(steps)
         directory = os.fsencode(self.path)
-        place = Place(b"Sent", directory, os.fsencode(archive) if archive else b"", meta_files(directory))
+        place = Place(b"Sent", directory, os.fsencode(archive) if archive else b"", beside(directory))
         return audit(place, list_files(directory), content=True)
 
     def deliver(self) -> None:
