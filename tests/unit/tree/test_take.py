@@ -1,0 +1,280 @@
+"""A folder is taken as it was at one moment: metadata under Cyrus's locks, then the directory that goes with it."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import subprocess
+import sys
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import samplespool
+from cyrsync.cyrus import locks, snapshot
+from cyrsync.tree import take as taking
+from cyrsync.tree.folder import Entry, Folder, Incarnation
+from cyrsync.tree.message_files import MessageFiles
+from cyrsync.tree.take import File, Taken, decode, encode, take
+from cyrsync.tree.walk import Reader
+
+PATH = b"j/user/joe"
+BOUND = (b"cyrus.header", b"cyrus.index")
+
+#: Locks a file as Cyrus does, says so, and keeps the lock until its input ends.
+HOLDER = """\
+import fcntl, sys
+with open(sys.argv[1], "r+b") as stream:
+    fcntl.lockf(stream, fcntl.LOCK_EX)
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+names = st.binary(min_size=1, max_size=12).filter(lambda name: not {0, ord("/")} & set(name))
+paths = st.lists(names, max_size=4).map(b"/".join)
+numbers = st.integers(0, 2**62)
+entries = st.builds(Entry, st.integers(0, 2**32), numbers, numbers, st.text(), st.text())
+some_folders = st.builds(
+    Folder,
+    path=paths,
+    problem=st.integers(0, 200),
+    attributes=st.none() | entries,
+    messages=st.frozensets(st.integers(0, 2**32 - 1)).map(lambda uids: MessageFiles.of(array("I", sorted(uids)))),
+    metadata=st.dictionaries(names, st.none() | entries, max_size=4),
+    incarnation=st.none() | st.builds(Incarnation, st.text(min_size=1), numbers, numbers),
+)
+some_taken = st.builds(
+    Taken,
+    folder=some_folders,
+    files=st.lists(st.builds(File, names, entries, st.binary(max_size=200)), max_size=4).map(tuple),
+    above=st.lists(st.tuples(paths, entries), max_size=4).map(tuple),
+)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    samplespool.make(tmp_path / "spool", messages=40, folder_count=3)
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def reader(spool: Path) -> Reader:
+    return Reader(os.fsencode(spool))
+
+
+@pytest.fixture
+def folder(spool: Path) -> Path:
+    return spool / os.fsdecode(PATH)
+
+
+@pytest.fixture
+def after_the_index(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[None]]:
+    """Has something happen between the index and the directory, at each of so many looks; returns what happened."""
+
+    def arrange(happens: Callable[[], object], times: int = 1) -> list[None]:
+        real, happened = reader.read, []
+
+        def read(path: bytes) -> Folder:
+            if len(happened) < times:
+                happened.append(None)
+                happens()
+            return real(path)
+
+        monkeypatch.setattr(reader, "read", read)
+        return happened
+
+    return arrange
+
+
+@given(some_taken, st.booleans())
+def test_it_crosses_a_connection_unchanged(taken: Taken, compressible: bool) -> None:
+    stream = io.BytesIO(encode(taken, compressible) + b"what follows")
+    assert decode(stream) == taken
+    assert stream.read() == b"what follows"
+
+
+@given(some_taken, st.booleans(), st.data())
+def test_a_stream_that_ends_too_early(taken: Taken, compressible: bool, data: st.DataObject) -> None:
+    whole = encode(taken, compressible)
+    size = data.draw(st.integers(0, len(whole) - 1))
+    with pytest.raises(EOFError):
+        decode(io.BytesIO(whole[:size]))
+
+
+@pytest.mark.parametrize("garbage", [b"\n", b"[1]\n", b"Last login: today\n", b"\xff\n"])
+def test_what_is_no_answer(garbage: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - whatever it says
+        decode(io.BytesIO(garbage))
+
+
+def test_it_is_the_listing_and_the_bytes(reader: Reader, folder: Path) -> None:
+    (folder / "stray").touch()
+    taken = take(reader, PATH)
+    assert taken.folder == reader.read(PATH)
+    assert taken.folder.incarnation
+    listed = taken.folder.metadata
+    assert taken.files == tuple(File(n, listed[n], (folder / os.fsdecode(n)).read_bytes()) for n in BOUND)
+
+
+def test_the_directories_above_it(reader: Reader, spool: Path) -> None:
+    above = [b"", b"j", b"j/user", PATH]
+    assert take(reader, PATH).above == tuple((p, reader.entry(os.lstat(reader.directory(p)))) for p in above)
+
+
+@pytest.mark.parametrize(("name", "data"), [("cyrus.expunge", b""), ("cyrus.annotations", b"any bytes")])
+def test_what_else_is_of_one_moment(reader: Reader, folder: Path, name: str, data: bytes) -> None:
+    (folder / "cyrus.cache").unlink()
+    if not data:
+        data = (folder / "cyrus.index").read_bytes()[:160]
+    (folder / name).write_bytes(data)
+    found = {file.name: file.data for file in take(reader, PATH).files}
+    assert found.keys() == {*BOUND, name.encode()}
+    assert found[name.encode()] == data
+
+
+def test_a_folder_without_a_mailbox(reader: Reader, spool: Path) -> None:
+    taken = take(reader, b"j")
+    assert (taken.folder, taken.files) == (reader.read(b"j"), ())
+
+
+def test_a_folder_that_is_gone(reader: Reader) -> None:
+    assert take(reader, b"j/gone") == Taken(Folder(b"j/gone", problem=errno.ENOENT))
+
+
+def test_the_root_itself(folder: Path) -> None:
+    reader = Reader(os.fsencode(folder))
+    taken = take(reader, b"")
+    assert taken.folder == reader.read(b"")
+    assert taken.above == ((b"", reader.entry(os.lstat(folder))),)
+    assert [file.name for file in taken.files] == list(BOUND)
+
+
+def test_a_message_that_goes_meanwhile(
+    reader: Reader, folder: Path, after_the_index: Callable[..., list[None]]
+) -> None:
+    """The index read first names it, and the directory has it no more: both are read again."""
+    happened = after_the_index(lambda: samplespool.expunge(folder, 3))
+    taken = take(reader, PATH)
+    assert happened
+    assert taken.folder == reader.read(PATH)
+    assert taken.files[1].data == (folder / "cyrus.index").read_bytes()
+
+
+def test_messages_that_never_cease_to_go(reader: Reader, folder: Path, after_the_index: Callable[..., object]) -> None:
+    samplespool.deliver(folder, 20)
+    after_the_index(lambda: samplespool.expunge(folder, 1), times=100)
+    assert take(reader, PATH) == Taken(Folder(PATH, problem=errno.EBUSY))
+
+
+def test_another_mailbox_meanwhile(reader: Reader, folder: Path, after_the_index: Callable[..., object]) -> None:
+    other = folder / "Sent"
+    after_the_index(lambda: samplespool.swap(folder / "Trash", other))
+    taken = take(reader, PATH + b"/Sent")
+    assert taken.files[0].data == (other / "cyrus.header").read_bytes()
+    assert taken.folder == Reader(reader.root).read(PATH + b"/Sent")
+
+
+def test_a_message_that_comes_meanwhile_waits(
+    reader: Reader, folder: Path, after_the_index: Callable[..., object]
+) -> None:
+    index = (folder / "cyrus.index").read_bytes()
+    after_the_index(lambda: samplespool.deliver(folder, 1))
+    taken = take(reader, PATH)
+    assert taken.files[1].data == index
+    assert taken.folder.incarnation
+    assert max(taken.folder.messages.uids) > taken.folder.incarnation.last_uid
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: next(folder.glob("[0-9]*.")).unlink(),
+        lambda folder: (folder / "cyrus.index").write_bytes(b"\0" * 300),
+        lambda folder: (folder / "cyrus.header").write_bytes(b"garbage"),
+        lambda folder: (folder / "cyrus.index").unlink(),
+        lambda folder: (folder / "cyrus.header").unlink(),
+    ],
+    ids=["message lost", "index overwritten", "header overwritten", "no index", "no header"],
+)
+def test_damage_that_stays_is_taken_as_it_is(reader: Reader, folder: Path, damage: Callable[[Path], object]) -> None:
+    damage(folder)
+    taken = take(reader, PATH)
+    assert taken.folder == reader.read(PATH)
+    there = [name for name in BOUND if (folder / os.fsdecode(name)).exists()]
+    assert [(f.name, f.data) for f in taken.files] == [(n, (folder / os.fsdecode(n)).read_bytes()) for n in there]
+
+
+@pytest.fixture
+def locked(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process holds the index, as a writer does."""
+    words = [sys.executable, "-c", HOLDER, str(folder / "cyrus.index")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == b"locked\n"
+        yield holder
+        holder.communicate()
+
+
+def test_a_lock_that_is_kept(locked: subprocess.Popen[bytes], reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(taking.snapshot, "parts", partial(snapshot.parts, patience=0.1))
+    began = time.monotonic()
+    assert take(reader, PATH) == Taken(Folder(PATH, problem=errno.EBUSY))
+    # Once, and no longer than told: not for the seconds that are the default.
+    assert time.monotonic() - began < snapshot.PATIENCE / 2
+    assert not take(reader, PATH + b"/Sent").folder.problem
+    locked.communicate()
+    assert not take(reader, PATH).folder.problem
+
+
+@pytest.fixture
+def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(locks.fcntl, "fcntl", refuse)
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_without_locks_it_is_the_same(reader: Reader) -> None:
+    assert take(reader, PATH).folder == reader.read(PATH)
+
+
+@pytest.mark.usefixtures("without_locks")
+@pytest.mark.parametrize("torn", [slice(0, -50), slice(0, 100), slice(0, 0)], ids=["record", "header", "empty"])
+def test_without_locks_a_torn_index_is_read_again(
+    reader: Reader, folder: Path, monkeypatch: pytest.MonkeyPatch, torn: slice
+) -> None:
+    whole = (folder / "cyrus.index").read_bytes()
+    tearing, real = [torn], locks.read_all
+
+    def read_all(descriptor: int) -> bytes:
+        data = real(descriptor)
+        return data[tearing.pop()] if data == whole and tearing else data
+
+    monkeypatch.setattr(locks, "read_all", read_all)
+    assert take(reader, PATH).files[1].data == whole
+    assert not tearing
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_without_locks_a_half_written_record_is_read_again(
+    reader: Reader, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All sizes are right, but not the checksum of one record."""
+    whole = (folder / "cyrus.index").read_bytes()
+    half, real = [whole[:200] + bytes([whole[200] ^ 1]) + whole[201:]], locks.read_all
+
+    def read_all(descriptor: int) -> bytes:
+        data = real(descriptor)
+        return half.pop() if data == whole and half else data
+
+    monkeypatch.setattr(locks, "read_all", read_all)
+    assert take(reader, PATH).files[1].data == whole
+    assert not half
