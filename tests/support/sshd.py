@@ -96,6 +96,10 @@ class Sshd:
         """How many connections were let in so far."""
         return self.log.read_bytes().count(b"Accepted publickey") if self.log.exists() else 0
 
+    def sessions(self) -> list[int]:
+        """Processes of the connections that live, and of what they run."""
+        return children(self._process.pid) if self._process else []
+
     def start(self) -> None:
         """Listen, on the same port every time."""
         if os.geteuid() == 0:
