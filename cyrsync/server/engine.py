@@ -64,8 +64,12 @@ class Work:
         )
 
     def after(self, *, deleted: bool) -> Sent:
-        """Return what the replica has when messages and metadata have arrived, and what was to go is gone or not."""
+        """Return what the replica has when messages and metadata have arrived, and what was to go is gone or not.
+
+        What was to be kept is there still.
+        """
         reading = self.reading
+        deleted = deleted and not any(plan.kept for plan in self.plans.values())
         return Sent(
             *(self.place.key, reading.incarnation.uniqueid, reading.incarnation.uidvalidity),
             *(UNSEEN if self.lacking else reading.seen, reading.messages, reading.archived),
@@ -87,12 +91,15 @@ def plan_mailbox(place: Place, sent: Sent | None, reading: Reading, roots: Roots
     old = sent or Sent(place.key)
     state = _state(sent, reading)
     plans = {root: _plan(place.key.path, state, staged=staged) for root in roots.all()}
+    unwanted = uid_sets.difference(uid_sets.difference(old.maybe, reading.messages), reading.archived)
     for root, now, proven in _messages(roots, reading, old):
         plan = plans[root]
         plan.uids = now if state is not State.CHANGED else uid_sets.difference(now, proven)
         plan.messages_send = len(plan.uids)
         plan.delete_uids = uid_sets.difference(uid_sets.union(proven, old.maybe), now)
-        plan.messages_delete = len(uid_sets.difference(plan.delete_uids, old.maybe))
+        plan.messages_delete = len(uid_sets.difference(uid_sets.difference(proven, now), unwanted))
+    # In whichever root they are: what an earlier run has kept counts again.
+    plans[roots.data].messages_delete += len(unwanted)
     for root, file in reading.bound:
         plans[root].metadata = (*plans[root].metadata, file.name)
         plans[root].metadata_bytes += len(file.data)
