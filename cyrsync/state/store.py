@@ -24,18 +24,20 @@ from cyrsync.tree import uids as uid_sets
 
 #: `application_id` and `user_version` of a state file that is ours, and of this shape.
 _APPLICATION, _VERSION = 0x63797273, 1
-_TABLES = """
-CREATE TABLE about (name TEXT PRIMARY KEY, value BLOB);
-CREATE TABLE place (
+_TABLES = [
+    "CREATE TABLE about (name TEXT PRIMARY KEY, value BLOB)",
+    """CREATE TABLE place (
     partition TEXT, path BLOB, name BLOB, uniqueid TEXT, header_path BLOB, index_path BLOB, expunge_path BLOB,
     name_lock BLOB, PRIMARY KEY (partition, path)
-) WITHOUT ROWID;
-CREATE TABLE sent (
+) WITHOUT ROWID""",
+    """CREATE TABLE sent (
     partition TEXT, path BLOB, uniqueid TEXT, uidvalidity INTEGER, seen BLOB, messages INTEGER, uids BLOB,
     archived BLOB, maybe BLOB, names BLOB, PRIMARY KEY (partition, path)
-) WITHOUT ROWID;
-"""
+) WITHOUT ROWID""",
+]
 _SEEN = struct.Struct("<8Q")
+#: What SQLite says of files that are not to blame.
+_NO_DAMAGE = ("full", "locked", "I/O", "unable to open")
 #: Nothing is known of the files: they have to be looked into.
 UNSEEN = b""
 
@@ -92,10 +94,11 @@ class Store:
         """Open the file for this `pair` of source and destination, or make it."""
         self.path = path
         self._pair = pair
-        self._db = sqlite3.connect(os.fspath(path), isolation_level=None, check_same_thread=False)
         with _damage():
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db = sqlite3.connect(os.fspath(path), isolation_level=None, check_same_thread=False)
+            # Only then is anything written to it.
             self._check()
+            self._db.execute("PRAGMA journal_mode = WAL")
 
     @classmethod
     def open(cls, path: Path, pair: str) -> tuple[Store, str]:
@@ -148,6 +151,12 @@ class Store:
             raise KeyError(key)
         return Place(Key(row[0], row[1]), *row[2:])
 
+    def has_place(self, key: Key) -> bool:
+        """Tell whether there is such a mailbox."""
+        with _damage():
+            query = "SELECT 1 FROM place WHERE partition = ? AND path = ?"
+            return self._db.execute(query, key).fetchone() is not None
+
     def sent(self, key: Key) -> Sent | None:
         """Return what the replica has of a mailbox, None for nothing."""
         with _damage():
@@ -162,6 +171,16 @@ class Store:
         )
         with _damage():
             return [_sent(row) for row in self._db.execute(query)]
+
+    def homes(self) -> dict[tuple[str, int], list[Key]]:
+        """Return where the replica has each mailbox incarnation."""
+        found: dict[tuple[str, int], list[Key]] = {}
+        with _damage():
+            for uniqueid, uidvalidity, partition, path in self._db.execute(
+                "SELECT uniqueid, uidvalidity, partition, path FROM sent WHERE uniqueid != ''"
+            ):
+                found.setdefault((uniqueid, uidvalidity), []).append(Key(partition, path))
+        return found
 
     def put(self, rows: Iterable[Sent]) -> None:
         """Keep rows, on disk when this returns."""
@@ -207,7 +226,7 @@ class Store:
             0
         ]:
             with self._transaction():
-                for statement in filter(str.strip, _TABLES.split(";")):
+                for statement in _TABLES:
                     self._db.execute(statement)
                 self._set_about("pair", self._pair.encode("utf-8", "surrogateescape"))
                 self._db.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -216,6 +235,10 @@ class Store:
             raise StateDamaged("not a state file of cyrsync")
         elif version != _VERSION:
             raise StateDamaged("the state file of another version of cyrsync")
+        elif [
+            sql for (sql,) in self._db.execute("SELECT sql FROM sqlite_master WHERE sql NOTNULL ORDER BY 1")
+        ] != _TABLES:
+            raise StateDamaged("its tables are damaged")
         elif self._about("pair") != self._pair.encode("utf-8", "surrogateescape"):
             raise StateDamaged("the state of another source or destination")
 
@@ -234,7 +257,8 @@ class Store:
             try:
                 yield
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # of some failures SQLite makes an end itself
+                    self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
 
@@ -254,10 +278,10 @@ def _damage() -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        if "full" in str(error) or "locked" in str(error) or "I/O" in str(error):
+        if any(word in str(error) for word in _NO_DAMAGE):
             raise OSError(errno.EIO, f"the state file: {error}") from None
         raise StateDamaged(str(error)) from None
-    except (sqlite3.DatabaseError, ValueError, zlib.error) as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise StateDamaged(str(error)) from None
 
 
@@ -270,11 +294,14 @@ def _row(sent: Sent) -> tuple[object, ...]:
 
 def _sent(row: Sequence[Any]) -> Sent:
     partition, path, uniqueid, uidvalidity, seen, _, uids, archived, maybe, names = row
-    return Sent(
-        *(Key(partition, path), uniqueid, uidvalidity, seen),
-        *(_unpacked(uids), _unpacked(archived), _unpacked(maybe)),
-        tuple(name.encode("latin-1") for name in json.loads(names)),
-    )
+    try:
+        return Sent(
+            *(Key(partition, path), uniqueid, uidvalidity, seen),
+            *(_unpacked(uids), _unpacked(archived), _unpacked(maybe)),
+            tuple(name.encode("latin-1") for name in json.loads(names)),
+        )
+    except (AttributeError, LookupError, TypeError, ValueError, zlib.error) as error:
+        raise StateDamaged(f"{path!r}: {error}") from None
 
 
 def _packed(uids: array[int]) -> bytes | None:

@@ -1,0 +1,428 @@
+"""What the replica has acknowledged is kept as it was given; a file that cannot be trusted is put aside."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from array import array
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cyrsync.state.store import UNSEEN, Key, Place, Sent, StateDamaged, Store, seen_of
+from cyrsync.tree.uids import MAX_UID
+
+PAIR = "/etc/imapd.conf backup:/replica"
+
+text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
+paths = st.binary(min_size=1, max_size=12).filter(lambda path: 0 not in path)
+keys = st.builds(Key, text, paths)
+uid_arrays = st.frozensets(st.integers(1, MAX_UID) | st.integers(1, 40), max_size=30).map(
+    lambda uids: array("I", sorted(uids))
+)
+some_sent = st.builds(
+    Sent,
+    keys,
+    text,
+    st.integers(0, MAX_UID),
+    st.binary(min_size=64, max_size=64) | st.just(UNSEEN),
+    *[uid_arrays] * 3,
+    st.lists(paths, max_size=3).map(tuple),
+)
+some_places = st.builds(Place, keys, paths, text, *[paths] * 3, paths | st.just(b""))
+
+
+def place(path: bytes, partition: str = "default") -> Place:
+    files = [b"/meta/" + path + name for name in (b"/cyrus.header", b"/cyrus.index", b"/cyrus.expunge")]
+    return Place(Key(partition, path), path.replace(b"/", b"."), "id-" + path.decode(), *files, b"/lock/" + path)
+
+
+def uids(*numbers: int) -> array[int]:
+    return array("I", numbers)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "key.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Store:
+    return Store(path, PAIR)
+
+
+def in_memory() -> Store:
+    return Store(Path(":memory:"), PAIR)
+
+
+# --- What is put comes back
+
+
+@given(st.lists(some_sent, max_size=6, unique_by=lambda sent: sent.key))
+def test_rows_come_back(rows: list[Sent]) -> None:
+    with closing(in_memory()) as store:
+        store.put(rows)
+        assert [store.sent(row.key) for row in rows] == rows
+        assert store.gone() == sorted(rows, key=lambda row: (row.key.partition.encode(), row.key.path))
+        assert store.rows() == len(rows)
+        assert store.messages() == sum(len(row.uids) + len(row.archived) for row in rows)
+        store.drop(row.key for row in rows[::2])
+        assert store.gone() == sorted(rows[1::2], key=lambda row: (row.key.partition.encode(), row.key.path))
+
+
+@given(st.lists(some_places, max_size=6, unique_by=lambda place: place.key))
+def test_places_come_back(places: list[Place]) -> None:
+    with closing(in_memory()) as store:
+        store.set_places(places, b"signature")
+        assert [store.place(place.key) for place in places] == places
+        assert {row[:4] for row in store.files()} == {
+            (*place.key, place.header_path, place.index_path) for place in places
+        }
+        assert store.places_signature() == b"signature"
+
+
+@given(some_sent, some_sent)
+def test_the_last_row_counts(first: Sent, second: Sent) -> None:
+    second.key = first.key
+    with closing(in_memory()) as store:
+        store.put([first])
+        store.put([second])
+        assert store.gone() == [second]
+
+
+def test_it_outlives_the_run(store: Store, path: Path) -> None:
+    row = Sent(Key("default", b"user/\xff\n"), "id", 7, b"s" * 64, uids(1, 300, MAX_UID), names=(b"cyrus.\xff",))
+    store.put([row])
+    store.complete = True
+    store.close()
+    with closing(Store(path, PAIR)) as again:
+        assert (again.sent(row.key), again.complete) == (row, True)
+
+
+def test_nothing_is_known_of_others(store: Store) -> None:
+    key = Key("default", b"a")
+    assert store.sent(key) is None
+    with pytest.raises(KeyError):
+        store.place(key)
+
+
+def test_messages_one_after_the_other_take_next_to_nothing(store: Store, path: Path) -> None:
+    store.put([Sent(Key("default", b"a"), "id", 1, b"", array("I", range(1, 500_000)))])
+    store.close()
+    assert path.stat().st_size < 50_000
+
+
+# --- What follows from both
+
+
+def test_gone_is_what_has_no_place(store: Store) -> None:
+    store.set_places([place(b"a"), place(b"b", "other")], b"")
+    rows = [Sent(Key(*key)) for key in (("default", b"a"), ("default", b"b"), ("other", b"a"), ("other", b"b"))]
+    store.put(rows)
+    assert [sent.key for sent in store.gone()] == [("default", b"b"), ("other", b"a")]
+
+
+def test_files_tells_what_was_seen_of_each_place(store: Store) -> None:
+    store.set_places([place(name) for name in (b"new", b"same", b"unsettled")], b"")
+    seen = b"s" * 64
+    store.put([Sent(Key("default", b"same"), seen=seen, uids=uids(1)), Sent(Key("other", b"new"), seen=seen)])
+    store.put([Sent(Key("default", b"unsettled"), seen=seen, maybe=uids(9))])
+    assert sorted((row[1], row[4], row[5]) for row in store.files()) == [
+        (b"new", None, True),
+        (b"same", seen, True),
+        (b"unsettled", seen, False),
+    ]
+
+
+def test_places_are_replaced_as_a_whole(store: Store) -> None:
+    store.set_places([place(b"a"), place(b"b")], b"one")
+    store.set_places([place(b"b"), place(b"c")], b"two")
+    assert sorted(row[1] for row in store.files()) == [b"b", b"c"]
+
+
+def test_a_failure_on_the_way_leaves_what_was(store: Store) -> None:
+    store.set_places([place(b"a")], b"one")
+    store.put([Sent(Key("default", b"a"))])
+
+    def fail() -> object:
+        yield place(b"b")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        store.set_places(fail(), b"two")  # type: ignore[arg-type]
+    assert [row[1] for row in store.files()] == [b"a"]
+    assert store.places_signature() == b"one"
+    store.put([Sent(Key("default", b"b"))])
+
+
+def test_it_is_not_complete_before_it_is_said(store: Store) -> None:
+    assert not store.complete
+    store.complete = True
+    assert store.complete
+    store.put([Sent(Key("default", b"a"))])
+    store.clear()
+    assert (store.complete, store.rows()) == (False, 0)
+
+
+def test_the_directories_of_a_partition(store: Store) -> None:
+    store.set_places([place(b"j/user/joe/Sent/2020"), place(b"a/user/ann", "other")], b"")
+    assert store.directories("default") == {b"j", b"j/user", b"j/user/joe", b"j/user/joe/Sent", b"j/user/joe/Sent/2020"}
+    assert store.directories("none") == set()
+
+
+def test_homes_of_a_life(store: Store) -> None:
+    a, b, c, nobody = (Key("default", name) for name in (b"a", b"b", b"c", b"nobody"))
+    store.put([Sent(a, "x", 1), Sent(b, "x", 1), Sent(c, "x", 2), Sent(nobody)])
+    assert store.homes() == {("x", 1): [a, b], ("x", 2): [c]}
+
+
+def test_seen_tells_each_file_apart(tmp_path: Path) -> None:
+    header, index, other = (tmp_path / name for name in ("header", "index", "other"))
+    for file in (header, index, other):
+        file.write_text("x")
+    seen = seen_of(header.stat(), index.stat())
+    assert seen == seen_of(header.stat(), index.stat())
+    assert seen != seen_of(index.stat(), header.stat())
+    other.replace(index)
+    assert seen != seen_of(header.stat(), index.stat())
+
+
+# --- Files that cannot be trusted
+
+
+def set_aside(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.parent.iterdir() if not entry.name.startswith(path.name + "-"))
+
+
+def assert_made_anew(path: Path, pair: str = PAIR) -> None:
+    """What was there is kept under another name, and the new file is empty and usable."""
+    before = path.read_bytes()
+    store, warning = Store.open(path, pair)
+    with closing(store):
+        (aside,) = (entry for entry in path.parent.glob("key.sqlite.*") if not entry.name.endswith(("-wal", "-shm")))
+        assert aside.read_bytes() == before
+        assert str(path) in warning
+        assert aside.name in warning
+        assert (store.rows(), store.complete) == (0, False)
+        store.put([Sent(Key("default", b"a"))])
+    assert Store.open(path, pair)[1] == ""
+
+
+def pragma(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        database.execute(statement)
+        database.commit()
+
+
+def full(path: Path, count: int = 60) -> None:
+    """A state with something in it, closed."""
+    with closing(Store(path, PAIR)) as store:
+        store.set_places([place(b"user/%d" % number) for number in range(count)], b"signature")
+        store.put(
+            Sent(
+                Key("default", b"user/%d" % number),
+                f"id{number}",
+                number + 1,
+                b"s" * 64,
+                uids(*range(1, 90, 1 + number % 7)),
+            )
+            for number in range(count)
+        )
+        store.complete = True
+
+
+def test_a_file_of_this_pair_is_opened(path: Path) -> None:
+    full(path)
+    store, warning = Store.open(path, PAIR)
+    with closing(store):
+        assert (warning, store.rows(), store.complete) == ("", 60, True)
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\0" + b"\xff" * 4096])
+def test_no_database(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert_made_anew(path)
+
+
+def test_an_empty_file_is_a_new_one(path: Path) -> None:
+    path.touch()
+    store, warning = Store.open(path, PAIR)
+    with closing(store):
+        assert (warning, store.complete) == ("", False)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "PRAGMA application_id = 5",
+        "PRAGMA user_version = 99",
+        "PRAGMA application_id = 0",
+        "DROP TABLE about",
+        "ALTER TABLE place ADD COLUMN more",
+        "UPDATE about SET value = NULL WHERE name = 'pair'",
+        "UPDATE about SET value = 7 WHERE name = 'pair'",
+    ],
+)
+def test_a_database_that_is_not_ours(path: Path, statement: str) -> None:
+    full(path)
+    pragma(path, statement)
+    assert_made_anew(path)
+
+
+def test_somebody_elses_database(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE sent (a)")
+    assert_made_anew(path)
+
+
+def test_the_state_of_another_pair(path: Path) -> None:
+    full(path)
+    assert_made_anew(path, "/etc/imapd.conf other:/replica")
+
+
+def test_names_of_any_bytes_are_a_pair(path: Path) -> None:
+    pair = "/etc/\udcff.conf /r\udce9plica"
+    Store(path, pair).close()
+    assert Store.open(path, pair)[1] == ""
+
+
+def test_what_belongs_to_a_file_is_set_aside_with_it(path: Path) -> None:
+    """A log that is left would be taken for the new file's."""
+    writer = Store(path, PAIR)
+    writer.put([Sent(Key("default", b"a"))])
+    store, _ = Store.open(path, "another pair")
+    with closing(store), closing(writer):
+        assert store.rows() == 0
+        assert sorted(entry.name[-4:] for entry in path.parent.glob("key.sqlite.*-*-*")) == ["-shm", "-wal"]
+
+
+def use(store: Store) -> None:
+    """All that a run does with it."""
+    assert isinstance(store.complete, bool)
+    assert isinstance(store.places_signature(), bytes)
+    for partition, folder, *_ in list(store.files()):
+        try:
+            store.place(Key(partition, folder))
+        except KeyError:
+            continue
+        store.sent(Key(partition, folder))
+    rows = store.gone()
+    store.messages(), store.rows(), store.directories("default"), store.homes()
+    store.put(rows)
+    store.set_places([place(b"user/1"), place(b"new")], b"another")
+    store.gone()
+    store.drop(sent.key for sent in rows)
+    store.clear()
+    store.complete = True
+
+
+def assert_no_surprise(path: Path) -> None:
+    """The file can be used, or is told to be damaged; nothing else."""
+    store, _ = Store.open(path, PAIR)
+    with closing(store):
+        try:
+            use(store)
+        except StateDamaged:
+            return
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 99, 100, 101, 2000, 4095, 4096, 4097, 8192, 20_000])
+def test_a_file_that_is_cut_off(path: Path, size: int) -> None:
+    full(path)
+    with path.open("r+b") as file:
+        file.truncate(size)
+    assert_no_surprise(path)
+
+
+@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), count=st.integers(1, 30))
+def test_bits_that_have_flipped(tmp_path_factory: pytest.TempPathFactory, seed: int, count: int) -> None:
+    path = tmp_path_factory.mktemp("flipped") / "key.sqlite"
+    full(path, 8)
+    content = bytearray(path.read_bytes())
+    rng = random.Random(seed)
+    for _ in range(count):
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+    assert_no_surprise(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("uids", b""),
+        ("uids", b"\x01"),
+        ("uids", b"\x09" + b"x" * 20),
+        ("uids", 7),
+        ("uids", "text"),
+        ("maybe", b"\x01no zlib"),
+        ("names", None),
+        ("names", 7),
+        ("names", "7"),
+        ("names", "[7]"),
+        ("names", "["),
+        ("names", '["\u0100"]'),
+    ],
+)
+def test_a_value_that_means_nothing(path: Path, column: str, value: object) -> None:
+    """In every way to come by a row."""
+    full(path, 3)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"UPDATE sent SET {column} = ?", (value,))
+        database.execute("DELETE FROM place WHERE path = CAST('user/0' AS BLOB)")
+        database.commit()
+    with closing(Store(path, PAIR)) as store:
+        for read in (lambda: store.sent(Key("default", b"user/1")), store.gone):
+            if value == b"":
+                read()
+            else:
+                with pytest.raises(StateDamaged):
+                    read()
+
+
+# --- What is no damage
+
+
+def test_a_second_connection_sees_what_was_put(store: Store, path: Path) -> None:
+    """Who looks at the state while a run is at work disturbs nothing."""
+    with closing(Store(path, PAIR)) as other, closing(store):
+        store.put([Sent(Key("default", b"a"))])
+        assert other.rows() == 1
+        other.put([Sent(Key("default", b"b"))])
+        assert store.rows() == 2
+
+
+def test_a_database_that_another_process_has_locked(store: Store, path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, closing(store):
+        store._db.execute("PRAGMA busy_timeout = 10")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OSError, match="locked"):
+            store.put([Sent(Key("default", b"a"))])
+        other.execute("ROLLBACK")
+        store.put([Sent(Key("default", b"a"))])
+
+
+def test_a_full_disk(store: Store, path: Path) -> None:
+    store.put([Sent(Key("default", b"a"))])
+    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
+    store._db.execute(f"PRAGMA max_page_count = {pages}")
+    rng = random.Random(1)
+    many = array("I", sorted(rng.sample(range(10**9), 20_000)))
+    with pytest.raises(OSError, match="full"):
+        store.put([Sent(Key("default", b"b"), uids=many)])
+    assert [sent.key.path for sent in store.gone()] == [b"a"]
+    store.close()
+    store, warning = Store.open(path, PAIR)
+    with closing(store):
+        assert (warning, store.rows()) == ("", 1)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("/nonexistent/file")])
+def test_a_file_that_cannot_be_opened(path: Path, make: object) -> None:
+    make(path)  # type: ignore[operator]
+    with pytest.raises((OSError, StateDamaged)):
+        Store(path, PAIR)
