@@ -29,11 +29,11 @@ _WITHOUT_PARTITION = frozenset("dirz")
 #: An optional `(uniqueid ID specialuse USE)` of some builds, the type, `PARTITION` or `SERVER!PARTITION`, the ACL.
 _OLD = re.compile(rb"(?:\(([^)]*)\) )?(?:([0-9]+) )?(?:([^ !]*)!)?([^ ]*) (.*)", re.DOTALL)
 #: Nearly all records are of this form and are read at once, the others by the parser, which takes ten times as long.
-_WORD = rb'(?:[^\s()"\0{%][^\s()"\0]*|"[^"\\\r\n\0]*")'
-_ACL = rb"(%%\((?:%b %b(?: %b %b)*)?\))" % ((_WORD,) * 4)
+#: The ACL stands at the end from 3.6 on, before at the beginning.
+_ACL = rb"(%\([^()\"{]*\))"
 _USUAL = re.compile(
-    rb"%%\((?:T ([a-z]+) |A %b )I ([\w-]+) (?:J [\w-]+ )?P ([\w-]+)(?: V ([0-9]+))?(?: [CFM] [0-9]+)*(?: A %b)?\)"
-    % (_ACL, _ACL)
+    rb"%%\((?:T ([a-z]+) |A %b )I ([\w-]+) (?:J [\w-]+ )?P ([\w-]+)(?: V ([0-9]+))?"
+    rb"(?: [CFM] [0-9]+)*(?(2)|(?: A %b)?)\)" % (_ACL, _ACL)
 )
 #: What is found by uniqueid has the mailbox's name in its value.
 _BY_UNIQUEID = re.compile(rb"%\(T [a-z]+ N ")
@@ -118,7 +118,10 @@ def _usual(value: bytes) -> "_Fields | None":
     if not match or b"NIL" in value:
         return None
     letters, acl, uniqueid, partition, uidvalidity, last_acl = match.groups(b"")
-    rights = _acl(acl or last_acl)
+    try:
+        rights = _acl(acl or last_acl)
+    except ValueError:
+        return None
     return letters.decode(), partition.decode(), "", uniqueid.decode(), int(uidvalidity or 0), rights
 
 
