@@ -67,13 +67,22 @@ class FakeSide:
 
 
 class Retakes:
-    """Answers in turn what the folders are when they are taken again; then the last answer again."""
+    """Answers in turn what the folders are when they are taken again; then the last answer again.
+
+    No folder is another mailbox when it is looked at once more.
+    """
 
     def __init__(self, *answers: list[FolderPlan]) -> None:
         self.answers = list(answers)
         self.asked: list[list[bytes]] = []
 
     def __call__(self, paths: list[bytes]) -> list[list[FolderPlan]]:
+        return self.retake(paths)
+
+    def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
+        pass
+
+    def retake(self, paths: list[bytes]) -> list[list[FolderPlan]]:
         self.asked.append(paths)
         return [self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]]
 
@@ -290,11 +299,12 @@ def test_every_file_is_accounted_for(plans: list[FolderPlan], data: st.DataObjec
                 outcome.failed[entry] = Message(Kind.FAILED, entry, "reason", 13)
         return outcome
 
-    def retake(paths: list[bytes]) -> list[list[FolderPlan]]:
-        return [data.draw(some_plans(paths))]
+    class Source(Retakes):
+        def retake(self, paths: list[bytes]) -> list[list[FolderPlan]]:
+            return [data.draw(some_plans(paths))]
 
     transfer, rsync, _ = transfer_of(plans, *[answer] * 100)
-    held = carry([transfer], retake)
+    held = carry([transfer], Source())
     assert_adds_up(transfer.account)
     # Who is held has got no index: in no run after the one that told.
     last = rsync.runs[-1][0] if rsync.runs else []

@@ -1,0 +1,82 @@
+"""What happens on the source just before an rsync starts, and what each rsync was asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import samplespool
+
+#: Stands for rsync in PATH. Only what transfers a list counts: not the questions what it can do.
+WRAPPER = """\
+#!{python}
+import json, os, shutil, sys
+from pathlib import Path
+
+here, words = Path({directory!r}), sys.argv[1:]
+listed = [word.partition("=")[2] for word in words if word.startswith("--files-from=")]
+if listed and "--server" not in words:
+    number = len(list(here.glob("*.words")))
+    shutil.copy(listed[0], here / f"{{number}}.list")
+    (here / f"{{number}}.words").write_text(json.dumps(words))
+    sys.path.insert(0, {scripts!r})
+    for name in (f"{{number}}.py", "each.py"):
+        if (here / name).exists():
+            exec((here / name).read_text())
+os.execv({rsync!r}, ["rsync", *words])
+"""
+
+
+@dataclass
+class Rsync:
+    """One rsync that ran: its words, and its list."""
+
+    words: list[str]
+    listed: list[bytes]
+
+    @property
+    def source(self) -> str:
+        return self.words[-2]
+
+
+class Races:
+    """An rsync in PATH that lets something happen first: Python, in which `samplespool` can be imported."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        program = shutil.which("rsync")
+        assert program
+        programs = directory / "bin"
+        programs.mkdir(parents=True)
+        wrapper = programs / "rsync"
+        scripts = str(Path(samplespool.__file__).parent)
+        wrapper.write_text(
+            WRAPPER.format(python=sys.executable, directory=str(directory), scripts=scripts, rsync=program)
+        )
+        wrapper.chmod(0o755)
+        self.env = {"PATH": os.pathsep.join([str(programs), os.environ["PATH"]])}
+
+    def before(self, number: int, script: str) -> None:
+        """Have this happen before the rsync of this number, from 0."""
+        (self.directory / f"{number}.py").write_text(script)
+
+    def before_each(self, script: str) -> None:
+        """Have this happen before every rsync."""
+        (self.directory / "each.py").write_text(script)
+
+    def runs(self) -> list[Rsync]:
+        """The rsyncs so far."""
+        numbers = range(len(list(self.directory.glob("*.words"))))
+        return [Rsync(json.loads(self._read(f"{n}.words")), self._read(f"{n}.list").split(b"\0")[:-1]) for n in numbers]
+
+    def forget(self) -> None:
+        """Begin anew: nothing ran, and nothing happens."""
+        for path in [*self.directory.glob("*.words"), *self.directory.glob("*.list"), *self.directory.glob("*.py")]:
+            path.unlink()
+
+    def _read(self, name: str) -> bytes:
+        return (self.directory / name).read_bytes()
