@@ -26,18 +26,22 @@ class Engine(Enum):
 
 
 def sync_command(
-    source: Annotated[str, typer.Argument(metavar="[SRC]", help="The spool: PATH, HOST:PATH or rsync://HOST/MODULE.")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="[SRC]", help="The spool: PATH, HOST:PATH or rsync://HOST/MODULE. With -C, nothing."),
+    ],
     destination: Annotated[
-        str, typer.Argument(metavar="DEST", help="The replica, likewise; one of both is here. With -C, a prefix.")
+        str,
+        typer.Argument(
+            metavar="DEST", help="The replica, likewise; one of the two is here. With -C, a prefix for paths."
+        ),
     ] = "",
     extra: Annotated[
         list[str] | None, typer.Argument(metavar="[-- RSYNC_OPTION...]", help="Options for every rsync.")
     ] = None,
     conf: Conf = None,
     engine: Annotated[Engine | None, typer.Option(help="How changes are found: index with -C, else walk.")] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Compare with the replica itself, and mend what drifted.")
-    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="With -C: list the replica, and compare with that.")] = False,
     state: Annotated[
         str | None, typer.Option(metavar="DIR", help="Where to keep locks and what was sent last.")
     ] = None,
