@@ -47,12 +47,13 @@ class Work:
 
     def before(self) -> Sent | None:
         """Return what may be true of the replica as soon as messages are on their way, None if nothing changes."""
-        if not self.summary.messages_send and self.summary.state is not State.RECREATED:
-            return None
         old = self.sent or Sent(self.place.key)
+        names = tuple(sorted({*old.names, *self.reading.names()}))
+        if not self.summary.messages_send and self.summary.state is State.CHANGED and names == old.names:
+            return None
         coming = uid_sets.union(self.reading.messages, self.reading.archived)
         if self.summary.state is State.CHANGED:
-            return replace(old, seen=UNSEEN, maybe=uid_sets.union(old.maybe, coming))
+            return replace(old, seen=UNSEEN, maybe=uid_sets.union(old.maybe, coming), names=names)
         there = uid_sets.union(uid_sets.union(old.uids, old.archived), old.maybe)
         found = self.reading.incarnation if self.summary.state is State.NEW else None
         return Sent(
@@ -60,7 +61,8 @@ class Work:
             uniqueid=found.uniqueid if found else "",
             uidvalidity=found.uidvalidity if found else 0,
             maybe=uid_sets.union(there, coming),
-            names=old.names,
+            names=names,
+            stale=old.stale,
         )
 
     def after(self, *, deleted: bool) -> Sent:
@@ -74,9 +76,8 @@ class Work:
             *(self.place.key, reading.incarnation.uniqueid, reading.incarnation.uidvalidity),
             *(UNSEEN if self.lacking else reading.seen, reading.messages, reading.archived),
             maybe=uid_sets.empty() if deleted else self._going(),
-            names=reading.names()
-            if deleted
-            else tuple(sorted({*reading.names(), *(self.sent.names if self.sent else ())})),
+            names=reading.names(),
+            stale=() if deleted else self.summary.delete_files,
         )
 
     def _going(self) -> array[int]:
@@ -105,13 +106,13 @@ def plan_mailbox(place: Place, sent: Sent | None, reading: Reading, roots: Roots
         plans[root].metadata_bytes += len(file.data)
     for root, name in reading.loose:
         plans[root].loose = (*plans[root].loose, name)
-    gone = set(old.names).difference(reading.names())
+    gone = {*old.names, *old.stale}.difference(reading.names())
     for name in sorted(gone & roots.homes.keys()):
         plan = plans[roots.homes[name]]
         plan.delete_files = (*plan.delete_files, name)
         plan.others_delete += 1
     for plan in plans.values():
-        plan.incarnation = reading.incarnation
+        plan.incarnation, plan.identity = reading.incarnation, reading.identity
         plan.taken = staged
         plan.touch = plan.staged = staged and bool(plan.metadata)
     # An empty mailbox has a directory, too.
@@ -137,7 +138,7 @@ def count_gone(sent: Sent, *, renamed: bool) -> FolderPlan:
         State.GONE,
         is_cyrus=True,
         messages_delete=0 if renamed else len(sent.uids) + len(sent.archived),
-        others_delete=len(sent.names),
+        others_delete=len(sent.names) + len(sent.stale),
     )
 
 

@@ -32,7 +32,7 @@ _TABLES = [
 ) WITHOUT ROWID""",
     """CREATE TABLE sent (
     partition TEXT, path BLOB, uniqueid TEXT, uidvalidity INTEGER, seen BLOB, messages INTEGER, uids BLOB,
-    archived BLOB, maybe BLOB, names BLOB, PRIMARY KEY (partition, path)
+    archived BLOB, maybe BLOB, names BLOB, stale BLOB, PRIMARY KEY (partition, path)
 ) WITHOUT ROWID""",
 ]
 _SEEN = struct.Struct("<8Q")
@@ -77,6 +77,7 @@ class Sent:
     archived: array[int] = field(default_factory=uid_sets.empty)  # and in the archive directory
     maybe: array[int] = field(default_factory=uid_sets.empty)  # in either, perhaps: unproven, or to be deleted
     names: tuple[bytes, ...] = ()  # metadata files
+    stale: tuple[bytes, ...] = ()  # metadata files that are to be deleted
 
 
 def seen_of(header: os.stat_result, index: os.stat_result) -> bytes:
@@ -136,10 +137,10 @@ class Store:
             self._set_about("places", signature)
 
     def files(self) -> Iterator[tuple[str, bytes, bytes, bytes, bytes | None, bool]]:
-        """Yield partition, path, the paths of header and index, what was seen of them, and whether `maybe` is empty."""
+        """Yield partition, path, the paths of header and index, what was seen of them, and whether nothing is to go."""
         with _damage():
             yield from self._db.execute(
-                "SELECT p.partition, p.path, p.header_path, p.index_path, s.seen, s.maybe IS NULL"
+                "SELECT p.partition, p.path, p.header_path, p.index_path, s.seen, s.maybe IS NULL AND s.stale IS NULL"
                 " FROM place p LEFT JOIN sent s ON s.partition = p.partition AND s.path = p.path"
             )
 
@@ -185,7 +186,9 @@ class Store:
     def put(self, rows: Iterable[Sent]) -> None:
         """Keep rows, on disk when this returns."""
         with self._transaction():
-            self._db.executemany("INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, rows))
+            self._db.executemany(
+                "INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, rows)
+            )
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Forget mailboxes that the replica has no more."""
@@ -286,22 +289,29 @@ def _damage() -> Iterator[None]:
 
 
 def _row(sent: Sent) -> tuple[object, ...]:
-    names = json.dumps([name.decode("latin-1") for name in sent.names])
     sets = (_packed(uids) for uids in (sent.uids, sent.archived, sent.maybe))
     count = len(sent.uids) + len(sent.archived)
-    return (*sent.key, sent.uniqueid, sent.uidvalidity, sent.seen, count, *sets, names)
+    return (*sent.key, sent.uniqueid, sent.uidvalidity, sent.seen, count, *sets, _text(sent.names), _text(sent.stale))
 
 
 def _sent(row: Sequence[Any]) -> Sent:
-    partition, path, uniqueid, uidvalidity, seen, _, uids, archived, maybe, names = row
+    partition, path, uniqueid, uidvalidity, seen, _, uids, archived, maybe, names, stale = row
     try:
         return Sent(
             *(Key(partition, path), uniqueid, uidvalidity, seen),
             *(_unpacked(uids), _unpacked(archived), _unpacked(maybe)),
-            tuple(name.encode("latin-1") for name in json.loads(names)),
+            *(_names(names), _names(stale)),
         )
     except (AttributeError, LookupError, TypeError, ValueError, zlib.error) as error:
         raise StateDamaged(f"{path!r}: {error}") from None
+
+
+def _text(names: tuple[bytes, ...]) -> str | None:
+    return json.dumps([name.decode("latin-1") for name in names]) if names else None
+
+
+def _names(text: str | None) -> tuple[bytes, ...]:
+    return tuple(name.encode("latin-1") for name in json.loads(text)) if text is not None else ()
 
 
 def _packed(uids: array[int]) -> bytes | None:

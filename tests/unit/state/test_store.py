@@ -30,7 +30,7 @@ some_sent = st.builds(
     st.integers(0, MAX_UID),
     st.binary(min_size=64, max_size=64) | st.just(UNSEEN),
     *[uid_arrays] * 3,
-    st.lists(paths, max_size=3).map(tuple),
+    *[st.lists(paths, max_size=3).map(tuple)] * 2,
 )
 some_places = st.builds(Place, keys, paths, text, *[paths] * 3, paths | st.just(b""))
 
@@ -126,13 +126,15 @@ def test_gone_is_what_has_no_place(store: Store) -> None:
 
 
 def test_files_tells_what_was_seen_of_each_place(store: Store) -> None:
-    store.set_places([place(name) for name in (b"new", b"same", b"unsettled")], b"")
+    store.set_places([place(name) for name in (b"new", b"same", b"stale", b"unsettled")], b"")
     seen = b"s" * 64
     store.put([Sent(Key("default", b"same"), seen=seen, uids=uids(1)), Sent(Key("other", b"new"), seen=seen)])
     store.put([Sent(Key("default", b"unsettled"), seen=seen, maybe=uids(9))])
+    store.put([Sent(Key("default", b"stale"), seen=seen, stale=(b"cyrus.annotations",))])
     assert sorted((row[1], row[4], row[5]) for row in store.files()) == [
         (b"new", None, True),
         (b"same", seen, True),
+        (b"stale", seen, False),
         (b"unsettled", seen, False),
     ]
 
@@ -360,7 +362,6 @@ def test_bits_that_have_flipped(tmp_path_factory: pytest.TempPathFactory, seed: 
         ("uids", 7),
         ("uids", "text"),
         ("maybe", b"\x01no zlib"),
-        ("names", None),
         ("names", 7),
         ("names", "7"),
         ("names", "[7]"),
