@@ -36,7 +36,8 @@ def refresh(store: Store, config: Config) -> list[str]:
 
 
 def _places(config: Config, errors: list[str]) -> Iterator[Place]:
-    """Yield where mailboxes lie; two that would have one directory are told of, and neither is trusted."""
+    """Yield where mailboxes lie; of two that would have one directory the second is told of."""
+    known: dict[Key, bytes] = {}
     for one in located(config):
         mailbox = one.mailbox
         if not one.data:
@@ -44,8 +45,12 @@ def _places(config: Config, errors: list[str]) -> Iterator[Place]:
             continue
         path = one.data[len(config.partitions[mailbox.partition].data) + 1 :]
         files = one.files
+        key = Key(mailbox.partition, path)
+        if known.setdefault(key, mailbox.name) != mailbox.name:
+            errors.append(f"{os.fsdecode(mailbox.name)}: it has the same directory as {os.fsdecode(known[key])}")
+            continue
         yield Place(
-            *(Key(mailbox.partition, path), mailbox.name, mailbox.uniqueid),
+            *(key, mailbox.name, mailbox.uniqueid),
             *(files.header_path, files.index_path, files.expunge_path, files.name_lock),
         )
 
