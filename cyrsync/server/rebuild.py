@@ -23,7 +23,7 @@ def rebuild(roots: Roots, side: Side, replica_roots: dict[bytes, bytes]) -> Iter
         for folder in side.walk(replica_roots[root], frozenset()):
             if folder.is_cyrus() or folder.metadata:
                 sent = found.setdefault(folder.path, Sent(Key(roots.name, folder.path)))
-                if folder.incarnation:
+                if folder.incarnation and root == roots.homes[kinds.INDEX]:
                     last_uids[folder.path] = folder.incarnation.last_uid
                 _add(sent, folder, root, roots, last_uids.get(folder.path, uid_sets.MAX_UID))
     yield from found.values()

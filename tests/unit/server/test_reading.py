@@ -1,0 +1,240 @@
+"""One mailbox as it is read from real servers' files, and what is not believed of damaged ones."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cyrsync.cyrus import config, snapshot
+from cyrsync.cyrus import entry as kinds
+from cyrsync.cyrus.config import Config
+from cyrsync.server import places
+from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
+from cyrsync.server.roots import Roots
+from cyrsync.state.store import UNSEEN, Key, Place, Store, seen_of
+from support.boxes import NAMES, Box
+
+
+class Server:
+    """A box with its readers and places."""
+
+    def __init__(self, box: Box, store: Store) -> None:
+        self.box = box
+        self.config: Config = config.read(str(box.conf))
+        assert places.refresh(store, self.config) == []
+        self.store = store
+        self.roots = {name: Roots.of(partition) for name, partition in self.config.partitions.items()}
+        self.readers = {name: MailboxReader(roots) for name, roots in self.roots.items()}
+        self.places = {
+            place.name.decode("latin-1"): place
+            for partition, path, *_ in store.files()
+            for place in [store.place(Key(partition, path))]
+        }
+
+    def read(self, name: str) -> Reading:
+        place = self.places[name]
+        return self.readers[place.key.partition].read(place)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(Store(tmp_path / "key.sqlite", "pair")) as found:
+        yield found
+
+
+@pytest.fixture(params=NAMES)
+def real(request: pytest.FixtureRequest, tmp_path: Path, store: Store) -> Server:
+    return Server(Box(request.param, tmp_path), store)
+
+
+@pytest.fixture
+def server(tmp_path: Path, store: Store) -> Server:
+    """One where all is in one directory, with a mailbox that has messages."""
+    return Server(Box("3.4.9-plain", tmp_path), store)
+
+
+JOE = "user.joe.Sent"
+
+
+def with_files(mailbox: dict[str, Any], root: Path, below: bytes) -> list[int]:
+    """UIDs of the messages of a mailbox that have a file below a root."""
+    paths = {
+        m["uid"]: os.fsencode(root / m["path"]) for m in mailbox["messages"] if m["state"] in ("visible", "expunged")
+    }
+    return sorted(uid for uid, path in paths.items() if path.startswith(below + b"/"))
+
+
+def test_every_mailbox_has_a_place(real: Server) -> None:
+    assert sorted(real.places) == sorted(mailbox["name"] for mailbox in real.box.mailboxes)
+
+
+def test_messages_are_those_that_have_a_file(real: Server) -> None:
+    for mailbox in real.box.mailboxes:
+        found, roots = real.read(mailbox["name"]), real.roots[mailbox["partition"]]
+        assert list(found.messages) == with_files(mailbox, real.box.root, roots.data)
+        if roots.archive != roots.data:
+            assert list(found.archived) == with_files(mailbox, real.box.root, roots.archive)
+
+
+def test_whose_they_are(real: Server) -> None:
+    for mailbox in real.box.mailboxes:
+        found = real.read(mailbox["name"])
+        life = mailbox["uniqueid"], mailbox["uidvalidity"], mailbox["uidnext"] - 1
+        assert found.incarnation == life
+        assert found.known_version
+
+
+def test_metadata_is_what_is_on_disk(real: Server) -> None:
+    for mailbox in real.box.mailboxes:
+        found, place = real.read(mailbox["name"]), real.places[mailbox["name"]]
+        roots = real.roots[mailbox["partition"]]
+        for root, file in found.bound:
+            assert Path(os.fsdecode(os.path.join(root, place.key.path, file.name))).read_bytes() == file.data
+        there = {
+            name
+            for root in roots.all()
+            if os.path.isdir(os.path.join(root, place.key.path))
+            for name in os.listdir(os.path.join(root, place.key.path))
+            if kinds.is_metadata(name)
+        }
+        assert set(found.names()) == there
+        assert {file.name for _, file in found.bound} == there & kinds.BOUND
+        assert found.has_directory == os.path.isdir(os.path.join(roots.data, place.key.path))
+
+
+def test_what_was_written_long_ago_need_not_be_read_again(server: Server) -> None:
+    place = server.places[JOE]
+    time.sleep(0.05)
+    assert server.read(JOE).seen == seen_of(os.stat(place.header_path), os.stat(place.index_path))
+
+
+@pytest.mark.parametrize("name", [kinds.HEADER, kinds.INDEX])
+def test_what_was_written_just_now_is_read_again(server: Server, monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
+    place = server.places[JOE]
+    path = {kinds.HEADER: place.header_path, kinds.INDEX: place.index_path}[name]
+    os.utime(path)
+    written = os.stat(path).st_ctime_ns
+    monkeypatch.setattr(time, "time_ns", lambda: written + 10_000_000)
+    assert server.read(JOE).seen == UNSEEN
+    monkeypatch.setattr(time, "time_ns", lambda: written + 2_100_000_000)
+    assert server.read(JOE).seen != UNSEEN
+
+
+def test_the_directory_is_not_read(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(os, "listdir", fail)
+    monkeypatch.setattr(os, "scandir", fail)
+    assert server.read(JOE).messages
+
+
+def test_the_directories_above(server: Server) -> None:
+    reader, place = server.readers["default"], server.places[JOE]
+    found = reader.above(server.roots["default"].data, place.key.path)
+    assert [path for path, _ in found] == [b"", b"j", b"j/user", b"j/user/joe", b"j/user/joe/Sent"]
+    assert [path for path, _ in reader.above(server.roots["default"].data, b"j/none/such")] == [b"", b"j"]
+
+
+# --- What is wrong
+
+
+def rewrite_index(place: Place, at: int, form: str, value: int) -> None:
+    """Change a field of the header, and put its checksum right."""
+    path = Path(os.fsdecode(place.index_path))
+    data = bytearray(path.read_bytes())
+    struct.pack_into(form, data, at, value)
+    struct.pack_into(">I", data, 156, zlib.crc32(data[:156]))
+    path.write_bytes(data)
+
+
+def test_an_index_of_a_version_to_come(server: Server) -> None:
+    """What is in the directory is what can be said of it."""
+    place = server.places[JOE]
+    before = server.read(JOE)
+    Path(os.fsdecode(os.path.join(os.path.dirname(place.index_path), b"4711."))).touch()
+    rewrite_index(place, 8, ">I", 99)
+    found = server.read(JOE)
+    assert not found.known_version
+    assert list(found.messages) == [*before.messages, 4711]
+    assert (found.incarnation.uniqueid, found.incarnation.uidvalidity) == (before.incarnation.uniqueid, 0)
+    assert found.bound[-1][1].data == Path(os.fsdecode(place.index_path)).read_bytes()
+
+
+def lose_header(place: Place) -> None:
+    os.unlink(place.header_path)
+
+
+def lose_index(place: Place) -> None:
+    os.unlink(place.index_path)
+
+
+def cut_index(place: Place) -> None:
+    os.truncate(place.index_path, os.stat(place.index_path).st_size - 1)
+
+
+def empty_index(place: Place) -> None:
+    os.truncate(place.index_path, 0)
+
+
+def other_header(place: Place) -> None:
+    path = Path(os.fsdecode(place.header_path))
+    path.write_bytes(path.read_bytes() + b"\n")
+
+
+def no_header(place: Place) -> None:
+    Path(os.fsdecode(place.header_path)).write_bytes(b"no header")
+
+
+def delete(place: Place) -> None:
+    rewrite_index(place, 60, ">I", 1 << 31)
+
+
+def index_is_a_directory(place: Place) -> None:
+    os.unlink(place.index_path)
+    os.mkdir(place.index_path)
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lose_header, "cyrus.header: No such file"),
+        (lose_index, "cyrus.index: No such file"),
+        (cut_index, "cyrus.index: .*torn"),
+        (empty_index, "cyrus.index: .*too short"),
+        (other_header, "cyrus.header is not the one"),
+        (no_header, "cyrus.header cannot be read"),
+        (delete, "being deleted"),
+        (index_is_a_directory, "directory"),
+    ],
+)
+def test_a_mailbox_that_has_to_stay_as_it_is(server: Server, harm: Callable[[Place], None], reason: str) -> None:
+    harm(server.places[JOE])
+    with pytest.raises(UnreadableMailboxError, match=reason) as caught:
+        server.read(JOE)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_writer_that_is_done_in_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What did not fit together at first is read again."""
+    place = server.places[JOE]
+    path = Path(os.fsdecode(place.header_path))
+    whole, looks = path.read_bytes(), []
+    parts = snapshot.parts
+
+    def write(*args: Any) -> object:
+        looks.append(1)
+        path.write_bytes(whole if len(looks) > 1 else whole[:50])
+        return parts(*args)
+
+    monkeypatch.setattr(snapshot, "parts", write)
+    assert {file.name: file.data for _, file in server.read(JOE).bound}[kinds.HEADER] == whole
+    assert len(looks) == 2

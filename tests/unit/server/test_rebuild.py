@@ -1,0 +1,84 @@
+"""What a replica has, as it lies there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cyrsync.cyrus import entry as kinds
+from cyrsync.server.rebuild import rebuild
+from cyrsync.server.roots import Roots
+from cyrsync.state.store import UNSEEN, Key, Sent
+from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.folder import Folder, Incarnation
+from cyrsync.tree.message_files import MessageFiles
+
+DATA, META, ARCHIVE = b"/data", b"/meta", b"/archive"
+NAMES = (kinds.HEADER, kinds.INDEX)
+
+
+def roots(meta: bytes = DATA, archive: bytes = DATA) -> Roots:
+    return Roots("default", DATA, archive, dict.fromkeys([*kinds.BOUND, b"cyrus.cache"], meta), meta)
+
+
+def folder(
+    path: bytes, messages: bytes = b"", names: tuple[bytes, ...] = (), life: Incarnation | None = None
+) -> Folder:
+    return Folder(path, messages=MessageFiles(messages), metadata=dict.fromkeys(names), incarnation=life)
+
+
+class Replica:
+    """A side that lists what it was given, each root below a prefix."""
+
+    def __init__(self, **trees: list[Folder]) -> None:
+        self._trees = {b"/replica/" + name.encode(): tree for name, tree in trees.items()}
+
+    def walk(self, root: bytes, users: frozenset[str]) -> Iterator[Folder]:
+        return iter(self._trees.get(root, []))
+
+
+def rebuilt(where: Roots, replica: Replica) -> list[Sent]:
+    return list(rebuild(where, replica, {root: b"/replica" + root for root in where.all()}))  # type: ignore[arg-type]
+
+
+def uids(*numbers: int) -> object:
+    return uid_sets.of(list(numbers))
+
+
+def test_messages_the_index_knows_are_proven() -> None:
+    (row,) = rebuilt(roots(), Replica(data=[folder(b"j/joe", b"3.1.12.", NAMES, Incarnation("id", 7, 3))]))
+    assert row == Sent(Key("default", b"j/joe"), "id", 7, UNSEEN, uids(1, 3), maybe=uids(12), names=NAMES)  # type: ignore[arg-type]
+
+
+def test_whose_messages_they_are_may_not_be_known() -> None:
+    (row,) = rebuilt(roots(), Replica(data=[folder(b"j/joe", b"3.1.", (kinds.INDEX,))]))
+    assert (row.uniqueid, row.uidvalidity) == ("", 0)
+
+
+def test_directories_between_mailboxes_are_none() -> None:
+    replica = Replica(data=[folder(b""), folder(b"j"), folder(b"j/joe", b"1."), folder(b"k", b"", (b"cyrus.squat",))])
+    assert [row.key.path for row in rebuilt(roots(), replica)] == [b"j/joe", b"k"]
+
+
+def test_the_parts_of_a_mailbox_are_put_together() -> None:
+    replica = Replica(
+        meta=[folder(b"j/joe", b"", NAMES, Incarnation("id", 7, 3))],
+        data=[folder(b"j/joe", b"1.4.")],
+        archive=[folder(b"j/joe", b"2.", (b"cyrus.cache",))],
+    )
+    (row,) = rebuilt(roots(META, ARCHIVE), replica)
+    assert (row.uniqueid, list(row.uids), list(row.archived), list(row.maybe)) == ("id", [1], [2], [4])
+    assert row.names == (b"cyrus.cache", *NAMES)
+
+
+def test_an_index_where_none_should_be_proves_nothing() -> None:
+    """As one that is left from the time before there was a metapartition."""
+    replica = Replica(
+        meta=[folder(b"j/joe", b"", NAMES, Incarnation("id", 7, 3))],
+        data=[folder(b"j/joe", b"1.4.", NAMES, Incarnation("old", 5, 9))],
+    )
+    (row,) = rebuilt(roots(META), replica)
+    assert (row.uniqueid, row.uidvalidity, list(row.uids), list(row.maybe)) == ("id", 7, [1], [4])
+
+
+def test_a_replica_that_has_nothing() -> None:
+    assert rebuilt(roots(META, ARCHIVE), Replica()) == []
