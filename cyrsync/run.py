@@ -62,6 +62,7 @@ class Planned:
     plans: list[FolderPlan] = field(default_factory=list)
     deletions: Deletions = field(default_factory=Deletions)
     in_the_way: bool = False
+    indexed: bool = False  # the source has an index in some folder
     cyrus_folders: int = 0  # of the source
     gone_cyrus_folders: int = 0  # of the replica alone
 
@@ -168,6 +169,7 @@ class Run:
                 planned.gone_cyrus_folders += plan.is_cyrus
             else:
                 planned.cyrus_folders += plan.is_cyrus
+                planned.indexed = planned.indexed or plan.incarnation is not None
             if plan.state is State.UNREADABLE:
                 counts.errors.append(f"{path_text(plan.path)}: cannot be read; nothing below it is sent or deleted")
             if plan.sends() or plan.deletes():
@@ -217,13 +219,24 @@ class Run:
     def _carry_out_batch(
         self, batch: list[FolderPlan], planned: Planned, sides: BothSides, rsync: Rsync | None, staging: Staging
     ) -> None:
-        taker = Taker(sides.source, sides.source_status.root, self._policy(sides), staging, self.result)
-        takes = sides.source.can_take and not self.options.dry_run
-        plans = self._checked(batch, taker.take(batch), planned) if takes else batch
-        parts = self._jobs.share(plans, lambda plan: plan.messages_send + plan.messages_delete)
+        taker = None
+        if sides.source.can_take and not self.options.dry_run:
+            limit = partial(self._limit, planned)
+            taker = Taker(
+                sides.source,
+                sides.source_status.root,
+                self._policy(sides),
+                staging,
+                self.result,
+                limit,
+                planned.indexed,
+            )
+        parts = self._jobs.share(
+            taker.take(batch) if taker else batch, lambda plan: plan.messages_send + plan.messages_delete
+        )
         self._jobs.run(
             [
-                partial(self._job, number, part, planned, sides, rsync, taker if takes else None, staging)
+                partial(self._job, number, part, planned, sides, rsync, taker, staging)
                 for number, part in enumerate(parts)
             ]
         )
@@ -239,15 +252,6 @@ class Run:
         staging: Staging,
     ) -> None:
         """Carry out plans beside other jobs that do the same with theirs."""
-        known = {plan.path: plan for plan in plans}
-
-        def retake(paths: list[bytes]) -> list[list[FolderPlan]]:
-            stale = [known[path] for path in paths]
-            assert taker
-            fresh = self._checked(stale, taker.take(stale), planned)
-            known.update(zip(paths, fresh, strict=True))
-            return [fresh]
-
         with rsync.job(number) if rsync else nullcontext() as own:
             transfer = Transfer(
                 plans,
@@ -262,7 +266,7 @@ class Run:
             try:
                 carry(
                     [transfer],
-                    retake if taker else None,
+                    taker,
                     force=planned.in_the_way and self.options.delete and not self.result.withheld,
                     coarse=own is not None and own.features.coarse and self._compares_nanoseconds(),
                 )
@@ -271,7 +275,7 @@ class Run:
             finally:
                 self.book(transfer)
 
-    def _checked(self, old: list[FolderPlan], new: list[FolderPlan], planned: Planned) -> list[FolderPlan]:
+    def _limit(self, planned: Planned, old: list[FolderPlan], new: list[FolderPlan]) -> None:
         """See that what is to go now, with the folders taken, is still within the limit."""
         for before, after in zip(old, new, strict=True):
             if before.kept:
@@ -282,7 +286,6 @@ class Run:
         if self.result.withheld:
             for plan in new:
                 plan.keep()
-        return new
 
     def _compares_nanoseconds(self) -> bool:
         """Tell whether a difference of less than a second is one for this run."""

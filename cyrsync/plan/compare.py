@@ -105,11 +105,10 @@ def _state(source: Folder, replica: Folder | None) -> State:
 
 
 def _was_begun_anew(replica: Folder) -> bool:
-    """Tell whether a run that put another mailbox here died before its end: it took the old header away first."""
-    found = replica.metadata.get(kinds.HEADER)
-    return kinds.INDEX in replica.metadata and (
-        kinds.HEADER not in replica.metadata or (found is not None and found.size == 0)
-    )
+    """Tell whether a run that put another mailbox here died before its end: it took the old index away first."""
+    found = replica.metadata.get(kinds.INDEX)
+    has_index = kinds.INDEX in replica.metadata and not (found is not None and found.size == 0)
+    return has_index != (kinds.HEADER in replica.metadata)
 
 
 def _same_messages(source: Folder, replica: Folder) -> bool:

@@ -65,6 +65,7 @@ class FolderPlan:
     metadata_bytes: int = 0
     replica: Folder | None = None  # as it was compared
     incarnation: Incarnation | None = None  # of the source
+    identity: tuple[object, ...] = ()  # what changes if another mailbox takes the folder's name
 
     def sends(self) -> bool:
         """Tell whether rsync has anything to do here."""
@@ -80,6 +81,10 @@ class FolderPlan:
         """Take back what was to go."""
         self.kept = True
         self.messages_delete = 0
+
+    def delete_too(self, uids: array[int]) -> None:
+        """Let messages go that this run may have sent too many; they count for no limit."""
+        self.delete_uids = uid_sets.union(self.delete_uids, uids)
 
     def files_planned(self) -> int:
         """Return how many files rsync is to see to: what `sent + vanished + failed` must come to."""

@@ -89,11 +89,12 @@ class RunResult:
     def add(self, plan: FolderPlan) -> None:
         """Count one folder's plan."""
         self._count(plan, 1)
+        self.files.planned += plan.files_planned()
         if plan.sends() or plan.deletes():
             self.work.append(FolderWork(plan.path, plan.state.value, plan.messages_send, plan.messages_delete))
 
     def revise(self, old: FolderPlan, new: FolderPlan) -> None:
-        """Count a folder's plan for the one it had before."""
+        """Count a folder's plan for the one it had before; of files, transfers tell themselves."""
         self._count(old, -1)
         self._count(new, 1)
 
@@ -115,7 +116,6 @@ class RunResult:
         self.metadata.seen += one * plan.metadata_seen
         self.metadata.send += one * (len(plan.metadata) + len(plan.loose))
         self.strays += one * plan.strays_seen
-        self.files.planned += one * plan.files_planned()
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `--json` prints; `work` (one row a folder) is for people only."""

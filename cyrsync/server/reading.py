@@ -21,7 +21,7 @@ from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.folder import Entry, Incarnation, join
 from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.take import File, have_file, need_file
-from cyrsync.tree.walk import Reader
+from cyrsync.tree.walk import Reader, incarnation_in
 
 _LOOKS = 3
 _PAUSE = 0.02  # seconds; where there are no locks, a writer needs some time to finish
@@ -46,6 +46,7 @@ class Reading:
     bound: list[tuple[bytes, File]] = field(default_factory=list)  # (root, file)
     loose: list[tuple[bytes, bytes]] = field(default_factory=list)  # (root, name)
     has_directory: bool = True  # for messages; with a metapartition, an empty mailbox may have none
+    identity: tuple[object, ...] = ()  # what changes if another mailbox takes the directory
     known_version: bool = True  # False: the messages are those in the directories
 
     def names(self) -> tuple[bytes, ...]:
@@ -95,12 +96,22 @@ class MailboxReader:
         """Tell whether a message's file is there."""
         return os.path.lexists(os.path.join(root, path, b"%d." % uid))
 
+    def listed(self, path: bytes) -> MessageFiles:
+        """Return the message files in a mailbox's data directory, none if it is not there."""
+        return MessageFiles(self._names(self.roots.data, path)[0])
+
     def holds_only(self, path: bytes, messages: array[int], folders: set[bytes]) -> bool:
         """Tell whether nothing but these messages, metadata and these folders is in a mailbox's data directory."""
-        row, others = message_files.sort_out(os.listdir(os.path.join(self.roots.data, path)))
+        row, others = self._names(self.roots.data, path)
         listed = MessageFiles(row)
         known = all(name.startswith(kinds.METADATA_PREFIX) or join(path, name) in folders for name in others)
         return known and not listed.odd and listed.uids == messages
+
+    def _names(self, root: bytes, path: bytes) -> tuple[bytes, list[bytes]]:
+        try:
+            return message_files.sort_out(os.listdir(os.path.join(root, path)))
+        except FileNotFoundError:
+            return b"", []
 
     def _whole(self, root: bytes, place: Place, name: bytes) -> bytes:
         return os.path.join(root, place.key.path, name)
@@ -121,10 +132,13 @@ class MailboxReader:
             index = records.read(body.data, check_records=not locked)
         except records.UnknownVersion:
             incarnation = Incarnation(uniqueid, 0, uid_sets.MAX_UID)
-            messages, archived = self._listed(self.roots.data, place), uid_sets.empty()
+            messages, archived = self.listed(place.key.path).uids, uid_sets.empty()
             if self.roots.archive != self.roots.data:
-                archived = self._listed(self.roots.archive, place)
-            return Reading(incarnation, seen, messages, archived, bound, loose, has_directory, known_version=False)
+                archived = MessageFiles(self._names(self.roots.archive, place.key.path)[0]).uids
+            identity = _identity(None, head.status)
+            return Reading(
+                *(incarnation, seen, messages, archived, bound, loose, has_directory, identity), known_version=False
+            )
         except records.BadIndex as error:
             raise _TornError(f"cyrus.index: {error}") from None
         if index.header.header_file_crc not in (None, zlib.crc32(head.data)):
@@ -133,7 +147,8 @@ class MailboxReader:
             raise UnreadableMailboxError("it is being deleted")
         messages, archived = self._messages(index, parts.get(place.expunge_path))
         incarnation = Incarnation(uniqueid, index.header.uidvalidity, index.header.last_uid)
-        return Reading(incarnation, seen, messages, archived, bound, loose, has_directory)
+        identity = _identity(incarnation, head.status)
+        return Reading(incarnation, seen, messages, archived, bound, loose, has_directory, identity)
 
     def _bound(self, place: Place, parts: dict[bytes, Part]) -> list[tuple[bytes, File]]:
         found = []
@@ -158,11 +173,18 @@ class MailboxReader:
             messages = uid_sets.union(messages, array("I", sorted(set(old.uids))))
         return messages, archived
 
-    def _listed(self, root: bytes, place: Place) -> array[int]:
-        try:
-            return MessageFiles(message_files.sort_out(os.listdir(os.path.join(root, place.key.path)))[0]).uids
-        except FileNotFoundError:
-            return uid_sets.empty()
+
+def identity_of(place: Place) -> tuple[object, ...]:
+    """Return the identity that a reading would have now, () where there is no mailbox."""
+    try:
+        status = os.stat(place.header_path)
+    except OSError:
+        return ()
+    return _identity(incarnation_in(place.header_path, place.index_path), status)
+
+
+def _identity(incarnation: Incarnation | None, header: os.stat_result) -> tuple[object, ...]:
+    return (incarnation and incarnation[:2], header.st_ino, header.st_mtime_ns, header.st_ctime_ns)
 
 
 class _TornError(Exception):

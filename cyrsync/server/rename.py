@@ -58,8 +58,8 @@ def relink(
     store.put(filter(None, (work.before() for work, _ in renamed)))
     for work, _ in renamed:
         if work.summary.state is State.RECREATED:
-            for root in {root for root, file in work.reading.bound if file.name == kinds.HEADER}:
-                removal = Removal(work.place.key.path, files=(kinds.HEADER,))
+            for root in {root for root, file in work.reading.bound if file.name == kinds.INDEX}:
+                removal = Removal(work.place.key.path, files=(kinds.INDEX,))
                 replica.side.remove(replica.root(root, make=True), [removal], keep_times=False)
     for (work, plan), linked in zip(plans, replica.side.relink(moves), strict=True):
         plan.uids = uid_sets.difference(plan.uids, linked)

@@ -37,7 +37,7 @@ class Roots:
         return cls(partition.name, partition.data, partition.archive, homes, partition.root_of("archivecache"))
 
     def all(self) -> tuple[bytes, ...]:
-        """Return the roots, those with metadata alone first: a header has to go before the messages behind it do."""
+        """Return the roots, those with metadata alone first: an index has to go before the messages behind it do."""
         meta = {*self.homes.values(), self.archive_cache} - {self.data, self.archive}
         return tuple(dict.fromkeys((*sorted(meta), self.data, self.archive)))
 

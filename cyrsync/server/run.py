@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
@@ -19,7 +21,7 @@ from cyrsync.report.text import path_text
 from cyrsync.run import Options, Planned, Run
 from cyrsync.server import places
 from cyrsync.server.engine import Work, count_gone, plan_gone, plan_mailbox
-from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
+from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError, identity_of
 from cyrsync.server.rebuild import rebuild
 from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
@@ -29,11 +31,15 @@ from cyrsync.transfer.carry import carry
 from cyrsync.transfer.driver import Rsync
 from cyrsync.transfer.staging import Staging
 from cyrsync.transfer.steps import Transfer
+from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.address import Address
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.take import Taken
+from cyrsync.tree.walk import incarnation_in
 
+#: Seconds before each further look at mailboxes that could not be read.
+_PAUSES = (0.0, 0.2, 0.5)
 #: From so many messages on, a folder that the replica lacks goes to rsync as one entry: it is slow at reading lists.
 _MANY = 100
 #: Bytes of metadata that are staged at once, and messages that are listed at once.
@@ -100,6 +106,7 @@ class ServerRun(Run):
         self._guard_server(found)
         if not self.options.dry_run:
             self._carry_server(store, replica, found)
+        self._report_unreadable()
 
     def _look(self, store: Store) -> Found:
         """Stat header and index of every mailbox, and look into those that are not as they were."""
@@ -194,6 +201,10 @@ class ServerRun(Run):
             above = self._readers[key.partition].above(root, key.path)
             self.staging(root).add(Taken(Folder(key.path), files, above))
 
+    def reader(self, partition: str) -> MailboxReader:
+        """Return what reads the mailboxes of a partition."""
+        return self._readers[partition]
+
     def recount(self, old: Work, new: Work) -> None:
         """Count a mailbox as it is found now."""
         self.result.revise(old.summary, new.summary)
@@ -218,9 +229,16 @@ class ServerRun(Run):
         self.result.files = FileCounts()
         if found.renamed:
             relink(store, replica, self._roots, found.renamed, self.result)
+        self._carry(store, replica, found.changed, found.ready)
+        self._look_again(store, replica)
+        if self.deletes():
+            # Also what has gone since: what was sent of it is not to wait for the next run without an index.
+            self._remove_gone(store, replica, store.gone())
+
+    def _carry(self, store: Store, replica: Replica, changed: list[Key], ready: dict[Key, Work]) -> None:
         for name, roots in self._roots.items():
-            keys = [key for key in found.changed if key.partition == name]
-            for works in self._batches(store, keys, found.ready):
+            keys = [key for key in changed if key.partition == name]
+            for works in self._batches(store, keys, ready):
                 parts = self._jobs.share(works, lambda work: work.summary.messages_send)
                 self._jobs.run(
                     [
@@ -230,9 +248,6 @@ class ServerRun(Run):
                 )
                 for root in roots.all():
                     self.staging(root).clear()
-        if self.deletes():
-            self._remove_gone(store, replica, found.gone)
-        self._report_unreadable(store)
 
     def _job_of_mailboxes(self, number: int, store: Store, replica: Replica, roots: Roots, works: list[Work]) -> None:
         """Carry mailboxes over beside other jobs that do the same with theirs."""
@@ -289,16 +304,22 @@ class ServerRun(Run):
         failed = set(transfer.account.errors) - before
         return failed | {path.rpartition(b"/")[0] for path in failed}
 
-    def _report_unreadable(self, store: Store) -> None:
-        """Tell of mailboxes that could not be read, if they are mailboxes still."""
-        if not self._unreadable:
-            return
-        places.refresh(store, self._config)
+    def _look_again(self, store: Store, replica: Replica) -> None:
+        """Carry over what could not be read at first: mailboxes are made, renamed and deleted meanwhile."""
+        for pause in _PAUSES:
+            if not self._unreadable:
+                return
+            time.sleep(pause)
+            places.refresh(store, self._config)
+            keys = [key for key in self._unreadable if store.has_place(key)]
+            self._unreadable.clear()
+            works = [work for work in (self.read(store, key) for key in keys) if work]
+            for work in works:
+                self.result.add(work.summary)
+            self._carry(store, replica, keys, {work.place.key: work for work in works})
+
+    def _report_unreadable(self) -> None:
         for key, reason in self._unreadable.items():
-            try:
-                store.place(key)
-            except KeyError:
-                continue
             self.result.errors.append(f"{path_text(key.path)}: {reason}")
             self.result.folders.unreadable += 1
 
@@ -338,7 +359,7 @@ class Batch:
         self._finish()
         self._store.put(filter(None, (work.before() for work in self._works.values())))
         try:
-            held = carry(self._transfers, self._retake)
+            held = carry(self._transfers, self)
         except BaseException:
             for transfer in self._transfers:
                 self._run.book(transfer)
@@ -359,7 +380,26 @@ class Batch:
             for work in self._works.values():
                 work.keep()
 
-    def _retake(self, paths: list[bytes]) -> list[list[FolderPlan]]:
+    def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
+        """See that the mailboxes are those that were read, and of those that went whole, that all was there."""
+        reader = self._run.reader(self._roots.name)
+        for plan in plans:
+            place = self._works[plan.path].place
+            if identity_of(place) != plan.identity:
+                transfer.lose(plan.path, None)
+                self._forget(place.key, reader.listed(plan.path).uids)
+            elif plan.whole:
+                now = incarnation_in(place.header_path, place.index_path)
+                transfer.lose_of_whole(plan, Folder(plan.path, messages=reader.listed(plan.path), incarnation=now))
+
+    def _forget(self, key: Key, uids: array[int]) -> None:
+        """Note that messages of two mailboxes are mixed on the replica: it is not known whose any is."""
+        old = self._store.sent(key) or Sent(key)
+        for more in (old.uids, old.archived, old.maybe):
+            uids = uid_sets.union(uids, more)
+        self._store.put([Sent(key, maybe=uids, names=old.names)])
+
+    def retake(self, paths: list[bytes]) -> list[list[FolderPlan]]:
         """Read mailboxes again that have lost messages; those that they still name and do not have are told of."""
         plans: list[list[FolderPlan]] = [[] for _ in self._transfers]
         for path in paths:
@@ -372,6 +412,7 @@ class Batch:
                     self._note_lacking(new, root, transfer.lost(path))
             for found, root in zip(plans, self._roots.all(), strict=True):
                 found.append(new.plans[root] if new else FolderPlan(path, State.VANISHED))
+        self._store.put(filter(None, (self._works[path].before() for path in paths if path in self._works)))
         self._finish()
         return plans
 

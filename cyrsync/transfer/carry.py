@@ -1,11 +1,13 @@
 """The order of a transfer, in one tree or in several that hold parts of the same folders: messages, then the rest.
 
-Between the taking of a folder's metadata and the sending of its messages some may go: then it is taken again.
+Between the taking of a folder's metadata and the sending of its messages some may go, or another mailbox may take the
+folder's name: then it is taken again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from cyrsync.plan.folder_plan import FolderPlan
 from cyrsync.transfer.steps import Transfer
@@ -14,29 +16,28 @@ from cyrsync.transfer.steps import Transfer
 _TAKES = 5
 _BUSY = "its messages go faster than they can be sent: left as it is until the next run"
 
-#: Takes folders again, and returns their plans as they are now, those of each tree by itself.
-Retake = Callable[[list[bytes]], Sequence[list[FolderPlan]]]
+
+class Source(Protocol):
+    """Where folders are taken from."""
+
+    def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
+        """See that what was sent is what was taken; tell the transfer what it has lost."""
+
+    def retake(self, paths: list[bytes]) -> Sequence[list[FolderPlan]]:
+        """Take folders again, and return their plans as they are now, those of each tree by itself."""
 
 
 def carry(
-    transfers: Sequence[Transfer], retake: Retake | None, *, force: bool = False, coarse: bool = False
+    transfers: Sequence[Transfer], source: Source | None, *, force: bool = False, coarse: bool = False
 ) -> set[bytes]:
     """Send messages, then metadata; return the folders that keep what they had, in all of the trees.
 
-    See `Transfer` for `force` and `coarse`.
+    Without a `source`, nothing was taken, and nothing is looked at again. See `Transfer` for `force` and `coarse`.
     """
     for transfer in transfers:
         transfer.send_messages(force=force)
-    for _ in range(_TAKES if retake else 0):
-        stale = _stale(transfers)
-        if not stale:
-            break
-        assert retake
-        for transfer, plans in zip(transfers, retake(sorted(stale)), strict=True):
-            transfer.renew(plans)
-    if retake:
-        for transfer in transfers:
-            transfer.hold(transfer.stale(), _BUSY)
+    if source:
+        _settle(transfers, source)
     held = set().union(*(transfer.held for transfer in transfers))
     for transfer in transfers:
         transfer.hold(held)
@@ -45,6 +46,21 @@ def carry(
     for transfer in transfers:
         transfer.hold(held)
     return held
+
+
+def _settle(transfers: Sequence[Transfer], source: Source) -> None:
+    """Take folders again until what was sent is what was taken."""
+    for _ in range(_TAKES):
+        for transfer in transfers:
+            source.check(transfer, transfer.unchecked())
+        stale = _stale(transfers)
+        if not stale:
+            return
+        for transfer, plans in zip(transfers, source.retake(sorted(stale)), strict=True):
+            transfer.renew(plans)
+    for transfer in transfers:
+        source.check(transfer, transfer.unchecked())
+        transfer.hold(transfer.stale(), _BUSY)
 
 
 def _stale(transfers: Sequence[Transfer]) -> set[bytes]:

@@ -7,8 +7,9 @@ index on the replica has its messages.
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cyrsync.cyrus import entry as kinds
@@ -17,7 +18,7 @@ from cyrsync.rsync.messages import Message
 from cyrsync.transfer import lists
 from cyrsync.transfer.driver import Outcome, Rsync, hint
 from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.folder import join
+from cyrsync.tree.folder import Folder, join
 from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.side import Side
@@ -86,6 +87,8 @@ class Transfer:
         self._forced: tuple[str, ...] = ()
         self.held: set[bytes] = set()  # folders that keep what they have
         self._by_path = {plan.path: plan for plan in self.plans}
+        self._checked: dict[bytes, FolderPlan] = {}
+        self._mixed: set[bytes] = set()  # folders that were another mailbox's when their messages were sent
         self._lost: dict[bytes, set[bytes]] = {}  # folders with the messages in them that vanished
 
     def send_messages(self, *, force: bool) -> None:
@@ -97,23 +100,52 @@ class Transfer:
         """Return the folders that have lost a message since their metadata was staged."""
         return {plan.path for plan in self._settled(self.plans) if plan.taken and plan.path in self._lost}
 
+    def unchecked(self) -> list[FolderPlan]:
+        """Return the folders of which messages were sent since this was last asked."""
+        plans = [plan for plan in self._settled(self.plans) if plan.taken and plan.messages_send]
+        fresh = [plan for plan in plans if self._checked.get(plan.path) is not plan]
+        self._checked.update((plan.path, plan) for plan in fresh)
+        return fresh
+
+    def lose(self, path: bytes, uids: array[int] | None) -> None:
+        """Take messages for lost that rsync said nothing of; None: what it sent is another mailbox's."""
+        plan = self._by_path[path]
+        if uids is None:
+            self._mixed.add(path)
+        self._lost.setdefault(path, set()).update(plan.entries(file_names(plan.uids if uids is None else uids)))
+
+    def lose_of_whole(self, plan: FolderPlan, now: Folder) -> None:
+        """Compare what a folder holds now with what it held when it was taken: rsync sent what was there between.
+
+        What has gone was perhaps not there any more; what has come was perhaps sent without its index.
+        """
+        missing = uid_sets.difference(plan.uids, now.messages.uids)
+        if missing:
+            self.lose(plan.path, missing)
+        came = uid_sets.difference(now.messages.uids, plan.uids)
+        if plan.incarnation and now.incarnation:
+            since = array("I", range(plan.incarnation.last_uid + 1, now.incarnation.last_uid + 1))
+            came = uid_sets.union(came, since)
+        plan.delete_too(came)
+
     def lost(self, path: bytes) -> list[bytes]:
         """Return the names of the messages that a folder has lost."""
         return [whole.rpartition(b"/")[2] for whole in self._lost.get(path, ())]
 
     def renew(self, plans: list[FolderPlan]) -> None:
         """Take these plans, made since, for those of the same folders, and send what messages they still lack."""
-        for new in plans:
+        renewed = [replace(plan) for plan in plans]
+        for new in renewed:
             old = self._by_path.get(new.path) or FolderPlan(new.path, State.SAME)
             lost = self._lost.pop(new.path, set())
-            if old.incarnation and new.incarnation and not new.incarnation.same_as(old.incarnation):
+            if new.path in self._mixed or _is_another(old, new):
                 new.state = State.RECREATED  # what was sent is the other mailbox's
             else:
                 _leave_out_sent(new, old, lost)
             self.account.plan(new.files_planned() - _last(old))
             self._by_path[new.path] = new
         self.plans = [plan for plan in self._by_path.values() if plan.sends() or plan.deletes()]
-        self._send_messages(plans)
+        self._send_messages(renewed)
 
     def hold(self, paths: Iterable[bytes], reason: str = "") -> None:
         """Leave what comes after the messages undone in these folders."""
@@ -139,7 +171,7 @@ class Transfer:
         renewed, others = _split(plans)
         words = (*self._forced, *self._filters)
         self._step("messages", others, lists.message_entries, words, _messages)
-        self._take_headers_away(renewed)
+        self._take_indexes_away(renewed)
         self._step("messages", self._settled(renewed), lists.message_entries, (*words, _WHOLE_NEW), _messages)
 
     def _settled(self, plans: list[FolderPlan]) -> list[FolderPlan]:
@@ -202,28 +234,28 @@ class Transfer:
                 parent, _, name = plan.path.rpartition(b"/")
                 yield Removal(parent, folders=(name,))
 
-    def _take_headers_away(self, renewed: list[FolderPlan]) -> None:
-        """Take `cyrus.header` from folders that are to be filled with another mailbox.
+    def _take_indexes_away(self, renewed: list[FolderPlan]) -> None:
+        """Take `cyrus.index` from folders that are to be filled with another mailbox.
 
-        Should this run die on the way, and the mailboxes change places again on the source, header and index
-        would be right once more, and the other mailbox's messages would be taken for theirs. Without its header
-        the folder is sent whole by the next run, and Cyrus does not open it meanwhile.
+        Should this run die on the way, an index would stand over the other mailbox's messages; and should the mailboxes
+        change places again on the source, they would be taken for its own. Without its index the folder is sent whole
+        by the next run, and Cyrus does not open it meanwhile.
         """
         if self._pretend or not renewed:
             return
         if self._side.can_remove:
-            removals = (Removal(plan.path, files=(kinds.HEADER,)) for plan in renewed)
+            removals = (Removal(plan.path, files=(kinds.INDEX,)) for plan in renewed)
             for path, number in self._side.remove(self._root, removals, keep_times=False).failed:
                 self.account.errors[path] = hint(f"cannot be replaced: {os.strerror(number)}")
                 self._hold_back(path, renewed)
         elif self._rsync:
             blank = self._rsync.directory / "blank"
-            headers = [join(plan.path, kinds.HEADER) for plan in renewed]
-            for header in headers:
-                empty = Path(os.fsdecode(bytes(blank) + b"/" + header))
+            indexes = [join(plan.path, kinds.INDEX) for plan in renewed]
+            for index in indexes:
+                empty = Path(os.fsdecode(bytes(blank) + b"/" + index))
                 empty.parent.mkdir(parents=True, exist_ok=True)
                 empty.touch()
-            outcome = self._rsync.transfer(headers, ("--no-implied-dirs", "--omit-dir-times"), instead=blank)
+            outcome = self._rsync.transfer(indexes, ("--no-implied-dirs", "--omit-dir-times"), instead=blank)
             self._note(outcome.failed)
             for path in outcome.failed:
                 self._hold_back(path, renewed)
@@ -335,6 +367,10 @@ def _split(plans: list[FolderPlan]) -> tuple[list[FolderPlan], list[FolderPlan]]
     """Part the folders that are filled with another mailbox from the others; return those first."""
     renewed = [plan for plan in plans if plan.state is State.RECREATED]
     return renewed, [plan for plan in plans if plan.state is not State.RECREATED]
+
+
+def _is_another(old: FolderPlan, new: FolderPlan) -> bool:
+    return bool(old.incarnation and new.incarnation and not new.incarnation.same_as(old.incarnation))
 
 
 def _leave_out_sent(new: FolderPlan, old: FolderPlan, lost: set[bytes]) -> None:

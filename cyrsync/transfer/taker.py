@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterator
 
+from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus.snapshot import PATIENCE
-from cyrsync.plan.compare import Policy, compare
-from cyrsync.plan.folder_plan import FolderPlan
+from cyrsync.plan.compare import Policy, compare, gone
+from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.report.result import RunResult
 from cyrsync.report.text import path_text
 from cyrsync.transfer.staging import Staging
+from cyrsync.transfer.steps import Transfer
+from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.folder import Folder, Incarnation
 from cyrsync.tree.side import Side
 from cyrsync.tree.take import Taken
 
 #: Bytes of metadata that one batch may stage, and messages that it may list.
 _STAGED_BYTES, _LISTED = 256 << 20, 1_000_000
+#: The incarnation of no mailbox.
+_NOBODY = Incarnation("", 0, 0)
 _BUSY = f"a writer keeps it locked, or never rests: left as it is after {PATIENCE:g} seconds, until the next run"
 
 
@@ -37,28 +44,100 @@ def batches(plans: list[FolderPlan]) -> Iterator[list[FolderPlan]]:
 class Taker:
     """Takes folders of one source."""
 
-    def __init__(self, source: Side, root: bytes, policy: Policy, staging: Staging, result: RunResult) -> None:
+    def __init__(
+        self,
+        source: Side,
+        root: bytes,
+        policy: Policy,
+        staging: Staging,
+        result: RunResult,
+        limit: Callable[[list[FolderPlan], list[FolderPlan]], None],
+        indexed: bool,
+    ) -> None:
+        """`limit` is told of plans and what took their place, and keeps from the latter what must not go.
+
+        `indexed`: there are indexes in this tree, not in a metapartition.
+        """
+        self._indexed = indexed
         self._source = source
         self._root = root
         self._policy = policy
         self._staging = staging
         self._result = result
+        self._limit = limit
+        self._plans: dict[bytes, FolderPlan] = {}
+        self._mixed: set[bytes] = set()  # folders that were another mailbox's when their messages were sent
+        self._listed: dict[bytes, array[int]] = {}  # messages that rsync may have been given already
 
     def take(self, plans: list[FolderPlan]) -> list[FolderPlan]:
-        """Return the plans, of folders with bound metadata to send as they are now, with that metadata staged."""
-        wanted = [plan.path for plan in plans if plan.metadata or plan.taken]
-        taken = self._source.take(self._root, wanted)
-        found = [self._replan(plan, next(taken)) if plan.metadata or plan.taken else plan for plan in plans]
+        """Return the plans, of folders with bound metadata to send as they are now, with that metadata staged.
+
+        Where messages are to go their folder is taken, too: one that a repack is at work in lacks files before its
+        index says so. And where messages are without an index: a mailbox may be in the making there.
+        """
+        wanted = [plan for plan in plans if plan.metadata or plan.taken or plan.delete_uids or self._is_odd(plan)]
+        taken = self._source.take(self._root, [plan.path for plan in wanted])
+        fresh = {plan.path: self._replan(plan, next(taken)) for plan in wanted}
         self._staging.finish()
-        return found
+        self._limit(wanted, list(fresh.values()))
+        self._plans.update(fresh)
+        return [fresh.get(plan.path, plan) for plan in plans]
+
+    def retake(self, paths: list[bytes]) -> list[list[FolderPlan]]:
+        """Take folders again."""
+        return [self.take([self._plans[path] for path in paths])]
+
+    def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
+        """See that the folders are the mailboxes that were taken, and of those that went whole, that all was there."""
+        for plan, now in zip(plans, self._source.look(self._root, [plan.path for plan in plans]), strict=True):
+            if _identity(now) != plan.identity:
+                transfer.lose(plan.path, None)
+                self._mixed.add(plan.path)
+                if plan.whole:
+                    self._list(plan.path, now.messages.uids)
+            elif plan.whole:
+                transfer.lose_of_whole(plan, now)
+
+    def _is_odd(self, plan: FolderPlan) -> bool:
+        return self._indexed and plan.incarnation is None and plan.messages_send > 0
 
     def _replan(self, plan: FolderPlan, taken: Taken) -> FolderPlan:
-        fresh = compare(taken.folder, plan.replica, self._policy)
+        if taken.folder.problem in (errno.ENOENT, errno.ENOTDIR) and plan.taken:
+            # What was sent of it is not to wait for the next run without an index.
+            fresh = gone(plan.replica or Folder(plan.path))
+        elif taken.folder.problem == errno.EAGAIN:
+            fresh = FolderPlan(plan.path, State.VANISHED)
+        else:
+            fresh = compare(taken.folder, self._replica_of(plan), self._policy)
         if taken.folder.problem == errno.EBUSY:
             self._result.errors.append(f"{path_text(plan.path)}: {_BUSY}")
         elif not taken.folder.problem:
             self._staging.add(taken)
-            fresh.taken = fresh.staged = True
-            fresh.touch = True
+            fresh.taken = True
+            fresh.identity = _identity(taken.folder)
+            fresh.staged = bool(fresh.metadata)
+            fresh.touch = fresh.touch or fresh.staged
+            self._delete_listed(plan, fresh, taken)
         self._result.revise(plan, fresh)
         return fresh
+
+    def _delete_listed(self, plan: FolderPlan, fresh: FolderPlan, taken: Taken) -> None:
+        """See that messages go that were sent after the last taking, and are no more."""
+        if plan.taken:
+            self._list(plan.path, plan.uids)
+            fresh.delete_too(uid_sets.difference(self._listed[plan.path], taken.folder.messages.uids))
+
+    def _list(self, path: bytes, uids: array[int]) -> None:
+        self._listed[path] = uid_sets.union(self._listed.get(path, uid_sets.empty()), uids)
+
+    def _replica_of(self, plan: FolderPlan) -> Folder | None:
+        """Return what the replica has; where two mailboxes' messages were mixed, it is nobody's any more."""
+        if plan.replica is None or plan.path not in self._mixed:
+            return plan.replica
+        return plan.replica._replace(incarnation=_NOBODY)
+
+
+def _identity(folder: Folder) -> tuple[object, ...]:
+    """Return what no two mailboxes have alike that take turns at a name: a rename makes a new header."""
+    header = folder.metadata.get(kinds.HEADER)
+    return (folder.problem, folder.incarnation and folder.incarnation[:2], header and (header.size, header.mtime))

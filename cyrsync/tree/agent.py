@@ -135,6 +135,11 @@ def _serve(request: "dict[str, Any]", source: "BinaryIO", output: _Output) -> No
         for found in walk(root, frozenset(request["users"]), request["leftovers"]):
             output.write(folders.encode(found, output.deflate is not None))
         output.end()
+    elif request["do"] == "look":
+        reader = Reader(root)
+        for path in request["paths"]:
+            output.write(folders.encode(reader.read(path.encode("latin-1")), output.deflate is not None))
+        output.end()
     elif request["do"] == "load":
         exec(source.read(request["size"]), {})
         output.end()

@@ -159,11 +159,19 @@ class AgentSide:
 
         self._teach()
         self._ask(do="take", root=root, paths=[path.decode("latin-1") for path in paths])
-        for _ in paths:
+        for left in range(len(paths), 0, -1):
             with self._garbled():
                 taken = decode(self._answers)
+            if left == 1:
+                self._end_of_answer()  # who takes the last asks for no more
             yield taken
-        self._end_of_answer()
+        if not paths:
+            self._end_of_answer()
+
+    def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
+        """List folders below `root` by themselves, in that order."""
+        self._ask(do="look", root=root, paths=[path.decode("latin-1") for path in paths])
+        return self._folders()
 
     def relink(self, moves: Sequence[Move]) -> Iterator[array[int]]:
         """Give messages a new place by hard links; yield for each move the UIDs that have it."""

@@ -96,6 +96,10 @@ class DaemonSide:
         """Refuse: nobody can hold Cyrus's locks there."""
         raise NotImplementedError
 
+    def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
+        """Refuse: what is not taken is not looked at again."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Nothing is held."""
 

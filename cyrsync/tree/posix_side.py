@@ -127,6 +127,10 @@ class PosixSide:
         """Refuse: nobody can hold Cyrus's locks there."""
         raise NotImplementedError
 
+    def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
+        """Refuse: what is not taken is not looked at again."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """End the shell."""
         self._link.close()

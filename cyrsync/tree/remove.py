@@ -60,6 +60,11 @@ def decode(stream: "BinaryIO") -> "Iterator[Removal]":
         )
 
 
+def _rank(name: bytes) -> int:
+    """Put the index first, then what belongs to it: no index is left whose messages are gone."""
+    return 0 if name == kinds.INDEX else 1 if name in kinds.BOUND else 2
+
+
 class Remover:
     """Removes below one root and keeps count.
 
@@ -88,7 +93,9 @@ class Remover:
                 continue
             try:
                 before = os.fstat(folder)
-                for name in uid_sets.file_names(removal.uids) + list(removal.files):
+                files = sorted(removal.files, key=_rank)
+                last = [name for name in files if name not in kinds.BOUND]
+                for name in files[: len(files) - len(last)] + uid_sets.file_names(removal.uids) + last:
                     self._unlink(folder, name, join(removal.path, name))
                 for name in removal.folders:
                     self._remove_tree(folder, name, join(removal.path, name), before.st_dev)
@@ -133,7 +140,8 @@ class Remover:
         try:
             if os.fstat(folder).st_dev != device:
                 return self._fail(path, OSError(errno.EXDEV, ""))
-            gone = [self._remove_entry(folder, os.fsencode(child), path, device) for child in os.listdir(folder)]
+            names = sorted(map(os.fsencode, os.listdir(folder)), key=_rank)
+            gone = [self._remove_entry(folder, name, path, device) for name in names]
         except OSError as error:
             return self._fail(path, error)
         finally:

@@ -73,6 +73,9 @@ class Side(Protocol):
     def take(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Taken]:
         """Take folders below `root` under Cyrus's locks, in that order."""
 
+    def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
+        """List folders below `root` by themselves, in that order."""
+
     def close(self) -> None:
         """Let go of processes and connections."""
 
@@ -120,6 +123,11 @@ class NearSide:
 
         reader = Reader(root)
         return (take(reader, path) for path in paths)
+
+    def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
+        """List folders below `root` by themselves, in that order."""
+        reader = Reader(root)
+        return (reader.read(path) for path in paths)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 _LOOKS = 5
 #: Makes 0 of 1, and 1 of 0.
 _NOT = b"\1\0" + bytes(254)
-_PAUSE = 0.02  # seconds; where there are no locks, a writer needs some time to finish
+_PAUSE = 0.02  # seconds that a writer may need to finish
+_LONG_PAUSE = 0.2  # to make, rename or remove a whole mailbox takes longer
+#: Nanoseconds since a directory changed in which one without an index may be a mailbox in the making.
+_RECENT = 60 * 10**9
 
 
 class File(NamedTuple):
@@ -48,8 +51,8 @@ class File(NamedTuple):
 class Taken(NamedTuple):
     """A folder with its bound metadata, of one moment.
 
-    `folder.problem` is EBUSY where a writer kept the lock, or never rested. `above` are the folder's directory and
-    those it is in, by path, the root first.
+    `folder.problem` is EBUSY where a writer kept the lock or never rested, EAGAIN where an index is still to come.
+    `above` are the folder's directory and those it is in, by path, the root first.
     """
 
     folder: Folder
@@ -73,14 +76,18 @@ def take(reader: "Reader", path: bytes) -> Taken:
         folder = reader.read(path)
         held = {name: parts[whole] for name, whole in paths.items() if whole in parts}
         bytes_held = {name: part.data for name, part in held.items()}
-        # Where nothing moves any more, what is missing is missing.
         if folder.problem:
             return Taken(folder)
-        if bytes_held == before or _agree(held, folder, locked):
+        pause = _pause(held, folder, locked)
+        if pause is None:
             return _taken(reader, folder, held)
-        before = bytes_held
-        time.sleep(0 if locked else _PAUSE)
-    return Taken(Folder(path, problem=errno.EBUSY))
+        is_stable, before = bytes_held == before, bytes_held
+        time.sleep(pause)
+    if not is_stable:
+        return Taken(Folder(path, problem=errno.EBUSY))
+    if _lacks_index(held, folder) and _is_recent(folder):
+        return Taken(Folder(path, problem=errno.EAGAIN))
+    return _taken(reader, folder, held)  # where nothing moves any more, what is missing is missing
 
 
 def _taken(reader: "Reader", folder: Folder, held: "dict[bytes, Part]") -> Taken:
@@ -96,6 +103,11 @@ def _taken(reader: "Reader", folder: Folder, held: "dict[bytes, Part]") -> Taken
     return Taken(folder._replace(metadata=metadata, incarnation=_incarnation(held)), files, above)
 
 
+def _lacks_index(held: "dict[bytes, Part]", folder: Folder) -> bool:
+    """Tell whether there are messages without an index: a mailbox is made, renamed or removed, or it is damaged."""
+    return bool(folder.messages) and kinds.INDEX not in held
+
+
 def _incarnation(held: "dict[bytes, Part]") -> "Incarnation | None":
     if kinds.HEADER not in held or kinds.INDEX not in held:
         return None
@@ -104,22 +116,26 @@ def _incarnation(held: "dict[bytes, Part]") -> "Incarnation | None":
     return Incarnation(uniqueid, head.uidvalidity, head.last_uid) if uniqueid and head else None
 
 
-def _agree(held: "dict[bytes, Part]", folder: Folder, locked: bool) -> bool:
-    """Tell whether header, index and directory fit together."""
+def _pause(held: "dict[bytes, Part]", folder: Folder, locked: bool) -> "float | None":
+    """Return None where header, index and directory fit together, else for how long to wait before the next look."""
     if kinds.INDEX not in held:
-        return True
+        return _LONG_PAUSE if _lacks_index(held, folder) else None
     try:
         index = records.read(held[kinds.INDEX].data, check_records=not locked)
         needed = need_file(index)
         if kinds.EXPUNGE in held:
             expunged = records.read(held[kinds.EXPUNGE].data, check_records=not locked, sorted_uids=False)
-            needed = uid_sets.merge([needed, uid_sets.difference(array("I", sorted(set(expunged.uids))), needed)])
+            needed = uid_sets.union(needed, array("I", sorted(set(expunged.uids))))
     except records.BadIndex:
-        return locked  # it is damaged, or newer than we are, and no writer is at work
+        return None if locked else _PAUSE  # locked, it is damaged, or newer than we are: no writer is at work
     head = held.get(kinds.HEADER)
     if head and index.header.header_file_crc not in (None, zlib.crc32(head.data)):
-        return False
-    return not uid_sets.difference(needed, folder.messages.uids)
+        return _PAUSE
+    return _LONG_PAUSE if uid_sets.difference(needed, folder.messages.uids) else None
+
+
+def _is_recent(folder: Folder) -> bool:
+    return folder.attributes is not None and folder.attributes.mtime > time.time_ns() - _RECENT
 
 
 def need_file(index: "records.Index", archived: bool = False) -> "array[int]":

@@ -172,11 +172,16 @@ def _incarnation(directory: bytes, metadata: "dict[bytes, Entry | None]") -> "In
         found = metadata.get(name)
         if found is None or not stat.S_ISREG(found.mode):
             return None
-    uniqueid = header.uniqueid(_start(os.path.join(directory, kinds.HEADER), header.READ_SIZE))
+    return incarnation_in(os.path.join(directory, kinds.HEADER), os.path.join(directory, kinds.INDEX))
+
+
+def incarnation_in(header_path: bytes, index_path: bytes) -> "Incarnation | None":
+    """Return what a header and an index say of the mailbox, None where either can't be trusted."""
+    uniqueid = header.uniqueid(_start(header_path, header.READ_SIZE))
     if not uniqueid:
         return None
     for _ in range(_LOOKS):
-        head = index.head(_start(os.path.join(directory, kinds.INDEX), index.READ_SIZE))
+        head = index.head(_start(index_path, index.READ_SIZE))
         if head:
             return Incarnation(uniqueid, head.uidvalidity, head.last_uid)
     return None
