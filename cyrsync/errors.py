@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import IntEnum
 
 
@@ -27,6 +28,13 @@ class Exit(IntEnum):
 
 #: Codes that mean "the connection failed": worth another try.
 CONNECTION_CODES = frozenset({Exit.SOCKET, Exit.STREAM, Exit.TIMEOUT, Exit.DAEMON, Exit.SSH})
+
+
+def error_text(error: Exception) -> str:
+    """Return what to say of an error, of a file with its name as people write it."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
 
 
 class CyrsyncError(Exception):

@@ -13,7 +13,7 @@ from cyrsync.cyrus.mailbox import MailboxError
 from cyrsync.cyrus.names import mailbox_of
 from cyrsync.cyrus.server import Located, located
 from cyrsync.cyrus.snapshot import MetaFiles, beside
-from cyrsync.errors import UnusableError
+from cyrsync.errors import UnusableError, error_text
 from cyrsync.report.inspection import Inspected
 from cyrsync.tree.side import resolve_here
 
@@ -38,7 +38,7 @@ def places(config: Config) -> list[Located]:
     try:
         return list(located(config))
     except (DbError, OSError) as error:
-        raise UnusableError(f"mailboxes.db cannot be read: {error}") from None
+        raise UnusableError(f"mailboxes.db cannot be read: {error_text(error)}") from None
 
 
 def _is_meant(name: str, place: Located, config: Config) -> bool:

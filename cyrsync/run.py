@@ -82,6 +82,8 @@ class Run:
         self.progress = progress or NoProgress()
         self.result = self._new_result()
         self._jobs = Jobs(options.jobs)
+        #: What names the pair of source and replica, however they are spelled.
+        self.key = run_key(_identity(source), _identity(replica))
 
     def execute(self) -> RunResult:
         """Run, with the lock held and lost connections tried again; errors that end it are in the result."""
@@ -118,10 +120,8 @@ class Run:
             with tempfile.TemporaryDirectory(prefix="cyrsync-") as temporary:
                 yield Path(temporary)
             return
-        key = run_key(_identity(self.source), _identity(self.replica))
-        with run_lock(key, self.options.wait):
-            directory = state_directory() / key
-            self.state_path = directory.with_suffix(".sqlite")
+        with run_lock(self.key, self.options.wait):
+            directory = state_directory() / self.key
             shutil.rmtree(directory, ignore_errors=True)  # what a killed run left
             directory.mkdir(mode=0o700)
             try:

@@ -15,7 +15,7 @@ from cyrsync.cli.output import complain
 from cyrsync.cli.rsync import drop_in
 from cyrsync.cli.sync import sync_command
 from cyrsync.cli.verify import verify_command
-from cyrsync.errors import CyrsyncError, Exit
+from cyrsync.errors import CyrsyncError, Exit, error_text
 
 _CODES = {
     "0": "done; files that vanished meanwhile are no failure",
@@ -87,5 +87,5 @@ def main() -> None:
     except BrokenPipeError:
         signals.die_of_broken_pipe()
     except OSError as error:
-        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        complain(error_text(error))
         sys.exit(Exit.FILE_IO)

@@ -75,6 +75,8 @@ def sync_command(
     if state is not None:
         os.environ["CYRSYNC_STATE"] = state
     extra = extra or []
+    if conf == "":
+        raise UsageError("-C needs the name of the server's imapd.conf")
     if conf is not None:
         # There is no SRC: the words are one fewer.
         source, destination, extra = conf, source, [*([destination] if destination else []), *extra]
@@ -115,6 +117,8 @@ def _run(
     full: bool,
     reporter: Reporter,
 ) -> Run:
+    if conf is not None and engine is Engine.walk:
+        raise UsageError("-C takes the index engine: for the walk engine give SRC and DEST, one partition at a time")
     if conf is None and engine is Engine.index:
         raise UsageError("the index engine needs the server's imapd.conf: give -C instead of SRC")
     if conf is None:

@@ -318,7 +318,8 @@ def _lines(path: bytes, wanted_by: bytes, wanted_at: int) -> "Iterator[tuple[byt
     try:
         data = _content(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(wanted_by, wanted_at, f"can't read {_text(path)}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(wanted_by, wanted_at, f"can't read {_text(path)}: {reason}") from error
     if b"\0" in data:
         raise ConfigError(path, data[: data.index(b"\0")].count(b"\n") + 1, "holds a NUL byte")
     *lines, rest = data.split(b"\n")

@@ -11,7 +11,7 @@ from cyrsync.cyrus.config import Config
 from cyrsync.cyrus.db import twom
 from cyrsync.cyrus.db.error import DbError
 from cyrsync.cyrus.server import located
-from cyrsync.errors import UnusableError
+from cyrsync.errors import UnusableError, error_text
 from cyrsync.state.store import Key, Place, Store
 
 #: Nanoseconds in which mailboxes.db may change again and keep its times.
@@ -30,7 +30,7 @@ def refresh(store: Store, config: Config) -> list[str]:
         errors: list[str] = []
         places = list(_places(config, errors))
     except (DbError, OSError) as error:
-        raise UnusableError(f"mailboxes.db cannot be read: {error}") from None
+        raise UnusableError(f"mailboxes.db cannot be read: {error_text(error)}") from None
     store.set_places(places, b"" if errors else signature)
     return errors
 

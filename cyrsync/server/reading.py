@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus import header, records, snapshot
-from cyrsync.cyrus.locks import LockTimeout
 from cyrsync.cyrus.records import Index
 from cyrsync.cyrus.snapshot import MetaFiles, Part
 from cyrsync.server.roots import Roots
@@ -62,7 +61,7 @@ class MailboxReader:
         self._readers = {root: Reader(root) for root in roots.all()}
 
     def read(self, place: Place) -> Reading:
-        """Return one mailbox as it is now. Raise UnreadableMailboxError."""
+        """Return one mailbox as it is now. Raise UnreadableMailboxError, or LockTimeout where a writer keeps it."""
         files = MetaFiles(place.header_path, place.index_path, place.expunge_path, place.name_lock)
         annotations = self._whole(self.roots.homes[kinds.ANNOTATIONS], place, kinds.ANNOTATIONS)
         for _ in range(_LOOKS):
@@ -70,8 +69,6 @@ class MailboxReader:
             try:
                 parts, locked = snapshot.parts(files, [annotations])
                 return self._reading(place, parts, now, locked)
-            except LockTimeout as error:
-                raise UnreadableMailboxError(str(error)) from None
             except OSError as error:
                 raise UnreadableMailboxError(error.strerror or str(error)) from None
             except _TornError as error:

@@ -22,7 +22,7 @@ class Replica:
 
     def __init__(self, address: Address, options: Options, jobs: Jobs, directory: Path) -> None:
         if address.daemon:
-            raise UsageError(f"{address.text}: an rsync daemon cannot be asked what it has: use --engine walk for it")
+            raise UsageError(f"{address.text}: an rsync daemon cannot be asked what it has: give SRC and DEST for it")
         self.address = address
         self._options = options
         self._jobs = jobs
@@ -38,7 +38,7 @@ class Replica:
         self._connections = Connections(self.address, options.rsh, options.connection, self._directory)
         side = self._connections.open(self.address, is_replica=True)
         if not isinstance(side, AgentSide):
-            raise UsageError(f"{self.address.text}: the index engine needs python3 there: use --engine walk for it")
+            raise UsageError(f"{self.address.text}: -C needs python3 there: give SRC and DEST for it")
         status = side.resolve(self.address.path)
         if not status.directory:
             raise UnusableError(
@@ -51,10 +51,19 @@ class Replica:
         if self._connections:
             self._connections.close()
 
+    def expect(self, source: bytes) -> None:
+        """See that what was written earlier is there. Raise UnusableError where it is not."""
+        if not self.side.resolve(self._path(source)).directory:
+            path = os.fsdecode(self._path(source))
+            raise UnusableError(f"{path}: not on the replica any more: is its disk mounted? --full makes it anew")
+
+    def _path(self, source: bytes) -> bytes:
+        return self.address.path.rstrip(b"/") + source
+
     def root(self, source: bytes, *, make: bool = False) -> bytes:
         """Return where a directory of the source has its replica, links resolved; with `make`, it is made."""
         if source not in self._resolved:
-            path = self.address.path.rstrip(b"/") + source
+            path = self._path(source)
             if make:
                 self.side.make(path)
             status = self.side.resolve(path)

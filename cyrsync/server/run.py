@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus.config import Config
+from cyrsync.cyrus.locks import LockTimeout
 from cyrsync.errors import GuardError, UnusableError
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.report.progress import Reporter
@@ -26,7 +27,8 @@ from cyrsync.server.rebuild import rebuild
 from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
-from cyrsync.state.store import Key, Sent, Store, seen_of
+from cyrsync.state.lock import state_directory
+from cyrsync.state.store import Key, Sent, StateDamaged, Store, copied, seen_of, set_aside
 from cyrsync.transfer.carry import carry
 from cyrsync.transfer.driver import Rsync
 from cyrsync.transfer.staging import Staging
@@ -79,21 +81,30 @@ class ServerRun(Run):
 
     def _attempt(self, directory: Path) -> None:
         self._work_directory = directory
-        store = self._open_store(directory)
-        with closing(store), closing(Replica(self.replica, self.options, self._jobs, directory)) as replica:
+        with closing(Replica(self.replica, self.options, self._jobs, directory)) as replica:
             try:
-                self._run(store, replica)
+                self._with_state(directory, replica)
             finally:
                 self.result.rsync_runs += replica.runs()
         self.result.exit = self._exit_code()
 
-    def _open_store(self, directory: Path) -> Store:
-        pair = f"{self.source.text} {self.replica.text}"
-        path = directory / "state" if self.options.dry_run else self.state_path
-        store, warning = Store.open(path, pair)
-        if warning:
-            self.result.warnings.append(warning)
-        return store
+    def _with_state(self, directory: Path, replica: Replica) -> None:
+        """Run with what is known of the replica; a state that proves damaged is made anew once."""
+        path = state_directory() / f"{self.key}.sqlite"
+        if self.options.dry_run:
+            path = copied(path, directory / "state")
+        store, warning = Store.open(path, self.key)
+        self.result.warnings += [warning] if warning else []
+        try:
+            self._run(store, replica)
+        except StateDamaged as error:
+            store.close()
+            aside = set_aside(path)
+            self.result.warnings.append(f"{path}: {error}: set aside as {aside.name}, and made anew from the replica")
+            store = Store(path, self.key)
+            self._run(store, replica)
+        finally:
+            store.close()
 
     def _run(self, store: Store, replica: Replica) -> None:
         self.result.errors += places.refresh(store, self._config)
@@ -176,6 +187,9 @@ class ServerRun(Run):
             reading = reader.read(place)
             if stage:
                 self._stage(key, reading)
+        except LockTimeout as error:
+            self._report(key, str(error))
+            return None
         except UnreadableMailboxError as error:
             self._unreadable[key] = str(error)
             return None
@@ -227,6 +241,10 @@ class ServerRun(Run):
 
     def _carry_server(self, store: Store, replica: Replica, found: Found) -> None:
         self.result.files = FileCounts()
+        if found.changed or found.gone:
+            for name, roots in self._roots.items():
+                if store.rows(name):
+                    replica.expect(roots.data)
         if found.renamed:
             relink(store, replica, self._roots, found.renamed, self.result)
         self._carry(store, replica, found.changed, found.ready)
@@ -275,7 +293,7 @@ class ServerRun(Run):
 
     def _remove_gone(self, store: Store, replica: Replica, gone: list[Sent]) -> None:
         for name, roots in self._roots.items():
-            rows = [sent for sent in gone if sent.key.partition == name]
+            rows = [sent for sent in gone if sent.key.partition == name and not _has_mailbox(roots, sent.key.path)]
             if not rows:
                 continue
             lived_in = store.directories(name)
@@ -320,8 +338,11 @@ class ServerRun(Run):
 
     def _report_unreadable(self) -> None:
         for key, reason in self._unreadable.items():
-            self.result.errors.append(f"{path_text(key.path)}: {reason}")
-            self.result.folders.unreadable += 1
+            self._report(key, reason)
+
+    def _report(self, key: Key, reason: str) -> None:
+        self.result.errors.append(f"{path_text(key.path)}: {reason}")
+        self.result.folders.unreadable += 1
 
 
 class Batch:
@@ -397,7 +418,7 @@ class Batch:
         old = self._store.sent(key) or Sent(key)
         for more in (old.uids, old.archived, old.maybe):
             uids = uid_sets.union(uids, more)
-        self._store.put([Sent(key, maybe=uids, names=old.names)])
+        self._store.put([Sent(key, maybe=uids, names=old.names, stale=old.stale)])
 
     def retake(self, paths: list[bytes]) -> list[list[FolderPlan]]:
         """Read mailboxes again that have lost messages; those that they still name and do not have are told of."""
@@ -428,6 +449,11 @@ class Batch:
             self._run.result.errors.append(
                 f"{path_text(path)}: the index names messages without a file: {some}: run reconstruct"
             )
+
+
+def _has_mailbox(roots: Roots, path: bytes) -> bool:
+    """Tell whether the source has a mailbox there still, though mailboxes.db does not know it: then it stays."""
+    return os.path.lexists(os.path.join(roots.homes[kinds.INDEX], path, kinds.INDEX))
 
 
 def _is_there(roots: Roots, path: bytes) -> bool:

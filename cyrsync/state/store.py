@@ -15,7 +15,7 @@ import time
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,6 +96,7 @@ class Store:
         self.path = path
         self._pair = pair
         with _damage():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._db = sqlite3.connect(os.fspath(path), isolation_level=None, check_same_thread=False)
             # Only then is anything written to it.
             self._check()
@@ -206,10 +207,11 @@ class Store:
         with _damage():
             return int(self._db.execute("SELECT coalesce(sum(messages), 0) FROM sent").fetchone()[0])
 
-    def rows(self) -> int:
-        """Return how many mailboxes the replica has."""
+    def rows(self, partition: str | None = None) -> int:
+        """Return how many mailboxes the replica has, of one partition or of all."""
         with _damage():
-            return int(self._db.execute("SELECT count(*) FROM sent").fetchone()[0])
+            query = "SELECT count(*) FROM sent WHERE ?1 IS NULL OR partition = ?1"
+            return int(self._db.execute(query, (partition,)).fetchone()[0])
 
     def directories(self, partition: str) -> set[bytes]:
         """Return the paths of a partition's mailboxes, and of all that they are in."""
@@ -264,6 +266,18 @@ class Store:
                     self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+
+
+def copied(path: Path, to: Path) -> Path:
+    """Copy a state file, as far as there is one, for a run that must not change it; return the copy's path."""
+    if path.exists():
+        with (
+            suppress(sqlite3.DatabaseError),
+            closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as source,
+            closing(sqlite3.connect(os.fspath(to))) as copy,
+        ):
+            source.backup(copy)
+    return to
 
 
 def set_aside(path: Path) -> Path:
