@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from cyrsync.cyrus import config
+from cyrsync.cyrus.server import located
 
 BENCH = Path(__file__).resolve().parents[3] / "scripts" / "bench"
 SPOOL = Path("/var/spool/imap")
@@ -32,6 +36,20 @@ def test_sync_tools_have_replicas_of_their_own(bench: Any) -> None:
         *("rsync", "-a", "--delete", "-e", "ssh -p 22", "/var/spool/imap/", "bench:/work/old/")
     ]
     assert bench.Link("disk").arguments(new, SPOOL) == ["cyrsync", "sync", "--delete", "/var/spool/imap", "/work/new"]
+
+
+def test_index_tools_know_every_folder(bench: Any, tmp_path: Path) -> None:
+    """What the tool remembers lies in its replica: a first copy begins with neither."""
+    spool = tmp_path / "spool"
+    bench.samplespool.make(spool, 200, 10)
+    _, new = bench.index_tools(["cyrsync"], tmp_path, spool)
+    conf = tmp_path / "conf" / "imapd.conf"
+    assert bench.Link("ssh", ["ssh"]).arguments(new, spool) == [
+        *("cyrsync", "sync", "-C", str(conf), "--state", f"{tmp_path}/standby/.state", "--delete"),
+        *("-e", "ssh", f"bench:{tmp_path}/standby"),
+    ]
+    lying = {Path(os.fsdecode(place.data)) for place in located(config.read(str(conf)))}
+    assert lying == set(bench.samplespool.folders(spool))
 
 
 def test_verify_tools_look_at_the_spool_alone(bench: Any) -> None:
