@@ -1,0 +1,133 @@
+"""Mailboxes of one partition, carried over together: messages, metadata, and what the replica has from then on."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from cyrsync.cyrus import entry as kinds
+from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.report.text import path_text
+from cyrsync.server.engine import Work
+from cyrsync.server.reading import identity_of
+from cyrsync.server.replica import Replica
+from cyrsync.server.roots import Roots
+from cyrsync.state.store import Key, Sent, Store
+from cyrsync.transfer.carry import carry
+from cyrsync.transfer.driver import Rsync
+from cyrsync.transfer.steps import Transfer
+from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.folder import Folder
+from cyrsync.tree.message_files import MessageFiles
+from cyrsync.tree.walk import incarnation_in
+
+if TYPE_CHECKING:
+    from cyrsync.server.run import ServerRun
+
+
+class Batch:
+    """Mailboxes of one partition that are carried over together."""
+
+    def __init__(
+        self,
+        run: ServerRun,
+        store: Store,
+        replica: Replica,
+        roots: Roots,
+        works: list[Work],
+        rsyncs: dict[bytes, Rsync],
+    ) -> None:
+        self._run = run
+        self._store = store
+        self._roots = roots
+        self._works = {work.place.key.path: work for work in works}
+        self._lost_before: set[tuple[bytes, int]] = set()
+        self._transfers = [
+            Transfer(
+                [work.plans[root] for work in works],
+                rsyncs[root],
+                replica.side,
+                replica.root(root, make=True),
+                run.progress.transfer,
+                skip_derived=run.options.policy.skip_derived,
+                staging=run.staging(root).directory,
+            )
+            for root in roots.all()
+        ]
+
+    def carry(self) -> None:
+        """Send, and keep what has arrived; then delete, and keep that."""
+        self._finish()
+        self._store.put(filter(None, (work.before() for work in self._works.values())))
+        try:
+            held = carry(self._transfers, self)
+        except BaseException:
+            for transfer in self._transfers:
+                self._run.book(transfer)
+            raise
+        done = [work for path, work in self._works.items() if path not in held]
+        self._store.put(work.after(deleted=not work.deletes()) for work in done)
+        failed = set(held)
+        for transfer in self._transfers:
+            failed |= self._run.delete(transfer)
+        self._store.put(
+            work.after(deleted=True) for work in done if work.deletes() and work.place.key.path not in failed
+        )
+
+    def _finish(self) -> None:
+        for root in self._roots.all():
+            self._run.staging(root).finish()
+        if not self._run.deletes():
+            for work in self._works.values():
+                work.keep()
+
+    def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
+        """See that the mailboxes are those that were read, and of those that went whole, that all was there."""
+        reader = self._run.reader(self._roots.name)
+        for plan in plans:
+            place = self._works[plan.path].place
+            if identity_of(place) != plan.identity:
+                transfer.lose(plan.path, None)
+                self._forget(place.key, reader.listed(plan.path).uids)
+            elif plan.whole:
+                now = incarnation_in(place.header_path, place.index_path)
+                transfer.lose_of_whole(plan, Folder(plan.path, messages=reader.listed(plan.path), incarnation=now))
+
+    def _forget(self, key: Key, uids: array[int]) -> None:
+        """Note that messages of two mailboxes are mixed on the replica: it is not known whose any is."""
+        old = self._store.sent(key) or Sent(key)
+        for more in (old.uids, old.archived, old.maybe):
+            uids = uid_sets.union(uids, more)
+        self._store.put([Sent(key, maybe=uids, names=old.names, stale=old.stale)])
+
+    def retake(self, paths: list[bytes]) -> list[list[FolderPlan]]:
+        """Read mailboxes again that have lost messages; those that they still name and do not have are told of."""
+        plans: list[list[FolderPlan]] = [[] for _ in self._transfers]
+        for path in paths:
+            old = self._works.pop(path)
+            new = self._run.read(self._store, old.place.key)
+            if new:
+                self._run.recount(old, new)
+                self._works[path] = new
+                for root, transfer in zip(self._roots.all(), self._transfers, strict=True):
+                    self._note_lacking(new, root, transfer.lost(path))
+            for found, root in zip(plans, self._roots.all(), strict=True):
+                found.append(new.plans[root] if new else FolderPlan(path, State.VANISHED))
+        self._store.put(filter(None, (self._works[path].before() for path in paths if path in self._works)))
+        self._finish()
+        return plans
+
+    def _note_lacking(self, work: Work, root: bytes, lost: Iterable[bytes]) -> None:
+        """Leave out what was twice not there, though the index named it before and after."""
+        path = work.place.key.path
+        names = MessageFiles(b"".join(name for name in lost if kinds.is_message(name)))
+        gone = [uid for uid in names.uids if not os.path.lexists(os.path.join(root, path, b"%d." % uid))]
+        lacking = [uid for uid in gone if (path, uid) in self._lost_before and work.leave_out(root, uid)]
+        self._lost_before.update((path, uid) for uid in gone)
+        if lacking:
+            some = ", ".join(map(str, lacking[:3])) + (", ..." if len(lacking) > 3 else "")
+            self._run.result.errors.append(
+                f"{path_text(path)}: the index names messages without a file: {some}: run reconstruct"
+            )
