@@ -151,7 +151,7 @@ def test_shows_every_command() -> None:
 
 
 def test_explains_every_key_of_the_json_with_its_type() -> None:
-    result = RunResult(source="", destination="", engine="walk", dry_run=False, started="", errors=[""])
+    result = RunResult(source="", destination="", engine="walk", dry_run=False, started="", warnings=[""], errors=[""])
     assert_explained("OUTPUT", result.to_json())
 
 

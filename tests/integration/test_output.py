@@ -94,7 +94,8 @@ def test_quiet_says_nothing(source: Path, replica: Path) -> None:
 
 def documented() -> dict[str, str]:
     """The keys that the man page names, with their types."""
-    entries = re.findall(r'^\.BR (\S+) " \(([a-z ]+)\)"$', MAN_PAGE.read_text(), re.MULTILINE)
+    section = MAN_PAGE.read_text().partition("\n.SH OUTPUT\n")[2].partition("\n.SH ")[0]
+    entries = re.findall(r'^\.BR (\S+) " \(([a-z ]+)\)"$', section, re.MULTILINE)
     return dict(entries)
 
 

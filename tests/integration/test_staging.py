@@ -79,17 +79,6 @@ def here(tmp_path: Path) -> Case:
     return Case(tmp_path, None, "local")
 
 
-taken_again = pytest.mark.parametrize(
-    "case",
-    [
-        "local",
-        "push",
-        pytest.param("pull", marks=pytest.mark.xfail(reason="the end of the agent's first answer is left unread")),
-    ],
-    indirect=True,
-)
-
-
 def metadata_runs(races: Races) -> list[Any]:
     return [run for run in races.runs() if any(entry.endswith(b"/cyrus.index") for entry in run.listed)]
 
@@ -99,7 +88,6 @@ def adds_up(report: dict[str, Any]) -> bool:
     return bool(files["planned"] == files["sent"] + files["vanished"] + files["failed"])
 
 
-@taken_again
 def test_mail_that_goes_on_the_way(case: Case) -> None:
     """All of it, what was there before and what was to be sent: the folder is taken again in this very run."""
     case.sync()
@@ -112,7 +100,6 @@ def test_mail_that_goes_on_the_way(case: Case) -> None:
     assert case.races.runs() == []
 
 
-@taken_again
 def test_mail_that_goes_and_mail_that_comes(case: Case) -> None:
     case.sync()
     samplespool.deliver(case.folder(SENT), 20)
@@ -190,22 +177,16 @@ def look(root: Path) -> dict[Path, tuple[int, ...]]:
     return {path: (*values[:7], *values[8:]) for path, values in found.items()}  # without the time of access
 
 
-# What follows names what is not right yet.
-
-
-@pytest.mark.xfail(reason="a new folder goes as one entry: rsync does not miss what went before it looked")
 def test_mail_that_goes_from_a_new_folder(case: Case) -> None:
     case.race(0, f"samplespool.expunge(folder({SENT!r}), 2)")
     assert case.problems() == []
 
 
-@pytest.mark.xfail(reason="a new folder goes as one entry: rsync sends also what has come since it was taken")
 def test_mail_that_comes_into_a_new_folder(here: Case) -> None:
     here.race(0, f"samplespool.deliver(folder({SENT!r}), 2)")
     assert here.problems() == []
 
 
-@pytest.mark.xfail(reason="nothing looks whether a folder still is the mailbox whose metadata was taken")
 @pytest.mark.parametrize("new", [True, False])
 def test_folders_that_change_places_on_the_way(case: Case, new: bool) -> None:
     if not new:
@@ -216,7 +197,6 @@ def test_folders_that_change_places_on_the_way(case: Case, new: bool) -> None:
     assert case.problems() == []
 
 
-@pytest.mark.xfail(reason="nothing looks whether a folder still is the mailbox whose metadata was taken")
 def test_a_folder_that_begins_anew_on_the_way(here: Case) -> None:
     here.sync()
     samplespool.deliver(here.folder(SENT), 3)
@@ -227,13 +207,11 @@ def test_a_folder_that_begins_anew_on_the_way(here: Case) -> None:
     here.assert_whole()
 
 
-@pytest.mark.xfail(reason="plans made again are counted by the run and by the transfer")
 def test_a_folder_that_goes_on_the_way_is_accounted_for(here: Case) -> None:
     report = here.race(0, f"samplespool.delete_folder(folder({SENT!r}))")
     assert adds_up(report)
 
 
-@pytest.mark.xfail(reason="the old index stays while messages of another mailbox are put under it")
 def test_killed_while_another_mailbox_takes_the_place_of_one(here: Case) -> None:
     here.sync()
     samplespool.swap(here.folder(SENT), here.folder(TRASH))

@@ -16,7 +16,8 @@ from cyrsync.rsync.messages import Kind, Message
 from cyrsync.transfer.carry import carry
 from cyrsync.transfer.driver import Outcome
 from cyrsync.transfer.steps import Account, Transfer
-from cyrsync.tree.folder import Incarnation
+from cyrsync.tree.folder import Folder, Incarnation
+from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.side import Removed
 
@@ -66,21 +67,26 @@ class FakeSide:
         return Removed()
 
 
+Look = Callable[[Transfer, FolderPlan], object]
+
+
 class Retakes:
     """Answers in turn what the folders are when they are taken again; then the last answer again.
 
-    No folder is another mailbox when it is looked at once more.
+    `looks` in turn are what a folder shows when it is looked at after its messages were sent; then all is as it was.
     """
 
-    def __init__(self, *answers: list[FolderPlan]) -> None:
+    def __init__(self, *answers: list[FolderPlan], looks: list[Look] | None = None) -> None:
         self.answers = list(answers)
         self.asked: list[list[bytes]] = []
-
-    def __call__(self, paths: list[bytes]) -> list[list[FolderPlan]]:
-        return self.retake(paths)
+        self.looks = looks or []
+        self.checked: list[list[bytes]] = []
 
     def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
-        pass
+        self.checked.append([plan.path for plan in plans])
+        for plan in plans:
+            if self.looks:
+                self.looks.pop(0)(transfer, plan)
 
     def retake(self, paths: list[bytes]) -> list[list[FolderPlan]]:
         self.asked.append(paths)
@@ -192,6 +198,80 @@ def test_a_new_folder_that_became_another_mailbox() -> None:
     assert_adds_up(transfer.account)
 
 
+def another(transfer: Transfer, plan: FolderPlan) -> None:
+    """Show another mailbox."""
+    transfer.lose(plan.path, None)
+
+
+def holding(*uids: int, last_uid: int = 9) -> Look:
+    """Show the same mailbox, with these messages."""
+    messages, incarnation = MessageFiles.of(array("I", uids)), OURS._replace(last_uid=last_uid)
+    return lambda transfer, plan: transfer.lose_of_whole(
+        plan, Folder(plan.path, messages=messages, incarnation=incarnation)
+    )
+
+
+def test_what_was_sent_is_looked_at_once_more() -> None:
+    """Each plan once: what is taken again and sends more, again; where nothing was taken or sent, there is no need."""
+    plans = [plan(b"joe", 1), plan(b"ann", 7), plan(b"idle"), plan(b"daemon's", 3, staged=False, taken=False)]
+    transfer, _, _ = transfer_of(plans, vanished(b"joe/1."))
+    retakes = Retakes([plan(b"joe", 2)])
+    carry([transfer], retakes)
+    assert retakes.checked == [[b"joe", b"ann"], [b"joe"]]
+
+
+def test_another_mailbox_in_its_place_is_taken_and_sent_whole() -> None:
+    """Also one that looks like the one before: messages of the mailbox between them may have been sent."""
+    transfer, rsync, side = transfer_of([plan(b"joe", 1, 2)])
+    retakes = Retakes([plan(b"joe", 1, 2)], looks=[another])
+    assert carry([transfer], retakes) == set()
+    assert retakes.asked == [[b"joe"]]
+    assert rsync.lists == [[b"joe/1.", b"joe/2."], [b"joe/1.", b"joe/2."], [b"joe", b"joe/cyrus.index"]]
+    assert ["--ignore-times" in extra for _, extra, _ in rsync.runs] == [False, True, True]
+    assert side.removals == [Removal(b"joe", files=INDEX)]
+    assert_adds_up(transfer.account)
+
+
+def test_once_mixed_it_stays_so() -> None:
+    """What was sent in the rounds between is not told from the first's."""
+    transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2)], Outcome(), vanished(b"joe/2."))
+    carry([transfer], Retakes([plan(b"joe", 1, 2)], [plan(b"joe", 1)], looks=[another]))
+    assert rsync.lists == [[b"joe/1.", b"joe/2."]] * 2 + [[b"joe/1."], [b"joe", b"joe/cyrus.index"]]
+    assert ["--ignore-times" in extra for _, extra, _ in rsync.runs] == [False, True, True, True]
+    assert_adds_up(transfer.account)
+
+
+def test_folders_that_change_places_in_every_round_are_held_and_named() -> None:
+    transfer, rsync, _ = transfer_of([plan(b"joe", 1, delete_uids=array("I", [8]))])
+    retakes = Retakes([plan(b"joe", 1, delete_uids=array("I", [8]))], looks=[another] * (ROUNDS + 1))
+    assert carry([transfer], retakes) == {b"joe"}
+    assert retakes.asked == [[b"joe"]] * ROUNDS
+    assert rsync.lists == [[b"joe/1."]] * (ROUNDS + 1)
+    assert not transfer.deletes()
+    assert transfer.account.errors.keys() == {b"joe"}
+    assert_adds_up(transfer.account)
+
+
+def test_a_whole_folder_that_lost_one_and_rsync_did_not_miss_it() -> None:
+    """It was gone before rsync looked."""
+    transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, 3, state=State.NEW, whole=True)])
+    retakes = Retakes([plan(b"joe", 1, 3, 4, state=State.NEW, whole=True)], looks=[holding(1, 3)])
+    assert carry([transfer], retakes) == set()
+    assert retakes.asked == [[b"joe"]]
+    assert rsync.lists == [[b"joe/"], [b"joe/4."], [b"joe", b"joe/cyrus.index"]]
+    assert_adds_up(transfer.account)
+
+
+def test_a_whole_folder_may_have_sent_what_came_since() -> None:
+    """Also what came and went: no index will ever name it."""
+    transfer, _, side = transfer_of([plan(b"joe", 1, 2, state=State.NEW, whole=True)])
+    retakes = Retakes([], looks=[holding(1, 2, 12, last_uid=12)])
+    carry([transfer], retakes)
+    assert retakes.asked == []
+    transfer.delete(keep_times=True)
+    assert side.removals == [Removal(b"joe", array("I", [10, 11, 12]))]
+
+
 def test_a_folder_that_is_gone_by_then() -> None:
     transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, state=State.NEW, whole=True)], vanished(b"joe"))
     carry([transfer], Retakes([FolderPlan(b"joe", State.VANISHED)]))
@@ -287,6 +367,11 @@ def some_plans(draw: st.DrawFn, paths: list[bytes]) -> list[FolderPlan]:
     return made
 
 
+some_looks: st.SearchStrategy[Look] = st.sampled_from(
+    [lambda *_: None, lambda *_: None, another, holding(1, 2, 3), holding(4, 10, last_uid=10)]
+)
+
+
 @given(some_plans(FOLDERS), st.data())
 def test_every_file_is_accounted_for(plans: list[FolderPlan], data: st.DataObject) -> None:
     def answer(listed: list[bytes]) -> Outcome:
@@ -300,6 +385,10 @@ def test_every_file_is_accounted_for(plans: list[FolderPlan], data: st.DataObjec
         return outcome
 
     class Source(Retakes):
+        def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
+            for one in plans:
+                data.draw(some_looks)(transfer, one)
+
         def retake(self, paths: list[bytes]) -> list[list[FolderPlan]]:
             return [data.draw(some_plans(paths))]
 

@@ -185,38 +185,38 @@ def test_force(force: bool) -> None:
     assert ["--force" in extra for _, extra in rsync.runs] == [force, force]
 
 
-def test_recreated_folders_lose_their_header_first_and_are_sent_whatever_they_look_like() -> None:
+def test_recreated_folders_lose_their_index_first_and_are_sent_whatever_they_look_like() -> None:
     joe = plan(b"joe", 1, state=State.RECREATED, whole=True, metadata=INDEX)
     ann = plan(b"ann", 5, metadata=INDEX)
     _, rsync, side = transferring([joe, ann])
     assert rsync.log == ["rsync", "remove", "rsync", "rsync", "rsync"]
-    assert side.removals == [[Removal(b"joe", files=(b"cyrus.header",))]]
+    assert side.removals == [[Removal(b"joe", files=INDEX)]]
     assert rsync.lists == [[b"ann/5."], [b"joe/"], [b"ann/cyrus.index"], [b"joe/cyrus.index"]]
     assert ["--ignore-times" in extra for _, extra in rsync.runs] == [False, True, False, True]
 
 
-def test_a_recreated_folder_whose_header_stays_is_left_as_it_is() -> None:
+def test_a_recreated_folder_whose_index_stays_is_left_as_it_is() -> None:
     joe = plan(b"joe", 1, 2, state=State.RECREATED, metadata=INDEX, delete_uids=array("I", [9]))
-    side = FakeSide(answers=[Removed(failed=[(b"joe/cyrus.header", DENIED)])])
+    side = FakeSide(answers=[Removed(failed=[(b"joe/cyrus.index", DENIED)])])
     transfer, rsync, _ = transferring([joe], side=side)
     assert rsync.lists == []
     assert not transfer.deletes()
     assert (transfer.account.failed, transfer.account.sent) == (3, 0)
-    assert b"joe/cyrus.header" in transfer.account.errors
+    assert transfer.account.errors.keys() == {b"joe/cyrus.index"}
 
 
-def test_headers_go_by_rsync_where_nothing_else_can_remove_them(tmp_path: Path) -> None:
+def test_indexes_go_by_rsync_where_nothing_else_can_remove_them(tmp_path: Path) -> None:
     joe = plan(b"joe/\xff", 1, state=State.RECREATED, metadata=INDEX)
     _, rsync, _ = transferring([joe], side=FakeSide(can_remove=False), directory=tmp_path)
-    assert rsync.lists[0] == [b"joe/\xff/cyrus.header"]
-    (blank,) = tmp_path.rglob("cyrus.header")
+    assert rsync.lists[0] == [b"joe/\xff/cyrus.index"]
+    (blank,) = tmp_path.rglob("cyrus.*")
     assert blank.read_bytes() == b""
 
 
-def test_a_header_that_rsync_cannot_replace_holds_its_folder(tmp_path: Path) -> None:
+def test_an_index_that_rsync_cannot_replace_holds_its_folder(tmp_path: Path) -> None:
     joe = plan(b"joe", 1, state=State.RECREATED, metadata=INDEX)
     ann = plan(b"ann", 1, state=State.RECREATED, metadata=INDEX)
-    answers = [failed(b"joe/cyrus.header")]
+    answers = [failed(b"joe/cyrus.index")]
     transfer, rsync, _ = transferring([joe, ann], *answers, side=FakeSide(can_remove=False), directory=tmp_path)
     assert rsync.lists[1:] == [[b"ann/1."], [b"ann/cyrus.index"]]
     assert (transfer.account.failed, transfer.account.sent) == (2, 2)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,24 @@ class Source:
             problem = self.problems.get(path)
             yield Taken(Folder(path, problem=problem)) if problem else take(reader, path)
 
+    def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
+        assert root == self.root
+        return map(Reader(root).read, paths)
+
+
+@dataclass
+class Losses:
+    """A transfer: what it is told to have lost, None for everything; and of which whole folders it is to see itself."""
+
+    lost: list[tuple[bytes, array[int] | None]] = field(default_factory=list)
+    looked_at: list[tuple[bytes, Folder]] = field(default_factory=list)
+
+    def lose(self, path: bytes, uids: array[int] | None) -> None:
+        self.lost.append((path, uids))
+
+    def lose_of_whole(self, plan: FolderPlan, now: Folder) -> None:
+        self.looked_at.append((plan.path, now))
+
 
 @dataclass
 class Case:
@@ -49,11 +68,34 @@ class Case:
     spool: Path
     staging: Path
     result: RunResult = field(default_factory=lambda: RunResult("a", "b", "walk", dry_run=False, started=""))
+    limited: list[tuple[list[FolderPlan], list[FolderPlan]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.source = Source(os.fsencode(self.spool))
-        policy = Policy()
-        self.taker = Taker(self.source, self.source.root, policy, Staging(self.staging), self.result)  # type: ignore[arg-type]
+        self.taker = self.make_taker(indexed=True)
+
+    def make_taker(self, *, indexed: bool) -> Taker:
+        return Taker(
+            self.source,  # type: ignore[arg-type]
+            self.source.root,
+            Policy(),
+            Staging(self.staging),
+            self.result,
+            lambda old, new: self.limited.append((old, new)),
+            indexed,
+        )
+
+    def retake(self, path: bytes) -> FolderPlan:
+        ((fresh,),) = self.taker.retake([path])
+        return fresh
+
+    def check(self, *plans: FolderPlan) -> Losses:
+        losses = Losses()
+        self.taker.check(losses, list(plans))  # type: ignore[arg-type]
+        return losses
+
+    def folder(self, path: bytes) -> Path:
+        return self.spool / os.fsdecode(path)
 
     def plan(self, path: bytes, replica: Folder | None = None) -> FolderPlan:
         made = compare(Reader(self.source.root).read(path), replica, Policy())
@@ -81,6 +123,16 @@ def test_plans_are_of_what_is_there_now(case: Case) -> None:
     assert case.result.messages.send == len(fresh.uids)
 
 
+def test_the_limit_is_told_of_the_plans_and_of_what_took_their_place(case: Case) -> None:
+    before = case.plan(SENT)
+    (fresh,) = case.taker.take([before])
+    again = case.retake(SENT)
+    (first, second) = case.limited
+    assert first[0][0] is before
+    assert first[1][0] is second[0][0] is fresh
+    assert second[1][0] is again
+
+
 def test_only_what_has_metadata_to_send_is_taken(case: Case) -> None:
     same = compare(reader_of(case).read(JOE), reader_of(case).read(JOE), Policy())
     lost = Folder(JOE)._replace(**{**reader_of(case).read(JOE)._asdict(), "strays": {b"extra": None}})
@@ -99,6 +151,34 @@ def test_nothing_to_take(case: Case) -> None:
     assert case.taker.take([]) == []
 
 
+@pytest.mark.parametrize("indexed", [True, False])
+def test_messages_without_an_index_are_taken_where_there_are_indexes(case: Case, indexed: bool) -> None:
+    """Elsewhere it lies in a metapartition, and tells nothing."""
+    for name in ("cyrus.header", "cyrus.index", "cyrus.cache"):
+        (case.folder(SENT) / name).unlink()
+    os.utime(case.folder(SENT), (0, 0))  # or it may be a mailbox in the making
+    before = case.plan(SENT, Folder(SENT))
+    assert before.messages_send
+    (fresh,) = case.make_taker(indexed=indexed).take([before])
+    assert case.source.asked == ([[SENT]] if indexed else [])
+    assert (fresh.taken, fresh.staged) == (indexed, False)
+    assert list(fresh.uids) == list(before.uids)
+
+
+def test_a_repack_is_waited_for_where_messages_go(case: Case) -> None:
+    """It takes files away before the index says so: the same index does not make them deletions."""
+    replica = reader_of(case).read(SENT)
+    uid = replica.messages.uids[0]
+    message = case.folder(SENT) / f"{uid}."
+    message.rename(case.spool / "aside")
+    before = case.plan(SENT, replica)
+    assert (before.metadata, list(before.delete_uids)) == ((), [uid])
+    (case.spool / "aside").rename(message)
+    (fresh,) = case.taker.take([before])
+    assert case.source.asked == [[SENT]]
+    assert not fresh.delete_uids
+
+
 def test_what_was_taken_is_taken_again(case: Case) -> None:
     """Also where the replica turns out to have that metadata."""
     (first,) = case.taker.take([case.plan(SENT)])
@@ -106,6 +186,98 @@ def test_what_was_taken_is_taken_again(case: Case) -> None:
     (again,) = case.taker.take([first])
     assert case.source.asked == [[SENT], [SENT]]
     assert again.staged
+
+
+def test_what_was_sent_and_is_no_more_goes(case: Case) -> None:
+    """Of all the takings before; it was never planned for the replica, so no limit counts it."""
+    (first,) = case.taker.take([case.plan(SENT, Folder(SENT))])
+    samplespool.expunge(case.folder(SENT), 1)
+    second = case.retake(SENT)
+    samplespool.expunge(case.folder(SENT), 1)
+    third = case.retake(SENT)
+    lost = [uid for uid in first.uids if uid not in set(third.uids)]
+    assert len(lost) == 2
+    assert list(second.delete_uids) < lost
+    assert list(third.delete_uids) == lost
+    assert third.messages_delete == 0
+    assert case.result.messages.delete == 0
+
+
+def test_a_folder_that_went_after_it_was_taken_goes(case: Case) -> None:
+    """What was sent of it would wait there without an index."""
+    case.taker.take([case.plan(SENT)])
+    samplespool.delete_folder(case.folder(SENT))
+    fresh = case.retake(SENT)
+    assert fresh.state is State.GONE
+    assert not fresh.sends()
+    assert fresh.messages_delete == 0
+
+
+def test_a_mailbox_in_the_making_is_left_to_the_next_run(case: Case) -> None:
+    case.source.problems[SENT] = errno.EAGAIN
+    (fresh,) = case.taker.take([case.plan(SENT)])
+    assert fresh.state is State.VANISHED
+    assert not (fresh.taken or fresh.sends() or fresh.deletes())
+    assert case.result.errors == []
+
+
+def test_what_rests_has_lost_nothing(case: Case) -> None:
+    """What has come waits for the next run; of folders that went whole, the transfer sees itself what they hold."""
+    replica = Folder(JOE)
+    joe, sent = case.taker.take([case.plan(JOE, replica), case.plan(SENT)])
+    joe.whole = False
+    assert sent.whole
+    samplespool.deliver(case.folder(JOE), 1)
+    samplespool.deliver(case.folder(SENT), 1)
+    losses = case.check(joe, sent)
+    assert losses.lost == []
+    assert losses.looked_at == [(SENT, reader_of(case).read(SENT))]
+
+
+def other_mailbox(folder: Path) -> None:
+    samplespool.swap(folder, folder.parent / "Trash")
+
+
+def renamed_there_and_back(folder: Path) -> None:
+    """What was sent meanwhile may be another's; Cyrus writes a header with each rename."""
+    header = (folder / "cyrus.header").read_bytes()
+    (folder / "cyrus.header").unlink()
+    (folder / "cyrus.header").write_bytes(header)
+
+
+@pytest.mark.parametrize("happens", [other_mailbox, renamed_there_and_back, samplespool.delete_folder])
+def test_where_another_mailbox_is_all_is_lost(case: Case, happens: Callable[[Path], None]) -> None:
+    joe, sent = case.taker.take([case.plan(JOE), case.plan(SENT)])
+    happens(case.folder(SENT))
+    losses = case.check(joe, sent)
+    assert losses.lost == [(SENT, None)]
+    assert [path for path, _ in losses.looked_at] == [JOE]
+
+
+def test_where_two_were_mixed_the_folder_is_sent_anew(case: Case) -> None:
+    """Be it the mailbox that the replica had before: what lies there now may be of both."""
+    replica = reader_of(case).read(SENT)
+    samplespool.deliver(case.folder(SENT), 1)
+    (sent,) = case.taker.take([case.plan(SENT, replica)])
+    assert sent.state is State.CHANGED
+    other_mailbox(case.folder(SENT))
+    case.check(sent)
+    other_mailbox(case.folder(SENT))
+    back = case.retake(SENT)
+    assert back.state is State.RECREATED
+    assert back.messages_send == back.messages_seen
+
+
+def test_messages_of_another_mailbox_that_went_whole_are_deleted(case: Case) -> None:
+    (sent,) = case.taker.take([case.plan(SENT)])
+    other_mailbox(case.folder(SENT))
+    samplespool.deliver(case.folder(SENT), 60)
+    seen = reader_of(case).read(SENT).messages.uids
+    case.check(sent)
+    other_mailbox(case.folder(SENT))
+    back = case.retake(SENT)
+    assert list(back.uids) == list(sent.uids)
+    assert list(back.delete_uids) == [uid for uid in seen if uid not in set(sent.uids)] != []
 
 
 def test_a_folder_that_is_gone_meanwhile(case: Case) -> None:

@@ -205,10 +205,43 @@ def test_a_message_that_comes_meanwhile_waits(
 )
 def test_damage_that_stays_is_taken_as_it_is(reader: Reader, folder: Path, damage: Callable[[Path], object]) -> None:
     damage(folder)
+    grow_old(folder)
     taken = take(reader, PATH)
     assert taken.folder == reader.read(PATH)
     there = [name for name in BOUND if (folder / os.fsdecode(name)).exists()]
     assert [(f.name, f.data) for f in taken.files] == [(n, (folder / os.fsdecode(n)).read_bytes()) for n in there]
+
+
+def grow_old(folder: Path) -> None:
+    """Let it have changed some minutes ago for the last time."""
+    then = time.time() - 300
+    os.utime(folder, (then, then))
+
+
+def test_messages_without_an_index_may_still_get_one(reader: Reader, folder: Path) -> None:
+    """Where the folder has just changed: Cyrus may be about to make, rename or remove a mailbox."""
+    (folder / "cyrus.index").unlink()
+    assert take(reader, PATH) == Taken(Folder(PATH, problem=errno.EAGAIN))
+
+
+def test_messages_whose_index_comes_meanwhile(
+    reader: Reader, folder: Path, after_the_index: Callable[..., list[None]]
+) -> None:
+    """A rename puts the messages there first."""
+    (folder / "cyrus.index").rename(folder / "aside")
+    happened = after_the_index(lambda: (folder / "aside").rename(folder / "cyrus.index"))
+    taken = take(reader, PATH)
+    assert happened
+    assert taken.folder == reader.read(PATH)
+    assert taken.folder.incarnation
+    assert [file.name for file in taken.files] == list(BOUND)
+
+
+def test_a_folder_without_messages_needs_no_index(reader: Reader, folder: Path) -> None:
+    for path in folder.glob("[0-9]*."):
+        path.unlink()
+    (folder / "cyrus.index").unlink()
+    assert take(reader, PATH).folder == reader.read(PATH)
 
 
 @pytest.fixture
