@@ -297,6 +297,44 @@ def test_a_mailbox_that_lost_its_annotations(synced: SampleServer, replica: Path
     assert_same_spools(synced.conf, replica)
 
 
+def rename(server: SampleServer, folder: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder.rename(target)
+    server.record()
+
+
+def test_a_renamed_mailbox_is_not_sent_again(synced: SampleServer, replica: Path) -> None:
+    rename(synced, synced.folder("user/joe"), synced.folder("user/zoe"))
+    report = sync_server(synced.conf, "--delete", replica)
+    assert (report["messages"]["send"], report["messages"]["delete"]) == (0, 0)
+    assert_sound(synced.conf, replica)
+    assert not list(below(replica, synced.folder("user/joe")).rglob("*."))
+
+
+@pytest.mark.parametrize("state", ["as it was", "with new mail", "flagged"])
+def test_swapped_mailboxes(synced: SampleServer, replica: Path, state: str) -> None:
+    one, other = leaves(synced.spool)[-2:]
+    samplespool.swap(one, other)
+    if state == "with new mail":
+        samplespool.deliver(one, 5)
+        samplespool.deliver(other, 150)
+    elif state == "flagged":
+        samplespool.set_flags(one)
+    sync_server(synced.conf, "--delete", replica)
+    assert_same_spools(synced.conf, replica)
+    assert_sound(synced.conf, replica)
+
+
+@pytest.mark.xfail(reason="messages that were linked are taken for what came unseen, and deleted", strict=True)
+def test_a_renamed_mailbox_with_much_new_mail(synced: SampleServer, replica: Path) -> None:
+    """It would go as one entry, were nothing of it on the replica."""
+    folder, target = leaves(synced.spool)[-1], synced.folder("user/zoe")
+    rename(synced, folder, target)
+    samplespool.deliver(target, 150)
+    sync_server(synced.conf, "--delete", replica)
+    assert_sound(synced.conf, replica)
+
+
 def test_two_partitions(tmp_path: Path, replica: Path) -> None:
     server = SampleServer(tmp_path / "server", partitions="default second")
     sync_server(server.conf, "--delete", replica)
@@ -351,10 +389,19 @@ def test_a_directory_that_is_still_there_does_not_go_whole(synced: SampleServer,
     """Others may have put something into it, on both sides."""
     folder = leaves(synced.spool)[0]
     (below(replica, folder) / "notes").write_text("not Cyrus's")
-    synced.record(folder)
+    for path in folder.glob("cyrus.*"):
+        path.unlink()
+    synced.record()
     sync_server(synced.conf, "--delete", replica)
     assert [path.name for path in below(replica, folder).iterdir()] == ["notes"]
-    assert messages(folder)
+
+
+def test_a_mailbox_without_a_record_that_is_still_there_stays(synced: SampleServer, replica: Path) -> None:
+    folder = leaves(synced.spool)[0]
+    before = snapshot(below(replica, folder))
+    synced.record(folder)
+    sync_server(synced.conf, "--delete", replica)
+    assert snapshot(below(replica, folder)) == before
 
 
 def test_too_many_deletions_are_withheld_run_after_run(synced: SampleServer, replica: Path) -> None:
@@ -551,7 +598,6 @@ def test_a_state_that_is_lost(synced: SampleServer, replica: Path, state_dir: Pa
     assert_same_spools(synced.conf, replica)
 
 
-@pytest.mark.xfail(reason="StateDamaged that is raised after the state was opened is caught by nobody", strict=True)
 def test_rows_that_are_damaged(synced: SampleServer, replica: Path, state_dir: Path) -> None:
     """Seen only when they are needed: the run says so in a line, or mends it, and the next one is well."""
     path = state_file(state_dir)
@@ -565,9 +611,6 @@ def test_rows_that_are_damaged(synced: SampleServer, replica: Path, state_dir: P
     assert_same_spools(synced.conf, replica)
 
 
-@pytest.mark.xfail(
-    reason="the lock's key knows spellings for the same, the pair within the state does not", strict=True
-)
 def test_another_spelling_is_the_same_state(
     synced: SampleServer, replica: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -613,13 +656,13 @@ def test_a_dry_run_changes_nothing(server: SampleServer, replica: Path, state_di
         sync_server(server.conf, "--delete", replica)
     delivered, *_ = samplespool.change(server.spool, new=0.1, expunged=0.05)
     server.delete(leaves(server.spool)[0])
-    before, states = snapshot(replica), {path: path.read_bytes() for path in state_dir.iterdir()}
+    before, states = snapshot(replica), {path: path.read_bytes() for path in state_dir.glob("*.sqlite")}
     report = sync_server(server.conf, "--delete", "-n", replica)
     there = sum(map(count, server.folders()))
     assert report["messages"]["send"] == there if first else report["messages"]["send"] <= delivered
     assert report["dry_run"]
     assert snapshot(replica) == before
-    assert {path: path.read_bytes() for path in state_dir.iterdir()} == states
+    assert {path: path.read_bytes() for path in state_dir.glob("*.sqlite")} == states
     assert sync_server(server.conf, "--delete", replica)["messages"]["send"] == report["messages"]["send"]
     assert_same_spools(server.conf, replica)
 

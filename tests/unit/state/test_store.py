@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import sqlite3
 from array import array
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from cyrsync.state.store import UNSEEN, Key, Place, Sent, StateDamaged, Store, seen_of
 from cyrsync.tree.uids import MAX_UID
+from support.memory import in_memory
 
 PAIR = "/etc/imapd.conf backup:/replica"
 
@@ -54,8 +56,11 @@ def store(path: Path) -> Store:
     return Store(path, PAIR)
 
 
-def in_memory() -> Store:
-    return Store(Path(":memory:"), PAIR)
+@contextmanager
+def stored() -> Iterator[Store]:
+    """A new store, for one example."""
+    with in_memory() as directory, closing(Store(directory / "key.sqlite", PAIR)) as found:
+        yield found
 
 
 # --- What is put comes back
@@ -63,7 +68,7 @@ def in_memory() -> Store:
 
 @given(st.lists(some_sent, max_size=6, unique_by=lambda sent: sent.key))
 def test_rows_come_back(rows: list[Sent]) -> None:
-    with closing(in_memory()) as store:
+    with stored() as store:
         store.put(rows)
         assert [store.sent(row.key) for row in rows] == rows
         assert store.gone() == sorted(rows, key=lambda row: (row.key.partition.encode(), row.key.path))
@@ -75,7 +80,7 @@ def test_rows_come_back(rows: list[Sent]) -> None:
 
 @given(st.lists(some_places, max_size=6, unique_by=lambda place: place.key))
 def test_places_come_back(places: list[Place]) -> None:
-    with closing(in_memory()) as store:
+    with stored() as store:
         store.set_places(places, b"signature")
         assert [store.place(place.key) for place in places] == places
         assert {row[:4] for row in store.files()} == {
@@ -87,7 +92,7 @@ def test_places_come_back(places: list[Place]) -> None:
 @given(some_sent, some_sent)
 def test_the_last_row_counts(first: Sent, second: Sent) -> None:
     second.key = first.key
-    with closing(in_memory()) as store:
+    with stored() as store:
         store.put([first])
         store.put([second])
         assert store.gone() == [second]
