@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -93,7 +94,9 @@ def test_no_byte_of_a_path_reaches_a_shell(far: Sshd, source: Path, tmp_path: Pa
     there, back = tmp_path / "there" / name, tmp_path / "back" / name
     there.parent.mkdir(parents=True)
     back.parent.mkdir(parents=True)
-    put_message(samplespool.create_folder(source, "user/sent") / name)
+    without_index = samplespool.create_folder(source, "user/sent") / name
+    put_message(without_index)
+    os.utime(without_index, (0, 0))  # or it might be a mailbox in the making
     put_message(there / "gone" / name)
     put_message(there / "j/user/joe" / name)
 
