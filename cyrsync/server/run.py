@@ -137,9 +137,11 @@ class ServerRun(Run):
             work = self.read(store, key, stage=found.planned_bytes < _STAGED_BYTES)
             if work:
                 unchanged -= work.summary.replica_messages
+                there += work.sent.unproven() if work.sent else 0
                 self._plan_one(work, found)
         for sent in store.gone():
             unchanged -= len(sent.uids) + len(sent.archived)
+            there += sent.unproven()
             found.gone.append(sent)
         found.renamed = find_renamed(store, found.ready.values())
         moved = {sent.key for _, sent in found.renamed}
@@ -244,9 +246,16 @@ class ServerRun(Run):
             relink(store, replica, self._roots, found.renamed, self.result)
         self._carry(store, replica, found.changed, found.ready)
         self._look_again(store, replica)
+        # Also what has gone since: what was sent of it is not to wait for the next run without an index.
+        gone = store.gone()
+        known = {sent.key for sent in found.gone}
+        for sent in gone:
+            if sent.key not in known:
+                self._count(count_gone(sent, renamed=False), found.planned)
+        if not self.result.withheld:
+            self._withhold(found.planned)
         if self.deletes():
-            # Also what has gone since: what was sent of it is not to wait for the next run without an index.
-            self._remove_gone(store, replica, store.gone())
+            self._remove_gone(store, replica, gone)
 
     def _carry(self, store: Store, replica: Replica, changed: list[Key], ready: dict[Key, Work]) -> None:
         for name, roots in self._roots.items():

@@ -79,6 +79,10 @@ class Sent:
     names: tuple[bytes, ...] = ()  # metadata files
     stale: tuple[bytes, ...] = ()  # metadata files that are to be deleted
 
+    def unproven(self) -> int:
+        """Return how many messages may be there beside those that are."""
+        return len(uid_sets.difference(uid_sets.difference(self.maybe, self.uids), self.archived))
+
 
 def seen_of(header: os.stat_result, index: os.stat_result) -> bytes:
     """Return what tells whether either file has changed."""

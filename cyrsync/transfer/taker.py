@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from array import array
 from collections.abc import Callable, Iterator
 
@@ -106,16 +107,20 @@ class Taker:
             # What was sent of it is not to wait for the next run without an index.
             fresh = gone(plan.replica or Folder(plan.path))
         elif taken.folder.problem == errno.EAGAIN:
-            fresh = FolderPlan(plan.path, State.VANISHED)
+            # Messages without an index wait for it.
+            seen = plan.messages_seen
+            fresh = FolderPlan(plan.path, State.VANISHED, messages_seen=seen, messages_waiting=seen)
         else:
             fresh = compare(taken.folder, self._replica_of(plan), self._policy)
         if taken.folder.problem == errno.EBUSY:
             self._result.errors.append(f"{path_text(plan.path)}: {_BUSY}")
-        elif not taken.folder.problem:
+        elif fresh.state is State.UNREADABLE:
+            self._result.errors.append(f"{path_text(plan.path)}: {os.strerror(taken.folder.problem)}")
+        elif not taken.folder.problem and fresh.state is not State.GONE:
             self._staging.add(taken)
             fresh.taken = True
             fresh.identity = _identity(taken.folder)
-            fresh.staged = bool(fresh.metadata)
+            fresh.staged = bool(fresh.metadata and taken.files)
             fresh.touch = fresh.touch or fresh.staged
             self._delete_listed(plan, fresh, taken)
         self._result.revise(plan, fresh)

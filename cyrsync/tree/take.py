@@ -9,6 +9,7 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 import errno
 import json
 import os
+import stat
 import time
 import zlib
 from array import array
@@ -35,9 +36,11 @@ _LOOKS = 5
 #: Makes 0 of 1, and 1 of 0.
 _NOT = b"\1\0" + bytes(254)
 _PAUSE = 0.02  # seconds that a writer may need to finish
+#: What opening or reading says of a directory, a link, a socket or a FIFO.
+_NO_FILE = (errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL)
 _LONG_PAUSE = 0.2  # to make, rename or remove a whole mailbox takes longer
 #: Nanoseconds since a directory changed in which one without an index may be a mailbox in the making.
-_RECENT = 60 * 10**9
+_RECENT = 20 * 10**9
 
 
 class File(NamedTuple):
@@ -72,8 +75,12 @@ def take(reader: "Reader", path: bytes) -> Taken:
         except LockTimeout:
             return Taken(Folder(path, problem=errno.EBUSY))
         except OSError as error:
-            return Taken(Folder(path, problem=error.errno or errno.EIO))
+            if error.errno not in _NO_FILE:
+                return Taken(Folder(path, problem=error.errno or errno.EIO))
+            parts, locked = {}, False
         folder = reader.read(path)
+        if not folder.problem and _is_strange(folder):
+            return Taken(folder)
         held = {name: parts[whole] for name, whole in paths.items() if whole in parts}
         bytes_held = {name: part.data for name, part in held.items()}
         if folder.problem:
@@ -106,6 +113,13 @@ def _taken(reader: "Reader", folder: Folder, held: "dict[bytes, Part]") -> Taken
 def _lacks_index(held: "dict[bytes, Part]", folder: Folder) -> bool:
     """Tell whether there are messages without an index: a mailbox is made, renamed or removed, or it is damaged."""
     return bool(folder.messages) and kinds.INDEX not in held
+
+
+def _is_strange(folder: Folder) -> bool:
+    """Tell whether a link or a directory stands where Cyrus keeps a file: then rsync is to see to it."""
+    found = [folder.metadata[name] for name in kinds.BOUND.intersection(folder.metadata)]
+    other = any(entry and not stat.S_ISREG(entry.mode) for entry in found)
+    return other or not kinds.BOUND.isdisjoint(folder.folders)
 
 
 def _incarnation(held: "dict[bytes, Part]") -> "Incarnation | None":

@@ -45,7 +45,6 @@ class Engines(RuleBasedStateMachine):
         self.spool = self.server.spool
         self.walked, self.indexed = self.root / "walked", self.root / "indexed"
         self.indexed.mkdir()
-        self.renamed = False
 
     def teardown(self) -> None:
         try:
@@ -77,8 +76,6 @@ class Engines(RuleBasedStateMachine):
     def deliver(self, count: int) -> None:
         samplespool.deliver(self.some(), count, rng=self.rng)
 
-    # Much mail for a mailbox that was renamed is a test in test_server.py, until that can be done.
-    @precondition(lambda self: not self.renamed)
     @rule()
     def deliver_much(self) -> None:
         """So much that a new mailbox goes as a whole."""
@@ -119,7 +116,6 @@ class Engines(RuleBasedStateMachine):
             target.parent.mkdir(parents=True, exist_ok=True)
             folder.rename(target)
             self.tidy()
-            self.renamed = True
 
     @precondition(lambda self: self.several())
     @rule()
@@ -127,12 +123,10 @@ class Engines(RuleBasedStateMachine):
         one, other = self.rng.sample(self.server.folders(), 2)
         if one not in other.parents and other not in one.parents:
             samplespool.swap(one, other)
-            self.renamed = True
 
     @rule()
     def sync_with_both(self) -> None:
         self.server.record()
-        self.renamed = False
         walk = Run(address.parse(f"{self.spool}/"), address.parse(f"{self.walked}/"), OPTIONS)
         conf = str(self.server.conf)
         where = address.Address(conf, conf.encode())

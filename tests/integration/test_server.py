@@ -325,7 +325,6 @@ def test_swapped_mailboxes(synced: SampleServer, replica: Path, state: str) -> N
     assert_sound(synced.conf, replica)
 
 
-@pytest.mark.xfail(reason="messages that were linked are taken for what came unseen, and deleted", strict=True)
 def test_a_renamed_mailbox_with_much_new_mail(synced: SampleServer, replica: Path) -> None:
     """It would go as one entry, were nothing of it on the replica."""
     folder, target = leaves(synced.spool)[-1], synced.folder("user/zoe")
@@ -421,7 +420,6 @@ def test_a_limit_of_ones_own(synced: SampleServer, replica: Path, limit: str, co
     assert len(messages(replica)) == (300 if code else 270)
 
 
-@pytest.mark.xfail(reason="what was withheld does not count as the replica's: 240 of 60", strict=True)
 def test_a_percentage_is_of_all_that_the_replica_has(synced: SampleServer, replica: Path) -> None:
     """Also of what an earlier run has kept."""
     samplespool.change(synced.spool, expunged=0.8)
