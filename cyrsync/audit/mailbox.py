@@ -7,7 +7,6 @@ import hashlib
 import os
 import zlib
 from array import array
-from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.audit.finding import NO_INDEX, Audited, Problem
@@ -17,6 +16,7 @@ from cyrsync.cyrus.snapshot import MetaFiles, Snapshot
 from cyrsync.tree import message_files
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.message_files import MessageFiles
+from cyrsync.tree.take import have_file, need_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,12 +138,7 @@ class _Look:
 
     def _needed(self, index: "Index") -> "array[int]":
         """Return the UIDs of the records that must have a file where we can look for it."""
-        gone = index.unlinked
-        if 1 in index.archived and not self.place.archive:
-            gone = bytes(map(max, gone, index.archived))
-        if 1 not in gone:
-            return index.uids
-        return array("I", compress(index.uids, [not flag for flag in gone]))
+        return have_file(index) if self.place.archive else need_file(index)
 
     def _there(self) -> "array[int]":
         if not self.archived:
