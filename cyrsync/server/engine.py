@@ -120,12 +120,13 @@ def plan_mailbox(place: Place, sent: Sent | None, reading: Reading, roots: Roots
     return Work(place, sent, reading, plans, _summary(place.key.path, state, plans, reading, old), staged)
 
 
-def plan_gone(sent: Sent, roots: Roots, *, whole: bool) -> dict[bytes, FolderPlan]:
-    """Return what takes a mailbox from the replica: its directories, or only what is its own in them."""
+def plan_gone(sent: Sent, roots: Roots, *, whole: bytes | None) -> dict[bytes, FolderPlan]:
+    """Return what takes a mailbox from the replica: a `whole` directory, or only what is its own in its directories."""
     plans = {}
     for root in roots.all():
-        plan = plans[root] = _plan(sent.key.path, State.GONE if whole else State.CHANGED, staged=False)
-        if not whole:
+        state = State.CHANGED if whole is None else State.GONE
+        plan = plans[root] = _plan(sent.key.path if whole is None else whole, state, staged=False)
+        if whole is None:
             plan.delete_uids = uid_sets.union(uid_sets.union(sent.uids, sent.archived), sent.maybe)
             plan.delete_files = tuple(sorted(name for name, home in roots.homes.items() if home == root))
     return plans

@@ -301,16 +301,17 @@ class ServerRun(Run):
             if not rows:
                 continue
             lived_in = store.directories(name)
-            plans = [
-                plan_gone(sent, roots, whole=sent.key.path not in lived_in and not _is_there(roots, sent.key.path))
-                for sent in rows
-            ]
+            plans = [plan_gone(sent, roots, whole=_whole(roots, sent.key.path, lived_in)) for sent in rows]
             failed: set[bytes] = set()
             for root in roots.all():
                 there = [plan[root] for plan in plans]
                 transfer = Transfer(there, None, replica.side, replica.root(root), self.progress.transfer)
                 failed |= self.delete(transfer)
-            store.drop(sent.key for sent in rows if sent.key.path not in failed)
+            store.drop(
+                sent.key
+                for sent, plan in zip(rows, plans, strict=True)
+                if not any(_is_below(path, plan[roots.data].path) for path in failed)
+            )
         for sent in gone:
             if sent.key.partition not in self._roots:
                 reason = f"imapd.conf has no partition {sent.key.partition}: it stays on the replica"
@@ -352,6 +353,18 @@ class ServerRun(Run):
 def _has_mailbox(roots: Roots, path: bytes) -> bool:
     """Tell whether the source has a mailbox there still, though mailboxes.db does not know it: then it stays."""
     return os.path.lexists(os.path.join(roots.homes[kinds.INDEX], path, kinds.INDEX))
+
+
+def _whole(roots: Roots, path: bytes, lived_in: set[bytes]) -> bytes | None:
+    """Return the highest directory that can go with a mailbox; None: others live in its own, or the source has it."""
+    whole = None
+    while path and path not in lived_in and not _is_there(roots, path):
+        whole, path = path, path.rpartition(b"/")[0]
+    return whole
+
+
+def _is_below(path: bytes, top: bytes) -> bool:
+    return path == top or path.startswith(top + b"/")
 
 
 def _is_there(roots: Roots, path: bytes) -> bool:

@@ -212,8 +212,8 @@ def test_a_message_without_a_file_is_done_without() -> None:
 
 def test_a_mailbox_that_is_gone_goes_whole_or_file_by_file() -> None:
     row = sent(reading((1,), (2,)), maybe=uids(3))
-    assert {plan.state for plan in plan_gone(row, SPLIT, whole=True).values()} == {State.GONE}
-    plans = plan_gone(row, SPLIT, whole=False)
+    assert {plan.state for plan in plan_gone(row, SPLIT, whole=row.key.path).values()} == {State.GONE}
+    plans = plan_gone(row, SPLIT, whole=None)
     assert list(plans[DATA].delete_uids) == [1, 2, 3]
     assert plans[META].delete_files == tuple(sorted(SPLIT.homes))
     assert plans[DATA].delete_files == ()
