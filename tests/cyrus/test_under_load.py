@@ -25,7 +25,7 @@ from support.tools import children, requires, wait_for
 from support.tree import assert_same_tree, cyrsync_argv, differences, plain_env, run_cyrsync, snapshot
 
 #: Seconds of runs, one after the other.
-BUSY = 20.0
+BUSY = 12.0
 #: Plain rsync gets so many runs to leave an index without its messages.
 RSYNCS = 60
 NAME = {
