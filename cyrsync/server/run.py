@@ -252,6 +252,8 @@ class ServerRun(Run):
         for sent in gone:
             if sent.key not in known:
                 self._count(count_gone(sent, renamed=False), found.planned)
+                there = len(sent.uids) + len(sent.archived) + sent.unproven()
+                found.planned.deletions.replica_messages += there
         if not self.result.withheld:
             self._withhold(found.planned)
         if self.deletes():

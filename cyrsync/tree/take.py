@@ -89,6 +89,11 @@ def take(reader: "Reader", path: bytes) -> Taken:
         if pause is None:
             return _taken(reader, folder, held)
         is_stable, before = bytes_held == before, bytes_held
+        if is_stable and reader.patience <= 0:
+            break
+        if pause == _LONG_PAUSE:
+            pause = max(min(pause, reader.patience), _PAUSE)
+            reader.patience -= pause
         time.sleep(pause)
     if not is_stable:
         return Taken(Folder(path, problem=errno.EBUSY))

@@ -61,6 +61,8 @@ class Reader:
         """With `leftovers`, old temporary files of rsync are looked for."""
         self.root = root
         self.leftovers = leftovers
+        #: Seconds to wait, in all, for mailboxes that are just made, renamed or removed.
+        self.patience = 2.0
         self.owners = {}  # type: dict[tuple[int, int], str]
 
     def read(self, path: bytes) -> Folder:

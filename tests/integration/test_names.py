@@ -57,6 +57,7 @@ def test_folders_at_the_root_with_any_name(source: Path, replica: Path) -> None:
         folder.mkdir()
         (folder / "1.").write_text("not yet a mailbox")
         (folder / "cyrus.header").write_text("its header")
+        os.utime(folder, (0, 0))  # or one without an index might be a mailbox in the making
     sync("--delete", source, replica)
     assert_same_tree(source, replica)
 
@@ -64,6 +65,7 @@ def test_folders_at_the_root_with_any_name(source: Path, replica: Path) -> None:
         (folder / "2.").write_text("another")
         (folder / "cyrus.header").write_text("its header, changed")
         (folder / "1.").unlink()
+        os.utime(folder, (0, 0))
     sync("--delete", source, replica)
     assert_same_tree(source, replica)
 
