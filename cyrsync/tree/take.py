@@ -71,20 +71,16 @@ def take(reader: "Reader", path: bytes) -> Taken:
     before = None
     for _ in range(_LOOKS):
         try:
-            parts, locked = snapshot.parts(meta_files, [paths[kinds.ANNOTATIONS]])
+            parts, locked = _locked_parts(meta_files, paths[kinds.ANNOTATIONS])
         except LockTimeout:
             return Taken(Folder(path, problem=errno.EBUSY))
         except OSError as error:
-            if error.errno not in _NO_FILE:
-                return Taken(Folder(path, problem=error.errno or errno.EIO))
-            parts, locked = {}, False
+            return Taken(Folder(path, problem=error.errno or errno.EIO))
         folder = reader.read(path)
-        if not folder.problem and _is_strange(folder):
+        if folder.problem or _is_strange(folder):
             return Taken(folder)
         held = {name: parts[whole] for name, whole in paths.items() if whole in parts}
         bytes_held = {name: part.data for name, part in held.items()}
-        if folder.problem:
-            return Taken(folder)
         pause = _pause(held, folder, locked)
         if pause is None:
             return _taken(reader, folder, held)
@@ -100,6 +96,16 @@ def take(reader: "Reader", path: bytes) -> Taken:
     if _lacks_index(held, folder) and _is_recent(folder):
         return Taken(Folder(path, problem=errno.EAGAIN))
     return _taken(reader, folder, held)  # where nothing moves any more, what is missing is missing
+
+
+def _locked_parts(meta_files: MetaFiles, annotations: bytes) -> "tuple[dict[bytes, Part], bool]":
+    """Return the bound metadata and whether its locks were had; nothing where something else than a file is there."""
+    try:
+        return snapshot.parts(meta_files, [annotations])
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
+        return {}, False
 
 
 def _taken(reader: "Reader", folder: Folder, held: "dict[bytes, Part]") -> Taken:
