@@ -19,6 +19,7 @@ from cyrsync.plan.compare import Policy
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.plan.guard import Deletions, MaxDelete, withhold
 from cyrsync.plan.walk_engine import WalkEngine
+from cyrsync.report.phases import Phases
 from cyrsync.report.progress import NoProgress, Reporter
 from cyrsync.report.result import FileCounts, RunResult
 from cyrsync.report.text import path_text
@@ -74,6 +75,8 @@ class Run:
     verbatim = False
     #: How changes are found.
     engine = "walk"
+    #: Of a whole server, those that its imapd.conf names.
+    partitions: tuple[str, ...] = ()
 
     def __init__(self, source: Address, replica: Address, options: Options, progress: Reporter | None = None) -> None:
         self.source = source
@@ -81,9 +84,11 @@ class Run:
         self.options = options
         self.progress = progress or NoProgress()
         self.result = self._new_result()
+        self.phases = Phases()
         self._jobs = Jobs(options.jobs)
-        #: What names the pair of source and replica, however they are spelled.
-        self.key = run_key(_identity(source), _identity(replica))
+        #: What names the replica, and the pair of source and replica, however they are spelled.
+        self.replica_identity = identity(replica)
+        self.key = run_key(identity(source), self.replica_identity)
 
     def execute(self) -> RunResult:
         """Run, with the lock held and lost connections tried again; errors that end it are in the result."""
@@ -98,6 +103,7 @@ class Run:
             self.result.errors.append(f"{error.filename or state_directory()}: {error.strerror}")
             self.result.exit = Exit.FILE_IO
         self.result.seconds = round(time.monotonic() - began, 3)
+        self.result.seconds_by_phase = self.phases.seconds()
         return self.result
 
     def _fail(self, error: CyrsyncError) -> None:
@@ -145,10 +151,12 @@ class Run:
     def _attempt(self, directory: Path) -> None:
         sides = BothSides(self.source, self.replica, self.options.rsh, self.options.connection, directory)
         with sides:
-            planned = self._plan(sides)
+            with self.phases.phase("scan"):
+                planned = self._plan(sides)
             self._guard(planned)
             if self._acts():
-                self._carry_out(planned, sides, directory)
+                with self.phases.phase("transfer"):
+                    self._carry_out(planned, sides, directory)
         self.result.exit = self._exit_code()
 
     def _acts(self) -> bool:
@@ -271,7 +279,8 @@ class Run:
                     coarse=own is not None and own.features.coarse and self._compares_nanoseconds(),
                 )
                 if transfer.deletes():
-                    self._delete(transfer, planned, sides)
+                    with self.phases.phase("delete"):
+                        self._delete(transfer, planned, sides)
             finally:
                 self.book(transfer)
 
@@ -341,6 +350,7 @@ class Run:
         files.sent += account.sent
         files.deleted += account.deleted
         result.errors += [f"{path_text(path)}: {reason}" for path, reason in account.errors.items()]
+        result.hold(transfer.held)
 
     def _exit_code(self) -> int:
         result = self.result
@@ -349,7 +359,20 @@ class Run:
         return Exit.WITHHELD if result.withheld else Exit.DONE
 
 
-def _identity(address: Address) -> str:
+class UnreadyRun(Run):
+    """A run of a server whose imapd.conf cannot be understood: it ends, and is told of, like any other."""
+
+    engine = "index"
+
+    def __init__(self, source: Address, replica: Address, options: Options, error: UnusableError) -> None:
+        super().__init__(source, replica, options)
+        self._error = error
+
+    def _attempt(self, directory: Path) -> None:
+        raise self._error
+
+
+def identity(address: Address) -> str:
     """Return what names a side for the lock: two spellings of one directory here are one side."""
     path = os.path.realpath(address.path) if address.local else address.path.rstrip(b"/")
     host = (address.host or "").rpartition("@")[2]

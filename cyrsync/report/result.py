@@ -6,11 +6,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.report.phases import PhaseSeconds
 
 
 @dataclass(slots=True)
 class FolderCounts:
-    """Folders of the source by what became of them; `gone` are folders of the replica alone."""
+    """Folders of the source by what became of them; `gone` are folders of the replica alone.
+
+    `failed` are those of which not all could be sent: they keep their metadata on the replica.
+    """
 
     seen: int = 0
     new: int = 0
@@ -18,6 +22,7 @@ class FolderCounts:
     recreated: int = 0
     gone: int = 0
     unreadable: int = 0
+    failed: int = 0
 
 
 @dataclass(slots=True)
@@ -73,6 +78,7 @@ class RunResult:
     dry_run: bool
     started: str
     seconds: float = 0.0
+    seconds_by_phase: PhaseSeconds = field(default_factory=PhaseSeconds)
     folders: FolderCounts = field(default_factory=FolderCounts)
     messages: MessageCounts = field(default_factory=MessageCounts)
     metadata: MetadataCounts = field(default_factory=MetadataCounts)
@@ -85,6 +91,7 @@ class RunResult:
     errors: list[str] = field(default_factory=list)
     exit: int = 0
     work: list[FolderWork] = field(default_factory=list)
+    held: set[bytes] = field(default_factory=set)
 
     def add(self, plan: FolderPlan) -> None:
         """Count one folder's plan."""
@@ -97,6 +104,11 @@ class RunResult:
         """Count a folder's plan for the one it had before; of files, transfers tell themselves."""
         self._count(old, -1)
         self._count(new, 1)
+
+    def hold(self, paths: set[bytes]) -> None:
+        """Count folders that failed; with several trees, one may fail in more than one of them."""
+        self.held |= paths
+        self.folders.failed = len(self.held)
 
     def _count(self, plan: FolderPlan, one: int) -> None:
         folders, messages = self.folders, self.messages
@@ -120,5 +132,5 @@ class RunResult:
     def to_json(self) -> dict[str, Any]:
         """Return the object that `--json` prints; `work` (one row a folder) is for people only."""
         record = asdict(self)
-        del record["work"]
+        del record["work"], record["held"]
         return record

@@ -66,6 +66,7 @@ class ServerRun(Run):
         """`source` is the imapd.conf; with `full`, what the replica has is looked up there."""
         super().__init__(source, replica, options, progress)
         self._config = config
+        self.partitions = tuple(config.partitions)
         self._full = full
         self._roots = {name: Roots.of(partition) for name, partition in config.partitions.items()}
         self._readers = {name: MailboxReader(roots) for name, roots in self._roots.items()}
@@ -102,17 +103,23 @@ class ServerRun(Run):
             store.close()
 
     def _run(self, store: Store, replica: Replica) -> None:
+        with self.phases.phase("scan"):
+            found = self._found(store, replica)
+        self._guard_server(found)
+        if not self.options.dry_run:
+            with self.phases.phase("transfer"):
+                self._carry_server(store, replica, found)
+        self._report_unreadable()
+
+    def _found(self, store: Store, replica: Replica) -> Found:
+        """Return what is to do, by the state; make that from the replica first where there is none."""
         self.result.errors += places.refresh(store, self._config)
         if self._full or not store.complete:
             store.clear()
             for roots in self._roots.values():
                 store.put(rebuild(roots, replica.side, {root: replica.root(root) for root in roots.all()}))
             store.complete = True
-        found = self._look(store)
-        self._guard_server(found)
-        if not self.options.dry_run:
-            self._carry_server(store, replica, found)
-        self._report_unreadable()
+        return self._look(store)
 
     def _look(self, store: Store) -> Found:
         """Stat header and index of every mailbox, and look into those that are not as they were."""
@@ -324,7 +331,8 @@ class ServerRun(Run):
         before = set(transfer.account.errors)
         if transfer.deletes():
             policy = self.options.policy
-            transfer.delete(keep_times=policy.times and policy.dir_times)
+            with self.phases.phase("delete"):
+                transfer.delete(keep_times=policy.times and policy.dir_times)
         self.book(transfer)
         failed = set(transfer.account.errors) - before
         return failed | {path.rpartition(b"/")[0] for path in failed}
