@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cyrsync.audit.finding import Audited, Problem
 from cyrsync.audit.mailbox import Place, audit, list_files
@@ -42,6 +42,11 @@ def audit_server(config: Config, content: bool) -> Iterator[Audited]:
     suspects.update(dict.fromkeys(expected))
     suspects.update(dict.fromkeys(_strange_elsewhere(config)))
     yield from _settled(config, suspects, content)
+
+
+def audit_again(config: Config, directories: Iterable[bytes], content: bool) -> Iterator[Audited]:
+    """Audit a few mailboxes once more, by what `audit_server` called them; those that are well now have no problems."""
+    yield from _settled(config, dict.fromkeys(directories), content)
 
 
 def _settled(config: Config, suspects: dict[bytes, Audited | None], content: bool) -> Iterator[Audited]:
