@@ -106,7 +106,7 @@ def _lines(result: Promotion) -> list[str]:
     again = " already" if result.again else ""
     lines = [f"Promoted{again} at {result.promoted}: no cyrsync writes here any more.", *_age(result)]
     if result.removed:
-        lines.append(f"{human_count(result.removed)} leftovers of runs and writers that were cut off are removed.")
+        lines.append(f"Leftovers of runs and writers that were cut off, now removed: {human_count(result.removed)}.")
     if result.foreign:
         few = ", ".join(map(path_text, result.examples))
         more = ", ..." if result.foreign > len(result.examples) else ""
@@ -114,7 +114,8 @@ def _lines(result: Promotion) -> list[str]:
         lines.append(f"{files}: {few}{more}")
     done = [step for step in result.steps if step.exit == 0]
     if done:
-        lines.append(f"{len(done)} commands were run; {result.mended} mailboxes that were damaged are mended.")
+        mended = f"; mailboxes that were damaged, and are well now: {result.mended}" if result.mended else ""
+        lines.append(f"Commands that were run: {len(done)}{mended}.")
     return lines
 
 

@@ -188,4 +188,4 @@ def _step(why: str, words: Sequence[str]) -> Step:
 
 
 def _operators(command: str, why: str = "") -> Step:
-    return Step(command, why)
+    return Step(printable(command), why)

@@ -17,7 +17,9 @@ from cyrsync.audit.finding import KINDS, Audited, Problem
 from cyrsync.cli.app import app
 from cyrsync.errors import CONNECTION_CODES, Exit
 from cyrsync.report.audit import AuditResult
+from cyrsync.report.promotion import Promotion
 from cyrsync.report.result import RunResult
+from cyrsync.spare.commands import Step
 from support.boxes import Box
 from support.tools import requires
 from support.tree import run_cyrsync
@@ -161,6 +163,13 @@ def test_explains_every_key_that_verify_prints() -> None:
     assert_explained("OUTPUT OF VERIFY", result.to_json())
 
 
+def test_explains_every_key_that_promote_prints() -> None:
+    audit = AuditResult(tree="", replica=None, content=False, started="")
+    audit.add(Audited(b"", problems=(Problem("missing", (1,)),)))
+    result = Promotion("", None, audit, roots=[b"/"], steps=[Step("", "")], warnings=[""], errors=[""])
+    assert_explained("OUTPUT OF PROMOTE", result.to_json())
+
+
 def test_explains_every_key_that_inspect_prints(tmp_path: Path) -> None:
     box = Box("3.6.1-rich", tmp_path)
     done = run_cyrsync("inspect", "-C", box.conf, "--json", "--messages")
@@ -191,7 +200,7 @@ def test_the_readme_explains_every_exit_code() -> None:
     assert codes_in(re.findall(r"^\| (\d[\d, ]*) \|", table, re.MULTILINE)) == CODES
 
 
-@pytest.mark.parametrize("command", [[], ["sync"], ["list"], ["inspect"], ["verify"]])
+@pytest.mark.parametrize("command", [[], ["sync"], ["list"], ["inspect"], ["verify"], ["promote"]])
 def test_help_explains_the_exit_codes(command: list[str]) -> None:
     done = run_cyrsync(*command, "--help", env={"COLUMNS": "100"})
     assert done.returncode == 0
