@@ -124,7 +124,8 @@ class Commands:
         if self._config.switch("conversations"):
             for user, (inbox, _) in users:
                 if not self._has(inbox, b"conversations"):
-                    yield self._cyrus("has no conversations", "ctl_conversationsdb", "-b", user)
+                    # -R makes what there was, as the index has each message's conversation; -b does nothing for those.
+                    yield self._cyrus("has no conversations", "ctl_conversationsdb", "-R", user)
         for user, (inbox, in_dav) in users:
             if in_dav and not self._has(inbox, b"dav"):
                 yield self._cyrus("has no dav.db for scripts, calendars or contacts", "dav_reconstruct", user)
@@ -157,7 +158,9 @@ class Commands:
         """Return one of Cyrus's own commands, as its user."""
         path = os.path.join(self._tools or "", tool)
         other = [] if os.geteuid() == self._owner.uid else ["runuser", "-u", self._owner.user, "--"]
-        return _step(why, [*other, path, "-C", self._conf, *words])
+        step = _step(why, [*other, path, "-C", self._conf, *words])
+        # Distributions part Cyrus into packages: what is not there is for somebody to install.
+        return step if os.access(path, os.X_OK) else _operators(step.command, f"{why}; {tool} is not installed here")
 
 
 def uniqueid_of(directory: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -142,6 +143,27 @@ def test_a_damaged_replica_opens(
         counts = assert_opens(spare)
     assert counts["Lost"] == counts["Sent"] == counts["Two words"] == counts["More"] == 3
     assert (counts["Gone"], counts["Fewer"]) == (0, 2)
+
+
+def conversations(server: CyrusServer) -> bytes:
+    """What Cyrus knows of joe's conversations."""
+    (path,) = server.conf.rglob("*conversations*")
+    return path.read_bytes()
+
+
+def test_conversations_that_were_not_copied_are_as_before(
+    cyrus_server: Callable[..., CyrusServer], open_dir: Path
+) -> None:
+    """Ctl_conversationsdb can make them of the indexes, or make others of the messages: clients remember the first."""
+    primary = cyrus_server("primary", conversations="yes", mailbox_legacy_dirs="yes")
+    fill(primary)
+    primary.stop()
+    spare = replicate(primary, open_dir / "spare")
+    before = re.findall(rb"B[0-9a-f]{16}", conversations(spare))
+    (spare.conf / "user" / "j" / "joe.conversations").unlink()
+    found = promote(spare, "--run", code=0)
+    assert [step["exit"] for step in found["steps"] if "ctl_conversationsdb" in step["command"]] == [0]
+    assert set(re.findall(rb"B[0-9a-f]{16}", conversations(spare))) == set(before) != set()
 
 
 def test_a_mailbox_with_extra_files_is_left_to_people(cyrus_server: Callable[..., CyrusServer], open_dir: Path) -> None:

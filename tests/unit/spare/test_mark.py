@@ -1,0 +1,83 @@
+"""What tokens say together, and marking them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cyrsync.errors import LockedError
+from cyrsync.spare import mark
+from cyrsync.tree import token
+from cyrsync.tree.token import Token
+
+ONE = Token("abc", "mail1:/etc/imapd.conf", run=7, begun=1000.0, ended=1001.0, complete=1000.0)
+
+
+@pytest.fixture
+def roots(tmp_path: Path) -> list[bytes]:
+    """Two roots, both of one replica."""
+    for name in ("conf", "spool"):
+        (tmp_path / name).mkdir()
+        token.write(os.fsencode(tmp_path / name), ONE)
+    return [os.fsencode(tmp_path / name) for name in ("conf", "spool")]
+
+
+def test_roots_of_one_run(roots: list[bytes]) -> None:
+    found = mark.read(roots)
+    assert (found.newest, found.complete, found.cut_off, found.warnings) == (ONE, 1000.0, False, [])
+
+
+def test_the_oldest_root_tells_how_old_the_replica_is(roots: list[bytes]) -> None:
+    later = ONE._replace(run=8, begun=2000.0, ended=0.0, complete=500.0)
+    token.write(roots[1], later)
+    found = mark.read(roots)
+    assert (found.newest, found.complete, found.cut_off) == (later, 500.0, True)
+    (warning,) = found.warnings
+    assert "conf (run 7)" in warning
+    assert "spool (run 8)" in warning
+
+
+def test_another_disk(roots: list[bytes]) -> None:
+    token.write(roots[1], ONE._replace(replica="other"))
+    assert "not of one replica" in mark.read(roots).warnings[0]
+
+
+def test_a_root_without_and_one_that_is_damaged(roots: list[bytes], tmp_path: Path) -> None:
+    (tmp_path / "conf" / ".cyrsync-replica").unlink()
+    assert "no token, so no sync -C has written there" in mark.read(roots).warnings[0]
+    (tmp_path / "conf" / ".cyrsync-replica").write_text("{")
+    assert "damaged" in mark.read(roots).warnings[0]
+    assert mark.read(roots).newest == ONE
+
+
+def test_no_token_anywhere(tmp_path: Path) -> None:
+    found = mark.read([os.fsencode(tmp_path)])
+    assert found.newest is None
+    assert (found.complete, found.cut_off) == (0.0, False)
+    assert "no token anywhere" in found.warnings[0]
+
+
+def test_the_first_time_counts(roots: list[bytes]) -> None:
+    since = mark.promote(roots, mark.read(roots))
+    assert {token.read(root) for root in roots} == {ONE._replace(promoted=since)}
+    token.write(roots[0], ONE._replace(promoted="2001-01-01T00:00:00+00:00"))
+    assert mark.promote(roots, mark.read(roots)) == "2001-01-01T00:00:00+00:00"
+
+
+def test_whoever_writes_is_not_disturbed(roots: list[bytes]) -> None:
+    with (
+        token.held(roots[1], exclusive=False) as writing,
+        pytest.raises(LockedError, match=f"{os.fsdecode(roots[1])}: a run is writing here now"),
+        mark.held(roots, 0),
+    ):
+        pytest.fail("it is held by another")
+    assert writing
+
+
+def test_nobody_writes_meanwhile(roots: list[bytes]) -> None:
+    with mark.held(roots, 0), token.held(roots[0], exclusive=False) as writing:
+        assert not writing
+    with token.held(roots[0], exclusive=False) as writing:
+        assert writing
