@@ -92,6 +92,20 @@ def run(
     return int(running.exit_code)
 
 
+def hook(command: str, text: str) -> int:
+    """Run a user's command by the shell, with `text` on its standard input, and return its code.
+
+    What it prints goes to standard error.
+    """
+    return subprocess.run(
+        ["/bin/sh", "-c", command],
+        input=text.encode(),
+        stdout=2,
+        preexec_fn=_heed_signals,
+        check=False,
+    ).returncode
+
+
 def open_pipes(words: Sequence[str], err: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start a process that is talked to through plain pipes on its standard input and output."""
     arguments: list[str | bytes] = [program(words[0]), *map(os.fsencode, words[1:])]
@@ -137,6 +151,12 @@ def _stop(running: sh.RunningCommand) -> None:
         while running.is_alive() and time.monotonic() < deadline:
             time.sleep(_FIRST_PAUSE)
     running.wait()
+
+
+def _heed_signals() -> None:
+    """Let a hook be ended: after a signal we are deaf ourselves, and a child would inherit that."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _die_with_parent() -> None:

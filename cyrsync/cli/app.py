@@ -14,13 +14,14 @@ from cyrsync.cli.list import list_command
 from cyrsync.cli.output import complain
 from cyrsync.cli.promote import promote_command
 from cyrsync.cli.rsync import drop_in
+from cyrsync.cli.status import status_command
 from cyrsync.cli.sync import sync_command
 from cyrsync.cli.verify import verify_command
 from cyrsync.errors import CyrsyncError, Exit, error_text
 
 _CODES = {
     "0": "done; files that vanished meanwhile are no failure",
-    "1": "verify or promote found something wrong",
+    "1": "verify or promote found something wrong; status: older than --max-age",
     "2": "usage",
     "3": "source or destination unusable",
     "10, 12, 30, 35, 255": "the connection failed, after the retries",
@@ -45,6 +46,7 @@ app.command("list", epilog=EXIT_CODES)(list_command)
 app.command("inspect", epilog=EXIT_CODES)(inspect_command)
 app.command("verify", epilog=EXIT_CODES)(verify_command)
 app.command("promote", epilog=EXIT_CODES)(promote_command)
+app.command("status", epilog=EXIT_CODES)(status_command)
 
 
 @app.command("rsync", add_help_option=False)

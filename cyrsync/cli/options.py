@@ -23,6 +23,9 @@ Users = Annotated[
     list[str] | None,
     typer.Option("--user", metavar="NAME", help="Only this user's folders (repeatable), where the path tells."),
 ]
+StateDirectory = Annotated[
+    str | None, typer.Option("--state", metavar="DIR", help="Where to keep locks, what was sent last, and past runs.")
+]
 SkipDerived = Annotated[
     bool,
     typer.Option("--skip-derived", help="Leave out cyrus.cache and cyrus.squat, which Cyrus can rebuild."),

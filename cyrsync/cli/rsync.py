@@ -33,8 +33,11 @@ def drop_in(words: list[str]) -> int:
         result = run.execute()
     except (NotForUs, UsageError) as refusal:
         _become_rsync(words, settings, str(refusal))
-    for error in result.errors:
-        complain(error)
+    from cyrsync.cli import aftermath  # SQLite is not loaded to become rsync
+
+    aftermath.finish(run, aftermath.Wanted())
+    for message in (*result.warnings, *result.errors):
+        complain(message)
     return result.exit
 
 

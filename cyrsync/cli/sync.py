@@ -8,13 +8,23 @@ from typing import Annotated
 
 import typer
 
-from cyrsync.cli.options import Conf, Rsh, RsyncPath, SkipDerived, Users, policy_of, read_conf, users_of
+from cyrsync.cli.options import (
+    Conf,
+    Rsh,
+    RsyncPath,
+    SkipDerived,
+    StateDirectory,
+    Users,
+    policy_of,
+    read_conf,
+    users_of,
+)
 from cyrsync.cli.output import progress, show
-from cyrsync.errors import UsageError
+from cyrsync.errors import UnusableError, UsageError
 from cyrsync.plan.guard import MaxDelete
 from cyrsync.report.progress import Reporter
 from cyrsync.rsync import options as rsync_options
-from cyrsync.run import Options, Run
+from cyrsync.run import Options, Run, UnreadyRun
 from cyrsync.tree import address
 
 
@@ -42,9 +52,7 @@ def sync_command(
     conf: Conf = None,
     engine: Annotated[Engine | None, typer.Option(help="How changes are found: index with -C, else walk.")] = None,
     full: Annotated[bool, typer.Option("--full", help="With -C: list the replica, and compare with that.")] = False,
-    state: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Where to keep locks and what was sent last.")
-    ] = None,
+    state: StateDirectory = None,
     dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="Show what would be done, do nothing.")] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Delete on DEST what SRC has no more.")] = False,
     max_delete: Annotated[
@@ -64,6 +72,18 @@ def sync_command(
     jobs: Annotated[
         int, typer.Option(min=1, max=64, metavar="N", help="rsync streams side by side; they share --bwlimit.")
     ] = 1,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write metrics for Prometheus's node exporter.")
+    ] = None,
+    log: Annotated[
+        str | None, typer.Option(metavar="WHERE", help="Log the run: to syslog, the journal, or a file.")
+    ] = None,
+    on_success: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="Run this after a run that exits 0.")
+    ] = None,
+    on_failure: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="Run this after one that does not, nor with 75.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Report without a terminal too, and all.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
@@ -103,6 +123,9 @@ def sync_command(
     with progress(quiet or as_json) as reporter:
         run = _run(conf, engine, source, destination, options, full=full, reporter=reporter)
         result = run.execute()
+    from cyrsync.cli import aftermath  # what no other command needs is not loaded by all
+
+    aftermath.finish(run, aftermath.Wanted(metrics, log, on_success, on_failure))
     show(result, as_json=as_json, verbose=verbose, quiet=quiet)
     raise typer.Exit(result.exit)
 
@@ -129,8 +152,11 @@ def _run(
 
     if options.users:
         raise UsageError("--user and -C cannot be had together")
-    where = address.Address(conf, os.path.realpath(os.fsencode(conf)))
-    return ServerRun(read_conf(conf), where, address.parse(destination), options, full, reporter)
+    where, replica = address.Address(conf, os.path.realpath(os.fsencode(conf))), address.parse(destination)
+    try:
+        return ServerRun(read_conf(conf), where, replica, options, full, reporter)
+    except UnusableError as error:
+        return UnreadyRun(where, replica, options, error)
 
 
 def _words(extra: list[str], *, delete: bool, bwlimit: str | None, compress: bool, rsync_path: str | None) -> list[str]:

@@ -24,6 +24,10 @@ class FolderCounts:
     unreadable: int = 0
     failed: int = 0
 
+    def behind(self) -> int:
+        """Return how many the replica does not have as they are."""
+        return self.unreadable + self.failed
+
 
 @dataclass(slots=True)
 class MessageCounts:

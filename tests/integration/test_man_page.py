@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,15 @@ import typer
 from cyrsync.audit.finding import KINDS, Audited, Problem
 from cyrsync.cli.app import app
 from cyrsync.errors import CONNECTION_CODES, Exit
+from cyrsync.report import status
 from cyrsync.report.audit import AuditResult
 from cyrsync.report.promotion import Promotion
 from cyrsync.report.result import RunResult
 from cyrsync.spare.commands import Step
+from cyrsync.state.history import Pair
 from support.boxes import Box
+from support.runs import record
+from support.runs import result as past_run
 from support.tools import requires
 from support.tree import run_cyrsync
 
@@ -170,6 +175,16 @@ def test_explains_every_key_that_promote_prints() -> None:
     assert_explained("OUTPUT OF PROMOTE", result.to_json())
 
 
+def test_explains_every_key_that_status_prints() -> None:
+    failed = record(code=12, run=past_run(code=12, errors=["x"]), partitions="default", users="joe")
+    found = status.to_json(Pair((failed, record())), datetime.now(timezone.utc), every=False)
+    assert_explained("OUTPUT OF STATUS", found)
+    nothing = status.to_json(Pair((record(code=75),)), datetime.now(timezone.utc), every=False)
+    explained = explained_keys("OUTPUT OF STATUS")
+    for key, type_ in keys(nothing):
+        assert type_ in explained[key].split(" or ") or type_ == "array", key
+
+
 def test_explains_every_key_that_inspect_prints(tmp_path: Path) -> None:
     box = Box("3.6.1-rich", tmp_path)
     done = run_cyrsync("inspect", "-C", box.conf, "--json", "--messages")
@@ -200,7 +215,7 @@ def test_the_readme_explains_every_exit_code() -> None:
     assert codes_in(re.findall(r"^\| (\d[\d, ]*) \|", table, re.MULTILINE)) == CODES
 
 
-@pytest.mark.parametrize("command", [[], ["sync"], ["list"], ["inspect"], ["verify"], ["promote"]])
+@pytest.mark.parametrize("command", [[], ["sync"], ["list"], ["inspect"], ["verify"], ["promote"], ["status"]])
 def test_help_explains_the_exit_codes(command: list[str]) -> None:
     done = run_cyrsync(*command, "--help", env={"COLUMNS": "100"})
     assert done.returncode == 0

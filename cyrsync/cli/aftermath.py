@@ -1,0 +1,106 @@
+"""What comes after a run, whatever came of it: its record, metrics, a log, and the user's own commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from cyrsync import process
+from cyrsync.errors import CyrsyncError, UnusableError, error_text
+from cyrsync.report.text import printable
+from cyrsync.state import history
+
+if TYPE_CHECKING:
+    from cyrsync.report.result import RunResult
+    from cyrsync.run import Run
+    from cyrsync.state.history import Record
+
+
+class HookFailed(CyrsyncError):
+    """A command of the user's did not end well."""
+
+
+class Wanted(NamedTuple):
+    """What the user asked for beside the record."""
+
+    metrics: str | None = None
+    log: str | None = None
+    on_success: str | None = None
+    on_failure: str | None = None
+
+
+def finish(run: Run, wanted: Wanted) -> None:
+    """Tell whom it concerns that a run is over. What fails here is a warning, and changes nothing else of the run.
+
+    A dry run leaves no trace.
+    """
+    result = run.result
+    if result.dry_run:
+        return
+    record = _record(run)
+    _step(result, "not recorded", partial(_keep, record, result))
+    if wanted.metrics:
+        _step(result, "--metrics", partial(_write_metrics, wanted.metrics, record, result))
+    if wanted.log:
+        _step(result, "--log", partial(_log, wanted.log, result))
+    hook = wanted.on_failure if result.exit else wanted.on_success
+    # That another run is at work is neither good news nor bad: that run will tell how it ends.
+    if hook and not record.skipped:
+        _step(result, "--on-failure" if result.exit else "--on-success", partial(_call, hook, result))
+
+
+def _step(result: RunResult, what: str, step: Callable[[], None]) -> None:
+    try:
+        step()
+    except (OSError, CyrsyncError) as error:  # signals are among them: the run is over, and they come too late
+        result.warnings.append(f"{what}: {error_text(error)}")
+
+
+def _record(run: Run) -> Record:
+    result = run.result
+    return history.Record(
+        pair=run.key,
+        replica=printable(run.replica_identity),
+        source=printable(result.source),
+        destination=printable(result.destination),
+        engine=result.engine,
+        partitions=printable(" ".join(run.partitions)),
+        users=printable(" ".join(sorted(run.options.users))),
+        started=result.started,
+        seconds=result.seconds,
+        exit=int(result.exit),
+        json=history.brief(result.to_json()),
+    )
+
+
+def _keep(record: Record, result: RunResult) -> None:
+    # A run for which no file can be made there has failed at its lock, and has said so itself.
+    if history.can_be_kept():
+        warning = history.add(record)
+        result.warnings += [warning] if warning else []
+
+
+def _write_metrics(path: str, record: Record, result: RunResult) -> None:
+    from cyrsync.report import metrics
+
+    runs: tuple[Record, ...] = ()
+    with suppress(UnusableError):  # a warning has been given
+        runs = history.runs_of(record.pair)
+    known = history.Pair(runs if record in runs else (record, *runs))
+    metrics.write(path, metrics.render(result, known))
+
+
+def _log(where: str, result: RunResult) -> None:
+    from cyrsync.report import log
+
+    log.send(where, result)
+
+
+def _call(hook: str, result: RunResult) -> None:
+    code = process.hook(hook, json.dumps(result.to_json()) + "\n")
+    if code:
+        end = f"exit {code}" if code > 0 else f"signal {-code}"
+        raise HookFailed(f"{hook}: {end}")

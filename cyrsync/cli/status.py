@@ -1,0 +1,72 @@
+"""`cyrsync status`: how up to date replicas are."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from datetime import datetime, timezone
+from typing import Annotated
+
+import typer
+
+from cyrsync.cli import signals
+from cyrsync.cli.options import StateDirectory
+from cyrsync.cli.output import complain, console
+from cyrsync.errors import Exit, UnusableError, UsageError
+from cyrsync.report.text import human_seconds, printable
+from cyrsync.run import identity
+from cyrsync.tree import address
+
+_AGE = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)\Z", re.ASCII)
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def status_command(
+    destination: Annotated[str | None, typer.Argument(metavar="[DEST]", help="The replica; without it, all.")] = None,
+    max_age: Annotated[
+        str | None,
+        typer.Option(metavar="AGE", help="Exit 1 if the last success is older: seconds, or 90m, 2h, 1d."),
+    ] = None,
+    state: StateDirectory = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each replica.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all runs that are known.")] = False,
+) -> None:
+    """Show when replicas were last brought up to date, how far they are behind, and how the runs went."""
+    from cyrsync.report import status  # what few runs need is not loaded by all
+    from cyrsync.state import history
+
+    limit = _seconds(max_age) if max_age is not None else None
+    if state is not None:
+        os.environ["CYRSYNC_STATE"] = state
+    if destination is None:
+        found = history.pairs()
+    else:
+        found = history.pairs(printable(identity(address.parse(destination))), printable(destination))
+    if not found:
+        raise UnusableError(f"no run is known{f' of {destination}' if destination is not None else ''}")
+    now = datetime.now(timezone.utc)
+    late = [pair for pair in found if limit is not None and not _is_within(status.age(pair, now), limit)]
+    with signals.pipe_may_break():
+        for number, pair in enumerate(found):
+            if as_json:
+                print(json.dumps(status.to_json(pair, now, every=verbose)))
+                continue
+            print(end="\n" * bool(number))
+            status.render(pair, console(), every=verbose, now=now, late=pair in late)
+    for pair in late:
+        behind = status.age(pair, now)
+        what = "no run has succeeded" if behind is None else f"the last success is {human_seconds(behind)} old"
+        complain(f"{pair.runs[0].destination}: {what}")
+    raise typer.Exit(Exit.UNSOUND if late else Exit.DONE)
+
+
+def _is_within(age: float | None, limit: float) -> bool:
+    return age is not None and age <= limit
+
+
+def _seconds(text: str) -> float:
+    match = _AGE.match(text)
+    if not match:
+        raise UsageError(f"--max-age {text}: give seconds, or a number with s, m, h or d behind it")
+    return float(match[1]) * _SECONDS[match[2]]
