@@ -60,7 +60,7 @@ class Batch:
     def carry(self) -> None:
         """Send, and keep what has arrived; then delete, and keep that."""
         self._finish()
-        self._store.put(filter(None, (work.before() for work in self._works.values())))
+        self._store.put(work.before() for work in self._works.values())
         try:
             held = carry(self._transfers, self)
         except BaseException:
@@ -115,7 +115,7 @@ class Batch:
                     self._note_lacking(new, root, transfer.lost(path))
             for found, root in zip(plans, self._roots.all(), strict=True):
                 found.append(new.plans[root] if new else FolderPlan(path, State.VANISHED))
-        self._store.put(filter(None, (self._works[path].before() for path in paths if path in self._works)))
+        self._store.put(self._works[path].before() for path in paths if path in self._works)
         self._finish()
         return plans
 

@@ -45,12 +45,12 @@ class Work:
         self.lacking = True
         return True
 
-    def before(self) -> Sent | None:
-        """Return what may be true of the replica as soon as messages are on their way, None if nothing changes."""
+    def before(self) -> Sent:
+        """Return what may be true of the replica as soon as anything is on its way."""
         old = self.sent or Sent(self.place.key)
         names = tuple(sorted({*old.names, *self.reading.names()}))
         if not self.summary.messages_send and self.summary.state is State.CHANGED and names == old.names:
-            return None
+            return replace(old, seen=UNSEEN)  # the index may be newer there than the last that is known to have come
         coming = uid_sets.union(self.reading.messages, self.reading.archived)
         if self.summary.state is State.CHANGED:
             return replace(old, seen=UNSEEN, maybe=uid_sets.union(old.maybe, coming), names=names)

@@ -55,7 +55,7 @@ def relink(
     if not moves:
         return
     # From here on, nobody could tell any more whose messages lie where, were this run to die.
-    store.put(filter(None, (work.before() for work, _ in renamed)))
+    store.put(work.before() for work, _ in renamed)
     for work, _ in renamed:
         if work.summary.state is State.RECREATED:
             for root in {root for root, file in work.reading.bound if file.name == kinds.INDEX}:
