@@ -13,6 +13,7 @@ class Exit(IntEnum):
     UNSOUND = 1
     USAGE = 2
     UNUSABLE = 3
+    REFUSED = 4
     SOCKET = 10
     FILE_IO = 11
     STREAM = 12
@@ -65,6 +66,12 @@ class GuardError(CyrsyncError):
     """The source shows nothing that could be a spool: an unmounted partition is not an empty one."""
 
     code = Exit.UNUSABLE
+
+
+class RefusedError(CyrsyncError):
+    """The replica is not this source's to write to: it was promoted, or is another's."""
+
+    code = Exit.REFUSED
 
 
 class LockedError(CyrsyncError):

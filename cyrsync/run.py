@@ -33,6 +33,7 @@ from cyrsync.transfer.steps import Transfer
 from cyrsync.transfer.taker import Taker, batches
 from cyrsync.tree.address import Address
 from cyrsync.tree.both import BothSides
+from cyrsync.tree.side import refuse_promoted, token_of
 
 _LONGEST_PAUSE = 60.0  # seconds between two tries
 _UNKNOWN = (State.UNREADABLE, State.VANISHED)
@@ -54,6 +55,7 @@ class Options:
     retries: int = 3
     wait: float = 0.0
     jobs: int = 1
+    overwrite: bool = False  # a replica that is another's, or was promoted
 
 
 @dataclass(slots=True)
@@ -151,6 +153,9 @@ class Run:
     def _attempt(self, directory: Path) -> None:
         sides = BothSides(self.source, self.replica, self.options.rsh, self.options.connection, directory)
         with sides:
+            token = token_of(sides.replica_status)
+            if token and not self.options.overwrite:
+                refuse_promoted(token, sides.replica_status)
             with self.phases.phase("scan"):
                 planned = self._plan(sides)
             self._guard(planned)
@@ -212,6 +217,12 @@ class Run:
         if not planned.plans:
             return
         rsync = None
+        token = token_of(sides.replica_status)
+        if token and not self.options.dry_run:
+            # Nobody's state speaks of this replica any more.
+            sides.replica.put_token(
+                sides.replica_status.root, token._replace(replica=os.urandom(16).hex(), promoted="")
+            )
         self.result.files = FileCounts()
         try:
             if any(plan.sends() for plan in planned.plans) or not sides.replica.can_remove:

@@ -52,6 +52,13 @@ def sync_command(
     conf: Conf = None,
     engine: Annotated[Engine | None, typer.Option(help="How changes are found: index with -C, else walk.")] = None,
     full: Annotated[bool, typer.Option("--full", help="With -C: list the replica, and compare with that.")] = False,
+    no_config: Annotated[
+        bool, typer.Option("--no-config", help="With -C: the partitions alone, nothing of configdirectory.")
+    ] = False,
+    overwrite_replica: Annotated[
+        bool,
+        typer.Option("--overwrite-replica", help="Write to a replica that was promoted, or is another server's."),
+    ] = False,
     state: StateDirectory = None,
     dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="Show what would be done, do nothing.")] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Delete on DEST what SRC has no more.")] = False,
@@ -119,9 +126,10 @@ def sync_command(
         retries=retries,
         wait=wait,
         jobs=jobs,
+        overwrite=overwrite_replica,
     )
     with progress(quiet or as_json) as reporter:
-        run = _run(conf, engine, source, destination, options, full=full, reporter=reporter)
+        run = _run(conf, engine, source, destination, options, full=full, with_conf=not no_config, reporter=reporter)
         result = run.execute()
     from cyrsync.cli import aftermath  # what no other command needs is not loaded by all
 
@@ -138,6 +146,7 @@ def _run(
     options: Options,
     *,
     full: bool,
+    with_conf: bool,
     reporter: Reporter,
 ) -> Run:
     if conf is not None and engine is Engine.walk:
@@ -154,7 +163,8 @@ def _run(
         raise UsageError("--user and -C cannot be had together")
     where, replica = address.Address(conf, os.path.realpath(os.fsencode(conf))), address.parse(destination)
     try:
-        return ServerRun(read_conf(conf), where, replica, options, full, reporter)
+        config = read_conf(conf)
+        return ServerRun(config, where, replica, options, reporter, full=full, with_conf=with_conf)
     except UnusableError as error:
         return UnreadyRun(where, replica, options, error)
 

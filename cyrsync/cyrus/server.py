@@ -12,6 +12,7 @@ from cyrsync.cyrus.snapshot import MetaFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import List, Optional, Tuple
 
     from cyrsync.cyrus.config import Config
     from cyrsync.cyrus.mailboxes import Mailbox
@@ -31,13 +32,15 @@ class Located(NamedTuple):
     files: MetaFiles
 
 
-def located(config: "Config") -> "Iterator[Located]":
-    """Yield every mailbox that has a directory on this server, as mailboxes.db knows them now.
+def located(config: "Config", records: "Optional[List[Tuple[bytes, bytes]]]" = None) -> "Iterator[Located]":
+    """Yield every mailbox that has a directory on this server, as mailboxes.db knows them now, or by its `records`.
 
     Raise OSError or DbError where that cannot be read.
     """
     servername = config.text("servername")
-    for mailbox in mailboxes.read(reader.read(config.database("mboxlist")[1])):
+    if records is None:
+        records = reader.read(config.database("mboxlist")[1])
+    for mailbox in mailboxes.read(records):
         if mailboxes.live(mailbox, servername):
             yield _locate(config, mailbox)
 

@@ -52,6 +52,15 @@ class MetadataCounts:
 
 
 @dataclass(slots=True)
+class ConfigCounts:
+    """Files beside the partitions that were seen on the source, and of these the ones that differ; those to delete."""
+
+    seen: int = 0
+    send: int = 0
+    delete: int = 0
+
+
+@dataclass(slots=True)
 class FileCounts:
     """What became of the files that were planned: planned = sent + vanished + failed."""
 
@@ -86,6 +95,7 @@ class RunResult:
     folders: FolderCounts = field(default_factory=FolderCounts)
     messages: MessageCounts = field(default_factory=MessageCounts)
     metadata: MetadataCounts = field(default_factory=MetadataCounts)
+    config: ConfigCounts = field(default_factory=ConfigCounts)
     strays: int = 0
     files: FileCounts = field(default_factory=FileCounts)
     bytes_sent: int = 0

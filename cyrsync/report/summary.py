@@ -73,6 +73,9 @@ def _print_found(result: RunResult, console: Console) -> None:
     _print_fact("Folders", _amounts(asdict(result.folders)), console)
     _print_fact("Messages", _amounts(messages), console)
     _print_fact("Metadata", _amounts(metadata), console)
+    if result.config.seen:
+        config = {"seen": result.config.seen, "changed": result.config.send, "gone": result.config.delete}
+        _print_fact("Configuration", _amounts(config), console)
     if result.strays:
         _print_fact("Other files", Text(human_count(result.strays)), console)
 

@@ -6,9 +6,10 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from cyrsync.cyrus.config import Config
-from cyrsync.cyrus.db import twom
+from cyrsync.cyrus.db import reader, twom
 from cyrsync.cyrus.db.error import DbError
 from cyrsync.cyrus.server import located
 from cyrsync.errors import UnusableError, error_text
@@ -18,27 +19,37 @@ from cyrsync.state.store import Key, Place, Store
 _GRAIN = 2_000_000_000
 
 
-def refresh(store: Store, config: Config) -> list[str]:
-    """See that the store has the mailboxes of now. Return what is wrong with some, which it therefore has not.
+class MailboxList(NamedTuple):
+    """mailboxes.db as it was read under its lock."""
 
-    Raise UnusableError when mailboxes.db cannot be read.
+    data: bytes
+    status: os.stat_result
+
+
+def refresh(store: Store, config: Config, *, anyway: bool = False) -> tuple[list[str], MailboxList | None]:
+    """See that the store has the mailboxes of now; with `anyway`, mailboxes.db is read though it did not change.
+
+    Return what is wrong with some, which the store therefore has not, and the database if it was read. Raise
+    UnusableError when it cannot be.
     """
+    path = config.database("mboxlist")[1]
     try:
         signature = _signature(config)
-        if signature and store.places_signature() == signature:
-            return []
+        if signature and store.places_signature() == signature and not anyway:
+            return [], None
+        read = MailboxList(*reader.stable(path))
         errors: list[str] = []
-        places = list(_places(config, errors))
+        places = list(_places(config, reader.records(read.data, path), errors))
     except (DbError, OSError) as error:
         raise UnusableError(f"mailboxes.db cannot be read: {error_text(error)}") from None
     store.set_places(places, b"" if errors else signature)
-    return errors
+    return errors, read
 
 
-def _places(config: Config, errors: list[str]) -> Iterator[Place]:
+def _places(config: Config, records: list[tuple[bytes, bytes]], errors: list[str]) -> Iterator[Place]:
     """Yield where mailboxes lie; of two that would have one directory the second is told of."""
     known: dict[Key, bytes] = {}
-    for one in located(config):
+    for one in located(config, records):
         mailbox = one.mailbox
         if not one.data:
             errors.append(f"{os.fsdecode(mailbox.name)}: imapd.conf has no partition {mailbox.partition}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.server.roots import Roots
@@ -12,10 +12,15 @@ from cyrsync.tree.folder import Folder
 from cyrsync.tree.side import Side
 
 
-def rebuild(roots: Roots, side: Side, replica_roots: dict[bytes, bytes]) -> Iterator[Sent]:
+def rebuild(
+    roots: Roots,
+    side: Side,
+    replica_roots: dict[bytes, bytes],
+    look: Callable[[bytes, Folder], None] = lambda *_: None,
+) -> Iterator[Sent]:
     """Yield what the replica has of a partition, whoever put it there; `replica_roots` by those of the source.
 
-    All of it is unseen: every mailbox will be looked into.
+    All of it is unseen: every mailbox will be looked into. What has an index is shown to `look`, with the root.
     """
     found: dict[bytes, Sent] = {}
     last_uids: dict[bytes, int] = {}
@@ -24,6 +29,7 @@ def rebuild(roots: Roots, side: Side, replica_roots: dict[bytes, bytes]) -> Iter
             if folder.is_cyrus() or folder.metadata:
                 sent = found.setdefault(folder.path, Sent(Key(roots.name, folder.path)))
                 if folder.incarnation and root == roots.homes[kinds.INDEX]:
+                    look(replica_roots[root], folder)
                     last_uids[folder.path] = folder.incarnation.last_uid
                 _add(sent, folder, root, roots, last_uids.get(folder.path, uid_sets.MAX_UID))
     yield from found.values()

@@ -15,6 +15,7 @@ from cyrsync.transfer.jobs import Jobs
 from cyrsync.tree.address import Address
 from cyrsync.tree.agent_side import AgentSide
 from cyrsync.tree.connections import Connections
+from cyrsync.tree.side import Status
 
 
 class Replica:
@@ -51,11 +52,9 @@ class Replica:
         if self._connections:
             self._connections.close()
 
-    def expect(self, source: bytes) -> None:
-        """See that what was written earlier is there. Raise UnusableError where it is not."""
-        if not self.side.resolve(self._path(source)).directory:
-            path = os.fsdecode(self._path(source))
-            raise UnusableError(f"{path}: not on the replica any more: is its disk mounted? --full makes it anew")
+    def status(self, source: bytes) -> Status:
+        """Return what stands where a directory of the source has its replica."""
+        return self.side.resolve(self._path(source))
 
     def _path(self, source: bytes) -> bytes:
         return self.address.path.rstrip(b"/") + source

@@ -13,6 +13,7 @@ from pathlib import Path
 from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus.config import Config
 from cyrsync.cyrus.locks import LockTimeout
+from cyrsync.cyrus.settings import layout_settings
 from cyrsync.errors import GuardError, UnusableError
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.report.progress import Reporter
@@ -21,12 +22,15 @@ from cyrsync.report.text import path_text
 from cyrsync.run import Options, Planned, Run
 from cyrsync.server import places
 from cyrsync.server.batch import Batch
+from cyrsync.server.claim import Claim, source_name
+from cyrsync.server.conf_run import ConfFound, ConfRun
 from cyrsync.server.engine import Work, count_gone, plan_gone, plan_mailbox
 from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
 from cyrsync.server.rebuild import rebuild
 from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
+from cyrsync.state.conf_table import ConfTable
 from cyrsync.state.lock import state_directory
 from cyrsync.state.store import Key, Sent, StateDamaged, Store, copied, seen_of, set_aside
 from cyrsync.transfer.staging import Staging
@@ -61,18 +65,32 @@ class ServerRun(Run):
     engine = "index"
 
     def __init__(
-        self, config: Config, source: Address, replica: Address, options: Options, full: bool, progress: Reporter
+        self,
+        config: Config,
+        source: Address,
+        replica: Address,
+        options: Options,
+        progress: Reporter,
+        *,
+        full: bool,
+        with_conf: bool,
     ) -> None:
-        """`source` is the imapd.conf; with `full`, what the replica has is looked up there."""
+        """`source` is the imapd.conf; with `full`, what the replica has is looked up there.
+
+        Without `with_conf`, the partitions are all that goes.
+        """
         super().__init__(source, replica, options, progress)
         self._config = config
         self.partitions = tuple(config.partitions)
         self._full = full
+        self._with_conf = with_conf
+        self._conf: ConfRun | None = None
         self._roots = {name: Roots.of(partition) for name, partition in config.partitions.items()}
         self._readers = {name: MailboxReader(roots) for name, roots in self._roots.items()}
         self._warned = False
         self._directories: dict[str, set[bytes]] = {}
         self._unreadable: dict[Key, str] = {}
+        self._locked: set[Key] = set()
         self._stagings: dict[bytes, Staging] = {}
 
     def _attempt(self, directory: Path) -> None:
@@ -102,24 +120,75 @@ class ServerRun(Run):
         finally:
             store.close()
 
-    def _run(self, store: Store, replica: Replica) -> None:
+    def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
+        in_full = in_full or self._full or self.options.overwrite or not store.complete
+        claim = self._claim(store, replica)
         with self.phases.phase("scan"):
-            found = self._found(store, replica)
-        self._guard_server(found)
-        if not self.options.dry_run:
-            with self.phases.phase("transfer"):
-                self._carry_server(store, replica, found)
+            self._refresh(store)
+            if in_full:
+                claim.check(in_full=True)
+                self._compare_in_full(store, replica, claim)
+            found = self._look(store)
+            conf = self._conf.look() if self._conf else ConfFound()
+        self._guard_server(found, conf)
+        if found.changed or found.gone or conf.changed or conf.gone or (self._conf and self._conf.sends_list):
+            reason = "" if in_full else claim.check(in_full=False)
+            if reason:
+                self._start_over(f"{reason}: all of it is compared")
+                self._run(store, replica, in_full=True)
+                return
+            if not self.options.dry_run:
+                claim.begin()
+                with self.phases.phase("transfer"):
+                    self._carry_server(store, replica, found, conf)
+                claim.end(complete=not self.result.errors and not self._unreadable)
         self._report_unreadable()
 
-    def _found(self, store: Store, replica: Replica) -> Found:
-        """Return what is to do, by the state; make that from the replica first where there is none."""
-        self.result.errors += places.refresh(store, self._config)
-        if self._full or not store.complete:
-            store.clear()
-            for roots in self._roots.values():
-                store.put(rebuild(roots, replica.side, {root: replica.root(root) for root in roots.all()}))
-            store.complete = True
-        return self._look(store)
+    def _claim(self, store: Store, replica: Replica) -> Claim:
+        """Return this run's right to write to the replica."""
+        self._conf = ConfRun(self, self._config, ConfTable(store), self._work_directory) if self._with_conf else None
+        policy = self.options.policy
+        return Claim(
+            *(store, replica, self._roots),
+            self._conf.roots() if self._conf else (),
+            source_name(self.source.path),
+            layout_settings(self._config),
+            overwrite=self.options.overwrite,
+            times=policy.times,
+        )
+
+    def _start_over(self, warning: str) -> None:
+        """Forget what was found, but not what was said."""
+        self.result.warnings.append(warning)
+        warnings = self.result.warnings
+        self.result = self._new_result()
+        self.result.warnings = warnings
+        self._unreadable.clear()
+        self._directories.clear()
+        for staging in self._stagings.values():
+            staging.clear()
+
+    def _refresh(self, store: Store) -> None:
+        """Read mailboxes.db if it has changed, and keep a copy of just that for the replica."""
+        anyway = self._conf is not None and not self._conf.list_is_known
+        errors, read = places.refresh(store, self._config, anyway=anyway)
+        self.result.errors += [error for error in errors if error not in self.result.errors]
+        if self._conf and not self.options.dry_run:
+            self._conf.take_list(read)
+
+    def _compare_in_full(self, store: Store, replica: Replica, claim: Claim) -> None:
+        """Make the state from what the replica has."""
+        store.clear()
+        for name, roots in self._roots.items():
+
+            def look(root: bytes, folder: Folder, name: str = name) -> None:
+                key = Key(name, folder.path)
+                claim.look(store.place(key) if store.has_place(key) else None, root, folder)
+
+            store.put(rebuild(roots, replica.side, {root: replica.root(root) for root in roots.all()}, look))
+        if self._conf:
+            self._conf.learn(replica)
+        store.complete = True
 
     def _look(self, store: Store) -> Found:
         """Stat header and index of every mailbox, and look into those that are not as they were."""
@@ -192,6 +261,7 @@ class ServerRun(Run):
             if stage:
                 self._stage(key, reading)
         except LockTimeout as error:
+            self._locked.add(key)
             self._report(key, str(error))
             return None
         except UnreadableMailboxError as error:
@@ -234,25 +304,30 @@ class ServerRun(Run):
             self._stagings[root] = Staging(directory, self.options.policy.numeric_ids)
         return self._stagings[root]
 
-    def _guard_server(self, found: Found) -> None:
+    def _guard_server(self, found: Found, conf: ConfFound) -> None:
         if not found.planned.cyrus_folders:
             raise GuardError(f"{self.source.text}: mailboxes.db has no mailbox on this server: is it the right file?")
         self._withhold(found.planned)
+        reason = self._conf.too_many(conf) if self._conf else None
+        if reason:
+            self.result.withheld += len(conf.gone)
+            self.result.errors.append(f"nothing is deleted beside the partitions: {reason}")
+            conf.gone.clear()
 
     def deletes(self) -> bool:
         """Tell whether anything is to go."""
         return self.options.delete and not self.result.withheld
 
-    def _carry_server(self, store: Store, replica: Replica, found: Found) -> None:
+    def _carry_server(self, store: Store, replica: Replica, found: Found, conf: ConfFound) -> None:
         self.result.files = FileCounts()
-        if found.changed or found.gone:
-            for name, roots in self._roots.items():
-                if store.rows(name):
-                    replica.expect(roots.data)
         if found.renamed:
             relink(store, replica, self._roots, found.renamed, self.result)
         self._carry(store, replica, found.changed, found.ready)
         self._look_again(store, replica)
+        if self._conf:
+            self._conf.send(conf, replica)
+            if not self.result.withheld:  # one that has lost so many mailboxes may be the wrong one
+                self._conf.send_list(replica)
         # Also what has gone since: what was sent of it is not to wait for the next run without an index.
         gone = store.gone()
         known = {sent.key for sent in found.gone}
@@ -265,6 +340,8 @@ class ServerRun(Run):
             self._withhold(found.planned)
         if self.deletes():
             self._remove_gone(store, replica, gone)
+            if self._conf:
+                self._conf.remove(conf, replica)
 
     def _carry(self, store: Store, replica: Replica, changed: list[Key], ready: dict[Key, Work]) -> None:
         for name, roots in self._roots.items():
@@ -340,11 +417,12 @@ class ServerRun(Run):
     def _look_again(self, store: Store, replica: Replica) -> None:
         """Carry over what could not be read at first: mailboxes are made, renamed and deleted meanwhile."""
         for pause in _PAUSES:
-            if not self._unreadable:
+            if not {*self._unreadable, *store.not_sent()} - self._locked:
                 return
             time.sleep(pause)
-            places.refresh(store, self._config)
-            keys = [key for key in self._unreadable if store.has_place(key)]
+            self._refresh(store)
+            missing = {*self._unreadable, *store.not_sent()} - self._locked
+            keys = sorted(key for key in missing if store.has_place(key))
             self._unreadable.clear()
             works = [work for work in (self.read(store, key) for key in keys) if work]
             for work in works:

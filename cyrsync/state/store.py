@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 from cyrsync.tree import uids as uid_sets
 
 #: `application_id` and `user_version` of a state file that is ours, and of this shape.
-_APPLICATION, _VERSION = 0x63797273, 1
+_APPLICATION, _VERSION = 0x63797273, 2
 _TABLES = [
     "CREATE TABLE about (name TEXT PRIMARY KEY, value BLOB)",
+    "CREATE TABLE conf (path BLOB PRIMARY KEY, root BLOB, seen BLOB, digest BLOB) WITHOUT ROWID",
     """CREATE TABLE place (
     partition TEXT, path BLOB, name BLOB, uniqueid TEXT, header_path BLOB, index_path BLOB, expunge_path BLOB,
     name_lock BLOB, PRIMARY KEY (partition, path)
@@ -92,6 +93,17 @@ def seen_of(header: os.stat_result, index: os.stat_result) -> bytes:
     )
 
 
+class Memory(NamedTuple):
+    """What the last run knew of the replica's token."""
+
+    replica: str = ""
+    roots: tuple[bytes, ...] = ()  # of the source
+    handed: int = 0  # the last number that was given to a run
+    written: int = 0  # the last number that every root had
+    ended: float = 0.0
+    complete: float = 0.0
+
+
 class Store:
     """The state of one source and destination. Every method may raise StateDamaged."""
 
@@ -129,6 +141,28 @@ class Store:
         with _damage():
             self._set_about("complete", b"yes" if value else b"no")
 
+    @property
+    def memory(self) -> Memory:
+        """What the last run knew of the replica's token."""
+        try:
+            record = json.loads(self._about("memory") or b"{}")
+            return Memory(**{**record, "roots": _names(record.get("roots", "[]"))})
+        except (AttributeError, TypeError, ValueError) as error:
+            raise StateDamaged(str(error)) from None
+
+    @memory.setter
+    def memory(self, value: Memory) -> None:
+        record = {**value._asdict(), "roots": _text(value.roots) or "[]"}
+        with _damage():
+            self._set_about("memory", json.dumps(record).encode())
+
+    def expected(self) -> Iterator[tuple[Key, int, int]]:
+        """Yield what is known of each index on the replica: key, size and time of modification (nanoseconds)."""
+        with _damage():
+            for partition, path, seen in self._db.execute("SELECT partition, path, seen FROM sent WHERE seen != X''"):
+                fields = _SEEN.unpack(seen)
+                yield Key(partition, path), fields[5], fields[6]
+
     def places_signature(self) -> bytes:
         """Return what `set_places` was given."""
         return self._about("places")
@@ -162,6 +196,15 @@ class Store:
         with _damage():
             query = "SELECT 1 FROM place WHERE partition = ? AND path = ?"
             return self._db.execute(query, key).fetchone() is not None
+
+    def not_sent(self) -> list[Key]:
+        """Return the mailboxes of which the replica has nothing."""
+        query = (
+            "SELECT p.partition, p.path FROM place p LEFT JOIN sent s ON s.partition = p.partition AND s.path = p.path"
+            " WHERE s.path IS NULL"
+        )
+        with _damage():
+            return [Key(*row) for row in self._db.execute(query)]
 
     def sent(self, key: Key) -> Sent | None:
         """Return what the replica has of a mailbox, None for nothing."""
@@ -204,6 +247,7 @@ class Store:
         """Forget all that the replica has."""
         with self._transaction():
             self._db.execute("DELETE FROM sent")
+            self._db.execute("DELETE FROM conf")
             self._set_about("complete", b"no")
 
     def messages(self) -> int:
@@ -226,6 +270,16 @@ class Store:
                     found.add(path)
                     path = path.rpartition(b"/")[0]
         return found
+
+    def query(self, statement: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows that a statement of another table's finds."""
+        with _damage():
+            yield from self._db.execute(statement, values)
+
+    def change(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Carry a statement of another table's out for each row, on disk when this returns."""
+        with self._transaction():
+            self._db.executemany(statement, rows)
 
     def _check(self) -> None:
         (application,), (version,) = (

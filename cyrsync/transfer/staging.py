@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import stat
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,35 +26,42 @@ class Staging:
 
     def add(self, taken: Taken) -> None:
         """Write a folder's metadata. OSError where there is no room."""
-        for path, entry in taken.above:
-            if path not in self._directories:
-                os.makedirs(self._place(path), mode=0o700, exist_ok=True)
-            self._directories[path] = entry
+        self.make(taken.above)
         for file in taken.files:
-            place = os.path.join(self._place(taken.folder.path), file.name)
+            place = os.path.join(self.place(taken.folder.path), file.name)
             descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
             with open(descriptor, "wb") as stream:
                 stream.write(file.data)
-            self._dress(place, file.entry)
+            self.dress(place, file.entry)
+
+    def make(self, directories: Iterable[tuple[bytes, Entry]]) -> None:
+        """Make directories, each below the ones before it; they get their attributes in the end."""
+        for path, entry in directories:
+            if path not in self._directories:
+                os.makedirs(self.place(path), mode=0o700, exist_ok=True)
+            self._directories[path] = entry
 
     def finish(self) -> None:
         """Give the directories the attributes of their originals, which files put into them have changed."""
         for path in sorted(self._directories, reverse=True):
-            self._dress(self._place(path), self._directories[path])
+            self.dress(self.place(path), self._directories[path])
         self._directories.clear()
 
     def clear(self) -> None:
         """Make room for the next folders."""
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _place(self, path: bytes) -> bytes:
+    def place(self, path: bytes) -> bytes:
+        """Return where the copy of a path below the root is."""
         return os.path.join(os.fsencode(self.directory), path)
 
-    def _dress(self, place: bytes, entry: Entry) -> None:
+    def dress(self, place: bytes, entry: Entry) -> None:
+        """Give a copy the attributes of its original."""
         if os.geteuid() == 0:
-            os.chown(place, *owner_here(entry.owner, self._numeric_ids))
-        os.chmod(place, stat.S_IMODE(entry.mode) | 0o400)
-        os.utime(place, ns=(entry.mtime, entry.mtime))
+            os.chown(place, *owner_here(entry.owner, self._numeric_ids), follow_symlinks=False)
+        if not stat.S_ISLNK(entry.mode):
+            os.chmod(place, stat.S_IMODE(entry.mode) | 0o400)
+        os.utime(place, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
 
 
 @lru_cache(maxsize=256)

@@ -18,16 +18,18 @@ import zlib
 from typing import TYPE_CHECKING
 
 from cyrsync.tree import folder as folders
+from cyrsync.tree import token
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.remove import RENAMED, Remover, decode
 from cyrsync.tree.walk import Reader, walk
 
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO
+    from typing import Any, BinaryIO, Callable, ContextManager
 
 #: The line before which a login shell may have printed anything at all.
 GREETING = b"cyrsync-agent 1\n"
 _BLOCK = 1 << 16
+_held: "dict[bytes, ContextManager[bool]]" = {}
 
 
 class _Output:
@@ -77,88 +79,151 @@ def main(compressed: bool = False) -> None:
     output = _Output(stream, compressed)
     try:
         for line in source:
-            _serve(json.loads(line.decode("ascii")), source, output)
+            fields = json.loads(line.decode("ascii"))
+            _SERVICES[fields["do"]](_Request(fields, source, output))
     except (BrokenPipeError, KeyboardInterrupt):
         os._exit(1)  # nobody listens any more; a flush at exit would only complain
 
 
-def _audit(root: bytes, content: bool, output: _Output) -> None:
+def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool]":
+    """Return what stands at `path`: the fields of `side.Status`."""
+    real = os.path.realpath(path)
+    directory = os.path.isdir(real)
+    text, bare = "", False
+    if directory:
+        try:
+            text = token.read_text(real)
+            bare = not text and token.is_bare(real)
+        except OSError:
+            pass  # whoever reads on will say why
+    return real, os.path.lexists(real), directory, os.path.isdir(os.path.dirname(real)), text, bare
+
+
+class _Request:
+    """One request: what it says, where more of it is read from, and where the answer goes."""
+
+    def __init__(self, fields: "dict[str, Any]", source: "BinaryIO", output: _Output) -> None:
+        self.fields = fields
+        self.root = fields["root"].encode("latin-1")
+        self.source = source
+        self.output = output
+
+    def paths(self) -> "list[bytes]":
+        return [path.encode("latin-1") for path in self.fields["paths"]]
+
+
+def _identify(request: _Request) -> None:
+    request.output.end(euid=os.geteuid(), groups=os.getgroups())
+
+
+def _resolve(request: _Request) -> None:
+    real, *status = resolve(request.root)
+    request.output.end(root=real.decode("latin-1"), status=status)
+
+
+def _walk(request: _Request) -> None:
+    output = request.output
+    for found in walk(request.root, frozenset(request.fields["users"]), request.fields["leftovers"]):
+        output.write(folders.encode(found, output.deflate is not None))
+    output.end()
+
+
+def _look(request: _Request) -> None:
+    reader, output = Reader(request.root), request.output
+    for path in request.paths():
+        output.write(folders.encode(reader.read(path), output.deflate is not None))
+    output.end()
+
+
+def _stat(request: _Request) -> None:
+    request.output.end(found=[_status(path) for path in request.paths()])
+
+
+def _status(path: bytes) -> "list[int] | None":
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _load(request: _Request) -> None:
+    exec(request.source.read(request.fields["size"]), {})
+    request.output.end()
+
+
+def _audit(request: _Request) -> None:
     from cyrsync.audit.finding import to_record  # what few runs need is sent only to those
     from cyrsync.audit.tree import audit_tree
 
-    for found in audit_tree(root, content):
-        output.write(json.dumps(to_record(found)).encode("ascii") + b"\n")
-    output.end()
+    for found in audit_tree(request.root, request.fields["content"]):
+        request.output.write(json.dumps(to_record(found)).encode("ascii") + b"\n")
+    request.output.end()
 
 
-def _relink(source: "BinaryIO", output: _Output) -> None:
-    from cyrsync.tree.relink import decode, relink
-
-    for uids in relink(decode(source)):
-        size, steps = uid_sets.pack(uids)
-        output.write(json.dumps([size, len(steps)]).encode("ascii") + b"\n" + steps)
-    output.end()
-
-
-def _make(root: bytes, output: _Output) -> None:
-    try:
-        os.makedirs(root, exist_ok=True)
-        shutil.rmtree(os.path.join(root, RENAMED), ignore_errors=True)  # what a killed run left
-    except OSError as error:
-        output.end(error=error.strerror)
-    else:
-        output.end(error="")
-
-
-def _take(root: bytes, paths: "list[str]", output: _Output) -> None:
+def _take(request: _Request) -> None:
     from cyrsync.tree.take import encode, take
 
-    reader = Reader(root)
-    for path in paths:
-        output.write(encode(take(reader, path.encode("latin-1")), output.deflate is not None))
+    reader, output = Reader(request.root), request.output
+    for path in request.paths():
+        output.write(encode(take(reader, path), output.deflate is not None))
     output.end()
 
 
-def _serve(request: "dict[str, Any]", source: "BinaryIO", output: _Output) -> None:
-    root = request["root"].encode("latin-1")
-    if request["do"] == "identify":
-        output.end(euid=os.geteuid(), groups=os.getgroups())
-    elif request["do"] == "resolve":
-        real = os.path.realpath(root)
-        output.end(
-            root=real.decode("latin-1"),
-            exists=os.path.lexists(real),
-            directory=os.path.isdir(real),
-            parent=os.path.isdir(os.path.dirname(real)),
-        )
-    elif request["do"] == "walk":
-        for found in walk(root, frozenset(request["users"]), request["leftovers"]):
-            output.write(folders.encode(found, output.deflate is not None))
-        output.end()
-    elif request["do"] == "look":
-        reader = Reader(root)
-        for path in request["paths"]:
-            output.write(folders.encode(reader.read(path.encode("latin-1")), output.deflate is not None))
-        output.end()
-    elif request["do"] == "load":
-        exec(source.read(request["size"]), {})
-        output.end()
-    elif request["do"] == "audit":
-        _audit(root, request["content"], output)
-    elif request["do"] == "take":
-        _take(root, request["paths"], output)
+def _make(request: _Request) -> None:
+    try:
+        os.makedirs(request.root, exist_ok=True)
+        shutil.rmtree(os.path.join(request.root, RENAMED), ignore_errors=True)  # what a killed run left
+    except OSError as error:
+        request.output.end(error=error.strerror)
     else:
-        _write(request["do"], root, request, source, output)
+        request.output.end(error="")
 
 
-def _write(what: str, root: bytes, request: "dict[str, Any]", source: "BinaryIO", output: _Output) -> None:
-    """Do what changes the replica."""
-    if what == "make":
-        _make(root, output)
-    elif what == "relink":
-        _relink(source, output)
-    elif what == "remove":
-        remover = Remover(root, request["keep_times"], output.is_heard)
-        remover.remove(decode(source))
-        failed = [[path.decode("latin-1"), number] for path, number in remover.failed]
-        output.end(files=remover.files, folders=remover.folders, failed=failed)
+def _relink(request: _Request) -> None:
+    from cyrsync.tree.relink import decode, relink
+
+    for uids in relink(decode(request.source)):
+        size, steps = uid_sets.pack(uids)
+        request.output.write(json.dumps([size, len(steps)]).encode("ascii") + b"\n" + steps)
+    request.output.end()
+
+
+def _put_token(request: _Request) -> None:
+    """Write a token, and hold the root against who would promote it until this process ends."""
+    root = request.root
+    try:
+        if root not in _held:
+            hold = token.held(root, exclusive=False)
+            if not hold.__enter__():
+                request.output.end(error="it is being promoted")
+                return
+            _held[root] = hold
+        token.write(root, token.from_json(request.fields["token"]))
+    except OSError as error:
+        request.output.end(error=error.strerror)
+    else:
+        request.output.end(error="")
+
+
+def _remove(request: _Request) -> None:
+    remover = Remover(request.root, request.fields["keep_times"], request.output.is_heard)
+    remover.remove(decode(request.source))
+    failed = [[path.decode("latin-1"), number] for path, number in remover.failed]
+    request.output.end(files=remover.files, folders=remover.folders, failed=failed)
+
+
+_SERVICES: "dict[str, Callable[[_Request], None]]" = {
+    "identify": _identify,
+    "resolve": _resolve,
+    "walk": _walk,
+    "look": _look,
+    "stat": _stat,
+    "load": _load,
+    "audit": _audit,
+    "take": _take,
+    "make": _make,
+    "relink": _relink,
+    "put_token": _put_token,
+    "remove": _remove,
+}

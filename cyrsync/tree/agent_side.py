@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from cyrsync.tree.relink import Move
     from cyrsync.tree.take import Taken
+    from cyrsync.tree.token import Token
 
 #: What a login shell may print before the far end speaks (bytes).
 _NOISE = 1 << 16
@@ -120,7 +121,7 @@ class AgentSide:
         """Return what stands at `path`, links resolved."""
         self._ask(do="resolve", root=path)
         found = self._end_of_answer()
-        return Status(found["root"].encode("latin-1"), found["exists"], found["directory"], found["parent"])
+        return Status(found["root"].encode("latin-1"), *found["status"])
 
     def make(self, root: bytes) -> None:
         """Make a directory, and those above it, if they are not there. Raise UnusableError where that can't be."""
@@ -128,6 +129,18 @@ class AgentSide:
         error = self._end_of_answer()["error"]
         if error:
             raise UnusableError(f"{os.fsdecode(root)}: it cannot be made on the replica: {error}")
+
+    def put_token(self, root: bytes, token: Token) -> None:
+        """Write what the replica says of itself. Raise UnusableError where that can't be."""
+        self._ask(do="put_token", root=root, token=token.to_json())
+        error = self._end_of_answer()["error"]
+        if error:
+            raise UnusableError(f"{os.fsdecode(root)}: its token cannot be written: {error}")
+
+    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | None]:
+        """Return size and modification time (nanoseconds) of files, by their whole paths; None where there is none."""
+        self._ask(do="stat", root=b"", paths=[path.decode("latin-1") for path in paths])
+        return [tuple(found) if found else None for found in self._end_of_answer()["found"]]
 
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root`; the agent starts at once and reads ahead."""

@@ -18,6 +18,7 @@ MODULES = (
     "cyrsync.tree.read_ahead",
     "cyrsync.tree.walk",
     "cyrsync.tree.remove",
+    "cyrsync.tree.token",
     "cyrsync.tree.agent",
 )
 #: What an audit needs besides, and a source whose metadata is taken under locks.

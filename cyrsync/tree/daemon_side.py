@@ -25,6 +25,7 @@ from cyrsync.tree.side import Removed, Rights, Status
 
 if TYPE_CHECKING:
     from cyrsync.tree.take import Taken
+    from cyrsync.tree.token import Token
 
 _LINE = re.compile(rb"([-dlcbps][-rwxsStT]{9})[+.]?\s+([\d,.]+)\s+(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) (.*)\Z", re.DOTALL)
 _KINDS = {
@@ -98,6 +99,10 @@ class DaemonSide:
 
     def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
         """Refuse: what is not taken is not looked at again."""
+        raise NotImplementedError
+
+    def put_token(self, root: bytes, token: Token) -> None:
+        """Refuse: no token is read here, either."""
         raise NotImplementedError
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ from cyrsync.tree.side import Removed, Rights, Status
 
 if TYPE_CHECKING:
     from cyrsync.tree.take import Taken
+    from cyrsync.tree.token import Token
 
 # Every answer is a row of items, each a letter and its text, ended by NUL; the last is `e`. Paths are
 # quoted for the shell that reads them here, a POSIX sh: no other shell ever sees one.
@@ -129,6 +130,10 @@ class PosixSide:
 
     def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
         """Refuse: what is not taken is not looked at again."""
+        raise NotImplementedError
+
+    def put_token(self, root: bytes, token: Token) -> None:
+        """Refuse: no token is read here, either."""
         raise NotImplementedError
 
     def close(self) -> None:

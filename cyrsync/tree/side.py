@@ -9,12 +9,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from cyrsync.audit.finding import Audited
+from cyrsync.errors import RefusedError, UnusableError
+from cyrsync.tree import agent
+from cyrsync.tree import token as tokens
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.remove import Removal
+from cyrsync.tree.token import Token
 from cyrsync.tree.walk import Reader, walk
 
 if TYPE_CHECKING:
     from cyrsync.tree.take import Taken
+
+
+#: What to do where a replica is not ours to write to.
+OVERWRITE = "--overwrite-replica makes it a replica of this server, and what only it has is lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,8 @@ class Status:
     exists: bool
     directory: bool
     parent: bool  # whether the directory above it exists
+    token: str = ""  # as it lies there, "" for none
+    bare: bool = False  # nothing is in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,9 @@ class Side(Protocol):
     def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
         """List folders below `root` by themselves, in that order."""
 
+    def put_token(self, root: bytes, token: Token) -> None:
+        """Write what the replica says of itself. Raise UnusableError where that can't be."""
+
     def close(self) -> None:
         """Let go of processes and connections."""
 
@@ -84,11 +97,25 @@ class Side(Protocol):
 ALL_RIGHTS = Rights()
 
 
+def token_of(status: Status) -> Token | None:
+    """Return the token of a root, None where it has none. Raise UnusableError for one that is damaged."""
+    try:
+        return tokens.from_json(status.token) if status.token else None
+    except ValueError:
+        name = os.path.join(os.fsdecode(status.root), os.fsdecode(tokens.NAME))
+        raise UnusableError(f"{name}: damaged: if this is the right replica, remove the file") from None
+
+
+def refuse_promoted(token: Token, status: Status) -> None:
+    """Raise RefusedError for the root of a replica that a Cyrus of its own is at work on."""
+    if token.promoted:
+        where = os.fsdecode(status.root)
+        raise RefusedError(f"{where}: it was promoted at {token.promoted}, and has mail of its own: {OVERWRITE}")
+
+
 def resolve_here(path: bytes) -> Status:
     """Return what stands at `path` on this machine, links resolved."""
-    real = os.path.realpath(path)
-    parent = os.path.isdir(os.path.dirname(real))
-    return Status(real, os.path.lexists(real), os.path.isdir(real), parent)
+    return Status(*agent.resolve(path))
 
 
 class NearSide:
@@ -128,6 +155,10 @@ class NearSide:
         """List folders below `root` by themselves, in that order."""
         reader = Reader(root)
         return (reader.read(path) for path in paths)
+
+    def put_token(self, root: bytes, token: Token) -> None:
+        """Refuse: a source is only ever read."""
+        raise PermissionError(errno.EROFS, "a source is only read", root)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -47,26 +47,41 @@ def from_json(text: "str | bytes") -> Token:
 
 def read(root: bytes) -> "Token | None":
     """Return the token of a root, None where there is none. Raise OSError, or ValueError for one that is damaged."""
+    text = read_text(root)
+    return from_json(text) if text else None
+
+
+def read_text(root: bytes) -> str:
+    """Return a token as it lies there, "" where there is none. Raise OSError."""
     try:
         descriptor = os.open(os.path.join(root, NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return None
+            return ""
         raise
     with open(descriptor, "rb") as file:
-        return from_json(file.read(_LARGEST))
+        return file.read(_LARGEST).decode("utf-8", "replace") or "{}"
+
+
+def is_bare(root: bytes) -> bool:
+    """Tell whether nothing is in a directory but what every new file system has: that of a disk that is not mounted."""
+    with os.scandir(root) as entries:
+        return all(entry.name in (NAME, b"lost+found") for entry in entries)
 
 
 def write(root: bytes, token: Token) -> None:
     """Put a token in place, whole and on disk when this returns. Raise OSError."""
     name = os.path.join(root, NAME)
     temporary = name + b".new"
+    before = os.stat(root)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
     with open(descriptor, "wb") as file:
         file.write(token.to_json().encode("utf-8"))
         file.flush()
         os.fsync(file.fileno())
     os.rename(temporary, name)
+    # The directory's time is that of the source, as rsync has set it.
+    os.utime(root, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 @contextmanager

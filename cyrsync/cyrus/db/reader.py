@@ -34,15 +34,17 @@ _BERKELEY = {
 
 
 def read(path: bytes, patience: float = 5.0) -> "list[tuple[bytes, bytes]]":
-    """Return all pairs of the database, sorted by key.
+    """Return all pairs of the database, sorted by key. Raises what `stable` and `records` do."""
+    return records(stable(path, patience)[0], path)
 
-    Raises DbError when it is damaged, UnsupportedDb when it is of a kind that is not read here, BusyDb when it stayed
-    locked for `patience` seconds, and OSError when there is no such file, or no permission.
+
+def records(data: bytes, path: bytes) -> "list[tuple[bytes, bytes]]":
+    """Return all pairs of a database that was read from `path`, sorted by key.
+
+    Raises DbError when it is damaged, UnsupportedDb when it is of a kind that is not read here.
     """
     try:
-        return list(_records(_stable(path, patience), path))
-    except locks.LockTimeout:
-        raise BusyDb(f"locked by a writer for {patience:g} seconds", path=path) from None
+        return list(_records(data, path))
     except DbError as error:
         error.path = path
         raise
@@ -57,7 +59,7 @@ def _records(data: bytes, path: bytes) -> "Iterator[tuple[bytes, bytes]]":
         return twom.records(data)
     if data.startswith(_SQLITE):
         raise UnsupportedDb("SQLite databases are not read")
-    if data[12:16] in _BERKELEY:
+    if is_berkeley(data):
         name, engine = os.fsdecode(path), _BERKELEY[data[12:16]]
         command = "cvt_cyrusdb {} {} {} flat".format(shlex.quote(name), engine, shlex.quote(name + ".flat"))
         raise UnsupportedDb("Berkeley databases are not read; convert it: " + command)
@@ -67,18 +69,31 @@ def _records(data: bytes, path: bytes) -> "Iterator[tuple[bytes, bytes]]":
     return flat.records(data)
 
 
-def _stable(path: bytes, patience: float) -> bytes:
-    """Return the bytes of the file as they were at one moment."""
+def is_berkeley(data: bytes) -> bool:
+    """Tell whether a file that begins so is a Berkeley database."""
+    return data[12:16] in _BERKELEY
+
+
+def stable(path: bytes, patience: float = 5.0) -> "tuple[bytes, os.stat_result]":
+    """Return the bytes of the file as they were at one moment, and how it looked.
+
+    Raises UnsupportedDb for what is no file, BusyDb when it stayed locked for `patience` seconds, and OSError when
+    there is no such file, or no permission.
+    """
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
-        raise UnsupportedDb("a directory: zeroskip databases are not read" if stat.S_ISDIR(mode) else "no regular file")
+        reason = "a directory: zeroskip databases are not read" if stat.S_ISDIR(mode) else "no regular file"
+        raise UnsupportedDb(reason, path=path)
     before = None
     for _ in range(_READINGS):
-        # A database may be a symlink to where there is room.
-        with locks.shared(os.path.realpath(path), patience) as (descriptor, locked):
-            data = locks.read_all(descriptor)
+        try:
+            # A database may be a symlink to where there is room.
+            with locks.shared(os.path.realpath(path), patience) as (descriptor, locked):
+                data, status = locks.read_all(descriptor), os.fstat(descriptor)
+        except locks.LockTimeout:
+            raise BusyDb("locked by a writer for {:g} seconds".format(patience), path=path) from None
         if locked or data == before:
-            return data
+            return data, status
         before = data
         time.sleep(_PAUSE)
-    raise BusyDb("the file cannot be locked, and changes again and again")
+    raise BusyDb("the file cannot be locked, and changes again and again", path=path)

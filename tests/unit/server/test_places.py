@@ -66,7 +66,7 @@ def paths(store: Store) -> list[bytes]:
 
 def test_where_mailboxes_lie(server: Server, store: Store) -> None:
     server.write("user.joe", "user.joe.Sent")
-    assert places.refresh(store, server.config()) == []
+    assert places.refresh(store, server.config())[0] == []
     assert paths(store) == [b"j/user/joe", b"j/user/joe/Sent"]
     found = store.place(Key("default", b"j/user/joe/Sent"))
     assert (found.name, found.uniqueid) == (b"user.joe.Sent", "id.user.joe.Sent")
@@ -81,9 +81,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     located = places.located
 
-    def count(conf: Config) -> object:
+    def count(conf: Config, records: list[tuple[bytes, bytes]]) -> object:
         found.append(1)
-        return located(conf)
+        return located(conf, records)
 
     monkeypatch.setattr(places, "located", count)
     return found
@@ -135,7 +135,7 @@ def test_twom_is_always_read(server: Server, store: Store, reads: list[int]) -> 
     server.database.write_bytes(bytes(Twom(pairs).data))
     server.settle()
     for _ in range(2):
-        assert places.refresh(store, server.config()) == []
+        assert places.refresh(store, server.config())[0] == []
     assert len(reads) == 2
     assert paths(store) == [b"uuid/0/1/0123456789abcdef0123"]
 
@@ -147,7 +147,7 @@ def test_a_partition_that_imapd_conf_lacks(server: Server, store: Store, reads: 
     server.database.write_text(text + text.replace("joe", "zoe").replace("P default", "P lost"))
     server.settle()
     for _ in range(2):
-        (error,) = places.refresh(store, server.config())
+        (error,), _ = places.refresh(store, server.config())
         assert error == "user.zoe: imapd.conf has no partition lost"
         assert paths(store) == [b"j/user/joe"]
     assert len(reads) == 2
@@ -158,7 +158,7 @@ def test_two_mailboxes_of_one_directory(server: Server, store: Store) -> None:
     value = "\t%(T e I 0123456789abcdef0123 P default)\n"
     server.database.write_text(f"Nuser\x1fann{value}Nuser\x1fjoe{value}")
     server.settle()
-    (error,) = places.refresh(store, server.config())
+    (error,), _ = places.refresh(store, server.config())
     assert error == "user.joe: it has the same directory as user.ann"
     assert paths(store) == [b"uuid/0/1/0123456789abcdef0123"]
 

@@ -29,7 +29,7 @@ class Server:
     def __init__(self, box: Box, store: Store) -> None:
         self.box = box
         self.config: Config = config.read(str(box.conf))
-        assert places.refresh(store, self.config) == []
+        assert places.refresh(store, self.config)[0] == []
         self.store = store
         self.roots = {name: Roots.of(partition) for name, partition in self.config.partitions.items()}
         self.readers = {name: MailboxReader(roots) for name, roots in self.roots.items()}

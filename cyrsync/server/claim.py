@@ -1,0 +1,186 @@
+"""Whose the replica is: asked before anything is written there, and noted when something is.
+
+Every root of a replica has a token (tree/token.py), and the state knows what that said at the end of the last run.
+So another disk, an older snapshot and another master's replica are told from the one that the state speaks of. And a
+replica that Cyrus has been started on is told by its indexes: nobody else makes them newer than what was sent.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterable
+from datetime import datetime
+
+from cyrsync.cyrus import entry as kinds
+from cyrsync.errors import RefusedError, UnusableError
+from cyrsync.report.text import path_text
+from cyrsync.server.replica import Replica
+from cyrsync.server.roots import Roots
+from cyrsync.state.store import Memory, Place, Store
+from cyrsync.tree.folder import Folder, join
+from cyrsync.tree.side import OVERWRITE, Status, refuse_promoted, token_of
+from cyrsync.tree.token import Token
+from cyrsync.tree.walk import incarnation_in
+
+_SECOND = 1_000_000_000  # nanoseconds
+
+
+def source_name(conf: bytes) -> str:
+    """Return what a token calls the server that an imapd.conf on this machine is of."""
+    return f"{socket.gethostname()}:{os.fsdecode(conf)}"
+
+
+class Claim:
+    """The right of one run to write to a replica."""
+
+    def __init__(
+        self,
+        store: Store,
+        replica: Replica,
+        roots: dict[str, Roots],
+        more_roots: Iterable[bytes],
+        source: str,
+        settings: tuple[tuple[str, str], ...],
+        *,
+        overwrite: bool,
+        times: bool,
+    ) -> None:
+        """`roots` are the partitions', `more_roots` others of the source; `times`: rsync keeps times."""
+        self._store = store
+        self._replica = replica
+        self._partitions = roots
+        every = [root for one in roots.values() for root in one.all()]
+        self._roots = tuple(dict.fromkeys([*every, *more_roots]))
+        self._source = source
+        self._settings = settings
+        self._overwrite = overwrite
+        self._times = times
+        self._found: list[Token] = []
+        self._token: Token | None = None
+
+    def check(self, *, in_full: bool) -> str:
+        """Return why the state does not speak of what is there, "" if it does.
+
+        Raise RefusedError where the replica is not ours to write to, UnusableError where it is not there; `in_full`,
+        one that is empty may be filled.
+        """
+        memory = self._store.memory
+        reasons = []
+        for root in self._roots:
+            status = self._replica.status(root)
+            token = token_of(status)
+            if token:
+                self._refuse(token, status)
+                self._found.append(token)
+            reason = self._doubt(memory, root, status, token)
+            if reason and (status.bare or not status.directory) and not in_full:
+                raise UnusableError(
+                    f"{os.fsdecode(status.root)}: nothing of the replica is there any more: is its disk mounted? "
+                    "--full makes it anew"
+                )
+            reasons.append(reason)
+        reasons.append(self._drift())
+        return next(filter(None, reasons), "")
+
+    def _refuse(self, token: Token, status: Status) -> None:
+        """Refuse to write to what is another's."""
+        if self._overwrite:
+            return
+        refuse_promoted(token, status)
+        if token.source != self._source:
+            raise RefusedError(f"{os.fsdecode(status.root)}: it is the replica of {token.source}: {OVERWRITE}")
+
+    def _doubt(self, memory: Memory, root: bytes, status: Status, token: Token | None) -> str:
+        """Return why a root may not be what the last run left there."""
+        where = os.fsdecode(status.root)
+        if root not in memory.roots:
+            return ""  # the state says nothing of it
+        if token is None:
+            return f"{where}: it is not what the last run wrote to"
+        if token.replica != memory.replica or token.run > memory.handed:
+            return f"{where}: something else has written there since the last run"
+        if token.run < memory.written or (token.run == memory.written and memory.ended and not token.ended):
+            return f"{where}: it is older than the last run left it"
+        return ""
+
+    def _drift(self) -> str:
+        """Compare every index with what was sent. Raise RefusedError for one that is newer."""
+        if not self._times or self._overwrite:
+            return ""
+        rows = [row for row in self._store.expected() if row[0].partition in self._partitions]
+        roots = {name: self._replica.root(one.homes[kinds.INDEX]) for name, one in self._partitions.items()}
+        paths = [os.path.join(roots[key.partition], key.path, kinds.INDEX) for key, _, _ in rows]
+        reason = ""
+        for path, (_, size, mtime), now in zip(paths, rows, self._replica.side.stat(paths), strict=True):
+            if now is None:
+                reason = reason or f"{path_text(path)}: it is gone"
+            elif is_newer(now[1], mtime):
+                raise RefusedError(_written_there(path, now[1]))
+            elif now[0] != size or is_newer(mtime, now[1]):
+                reason = reason or f"{path_text(path)}: it is older than what was sent"
+        return reason
+
+    def look(self, place: Place | None, root: bytes, folder: Folder) -> None:
+        """See that a mailbox on the replica, of which nothing is known, is not newer than the source's.
+
+        Raise RefusedError where it is. `root` is the replica's.
+        """
+        there = folder.metadata.get(kinds.INDEX)
+        if self._overwrite or not self._times or place is None or there is None or folder.incarnation is None:
+            return
+        try:
+            here = os.stat(place.index_path).st_mtime_ns
+        except OSError:
+            return
+        if is_newer(there.mtime, here):
+            ours = incarnation_in(place.header_path, place.index_path)
+            if ours and ours.same_as(folder.incarnation):
+                path = os.path.join(root, join(folder.path, kinds.INDEX))
+                raise RefusedError(_written_there(path, there.mtime))
+
+    def begin(self) -> None:
+        """Note on every root that a run is writing there."""
+        memory = self._store.memory
+        known = {token.replica for token in self._found}
+        same = memory.replica if known == {memory.replica} else ""
+        run = max([memory.handed, *(token.run for token in self._found)]) + 1
+        complete = memory.complete or max([token.complete for token in self._found], default=0.0)
+        self._token = Token(
+            replica=same or os.urandom(16).hex(),
+            source=self._source,
+            run=run,
+            begun=time.time(),
+            ended=0.0,
+            complete=complete,
+            settings=self._settings,
+        )
+        self._store.memory = memory._replace(handed=run)
+        self._put(self._token)
+        self._store.memory = Memory(self._token.replica, self._roots, run, run, 0.0, complete)
+
+    def end(self, *, complete: bool) -> None:
+        """Note that the run is over, and whether it left nothing undone."""
+        assert self._token
+        token = self._token._replace(ended=time.time())
+        if complete:
+            token = token._replace(complete=token.begun)
+        self._put(token)
+        self._store.memory = self._store.memory._replace(ended=token.ended, complete=token.complete)
+
+    def _put(self, token: Token) -> None:
+        for root in self._roots:
+            self._replica.side.put_token(self._replica.root(root, make=True), token)
+
+
+def is_newer(one: int, other: int) -> bool:
+    """Compare times in nanoseconds, of which either may have lost what is less than a second."""
+    if one % _SECOND and other % _SECOND:
+        return one > other
+    return one // _SECOND > other // _SECOND
+
+
+def _written_there(path: bytes, mtime: int) -> str:
+    when = datetime.fromtimestamp(mtime / _SECOND).isoformat(" ", "seconds")
+    return f"{path_text(path)}: written at {when}, and not by cyrsync: was Cyrus started there? {OVERWRITE}"

@@ -1,0 +1,312 @@
+"""What a hot spare needs beside the partitions: the files of configdirectory that changed, copied and carried over.
+
+The users' files, quotas and annotations go after the mailboxes, and mailboxes.db last of all, as it was when the
+mailboxes were looked for: a record without its directory is an error for Cyrus, a directory without a record is none.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cyrsync.cyrus import database_copy
+from cyrsync.cyrus.conf_files import ConfFile, ConfFiles, is_scratch
+from cyrsync.cyrus.config import Config
+from cyrsync.cyrus.database_copy import CopyError
+from cyrsync.errors import error_text
+from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.plan.guard import Deletions, withhold
+from cyrsync.report.text import path_text
+from cyrsync.server.places import MailboxList
+from cyrsync.server.replica import Replica
+from cyrsync.state.conf_table import ConfRow, ConfTable
+from cyrsync.state.store import UNSEEN
+from cyrsync.transfer.staging import Staging
+from cyrsync.transfer.steps import Transfer
+from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.folder import Entry
+from cyrsync.tree.walk import Reader
+
+if TYPE_CHECKING:
+    from cyrsync.server.run import ServerRun
+
+#: Nanoseconds in which a file may change again and keep its times.
+_GRAIN = 2_000_000_000
+#: Bytes that are staged at once.
+_STAGED_BYTES = 256 << 20
+_LOOK = struct.Struct("<4Q")
+#: Errors of the disk that copies are staged on.
+_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclass(slots=True)
+class ConfFound:
+    """What is to be done."""
+
+    changed: list[ConfFile] = field(default_factory=list)
+    gone: list[ConfRow] = field(default_factory=list)
+
+
+class ConfRun:
+    """One run's part with these files."""
+
+    def __init__(self, run: ServerRun, config: Config, table: ConfTable, directory: Path) -> None:
+        """`directory` is this run's own."""
+        self._run = run
+        self._files = ConfFiles(config)
+        self._table = table
+        self._directory = directory
+        self._list: ConfRow | None = None  # mailboxes.db, staged
+        self._list_staging: Staging | None = None
+        self._readers: dict[bytes, Reader] = {}
+
+    def roots(self) -> tuple[bytes, ...]:
+        """Return the source's directories that files come from."""
+        return self._files.roots()
+
+    def take_list(self, read: MailboxList | None) -> None:
+        """Stage mailboxes.db as it was read, unless that is what the replica has."""
+        if read is None:
+            return
+        file = self._files.file(self._files.mailbox_list)
+        if file is None:
+            return
+        digest = hashlib.sha1(read.data, usedforsecurity=False).digest()
+        row = self._row(file._replace(status=read.status), digest, read.status)
+        known = self._table.row(row.path)
+        self._list, self._list_staging = None, None
+        if known is None or known.digest != row.digest:
+            staging = Staging(self._directory / "list", self._run.options.policy.numeric_ids)
+            staging.clear()
+            staging.make(self._above(file))
+            with open(staging.place(file.path), "wb") as copy:
+                copy.write(read.data)
+            staging.dress(staging.place(file.path), self._reader(file.root).entry(read.status))
+            self._list, self._list_staging = row, staging
+
+    @property
+    def sends_list(self) -> bool:
+        """Tell whether mailboxes.db is to be sent."""
+        return self._list is not None
+
+    @property
+    def list_is_known(self) -> bool:
+        """Tell whether the replica has, or had, a mailboxes.db of ours: else it must be read."""
+        return self._table.row(self._files.mailbox_list) is not None
+
+    def look(self) -> ConfFound:
+        """Stat the files, and find those that changed and those that are gone."""
+        found = ConfFound()
+        known = self._table.seen()
+        known.pop(self._files.mailbox_list, None)
+        unreadable: dict[bytes, OSError] = {}
+        count = self._run.result.config
+        for file in self._files.listed(unreadable):
+            count.seen += 1
+            seen = known.pop(file.whole_path, None)
+            if seen != _look(file.status) and not (seen == UNSEEN and self._is_as_sent(file)):
+                found.changed.append(file)
+        count.send = len(found.changed) + (self._list is not None)
+        for path, error in unreadable.items():
+            self._run.result.errors.append(f"{path_text(path)}: {error_text(error)}: it stays as it is on the replica")
+        if known and self._run.options.delete:
+            found.gone = list(self._gone(known, unreadable))
+            count.delete = len(found.gone)
+        return found
+
+    def _gone(self, known: Iterable[bytes], unreadable: Iterable[bytes]) -> Iterator[ConfRow]:
+        """Yield what was sent and is seen not to be there: not what lies below a directory that is not to be seen."""
+        roots = [os.path.join(root, path) for root, path in self._files.trees()]
+        hidden = {tree for tree in roots if not os.path.isdir(tree)}.union(unreadable)
+        for path in sorted(known):
+            row = self._table.row(path)
+            if row and not any(path.startswith(top.rstrip(b"/") + b"/") for top in hidden):
+                yield row
+        for tree in sorted(hidden.difference(unreadable)):
+            if any(path.startswith(tree + b"/") for path in known):
+                reason = "it is not there any more, and stays as it is on the replica: is its disk mounted?"
+                self._run.result.errors.append(f"{path_text(tree)}: {reason}")
+
+    def too_many(self, found: ConfFound) -> str | None:
+        """Return why nothing of this must be deleted."""
+        total = self._table.count()
+        return withhold(
+            Deletions(messages=len(found.gone), replica_messages=total, replica_folders=1), self._run.options.max_delete
+        )
+
+    def send(self, found: ConfFound, replica: Replica) -> None:
+        """Carry over what changed, but for mailboxes.db."""
+        self._run.result.config.send = self._list is not None
+        for number, batch in enumerate(_batches(found.changed)):
+            for root, files in groupby(sorted(batch, key=lambda file: file.root), key=lambda file: file.root):
+                staging = Staging(self._directory / f"conf{number}", self._run.options.policy.numeric_ids)
+                rows = [row for row in (self._stage(file, staging) for file in files) if row]
+                self._run.result.config.send += len(rows)
+                self._send(root, rows, staging, replica)
+
+    def send_list(self, replica: Replica) -> None:
+        """Carry mailboxes.db over."""
+        if self._list and self._list_staging:
+            self._send(self._list.root, [self._list], self._list_staging, replica)
+            self._list = None
+
+    def remove(self, found: ConfFound, replica: Replica) -> None:
+        """Delete on the replica what is gone."""
+        rows = sorted(found.gone, key=lambda row: (row.root, row.path))
+        for root, gone in groupby(rows, key=lambda row: row.root):
+            some = list(gone)
+            plans = _plans_gone(root, some)
+            side, there = replica.side, replica.root(root)
+            failed = self._run.delete(Transfer(plans, None, side, there, self._run.progress.transfer))
+            self._table.drop(row.path for row in some if not _within(row.path[len(root) + 1 :], failed))
+
+    def learn(self, replica: Replica) -> None:
+        """Find out what the replica has already: who has no state knows of nothing that is gone."""
+        rows = []
+        for root, path in self._files.trees():
+            there = os.path.join(replica.root(root), path)
+            for folder in replica.side.walk(there, frozenset()) if replica.side.resolve(there).directory else ():
+                names = [*folder.strays, *folder.metadata, *uid_sets.file_names(folder.messages.uids)]
+                rows += [
+                    ConfRow(os.path.join(root, path, folder.path, name), root, UNSEEN, b"")
+                    for name in names
+                    if not is_scratch(name)
+                ]
+        self._table.put(rows)
+
+    def _stage(self, file: ConfFile, staging: Staging) -> ConfRow | None:
+        """Copy one file; None if it has gone, or cannot be copied."""
+        try:
+            staging.make(self._above(file))
+            status, digest = database_copy.copy(_target(file), staging.place(file.path))
+        except FileNotFoundError:
+            return None  # the next run finds it gone
+        except (CopyError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in _OURS:
+                raise
+            self._run.result.errors.append(f"{path_text(file.whole_path)}: {error_text(error)}")
+            return None
+        row = self._row(file, digest, status)
+        known = self._table.row(row.path)
+        if known and known.digest == row.digest:
+            os.unlink(staging.place(file.path))
+            self._table.put([row])
+            return None
+        staging.dress(staging.place(file.path), self._reader(file.root).entry(status))
+        return row
+
+    def _is_as_sent(self, file: ConfFile) -> bool:
+        """Look into a file that may have changed unseen when it was copied."""
+        scratch = os.path.join(os.fsencode(self._directory), b"scratch")
+        try:
+            status, digest = database_copy.copy(_target(file), scratch)
+        except (CopyError, OSError):
+            return False
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(scratch)
+        row, known = self._row(file, digest, status), self._table.row(file.whole_path)
+        if known and known.digest == row.digest:
+            self._table.put([row])
+            return True
+        return False
+
+    def _row(self, file: ConfFile, digest: bytes, status: os.stat_result) -> ConfRow:
+        """Return what is known of a file that was copied; its look counts only where it cannot change unseen."""
+        look = _look(status)
+        fresh = max(status.st_mtime_ns, status.st_ctime_ns) > time.time_ns() - _GRAIN
+        attributes = struct.pack("<3IQ", status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns)
+        return ConfRow(file.whole_path, file.root, UNSEEN if fresh else look, digest + attributes)
+
+    def _send(self, root: bytes, rows: list[ConfRow], staging: Staging, replica: Replica) -> None:
+        staging.finish()
+        if rows:
+            plans = _plans(root, rows)
+            transfer = Transfer(
+                *(plans, replica.rsync(root), replica.side, replica.root(root, make=True)),
+                self._run.progress.transfer,
+                staging=staging.directory,
+            )
+            try:
+                transfer.send_metadata()
+            finally:
+                self._run.book(transfer)
+            self._table.put(row for row in rows if os.path.dirname(row.path[len(root) + 1 :]) not in transfer.held)
+        staging.clear()
+
+    def _above(self, file: ConfFile) -> list[tuple[bytes, Entry]]:
+        reader = self._reader(file.root)
+        components = file.path.split(b"/")[:-1]
+        paths = [b"/".join(components[:depth]) for depth in range(len(components) + 1)]
+        return [(path, reader.entry(os.stat(reader.directory(path)))) for path in paths]
+
+    def _reader(self, root: bytes) -> Reader:
+        return self._readers.setdefault(root, Reader(root))
+
+
+def _look(status: os.stat_result) -> bytes:
+    """Return what tells whether a file has changed."""
+    return _LOOK.pack(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _target(file: ConfFile) -> bytes:
+    """Return what to copy: a database may be a link to where there is room, a link among users' files stays one."""
+    return os.path.realpath(file.whole_path) if stat.S_ISREG(file.status.st_mode) else file.whole_path
+
+
+def _batches(files: list[ConfFile]) -> Iterator[list[ConfFile]]:
+    """Part files so that no part is more than there is room for, if a single one is not."""
+    batch: list[ConfFile] = []
+    size = 0
+    for file in files:
+        if batch and size + file.status.st_size > _STAGED_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(file)
+        size += file.status.st_size
+    if batch:
+        yield batch
+
+
+def _plans(root: bytes, rows: list[ConfRow]) -> list[FolderPlan]:
+    """Return what sends staged files, directory by directory."""
+    paths = sorted(row.path[len(root) + 1 :] for row in rows)
+    return [
+        FolderPlan(folder, State.CHANGED, metadata=tuple(map(os.path.basename, names)), staged=True)
+        for folder, names in groupby(paths, key=os.path.dirname)
+    ]
+
+
+def _plans_gone(root: bytes, rows: list[ConfRow]) -> list[FolderPlan]:
+    """Return what takes files that are gone, with the highest directory of each that is gone, too."""
+    plans: dict[bytes, FolderPlan] = {}
+    for row in rows:
+        folder, name = os.path.split(row.path[len(root) + 1 :])
+        whole = b""
+        while folder and not os.path.lexists(os.path.join(root, folder)):
+            whole, folder = folder, os.path.dirname(folder)
+        if whole:
+            plans[whole] = FolderPlan(whole, State.GONE)
+        else:
+            plan = plans.setdefault(folder, FolderPlan(folder, State.CHANGED))
+            plan.delete_files = (*plan.delete_files, name)
+    return list(plans.values())
+
+
+def _within(path: bytes, failed: set[bytes]) -> bool:
+    """Tell whether a path, or a directory it is in, is among those that failed."""
+    while path not in failed:
+        if not path:
+            return False
+        path = os.path.dirname(path)
+    return True

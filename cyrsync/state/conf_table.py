@@ -1,0 +1,44 @@
+"""What a replica has of the files beside the partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from cyrsync.state.store import Store
+
+
+class ConfRow(NamedTuple):
+    """One file: its path on the source, what it is below of there, its look, and what tells two copies apart."""
+
+    path: bytes
+    root: bytes
+    seen: bytes  # UNSEEN: it has to be looked into
+    digest: bytes  # b"": what the replica has is not known
+
+
+class ConfTable:
+    """The part of a state that is about these files. Every method may raise StateDamaged."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def seen(self) -> dict[bytes, bytes]:
+        """Return the look of each file by its path."""
+        return dict(self._store.query("SELECT path, seen FROM conf"))
+
+    def row(self, path: bytes) -> ConfRow | None:
+        """Return what is known of one file."""
+        return next((ConfRow(*row) for row in self._store.query("SELECT * FROM conf WHERE path = ?", (path,))), None)
+
+    def count(self) -> int:
+        """Return how many files the replica has."""
+        return int(next(count for (count,) in self._store.query("SELECT count(*) FROM conf")))
+
+    def put(self, rows: Iterable[ConfRow]) -> None:
+        """Keep rows, on disk when this returns."""
+        self._store.change("INSERT OR REPLACE INTO conf VALUES (?, ?, ?, ?)", rows)
+
+    def drop(self, paths: Iterable[bytes]) -> None:
+        """Forget files that the replica has no more."""
+        self._store.change("DELETE FROM conf WHERE path = ?", ((path,) for path in paths))
