@@ -24,7 +24,8 @@ from cyrsync.server import places
 from cyrsync.server.batch import Batch
 from cyrsync.server.claim import Claim, source_name
 from cyrsync.server.conf_run import ConfFound, ConfRun
-from cyrsync.server.engine import Work, count_gone, plan_gone, plan_mailbox
+from cyrsync.server.engine import Work, count_gone, plan_mailbox
+from cyrsync.server.gone import remove_gone
 from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
 from cyrsync.server.rebuild import rebuild
 from cyrsync.server.rename import find_renamed, relink
@@ -324,10 +325,6 @@ class ServerRun(Run):
             relink(store, replica, self._roots, found.renamed, self.result)
         self._carry(store, replica, found.changed, found.ready)
         self._look_again(store, replica)
-        if self._conf:
-            self._conf.send(conf, replica)
-            if not self.result.withheld:  # one that has lost so many mailboxes may be the wrong one
-                self._conf.send_list(replica)
         # Also what has gone since: what was sent of it is not to wait for the next run without an index.
         gone = store.gone()
         known = {sent.key for sent in found.gone}
@@ -338,8 +335,12 @@ class ServerRun(Run):
                 found.planned.deletions.replica_messages += there
         if not self.result.withheld:
             self._withhold(found.planned)
+        if self._conf:
+            self._conf.send(conf, replica)
+            if not self.result.withheld:  # one that has lost so many mailboxes may be the wrong one
+                self._conf.send_list(replica)
         if self.deletes():
-            self._remove_gone(store, replica, gone)
+            remove_gone(self, self._roots, store, replica, gone)
             if self._conf:
                 self._conf.remove(conf, replica)
 
@@ -381,28 +382,6 @@ class ServerRun(Run):
         if works:
             yield works
 
-    def _remove_gone(self, store: Store, replica: Replica, gone: list[Sent]) -> None:
-        for name, roots in self._roots.items():
-            rows = [sent for sent in gone if sent.key.partition == name and not _has_mailbox(roots, sent.key.path)]
-            if not rows:
-                continue
-            lived_in = store.directories(name)
-            plans = [plan_gone(sent, roots, whole=_whole(roots, sent.key.path, lived_in)) for sent in rows]
-            failed: set[bytes] = set()
-            for root in roots.all():
-                there = [plan[root] for plan in plans]
-                transfer = Transfer(there, None, replica.side, replica.root(root), self.progress.transfer)
-                failed |= self.delete(transfer)
-            store.drop(
-                sent.key
-                for sent, plan in zip(rows, plans, strict=True)
-                if not any(_is_below(path, plan[roots.data].path) for path in failed)
-            )
-        for sent in gone:
-            if sent.key.partition not in self._roots:
-                reason = f"imapd.conf has no partition {sent.key.partition}: it stays on the replica"
-                self.result.errors.append(f"{path_text(sent.key.path)}: {reason}")
-
     def delete(self, transfer: Transfer) -> set[bytes]:
         """Delete what goes, and return the folders where something stayed."""
         before = set(transfer.account.errors)
@@ -436,25 +415,3 @@ class ServerRun(Run):
     def _report(self, key: Key, reason: str) -> None:
         self.result.errors.append(f"{path_text(key.path)}: {reason}")
         self.result.folders.unreadable += 1
-
-
-def _has_mailbox(roots: Roots, path: bytes) -> bool:
-    """Tell whether the source has a mailbox there still, though mailboxes.db does not know it: then it stays."""
-    return os.path.lexists(os.path.join(roots.homes[kinds.INDEX], path, kinds.INDEX))
-
-
-def _whole(roots: Roots, path: bytes, lived_in: set[bytes]) -> bytes | None:
-    """Return the highest directory that can go with a mailbox; None: others live in its own, or the source has it."""
-    whole = None
-    while path and path not in lived_in and not _is_there(roots, path):
-        whole, path = path, path.rpartition(b"/")[0]
-    return whole
-
-
-def _is_below(path: bytes, top: bytes) -> bool:
-    return path == top or path.startswith(top + b"/")
-
-
-def _is_there(roots: Roots, path: bytes) -> bool:
-    """Tell whether the source still has a directory of a mailbox that is gone: then others may have things in it."""
-    return any(os.path.lexists(os.path.join(root, path)) for root in roots.all())
