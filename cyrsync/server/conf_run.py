@@ -85,7 +85,9 @@ class ConfRun:
         row = self._row(file._replace(status=read.status), digest, read.status)
         known = self._table.row(row.path)
         self._list, self._list_staging = None, None
-        if known is None or known.digest != row.digest:
+        if known and known.digest == row.digest:
+            self._table.put([row])
+        else:
             staging = Staging(self._directory / "list", self._run.options.policy.numeric_ids)
             staging.clear()
             staging.make(self._above(file))
@@ -101,8 +103,12 @@ class ConfRun:
 
     @property
     def list_is_known(self) -> bool:
-        """Tell whether the replica has, or had, a mailboxes.db of ours: else it must be read."""
-        return self._table.row(self._files.mailbox_list) is not None
+        """Tell whether mailboxes.db is as it was when it was last sent: else it must be read.
+
+        That the mailboxes are known says nothing: who read them may not have come to sending their list.
+        """
+        file, known = self._files.file(self._files.mailbox_list), self._table.row(self._files.mailbox_list)
+        return known is not None and file is not None and known.seen == _look(file.status)
 
     def look(self) -> ConfFound:
         """Stat the files, and find those that changed and those that are gone."""

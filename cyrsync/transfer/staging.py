@@ -50,6 +50,7 @@ class Staging:
     def clear(self) -> None:
         """Make room for the next folders."""
         shutil.rmtree(self.directory, ignore_errors=True)
+        self._directories.clear()
 
     def place(self, path: bytes) -> bytes:
         """Return where the copy of a path below the root is."""

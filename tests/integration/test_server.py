@@ -787,3 +787,11 @@ def test_two_runs_at_once(synced: SampleServer, replica: Path) -> None:
     assert done.returncode == 75
     sync_server(synced.conf, "--delete", replica)
     assert_same_spools(synced.conf, replica)
+
+
+def test_who_does_not_send_the_list_of_mailboxes_leaves_that_to_the_next(synced: SampleServer, replica: Path) -> None:
+    synced.delete(synced.folders()[-1])
+    time.sleep(2.1)  # from then on its times tell that it has not changed
+    sync_server(synced.conf, "--delete", "--no-config", replica)
+    sync_server(synced.conf, "--delete", replica)
+    assert below(replica, synced.database).read_bytes() == synced.database.read_bytes()

@@ -105,6 +105,14 @@ def test_clearing_makes_room(spool: Path, staging: Staging) -> None:
     assert not (staging.directory / "j/user/joe/cyrus.index").exists()
 
 
+def test_clearing_what_was_never_finished(spool: Path, staging: Staging) -> None:
+    add(staging, spool, *FOLDERS)
+    staging.clear()
+    add(staging, spool, b"j/user/joe/Trash")
+    staging.finish()
+    assert (staging.directory / "j/user/joe/Trash/cyrus.index").exists()
+
+
 def test_a_mailbox_in_the_root(spool: Path, staging: Staging) -> None:
     add(staging, spool / "j/user/joe/Sent", b"")
     staging.finish()
