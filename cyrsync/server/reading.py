@@ -89,10 +89,6 @@ class MailboxReader:
                 break
         return tuple(found)
 
-    def has_message(self, root: bytes, path: bytes, uid: int) -> bool:
-        """Tell whether a message's file is there."""
-        return os.path.lexists(os.path.join(root, path, b"%d." % uid))
-
     def listed(self, path: bytes) -> MessageFiles:
         """Return the message files in a mailbox's data directory, none if it is not there."""
         return MessageFiles(self._names(self.roots.data, path)[0])

@@ -5,10 +5,9 @@ from __future__ import annotations
 import calendar
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cyrsync import process
 from cyrsync.audit.finding import Audited
@@ -20,12 +19,7 @@ from cyrsync.rsync import list_file, messages
 from cyrsync.tree.address import Address
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
 from cyrsync.tree.message_files import MessageFiles
-from cyrsync.tree.remove import Removal
-from cyrsync.tree.side import Removed, Rights, Status
-
-if TYPE_CHECKING:
-    from cyrsync.tree.take import Taken
-    from cyrsync.tree.token import Token
+from cyrsync.tree.side import Rights, Status, WithoutAgent
 
 _LINE = re.compile(rb"([-dlcbps][-rwxsStT]{9})[+.]?\s+([\d,.]+)\s+(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) (.*)\Z", re.DOTALL)
 _KINDS = {
@@ -40,7 +34,7 @@ _KINDS = {
 _NO_SUCH_PLACE = (b"No such file or directory", b"Not a directory", b"Unknown module")
 
 
-class DaemonSide:
+class DaemonSide(WithoutAgent):
     """A tree that only rsync can look at. Listings have times in whole seconds, and no owners."""
 
     can_remove = False
@@ -85,25 +79,9 @@ class DaemonSide:
             else:
                 yield found[path].folder(path, incarnations.get(path))
 
-    def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
-        """Refuse: only rsync can delete behind a daemon."""
-        raise NotImplementedError
-
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Refuse: an agent is needed for that."""
         raise UsageError(f"{self._address.text}: an rsync daemon cannot run an audit: audit it where it lies")
-
-    def take(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Taken]:
-        """Refuse: nobody can hold Cyrus's locks there."""
-        raise NotImplementedError
-
-    def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
-        """Refuse: what is not taken is not looked at again."""
-        raise NotImplementedError
-
-    def put_token(self, root: bytes, token: Token) -> None:
-        """Refuse: no token is read here, either."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Nothing is held."""

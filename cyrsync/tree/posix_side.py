@@ -6,9 +6,8 @@ import errno
 import shlex
 import stat
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from cyrsync.audit.finding import Audited
 from cyrsync.cyrus import entry as kinds
@@ -18,12 +17,7 @@ from cyrsync.errors import ConnectionFailed, UnusableError, UsageError
 from cyrsync.tree.agent_side import Link
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
 from cyrsync.tree.message_files import MessageFiles, sort_out
-from cyrsync.tree.remove import Removal
-from cyrsync.tree.side import Removed, Rights, Status
-
-if TYPE_CHECKING:
-    from cyrsync.tree.take import Taken
-    from cyrsync.tree.token import Token
+from cyrsync.tree.side import Rights, Status, WithoutAgent
 
 # Every answer is a row of items, each a letter and its text, ended by NUL; the last is `e`. Paths are
 # quoted for the shell that reads them here, a POSIX sh: no other shell ever sees one.
@@ -60,7 +54,7 @@ find . -name '.?*' -prune -o -type d -exec sh -c {folder} sh {{}} +; printf 'e%s
 """
 
 
-class PosixSide:
+class PosixSide(WithoutAgent):
     """A tree listed by a POSIX shell that answers over a link."""
 
     can_remove = False
@@ -116,25 +110,9 @@ class PosixSide:
             if not users or user_of(path) in users or not found[path].readable:
                 yield _folder(path, found, attributes)
 
-    def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
-        """Refuse: without an agent there, rsync deletes."""
-        raise NotImplementedError
-
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Refuse: an agent is needed for that."""
         raise UsageError(f"{self._link.name}: an audit needs python3 there: audit it where it lies")
-
-    def take(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Taken]:
-        """Refuse: nobody can hold Cyrus's locks there."""
-        raise NotImplementedError
-
-    def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
-        """Refuse: what is not taken is not looked at again."""
-        raise NotImplementedError
-
-    def put_token(self, root: bytes, token: Token) -> None:
-        """Refuse: no token is read here, either."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """End the shell."""

@@ -118,6 +118,26 @@ def resolve_here(path: bytes) -> Status:
     return Status(*agent.resolve(path))
 
 
+class WithoutAgent:
+    """What no side can do at which nothing of ours runs: who asks has not looked at `can_take` and `can_remove`."""
+
+    def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
+        """Refuse: rsync has to delete there."""
+        raise NotImplementedError
+
+    def take(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Taken]:
+        """Refuse: nobody can hold Cyrus's locks there."""
+        raise NotImplementedError
+
+    def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
+        """Refuse: what is not taken is not looked at again."""
+        raise NotImplementedError
+
+    def put_token(self, root: bytes, token: Token) -> None:
+        """Refuse: no token is read there, either."""
+        raise NotImplementedError
+
+
 class NearSide:
     """The source, when it is on this machine: read by this process."""
 
