@@ -28,6 +28,7 @@ from cyrsync.transfer import features, lists
 from cyrsync.transfer.carry import carry
 from cyrsync.transfer.driver import Ends, Rsync
 from cyrsync.transfer.jobs import Jobs
+from cyrsync.transfer.scratch import staging_directory
 from cyrsync.transfer.staging import Staging
 from cyrsync.transfer.steps import Transfer
 from cyrsync.transfer.taker import Taker, batches
@@ -126,6 +127,7 @@ class Run:
         """Hold the lock and give the directory that is this pair's alone; a dry run needs no lock."""
         if self.options.dry_run:
             with tempfile.TemporaryDirectory(prefix="cyrsync-") as temporary:
+                self.staging_directory = Path(temporary) / "staging"
                 yield Path(temporary)
             return
         with run_lock(self.key, self.options.wait):
@@ -133,7 +135,8 @@ class Run:
             shutil.rmtree(directory, ignore_errors=True)  # what a killed run left
             directory.mkdir(mode=0o700)
             try:
-                yield directory
+                with staging_directory(self.key, directory / "staging") as self.staging_directory:
+                    yield directory
             finally:
                 shutil.rmtree(directory, ignore_errors=True)
 
@@ -227,7 +230,7 @@ class Run:
         try:
             if any(plan.sends() for plan in planned.plans) or not sides.replica.can_remove:
                 rsync = self._rsync(sides, directory)
-            staging = Staging(directory / "staging", self.options.policy.numeric_ids)
+            staging = Staging(self.staging_directory, self.options.policy.numeric_ids)
             for batch in batches(planned.plans):
                 self._carry_out_batch(batch, planned, sides, rsync, staging)
                 staging.clear()

@@ -95,7 +95,6 @@ class ServerRun(Run):
         self._stagings: dict[bytes, Staging] = {}
 
     def _attempt(self, directory: Path) -> None:
-        self._work_directory = directory
         with closing(Replica(self.replica, self.options, self._jobs, directory)) as replica:
             try:
                 self._with_state(directory, replica)
@@ -122,18 +121,19 @@ class ServerRun(Run):
             store.close()
 
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
-        in_full = in_full or self._full or self.options.overwrite or not store.complete
         claim = self._claim(store, replica)
+        anew = self._full or self.options.overwrite
+        in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
         with self.phases.phase("scan"):
-            self._refresh(store)
+            self._refresh(store, in_full=in_full)
             if in_full:
-                claim.check(in_full=True)
+                claim.check(anew=anew)
                 self._compare_in_full(store, replica, claim)
             found = self._look(store)
             conf = self._conf.look() if self._conf else ConfFound()
         self._guard_server(found, conf)
         if found.changed or found.gone or conf.changed or conf.gone or (self._conf and self._conf.sends_list):
-            reason = "" if in_full else claim.check(in_full=False)
+            reason = "" if in_full else claim.check(anew=False)
             if reason:
                 self._start_over(f"{reason}: all of it is compared")
                 self._run(store, replica, in_full=True)
@@ -147,7 +147,7 @@ class ServerRun(Run):
 
     def _claim(self, store: Store, replica: Replica) -> Claim:
         """Return this run's right to write to the replica."""
-        self._conf = ConfRun(self, self._config, ConfTable(store), self._work_directory) if self._with_conf else None
+        self._conf = ConfRun(self, self._config, ConfTable(store), self.staging_directory) if self._with_conf else None
         policy = self.options.policy
         return Claim(
             *(store, replica, self._roots),
@@ -169,13 +169,13 @@ class ServerRun(Run):
         for staging in self._stagings.values():
             staging.clear()
 
-    def _refresh(self, store: Store) -> None:
-        """Read mailboxes.db if it has changed, and keep a copy of just that for the replica."""
-        anyway = self._conf is not None and not self._conf.list_is_known
+    def _refresh(self, store: Store, *, in_full: bool = False) -> None:
+        """Read mailboxes.db if it has changed, and keep a copy of just that for the replica; `in_full`, anyway."""
+        anyway = self._conf is not None and (in_full or not self._conf.list_is_known)
         errors, read = places.refresh(store, self._config, anyway=anyway)
         self.result.errors += [error for error in errors if error not in self.result.errors]
-        if self._conf and not self.options.dry_run:
-            self._conf.take_list(read)
+        if self._conf:
+            self._conf.take_list(read, anyway=in_full)
 
     def _compare_in_full(self, store: Store, replica: Replica, claim: Claim) -> None:
         """Make the state from what the replica has."""
@@ -301,18 +301,17 @@ class ServerRun(Run):
     def staging(self, root: bytes) -> Staging:
         """Return where metadata is staged that lies below a root."""
         if root not in self._stagings:
-            directory = self._work_directory / "staging" / str(len(self._stagings))
+            directory = self.staging_directory / str(len(self._stagings))
             self._stagings[root] = Staging(directory, self.options.policy.numeric_ids)
         return self._stagings[root]
 
     def _guard_server(self, found: Found, conf: ConfFound) -> None:
         if not found.planned.cyrus_folders:
             raise GuardError(f"{self.source.text}: mailboxes.db has no mailbox on this server: is it the right file?")
+        deletions = found.planned.deletions
+        deletions.files, deletions.replica_files = len(conf.gone), self._conf.count() if self._conf else 0
         self._withhold(found.planned)
-        reason = self._conf.too_many(conf) if self._conf else None
-        if reason:
-            self.result.withheld += len(conf.gone)
-            self.result.errors.append(f"nothing is deleted beside the partitions: {reason}")
+        if self.result.withheld:
             conf.gone.clear()
 
     def deletes(self) -> bool:
