@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import imaplib
 import itertools
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from support.imapd import CyrusServer, folders, ok
@@ -16,15 +17,27 @@ USERS = tuple(f"user{number}" for number in range(10))
 #: A folder does not grow beyond so many messages, and no user has more folders.
 _MESSAGES, _FOLDERS = 40, 5
 _PAUSE = 0.1  # seconds that a client rests between two commands
+_HEAD = (
+    "From: sender@example.com\r\nSubject: {0}\r\nMessage-ID: <{0}@example.com>\r\n"
+    "Date: Wed, 17 Jul 1996 02:44:25 -0700\r\n\r\n"
+)
+
+
+def digest(message: bytes) -> bytes:
+    """SHA-1 of a message as it was sent: without what LMTP puts on top of it."""
+    return hashlib.sha1(message[message.index(b"From: sender@") :]).digest()
 
 
 class Client:
     """One user, who does something else each time."""
 
-    def __init__(self, server: CyrusServer, user: str, seed: int) -> None:
+    def __init__(self, server: CyrusServer, user: str, seed: int, users: Sequence[str] = USERS) -> None:
         self._server = server
         self._user = user
+        self._users = users
         self._rng = random.Random(seed)
+        #: Digests of all messages that were ever sent.
+        self.sent: set[bytes] = set()
         self._numbers = itertools.count(1)
 
     def work(self, ended: threading.Event) -> int:
@@ -51,7 +64,7 @@ class Client:
             ok(imap.append(folder, f"({flags})", self._date(), self._mail()))
 
     def _deliver(self, imap: imaplib.IMAP4) -> None:
-        self._server.deliver(self._mail(), self._user, self._rng.choice(USERS))
+        self._server.deliver(self._mail(), self._user, self._rng.choice(self._users))
 
     def _flag(self, imap: imaplib.IMAP4) -> None:
         uids = self._select(imap, self._any(imap))
@@ -129,18 +142,22 @@ class Client:
 
     def _mail(self) -> bytes:
         ident = f"{self._user}-{next(self._numbers)}"
-        head = f"From: sender@example.com\r\nSubject: {ident}\r\nMessage-ID: <{ident}@example.com>\r\n\r\n"
-        return (head + "A line of this message.\r\n" * self._rng.randrange(400)).encode()
+        message = (_HEAD.format(ident) + "A line of this message.\r\n" * self._rng.randrange(400)).encode()
+        self.sent.add(digest(message))
+        return message
 
 
 @contextmanager
-def under_load(server: CyrusServer, seed: int, expire: bool) -> Iterator[None]:
+def under_load(
+    server: CyrusServer, seed: int, expire: bool, users: Sequence[str] = USERS
+) -> Iterator[Sequence[Client]]:
     """Clients are at work; none of them may fail or stand still.
 
     With `expire`, what is expunged and deleted with a delay goes for good every few moments, too.
     """
-    for user in USERS:
+    for user in users:
         server.create_user(user)
+    clients = [Client(server, user, seed + number, users) for number, user in enumerate(users)]
     ended = threading.Event()
     done: list[int] = []
     failures: list[Exception] = []
@@ -155,17 +172,17 @@ def under_load(server: CyrusServer, seed: int, expire: bool) -> Iterator[None]:
         while not ended.wait(2):
             server.tool("cyr_expire", "-E", "0", "-X", "0", "-D", "0")
 
-    threads = [threading.Thread(target=work, args=(Client(server, user, seed + n),)) for n, user in enumerate(USERS)]
+    threads = [threading.Thread(target=work, args=(client,)) for client in clients]
     threads += [threading.Thread(target=clear)] if expire else []
     for thread in threads:
         thread.start()
     try:
-        yield
+        yield clients
     finally:
         ended.set()
         for thread in threads:
             thread.join()
     assert not failures, failures
-    assert len(done) == len(USERS)
+    assert len(done) == len(users)
     assert all(done)
     print(f"commands: {done}")
