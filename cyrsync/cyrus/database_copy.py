@@ -1,7 +1,7 @@
 """A copy of one of Cyrus's files as it is at one moment, while Cyrus goes on.
 
 How it is written decides (by its first bytes, as Cyrus itself tells databases apart): skiplist, twoskip and twom are
-changed in place under a lock on the file; SQLite has locks of its own, and a way to copy; all others are replaced by
+changed in place under a lock on the file; SQLite has locks of its own, and a journal; all others are replaced by
 rename, and whoever has one open has a whole one.
 """
 
@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from typing import BinaryIO
-from urllib.parse import quote
+from contextlib import closing, contextmanager, suppress
+from typing import BinaryIO, NamedTuple
 
 from cyrsync.cyrus import locks
 from cyrsync.cyrus.db import skiplist, twom, twoskip
-from cyrsync.cyrus.db.reader import is_berkeley
+from cyrsync.cyrus.db.reader import berkeley
 
 _LOCKED = (skiplist.MAGIC, twoskip.MAGIC, twom.MAGIC)
 _SQLITE = b"SQLite format 3\0"
 #: Byte 18 of an SQLite file that has its changes in another file: Cyrus makes none.
 _WAL = 2
+#: The bytes that its readers lock (SHARED_FIRST and SHARED_SIZE of src/os.h): not those by which writers are known.
+_SQLITE_READERS = (0x40000002, 510)
 _START = 32
 _BLOCK = 1 << 20
 
@@ -32,39 +34,62 @@ class CopyError(Exception):
     """Why a file cannot be copied as it is at one moment; in one line."""
 
 
-def copy(path: bytes, to: bytes, patience: float = 5.0) -> tuple[os.stat_result, bytes]:
-    """Write a copy to a new file `to`, and return how the original looked and what tells two copies apart.
+class Copied(NamedTuple):
+    """How the original looked, and what tells two copies apart."""
+
+    status: os.stat_result
+    digest: bytes
+    shows: bool = True  # the original's size and times change whenever it does
+
+
+def copy(path: bytes, to: bytes, patience: float = 5.0) -> Copied:
+    """Write a copy to a new file `to`.
 
     A symbolic link is copied as such. Raise CopyError or OSError.
     """
     if os.path.islink(path):
         os.symlink(os.readlink(path), to)
-        return os.lstat(path), os.readlink(path)
+        return Copied(os.lstat(path), os.readlink(path))
     with open(path, "rb") as file:
         start = file.read(_START)
-    if start.startswith(_SQLITE):
-        return _copy_sqlite(path, to, start, patience)
-    if is_berkeley(start):
-        raise CopyError("Berkeley databases cannot be copied while Cyrus runs: convert it with cvt_cyrusdb")
+    engine = berkeley(start)
+    if engine:
+        name = os.fsdecode(path)
+        command = f"cvt_cyrusdb {shlex.quote(name)} {engine} {shlex.quote(name + '.new')} skiplist"
+        raise CopyError(f"Berkeley databases cannot be copied while Cyrus runs; convert it: {command}")
     try:
-        with _opened(path, patience if start.startswith(_LOCKED) else None) as descriptor:
-            return os.fstat(descriptor), _written(descriptor, to)
+        if start.startswith(_SQLITE):
+            return _copy_sqlite(path, to, start, patience)
+        with _opened(path, patience if start.startswith(_LOCKED) else None) as (descriptor, is_still):
+            # twom is written through memory: the times come late.
+            copied = Copied(os.fstat(descriptor), _written(descriptor, to), not start.startswith(twom.MAGIC))
+            if not is_still:
+                _compare_again(descriptor, copied.digest)
+            return copied
     except locks.LockTimeout:
         raise CopyError(f"locked by a writer for {patience:g} seconds") from None
 
 
 @contextmanager
-def _opened(path: bytes, patience: float | None) -> Iterator[int]:
-    """Open a file for reading; with `patience`, under a shared lock."""
+def _opened(path: bytes, patience: float | None) -> Iterator[tuple[int, bool]]:
+    """Open a file for reading, with `patience` under a shared lock; tell whether nobody changes it meanwhile."""
     if patience is not None:
-        with locks.shared(path, patience) as (descriptor, _):
-            yield descriptor
+        with locks.shared(path, patience) as opened:
+            yield opened
         return
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        yield descriptor
+        yield descriptor, True
     finally:
         os.close(descriptor)
+
+
+def _compare_again(descriptor: int, digest: bytes) -> None:
+    """See that a file that could not be locked is still what was copied."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with open(os.dup(descriptor), "rb") as file:
+        if _digest(file) != digest:
+            raise CopyError("it cannot be locked, and has changed while it was read")
 
 
 def _written(descriptor: int, to: bytes) -> bytes:
@@ -76,42 +101,31 @@ def _written(descriptor: int, to: bytes) -> bytes:
     return digest.digest()
 
 
-def _copy_sqlite(path: bytes, to: bytes, start: bytes, patience: float) -> tuple[os.stat_result, bytes]:
+def _copy_sqlite(path: bytes, to: bytes, start: bytes, patience: float) -> Copied:
+    """Copy a database and its journal, and roll back in the copy what a server that died has left half done.
+
+    Locked as SQLite's own readers lock it: who has begun to write may go on, but does not come to the database. SQLite
+    itself is not let near it: as root it would see to the owner of the journal, though told to read alone.
+    """
     if start[18] == _WAL:
         raise CopyError("an SQLite database in WAL mode: reading it would write beside it")
-    status = os.stat(path)
+    with locks.shared(path, patience, _SQLITE_READERS) as (descriptor, is_still):
+        status, digest = os.fstat(descriptor), _written(descriptor, to)
+        with suppress(FileNotFoundError):
+            shutil.copyfile(path + b"-journal", to + b"-journal")
+        if not is_still:
+            _compare_again(descriptor, digest)
+    if not os.path.exists(to + b"-journal"):
+        return Copied(status, digest)
     try:
-        _backup(path, to, patience)
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error):
-            raise CopyError(f"{error} for {patience:g} seconds") from None
-        # A server that died has left a transaction half done: the copy is where it is rolled back.
-        for suffix in (b"", b"-journal"):
-            if os.path.exists(path + suffix):
-                shutil.copyfile(path + suffix, to + suffix)
-        _recover(to)
-    except sqlite3.DatabaseError as error:
-        raise CopyError(str(error)) from None
-    with open(to, "rb") as file:
-        return status, _digest(file)
-
-
-def _backup(path: bytes, to: bytes, patience: float) -> None:
-    uri = f"file:{quote(path)}?mode=ro"
-    with (
-        closing(sqlite3.connect(uri, uri=True, timeout=patience)) as source,
-        closing(sqlite3.connect(os.fsdecode(to))) as target,
-    ):
-        source.backup(target)
-
-
-def _recover(path: bytes) -> None:
-    """Have SQLite make a whole database of a copy with its journal."""
-    try:
-        with closing(sqlite3.connect(os.fsdecode(path))) as database:
+        with closing(sqlite3.connect(os.fsdecode(to))) as database:
             database.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
         raise CopyError(str(error)) from None
+    with suppress(FileNotFoundError):
+        os.unlink(to + b"-journal")
+    with open(to, "rb") as file:
+        return Copied(status, _digest(file))
 
 
 def _digest(file: BinaryIO) -> bytes:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 #: fcntl(2); Python names it since 3.9.
 _F_OFD_SETLK = 37
-#: struct flock: type, whence, start, length (0: to the end), pid (0 for these locks).
-_WHOLE_FILE_SHARED = struct.pack("@hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
+#: Start and length (0: to the end) of what is locked of a file.
+WHOLE = (0, 0)
 _HELD = (errno.EAGAIN, errno.EACCES)
 #: What says that there are no locks here: a file system without them, or a lock server that is gone.
 _NO_LOCKS = (errno.ENOLCK, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -36,16 +36,18 @@ class LockTimeout(Exception):
         self.path = path
 
 
-def lock_shared(descriptor: int, path: bytes, patience: float) -> bool:
+def lock_shared(descriptor: int, path: bytes, patience: float, span: "tuple[int, int]" = WHOLE) -> bool:
     """Lock an open file shared; it ends with the descriptor. Return False where there are no locks to be had.
 
     Raise LockTimeout when a writer keeps it for longer than `patience` seconds.
     """
     deadline = time.monotonic() + patience
     pause = _FIRST_PAUSE
+    # struct flock: type, whence, start, length, pid (0 for these locks).
+    wanted = struct.pack("@hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, span[0], span[1], 0)
     while True:
         try:
-            fcntl.fcntl(descriptor, _F_OFD_SETLK, _WHOLE_FILE_SHARED)
+            fcntl.fcntl(descriptor, _F_OFD_SETLK, wanted)
             return True
         except OSError as error:
             if error.errno in _NO_LOCKS:
@@ -59,7 +61,7 @@ def lock_shared(descriptor: int, path: bytes, patience: float) -> bool:
 
 
 @contextmanager
-def shared(path: bytes, patience: float) -> "Iterator[tuple[int, bool]]":
+def shared(path: bytes, patience: float, span: "tuple[int, int]" = WHOLE) -> "Iterator[tuple[int, bool]]":
     """Open a file for reading, lock it shared, and see that it still is the one of that name.
 
     Give its descriptor, and whether it is locked. Raise OSError, or LockTimeout after `patience` seconds.
@@ -68,7 +70,7 @@ def shared(path: bytes, patience: float) -> "Iterator[tuple[int, bool]]":
     while True:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            locked = lock_shared(descriptor, path, patience)
+            locked = lock_shared(descriptor, path, patience, span)
             if _is_at(descriptor, path):
                 yield descriptor, locked
                 return

@@ -21,8 +21,10 @@ class Deletions:
     messages: int = 0
     folders: int = 0
     others: int = 0  # metadata files and strays
+    files: int = 0  # beside the partitions
     replica_messages: int = 0
     replica_folders: int = 0
+    replica_files: int = 0
 
     def add(self, plan: FolderPlan) -> None:
         """Count one folder."""
@@ -44,7 +46,7 @@ class Deletions:
 
     def total(self) -> int:
         """Return the number of files and folders."""
-        return self.messages + self.folders + self.others
+        return self.messages + self.folders + self.others + self.files
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ def _too_many(planned: Deletions, percent: int, harmless: int, remark: str) -> s
     for what, count, of in (
         ("messages", planned.messages, planned.replica_messages),
         ("folders", planned.folders, planned.replica_folders),
+        ("files beside the partitions", planned.files, planned.replica_files),
     ):
         if count > harmless and count * 100 > of * percent:
             return f"{count} of the replica's {of} {what} to delete; {remark}"

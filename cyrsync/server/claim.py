@@ -60,11 +60,11 @@ class Claim:
         self._found: list[Token] = []
         self._token: Token | None = None
 
-    def check(self, *, in_full: bool) -> str:
+    def check(self, *, anew: bool) -> str:
         """Return why the state does not speak of what is there, "" if it does.
 
-        Raise RefusedError where the replica is not ours to write to, UnusableError where it is not there; `in_full`,
-        one that is empty may be filled.
+        Raise RefusedError where the replica is not ours to write to, UnusableError where it is not there; `anew`, one
+        that was written to and is empty now may be filled.
         """
         memory = self._store.memory
         reasons = []
@@ -75,7 +75,7 @@ class Claim:
                 self._refuse(token, status)
                 self._found.append(token)
             reason = self._doubt(memory, root, status, token)
-            if reason and (status.bare or not status.directory) and not in_full:
+            if reason and (status.bare or not status.directory) and not anew:
                 raise UnusableError(
                     f"{os.fsdecode(status.root)}: nothing of the replica is there any more: is its disk mounted? "
                     "--full makes it anew"

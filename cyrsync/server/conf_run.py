@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyrsync.cyrus import database_copy
-from cyrsync.cyrus.conf_files import ConfFile, ConfFiles, is_scratch
+from cyrsync.cyrus.conf_files import ConfFile, ConfFiles, is_scratch, is_shared
 from cyrsync.cyrus.config import Config
-from cyrsync.cyrus.database_copy import CopyError
+from cyrsync.cyrus.database_copy import Copied, CopyError
 from cyrsync.errors import error_text
 from cyrsync.plan.folder_plan import FolderPlan, State
-from cyrsync.plan.guard import Deletions, withhold
 from cyrsync.report.text import path_text
 from cyrsync.server.places import MailboxList
 from cyrsync.server.replica import Replica
@@ -33,8 +32,9 @@ from cyrsync.state.conf_table import ConfRow, ConfTable
 from cyrsync.state.store import UNSEEN
 from cyrsync.transfer.staging import Staging
 from cyrsync.transfer.steps import Transfer
+from cyrsync.tree import token
 from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.folder import Entry
+from cyrsync.tree.folder import Entry, Folder
 from cyrsync.tree.walk import Reader
 
 if TYPE_CHECKING:
@@ -74,18 +74,18 @@ class ConfRun:
         """Return the source's directories that files come from."""
         return self._files.roots()
 
-    def take_list(self, read: MailboxList | None) -> None:
-        """Stage mailboxes.db as it was read, unless that is what the replica has."""
+    def take_list(self, read: MailboxList | None, *, anyway: bool) -> None:
+        """Stage mailboxes.db as it was read, unless that is what the replica has; or `anyway`."""
         if read is None:
             return
         file = self._files.file(self._files.mailbox_list)
         if file is None:
             return
         digest = hashlib.sha1(read.data, usedforsecurity=False).digest()
-        row = self._row(file._replace(status=read.status), digest, read.status)
+        row = self._row(file._replace(status=read.status), Copied(read.status, digest))
         known = self._table.row(row.path)
         self._list, self._list_staging = None, None
-        if known and known.digest == row.digest:
+        if known and known.digest == row.digest and not anyway:
             self._table.put([row])
         else:
             staging = Staging(self._directory / "list", self._run.options.policy.numeric_ids)
@@ -124,7 +124,7 @@ class ConfRun:
                 found.changed.append(file)
         count.send = len(found.changed) + (self._list is not None)
         for path, error in unreadable.items():
-            self._run.result.errors.append(f"{path_text(path)}: {error_text(error)}: it stays as it is on the replica")
+            self._run.result.errors.append(f"{path_text(path)}: {error.strerror}: it stays as it is on the replica")
         if known and self._run.options.delete:
             found.gone = list(self._gone(known, unreadable))
             count.delete = len(found.gone)
@@ -132,27 +132,26 @@ class ConfRun:
 
     def _gone(self, known: Iterable[bytes], unreadable: Iterable[bytes]) -> Iterator[ConfRow]:
         """Yield what was sent and is seen not to be there: not what lies below a directory that is not to be seen."""
-        roots = [os.path.join(root, path) for root, path in self._files.trees()]
-        hidden = {tree for tree in roots if not os.path.isdir(tree)}.union(unreadable)
+        away: dict[bytes, bool] = {}
         for path in sorted(known):
-            row = self._table.row(path)
-            if row and not any(path.startswith(top.rstrip(b"/") + b"/") for top in hidden):
+            above, row = self._files.above(path), self._table.row(path)
+            if row is None or above is None or os.path.lexists(path):
+                continue  # nobody looked for it
+            if away.setdefault(above, _is_away(above)):
+                continue
+            if not any(path == name or path.startswith(name + b"/") for name in unreadable):
                 yield row
-        for tree in sorted(hidden.difference(unreadable)):
-            if any(path.startswith(tree + b"/") for path in known):
-                reason = "it is not there any more, and stays as it is on the replica: is its disk mounted?"
-                self._run.result.errors.append(f"{path_text(tree)}: {reason}")
+        for directory in (directory for directory, is_away in away.items() if is_away):
+            reason = "what was in it is not there any more, and stays on the replica: is its disk mounted?"
+            self._run.result.errors.append(f"{path_text(directory)}: {reason}")
 
-    def too_many(self, found: ConfFound) -> str | None:
-        """Return why nothing of this must be deleted."""
-        total = self._table.count()
-        return withhold(
-            Deletions(messages=len(found.gone), replica_messages=total, replica_folders=1), self._run.options.max_delete
-        )
+    def count(self) -> int:
+        """Return how many files the replica has."""
+        return self._table.count()
 
     def send(self, found: ConfFound, replica: Replica) -> None:
         """Carry over what changed, but for mailboxes.db."""
-        self._run.result.config.send = self._list is not None
+        self._run.result.config.send = int(self._list is not None)
         for number, batch in enumerate(_batches(found.changed)):
             for root, files in groupby(sorted(batch, key=lambda file: file.root), key=lambda file: file.root):
                 staging = Staging(self._directory / f"conf{number}", self._run.options.policy.numeric_ids)
@@ -176,25 +175,33 @@ class ConfRun:
             failed = self._run.delete(Transfer(plans, None, side, there, self._run.progress.transfer))
             self._table.drop(row.path for row in some if not _within(row.path[len(root) + 1 :], failed))
 
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether all that the replica has is known."""
+        return self._table.complete
+
     def learn(self, replica: Replica) -> None:
         """Find out what the replica has already: who has no state knows of nothing that is gone."""
-        rows = []
+        found: list[tuple[bytes, bytes]] = []  # root, and path below it
         for root, path in self._files.trees():
             there = os.path.join(replica.root(root), path)
             for folder in replica.side.walk(there, frozenset()) if replica.side.resolve(there).directory else ():
-                names = [*folder.strays, *folder.metadata, *uid_sets.file_names(folder.messages.uids)]
-                rows += [
-                    ConfRow(os.path.join(root, path, folder.path, name), root, UNSEEN, b"")
-                    for name in names
-                    if not is_scratch(name)
-                ]
-        self._table.put(rows)
+                found += [(root, os.path.join(path, folder.path, name)) for name in _names(folder)]
+        for home in self._files.homes():
+            for folder in replica.side.look(replica.root(home), [b""]):
+                found += [(home, name) for name in folder.strays if is_shared(name)]
+        named = [os.path.split(name) for name in self._files.named()]
+        looks = replica.side.stat([os.path.join(replica.root(root), name) for root, name in named])
+        found += [one for one, look in zip(named, looks, strict=True) if look]
+        whole = ((os.path.join(root, path), root) for root, path in found)
+        self._table.put(ConfRow(path, root, UNSEEN, b"") for path, root in whole if not is_scratch(path))
+        self._table.mark_complete()
 
     def _stage(self, file: ConfFile, staging: Staging) -> ConfRow | None:
         """Copy one file; None if it has gone, or cannot be copied."""
         try:
             staging.make(self._above(file))
-            status, digest = database_copy.copy(_target(file), staging.place(file.path))
+            copied = database_copy.copy(_target(file), staging.place(file.path))
         except FileNotFoundError:
             return None  # the next run finds it gone
         except (CopyError, OSError) as error:
@@ -202,42 +209,46 @@ class ConfRun:
                 raise
             self._run.result.errors.append(f"{path_text(file.whole_path)}: {error_text(error)}")
             return None
-        row = self._row(file, digest, status)
+        row = self._row(file, copied)
         known = self._table.row(row.path)
         if known and known.digest == row.digest:
             os.unlink(staging.place(file.path))
             self._table.put([row])
             return None
-        staging.dress(staging.place(file.path), self._reader(file.root).entry(status))
+        staging.dress(staging.place(file.path), self._reader(file.root).entry(copied.status))
         return row
 
     def _is_as_sent(self, file: ConfFile) -> bool:
         """Look into a file that may have changed unseen when it was copied."""
         scratch = os.path.join(os.fsencode(self._directory), b"scratch")
         try:
-            status, digest = database_copy.copy(_target(file), scratch)
+            self._directory.mkdir(parents=True, exist_ok=True)
+            copied = database_copy.copy(_target(file), scratch)
         except (CopyError, OSError):
             return False
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(scratch)
-        row, known = self._row(file, digest, status), self._table.row(file.whole_path)
+        row, known = self._row(file, copied), self._table.row(file.whole_path)
         if known and known.digest == row.digest:
             self._table.put([row])
             return True
         return False
 
-    def _row(self, file: ConfFile, digest: bytes, status: os.stat_result) -> ConfRow:
+    def _row(self, file: ConfFile, copied: Copied) -> ConfRow:
         """Return what is known of a file that was copied; its look counts only where it cannot change unseen."""
-        look = _look(status)
+        status = copied.status
         fresh = max(status.st_mtime_ns, status.st_ctime_ns) > time.time_ns() - _GRAIN
         attributes = struct.pack("<3IQ", status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns)
-        return ConfRow(file.whole_path, file.root, UNSEEN if fresh else look, digest + attributes)
+        seen = _look(status) if copied.shows and not fresh else UNSEEN
+        return ConfRow(file.whole_path, file.root, seen, copied.digest + attributes)
 
     def _send(self, root: bytes, rows: list[ConfRow], staging: Staging, replica: Replica) -> None:
         staging.finish()
         if rows:
             plans = _plans(root, rows)
+            # From now on it is not known what the replica has of them, only that it may have them.
+            self._table.put(row._replace(seen=UNSEEN, digest=b"") for row in rows)
             transfer = Transfer(
                 *(plans, replica.rsync(root), replica.side, replica.root(root, make=True)),
                 self._run.progress.transfer,
@@ -258,6 +269,19 @@ class ConfRun:
 
     def _reader(self, root: bytes) -> Reader:
         return self._readers.setdefault(root, Reader(root))
+
+
+def _is_away(directory: bytes) -> bool:
+    """Tell whether a directory is not there, or nothing is in it: as when its disk is not mounted."""
+    try:
+        return not os.path.isdir(directory) or token.is_bare(directory)
+    except OSError:
+        return False
+
+
+def _names(folder: Folder) -> list[bytes]:
+    """Return the names of all files in a directory, whatever they would be among mail."""
+    return [*folder.strays, *folder.metadata, *uid_sets.file_names(folder.messages.uids), *folder.messages.odd]
 
 
 def _look(status: os.stat_result) -> bytes:
@@ -286,7 +310,7 @@ def _batches(files: list[ConfFile]) -> Iterator[list[ConfFile]]:
 
 def _plans(root: bytes, rows: list[ConfRow]) -> list[FolderPlan]:
     """Return what sends staged files, directory by directory."""
-    paths = sorted(row.path[len(root) + 1 :] for row in rows)
+    paths = sorted((row.path[len(root) + 1 :] for row in rows), key=os.path.split)
     return [
         FolderPlan(folder, State.CHANGED, metadata=tuple(map(os.path.basename, names)), staged=True)
         for folder, names in groupby(paths, key=os.path.dirname)

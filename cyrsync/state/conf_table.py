@@ -35,6 +35,15 @@ class ConfTable:
         """Return how many files the replica has."""
         return int(next(count for (count,) in self._store.query("SELECT count(*) FROM conf")))
 
+    @property
+    def complete(self) -> bool:
+        """Whether these are all files that the replica has; they are not before it was first looked there."""
+        return any(self._store.query("SELECT 1 FROM about WHERE name = 'conf'"))
+
+    def mark_complete(self) -> None:
+        """Note that they are; whoever forgets all forgets this, too."""
+        self._store.change("INSERT OR REPLACE INTO about VALUES ('conf', ?)", [(b"complete",)])
+
     def put(self, rows: Iterable[ConfRow]) -> None:
         """Keep rows, on disk when this returns."""
         self._store.change("INSERT OR REPLACE INTO conf VALUES (?, ?, ?, ?)", rows)

@@ -248,6 +248,7 @@ class Store:
         with self._transaction():
             self._db.execute("DELETE FROM sent")
             self._db.execute("DELETE FROM conf")
+            self._db.execute("DELETE FROM about WHERE name = 'conf'")
             self._set_about("complete", b"no")
 
     def messages(self) -> int:

@@ -59,8 +59,9 @@ def _records(data: bytes, path: bytes) -> "Iterator[tuple[bytes, bytes]]":
         return twom.records(data)
     if data.startswith(_SQLITE):
         raise UnsupportedDb("SQLite databases are not read")
-    if is_berkeley(data):
-        name, engine = os.fsdecode(path), _BERKELEY[data[12:16]]
+    engine = berkeley(data)
+    if engine:
+        name = os.fsdecode(path)
         command = "cvt_cyrusdb {} {} {} flat".format(shlex.quote(name), engine, shlex.quote(name + ".flat"))
         raise UnsupportedDb("Berkeley databases are not read; convert it: " + command)
     if not data:
@@ -69,9 +70,9 @@ def _records(data: bytes, path: bytes) -> "Iterator[tuple[bytes, bytes]]":
     return flat.records(data)
 
 
-def is_berkeley(data: bytes) -> bool:
-    """Tell whether a file that begins so is a Berkeley database."""
-    return data[12:16] in _BERKELEY
+def berkeley(data: bytes) -> str:
+    """Return what Cyrus calls the engine of a Berkeley database that begins so, "" for all other files."""
+    return _BERKELEY.get(data[12:16], "")
 
 
 def stable(path: bytes, patience: float = 5.0) -> "tuple[bytes, os.stat_result]":

@@ -82,11 +82,11 @@ def test_a_file_that_was_replaced_is_opened_again(files: MetaFiles, monkeypatch:
     real = locks.lock_shared
     index = Path(os.fsdecode(files.index_path))
 
-    def replaced(descriptor: int, path: bytes, patience: float) -> bool:
+    def replaced(descriptor: int, path: bytes, patience: float, span: tuple[int, int]) -> bool:
         if path == files.index_path and index.read_text() != "repacked":
             index.with_name("cyrus.index.NEW").write_text("repacked")
             index.with_name("cyrus.index.NEW").rename(index)
-        return real(descriptor, path, patience)
+        return real(descriptor, path, patience, span)
 
     monkeypatch.setattr(locks, "lock_shared", replaced)
     assert take(files).index_data == b"repacked"
