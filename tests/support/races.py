@@ -13,14 +13,23 @@ import samplespool
 
 #: Stands for rsync in PATH. Only what transfers a list counts: not the questions what it can do.
 WRAPPER = """\
-#!{python}
+#!{python} -IS
 import json, os, shutil, sys
 from pathlib import Path
 
 here, words = Path({directory!r}), sys.argv[1:]
+
+def claim(number):
+    # Several may start at once: each takes the next that nobody has.
+    try:
+        (here / f"{{number}}.words").touch(exist_ok=False)
+    except FileExistsError:
+        return claim(number + 1)
+    return number
+
 listed = [word.partition("=")[2] for word in words if word.startswith("--files-from=")]
 if listed and "--server" not in words:
-    number = len(list(here.glob("*.words")))
+    number = claim(0)
     shutil.copy(listed[0], here / f"{{number}}.list")
     (here / f"{{number}}.words").write_text(json.dumps(words))
     sys.path.insert(0, {scripts!r})

@@ -1,0 +1,29 @@
+"""cyrsync in the process of the tests: nothing has to start, and what it does can be watched and hindered."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner
+
+from cyrsync.cli.app import app
+
+
+def sync_here(*args: str | Path | bytes, expect: tuple[int, ...] = (0,)) -> dict[str, Any]:
+    """Do what `support.tree.sync` does, `cyrsync sync --json ARGS`, and return the report."""
+    done = CliRunner().invoke(app, ["sync", "--json", *(os.fsdecode(arg) for arg in args)])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code in expect, f"exit {done.exit_code}\n{done.stdout}\n{done.stderr}"
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def sync_server_here(conf: Path, *words: str | Path, expect: tuple[int, ...] = (0,)) -> dict[str, Any]:
+    """Do what `support.servers.sync_server` does, the pause included."""
+    time.sleep(0.03)
+    return sync_here("-C", conf, *words, expect=expect)
