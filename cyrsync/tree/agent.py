@@ -95,7 +95,8 @@ def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool]":
             text = token.read_text(real)
             bare = not text and token.is_bare(real)
         except OSError:
-            pass  # whoever reads on will say why
+            # One that cannot be read may say anything. Of the directory, whoever reads on will say why.
+            text = "{}" if os.path.lexists(os.path.join(real, token.NAME)) else ""
     return real, os.path.lexists(real), directory, os.path.isdir(os.path.dirname(real)), text, bare
 
 

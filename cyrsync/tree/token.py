@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 #: Below each root of a replica.
 NAME = b".cyrsync-replica"
 _LARGEST = 1 << 16  # bytes
+#: What a time or a count of runs cannot reach: some thousand years.
+_NEVER = 1 << 37
 
 
 class Token(NamedTuple):
@@ -40,8 +42,13 @@ def from_json(text: "str | bytes") -> Token:
     try:
         record = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
         settings = tuple((str(name), str(value)) for name, value in record.pop("settings", ()))
-        return Token(settings=settings, **record)
-    except (AttributeError, TypeError, KeyError) as error:
+        token = Token(settings=settings, **record)
+        texts, numbers = (token.replica, token.source, token.promoted), (token.begun, token.ended, token.complete)
+        known = type(token.run) is int and all(isinstance(text, str) for text in texts)
+        if not known or not all(0 <= number < _NEVER for number in (token.run, *numbers)):
+            raise ValueError("a value cannot be right")
+        return token
+    except (AttributeError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(str(error)) from None
 
 
@@ -82,6 +89,11 @@ def write(root: bytes, token: Token) -> None:
     os.rename(temporary, name)
     # The directory's time is that of the source, as rsync has set it.
     os.utime(root, ns=(before.st_atime_ns, before.st_mtime_ns))
+    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 @contextmanager
