@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import samplespool
+from support import warm
 from support.spool import everything_happens
 from support.tools import wait_for
-from support.tree import assert_same_tree, cyrsync_argv, messages, plain_env, sync
+from support.tree import assert_same_tree, messages, start_cyrsync, sync
 from support.whole import History, assert_indexed_messages_exist
 
 KILLS = 50
@@ -21,6 +22,7 @@ def test_killed_at_random_points(tmp_path: Path) -> None:
     source, replica = tmp_path / "source", tmp_path / "replica"
     samplespool.make(source, messages=300, folder_count=10, size=1500)
     arguments = ("--delete", "--max-delete=1000", f"{source}/", f"{replica}/")
+    warm.python()
     started = time.monotonic()
     sync(*arguments)
     duration = time.monotonic() - started
@@ -52,7 +54,7 @@ def test_killed_between_two_swaps(tmp_path: Path) -> None:
     before = messages(replica)
 
     samplespool.swap(sent, trash)
-    with start(*arguments, "--", "--bwlimit=20") as process:
+    with start_cyrsync("sync", *arguments, "--", "--bwlimit=20") as process:
         wait_for(lambda: process.poll() is not None or messages(replica) != before, seconds=30)
         process.kill()
 
@@ -61,22 +63,10 @@ def test_killed_between_two_swaps(tmp_path: Path) -> None:
     assert_same_tree(source, replica)
 
 
-def start(*arguments: str) -> subprocess.Popen[bytes]:
-    """Start `cyrsync sync`, in a process group of its own."""
-    return subprocess.Popen(
-        cyrsync_argv("sync", *arguments),
-        env=plain_env(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
 def run_and_kill(*arguments: str, after: float) -> None:
     """Run `cyrsync sync`, and kill it (not what it started) after so many seconds."""
-    with start(*arguments) as process:
+    with start_cyrsync("sync", *arguments) as run:
         try:
-            process.wait(after)
+            run.wait(after)
         except subprocess.TimeoutExpired:
-            process.kill()
+            run.kill()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +15,7 @@ from cyrsync.plan.folder_plan import State
 from cyrsync.plan.guard import MaxDelete
 from cyrsync.report.result import RunResult
 from cyrsync.run import Options, Run
-from cyrsync.tree import address
+from cyrsync.tree import address, take
 from support.memory import in_memory
 from support.random_tree import RandomTree
 from support.tree import assert_same_tree, rsync
@@ -22,6 +24,15 @@ from support.tree import assert_same_tree, rsync
 OPTIONS = Options(delete=True, max_delete=MaxDelete(100, percent=True))
 HISTORIES = settings(max_examples=30, deadline=None, derandomize=os.environ.get("CI") == "true")
 seeds = st.integers(0, 2**32 - 1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nobody_writes() -> Iterator[None]:
+    """Many of the folders lack what a writer at work would still bring: he is not waited for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(take, "_PAUSE", 0)
+        patch.setattr(take, "_LONG_PAUSE", 0)
+        yield
 
 
 @HISTORIES

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import sqlite3
 import struct
 import subprocess
@@ -22,6 +21,7 @@ import pytest
 
 import samplespool
 from cyrsync.tree.remove import Removal, Remover
+from support import warm
 from support.boxes import NAMES, Box
 from support.servers import SampleServer, assert_sound, below, problems, replica_conf, roots, sync_server
 from support.spool import count, leaves
@@ -36,6 +36,7 @@ from support.tree import (
     plain_env,
     run_cyrsync,
     snapshot,
+    start_cyrsync,
 )
 
 RICH = "3.6.1-rich"
@@ -746,6 +747,7 @@ def test_killed_at_random_points(tmp_path: Path, replica: Path) -> None:
     server = SampleServer(tmp_path / "server", messages=200, folder_count=8)
     arguments = ("-C", server.conf, "--delete", "--max-delete=100000", replica)
     rng = random.Random(7)
+    warm.python()
     started = time.monotonic()
     sync_server(server.conf, "--delete", replica)
     duration = time.monotonic() - started
@@ -758,18 +760,11 @@ def test_killed_at_random_points(tmp_path: Path, replica: Path) -> None:
             server.delete(fourth)
             samplespool.deliver(samplespool.create_folder(server.spool, f"user/ann/F{number}", rng=rng), 4)
         server.record()
-        with subprocess.Popen(
-            cyrsync_argv("sync", *arguments),
-            env=plain_env(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as process:
+        with start_cyrsync("sync", *arguments, own_group=True) as process:
             try:
-                process.wait(rng.uniform(0.1, duration))
+                process.wait(rng.uniform(0, duration))
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+                process.kill_group()
         if number % 2:
             sync_server(server.conf, "--delete", "--max-delete=100000", replica)
             assert_sound(server.conf, replica)

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cyrsync
+from support import warm
 from support.tools import unprivileged
 
+#: What may be in the environment of a run for which no interpreter has to be started: all else might change that.
+_WARM = frozenset({"CYRSYNC_STATE", "PATH"})
 DATA = Path(__file__).parent.parent / "data"
 
 
@@ -109,6 +112,18 @@ def plain_env(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**env, **(extra or {})}
 
 
+def start_cyrsync(
+    *args: str | Path | bytes,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    own_group: bool = False,
+    first: str = "",
+) -> warm.Running:
+    """Start `cyrsync ARGS`, in no new interpreter; what is in `env` must be nothing that one would heed."""
+    words = cyrsync_argv(*args)[3:]
+    return warm.python().start("cyrsync", words, env=plain_env(env), cwd=cwd, own_group=own_group, first=first)
+
+
 def run_cyrsync(
     *args: str | Path | bytes,
     env: Mapping[str, str] | None = None,
@@ -118,6 +133,9 @@ def run_cyrsync(
 ) -> subprocess.CompletedProcess[str]:
     """Run `cyrsync ARGS` to its end; with `user`, under the rules for ordinary users."""
     argv = cyrsync_argv(*args)
+    if not user and _WARM.issuperset(env or ()):
+        with start_cyrsync(*args, env=env, cwd=cwd) as run:
+            return run.complete(timeout)
     return subprocess.run(
         unprivileged(argv) if user else argv,
         env=plain_env(env),
