@@ -9,6 +9,7 @@ import typer
 
 from cyrsync import __version__
 from cyrsync.cli import signals
+from cyrsync.cli.check import check_command
 from cyrsync.cli.inspect import inspect_command
 from cyrsync.cli.list import list_command
 from cyrsync.cli.output import complain
@@ -21,7 +22,7 @@ from cyrsync.errors import CyrsyncError, Exit, error_text
 
 _CODES = {
     "0": "done; files that vanished meanwhile are no failure",
-    "1": "verify or promote found something wrong; status: older than --max-age",
+    "1": "check, verify or promote found something wrong; status: older than --max-age",
     "2": "usage",
     "3": "source or destination unusable",
     "4": "the replica was promoted, or is another server's",
@@ -46,6 +47,7 @@ app.command("sync", epilog=EXIT_CODES)(sync_command)
 app.command("list", epilog=EXIT_CODES)(list_command)
 app.command("inspect", epilog=EXIT_CODES)(inspect_command)
 app.command("verify", epilog=EXIT_CODES)(verify_command)
+app.command("check", epilog=EXIT_CODES)(check_command)
 app.command("promote", epilog=EXIT_CODES)(promote_command)
 app.command("status", epilog=EXIT_CODES)(status_command)
 

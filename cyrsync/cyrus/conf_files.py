@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
@@ -22,6 +23,7 @@ _FILES = (b"fetchnews.db", b"newsrc.db", b"msg/motd")
 _SHARED = b"shared."
 #: What is on the way to another name, and what a database leaves beside itself while it is written.
 _NEW = b".NEW"
+_MINUTE = 60.0  # seconds
 _SCRATCH = (_NEW, b".lock", b"-journal", b"-wal", b"-shm")
 #: What goes with a search index, which is made anew: `joe.xapianactive`, or by itself in a directory of the user's.
 _SEARCH = (b".xapianactive", b"/xapianactive.db")
@@ -147,7 +149,7 @@ class ConfFiles:
                     pending.append(entry.path)
                 elif not is_scratch(entry.path):
                     status = _status(entry, unreadable)
-                    if status and (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+                    if status and not _is_on_the_way(entry.path, status):
                         yield ConfFile(root, entry.path[len(root) + 1 :], status)
 
 
@@ -158,12 +160,19 @@ def is_shared(name: bytes) -> bool:
 
 def is_scratch(name: bytes) -> bool:
     """Tell whether a file, by its whole path, is nobody else's business."""
-    above, last = os.path.split(name)
-    if last.startswith(b".") or last.endswith(_NEW):
+    if os.path.basename(name).startswith(b"."):
         return True
-    # A file in quota/j has the name of a mailbox, and that a user may have chosen.
-    is_quota = os.path.basename(os.path.dirname(above)) == b"quota"
-    return not is_quota and (name.endswith(_SCRATCH) or name.endswith(_SEARCH))
+    return not _is_quota(name) and name.endswith((*_SCRATCH, *_SEARCH))
+
+
+def _is_quota(name: bytes) -> bool:
+    """Tell whether a file has the name of a mailbox, which a user may have chosen: those in quota/j have."""
+    return os.path.basename(os.path.dirname(os.path.dirname(name))) == b"quota"
+
+
+def _is_on_the_way(name: bytes, status: os.stat_result) -> bool:
+    """Tell whether a quota is just being written: one that stays is of a mailbox that is called NEW."""
+    return name.endswith(_NEW) and status.st_mtime > time.time() - _MINUTE
 
 
 def _entries(directory: bytes, unreadable: dict[bytes, OSError], *, is_top: bool) -> list[os.DirEntry[bytes]]:
@@ -178,10 +187,12 @@ def _entries(directory: bytes, unreadable: dict[bytes, OSError], *, is_top: bool
 
 
 def _status(entry: os.DirEntry[bytes], unreadable: dict[bytes, OSError]) -> os.stat_result | None:
+    """Return how a file or a link looks, None for what is neither, or not there any more."""
     try:
-        return entry.stat(follow_symlinks=False)
+        status = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
         return None
     except OSError as error:
         unreadable[entry.path] = error
         return None
+    return status if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode) else None

@@ -8,7 +8,7 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Tuple
 
 Version = Tuple[int, ...]
@@ -260,12 +260,17 @@ class Config:
         return _root(setting.value) if setting else b""
 
 
-def read(path: "bytes | str", ident: str = "", version: Version = (3, 6)) -> Config:
-    """Read an imapd.conf as the process of that name would (`imap`, `sync_client`), or as one without a name."""
+def read(
+    path: "bytes | str", ident: str = "", version: Version = (3, 6), load: "Callable[[bytes], bytes] | None" = None
+) -> Config:
+    """Read an imapd.conf as the process of that name would (`imap`, `sync_client`), or as one without a name.
+
+    `load` gives the bytes of a file that is not here.
+    """
     name = os.fsencode(path)
     prefix = ident.lower() + "_" if ident else ""
     settings: "dict[str, _Setting]" = {}
-    for setting in _settings(name, prefix):
+    for setting in _settings(name, prefix, load or _content):
         before = settings.get(setting.key)
         if before and before.own and not setting.own:
             continue
@@ -283,10 +288,10 @@ def read(path: "bytes | str", ident: str = "", version: Version = (3, 6)) -> Con
     return Config(settings, prefix, version)
 
 
-def _settings(path: bytes, prefix: str) -> "Iterator[_Setting]":
+def _settings(path: bytes, prefix: str, load: "Callable[[bytes], bytes]") -> "Iterator[_Setting]":
     """Yield what is set, in order, the included files' where they are included."""
     included = {path}
-    pending = [_lines(path, path, 1)]
+    pending = [_lines(path, path, 1, load)]
     while pending:
         found = next(pending[-1], None)
         if found is None:
@@ -310,13 +315,15 @@ def _settings(path: bytes, prefix: str) -> "Iterator[_Setting]":
             raise ConfigError(path, line, f"{_text(value)} is included a second time")
         else:
             included.add(value)
-            pending.append(_lines(value, path, line))
+            pending.append(_lines(value, path, line, load))
 
 
-def _lines(path: bytes, wanted_by: bytes, wanted_at: int) -> "Iterator[tuple[bytes, int, bytes]]":
+def _lines(
+    path: bytes, wanted_by: bytes, wanted_at: int, load: "Callable[[bytes], bytes]"
+) -> "Iterator[tuple[bytes, int, bytes]]":
     """Yield the lines that say something, joined and stripped, each with the number of its first."""
     try:
-        data = _content(path)
+        data = load(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(wanted_by, wanted_at, f"can't read {_text(path)}: {reason}") from error

@@ -25,11 +25,20 @@ from cyrsync.tree.token import Token
 from cyrsync.tree.walk import incarnation_in
 
 _SECOND = 1_000_000_000  # nanoseconds
+#: Seconds after which a run looks at the replica, though it has nothing to send.
+_LOOK_AT_LEAST = 600.0
 
 
 def source_name(conf: bytes) -> str:
     """Return what a token calls the server that an imapd.conf on this machine is of."""
     return f"{socket.gethostname()}:{os.fsdecode(conf)}"
+
+
+def refuse(token: Token, status: Status, source: str) -> None:
+    """Raise RefusedError for the root of a replica that is not this source's to write to."""
+    refuse_promoted(token, status)
+    if token.source != source:
+        raise RefusedError(f"{os.fsdecode(status.root)}: it is the replica of {token.source}: {OVERWRITE}")
 
 
 class Claim:
@@ -72,7 +81,8 @@ class Claim:
             status = self._replica.status(root)
             token = token_of(status)
             if token:
-                self._refuse(token, status)
+                if not self._overwrite:
+                    refuse(token, status, self._source)
                 self._found.append(token)
             reason = self._doubt(memory, root, status, token)
             if reason and (status.bare or not status.directory) and not anew:
@@ -82,15 +92,8 @@ class Claim:
                 )
             reasons.append(reason)
         reasons.append(self._drift())
+        self._store.memory = memory._replace(looked=time.time())
         return next(filter(None, reasons), "")
-
-    def _refuse(self, token: Token, status: Status) -> None:
-        """Refuse to write to what is another's."""
-        if self._overwrite:
-            return
-        refuse_promoted(token, status)
-        if token.source != self._source:
-            raise RefusedError(f"{os.fsdecode(status.root)}: it is the replica of {token.source}: {OVERWRITE}")
 
     def _doubt(self, memory: Memory, root: bytes, status: Status, token: Token | None) -> str:
         """Return why a root may not be what the last run left there."""
@@ -122,23 +125,32 @@ class Claim:
                 reason = reason or f"{path_text(path)}: it is older than what was sent"
         return reason
 
-    def look(self, place: Place | None, root: bytes, folder: Folder) -> None:
-        """See that a mailbox on the replica, of which nothing is known, is not newer than the source's.
+    def look(self, place: Place | None, root: bytes, folder: Folder) -> bool:
+        """Look at a mailbox on the replica of which nothing is known; `root` is the replica's.
 
-        Raise RefusedError where it is. `root` is the replica's.
+        Raise RefusedError where it is newer than the source's. Return whether its messages can be the source's: what
+        another server has made of a mailbox has other messages under the same names.
         """
         there = folder.metadata.get(kinds.INDEX)
-        if self._overwrite or not self._times or place is None or there is None or folder.incarnation is None:
-            return
+        if place is None or there is None:
+            return True
         try:
-            here = os.stat(place.index_path).st_mtime_ns
+            here = os.stat(place.index_path)
         except OSError:
-            return
-        if is_newer(there.mtime, here):
+            return True
+        if self._overwrite:
+            return (here.st_size, here.st_mtime_ns) == (there.size, there.mtime)
+        if self._times and is_newer(there.mtime, here.st_mtime_ns):
             ours = incarnation_in(place.header_path, place.index_path)
-            if ours and ours.same_as(folder.incarnation):
+            if ours and folder.incarnation and ours.same_as(folder.incarnation):
                 path = os.path.join(root, join(folder.path, kinds.INDEX))
                 raise RefusedError(_written_there(path, there.mtime))
+        return True
+
+    def is_due(self) -> bool:
+        """Tell whether nobody has looked at the replica for so long that a run with nothing to send should."""
+        memory = self._store.memory
+        return bool(memory.replica) and time.time() - memory.looked > _LOOK_AT_LEAST
 
     def begin(self) -> None:
         """Note on every root that a run is writing there."""
@@ -158,7 +170,7 @@ class Claim:
         )
         self._store.memory = memory._replace(handed=run)
         self._put(self._token)
-        self._store.memory = Memory(self._token.replica, self._roots, run, run, 0.0, complete)
+        self._store.memory = Memory(self._token.replica, self._roots, run, run, 0.0, complete, self._token.begun)
 
     def end(self, *, complete: bool) -> None:
         """Note that the run is over, and whether it left nothing undone."""

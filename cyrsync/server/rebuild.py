@@ -16,11 +16,12 @@ def rebuild(
     roots: Roots,
     side: Side,
     replica_roots: dict[bytes, bytes],
-    look: Callable[[bytes, Folder], None] = lambda *_: None,
+    look: Callable[[bytes, Folder], bool] = lambda *_: True,
 ) -> Iterator[Sent]:
     """Yield what the replica has of a partition, whoever put it there; `replica_roots` by those of the source.
 
-    All of it is unseen: every mailbox will be looked into. What has an index is shown to `look`, with the root.
+    All of it is unseen: every mailbox will be looked into. What has an index is shown to `look`, with the root: where
+    that says no, nobody knows whose the messages are.
     """
     found: dict[bytes, Sent] = {}
     last_uids: dict[bytes, int] = {}
@@ -29,20 +30,22 @@ def rebuild(
             if folder.is_cyrus() or folder.metadata:
                 sent = found.setdefault(folder.path, Sent(Key(roots.name, folder.path)))
                 if folder.incarnation and root == roots.homes[kinds.INDEX]:
-                    look(replica_roots[root], folder)
-                    last_uids[folder.path] = folder.incarnation.last_uid
+                    if look(replica_roots[root], folder):
+                        last_uids[folder.path] = folder.incarnation.last_uid
+                        sent.uniqueid, sent.uidvalidity = folder.incarnation[:2]
+                    else:
+                        last_uids[folder.path] = 0
                 _add(sent, folder, root, roots, last_uids.get(folder.path, uid_sets.MAX_UID))
     yield from found.values()
 
 
 def _add(sent: Sent, folder: Folder, root: bytes, roots: Roots, last_uid: int) -> None:
     sent.names = tuple(sorted({*sent.names, *folder.metadata}))
-    if root == roots.homes[kinds.INDEX] and folder.incarnation:
-        sent.uniqueid, sent.uidvalidity = folder.incarnation.uniqueid, folder.incarnation.uidvalidity
     uids = folder.messages.uids
     if root == roots.data:
         # What lies beyond the index there was sent by a run that died before the index: it is not proven.
         sent.uids = uid_sets.up_to(uids, last_uid)
         sent.maybe = uid_sets.union(sent.maybe, uid_sets.above(uids, last_uid))
     elif root == roots.archive:
-        sent.archived = uids
+        sent.archived = uid_sets.up_to(uids, last_uid)
+        sent.maybe = uid_sets.union(sent.maybe, uid_sets.above(uids, last_uid))

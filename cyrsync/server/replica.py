@@ -15,6 +15,7 @@ from cyrsync.transfer.jobs import Jobs
 from cyrsync.tree.address import Address
 from cyrsync.tree.agent_side import AgentSide
 from cyrsync.tree.connections import Connections
+from cyrsync.tree.shell import RemoteShell
 from cyrsync.tree.side import Status
 
 
@@ -33,19 +34,28 @@ class Replica:
         self._rsyncs: dict[bytes, Rsync] = {}
 
     @cached_property
-    def side(self) -> AgentSide:
-        """The agent on the replica. Raise UsageError where there is none to be had."""
+    def agent(self) -> AgentSide:
+        """The agent on the replica, whether there is anything or not. Raise UsageError where none is to be had."""
         options = self._options
         self._connections = Connections(self.address, options.rsh, options.connection, self._directory)
         side = self._connections.open(self.address, is_replica=True)
         if not isinstance(side, AgentSide):
             raise UsageError(f"{self.address.text}: -C needs python3 there: give SRC and DEST for it")
-        status = side.resolve(self.address.path)
-        if not status.directory:
+        return side
+
+    @cached_property
+    def side(self) -> AgentSide:
+        """The agent on a replica that is there. Raise UnusableError where it is not."""
+        if not self.agent.resolve(self.address.path).directory:
             raise UnusableError(
                 f"{self.address.text}: no such directory: is its disk mounted? Make it for a first copy"
             )
-        return side
+        return self.agent
+
+    @property
+    def shell(self) -> RemoteShell | None:
+        """The remote shell that leads to the agent; None before one was asked for, or where there is none."""
+        return self._connections.shell if self._connections else None
 
     def close(self) -> None:
         """Let go of processes and connections."""
@@ -54,15 +64,16 @@ class Replica:
 
     def status(self, source: bytes) -> Status:
         """Return what stands where a directory of the source has its replica."""
-        return self.side.resolve(self._path(source))
+        return self.side.resolve(self.path(source))
 
-    def _path(self, source: bytes) -> bytes:
+    def path(self, source: bytes) -> bytes:
+        """Return where something of the source has its replica."""
         return self.address.path.rstrip(b"/") + source
 
     def root(self, source: bytes, *, make: bool = False) -> bytes:
         """Return where a directory of the source has its replica, links resolved; with `make`, it is made."""
         if source not in self._resolved:
-            path = self._path(source)
+            path = self.path(source)
             if make:
                 self.side.make(path)
             status = self.side.resolve(path)
@@ -79,8 +90,7 @@ class Replica:
         """Return what transfers to the replica of one of the source's directories."""
         if source not in self._rsyncs:
             root = self.root(source, make=True)
-            assert self._connections
-            shell = self._connections.shell
+            shell = self.shell
             ends = Ends(
                 source=os.fsdecode(source.rstrip(b"/") + b"/"),
                 destination=replace(self.address, path=root).for_rsync(root),
@@ -98,6 +108,6 @@ class Replica:
     @cached_property
     def _features(self) -> features.Features:
         known = features.near()
-        if self._connections and self._connections.shell:
-            known &= features.far(self._connections.shell, self._options.rsync_path)
+        if self.shell:
+            known &= features.far(self.shell, self._options.rsync_path)
         return known

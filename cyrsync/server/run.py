@@ -92,6 +92,8 @@ class ServerRun(Run):
         self._directories: dict[str, set[bytes]] = {}
         self._unreadable: dict[Key, str] = {}
         self._locked: set[Key] = set()
+        #: Whether a header that mailboxes.db does not agree with is one that stays so.
+        self._last_look = options.dry_run
         self._stagings: dict[bytes, Staging] = {}
 
     def _attempt(self, directory: Path) -> None:
@@ -132,13 +134,14 @@ class ServerRun(Run):
             found = self._look(store)
             conf = self._conf.look() if self._conf else ConfFound()
         self._guard_server(found, conf)
-        if found.changed or found.gone or conf.changed or conf.gone or (self._conf and self._conf.sends_list):
+        to_do = found.changed or found.gone or conf.changed or conf.gone or (self._conf and self._conf.sends_list)
+        if to_do or claim.is_due():
             reason = "" if in_full else claim.check(anew=False)
             if reason:
                 self._start_over(f"{reason}: all of it is compared")
                 self._run(store, replica, in_full=True)
                 return
-            if not self.options.dry_run:
+            if to_do and not self.options.dry_run:
                 claim.begin()
                 with self.phases.phase("transfer"):
                     self._carry_server(store, replica, found, conf)
@@ -182,9 +185,9 @@ class ServerRun(Run):
         store.clear()
         for name, roots in self._roots.items():
 
-            def look(root: bytes, folder: Folder, name: str = name) -> None:
+            def look(root: bytes, folder: Folder, name: str = name) -> bool:
                 key = Key(name, folder.path)
-                claim.look(store.place(key) if store.has_place(key) else None, root, folder)
+                return claim.look(store.place(key) if store.has_place(key) else None, root, folder)
 
             store.put(rebuild(roots, replica.side, {root: replica.root(root) for root in roots.all()}, look))
         if self._conf:
@@ -267,6 +270,10 @@ class ServerRun(Run):
             return None
         except UnreadableMailboxError as error:
             self._unreadable[key] = str(error)
+            return None
+        other = place.uniqueid and place.uniqueid != reading.incarnation.uniqueid
+        if other and not self._last_look:
+            self._unreadable[key] = f"the mailbox has uniqueid {reading.incarnation.uniqueid}, not {place.uniqueid}"
             return None
         if not reading.known_version and not self._warned:
             self._warned = True
@@ -399,6 +406,7 @@ class ServerRun(Run):
                 return
             time.sleep(pause)
             self._refresh(store)
+            self._last_look = pause == _PAUSES[-1]
             missing = {*self._unreadable, *store.not_sent()} - self._locked
             keys = sorted(key for key in missing if store.has_place(key))
             self._unreadable.clear()

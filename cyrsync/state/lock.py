@@ -17,19 +17,23 @@ from cyrsync.errors import LockedError, UnusableError
 _LOOK_AGAIN = 0.2  # seconds
 
 
-def state_directory() -> Path:
-    """Return where cyrsync keeps what outlives a run, made if need be.
+def state_path() -> Path:
+    """Return where cyrsync keeps what outlives a run.
 
     /var/lib/cyrsync for root, cyrsync below the XDG state directory otherwise; CYRSYNC_STATE overrides.
     """
     chosen = os.environ.get("CYRSYNC_STATE")
     if chosen:
-        directory = Path(chosen)
-    elif os.geteuid() == 0:
-        directory = Path("/var/lib/cyrsync")
-    else:
-        home = os.environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir
-        directory = Path(os.environ.get("XDG_STATE_HOME") or Path(home, ".local/state"), "cyrsync")
+        return Path(chosen)
+    if os.geteuid() == 0:
+        return Path("/var/lib/cyrsync")
+    home = os.environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir
+    return Path(os.environ.get("XDG_STATE_HOME") or Path(home, ".local/state"), "cyrsync")
+
+
+def state_directory() -> Path:
+    """Return the same, made if need be."""
+    directory = state_path()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

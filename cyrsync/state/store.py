@@ -102,6 +102,7 @@ class Memory(NamedTuple):
     written: int = 0  # the last number that every root had
     ended: float = 0.0
     complete: float = 0.0
+    looked: float = 0.0  # when somebody looked at the replica
 
 
 class Store:

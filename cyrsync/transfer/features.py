@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cyrsync import process
@@ -48,10 +49,10 @@ def far(shell: RemoteShell, rsync_path: str | None) -> Features:
     return _read(finished, "rsync at the far end")
 
 
-def version() -> str:
+def version(command: Sequence[str] = ("rsync", "--version")) -> str:
     """Return rsync's version as it gives it, or why there is none."""
     try:
-        words = process.capture(["rsync", "--version"]).out.split()
+        words = process.capture(command).out.split()
     except UnusableError:
         return "not installed"
     return words[2].decode("ascii", "replace") if len(words) > 2 else "unknown"

@@ -10,12 +10,14 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 import gc
 import json
 import os
+import pwd
 import select
 import shutil
 import signal
 import sys
+import time
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.tree import folder as folders
 from cyrsync.tree import token
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 #: The line before which a login shell may have printed anything at all.
 GREETING = b"cyrsync-agent 1\n"
 _BLOCK = 1 << 16
+_LARGEST = 1 << 20  # bytes of a file that is read as a whole
 _held: "dict[bytes, ContextManager[bool]]" = {}
 
 
@@ -100,6 +103,43 @@ def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool]":
     return real, os.path.lexists(real), directory, os.path.isdir(os.path.dirname(real)), text, bare
 
 
+class Room(NamedTuple):
+    """The file system that something is on, or would be made on. Sizes are bytes."""
+
+    device: int
+    free: int
+    used: int
+    free_inodes: int
+    used_inodes: int
+    inodes: int  # 0: it makes them as they are needed
+    writable: bool  # the directory, or the nearest above it that is there
+
+
+def room(path: bytes) -> Room:
+    """Return what there is room for at `path`. Raise OSError."""
+    while path and not os.path.isdir(path):
+        path = os.path.dirname(path)
+    path = path or b"."
+    found = os.statvfs(path)
+    return Room(
+        os.stat(path).st_dev,
+        found.f_bavail * found.f_frsize,
+        (found.f_blocks - found.f_bfree) * found.f_frsize,
+        found.f_favail,
+        found.f_files - found.f_ffree,
+        found.f_files,
+        os.access(path, os.W_OK | os.X_OK),
+    )
+
+
+def user_name(uid: int) -> str:
+    """Return what a user is called here, the number of one who has no name."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 class _Request:
     """One request: what it says, where more of it is read from, and where the answer goes."""
 
@@ -115,6 +155,25 @@ class _Request:
 
 def _identify(request: _Request) -> None:
     request.output.end(euid=os.geteuid(), groups=os.getgroups())
+
+
+def _about(request: _Request) -> None:
+    request.output.end(python=sys.version.split()[0], user=user_name(os.geteuid()), time=time.time())
+
+
+def _room(request: _Request) -> None:
+    try:
+        request.output.end(error="", room=room(request.root))
+    except OSError as error:
+        request.output.end(error=error.strerror)
+
+
+def _read(request: _Request) -> None:
+    try:
+        with open(request.root, "rb") as file:
+            request.output.end(error=0, text=file.read(_LARGEST).decode("latin-1"))
+    except OSError as error:
+        request.output.end(error=error.errno)
 
 
 def _resolve(request: _Request) -> None:
@@ -216,6 +275,9 @@ def _remove(request: _Request) -> None:
 
 _SERVICES: "dict[str, Callable[[_Request], None]]" = {
     "identify": _identify,
+    "about": _about,
+    "room": _room,
+    "read": _read,
     "resolve": _resolve,
     "walk": _walk,
     "look": _look,

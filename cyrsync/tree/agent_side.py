@@ -13,13 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from cyrsync import process
 from cyrsync.audit.finding import Audited, from_record
 from cyrsync.errors import ConnectionFailed, Exit, UnusableError
 from cyrsync.tree import agent, bundle, folder, remove
 from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.agent import Room
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.shell import HAS_POSIX, HAS_PYTHON, RemoteShell, agent_command
@@ -34,6 +35,14 @@ if TYPE_CHECKING:
 
 #: What a login shell may print before the far end speaks (bytes).
 _NOISE = 1 << 16
+
+
+class About(NamedTuple):
+    """What an agent runs on, and the time there in seconds since 1970."""
+
+    python: str
+    user: str
+    time: float
 
 
 class Link:
@@ -116,6 +125,28 @@ class AgentSide:
         self._ask(do="identify", root=b"")
         hello = self._end_of_answer()
         return Rights(hello["euid"] == 0, frozenset(hello["groups"]))
+
+    def about(self) -> About:
+        """Return what the agent runs on."""
+        self._ask(do="about", root=b"")
+        found = self._end_of_answer()
+        return About(found["python"], found["user"], found["time"])
+
+    def room(self, path: bytes) -> Room:
+        """Return what there is room for at `path`. Raise UnusableError where that is not known."""
+        self._ask(do="room", root=path)
+        found = self._end_of_answer()
+        if found["error"]:
+            raise UnusableError(f"{os.fsdecode(path)}: {found['error']}")
+        return Room(*found["room"])
+
+    def read(self, path: bytes) -> bytes:
+        """Return what is in a small file. Raise OSError."""
+        self._ask(do="read", root=path)
+        found = self._end_of_answer()
+        if found["error"]:
+            raise OSError(found["error"], os.strerror(found["error"]), path)
+        return bytes(found["text"].encode("latin-1"))
 
     def resolve(self, path: bytes) -> Status:
         """Return what stands at `path`, links resolved."""

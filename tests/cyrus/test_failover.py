@@ -1,4 +1,4 @@
-"""A spare takes over from a real Cyrus that was busy till the end.
+"""A spare takes over from a real Cyrus that was busy till the end, and the two change places again.
 
 Nothing that a client can see may be lost, and a master that comes back must not undo what the spare did meanwhile.
 """
@@ -223,6 +223,41 @@ def test_a_spare_takes_over(
 # --- Failback
 
 
+@pytest.mark.parametrize("layout", [NAME, UNIQUEID], ids=["name directories", "uniqueid directories"])
+def test_master_and_spare_change_places(
+    main: Callable[..., FullServer], replica: Path, open_dir: Path, layout: dict[str, str]
+) -> None:
+    old = calm_server(main, replica, **layout)
+    old.stop()
+    new = spare_of(old, replica)
+    promote(new)
+    with new:
+        change(new, "user0", 1)
+        with old:  # its cron job goes on, and it may even get mail
+            assert_nothing_is_written(old, replica, *IDLE)
+            change(old, "user0", 20)  # under the UIDs that the other one has given already
+            assert_nothing_is_written(old, replica, REFUSED)
+        back = open_dir / "back"
+        (place := below(back, below(replica, old.root))).parent.mkdir(parents=True)
+        place.symlink_to(old.root)
+        sync_server(new.imapd_conf, "--delete", "--overwrite-replica", back)
+        change(new, "user1", 3)
+        sync_server(new.imapd_conf, "--delete", back)
+        before = seen_by_clients(new, PLAIN)
+    sync_server(new.imapd_conf, "--delete", back)
+
+    promote(old)
+    with old:
+        assert differences(before, seen_by_clients(old, PLAIN)) == []
+        assert_life_goes_on(old, PLAIN, before)
+        with new:
+            change(new, "user0", 4)
+            assert_nothing_is_written(new, back, REFUSED)
+        sync_server(old.imapd_conf, "--delete", "--overwrite-replica", replica)
+    assert sync_server(old.imapd_conf, "--delete", replica)["errors"] == []
+    assert problems(new.imapd_conf) == []
+
+
 def test_a_spare_that_was_put_to_use_by_hand(main: Callable[..., FullServer], replica: Path) -> None:
     """Nobody told cyrsync of it."""
     master = calm_server(main, replica, **NAME)
@@ -234,6 +269,21 @@ def test_a_spare_that_was_put_to_use_by_hand(main: Callable[..., FullServer], re
         change(master, "user0", 2)
         assert_nothing_is_written(master, replica, REFUSED)
     assert_nothing_is_written(master, replica, REFUSED)
+
+
+def test_what_only_the_spare_had_is_overwritten(main: Callable[..., FullServer], replica: Path) -> None:
+    """Two messages with one UID, in one mailbox: the master's has to be there in the end."""
+    master = calm_server(main, replica, **NAME)
+    with spare_of(master, replica) as spare:
+        for number in (10, 100, 1000):
+            change(spare, "user0", number)
+    change(master, "user0", 1)
+    before = seen_by_clients(master, PLAIN)
+    sync_server(master.imapd_conf, "--delete", "--overwrite-replica", replica)
+    assert problems(spare.imapd_conf) == []
+    promote(spare)
+    with spare:
+        assert differences(before, seen_by_clients(spare, PLAIN)) == []
 
 
 # --- Runs that are killed

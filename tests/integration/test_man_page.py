@@ -19,6 +19,7 @@ from cyrsync.cli.app import app
 from cyrsync.errors import CONNECTION_CODES, Exit
 from cyrsync.report import status
 from cyrsync.report.audit import AuditResult
+from cyrsync.report.check import Checked, Finding, Verdict
 from cyrsync.report.promotion import Promotion
 from cyrsync.report.result import RunResult
 from cyrsync.spare.commands import Step
@@ -168,6 +169,18 @@ def test_explains_every_key_that_verify_prints() -> None:
     assert_explained("OUTPUT OF VERIFY", result.to_json())
 
 
+def test_explains_every_key_that_check_prints() -> None:
+    assert_explained("OUTPUT OF CHECK", Checked("", "", [Finding(Verdict.OK, "", "")]).to_json())
+
+
+def test_explains_every_check(tmp_path: Path) -> None:
+    """In the order in which they are made; the last is only made of a host."""
+    done = run_cyrsync("check", "--json", "-C", Box("3.6.1-rich", tmp_path).conf, tmp_path)
+    names = [one["check"] for one in json.loads(done.stdout)["checks"]]
+    page = re.findall(r"^ {11}(\S[\w. ]*?) {2,}", section("OUTPUT OF CHECK"), re.MULTILINE)
+    assert [*dict.fromkeys(names), "far rsync"] == page
+
+
 def test_explains_every_key_that_promote_prints() -> None:
     audit = AuditResult(tree="", replica=None, content=False, started="")
     audit.add(Audited(b"", problems=(Problem("missing", (1,)),)))
@@ -215,7 +228,9 @@ def test_the_readme_explains_every_exit_code() -> None:
     assert codes_in(re.findall(r"^\| (\d[\d, ]*) \|", table, re.MULTILINE)) == CODES
 
 
-@pytest.mark.parametrize("command", [[], ["sync"], ["list"], ["inspect"], ["verify"], ["promote"], ["status"]])
+@pytest.mark.parametrize(
+    "command", [[], ["sync"], ["list"], ["inspect"], ["verify"], ["check"], ["promote"], ["status"]]
+)
 def test_help_explains_the_exit_codes(command: list[str]) -> None:
     done = run_cyrsync(*command, "--help", env={"COLUMNS": "100"})
     assert done.returncode == 0

@@ -82,3 +82,14 @@ def test_an_index_where_none_should_be_proves_nothing() -> None:
 
 def test_a_replica_that_has_nothing() -> None:
     assert rebuilt(roots(META, ARCHIVE), Replica()) == []
+
+
+def test_messages_that_somebody_else_may_have_written_are_nobodys() -> None:
+    """They may be there, and are not taken for the source's."""
+    life = Incarnation("id", 7, 12)
+    replica = Replica(
+        meta=[folder(b"j/joe", b"", NAMES, life)], data=[folder(b"j/joe", b"3.1.")], archive=[folder(b"j/joe", b"2.")]
+    )
+    where = roots(META, ARCHIVE)
+    found = rebuild(where, replica, {root: b"/replica" + root for root in where.all()}, lambda *_: False)  # type: ignore[arg-type]
+    assert list(found) == [Sent(Key("default", b"j/joe"), maybe=uids(1, 2, 3), names=NAMES)]  # type: ignore[arg-type]
