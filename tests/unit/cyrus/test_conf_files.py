@@ -157,6 +157,14 @@ def test_users_may_choose_such_names(server: Server, name: str) -> None:
     assert not is_scratch(os.fsencode(server.root / name))
 
 
+def test_a_mailbox_may_be_called_new(server: Server) -> None:
+    """A quota that is being written has such a name for a moment."""
+    server.make("conf/quota/j/user.joe.NEW")
+    assert server.listed() == []
+    os.utime(server.root / "conf/quota/j/user.joe.NEW", (1e9, 1e9))
+    assert server.listed() == ["conf/quota/j/user.joe.NEW"]
+
+
 def test_names_are_bytes(server: Server) -> None:
     server.make("sieve/j/joe/a")
     name = os.fsencode(server.root / "sieve/j/joe") + b"/\xff\n\x1b[31m.script"
