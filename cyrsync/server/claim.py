@@ -91,9 +91,10 @@ class Claim:
                     "--full makes it anew"
                 )
             reasons.append(reason)
-        reasons.append(self._drift())
+        # Who else has written there has sent indexes, too: those are compared with the source's, see `look`.
+        reason = next(filter(None, reasons), "") or self._drift()
         self._store.memory = memory._replace(looked=time.time())
-        return next(filter(None, reasons), "")
+        return reason
 
     def _doubt(self, memory: Memory, root: bytes, status: Status, token: Token | None) -> str:
         """Return why a root may not be what the last run left there."""

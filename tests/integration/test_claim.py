@@ -1,0 +1,254 @@
+"""Whose replica it is: tokens on every root, and no run that writes to what is another's, or has mail of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from cyrsync.tree import token
+from support.boxes import Box
+from support.replicas import Pair
+from support.servers import below, replica_conf, roots, sync_server
+from support.spool import leaves
+from support.sshd import Sshd
+from support.tree import run_cyrsync, snapshot, sync
+
+HOUR = 3600 * 10**9
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    return Pair(tmp_path)
+
+
+@pytest.fixture
+def synced(pair: Pair) -> Pair:
+    """Its replica was up to date, and there is new mail."""
+    pair.sync()
+    pair.change()
+    return pair
+
+
+# --- What is noted
+
+
+def test_a_first_run_leaves_a_token_on_every_root(tmp_path: Path) -> None:
+    box, replica = Box("3.6.1-rich", tmp_path), tmp_path / "replica"
+    replica.mkdir()
+    sync_server(box.conf, replica)
+    every = [*roots(box.conf), box.root / "conf", box.root / "sieve"]
+    assert len(every) == 6
+    first, *others = [token.read(os.fsencode(below(replica, root))) for root in every]
+    assert first
+    assert others == [first] * 5
+    assert (first.source, first.run) == (f"{socket.gethostname()}:{box.conf}", 1)
+    assert first.complete == first.begun <= first.ended
+    assert not first.promoted
+    assert dict(first.settings)["fulldirhash"] == "on"
+
+
+def test_each_run_that_writes_counts(synced: Pair) -> None:
+    before = synced.tokens()[0]
+    synced.sync()
+    after = synced.tokens()[0]
+    assert before and after
+    assert (after.run, after.replica) == (before.run + 1, before.replica)
+    assert after.complete == after.begun > before.complete
+    assert synced.tokens() == [after] * 2
+
+
+def test_a_run_that_left_something_undone_is_not_complete(synced: Pair) -> None:
+    before = synced.tokens()[0]
+    min(leaves(synced.server.spool)[0].glob("[0-9]*.")).unlink()
+    (leaves(synced.server.spool)[-1] / "cyrus.header").unlink()
+    synced.sync(expect=23)
+    after = synced.tokens()[0]
+    assert before and after
+    assert (after.run, after.complete) == (before.run + 1, before.complete)
+    assert after.ended > after.begun > before.begun
+
+
+def test_a_run_that_finds_nothing_does_not_ask(pair: Pair) -> None:
+    """It could not, where there is nothing."""
+    pair.sync()
+    before = pair.everything()
+    pair.sync()
+    assert pair.everything() == before
+    pair.replica.rename(pair.replica.with_name("away"))
+    pair.sync()
+
+
+def test_a_dry_run_leaves_none(pair: Pair) -> None:
+    pair.sync("-n")
+    assert pair.everything() == {}
+    pair.sync()
+    pair.change()
+    before = pair.everything()
+    pair.sync("-n")
+    assert pair.everything() == before
+
+
+# --- What is refused
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("words", [(), ("-n",), ("--full",)])
+def test_another_servers_replica(synced: Pair, number: int, words: tuple[str, ...]) -> None:
+    """One root is enough."""
+    synced.forge(synced.roots[number], source="other.example.com:/etc/imapd.conf")
+    before = synced.everything()
+    (error,) = synced.sync(*words, expect=4)["errors"]
+    assert "it is the replica of other.example.com:/etc/imapd.conf: --overwrite-replica" in error
+    assert synced.everything() == before
+    if not words:
+        synced.sync("--overwrite-replica")
+        first, second = synced.tokens()
+        assert first and first == second and first.source.endswith(str(synced.conf))
+        synced.assert_same()
+
+
+def test_another_servers_replica_on_a_first_run(synced: Pair, state_dir: Path) -> None:
+    synced.forge(synced.roots[0], source="other")
+    shutil.rmtree(state_dir)
+    before = synced.everything()
+    synced.sync(expect=4)
+    assert synced.everything() == before
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_promoted_replica(synced: Pair, number: int) -> None:
+    synced.forge(synced.roots[number], promoted="2026-01-01T00:00:00+00:00")
+    before = synced.everything()
+    for words in ((), ("--full",), ("-n",)):
+        (error,) = synced.sync(*words, expect=4)["errors"]
+        assert "promoted at 2026-01-01T00:00:00+00:00" in error
+        assert synced.everything() == before
+    synced.sync("--overwrite-replica")
+    assert [one and one.promoted for one in synced.tokens()] == ["", ""]
+    synced.assert_same()
+    synced.change()
+    synced.sync()
+
+
+def test_the_walk_and_the_stand_in_refuse_a_promoted_one_too(synced: Pair) -> None:
+    spool = synced.server.spool
+    synced.forge(spool, promoted="2026-01-01T00:00:00+00:00")
+    before = synced.everything()
+    operands = (f"{spool}/", f"{synced.there(spool)}/")
+    for words in (("sync",), ("sync", "--delete", "-n"), ("rsync", "-a"), ("rsync", "-a", "--delete")):
+        done = run_cyrsync(*words, *operands)
+        assert (done.returncode, len(done.stderr.splitlines())) == (4, 1), done.stderr
+        assert synced.everything() == before
+    sync("--overwrite-replica", *operands)
+    first, _ = synced.tokens()
+    assert first and not first.promoted
+    sync(*operands)
+    synced.assert_same()
+
+
+def test_a_replica_that_is_being_promoted(synced: Pair) -> None:
+    before = synced.everything()
+    with token.held(os.fsencode(synced.there(synced.home)), exclusive=True) as held:
+        assert held
+        (error,) = synced.sync(expect=3)["errors"]
+    assert "it is being promoted" in error
+    changed = {path for path, entry in synced.everything().items() if before.get(path) != entry}
+    assert {os.path.basename(path) for path in changed} <= {token.NAME}
+    assert synced.sync()["warnings"] == []
+    synced.assert_same()
+
+
+def test_a_damaged_token(synced: Pair) -> None:
+    place = synced.there(synced.home) / os.fsdecode(token.NAME)
+    for content in (b"", b"{}", place.read_bytes()[:-9], b'{"run": "x"}'):
+        place.write_bytes(content)
+        before = synced.everything()
+        (error,) = synced.sync(expect=3)["errors"]
+        assert error.startswith(f"{place}: damaged")
+        assert synced.everything() == before
+    place.unlink()
+    assert len(synced.sync()["warnings"]) == 1
+    synced.assert_same()
+
+
+def index_there(pair: Pair) -> Path:
+    return pair.there(leaves(pair.server.spool)[-1] / "cyrus.index")
+
+
+@pytest.mark.parametrize("state", ["known", "lost"])
+def test_an_index_that_somebody_else_has_written(synced: Pair, state: str, state_dir: Path) -> None:
+    """Cyrus was started there, though nobody has said so."""
+    index = index_there(synced)
+    mtime = index.stat().st_mtime_ns + HOUR
+    os.utime(index, ns=(mtime, mtime))
+    if state == "lost":
+        shutil.rmtree(state_dir)
+    before = synced.everything()
+    (error,) = synced.sync(expect=4)["errors"]
+    assert error.startswith(f"{index}: written at ")
+    assert synced.everything() == before
+    synced.sync("--overwrite-replica")
+    synced.assert_same()
+    synced.change()
+    synced.sync()
+
+
+def test_a_newer_index_of_another_mailbox_is_no_reason(synced: Pair, state_dir: Path) -> None:
+    """One was deleted and made again since, on the source."""
+    index = index_there(synced)
+    for name, other in zip(("cyrus.header", "cyrus.index"), (HOUR, HOUR), strict=True):
+        source = synced.there(leaves(synced.server.spool)[1] / name)
+        shutil.copy2(source, index.with_name(name))
+        os.utime(index.with_name(name), ns=(other + source.stat().st_mtime_ns,) * 2)
+    shutil.rmtree(state_dir)
+    synced.sync()
+    synced.assert_same()
+
+
+def test_over_ssh(sshd: Sshd, synced: Pair) -> None:
+    words = ("-e", sshd.rsh)
+    there = sshd.at(synced.replica)
+    synced.sync(*words, to=there)
+    synced.assert_same()
+    one, other = synced.tokens()
+    assert one and one == other
+    synced.change()
+    synced.forge(synced.roots[1], promoted="2026-01-01")
+    before = synced.everything()
+    synced.sync(*words, to=there, expect=4)
+    assert synced.everything() == before
+    operands = (f"{synced.server.spool}/", sshd.at(f"{synced.there(synced.server.spool)}/"))
+    synced.forge(synced.roots[0], promoted="2026-01-01")
+    sync("-e", sshd.rsh, *operands, expect=(4,))
+    sync("-e", sshd.rsh, "--overwrite-replica", *operands)
+
+
+# --- Where tokens do not go
+
+
+def test_tokens_do_not_travel(synced: Pair, tmp_path: Path) -> None:
+    """A replica may be a source, too; and what deletes leaves them."""
+    conf = replica_conf(synced.conf, synced.replica)
+    text = conf.read_text().replace(f"{synced.server.root}/conf", str(synced.there(synced.home)))
+    conf.write_text(text.replace(f"{synced.server.root}/sieve", str(synced.there(synced.server.root / "sieve"))))
+    second = tmp_path / "second"
+    second.mkdir()
+    sync_server(conf, "--delete", second)
+    for root in synced.roots:
+        found = token.read(os.fsencode(below(second, synced.there(root))))
+        assert found and found.source.endswith("replica.conf")
+
+    third = tmp_path / "third"
+    source = f"{synced.there(synced.server.spool)}/"
+    for words in (("sync", "--delete"), ("rsync", "-a", "--delete")):
+        assert run_cyrsync(*words, source, f"{third}/").returncode == 0
+        assert not [path for path in snapshot(third, skip_hidden=False) if os.path.basename(path) == token.NAME]
+    token.write(os.fsencode(third), token.Token("id", "source", 1, 1.0, 1.0, 1.0))
+    shutil.rmtree(leaves(synced.there(synced.server.spool))[0])
+    sync("--delete", source, f"{third}/")
+    assert run_cyrsync("rsync", "-a", "--delete", source, f"{third}/").returncode == 0
+    assert token.read(os.fsencode(third))

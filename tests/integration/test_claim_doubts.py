@@ -1,0 +1,271 @@
+"""A replica that is not as the last run left it is compared in full, not filled; a killed run is not in the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import samplespool
+from cyrsync.tree import token
+from support.replicas import Pair
+from support.servers import assert_sound
+from support.spool import leaves
+from support.tree import plain_env, rsync, snapshot, sync
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    return Pair(tmp_path)
+
+
+@pytest.fixture
+def synced(pair: Pair) -> Pair:
+    """Its replica was up to date, and there is new mail."""
+    pair.sync()
+    pair.change()
+    return pair
+
+
+def assert_repaired(pair: Pair, said: str) -> None:
+    """The next run says why it looks at all of it, and then all is well."""
+    (warning,) = pair.sync()["warnings"]
+    assert said in warning
+    assert warning.endswith(": all of it is compared")
+    pair.assert_same()
+    assert_sound(pair.conf, pair.replica)
+    one, other = pair.tokens()
+    assert one and one == other and one.ended
+    pair.change()
+    assert pair.sync()["warnings"] == []
+
+
+def everything_changes(pair: Pair) -> None:
+    """Mail, mailboxes, and users' files."""
+    spool = pair.server.spool
+    samplespool.change(spool, new=0.3, expunged=0.2, flags=0.5)
+    samplespool.deliver(samplespool.create_folder(spool, "user/ann/New"), 3)
+    pair.server.record()
+    pair.write("user/j/joe.sub", "user.joe\t\nuser.joe.New\t\n")
+    pair.write("user/a/ann.sub")
+    (pair.home / "quota/j/user.joe").unlink()
+
+
+def copy(one: Path, other: Path) -> None:
+    subprocess.run(["cp", "-a", str(one), str(other)], check=True)
+
+
+def test_a_replica_that_was_set_back(synced: Pair, tmp_path: Path) -> None:
+    copy(synced.replica, tmp_path / "snapshot")
+    everything_changes(synced)
+    synced.sync()
+    shutil.rmtree(synced.replica)
+    copy(tmp_path / "snapshot", synced.replica)
+    synced.change()
+    assert_repaired(synced, "it is older than the last run left it")
+
+
+def test_a_disk_that_was_set_back(synced: Pair, tmp_path: Path) -> None:
+    """One root alone, with what is on it."""
+    there = synced.there(synced.home)
+    copy(there, tmp_path / "snapshot")
+    everything_changes(synced)
+    synced.sync()
+    shutil.rmtree(there)
+    copy(tmp_path / "snapshot", there)
+    synced.change()
+    assert_repaired(synced, f"{there}: it is older")
+
+
+def test_a_snapshot_of_while_it_was_written(synced: Pair) -> None:
+    """The last run came to its end, but what is there did not see that."""
+    for root in synced.roots:
+        synced.forge(root, ended=0.0)
+    assert_repaired(synced, "it is older than the last run left it")
+
+
+def test_another_copy_of_the_replica(synced: Pair, tmp_path: Path) -> None:
+    """Two disks that take turns."""
+    second = tmp_path / "second"
+    second.mkdir()
+    synced.sync(to=second)
+    everything_changes(synced)
+    synced.sync()
+    synced.replica.rename(tmp_path / "third")
+    second.rename(synced.replica)
+    synced.change()
+    assert_repaired(synced, "something else has written there since the last run")
+
+
+def test_a_run_that_another_state_knows_of(synced: Pair) -> None:
+    """As of a machine whose disk was set back."""
+    for root in synced.roots:
+        synced.forge(root, run=9)
+    assert_repaired(synced, "something else has written there since the last run")
+    one, _ = synced.tokens()
+    assert one and one.run > 9
+
+
+def test_a_replica_without_a_token(synced: Pair) -> None:
+    (synced.there(synced.home) / os.fsdecode(token.NAME)).unlink()
+    assert_repaired(synced, "it is not what the last run wrote to")
+
+
+def test_a_run_of_the_walk_between(synced: Pair) -> None:
+    spool = synced.server.spool
+    sync("--delete", f"{spool}/", f"{synced.there(spool)}/")
+    everything_changes(synced)
+    assert_repaired(synced, "something else has written there since the last run")
+
+
+def test_a_run_of_the_walk_that_found_nothing(pair: Pair) -> None:
+    pair.sync()
+    before = pair.everything()
+    sync("--delete", f"{pair.server.spool}/", f"{pair.there(pair.server.spool)}/")
+    assert pair.everything() == before
+
+
+# --- Indexes
+
+
+def last_index(pair: Pair) -> Path:
+    return pair.there(leaves(pair.server.spool)[-1] / "cyrus.index")
+
+
+def test_an_index_that_is_older(synced: Pair) -> None:
+    index = last_index(synced)
+    os.utime(index, ns=(1, index.stat().st_mtime_ns - 1_000_000_001))
+    assert_repaired(synced, f"{index}: it is older than what was sent")
+
+
+def test_an_index_of_another_size(synced: Pair) -> None:
+    index, status = last_index(synced), last_index(synced).stat()
+    index.write_bytes(index.read_bytes()[:-112])
+    os.utime(index, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert_repaired(synced, f"{index}: it is older than what was sent")
+
+
+def test_an_index_that_is_gone(synced: Pair) -> None:
+    last_index(synced).unlink()
+    assert_repaired(synced, f"{last_index(synced)}: it is gone")
+
+
+def test_whole_seconds_are_no_difference(synced: Pair) -> None:
+    """An rsync of long ago, or a file system that has no more."""
+    for index in synced.there(synced.server.spool).rglob("cyrus.index"):
+        whole = index.stat().st_mtime_ns // 10**9 * 10**9
+        os.utime(index, ns=(whole, whole))
+    assert synced.sync()["warnings"] == []
+    assert_sound(synced.conf, synced.replica)
+
+
+def test_times_that_are_not_kept_tell_nothing(pair: Pair) -> None:
+    pair.sync()
+    for index in pair.there(pair.server.spool).rglob("cyrus.index"):
+        os.utime(index)
+    pair.change()
+    assert sync("-C", pair.conf, pair.replica, "--", "--no-times")["warnings"] == []
+
+
+# --- Nothing there
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("what", ["empty", "lost+found", "missing"])
+def test_a_root_that_is_not_mounted(synced: Pair, tmp_path: Path, number: int, what: str) -> None:
+    there = synced.there(synced.roots[number])
+    there.rename(tmp_path / "away")
+    if what != "missing":
+        there.mkdir()
+    if what == "lost+found":
+        (there / what).mkdir()
+    before = synced.everything()
+    (error,) = synced.sync(expect=3)["errors"]
+    assert error.startswith(f"{there}: nothing of the replica is there any more: is its disk mounted?")
+    assert synced.everything() == before
+    synced.sync("--full")
+    synced.assert_same()
+    assert_sound(synced.conf, synced.replica)
+
+
+def test_not_mounted_after_a_run_that_was_killed(synced: Pair, tmp_path: Path, state_dir: Path) -> None:
+    """It has forgotten what was there, but not that there was something."""
+    (path,) = set(state_dir.glob("*.sqlite")) - {state_dir / "runs.sqlite"}
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE about SET value = CAST('no' AS BLOB) WHERE name = 'complete'")
+        database.commit()
+    there = synced.there(synced.server.spool)
+    there.rename(tmp_path / "away")
+    there.mkdir()
+    before = synced.everything()
+    synced.sync(expect=3)
+    assert synced.everything() == before
+    there.rmdir()
+    (tmp_path / "away").rename(there)
+    assert synced.sync()["warnings"] == []
+    synced.assert_same()
+
+
+# --- Killed runs
+
+#: Runs cyrsync, and kills it before one of the calls of a method.
+KILLER = """\
+import os, signal
+from {module} import {name} as victim
+kept, calls = victim.{method}, [0]
+def dying(*words, **options):
+    if calls[0] == {number}:
+        os.killpg(0, signal.SIGKILL)
+    calls[0] += 1
+    return kept(*words, **options)
+victim.{method} = dying
+from cyrsync.cli.app import main
+main()
+"""
+PUT = ("cyrsync.tree.agent_side", "AgentSide", "put_token")
+END = ("cyrsync.server.claim", "Claim", "end")
+SEND = ("cyrsync.transfer.driver", "Rsync", "transfer")
+STATE = ("cyrsync.state.store", "Store", "put")
+
+
+def run_and_kill(pair: Pair, where: tuple[str, str, str], number: int) -> None:
+    module, name, method = where
+    script = KILLER.format(module=module, name=name, method=method, number=number)
+    argv = [sys.executable, "-c", script, "sync", "-C", str(pair.conf), "--delete", str(pair.replica)]
+    done = subprocess.run(argv, env=plain_env(), capture_output=True, start_new_session=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("where", "number"), [*((PUT, n) for n in range(4)), (END, 0), *((SEND, n) for n in range(3)), (STATE, 0)]
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_killed_run_is_not_in_the_way(pair: Pair, first: bool, where: tuple[str, str, str], number: int) -> None:
+    if not first:
+        pair.sync()
+        everything_changes(pair)
+    run_and_kill(pair, where, number)
+    if number % 2:
+        pair.change()
+    assert pair.sync()["warnings"] == []
+    pair.assert_same()
+    assert_sound(pair.conf, pair.replica)
+
+
+def test_a_replica_that_rsync_made(pair: Pair) -> None:
+    """There is no token, and no state: nothing is doubted, and nothing sent again."""
+    for root in pair.roots:
+        pair.there(root).mkdir(parents=True)
+        rsync("-a", f"{root}/", f"{pair.there(root)}/")
+    there = pair.there(pair.server.spool)
+    before = snapshot(there, dir_mtimes=False)
+    assert pair.sync()["warnings"] == []
+    assert snapshot(there, dir_mtimes=False) == before
+    pair.assert_same()
