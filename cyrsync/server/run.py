@@ -375,7 +375,7 @@ class ServerRun(Run):
         works = [ready[key] for key in keys if key in ready]
         size = messages = 0
         for key in keys:
-            if key in ready or key in self._unreadable:
+            if key in ready or key in self._unreadable or key in self._locked:
                 continue
             if works and (not size or size > _STAGED_BYTES or messages > _LISTED):
                 yield works

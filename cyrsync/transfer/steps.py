@@ -374,7 +374,7 @@ def _is_another(old: FolderPlan, new: FolderPlan) -> bool:
 
 
 def _leave_out_sent(new: FolderPlan, old: FolderPlan, lost: set[bytes]) -> None:
-    """Take out of a folder's new plan what has been sent by the old one."""
+    """Take out of a folder's new plan the messages that were sent by the old one; other files change."""
     names = [path.rpartition(b"/")[2] for path in lost]
     sent = uid_sets.difference(
         old.uids, MessageFiles(b"".join([name for name in names if kinds.is_message(name)])).uids
@@ -382,5 +382,4 @@ def _leave_out_sent(new: FolderPlan, old: FolderPlan, lost: set[bytes]) -> None:
     new.whole = False
     new.uids = uid_sets.difference(new.uids, sent)
     new.odd = tuple(name for name in new.odd if name not in old.odd)
-    new.loose = tuple(name for name in new.loose if name not in old.loose)
     new.messages_send = len(new.uids) + len(new.odd)
