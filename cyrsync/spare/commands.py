@@ -28,6 +28,8 @@ _DIRECTORIES = (
     "/usr/local/cyrus/sbin",
 )
 _FIRST = "ctl_cyrusdb"
+#: Directories of configdirectory that Cyrus expects, and makes only some of.
+_WORKING = (b"db", b"log", b"msg", b"proc", b"socket", b"sync")
 #: What `reconstruct` mends. It makes a directory that is not there, too, with an empty mailbox in it (3.6.1).
 DOUBTFUL = frozenset(["index", "header", "missing", "uniqueid", "no directory"])
 _LOST = frozenset(["index", "header"])
@@ -70,6 +72,7 @@ class Commands:
             quota = _operators(quota.command, "when the mailboxes above are well")
         return [
             *self._owning(swept.foreign_roots),
+            *self._lacking(),
             *self._shutdown(),
             self._cyrus("recovers databases, and converts those of older versions", _FIRST, "-r"),
             *reconstructing,
@@ -87,6 +90,14 @@ class Commands:
             owner = f"{self._owner.user}:{self._owner.group}"
             yield _step("Cyrus has to own what it works with", ["chown", "-R", owner, "--", *paths])
             yield _step("and must be able to write to it", ["chmod", "-R", "u+rwX", "--", *paths])
+
+    def _lacking(self) -> Iterator[Step]:
+        """Yield what makes the directories that a server works in, which no replica has."""
+        home = self._config.configdirectory
+        lacking = [os.path.join(home, name) for name in _WORKING if not os.path.lexists(os.path.join(home, name))]
+        if lacking:
+            how = ["install", "-d", "-m", "750", "-o", self._owner.user, "-g", self._owner.group, "--"]
+            yield _step("what Cyrus works in", [*how, *map(os.fsdecode, lacking)])
 
     def _shutdown(self) -> Iterator[Step]:
         path = os.path.join(self._config.configdirectory, b"msg", b"shutdown")

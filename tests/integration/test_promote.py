@@ -91,6 +91,17 @@ def test_every_root_is_marked_once(replica: SampleServer) -> None:
     assert (again["again"], again["promoted"]) == (True, "2001-01-01T00:00:00+00:00")
 
 
+def test_the_directories_that_cyrus_works_in_are_to_be_made(replica: SampleServer) -> None:
+    home = replica.root / "conf"
+    (home / "socket").mkdir()
+    (line,) = [line for line in commands(promote(replica)) if line.startswith("install")]
+    assert f"{home}/socket" not in line
+    subprocess.run(["sh", "-ec", line], check=True)
+    assert all((home / name).is_dir() for name in ("db", "log", "msg", "proc", "sync"))
+    assert (home / "proc").stat().st_uid == os.getuid()
+    assert not [line for line in commands(promote(replica)) if line.startswith("install")]
+
+
 def test_says_how_old_it_is(replica: SampleServer) -> None:
     done = run("-C", replica.conf, code=0)
     assert "The last run that sent anything began 1 h 00 min ago" in done.stdout
@@ -111,8 +122,9 @@ def test_prints_the_commands_without_a_terminal_and_nothing_with_quiet(replica: 
     done = run("-C", replica.conf, code=0)
     _, _, remaining = done.stdout.partition("What remains to be done\n")
     lines = remaining.splitlines()
-    assert f"ctl_cyrusdb -C {replica.conf} -r  # " in lines[0]
-    assert f"quota -C {replica.conf} -f  # " in lines[1]
+    assert lines[0].startswith("install -d ")
+    assert f"ctl_cyrusdb -C {replica.conf} -r  # " in lines[1]
+    assert f"quota -C {replica.conf} -f  # " in lines[2]
     assert any(line.startswith("systemctl start cyrus-imapd") for line in lines)
     assert "mail1" in remaining
     assert run("-C", replica.conf, "-q", code=0).stdout == ""
