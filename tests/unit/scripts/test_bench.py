@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
+import samplespool
+from benchlib import cyrus, mailboxes, native, spools
+from benchlib.bench import Link, Row, table
+from benchlib.running import Calls, Sample
 from cyrsync.cyrus import config
+from cyrsync.cyrus.conf_files import ConfFiles
 from cyrsync.cyrus.server import located
 
 BENCH = Path(__file__).resolve().parents[3] / "scripts" / "bench"
@@ -29,43 +34,152 @@ def bench() -> Any:
     return module
 
 
-def test_sync_tools_have_replicas_of_their_own(bench: Any) -> None:
-    old, new = bench.sync_tools(["cyrsync"], Path("/work"))
-    link = bench.Link("ssh", ["ssh", "-p", "22"])
+def test_sync_tools_have_replicas_of_their_own() -> None:
+    old, new = spools.sync_tools(["cyrsync"], Path("/work"))
+    link = Link("ssh", ["ssh", "-p", "22"])
     assert link.arguments(old, SPOOL) == [
         *("rsync", "-a", "--delete", "-e", "ssh -p 22", "/var/spool/imap/", "bench:/work/old/")
     ]
-    assert bench.Link("disk").arguments(new, SPOOL) == ["cyrsync", "sync", "--delete", "/var/spool/imap", "/work/new"]
+    assert Link("disk").arguments(new, SPOOL) == ["cyrsync", "sync", "--delete", "/var/spool/imap", "/work/new"]
 
 
-def test_index_tools_know_every_folder(bench: Any, tmp_path: Path) -> None:
+def test_index_tools_know_every_folder(tmp_path: Path) -> None:
     """What the tool remembers lies in its replica: a first copy begins with neither."""
     spool = tmp_path / "spool"
-    bench.samplespool.make(spool, 200, 10)
-    _, new = bench.index_tools(["cyrsync"], tmp_path, spool)
+    samplespool.make(spool, 200, 10)
+    _, new = spools.index_tools(["cyrsync"], tmp_path, spool)
     conf = tmp_path / "conf" / "imapd.conf"
-    assert bench.Link("ssh", ["ssh"]).arguments(new, spool) == [
+    assert Link("ssh", ["ssh"]).arguments(new, spool) == [
         *("cyrsync", "sync", "-C", str(conf), "--state", f"{tmp_path}/standby/.state", "--delete"),
         *("-e", "ssh", f"bench:{tmp_path}/standby"),
     ]
     lying = {Path(os.fsdecode(place.data)) for place in located(config.read(str(conf)))}
-    assert lying == set(bench.samplespool.folders(spool))
+    assert lying == set(samplespool.folders(spool))
 
 
-def test_verify_tools_look_at_the_spool_alone(bench: Any) -> None:
+def test_verify_tools_look_at_the_spool_alone() -> None:
     counting, verify = (
-        bench.Link("disk").arguments(tool, SPOOL) for tool in bench.verify_tools(["python", "-m", "cyrsync"], SPOOL)
+        Link("disk").arguments(tool, SPOOL) for tool in spools.verify_tools(["python", "-m", "cyrsync"], SPOOL)
     )
     assert counting == ["sh", "-c", 'find "$1" -type f | wc -l', "sh", "/var/spool/imap"]
     assert verify == ["python", "-m", "cyrsync", "verify", "/var/spool/imap"]
 
 
-def test_the_table_has_medians(bench: Any) -> None:
-    row = bench.Row("none", "disk", "warm")
-    row.samples["find"] = [bench.Sample(seconds, 2048) for seconds in (9.0, 3.0, 2.0)]
-    row.samples["cyrsync verify"] = [bench.Sample(seconds, 20480) for seconds in (1.5, 1.0, 2.5)]
-    row.calls = {"find": bench.Calls(1000, 0), "cyrsync verify": bench.Calls(200, 0)}
-    head, _, line = bench.table([row], ["find", "cyrsync verify"])
+def _row() -> Row:
+    row = Row("none", "disk", "warm")
+    row.samples["find"] = [Sample(seconds, 2048) for seconds in (9.0, 3.0, 2.0)]
+    row.samples["cyrsync verify"] = [Sample(seconds, 20480) for seconds in (1.5, 1.0, 2.5)]
+    return row
+
+
+def test_the_table_has_medians() -> None:
+    row = _row()
+    row.calls = {"find": Calls(1000, 0), "cyrsync verify": Calls(200, 0)}
+    head, _, line = table([row], ["find", "cyrsync verify"])
     assert "| find | cyrsync verify |" in head
     assert line == "| none | disk | warm | 3.00 s | 1.50 s | **2.0** | 2 / 20 MiB | 1,000 / 200 | 0 / 0 |"
     assert line.count("|") == head.count("|")
+
+
+def test_the_table_has_no_columns_of_what_was_not_counted() -> None:
+    head, rule, line = table([_row()], ["find", "cyrsync verify"])
+    assert line == "| none | disk | warm | 3.00 s | 1.50 s | **2.0** | 2 / 20 MiB |"
+    assert head.count("|") == rule.count("|") == line.count("|")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "messages", "folders"),
+    [
+        ([], 100_000, 400),
+        (["--only", "index"], 100_000, 400),
+        (["--only", "native"], 20_000, 200),
+        (["--only", "mailboxes"], 60_000, 20_000),
+        (["--only", "native", "--folders", "7"], 20_000, 7),
+    ],
+)
+def test_each_measurement_has_its_usual_size(bench: Any, arguments: list[str], messages: int, folders: int) -> None:
+    options = bench.parse(arguments)
+    assert (options.messages, options.folders, options.size) == (messages, folders, 100)
+
+
+def test_messages_of_no_given_size_are_real_ones(bench: Any) -> None:
+    assert bench.parse(["--size", "0"]).size is None
+
+
+def _servers(root: Path) -> tuple[cyrus.Server, cyrus.Server]:
+    replica = cyrus.Server(root / "replica", "sync_server", own=False)
+    return cyrus.Server(root / "master", "imapd", cyrus.replicating(replica.port), own=False), replica
+
+
+def test_both_replicate_the_same_server(tmp_path: Path) -> None:
+    master, replica = _servers(tmp_path)
+    old, new = native.tools(["cyrsync"], tmp_path, master, replica)
+    conf = f"{tmp_path}/master/imapd.conf"
+    assert Link("disk").arguments(old, master.spool) == ["/usr/lib/cyrus/bin/sync_client", "-C", conf, "-A"]
+    assert Link("disk").arguments(new, master.spool)[:4] == ["cyrsync", "sync", "-C", conf]
+
+
+def test_a_master_knows_its_replica(tmp_path: Path) -> None:
+    master, replica = _servers(tmp_path)
+    read = config.read(str(master.conf))
+    assert os.fsdecode(read.partitions["default"].data) == str(master.spool)
+    assert f"sync_port: {replica.port}\n" in master.conf.read_text()
+    service = f'cmd="sync_server -C {replica.conf}" listen="127.0.0.1:{replica.port}"'
+    assert service in (replica.root / "cyrus.conf").read_text()
+
+
+def test_a_first_copy_begins_with_an_empty_replica(tmp_path: Path) -> None:
+    master, replica = _servers(tmp_path)
+    old, _ = native.tools(["cyrsync"], tmp_path, master, replica)
+    for name in ("spool/j/user/joe/1.", "conf/user/j/joe.seen"):
+        (replica.root / name).parent.mkdir(parents=True)
+        (replica.root / name).touch()
+    old.make_empty(old.replica)
+    assert not list(replica.spool.iterdir())
+    assert not (replica.root / "conf" / "user").exists()
+    assert (replica.root / "conf" / "socket").is_dir()
+
+
+def test_messages_are_appended_by_one_command() -> None:
+    """Literals need not be waited for, and follow each other."""
+    command = cyrus.appending("INBOX.Sent Items", [b"A: 1\r\n\r\n", b"B: 2\r\n\r\nx"])
+    assert command == b'bench APPEND "INBOX.Sent Items" {8+}\r\nA: 1\r\n\r\n {9+}\r\nB: 2\r\n\r\nx\r\n'
+
+
+def test_mailboxes_are_called_as_their_user_does() -> None:
+    names = [cyrus.mailbox_name(SPOOL, SPOOL / "j/user/joe" / below) for below in ("", "Archive/2023")]
+    assert names == ["INBOX", "INBOX.Archive.2023"]
+
+
+def test_replicas_are_compared_by_their_messages(tmp_path: Path) -> None:
+    """Not by what Cyrus has in its staging areas, nor by metadata."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for tree in (here, there):
+        (tree / "u").mkdir(parents=True)
+        (tree / "u" / "1.").write_text("mail")
+    (here / "stage.").mkdir()
+    (here / "stage." / "7.").write_text("mail")
+    (here / "u" / "cyrus.cache").touch()
+    native.check(here, there)
+    (there / "u" / "2.").touch()
+    with pytest.raises(SystemExit, match=r"2\."):
+        native.check(here, there)
+
+
+def test_each_user_has_files_that_a_replica_needs(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    samplespool.make(spool, 20, 20)
+    conf = spools.server_files(tmp_path / "conf", spool)
+    users, files = mailboxes.add_user_files(conf.parent, spool)
+    assert (users, files) == (3, 12)
+    listed = list(ConfFiles(config.read(str(conf))).listed({}))
+    assert len(listed) == files
+    assert {b"user/j/joe.sub", b"quota/j/user.joe"} < {file.path for file in listed}
+
+
+def test_the_table_of_mailboxes_has_the_goals() -> None:
+    head, rule, line = mailboxes.table(
+        [mailboxes.Row("all", [Sample(s, k) for s, k in ((0.5, 1), (0.9, 50_000), (0.7, 2))])]
+    )
+    assert line == "| all | 0.70 s | 0.90 s | 1.2 s | 51 MB | 80 MB |"
+    assert head.count("|") == rule.count("|") == line.count("|")
