@@ -20,7 +20,7 @@ from cyrsync.report.progress import Reporter
 from cyrsync.report.result import FileCounts
 from cyrsync.report.text import path_text
 from cyrsync.run import Options, Planned, Run
-from cyrsync.server import places
+from cyrsync.server import places, standby
 from cyrsync.server.batch import Batch
 from cyrsync.server.claim import Claim, source_name
 from cyrsync.server.conf_run import ConfFound, ConfRun
@@ -192,6 +192,7 @@ class ServerRun(Run):
             store.put(rebuild(roots, replica.side, {root: replica.root(root) for root in roots.all()}, look))
         if self._conf:
             self._conf.learn(replica)
+            self.result.warnings += standby.warnings(replica, self.source.path, self._config)
         store.complete = True
 
     def _look(self, store: Store) -> Found:

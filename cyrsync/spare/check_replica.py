@@ -9,15 +9,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from cyrsync.cyrus import config as imapd_conf
 from cyrsync.cyrus.config import Config
-from cyrsync.cyrus.settings import differences, layout_settings
 from cyrsync.errors import ConnectionFailed, RefusedError, UnusableError, error_text
 from cyrsync.report.check import Finding
 from cyrsync.report.text import human_bytes, human_count, human_seconds, path_text
 from cyrsync.run import Options
 from cyrsync.server.claim import refuse, source_name
 from cyrsync.server.replica import Replica
+from cyrsync.server.standby import differing
 from cyrsync.spare.check import TOLD, Findings, Source, fail, note, ok, told
 from cyrsync.transfer import features
 from cyrsync.transfer.jobs import Jobs
@@ -201,15 +200,11 @@ def _standby(replica: Replica, source: Source, config: Config) -> Findings:
     """Compare the imapd.conf that a Cyrus on the replica would have."""
     path = os.path.realpath(os.fsencode(source.conf))
     where = path_text(replica.path(path))
-    try:
-        replica.agent.read(replica.path(path))
-    except (FileNotFoundError, NotADirectoryError):
+    found = differing(replica, path, config)
+    if found is None:
         yield note("standby", f"{where}: not there", "promote compares the standby's imapd.conf, wherever that is")
         return
-    theirs = imapd_conf.read(path, load=lambda name: replica.agent.read(replica.path(name)))
-    differing = differences(layout_settings(config), layout_settings(theirs))
-    for one in differing:
-        text = f"{where}: {one.text.removesuffix('here')}there"
-        yield (fail if one.fatal else note)("standby", text, "set it there as it is here")
-    if not any(one.fatal for one in differing):
+    for one in found:
+        yield (fail if one.fatal else note)("standby", f"{where}: {one.text}", "set it there as it is here")
+    if not any(one.fatal for one in found):
         yield ok("standby", f"{where}: Cyrus can read what this server has written")
