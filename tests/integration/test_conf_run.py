@@ -1,0 +1,277 @@
+"""The files beside the partitions: what goes, when, and what is not looked at again."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import samplespool
+from cyrsync.cyrus import database_copy
+from cyrsync.server import conf_run
+from support.cyrusdb import Skiplist, Twom
+from support.races import Races
+from support.replicas import Pair
+from support.strace import strace_calls
+from support.tree import cyrsync_argv, plain_env, snapshot
+
+PAIRS = {b"key": b"value"}
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    return Pair(tmp_path)
+
+
+@pytest.fixture
+def synced(pair: Pair) -> Pair:
+    """Its replica is up to date."""
+    pair.sync()
+    return pair
+
+
+def names_there(pair: Pair) -> set[str]:
+    """What the replica has of the configdirectory."""
+    there = pair.there(pair.home)
+    return {str(path.relative_to(there)) for path in there.rglob("*") if path.is_file() or path.is_symlink()}
+
+
+TOKEN = ".cyrsync-replica"
+
+
+def test_a_first_run_brings_what_a_server_needs(pair: Pair) -> None:
+    pair.write("annotations.db", bytes(Skiplist(PAIRS).data)).chmod(0o600)
+    for name in ("msg/shutdown", "proc/1", "deliver.db", "sync/log", "statuscache.db", "log/joe/1"):
+        pair.write(name)
+    pair.write("domain/e/example.com/user/j/joe.sub").parent.chmod(0o750)
+    pair.write(pair.sieve / "j/joe/default.script")
+    (pair.sieve / "j/joe/default").symlink_to("default.script")
+    os.rename(pair.write(pair.sieve / "j/joe/odd"), os.fsencode(pair.sieve) + b"/j/joe/\xff\n \x1b[31m*[a].script")
+    report = pair.sync()
+    assert (report["config"], report["errors"]) == ({"seen": 7, "send": 8, "delete": 0}, [])
+    pair.assert_same()
+    assert names_there(pair) == {
+        *[TOKEN, "mailboxes.db", "annotations.db", "user/j/joe.sub", "quota/j/user.joe"],
+        "domain/e/example.com/user/j/joe.sub",
+    }
+    assert pair.there(pair.home / "annotations.db").stat().st_mode & 0o777 == 0o600
+    assert pair.sync()["config"] == {"seen": 7, "send": 0, "delete": 0}
+
+
+@pytest.mark.parametrize("name", ["user/j/joe.sub", "quota/j/user.joe", "annotations.db", "shared.counters"])
+def test_only_what_changed_is_sent(pair: Pair, name: str) -> None:
+    pair.write(name, "old")
+    pair.sync()
+    before = snapshot(pair.replica)
+    path = pair.write(name, "new")
+    assert pair.sync()["config"]["send"] == 1
+    after = snapshot(pair.replica)
+    assert pair.there(path).read_text() == "new"
+    changed = {entry for entry in after if after[entry].kind == "file" and after[entry] != before.get(entry)}
+    assert changed == {os.fsencode(pair.there(path).relative_to(pair.replica))}
+
+
+@pytest.mark.parametrize("what", ["mode", "owner", "time"])
+def test_what_looks_different_is_sent(synced: Pair, what: str) -> None:
+    path = synced.home / "user/j/joe.sub"
+    if what == "mode":
+        path.chmod(0o640)
+    elif what == "owner":
+        os.chown(path, 1, 2)
+    else:
+        os.utime(path, ns=(1, 10**18))
+    assert synced.sync()["config"]["send"] == 1
+    synced.assert_same()
+
+
+def test_what_was_written_anew_and_is_the_same_is_not_sent(synced: Pair) -> None:
+    path = synced.home / "user/j/joe.sub"
+    shutil.copy2(path, path.with_name("fresh"))
+    path.with_name("fresh").replace(path)
+    report = synced.sync()
+    assert (report["config"]["send"], report["rsync_runs"]) == (0, 0)
+
+
+def test_what_has_not_changed_costs_one_look(synced: Pair, tmp_path: Path) -> None:
+    """And the replica is not asked: it is not even there."""
+    for number in range(20):
+        synced.write(f"user/{'abcd'[number % 4]}/user{number}.seen", bytes(Skiplist(PAIRS).data))
+    synced.sync()
+    time.sleep(2.1)  # what was written just now may change again unseen
+    synced.sync()
+    synced.replica.rename(tmp_path / "away")
+    argv = cyrsync_argv("sync", "-C", synced.conf, "--delete", synced.replica)
+    calls = strace_calls(argv, env=plain_env(), output=tmp_path / "calls")
+    files = [os.fsencode(path) for path in synced.home.rglob("*") if path.is_file() and path.name != "mailboxes.db"]
+    assert len(files) == 22
+    asked = Counter(call.path for call in calls if call.path in files)
+    assert asked == dict.fromkeys(files, 1)
+
+
+def test_a_file_that_is_written_through_memory_is_looked_into(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its times come late."""
+    monkeypatch.setattr(conf_run, "_GRAIN", 0)
+    monkeypatch.setattr(conf_run, "_look", lambda status: b"as ever")
+    one = pair.write("user/j/joe.conversations", bytes(Twom(PAIRS).data))
+    other = pair.write("user/j/joe.seen", bytes(Skiplist(PAIRS).data))
+    pair.sync()
+    one.write_bytes(bytes(Twom({b"key": b"other"}).data))
+    other.write_bytes(bytes(Skiplist({b"key": b"other"}).data))
+    assert pair.sync()["config"]["send"] == 1
+    assert pair.there(one).read_bytes() == one.read_bytes()
+
+
+def test_mailboxes_db_alone(synced: Pair) -> None:
+    """Numbers are numbers, also where there is nothing else."""
+    with (synced.home / "mailboxes.db").open("ab") as database:
+        database.write(b"user.zzz\t%(A %() P default S elsewhere)\n")
+    report = synced.sync()
+    assert report["config"]["send"] == 1
+    assert type(report["config"]["send"]) is int
+    synced.assert_same()
+
+
+def test_paths_of_their_own(pair: Pair, tmp_path: Path) -> None:
+    with pair.conf.open("a") as conf:
+        conf.write(f"annotation_db_path: {tmp_path}/fast/annotations.db\nmboxlist_db_path: {tmp_path}/fast/m.db\n")
+    database = pair.write(tmp_path / "fast/annotations.db")
+    shutil.move(pair.home / "mailboxes.db", tmp_path / "fast/m.db")
+    pair.sync()
+    for path in (database, tmp_path / "fast/m.db"):
+        assert pair.there(path).read_bytes() == path.read_bytes()
+
+
+def test_a_linked_directory_is_one_there(pair: Pair, tmp_path: Path) -> None:
+    (pair.home / "user").rename(tmp_path / "big")
+    (pair.home / "user").symlink_to(tmp_path / "big")
+    pair.write("annotations.db").rename(tmp_path / "annotations.db")
+    (pair.home / "annotations.db").symlink_to(tmp_path / "annotations.db")
+    pair.sync()
+    assert not pair.there(pair.home / "user").is_symlink()
+    assert pair.there(pair.home / "user/j/joe.sub").read_text() == (tmp_path / "big/j/joe.sub").read_text()
+    there = pair.there(pair.home / "annotations.db")
+    assert (there.read_text(), there.is_symlink()) == ("text", False)
+    (tmp_path / "big/j/joe.sub").unlink()
+    pair.sync()
+    assert not pair.there(pair.home / "user/j/joe.sub").exists()
+
+
+def test_a_dry_run_counts_and_does_nothing(pair: Pair) -> None:
+    for number in range(2):
+        before = pair.everything()
+        expected = pair.sync("-n")
+        assert pair.everything() == before
+        assert expected["config"] == pair.sync()["config"]
+        assert expected["config"]["send"] == 3
+        pair.write("user/j/joe.sub", "new")
+        pair.write("user/a/ann.sub", "new")
+        samplespool.create_folder(pair.server.spool, f"user/ann/New {number}")
+        pair.server.record()
+
+
+# --- In which order
+
+
+def test_mailboxes_db_is_last(synced: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samplespool.deliver(samplespool.create_folder(synced.server.spool, "user/ann/New"), 3)
+    synced.server.record()
+    synced.write("user/j/joe.sub", "new")
+    races = Races(tmp_path / "races")
+    monkeypatch.setenv("PATH", races.env["PATH"])
+    synced.sync()
+    lists = [run.listed for run in races.runs()]
+    assert lists[-1] == [b"./mailboxes.db"]
+    assert lists[-2][-1] == b"./user/j/joe.sub"
+    assert lists[:-2]
+    assert not [name for listed in lists[:-2] for name in listed if not name.startswith(b"./a/user")]
+
+
+def test_mailboxes_db_is_that_of_the_mailboxes(synced: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is replaced while they are sent, and has one more, which is not there yet."""
+    spool = synced.server.spool
+    samplespool.deliver(samplespool.create_folder(spool, "user/ann/New"), 3)
+    synced.server.record()
+    first = synced.server.database.read_bytes()
+    races = Races(tmp_path / "races")
+    monkeypatch.setenv("PATH", races.env["PATH"])
+    late = samplespool.create_folder(tmp_path / "late", "user/zoe")
+    home = spool / late.relative_to(tmp_path / "late")
+    moves = f"Path({str(home)!r}).parent.mkdir(parents=True); Path({str(late)!r}).rename({str(home)!r})\n"
+    line = b"user.zoe\t%(A %() P default)\n"
+    moves += f"Path({str(synced.server.database)!r}).open('ab').write({line!r})\n"
+    races.before(0, moves)
+    synced.sync()
+    assert synced.there(synced.server.database).read_bytes() == first
+    assert not synced.there(home).exists()
+    synced.sync()
+    synced.assert_same()
+    assert synced.there(home).exists()
+
+
+# --- What goes wrong
+
+
+def test_a_locked_database(synced: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named; all else goes, mailboxes.db too, and the next run sends it."""
+    monkeypatch.setattr(database_copy.copy, "__defaults__", (0.1,))
+    path = synced.write("user/j/joe.seen", bytes(Skiplist(PAIRS).data))
+    synced.write("user/a/ann.sub")
+    synced.change()
+    script = "import fcntl,sys; f=open(sys.argv[1],'r+b'); fcntl.lockf(f,fcntl.LOCK_EX); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdin and writer.stdout
+        writer.stdout.readline()
+        report = synced.sync(expect=23)
+        writer.stdin.close()
+    assert report["errors"] == [f"{path}: locked by a writer for 0.1 seconds"]
+    assert not synced.there(path).exists()
+    assert synced.there(synced.home / "user/a/ann.sub").exists()
+    synced.sync()
+    synced.assert_same()
+
+
+def test_no_room_for_a_copy(synced: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run ends, and does not come to mailboxes.db; the next one does it all."""
+    synced.write("user/j/joe.sub", "new")
+    samplespool.deliver(samplespool.create_folder(synced.server.spool, "user/ann/New"), 3)
+    synced.server.record()
+    before = synced.there(synced.server.database).read_bytes()
+    with monkeypatch.context() as patch:
+
+        def full(path: bytes, to: bytes, *words: Any) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), to)
+
+        patch.setattr(database_copy, "copy", full)
+        (error,) = synced.sync(expect=11)["errors"]
+    assert error.endswith("No space left on device")
+    assert synced.there(synced.server.database).read_bytes() == before
+    assert synced.sync()["warnings"] == []
+    synced.assert_same()
+
+
+def test_what_a_killed_run_has_sent_is_known(synced: Pair) -> None:
+    """Also when it is gone before the next run."""
+    path = synced.write("user/a/ann.sub", "new")
+    script = "import os, signal\nfrom cyrsync.state.conf_table import ConfTable\nkept = ConfTable.put\n"
+    script += "def put(self, rows):\n rows = list(rows)\n if any(row.digest for row in rows if b'ann' in row.path):\n"
+    script += "  os.kill(os.getpid(), signal.SIGKILL)\n kept(self, rows)\n"
+    script += "ConfTable.put = put\nfrom cyrsync.cli.app import main\nmain()"
+    argv = [sys.executable, "-c", script, "sync", "-C", str(synced.conf), str(synced.replica)]
+    done = subprocess.run(argv, env=plain_env(), check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert synced.there(path).exists()
+    path.unlink()
+    synced.sync()
+    assert not synced.there(path).exists()
+    synced.assert_same()
