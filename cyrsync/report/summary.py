@@ -75,7 +75,7 @@ def _print_found(result: RunResult, console: Console) -> None:
     _print_fact("Metadata", _amounts(metadata), console)
     if result.config.seen:
         config = {"seen": result.config.seen, "changed": result.config.send, "gone": result.config.delete}
-        _print_fact("Configuration", _amounts(config), console)
+        _print_fact("Config", _amounts(config), console)
     if result.strays:
         _print_fact("Other files", Text(human_count(result.strays)), console)
 

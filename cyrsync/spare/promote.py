@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -186,9 +187,11 @@ def _mark(result: Promotion, roots: Sequence[bytes], found: Found) -> None:
 
 
 def _audit(result: Promotion, audits: Iterator[Audited], tick: Tick) -> None:
+    began = time.monotonic()
     for audited in audits:
         result.audit.add(audited)
         tick(result.audit.mailboxes, result.audit.files)
+    result.audit.seconds = time.monotonic() - began
 
 
 def _run(config: Config, result: Promotion, options: Options) -> None:

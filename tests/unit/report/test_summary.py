@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from cyrsync.report.result import (
+    ConfigCounts,
     FileCounts,
     FolderCounts,
     FolderWork,
@@ -75,13 +76,14 @@ def section(text: str, title: str) -> list[str]:
 
 def test_run_in_a_few_lines() -> None:
     outcome = result()
-    outcome.strays = 3
+    outcome.strays, outcome.config = 3, ConfigCounts(seen=11, send=2)
     assert run(outcome).splitlines() == [
         "Source       /var/spool/cyrus",
         "Replica      replica:/var/spool/cyrus",
         "Folders      1,000 seen, 15 new, 2 changed, 1 recreated, 1 gone",
         "Messages     60,100 seen, 60,000 present, 100 new, 7 gone",
         "Metadata     2,000 seen, 30 changed",
+        "Config       11 seen, 2 changed",
         "Other files  3",
         "Files        130 planned, 129 sent, 1 vanished, 7 deleted",
         "Transfer     1.5 KiB in 2 min 05 s, 2 rsync runs",
