@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import samplespool
+from cyrsync.server import conf_run, places
 from cyrsync.tree import token
 from support.replicas import Pair
 from support.servers import assert_sound
@@ -62,7 +63,11 @@ def copy(one: Path, other: Path) -> None:
     subprocess.run(["cp", "-a", str(one), str(other)], check=True)
 
 
-def test_a_replica_that_was_set_back(synced: Pair, tmp_path: Path) -> None:
+@pytest.mark.parametrize("grain", [0, 2_000_000_000], ids=["settled", "fresh"])
+def test_a_replica_that_was_set_back(synced: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grain: int) -> None:
+    """Nothing is taken for sent, whether or not it may change again unseen on the source."""
+    monkeypatch.setattr(conf_run, "_GRAIN", grain)
+    monkeypatch.setattr(places, "_GRAIN", grain)
     copy(synced.replica, tmp_path / "snapshot")
     everything_changes(synced)
     synced.sync()

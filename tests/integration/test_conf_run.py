@@ -93,11 +93,16 @@ def test_what_looks_different_is_sent(synced: Pair, what: str) -> None:
     synced.assert_same()
 
 
-def test_what_was_written_anew_and_is_the_same_is_not_sent(synced: Pair) -> None:
-    path = synced.home / "user/j/joe.sub"
+@pytest.mark.parametrize("grain", [0, 2_000_000_000], ids=["settled", "fresh"])
+def test_what_was_written_anew_and_is_the_same_is_not_sent(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, grain: int
+) -> None:
+    monkeypatch.setattr(conf_run, "_GRAIN", grain)
+    pair.sync()
+    path = pair.home / "user/j/joe.sub"
     shutil.copy2(path, path.with_name("fresh"))
     path.with_name("fresh").replace(path)
-    report = synced.sync()
+    report = pair.sync()
     assert (report["config"]["send"], report["rsync_runs"]) == (0, 0)
 
 

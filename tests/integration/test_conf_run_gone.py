@@ -14,7 +14,7 @@ import samplespool
 from support.races import Races
 from support.replicas import Pair
 from support.spool import leaves
-from support.tree import rsync, snapshot
+from support.tree import rsync, run_cyrsync, snapshot
 
 UUID = "user/uuid/a/b/ab"
 
@@ -151,6 +151,28 @@ def test_a_directory_that_cannot_be_read_stays(synced: Pair, where: str, monkeyp
     assert report["errors"] == [f"{os.fsdecode(closed)}: Permission denied: it stays as it is on the replica"]
     gone = before.keys() - files(synced).keys()
     assert gone == {os.fsencode(synced.there(synced.home / "user_deny.db").relative_to(synced.replica))}
+
+
+def test_what_may_not_be_seen_stays(pair: Pair, open_dir: Path) -> None:
+    """As from a directory that was closed to the user of cyrsync: not even the names of its files are to be had."""
+    with pair.conf.open("a") as conf:
+        conf.write(f"zoneinfo_db_path: {open_dir}/zoneinfo.db\n")
+    pair.write(open_dir / "zoneinfo.db")
+    pair.sync()
+    closed = (pair.home / "user/j", pair.home / "user/uuid", open_dir)
+    (pair.home / "user_deny.db").unlink()
+    before = files(pair)
+    modes = [path.stat().st_mode for path in closed]
+    try:
+        for path in closed:
+            path.chmod(0)
+        done = run_cyrsync("sync", "-C", pair.conf, "--delete", pair.replica, user=True)
+    finally:
+        for path, mode in zip(closed, modes, strict=True):
+            path.chmod(mode)
+    assert (done.returncode, len(done.stderr.splitlines())) == (23, 3), done.stderr
+    gone = before.keys() - files(pair).keys()
+    assert gone == {os.fsencode(pair.there(pair.home / "user_deny.db").relative_to(pair.replica))}
 
 
 def test_a_database_whose_disk_is_not_mounted_stays(pair: Pair, tmp_path: Path) -> None:
