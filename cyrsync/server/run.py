@@ -116,7 +116,7 @@ class ServerRun(Run):
         except StateDamaged as error:
             store.close()
             aside = set_aside(path)
-            self.result.warnings.append(f"{path}: {error}: set aside as {aside.name}, and made anew from the replica")
+            self._start_over(f"{path}: {error}: set aside as {aside.name}, and made anew from the replica")
             store = Store(path, self.key)
             self._run(store, replica)
         finally:
@@ -168,7 +168,9 @@ class ServerRun(Run):
         self.result = self._new_result()
         self.result.warnings = warnings
         self._unreadable.clear()
+        self._locked.clear()
         self._directories.clear()
+        self._last_look = self.options.dry_run
         for staging in self._stagings.values():
             staging.clear()
 

@@ -200,12 +200,28 @@ def test_a_root_that_is_not_mounted(synced: Pair, tmp_path: Path, number: int, w
     assert_sound(synced.conf, synced.replica)
 
 
-def test_not_mounted_after_a_run_that_was_killed(synced: Pair, tmp_path: Path, state_dir: Path) -> None:
-    """It has forgotten what was there, but not that there was something."""
+def change_state(state_dir: Path, statement: str) -> None:
     (path,) = set(state_dir.glob("*.sqlite")) - {state_dir / "runs.sqlite"}
     with closing(sqlite3.connect(path)) as database:
-        database.execute("UPDATE about SET value = CAST('no' AS BLOB) WHERE name = 'complete'")
+        database.execute(statement)
         database.commit()
+
+
+def test_a_state_that_proves_damaged_late(synced: Pair, state_dir: Path) -> None:
+    """What was counted by then is counted once."""
+    samplespool.change(synced.server.spool, new=0.5)
+    expected = synced.sync("-n")
+    change_state(state_dir, "UPDATE sent SET uids = X'0102' WHERE path = (SELECT max(path) FROM sent)")
+    report = synced.sync()
+    assert "set aside" in "".join(report["warnings"])
+    assert report["messages"] == expected["messages"]
+    assert report["folders"] == expected["folders"]
+    synced.assert_same()
+
+
+def test_not_mounted_after_a_run_that_was_killed(synced: Pair, tmp_path: Path, state_dir: Path) -> None:
+    """It has forgotten what was there, but not that there was something."""
+    change_state(state_dir, "UPDATE about SET value = CAST('no' AS BLOB) WHERE name = 'complete'")
     there = synced.there(synced.server.spool)
     there.rename(tmp_path / "away")
     there.mkdir()
