@@ -119,6 +119,7 @@ class ConfRun:
         count = self._run.result.config
         for file in self._files.listed(unreadable):
             count.seen += 1
+            self._warn_of_link(file)
             seen = known.pop(file.whole_path, None)
             if seen != _look(file.status) and not (seen == UNSEEN and self._is_as_sent(file)):
                 found.changed.append(file)
@@ -129,6 +130,15 @@ class ConfRun:
             found.gone = list(self._gone(known, unreadable))
             count.delete = len(found.gone)
         return found
+
+    def _warn_of_link(self, file: ConfFile) -> None:
+        """Tell of a link that leads to a directory elsewhere: the standby would have the link alone."""
+        if not stat.S_ISLNK(file.status.st_mode) or not os.path.isdir(file.whole_path):
+            return
+        warning = f"{path_text(file.whole_path)}: a link to a directory: what is in that is not sent"
+        is_sent = self._files.above(os.path.realpath(file.whole_path)) is not None
+        if not is_sent and warning not in self._run.result.warnings:
+            self._run.result.warnings.append(warning)
 
     def _gone(self, known: Iterable[bytes], unreadable: Iterable[bytes]) -> Iterator[ConfRow]:
         """Yield what was sent and is seen not to be there: not what lies below a directory that is not to be seen."""

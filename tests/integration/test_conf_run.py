@@ -170,6 +170,17 @@ def test_a_linked_directory_is_one_there(pair: Pair, tmp_path: Path) -> None:
     assert not pair.there(pair.home / "user/j/joe.sub").exists()
 
 
+def test_a_link_to_a_directory_further_down_is_told_of(pair: Pair, tmp_path: Path) -> None:
+    """It goes as it is: what it leads to does not."""
+    (pair.home / "user/j").rename(tmp_path / "big")
+    (pair.home / "user/j").symlink_to(tmp_path / "big")
+    (pair.home / "user/k").symlink_to("../quota/j")
+    (pair.home / "user/l").symlink_to("nowhere")
+    (warning,) = pair.sync()["warnings"]
+    assert warning == f"{pair.home}/user/j: a link to a directory: what is in that is not sent"
+    pair.assert_same()
+
+
 def test_a_dry_run_counts_and_does_nothing(pair: Pair) -> None:
     for number in range(2):
         before = pair.everything()
