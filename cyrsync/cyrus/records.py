@@ -31,6 +31,9 @@ _FIRST_WITH_MODSEQ, _FIRST_WITH_GUID = 8, 10
 _GUID_AT, _GUID_SIZE = 60, 20
 _UNKNOWN_GUID = bytes(_GUID_SIZE)
 
+#: A version above this is none: what stands there is something else.
+_ANY_VERSION = 255
+
 #: Minor version: bytes of a record.
 _RECORD_SIZES = {6: 60, 7: 72, 8: 80, 9: 80, 10: 88, 12: 96, 13: 104, 14: 104, 15: 104}
 _RECORD_SIZES.update({16: 112, 17: 112, 18: 112, 19: 112, 20: 144})
@@ -197,7 +200,8 @@ def _read_header(view: "memoryview") -> IndexHeader:
     generation, _, minor, start, record_size, records = struct.unpack_from(">6I", view)
     size = HEADER_SIZES.get(minor)
     if size is None:
-        raise UnknownVersion(8, f"unknown minor version {minor}")
+        newer = max(HEADER_SIZES) < minor <= _ANY_VERSION
+        raise (UnknownVersion if newer else BadIndex)(8, f"unknown minor version {minor}")
     if start != size:
         raise BadIndex(12, f"records begin at {start} instead of {size}")
     # Eight-byte fields are aligned in a record, so that all of them can be taken out at once.

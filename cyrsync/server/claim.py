@@ -16,6 +16,7 @@ from datetime import datetime
 from cyrsync.cyrus import entry as kinds
 from cyrsync.errors import RefusedError, UnusableError
 from cyrsync.report.text import path_text
+from cyrsync.server.rebuild import Trust
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.state.store import Memory, Place, Store
@@ -126,27 +127,30 @@ class Claim:
                 reason = reason or f"{path_text(path)}: it is older than what was sent"
         return reason
 
-    def look(self, place: Place | None, root: bytes, folder: Folder) -> bool:
-        """Look at a mailbox on the replica of which nothing is known; `root` is the replica's.
+    def look(self, place: Place | None, root: bytes, folder: Folder) -> Trust:
+        """Return what is known of a mailbox on the replica that the state says nothing of; `root` is the replica's.
 
-        Raise RefusedError where it is newer than the source's. Return whether its messages can be the source's: what
-        another server has made of a mailbox has other messages under the same names.
+        Raise RefusedError where it is newer than the source's. Two servers that were both at work give the same UIDs
+        to different messages.
         """
         there = folder.metadata.get(kinds.INDEX)
         if place is None or there is None:
-            return True
+            return Trust.PROVEN  # of no mailbox of the source: it goes, or is sent whole
         try:
             here = os.stat(place.index_path)
         except OSError:
-            return True
+            return Trust.PROVEN
+        if (here.st_size, here.st_mtime_ns) == (there.size, there.mtime):
+            return Trust.PROVEN
         if self._overwrite:
-            return (here.st_size, here.st_mtime_ns) == (there.size, there.mtime)
+            return Trust.FOREIGN
         if self._times and is_newer(there.mtime, here.st_mtime_ns):
             ours = incarnation_in(place.header_path, place.index_path)
             if ours and folder.incarnation and ours.same_as(folder.incarnation):
                 path = os.path.join(root, join(folder.path, kinds.INDEX))
                 raise RefusedError(_written_there(path, there.mtime))
-        return True
+        # Nobody but we have written where there is a token.
+        return Trust.PROVEN if self._found else Trust.DOUBTED
 
     def is_due(self) -> bool:
         """Tell whether nobody has looked at the replica for so long that a run with nothing to send should."""

@@ -68,7 +68,7 @@ class MailboxReader:
             now = time.time_ns()
             try:
                 parts, locked = snapshot.parts(files, [annotations])
-                return self._reading(place, parts, now, locked)
+                return self._reading(place, parts, now)
             except OSError as error:
                 raise UnreadableMailboxError(error.strerror or str(error)) from None
             except _TornError as error:
@@ -109,7 +109,7 @@ class MailboxReader:
     def _whole(self, root: bytes, place: Place, name: bytes) -> bytes:
         return os.path.join(root, place.key.path, name)
 
-    def _reading(self, place: Place, parts: dict[bytes, Part], now: int, locked: bool) -> Reading:
+    def _reading(self, place: Place, parts: dict[bytes, Part], now: int) -> Reading:
         head, body = parts.get(place.header_path), parts.get(place.index_path)
         if head is None or body is None:
             name = "cyrus.header" if head is None else "cyrus.index"
@@ -122,7 +122,8 @@ class MailboxReader:
         loose = [(root, name) for root, name in self.roots.loose() if os.path.lexists(self._whole(root, place, name))]
         has_directory = os.path.isdir(os.path.join(self.roots.data, place.key.path))
         try:
-            index = records.read(body.data, check_records=not locked)
+            # Also under the locks: what is damaged must not take the place of what is not.
+            index = records.read(body.data)
         except records.UnknownVersion:
             incarnation = Incarnation(uniqueid, 0, uid_sets.MAX_UID)
             messages, archived = self.listed(place.key.path).uids, uid_sets.empty()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from enum import Enum
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.server.roots import Roots
@@ -12,16 +13,27 @@ from cyrsync.tree.folder import Folder
 from cyrsync.tree.side import Side
 
 
+class Trust(Enum):
+    """What is known of a mailbox that somebody has put on the replica."""
+
+    #: The messages that its index names are the source's.
+    PROVEN = "proven"
+    #: It is the source's mailbox, but another server may have put mail of its own into it.
+    DOUBTED = "doubted"
+    #: Another server has.
+    FOREIGN = "foreign"
+
+
 def rebuild(
     roots: Roots,
     side: Side,
     replica_roots: dict[bytes, bytes],
-    look: Callable[[bytes, Folder], bool] = lambda *_: True,
+    look: Callable[[bytes, Folder], Trust] = lambda *_: Trust.PROVEN,
 ) -> Iterator[Sent]:
     """Yield what the replica has of a partition, whoever put it there; `replica_roots` by those of the source.
 
-    All of it is unseen: every mailbox will be looked into. What has an index is shown to `look`, with the root: where
-    that says no, nobody knows whose the messages are.
+    All of it is unseen: every mailbox will be looked into. What has an index is shown to `look`, with the root: that
+    says what is known of its messages.
     """
     found: dict[bytes, Sent] = {}
     last_uids: dict[bytes, int] = {}
@@ -30,11 +42,10 @@ def rebuild(
             if folder.is_cyrus() or folder.metadata:
                 sent = found.setdefault(folder.path, Sent(Key(roots.name, folder.path)))
                 if folder.incarnation and root == roots.homes[kinds.INDEX]:
-                    if look(replica_roots[root], folder):
-                        last_uids[folder.path] = folder.incarnation.last_uid
+                    trust = look(replica_roots[root], folder)
+                    last_uids[folder.path] = folder.incarnation.last_uid if trust is Trust.PROVEN else 0
+                    if trust is not Trust.FOREIGN:
                         sent.uniqueid, sent.uidvalidity = folder.incarnation[:2]
-                    else:
-                        last_uids[folder.path] = 0
                 _add(sent, folder, root, roots, last_uids.get(folder.path, uid_sets.MAX_UID))
     yield from found.values()
 

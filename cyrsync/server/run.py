@@ -27,7 +27,7 @@ from cyrsync.server.conf_run import ConfFound, ConfRun
 from cyrsync.server.engine import Work, count_gone, plan_mailbox
 from cyrsync.server.gone import remove_gone
 from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
-from cyrsync.server.rebuild import rebuild
+from cyrsync.server.rebuild import Trust, rebuild
 from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
@@ -187,7 +187,7 @@ class ServerRun(Run):
         store.clear()
         for name, roots in self._roots.items():
 
-            def look(root: bytes, folder: Folder, name: str = name) -> bool:
+            def look(root: bytes, folder: Folder, name: str = name) -> Trust:
                 key = Key(name, folder.path)
                 return claim.look(store.place(key) if store.has_place(key) else None, root, folder)
 

@@ -689,6 +689,23 @@ def test_an_index_of_a_version_to_come(synced: SampleServer, replica: Path) -> N
     assert_same_spools(synced.conf, replica)
 
 
+@pytest.mark.parametrize("at", [10, 300])
+def test_a_damaged_index_does_not_take_the_place_of_a_whole_one(synced: SampleServer, replica: Path, at: int) -> None:
+    """Be it the header or a record."""
+    folder, other = leaves(synced.spool)[-2:]
+    for one in (folder, other):
+        samplespool.deliver(one, 3)
+    index = folder / "cyrus.index"
+    index.write_bytes(index.read_bytes()[:at] + bytes(20) + index.read_bytes()[at + 20 :])
+    before = below(replica, index).read_bytes()
+    report = sync_server(synced.conf, "--delete", replica, expect=(23,))
+    (error,) = report["errors"]
+    assert error.startswith(f"{folder.relative_to(synced.spool)}: cyrus.index: byte ")
+    assert report["warnings"] == []
+    assert below(replica, index).read_bytes() == before
+    assert below(replica, other / "cyrus.index").read_bytes() == (other / "cyrus.index").read_bytes()
+
+
 def test_a_message_without_a_file(synced: SampleServer, replica: Path) -> None:
     """It is named, run after run; all else is sent."""
     folder, other = leaves(synced.spool)[-2:]

@@ -1,13 +1,16 @@
-"""What a full comparison says of a standby whose own imapd.conf would keep Cyrus from the mail."""
+"""What is made of a tree that cyrsync has not written to yet, and what is said of the imapd.conf beside it."""
 
 from __future__ import annotations
 
+import random
 import shutil
 from pathlib import Path
 
 import pytest
 
-from support.servers import SampleServer, below, sync_server
+import samplespool
+from support.servers import SampleServer, below, problems, replica_conf, sync_server
+from support.spool import leaves
 
 
 @pytest.fixture
@@ -51,3 +54,17 @@ def test_one_that_is_nonsense_is_told_of(server: SampleServer, replica: Path, co
     conf.write_text("nonsense\n")
     (warning,) = sync_server(server.conf, replica)["warnings"]
     assert "cannot be compared" in warning
+
+
+def test_mail_of_another_server_is_not_taken_for_the_sources(server: SampleServer, replica: Path) -> None:
+    """A master that was replaced has messages of its own, which nobody has told it not to take."""
+    folder = leaves(server.spool)[-1]
+    there = below(replica, server.spool)
+    shutil.copytree(server.spool, there, copy_function=shutil.copy2)
+    theirs = samplespool.deliver(below(replica, folder), 2, rng=random.Random(1), size=3000)
+    ours = samplespool.deliver(folder, 3, rng=random.Random(2), size=5000)
+    assert set(theirs) < set(ours)
+    sync_server(server.conf, "--delete", replica)
+    for uid in ours:
+        assert (below(replica, folder) / f"{uid}.").read_bytes() == (folder / f"{uid}.").read_bytes()
+    assert problems(replica_conf(server.conf, replica)) == []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
+
 from cyrsync.cyrus import entry as kinds
-from cyrsync.server.rebuild import rebuild
+from cyrsync.server.rebuild import Trust, rebuild
 from cyrsync.server.roots import Roots
 from cyrsync.state.store import UNSEEN, Key, Sent
 from cyrsync.tree import uids as uid_sets
@@ -84,12 +86,14 @@ def test_a_replica_that_has_nothing() -> None:
     assert rebuilt(roots(META, ARCHIVE), Replica()) == []
 
 
-def test_messages_that_somebody_else_may_have_written_are_nobodys() -> None:
-    """They may be there, and are not taken for the source's."""
+@pytest.mark.parametrize("trust", [Trust.DOUBTED, Trust.FOREIGN])
+def test_messages_that_somebody_else_may_have_written_are_not_proven(trust: Trust) -> None:
+    """They may be there, and are not taken for the source's; nor is the mailbox, if it is known that somebody has."""
     life = Incarnation("id", 7, 12)
     replica = Replica(
         meta=[folder(b"j/joe", b"", NAMES, life)], data=[folder(b"j/joe", b"3.1.")], archive=[folder(b"j/joe", b"2.")]
     )
     where = roots(META, ARCHIVE)
-    found = rebuild(where, replica, {root: b"/replica" + root for root in where.all()}, lambda *_: False)  # type: ignore[arg-type]
-    assert list(found) == [Sent(Key("default", b"j/joe"), maybe=uids(1, 2, 3), names=NAMES)]  # type: ignore[arg-type]
+    found = rebuild(where, replica, {root: b"/replica" + root for root in where.all()}, lambda *_: trust)  # type: ignore[arg-type]
+    whose = ("id", 7) if trust is Trust.DOUBTED else ("", 0)
+    assert list(found) == [Sent(Key("default", b"j/joe"), *whose, maybe=uids(1, 2, 3), names=NAMES)]  # type: ignore[arg-type]
