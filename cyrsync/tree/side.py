@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 #: What to do where a replica is not ours to write to.
-OVERWRITE = "--overwrite-replica makes it a replica of this server, and what only it has is lost"
+OVERWRITE = "end this job, or --overwrite-replica makes it a replica of this server, and what only it has is lost"
 
 
 @dataclass(frozen=True, slots=True)
