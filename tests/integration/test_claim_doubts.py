@@ -264,10 +264,14 @@ def run_and_kill(pair: Pair, where: tuple[str, str, str], number: int) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
+#: Between tokens, before the last ones, before each rsync, and when a row is kept.
+POINTS = [*((PUT, number) for number in range(4)), (END, 0), *((SEND, number) for number in range(3)), (STATE, 0)]
+
+
 @pytest.mark.parametrize(
-    ("where", "number"), [*((PUT, n) for n in range(4)), (END, 0), *((SEND, n) for n in range(3)), (STATE, 0)]
+    ("first", "where", "number"),
+    [*((False, *point) for point in POINTS), (True, PUT, 1), (True, SEND, 1), (True, END, 0)],
 )
-@pytest.mark.parametrize("first", [True, False])
 def test_a_killed_run_is_not_in_the_way(pair: Pair, first: bool, where: tuple[str, str, str], number: int) -> None:
     if not first:
         pair.sync()
