@@ -15,10 +15,10 @@ def differing(replica: Replica, conf: bytes, config: Config) -> list[Difference]
     Raise ConfigError for one that cannot be understood, OSError for one that cannot be read.
     """
     try:
-        replica.side.read(replica.path(conf))
+        replica.agent.read(replica.path(conf))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    theirs = imapd_conf.read(conf, load=lambda name: replica.side.read(replica.path(name)))
+    theirs = imapd_conf.read(conf, load=lambda name: replica.agent.read(replica.path(name)))
     found = differences(layout_settings(config), layout_settings(theirs))
     return [one._replace(text=f"{one.text.removesuffix('here')}there") for one in found]
 
