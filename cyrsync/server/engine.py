@@ -68,14 +68,19 @@ class Work:
     def after(self, *, deleted: bool) -> Sent:
         """Return what the replica has when messages and metadata have arrived, and what was to go is gone or not.
 
-        What was to be kept is there still.
+        What was to be kept is there still. As long as that is another mailbox's, and has UIDs that this one may give
+        yet, whose the files are is not known.
         """
         reading = self.reading
         deleted = deleted and not any(plan.kept for plan in self.plans.values())
+        left = uid_sets.empty() if deleted else self._going()
+        mixed = bool(left) and self.summary.state is State.RECREATED
         return Sent(
-            *(self.place.key, reading.incarnation.uniqueid, reading.incarnation.uidvalidity),
-            *(UNSEEN if self.lacking else reading.seen, reading.messages, reading.archived),
-            maybe=uid_sets.empty() if deleted else self._going(),
+            *(self.place.key, "" if mixed else reading.incarnation.uniqueid),
+            0 if mixed else reading.incarnation.uidvalidity,
+            UNSEEN if self.lacking else reading.seen,
+            *(reading.messages, reading.archived),
+            maybe=left,
             names=reading.names(),
             stale=() if deleted else self.summary.delete_files,
         )

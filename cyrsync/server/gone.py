@@ -12,6 +12,7 @@ from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.state.store import Sent, Store
 from cyrsync.transfer.steps import Transfer
+from cyrsync.tree.walk import incarnation_in
 
 if TYPE_CHECKING:
     from cyrsync.server.run import ServerRun
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def remove_gone(run: ServerRun, partitions: dict[str, Roots], store: Store, replica: Replica, gone: list[Sent]) -> None:
     """Delete mailboxes on the replica that mailboxes.db has no more, and that are not on the source."""
     for name, roots in partitions.items():
-        rows = [sent for sent in gone if sent.key.partition == name and not _has_mailbox(roots, sent.key.path)]
+        rows = [sent for sent in gone if sent.key.partition == name and not _has_mailbox(roots, sent)]
         if not rows:
             continue
         lived_in = store.directories(name)
@@ -41,9 +42,14 @@ def remove_gone(run: ServerRun, partitions: dict[str, Roots], store: Store, repl
             run.result.errors.append(f"{path_text(sent.key.path)}: {reason}")
 
 
-def _has_mailbox(roots: Roots, path: bytes) -> bool:
-    """Tell whether the source has a mailbox there still, though mailboxes.db does not know it: then it stays."""
-    return os.path.lexists(os.path.join(roots.homes[kinds.INDEX], path, kinds.INDEX))
+def _has_mailbox(roots: Roots, sent: Sent) -> bool:
+    """Tell whether the source has this mailbox there still, though mailboxes.db does not know it: then it stays."""
+    header, index = (os.path.join(roots.homes[name], sent.key.path, name) for name in (kinds.HEADER, kinds.INDEX))
+    if not os.path.lexists(index):
+        return False
+    found = incarnation_in(header, index)
+    # Another one that was made meanwhile is for the next run.
+    return found is None or found[:2] == (sent.uniqueid, sent.uidvalidity)
 
 
 def _whole(roots: Roots, path: bytes, lived_in: set[bytes]) -> bytes | None:

@@ -298,6 +298,8 @@ class ServerRun(Run):
         for root in {root for root, _ in reading.bound}:
             files = tuple(file for found, file in reading.bound if found == root)
             above = self._readers[key.partition].above(root, key.path)
+            if key.path not in dict(above):
+                raise UnreadableMailboxError("its directory has gone")
             self.staging(root).add(Taken(Folder(key.path), files, above))
 
     def reader(self, partition: str) -> MailboxReader:

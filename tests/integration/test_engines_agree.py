@@ -130,7 +130,15 @@ class Engines(RuleBasedStateMachine):
         walk = Run(address.parse(f"{self.spool}/"), address.parse(f"{self.walked}/"), OPTIONS)
         conf = str(self.server.conf)
         where = address.Address(conf, conf.encode())
-        index = ServerRun(config.read(conf), where, address.parse(str(self.indexed)), OPTIONS, False, NoProgress())
+        index = ServerRun(
+            config.read(conf),
+            where,
+            address.parse(str(self.indexed)),
+            OPTIONS,
+            NoProgress(),
+            full=False,
+            with_conf=False,
+        )
         for run in (walk, index):
             result: RunResult = run.execute()
             assert (result.exit, result.errors, result.warnings) == (0, [], [])
