@@ -174,13 +174,17 @@ class ServerRun(Run):
         for staging in self._stagings.values():
             staging.clear()
 
-    def _refresh(self, store: Store, *, in_full: bool = False) -> None:
-        """Read mailboxes.db if it has changed, and keep a copy of just that for the replica; `in_full`, anyway."""
+    def _refresh(self, store: Store, *, in_full: bool = False) -> bool:
+        """Read mailboxes.db if it has changed, and keep a copy of just that for the replica; `in_full`, anyway.
+
+        Tell whether it was read.
+        """
         anyway = self._conf is not None and (in_full or not self._conf.list_is_known)
         errors, read = places.refresh(store, self._config, anyway=anyway)
         self.result.errors += [error for error in errors if error not in self.result.errors]
         if self._conf:
             self._conf.take_list(read, anyway=in_full)
+        return read is not None
 
     def _compare_in_full(self, store: Store, replica: Replica, claim: Claim) -> None:
         """Make the state from what the replica has."""
@@ -410,9 +414,9 @@ class ServerRun(Run):
             if not {*self._unreadable, *store.not_sent()} - self._locked:
                 return
             time.sleep(pause)
-            self._refresh(store)
+            come = store.places_come() if self._refresh(store) else []
             self._last_look = pause == _PAUSES[-1]
-            missing = {*self._unreadable, *store.not_sent()} - self._locked
+            missing = {*self._unreadable, *store.not_sent(), *come} - self._locked
             keys = sorted(key for key in missing if store.has_place(key))
             self._unreadable.clear()
             works = [work for work in (self.read(store, key) for key in keys) if work]

@@ -172,6 +172,8 @@ class Store:
         """Keep where the mailboxes lie; `signature` is of what they were read from, b"" if that says nothing."""
         rows = [(*place.key, *place[1:]) for place in places]
         with self._transaction():
+            self._db.execute("DROP TABLE IF EXISTS temp.place_before")
+            self._db.execute("CREATE TEMP TABLE place_before AS SELECT partition, path, uniqueid FROM place")
             self._db.execute("DELETE FROM place")
             self._db.executemany("INSERT INTO place VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
             self._set_about("places", signature)
@@ -197,6 +199,14 @@ class Store:
         with _damage():
             query = "SELECT 1 FROM place WHERE partition = ? AND path = ?"
             return self._db.execute(query, key).fetchone() is not None
+
+    def places_come(self) -> list[Key]:
+        """Return where `set_places` has put a mailbox that was not there before, since this file was opened."""
+        with _damage():
+            if not self._db.execute("SELECT 1 FROM sqlite_temp_master WHERE name = 'place_before'").fetchone():
+                return []
+            query = "SELECT partition, path, uniqueid FROM place EXCEPT SELECT * FROM temp.place_before"
+            return [Key(*row[:2]) for row in self._db.execute(query)]
 
     def not_sent(self) -> list[Key]:
         """Return the mailboxes of which the replica has nothing."""

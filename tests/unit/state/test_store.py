@@ -144,6 +144,16 @@ def test_files_tells_what_was_seen_of_each_place(store: Store) -> None:
     ]
 
 
+def test_mailboxes_that_came_while_nobody_looked(store: Store) -> None:
+    """Be it that they are new, or have another's directory."""
+    assert store.places_come() == []
+    store.set_places([place(b"stays"), place(b"goes"), place(b"swapped")], b"one")
+    store.set_places([place(b"stays"), place(b"new"), place(b"swapped")._replace(uniqueid="another")], b"two")
+    assert sorted(store.places_come()) == [Key("default", b"new"), Key("default", b"swapped")]
+    store.set_places([place(b"stays"), place(b"goes")], b"three")
+    assert store.places_come() == [Key("default", b"goes")]
+
+
 def test_places_are_replaced_as_a_whole(store: Store) -> None:
     store.set_places([place(b"a"), place(b"b")], b"one")
     store.set_places([place(b"b"), place(b"c")], b"two")
