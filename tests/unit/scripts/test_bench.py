@@ -35,12 +35,12 @@ def bench() -> Any:
 
 
 def test_sync_tools_have_replicas_of_their_own() -> None:
-    old, new = spools.sync_tools(["cyrsync"], Path("/work"))
+    old, new = spools.sync_tools(["cyrsync"], Path("/bench"))
     link = Link("ssh", ["ssh", "-p", "22"])
     assert link.arguments(old, SPOOL) == [
-        *("rsync", "-a", "--delete", "-e", "ssh -p 22", "/var/spool/imap/", "bench:/work/old/")
+        *("rsync", "-a", "--delete", "-e", "ssh -p 22", "/var/spool/imap/", "bench:/bench/old/")
     ]
-    assert Link("disk").arguments(new, SPOOL) == ["cyrsync", "sync", "--delete", "/var/spool/imap", "/work/new"]
+    assert Link("disk").arguments(new, SPOOL) == ["cyrsync", "sync", "--delete", "/var/spool/imap", "/bench/new"]
 
 
 def test_index_tools_know_every_folder(tmp_path: Path) -> None:
