@@ -24,7 +24,7 @@ from support.tools import children, requires, wait_for
 from support.tree import assert_same_tree, differences, run_cyrsync, snapshot, start_cyrsync
 
 #: Seconds of runs, one after the other.
-BUSY = 6.0
+BUSY = 12.0
 #: Plain rsync gets so many runs to leave an index without its messages.
 RSYNCS = 60
 NAME = {

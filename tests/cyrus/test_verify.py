@@ -29,7 +29,7 @@ LAYOUTS = {
 }
 USERS = ("joe", "ann")
 #: Seconds that clients are at work.
-BUSY = 4.0
+BUSY = 6.0
 
 
 def mail(number: int) -> bytes:
