@@ -16,6 +16,8 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from cyrsync.errors import UnusableError
@@ -136,7 +138,7 @@ def _start(
             _bg_exc=False,
             _ok_code=_ANY_CODE,
             _return_cmd=True,
-            _preexec_fn=_die_with_parent,
+            _preexec_fn=partial(_die_with_parent, os.getpid()),
         )
 
 
@@ -153,12 +155,32 @@ def _stop(running: sh.RunningCommand) -> None:
     running.wait()
 
 
+def await_orphans(word: str) -> None:
+    """Wait, but not for ever, until no process is left that was given a word that begins so.
+
+    An rsync whose parent was killed takes half a second to end (it spares ssh's terminal), and moves files meanwhile.
+    """
+    mark = b"\0" + os.fsencode(word)
+    deadline = time.monotonic() + _GRACE
+    while any(mark in _command_line(name) for name in os.listdir("/proc")) and time.monotonic() < deadline:
+        time.sleep(_LONGEST_PAUSE)
+
+
+def _command_line(pid: str) -> bytes:
+    try:
+        return Path("/proc", pid, "cmdline").read_bytes() if pid.isdigit() else b""
+    except OSError:  # it has ended
+        return b""
+
+
 def _heed_signals() -> None:
     """Let a hook be ended: after a signal we are deaf ourselves, and a child would inherit that."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """Have the kernel end this child when its parent is killed: a lone rsync must not race the next run's."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # killed before it was asked for
+        os._exit(128 + signal.SIGTERM)

@@ -26,7 +26,7 @@ from cyrsync.report.text import path_text
 from cyrsync.state.lock import run_key, run_lock, state_directory
 from cyrsync.transfer import features, lists
 from cyrsync.transfer.carry import carry
-from cyrsync.transfer.driver import Ends, Rsync
+from cyrsync.transfer.driver import Ends, Rsync, await_orphans
 from cyrsync.transfer.jobs import Jobs
 from cyrsync.transfer.scratch import staging_directory
 from cyrsync.transfer.staging import Staging
@@ -132,7 +132,9 @@ class Run:
             return
         with run_lock(self.key, self.options.wait):
             directory = state_directory() / self.key
-            shutil.rmtree(directory, ignore_errors=True)  # what a killed run left
+            if directory.exists():  # a killed run left it
+                await_orphans(directory)
+                shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(mode=0o700)
             try:
                 with staging_directory(self.key, directory / "staging") as self.staging_directory:

@@ -116,7 +116,7 @@ def swap(left: Path, right: Path) -> None:
     pattern = re.compile(rb"(?<=%\(T el N )(?:\"[^\"]*\"|[^ ]*)")
     for folder in {*folders(left), *folders(right)}:
         header = (folder / "cyrus.header").read_bytes()
-        _replace_header(folder, pattern.sub(_mailbox(folder), header, count=1))
+        replace_header(folder, pattern.sub(_mailbox(folder), header, count=1))
 
 
 def deliver(
@@ -244,7 +244,7 @@ def _write_new(folder: Path, rng: random.Random, uidvalidity: int) -> None:
     struct.pack_into(">QI", index, 128, 1, 1)
     (folder / "cyrus.cache").write_bytes(bytes(4))
     (folder / "cyrus.index").write_bytes(index)
-    _replace_header(folder, header)
+    replace_header(folder, header)
 
 
 def _mailbox(folder: Path) -> bytes:
@@ -254,7 +254,7 @@ def _mailbox(folder: Path) -> bytes:
     return b'"%s"' % name if b" " in name else name
 
 
-def _replace_header(folder: Path, header: bytes) -> None:
+def replace_header(folder: Path, header: bytes) -> None:
     """Write cyrus.header by way of a new file, as Cyrus does, and its checksum into the index."""
     fresh = folder / "cyrus.header.NEW"
     fresh.write_bytes(header)

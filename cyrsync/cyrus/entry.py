@@ -9,6 +9,8 @@ MESSAGE = re.compile(rb"[0-9]+\.\Z")
 #: rsync's own temporary files: a dot, the name, a dot, six letters; of a message's own dot and that one, some
 #: versions write only one (rsync's receiver.c, get_tmpname).
 LEFTOVER = re.compile(rb"\.(?:[0-9]+\.?|cyrus\..+)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
+#: The directory in a folder where rsync keeps new metadata until all of it is there.
+UPDATES = b".~tmp~"
 #: Rebuilt by `reconstruct` and `squatter`: what --skip-derived leaves out.
 DERIVED = frozenset([b"cyrus.cache", b"cyrus.squat"])
 #: Transient directories at the root of a partition (Cyrus's staging, fsck's finds).
@@ -44,5 +46,5 @@ def is_left_alone(name: bytes, at_root: bool) -> bool:
 
 
 def is_leftover(name: bytes) -> bool:
-    """Tell whether the name is a temporary file that a killed rsync left beside a message or metadata file."""
-    return LEFTOVER.match(name) is not None
+    """Tell whether a killed rsync left this beside message or metadata files: a temporary file, or new metadata."""
+    return name == UPDATES or LEFTOVER.match(name) is not None

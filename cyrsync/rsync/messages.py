@@ -46,6 +46,7 @@ _UNQUOTED = re.compile(
     re.DOTALL,
 )
 _VERIFICATION = re.compile(rb"(?:ERROR|WARNING): (.*) failed verification -- (update .*)\Z", re.DOTALL)
+_NO_DIRECTORY = re.compile(rb"Unable to create partial-dir for (.*) -- discarding [a-z ]+\.\Z", re.DOTALL)
 _ERRNO = re.compile(rb": ([^:]*) \((\d+)\)\Z")
 _ATTRIBUTE_CALLS = (
     b"failed to set times", b"failed to set permissions", b"failed to modify permissions", b"chown", b"chgrp",
@@ -117,6 +118,9 @@ def _read_line(line: bytes) -> Message | None:
         if b"will try again" in verification[2]:
             return None
         return Message(Kind.FAILED, unescape(verification[1]), "failed verification: it changed while it was read")
+    no_directory = _NO_DIRECTORY.match(line)
+    if no_directory:
+        return Message(Kind.FAILED, unescape(no_directory[1]), "no directory could be made for the new file beside it")
     unquoted = _UNQUOTED.match(line)
     if unquoted:
         reason = "its name is too long" if unquoted[1].startswith(b"temp") else "a folder is in its place"

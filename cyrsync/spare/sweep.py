@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from cyrsync.cyrus.entry import ROOT_TRANSIENT
+from cyrsync.cyrus.entry import ROOT_TRANSIENT, UPDATES
 from cyrsync.errors import error_text
 from cyrsync.report.text import path_text
 from cyrsync.spare import leftovers
@@ -44,13 +44,15 @@ def sweep(root: bytes, choose: Choose, owner: Identity | None, other_roots: Coll
         if not path:
             remover.remove(leftovers.at_root(descriptor))
         gone = choose(path, files)
-        if gone:
-            remover.remove([Removal(path, files=tuple(gone))])
+        updates = (UPDATES,) if UPDATES in folders else ()
+        if gone or updates:
+            remover.remove([Removal(path, files=tuple(gone), folders=updates)])
         if owner:
             ours = {token.NAME, *gone}
             staging = () if path else leftovers.STAGING.intersection(folders)
             _look(whole, descriptor, [b".", *sorted({*files, *staging} - ours)], owner, swept)
         left_out = frozenset() if path else ROOT_TRANSIENT | {RENAMED}
+        left_out |= {*updates}
         folders[:] = [name for name in folders if name not in left_out and join(whole, name) not in other_roots]
     swept.removed += remover.files + remover.folders
     swept.errors += [f"{path_text(join(root, path))}: {_reason(code)}" for path, code in remover.failed]

@@ -22,6 +22,7 @@ from cyrsync.transfer.jobs import Jobs
 #: Codes after which the other entries are done: 23 some failed, 24 some vanished, 25 some deletions left out.
 _GONE_THROUGH = frozenset({Exit.DONE, Exit.PARTIAL, Exit.VANISHED, Exit.WITHHELD})
 _OUT_FORMAT = "--out-format=%i %l %n"
+_FROM = "--files-from="
 _TOTAL = re.compile(rb"^Total bytes (sent|received): ([\d,]+)$", re.MULTILINE)
 _HINTS = {
     "Permission denied": "run cyrsync as the owner of the spool, or as root",
@@ -37,6 +38,11 @@ _HINTS = {
 def hint(reason: str) -> str:
     """Return the reason with what to do about it."""
     return next((f"{reason}: {advice}" for known, advice in _HINTS.items() if known in reason), reason)
+
+
+def await_orphans(directory: Path) -> None:
+    """Wait until no rsync is left that a killed run with this directory has started."""
+    process.await_orphans(f"{_FROM}{directory}/")
 
 
 @dataclass(slots=True)
@@ -115,7 +121,7 @@ class Rsync:
             return Outcome()
         self.runs += 1
         source = f"{instead}/" if instead else self.ends.source
-        command = ["rsync", *self.words, *extra, "-0", f"--files-from={listed}", source, self.ends.destination]
+        command = ["rsync", *self.words, *extra, "-0", f"{_FROM}{listed}", source, self.ends.destination]
         out_path, err_path = self.directory / "rsync.out", self.directory / "rsync.err"
         with open(out_path, "w+b") as out, open(err_path, "w+b") as err, open(out_path, "rb") as growing:
             watch = self._jobs.watched(_Counter(growing, tick) if tick else None)

@@ -26,6 +26,9 @@ from cyrsync.tree.uids import file_names
 
 #: Neither size nor time tells the files of two mailboxes apart.
 _WHOLE_NEW = "--ignore-times"
+#: Staged metadata is put in place when the last of it has arrived: a header and its index are not parted by a lost
+#: connection. Where it waits is rsync's default, but the user may have named another: there names might not be unique.
+_TOGETHER = ("--delay-updates", f"--partial-dir={kinds.UPDATES.decode()}")
 
 Tick = Callable[[str, int, int, int], None]
 
@@ -164,8 +167,10 @@ class Transfer:
         renewed, others = _split(self._settled(self.plans))
         for plans, how in ((others, differing), (renewed, (_WHOLE_NEW,))):
             staged = [plan for plan in plans if plan.staged]
-            self._step("metadata", staged, lists.staged_entries, (*self._forced, *how), _staged, self._staging)
-            self._step("metadata", plans, lists.other_entries, (*self._forced, *how), _unstaged)
+            words = (*self._forced, *how)
+            together = _TOGETHER if self._clear_updates(staged) else ()
+            self._step("metadata", staged, lists.staged_entries, (*words, *together), _staged, self._staging)
+            self._step("metadata", plans, lists.other_entries, words, _unstaged)
 
     def _send_messages(self, plans: list[FolderPlan]) -> None:
         renewed, others = _split(plans)
@@ -227,8 +232,9 @@ class Transfer:
         settled = [plan for plan in self._settled(self.plans) if plan.deletes()]
         for plan in settled:
             if plan.state is not State.GONE:
-                files = (*plan.delete_files, *plan.leftovers)
-                yield Removal(plan.path, plan.delete_uids, files)
+                files = tuple(name for name in plan.leftovers if name != kinds.UPDATES)
+                folders = (kinds.UPDATES,) if kinds.UPDATES in plan.leftovers else ()
+                yield Removal(plan.path, plan.delete_uids, (*plan.delete_files, *files), folders)
         for plan in settled:
             if plan.state is State.GONE and not plan.inside_gone:
                 parent, _, name = plan.path.rpartition(b"/")
@@ -260,6 +266,16 @@ class Transfer:
             for path in outcome.failed:
                 self._hold_back(path, renewed)
 
+    def _clear_updates(self, plans: list[FolderPlan]) -> bool:
+        """Remove what a run that was cut off left of new metadata, and tell whether that could be done.
+
+        rsync 3.2.3 takes such files for those in their places, and leaves the old ones there.
+        """
+        if self._pretend or not self._side.can_remove:
+            return False
+        removals = [Removal(plan.path, folders=(kinds.UPDATES,)) for plan in plans if plan.metadata]
+        return not (removals and self._side.remove(self._root, removals, keep_times=False).failed)
+
     def _hold_back(self, path: bytes, plans: list[FolderPlan]) -> None:
         """Leave a folder, or the one that a file is in, or all below, as it is on the replica."""
         files, whole = self._by_folder([path], plans)
@@ -290,7 +306,8 @@ class Transfer:
         self.account.bytes_sent += outcome.bytes_sent
         again = sorted(path for path, message in outcome.failed.items() if message.worth_another_try())
         entries_again = (entry for path in again for entry in self._entries_of(path, entries))
-        second = self._rsync.transfer(entries_again, extra, instead=staging)
+        extra_again = tuple(word for word in extra if word not in _TOGETHER)
+        second = self._rsync.transfer(entries_again, extra_again, instead=staging)
         self.account.bytes_sent += second.bytes_sent
         for path in again:
             del outcome.failed[path]

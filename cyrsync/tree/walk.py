@@ -78,7 +78,7 @@ class Reader:
         metadata, strays, folders, leftovers = {}, {}, [], []
         for name in others:
             if kinds.is_left_alone(name, at_root=not path):
-                if self.leftovers and kinds.is_leftover(name) and _is_old(os.path.join(directory, name)):
+                if self.leftovers and kinds.is_leftover(name) and _is_old(directory, name):
                     leftovers.append(name)
                 continue
             found = self._look(os.path.join(directory, name))
@@ -160,12 +160,13 @@ def _without_directories(directory: bytes, messages: MessageFiles, folders: "lis
     return MessageFiles.of(uid_sets.difference(messages.uids, hidden), odd)
 
 
-def _is_old(path: bytes) -> bool:
+def _is_old(directory: bytes, name: bytes) -> bool:
     try:
-        status = os.lstat(path)
+        status = os.lstat(os.path.join(directory, name))
     except OSError:
         return False
-    return stat.S_ISREG(status.st_mode) and status.st_mtime < time.time() - _DAY
+    is_kind = stat.S_ISDIR if name == kinds.UPDATES else stat.S_ISREG
+    return is_kind(status.st_mode) and status.st_mtime < time.time() - _DAY
 
 
 def _incarnation(directory: bytes, metadata: "dict[bytes, Entry | None]") -> "Incarnation | None":

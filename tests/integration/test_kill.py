@@ -63,6 +63,30 @@ def test_killed_between_two_swaps(tmp_path: Path) -> None:
     assert_same_tree(source, replica)
 
 
+def test_killed_between_a_header_and_its_index(tmp_path: Path) -> None:
+    """Both stay as they were: they change together, when all of both has arrived."""
+    source, replica = tmp_path / "source", tmp_path / "replica"
+    samplespool.make(source, messages=2000, folder_count=1)
+    (folder,) = samplespool.folders(source)
+    there = replica / folder.relative_to(source)
+    arguments = ("--delete", f"{source}/", f"{replica}/")
+    sync(*arguments)
+    before = {name: (there / name).read_bytes() for name in ("cyrus.header", "cyrus.index")}
+
+    header = (folder / "cyrus.header").read_bytes()
+    samplespool.replace_header(folder, header.replace(b"$Label1", b"$Label2"))
+    arrived = there / ".~tmp~" / "cyrus.header"
+    with start_cyrsync("sync", *arguments, "--", "--bwlimit=40", own_group=True) as process:
+        wait_for(lambda: process.poll() is not None or arrived.exists(), seconds=30)
+        process.kill_group()
+    assert arrived.read_bytes() == (folder / "cyrus.header").read_bytes() != before["cyrus.header"]
+    assert before == {name: (there / name).read_bytes() for name in before}
+
+    sync(*arguments)
+    assert_same_tree(source, replica)
+    assert not arrived.parent.exists()
+
+
 def run_and_kill(*arguments: str, after: float) -> None:
     """Run `cyrsync sync`, and kill it (not what it started) after so many seconds."""
     with start_cyrsync("sync", *arguments) as run:

@@ -199,7 +199,8 @@ def test_leftovers_go_and_what_looks_like_them_stays(replica: SampleServer, tmp_
     (outside / "cyrus.index.NEW").touch()
     (folder / "link").symlink_to(outside)
     gone = [folder / "cyrus.index.NEW", folder / ".1..AbCdEf", replica.spool / "stage." / "1-2-3"]
-    gone += [conf / "mailboxes.db.NEW", conf / "quota" / "j" / f"{box}.NEW", conf / "user" / "j" / ".joe.sub.AbCdEf"]
+    gone += [folder / ".~tmp~" / "cyrus.index", conf / "mailboxes.db.NEW"]
+    gone += [conf / "quota" / "j" / f"{box}.NEW", conf / "user" / "j" / ".joe.sub.AbCdEf"]
     gone += [conf / "statuscache.db", replica.spool / ".cyrsync-renamed" / "0" / "1."]
     kept = [conf / "quota" / "n" / "zz.NEW", conf / "user" / "j" / "joe.sub", folder / ".mine"]
     for path in (*gone, *kept):
@@ -210,7 +211,7 @@ def test_leftovers_go_and_what_looks_like_them_stays(replica: SampleServer, tmp_
     assert [path for path in (*kept, outside / "cyrus.index.NEW") if not path.exists()] == []
     assert (replica.spool / "stage.").is_dir()
     assert not (replica.spool / ".cyrsync-renamed").exists()
-    assert found["leftovers"] == len(gone) + 2  # with two directories
+    assert found["leftovers"] == len(gone) + 3  # with three directories
 
 
 def test_a_directory_that_is_no_mailboxs_is_told_and_does_no_harm(replica: SampleServer) -> None:

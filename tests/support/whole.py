@@ -26,7 +26,7 @@ class History:
     def assert_whole(self, replica: Path) -> None:
         """No message file on the replica is cut off, or holds what the source never held."""
         broken = [path for path, content in messages(replica).items() if _digest(content) not in self._digests[path]]
-        assert not broken
+        assert not broken, broken
 
 
 def assert_indexed_messages_exist(replica: Path) -> None:
@@ -34,11 +34,11 @@ def assert_indexed_messages_exist(replica: Path) -> None:
     missing = [
         os.path.join(path, f"{uid}.")
         for path, _, names in os.walk(replica)
-        if "cyrus.index" in names
+        if "cyrus.index" in names and not path.endswith("/.~tmp~")  # not in its place yet
         for uid in live_uids(Path(path, "cyrus.index"))
         if f"{uid}." not in names
     ]
-    assert not missing
+    assert not missing, missing
 
 
 def live_uids(index: Path) -> list[int]:

@@ -145,6 +145,19 @@ def test_failed_verification(kept: bytes) -> None:
     assert list(read([warning])) == []  # rsync does try again
 
 
+def test_no_room_for_what_is_to_come_later() -> None:
+    line = b"Unable to create partial-dir for user/joe/cyrus.index -- discarding completed update."
+    message = one(line)
+    assert (message.kind, message.path) == (Kind.FAILED, b"user/joe/cyrus.index")
+
+
+@pytest.mark.parametrize("number", [13, 28])
+def test_what_could_not_be_put_in_place(number: int) -> None:
+    path = b'"/srv/spool/user/joe/cyrus.index" (from user/joe/.~tmp~/cyrus.index)'
+    message = one(b"rsync: [receiver] rename failed for " + path + b": No such luck (%d)" % number)
+    assert (message.kind, message.path, message.number) == (Kind.FAILED, b"/srv/spool/user/joe/cyrus.index", number)
+
+
 def test_rsyncs_own_summing_up_is_no_message() -> None:
     said = [
         b"",

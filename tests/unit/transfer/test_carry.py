@@ -63,7 +63,7 @@ class FakeSide:
     removals: list[Removal] = field(default_factory=list)
 
     def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
-        self.removals += removals
+        self.removals += [removal for removal in removals if removal.folders != (b".~tmp~",)]
         return Removed()
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Timer
 from typing import IO
 
 import pytest
 
 from cyrsync import process
 from cyrsync.errors import ConnectionFailed, InterruptedRun, RsyncFailed
-from cyrsync.transfer.driver import Ends, Outcome, Rsync, hint
+from cyrsync.transfer.driver import Ends, Outcome, Rsync, await_orphans, hint
 from cyrsync.transfer.features import Features
 
 ENDS = Ends("/src/", "/dst/", (b"/src", b"/dst"))
@@ -105,6 +108,16 @@ def test_below_the_operand_and_instead_of_it(fake: FakeProcess, tmp_path: Path) 
     assert (fake.listed, fake.command[-2]) == (b"a/././joe/1.\0", "rsync://h/mod/")
     rsync.transfer([b"joe/1."], instead=tmp_path / "blank")
     assert (fake.listed, fake.command[-2]) == (b"./joe/1.\0", f"{tmp_path}/blank/")
+
+
+def test_waits_for_what_a_killed_run_has_started(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", "input()", f"--files-from={tmp_path}/job0/entries"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as orphan:
+        Timer(0.3, orphan.communicate).start()
+        await_orphans(tmp_path / "job")  # another run's
+        assert orphan.poll() is None
+        await_orphans(tmp_path)
+        assert orphan.wait() == 1  # with nothing to read
 
 
 def test_outcome(run: Callable[..., Outcome]) -> None:

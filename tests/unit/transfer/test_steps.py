@@ -340,6 +340,18 @@ def test_passing_failures_are_tried_once() -> None:
     assert (transfer.account.sent, transfer.account.failed, transfer.account.vanished) == (0, 2, 1)
 
 
+@pytest.mark.parametrize(
+    ("cleared", "together"),
+    [(Removed(), True), (Removed(failed=[(b"joe/.~tmp~", DENIED)]), False)],
+)
+def test_staged_metadata_comes_to_its_place_together(cleared: Removed, together: bool) -> None:
+    """Unless what an earlier run left is in the way; and what is tried again finds nothing of the first time."""
+    joe = plan(b"joe", metadata=INDEX, staged=True)
+    _, rsync, side = transferring([joe], failed(b"joe/cyrus.index", number=BUSY), side=FakeSide(answers=[cleared]))
+    assert side.removals == [[Removal(b"joe", folders=(b".~tmp~",))]]
+    assert ["--delay-updates" in extra for _, extra in rsync.runs] == [together, False]
+
+
 def test_what_will_not_pass_is_not_tried_again() -> None:
     first = failed(b"joe/1.")
     first.failed.update(failed(b"joe/2.", number=BUSY).failed)

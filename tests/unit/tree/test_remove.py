@@ -188,10 +188,10 @@ def test_a_folder_that_fills_up_meanwhile_is_named(root: Path, monkeypatch: pyte
 
 
 def test_leftovers_go_with_a_gone_folder(root: Path) -> None:
-    make(root, "joe/.1..AbCdEf", "joe/.cyrus.index.AbCdEf", "joe/1.")
+    make(root, "joe/.1..AbCdEf", "joe/.cyrus.index.AbCdEf", "joe/1.", "joe/.~tmp~/cyrus.index")
     remover = remove(root, Removal(b"", folders=(b"joe",)))
     assert there(root) == set()
-    assert (remover.files, remover.failed) == (3, [])
+    assert (remover.files, remover.folders, remover.failed) == (4, 2, [])
 
 
 def test_a_folder_is_no_file(root: Path) -> None:

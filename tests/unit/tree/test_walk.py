@@ -291,6 +291,14 @@ def test_leftovers(tmp_path: Path) -> None:
     assert set(folder.leftovers) == {b".1..AbCdEf", b".cyrus.index.AbCdEf"}
 
 
+def test_metadata_that_never_came_to_its_place_is_a_leftover(tmp_path: Path) -> None:
+    make(tmp_path, ".~tmp~/cyrus.index", "new/.~tmp~/cyrus.index", "file/.~tmp~")
+    for name in (".~tmp~", "file/.~tmp~"):
+        os.utime(tmp_path / name, (0, 0))
+    found = walked(tmp_path, leftovers=True)
+    assert {path: folder.leftovers for path, folder in found.items()} == {b"": (b".~tmp~",), b"new": (), b"file": ()}
+
+
 def test_a_folder_is_no_leftover(tmp_path: Path) -> None:
     make(tmp_path, ".1..AbCdEf/x")
     os.utime(tmp_path / ".1..AbCdEf", (0, 0))
