@@ -378,9 +378,8 @@ class Run:
 class UnreadyRun(Run):
     """A run of a server whose imapd.conf cannot be understood: it ends, and is told of, like any other."""
 
-    engine = "index"
-
-    def __init__(self, source: Address, replica: Address, options: Options, error: UnusableError) -> None:
+    def __init__(self, source: Address, replica: Address, options: Options, error: UnusableError, engine: str) -> None:
+        self.engine = engine
         super().__init__(source, replica, options)
         self._error = error
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cyrsync.cli.options import (
+    CONF,
     Conf,
     Rsh,
     RsyncPath,
@@ -25,7 +27,11 @@ from cyrsync.plan.guard import MaxDelete
 from cyrsync.report.progress import Reporter
 from cyrsync.rsync import options as rsync_options
 from cyrsync.run import Options, Run, UnreadyRun
+from cyrsync.server.scope import Scope
 from cyrsync.tree import address
+
+if TYPE_CHECKING:
+    from cyrsync.cyrus.config import Config, Partition
 
 
 class Engine(Enum):
@@ -104,11 +110,12 @@ def sync_command(
     extra = extra or []
     if conf == "":
         raise UsageError("-C needs the name of the server's imapd.conf")
-    if conf is not None:
+    one_partition = engine is Engine.index and destination and not destination.startswith("-")
+    if conf is not None and not one_partition:
         # There is no SRC: the words are one fewer.
-        source, destination, extra = conf, source, [*([destination] if destination else []), *extra]
+        source, destination, extra = "", source, [*([destination] if destination else []), *extra]
         if extra and not extra[0].startswith("-"):
-            raise UsageError("-C names the source: give DEST alone")
+            raise UsageError("-C names the source: give DEST alone, or with --engine index, a partition of it and DEST")
     elif not destination:
         raise UsageError("give SRC and DEST, or -C IMAPD_CONF and DEST")
     words = _words(extra, delete=delete, bwlimit=bwlimit, compress=compress, rsync_path=rsync_path)
@@ -129,7 +136,14 @@ def sync_command(
         overwrite=overwrite_replica,
     )
     with progress(quiet or as_json) as reporter:
-        run = _run(conf, engine, source, destination, options, full=full, with_conf=not no_config, reporter=reporter)
+        replica = address.parse(destination)
+        if engine is Engine.index or conf is not None:
+            scope = Scope(full=full, listing=engine is Engine.walk, with_conf=not (source or no_config))
+            run = _server_run(conf or CONF, source, replica, options, scope, reporter)
+        elif full:
+            raise UsageError("--full is for the index engine: the walk compares with the replica itself in every run")
+        else:
+            run = Run(address.parse(source), replica, options, reporter)
         result = run.execute()
     from cyrsync.cli import aftermath  # what no other command needs is not loaded by all
 
@@ -138,35 +152,38 @@ def sync_command(
     raise typer.Exit(result.exit)
 
 
-def _run(
-    conf: str | None,
-    engine: Engine | None,
-    source: str,
-    destination: str,
-    options: Options,
-    *,
-    full: bool,
-    with_conf: bool,
-    reporter: Reporter,
+def _server_run(
+    conf: str, source: str, replica: address.Address, options: Options, scope: Scope, reporter: Reporter
 ) -> Run:
-    if conf is not None and engine is Engine.walk:
-        raise UsageError("-C takes the index engine: for the walk engine give SRC and DEST, one partition at a time")
-    if conf is None and engine is Engine.index:
-        raise UsageError("the index engine needs the server's imapd.conf: give -C instead of SRC")
-    if conf is None:
-        if full:
-            raise UsageError("--full is for -C: without it every run compares with the replica itself")
-        return Run(address.parse(source), address.parse(destination), options, reporter)
-    from cyrsync.server.run import ServerRun  # what few runs need is not loaded by all
+    """Return a run of a server, or of the partition of it that `source` is."""
+    from cyrsync.server.run import ServerRun  # what only runs of servers need is not loaded by all
 
     if options.users:
-        raise UsageError("--user and -C cannot be had together")
-    where, replica = address.Address(conf, os.path.realpath(os.fsencode(conf))), address.parse(destination)
+        raise UsageError("--user is for the walk engine without -C")
+    name = source or conf
+    where = address.parse(source) if source else address.Address(conf, os.fsencode(conf))
+    if not where.local:
+        raise UsageError(f"{name}: the index engine asks the server's own files: run it there")
+    where = replace(where, path=os.path.realpath(where.path))
     try:
         config = read_conf(conf)
-        return ServerRun(config, where, replica, options, reporter, full=full, with_conf=with_conf)
+        if source:
+            scope = replace(scope, partition=_partition(config, conf, where))
+        return ServerRun(config, where, replica, options, reporter, scope=scope)
     except UnusableError as error:
-        return UnreadyRun(where, replica, options, error)
+        return UnreadyRun(where, replica, options, error, scope.engine)
+
+
+def _partition(config: Config, conf: str, source: address.Address) -> Partition:
+    """Return the partition that lies in a directory, and nowhere else."""
+    from cyrsync.server.roots import Roots
+
+    for partition in config.partitions.values():
+        if os.path.realpath(partition.data) == source.path:
+            if Roots.of(partition).all() != (partition.data,):
+                raise UsageError(f"{source.text}: a part of it lies elsewhere: give -C {conf} instead of it")
+            return partition
+    raise UsageError(f"{source.text}: no partition of {conf}: name another imapd.conf by -C, or take the walk engine")
 
 
 def _words(extra: list[str], *, delete: bool, bwlimit: str | None, compress: bool, rsync_path: str | None) -> list[str]:

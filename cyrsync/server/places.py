@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from cyrsync.cyrus.config import Config
@@ -26,10 +26,12 @@ class MailboxList(NamedTuple):
     status: os.stat_result
 
 
-def refresh(store: Store, config: Config, *, anyway: bool = False) -> tuple[list[str], MailboxList | None]:
-    """See that the store has the mailboxes of now; with `anyway`, mailboxes.db is read though it did not change.
+def refresh(
+    store: Store, config: Config, partitions: Container[str] | None = None, *, anyway: bool = False
+) -> tuple[list[str], MailboxList | None]:
+    """See that the store has the mailboxes of now, or those in some partitions.
 
-    Return what is wrong with some, which the store therefore has not, and the database if it was read. Raise
+    With `anyway`, mailboxes.db is read though it did not change. Return what is wrong with some, which the store therefore has not, and the database if it was read. Raise
     UnusableError when it cannot be.
     """
     path = config.database("mboxlist")[1]
@@ -39,18 +41,22 @@ def refresh(store: Store, config: Config, *, anyway: bool = False) -> tuple[list
             return [], None
         read = MailboxList(*reader.stable(path))
         errors: list[str] = []
-        places = list(_places(config, reader.records(read.data, path), errors))
+        places = list(_places(config, partitions, reader.records(read.data, path), errors))
     except (DbError, OSError) as error:
         raise UnusableError(f"mailboxes.db cannot be read: {error_text(error)}") from None
     store.set_places(places, b"" if errors else signature)
     return errors, read
 
 
-def _places(config: Config, records: list[tuple[bytes, bytes]], errors: list[str]) -> Iterator[Place]:
+def _places(
+    config: Config, partitions: Container[str] | None, records: list[tuple[bytes, bytes]], errors: list[str]
+) -> Iterator[Place]:
     """Yield where mailboxes lie; of two that would have one directory the second is told of."""
     known: dict[Key, bytes] = {}
     for one in located(config, records):
         mailbox = one.mailbox
+        if partitions is not None and mailbox.partition not in partitions:
+            continue
         if not one.data:
             errors.append(f"{os.fsdecode(mailbox.name)}: imapd.conf has no partition {mailbox.partition}")
             continue

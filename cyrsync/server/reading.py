@@ -56,8 +56,10 @@ class Reading:
 class MailboxReader:
     """Reads the mailboxes of one partition; remembers the names of owners."""
 
-    def __init__(self, roots: Roots) -> None:
+    def __init__(self, roots: Roots, *, listing: bool = False) -> None:
+        """With `listing`, messages that lie in the directories are the mailbox's, too, whatever the index says."""
         self.roots = roots
+        self._listing = listing
         self._readers = {root: Reader(root) for root in roots.all()}
 
     def read(self, place: Place) -> Reading:
@@ -93,6 +95,13 @@ class MailboxReader:
         """Return the message files in a mailbox's data directory, none if it is not there."""
         return MessageFiles(self._names(self.roots.data, path)[0])
 
+    def _all_listed(self, path: bytes) -> tuple[array[int], array[int]]:
+        """Return the UIDs in a mailbox's data directory and in its archive directory."""
+        archived = uid_sets.empty()
+        if self.roots.archive != self.roots.data:
+            archived = MessageFiles(self._names(self.roots.archive, path)[0]).uids
+        return self.listed(path).uids, archived
+
     def holds_only(self, path: bytes, messages: array[int], folders: set[bytes]) -> bool:
         """Tell whether nothing but these messages, metadata and these folders is in a mailbox's data directory."""
         row, others = self._names(self.roots.data, path)
@@ -126,9 +135,7 @@ class MailboxReader:
             index = records.read(body.data)
         except records.UnknownVersion:
             incarnation = Incarnation(uniqueid, 0, uid_sets.MAX_UID)
-            messages, archived = self.listed(place.key.path).uids, uid_sets.empty()
-            if self.roots.archive != self.roots.data:
-                archived = MessageFiles(self._names(self.roots.archive, place.key.path)[0]).uids
+            messages, archived = self._all_listed(place.key.path)
             identity = _identity(None, head.status)
             return Reading(
                 *(incarnation, seen, messages, archived, bound, loose, has_directory, identity), known_version=False
@@ -141,6 +148,9 @@ class MailboxReader:
             raise UnreadableMailboxError("it is being deleted")
         messages, archived = self._messages(index, parts.get(place.expunge_path))
         incarnation = Incarnation(uniqueid, index.header.uidvalidity, index.header.last_uid)
+        if self._listing:
+            both = zip((messages, archived), self._all_listed(place.key.path), strict=True)
+            messages, archived = (uid_sets.union(a, uid_sets.up_to(b, incarnation.last_uid)) for a, b in both)
         identity = _identity(incarnation, head.status)
         return Reading(incarnation, seen, messages, archived, bound, loose, has_directory, identity)
 

@@ -22,10 +22,12 @@ from cyrsync.tree.side import Status
 class Replica:
     """Opened when something is first asked of it: a run that finds nothing never is at the far end."""
 
-    def __init__(self, address: Address, options: Options, jobs: Jobs, directory: Path) -> None:
+    def __init__(self, address: Address, options: Options, jobs: Jobs, directory: Path, top: bytes = b"") -> None:
+        """`address` stands for the source's directory `top`: / unless told otherwise."""
         if address.daemon:
             raise UsageError(f"{address.text}: an rsync daemon cannot be asked what it has: give SRC and DEST for it")
         self.address = address
+        self._top = top
         self._options = options
         self._jobs = jobs
         self._directory = directory
@@ -68,7 +70,7 @@ class Replica:
 
     def path(self, source: bytes) -> bytes:
         """Return where something of the source has its replica."""
-        return self.address.path.rstrip(b"/") + source
+        return self.address.path.rstrip(b"/") + source.removeprefix(self._top)
 
     def root(self, source: bytes, *, make: bool = False) -> bytes:
         """Return where a directory of the source has its replica, links resolved; with `make`, it is made."""

@@ -31,6 +31,7 @@ from cyrsync.server.rebuild import Trust, rebuild
 from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
+from cyrsync.server.scope import Scope
 from cyrsync.state.conf_table import ConfTable
 from cyrsync.state.lock import state_directory
 from cyrsync.state.store import Key, Sent, StateDamaged, Store, copied, seen_of, set_aside
@@ -63,8 +64,6 @@ class Found:
 class ServerRun(Run):
     """Brings the replica of a whole server up to date."""
 
-    engine = "index"
-
     def __init__(
         self,
         config: Config,
@@ -73,21 +72,18 @@ class ServerRun(Run):
         options: Options,
         progress: Reporter,
         *,
-        full: bool,
-        with_conf: bool,
+        scope: Scope,
     ) -> None:
-        """`source` is the imapd.conf; with `full`, what the replica has is looked up there.
-
-        Without `with_conf`, the partitions are all that goes.
-        """
+        """`source` is the imapd.conf, or the one directory of the `scope`."""
+        self.engine = scope.engine
         super().__init__(source, replica, options, progress)
         self._config = config
-        self.partitions = tuple(config.partitions)
-        self._full = full
-        self._with_conf = with_conf
+        self._scope = scope
+        partitions = [scope.partition] if scope.partition else list(config.partitions.values())
+        self.partitions = () if scope.partition else tuple(config.partitions)
         self._conf: ConfRun | None = None
-        self._roots = {name: Roots.of(partition) for name, partition in config.partitions.items()}
-        self._readers = {name: MailboxReader(roots) for name, roots in self._roots.items()}
+        self._roots = {partition.name: Roots.of(partition) for partition in partitions}
+        self._readers = {name: MailboxReader(roots, listing=scope.listing) for name, roots in self._roots.items()}
         self._warned = False
         self._directories: dict[str, set[bytes]] = {}
         self._unreadable: dict[Key, str] = {}
@@ -97,7 +93,8 @@ class ServerRun(Run):
         self._stagings: dict[bytes, Staging] = {}
 
     def _attempt(self, directory: Path) -> None:
-        with closing(Replica(self.replica, self.options, self._jobs, directory)) as replica:
+        top = self._scope.partition.data if self._scope.partition else b""
+        with closing(Replica(self.replica, self.options, self._jobs, directory, top)) as replica:
             try:
                 self._with_state(directory, replica)
             finally:
@@ -124,7 +121,7 @@ class ServerRun(Run):
 
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
         claim = self._claim(store, replica)
-        anew = self._full or self.options.overwrite
+        anew = self._scope.full or self._scope.listing or self.options.overwrite
         in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
         with self.phases.phase("scan"):
             self._refresh(store, in_full=in_full)
@@ -150,7 +147,9 @@ class ServerRun(Run):
 
     def _claim(self, store: Store, replica: Replica) -> Claim:
         """Return this run's right to write to the replica."""
-        self._conf = ConfRun(self, self._config, ConfTable(store), self.staging_directory) if self._with_conf else None
+        self._conf = None
+        if self._scope.with_conf:
+            self._conf = ConfRun(self, self._config, ConfTable(store), self.staging_directory)
         policy = self.options.policy
         return Claim(
             *(store, replica, self._roots),
@@ -179,8 +178,9 @@ class ServerRun(Run):
 
         Tell whether it was read.
         """
+        only = self._roots if self._scope.partition else None
         anyway = self._conf is not None and (in_full or not self._conf.list_is_known)
-        errors, read = places.refresh(store, self._config, anyway=anyway)
+        errors, read = places.refresh(store, self._config, only, anyway=anyway)
         self.result.errors += [error for error in errors if error not in self.result.errors]
         if self._conf:
             self._conf.take_list(read, anyway=in_full)

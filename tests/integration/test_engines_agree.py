@@ -16,6 +16,7 @@ from cyrsync.report.progress import NoProgress
 from cyrsync.report.result import RunResult
 from cyrsync.run import Options, Run
 from cyrsync.server.run import ServerRun
+from cyrsync.server.scope import Scope
 from cyrsync.tree import address
 from support.memory import in_memory
 from support.servers import SampleServer, assert_sound, below
@@ -136,8 +137,7 @@ class Engines(RuleBasedStateMachine):
             address.parse(str(self.indexed)),
             OPTIONS,
             NoProgress(),
-            full=False,
-            with_conf=False,
+            scope=Scope(with_conf=False),
         )
         for run in (walk, index):
             result: RunResult = run.execute()

@@ -34,6 +34,9 @@ UsePAM no
 MaxStartups 200
 MaxSessions 100
 LogLevel VERBOSE
+# A quick key exchange, and nothing of what the login of the tests has its shell do at each start.
+KexAlgorithms curve25519-sha256
+SetEnv HOME={home}
 ForceCommand {root}/session
 """
 
@@ -63,9 +66,9 @@ class Sshd:
         self.config = root / "sshd_config"
         self._process: subprocess.Popen[bytes] | None = None
         self._make_keys()
-        self.config.write_text(SSHD_CONFIG.format(port=self.port, root=root))
         self.home = root / "home"
         self.home.mkdir()
+        self.config.write_text(SSHD_CONFIG.format(port=self.port, root=root, home=self.home))
         self._make_session(python)
 
     def __enter__(self) -> Sshd:
