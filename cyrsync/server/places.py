@@ -31,8 +31,8 @@ def refresh(
 ) -> tuple[list[str], MailboxList | None]:
     """See that the store has the mailboxes of now, or those in some partitions.
 
-    With `anyway`, mailboxes.db is read though it did not change. Return what is wrong with some, which the store therefore has not, and the database if it was read. Raise
-    UnusableError when it cannot be.
+    With `anyway`, mailboxes.db is read though it did not change. Return what is wrong with some, which the store
+    therefore has not, and the database if it was read. Raise UnusableError when it cannot be.
     """
     path = config.database("mboxlist")[1]
     try:
