@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from cyrsync.cyrus import entry as kinds
-from cyrsync.errors import ConnectionFailed, CyrsyncError, Exit, GuardError, UnreadableError, UnusableError
+from cyrsync.errors import ConnectionFailed, CyrsyncError, Exit, GuardError, UnusableError
 from cyrsync.plan.compare import Policy
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.plan.guard import Deletions, MaxDelete, withhold
@@ -24,7 +24,7 @@ from cyrsync.report.progress import NoProgress, Reporter
 from cyrsync.report.result import FileCounts, RunResult
 from cyrsync.report.text import path_text
 from cyrsync.state.lock import run_key, run_lock, state_directory
-from cyrsync.transfer import features, lists
+from cyrsync.transfer import features
 from cyrsync.transfer.carry import carry
 from cyrsync.transfer.driver import Ends, Rsync, await_orphans
 from cyrsync.transfer.jobs import Jobs
@@ -204,7 +204,7 @@ class Run:
         """Refuse a source that is no spool; withhold deletions that are too many."""
         if not planned.cyrus_folders:
             raise GuardError(
-                f"{self.source.text}: no Cyrus folder in it{_for_users(self.options.users)}: "
+                f"{self.source.text}: no Cyrus folder in it{for_users(self.options.users)}: "
                 "is this the spool, and is its partition mounted?"
             )
         self._withhold(planned)
@@ -375,18 +375,6 @@ class Run:
         return Exit.WITHHELD if result.withheld else Exit.DONE
 
 
-class UnreadyRun(Run):
-    """A run of a server whose imapd.conf cannot be understood: it ends, and is told of, like any other."""
-
-    def __init__(self, source: Address, replica: Address, options: Options, error: UnusableError, engine: str) -> None:
-        self.engine = engine
-        super().__init__(source, replica, options)
-        self._error = error
-
-    def _attempt(self, directory: Path) -> None:
-        raise self._error
-
-
 def identity(address: Address) -> str:
     """Return what names a side for the lock: two spellings of one directory here are one side."""
     path = os.path.realpath(address.path) if address.local else address.path.rstrip(b"/")
@@ -399,26 +387,6 @@ def _as_told(address: Address, root: bytes) -> bytes:
     return b"/" + root.partition(b"/")[2].strip(b"/") if address.daemon else root
 
 
-def _for_users(users: frozenset[str]) -> str:
+def for_users(users: frozenset[str]) -> str:
+    """Return what to say of the users that a run is for."""
     return f" of {', '.join(sorted(users))}" if users else ""
-
-
-def entries(source: Address, replica: Address | None, options: Options, directory: Path) -> Iterator[bytes]:
-    """Yield the paths of what rsync is to be handed, without a replica: of everything.
-
-    Raise GuardError where there is no spool. Folders that can't be read raise at the end, when all else is listed.
-    """
-    unreadable = []
-    found = False
-    with BothSides(source, replica, options.rsh, options.connection, directory) as sides:
-        engine = WalkEngine(options.policy)
-        for plan in engine.plans(*sides.folders(options.users)):
-            if plan.state is State.UNREADABLE:
-                unreadable.append(path_text(plan.path) or source.text)
-            found = found or (plan.is_cyrus and plan.state is not State.GONE)
-            yield from lists.message_entries(plan)
-            yield from plan.entries((*plan.metadata, *plan.strays))
-    if not found and not unreadable:
-        raise GuardError(f"{source.text}: no Cyrus folder in it{_for_users(options.users)}: is this the spool?")
-    if unreadable:
-        raise UnreadableError(f"cannot be read, and left out: {', '.join(unreadable)}")

@@ -13,9 +13,10 @@ import typer
 from cyrsync.cli import signals
 from cyrsync.cli.options import Rsh, RsyncPath, SkipDerived, Users, users_of
 from cyrsync.errors import UnreadableError, UsageError
+from cyrsync.listing import entries
 from cyrsync.plan.compare import Policy
 from cyrsync.report.text import path_text
-from cyrsync.run import Options, entries
+from cyrsync.run import Options
 from cyrsync.tree import address
 
 

@@ -26,7 +26,7 @@ from cyrsync.errors import UnusableError, UsageError
 from cyrsync.plan.guard import MaxDelete
 from cyrsync.report.progress import Reporter
 from cyrsync.rsync import options as rsync_options
-from cyrsync.run import Options, Run, UnreadyRun
+from cyrsync.run import Options, Run
 from cyrsync.server.scope import Scope
 from cyrsync.tree import address
 
@@ -171,6 +171,8 @@ def _server_run(
             scope = replace(scope, partition=_partition(config, conf, where))
         return ServerRun(config, where, replica, options, reporter, scope=scope)
     except UnusableError as error:
+        from cyrsync.server.unready import UnreadyRun
+
         return UnreadyRun(where, replica, options, error, scope.engine)
 
 

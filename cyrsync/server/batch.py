@@ -14,7 +14,8 @@ from cyrsync.server.engine import Work
 from cyrsync.server.reading import identity_of
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
-from cyrsync.state.store import Key, Sent, Store
+from cyrsync.state.sent import Key, Sent
+from cyrsync.state.store import Store
 from cyrsync.transfer.carry import carry
 from cyrsync.transfer.driver import Rsync
 from cyrsync.transfer.steps import Transfer
@@ -52,7 +53,7 @@ class Batch:
                 replica.root(root, make=True),
                 run.progress.transfer,
                 skip_derived=run.options.policy.skip_derived,
-                staging=run.staging(root).directory,
+                staging=run.takings.staging(root).directory,
             )
             for root in roots.all()
         ]
@@ -78,14 +79,14 @@ class Batch:
 
     def _finish(self) -> None:
         for root in self._roots.all():
-            self._run.staging(root).finish()
+            self._run.takings.staging(root).finish()
         if not self._run.deletes():
             for work in self._works.values():
                 work.keep()
 
     def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
         """See that the mailboxes are those that were read, and of those that went whole, that all was there."""
-        reader = self._run.reader(self._roots.name)
+        reader = self._run.takings.reader(self._roots.name)
         for plan in plans:
             place = self._works[plan.path].place
             if identity_of(place) != plan.identity:
@@ -107,7 +108,7 @@ class Batch:
         plans: list[list[FolderPlan]] = [[] for _ in self._transfers]
         for path in paths:
             old = self._works.pop(path)
-            new = self._run.read(self._store, old.place.key)
+            new = self._run.takings.take(self._store, old.place.key)
             if new:
                 self._run.recount(old, new)
                 self._works[path] = new

@@ -19,7 +19,8 @@ from cyrsync.report.text import path_text
 from cyrsync.server.rebuild import Trust
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
-from cyrsync.state.store import Memory, Place, Store
+from cyrsync.state.sent import Place
+from cyrsync.state.store import Memory, Store
 from cyrsync.tree.folder import Folder, join
 from cyrsync.tree.side import OVERWRITE, Status, refuse_promoted, token_of
 from cyrsync.tree.token import Token

@@ -29,7 +29,7 @@ from cyrsync.report.text import path_text
 from cyrsync.server.places import MailboxList
 from cyrsync.server.replica import Replica
 from cyrsync.state.conf_table import ConfRow, ConfTable
-from cyrsync.state.store import UNSEEN
+from cyrsync.state.sent import UNSEEN
 from cyrsync.transfer.staging import Staging
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree import token

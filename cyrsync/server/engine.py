@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.server.reading import Reading
 from cyrsync.server.roots import Roots
-from cyrsync.state.store import UNSEEN, Place, Sent
+from cyrsync.state.sent import UNSEEN, Place, Sent
 from cyrsync.tree import uids as uid_sets
 
 

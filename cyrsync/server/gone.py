@@ -10,7 +10,8 @@ from cyrsync.report.text import path_text
 from cyrsync.server.engine import plan_gone
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
-from cyrsync.state.store import Sent, Store
+from cyrsync.state.sent import Sent
+from cyrsync.state.store import Store
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree.walk import incarnation_in
 

@@ -13,7 +13,8 @@ from cyrsync.cyrus.db import reader, twom
 from cyrsync.cyrus.db.error import DbError
 from cyrsync.cyrus.server import located
 from cyrsync.errors import UnusableError, error_text
-from cyrsync.state.store import Key, Place, Store
+from cyrsync.state.sent import Key, Place
+from cyrsync.state.store import Store
 
 #: Nanoseconds in which mailboxes.db may change again and keep its times.
 _GRAIN = 2_000_000_000

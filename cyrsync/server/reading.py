@@ -14,7 +14,7 @@ from cyrsync.cyrus import header, records, snapshot
 from cyrsync.cyrus.records import Index
 from cyrsync.cyrus.snapshot import MetaFiles, Part
 from cyrsync.server.roots import Roots
-from cyrsync.state.store import UNSEEN, Place, seen_of
+from cyrsync.state.sent import UNSEEN, Place, seen_of
 from cyrsync.tree import message_files
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.folder import Entry, Incarnation, join

@@ -7,7 +7,7 @@ from enum import Enum
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.server.roots import Roots
-from cyrsync.state.store import Key, Sent
+from cyrsync.state.sent import Key, Sent
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.side import Side

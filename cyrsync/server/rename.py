@@ -10,7 +10,8 @@ from cyrsync.report.result import RunResult
 from cyrsync.server.engine import Work
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
-from cyrsync.state.store import Sent, Store
+from cyrsync.state.sent import Sent
+from cyrsync.state.store import Store
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.relink import Move
 from cyrsync.tree.remove import Removal

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus.config import Config
-from cyrsync.cyrus.locks import LockTimeout
 from cyrsync.cyrus.settings import layout_settings
 from cyrsync.errors import GuardError, UnusableError
-from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.plan.folder_plan import FolderPlan
 from cyrsync.report.progress import Reporter
 from cyrsync.report.result import FileCounts
 from cyrsync.report.text import path_text
@@ -24,27 +23,24 @@ from cyrsync.server import places, standby
 from cyrsync.server.batch import Batch
 from cyrsync.server.claim import Claim, source_name
 from cyrsync.server.conf_run import ConfFound, ConfRun
-from cyrsync.server.engine import Work, count_gone, plan_mailbox
+from cyrsync.server.engine import Work, count_gone
 from cyrsync.server.gone import remove_gone
-from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
 from cyrsync.server.rebuild import Trust, rebuild
 from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.server.scope import Scope
+from cyrsync.server.takings import Takings
 from cyrsync.state.conf_table import ConfTable
 from cyrsync.state.lock import state_directory
-from cyrsync.state.store import Key, Sent, StateDamaged, Store, copied, seen_of, set_aside
-from cyrsync.transfer.staging import Staging
+from cyrsync.state.sent import Key, Sent, StateDamaged, seen_of
+from cyrsync.state.store import Store, copied, set_aside
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree.address import Address
 from cyrsync.tree.folder import Folder
-from cyrsync.tree.take import Taken
 
 #: Seconds before each further look at mailboxes that could not be read.
 _PAUSES = (0.0, 0.2, 0.5)
-#: From so many messages on, a folder that the replica lacks goes to rsync as one entry: it is slow at reading lists.
-_MANY = 100
 #: Bytes of metadata that are staged at once, and messages that are listed at once.
 _STAGED_BYTES, _LISTED = 256 << 20, 1_000_000
 
@@ -63,6 +59,8 @@ class Found:
 
 class ServerRun(Run):
     """Brings the replica of a whole server up to date."""
+
+    takings: Takings  # of the present look at the server
 
     def __init__(
         self,
@@ -83,14 +81,6 @@ class ServerRun(Run):
         self.partitions = () if scope.partition else tuple(config.partitions)
         self._conf: ConfRun | None = None
         self._roots = {partition.name: Roots.of(partition) for partition in partitions}
-        self._readers = {name: MailboxReader(roots, listing=scope.listing) for name, roots in self._roots.items()}
-        self._warned = False
-        self._directories: dict[str, set[bytes]] = {}
-        self._unreadable: dict[Key, str] = {}
-        self._locked: set[Key] = set()
-        #: Whether a header that mailboxes.db does not agree with is one that stays so.
-        self._last_look = options.dry_run
-        self._stagings: dict[bytes, Staging] = {}
 
     def _attempt(self, directory: Path) -> None:
         top = self._scope.partition.data if self._scope.partition else b""
@@ -120,6 +110,12 @@ class ServerRun(Run):
             store.close()
 
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
+        self.takings = Takings(
+            *(self._roots, self.staging_directory),
+            listing=self._scope.listing,
+            numeric_ids=self.options.policy.numeric_ids,
+            last_look=self.options.dry_run,
+        )
         claim = self._claim(store, replica)
         anew = self._scope.full or self._scope.listing or self.options.overwrite
         in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
@@ -142,8 +138,8 @@ class ServerRun(Run):
                 claim.begin()
                 with self.phases.phase("transfer"):
                     self._carry_server(store, replica, found, conf)
-                claim.end(complete=not self.result.errors and not self._unreadable)
-        self._report_unreadable()
+                claim.end(complete=not (self.result.errors or self.takings.locked or self.takings.unreadable))
+        self._report_untaken()
 
     def _claim(self, store: Store, replica: Replica) -> Claim:
         """Return this run's right to write to the replica."""
@@ -166,12 +162,7 @@ class ServerRun(Run):
         warnings = self.result.warnings
         self.result = self._new_result()
         self.result.warnings = warnings
-        self._unreadable.clear()
-        self._locked.clear()
-        self._directories.clear()
-        self._last_look = self.options.dry_run
-        for staging in self._stagings.values():
-            staging.clear()
+        self.takings.clear()
 
     def _refresh(self, store: Store, *, in_full: bool = False) -> bool:
         """Read mailboxes.db if it has changed, and keep a copy of just that for the replica; `in_full`, anyway.
@@ -221,7 +212,7 @@ class ServerRun(Run):
         self._check_mounted(total, missing)
         unchanged = there = store.messages()
         for key in found.changed:
-            work = self.read(store, key, stage=found.planned_bytes < _STAGED_BYTES)
+            work = self.takings.take(store, key, stage=found.planned_bytes < _STAGED_BYTES)
             if work:
                 unchanged -= work.summary.replica_messages
                 there += work.sent.unproven() if work.sent else 0
@@ -263,63 +254,9 @@ class ServerRun(Run):
         planned.deletions.add(summary)
         planned.plans.append(summary)
 
-    def read(self, store: Store, key: Key, *, stage: bool = True) -> Work | None:
-        """Read a mailbox, and return what is to be done for it; None if it has to stay as it is."""
-        place, sent = store.place(key), store.sent(key)
-        reader = self._readers[key.partition]
-        try:
-            reading = reader.read(place)
-            if stage:
-                self._stage(key, reading)
-        except LockTimeout as error:
-            self._locked.add(key)
-            self._report(key, str(error))
-            return None
-        except UnreadableMailboxError as error:
-            self._unreadable[key] = str(error)
-            return None
-        other = place.uniqueid and place.uniqueid != reading.incarnation.uniqueid
-        if other and not self._last_look:
-            self._unreadable[key] = f"the mailbox has uniqueid {reading.incarnation.uniqueid}, not {place.uniqueid}"
-            return None
-        if not reading.known_version and not self._warned:
-            self._warned = True
-            name = path_text(key.path)
-            self.result.warnings.append(f"{name}: an index of an unknown version: what is in the directory is sent")
-        work = plan_mailbox(place, sent, reading, reader.roots, staged=stage)
-        if work.summary.state is State.NEW and len(reading.messages) >= _MANY:
-            with suppress(FileNotFoundError):
-                folders = self._folders(store, key.partition)
-                work.plans[reader.roots.data].whole = reader.holds_only(key.path, reading.messages, folders)
-        return work
-
-    def _folders(self, store: Store, partition: str) -> set[bytes]:
-        if partition not in self._directories:
-            self._directories[partition] = store.directories(partition)
-        return self._directories[partition]
-
-    def _stage(self, key: Key, reading: Reading) -> None:
-        for root in {root for root, _ in reading.bound}:
-            files = tuple(file for found, file in reading.bound if found == root)
-            above = self._readers[key.partition].above(root, key.path)
-            if key.path not in dict(above):
-                raise UnreadableMailboxError("its directory has gone")
-            self.staging(root).add(Taken(Folder(key.path), files, above))
-
-    def reader(self, partition: str) -> MailboxReader:
-        """Return what reads the mailboxes of a partition."""
-        return self._readers[partition]
-
     def recount(self, old: Work, new: Work) -> None:
         """Count a mailbox as it is found now."""
         self.result.revise(old.summary, new.summary)
-
-    def staging(self, root: bytes) -> Staging:
-        """Return where metadata is staged that lies below a root."""
-        if root not in self._stagings:
-            directory = self.staging_directory / str(len(self._stagings))
-            self._stagings[root] = Staging(directory, self.options.policy.numeric_ids)
-        return self._stagings[root]
 
     def _guard_server(self, found: Found, conf: ConfFound) -> None:
         if not found.planned.cyrus_folders:
@@ -371,7 +308,7 @@ class ServerRun(Run):
                     ]
                 )
                 for root in roots.all():
-                    self.staging(root).clear()
+                    self.takings.staging(root).clear()
 
     def _job_of_mailboxes(self, number: int, store: Store, replica: Replica, roots: Roots, works: list[Work]) -> None:
         """Carry mailboxes over beside other jobs that do the same with theirs."""
@@ -384,12 +321,12 @@ class ServerRun(Run):
         works = [ready[key] for key in keys if key in ready]
         size = messages = 0
         for key in keys:
-            if key in ready or key in self._unreadable or key in self._locked:
+            if key in ready or key in self.takings.unreadable or key in self.takings.locked:
                 continue
             if works and (not size or size > _STAGED_BYTES or messages > _LISTED):
                 yield works
                 works, size, messages = [], 0, 0
-            work = self.read(store, key, stage=True)
+            work = self.takings.take(store, key)
             if work:
                 works.append(work)
                 size += work.summary.metadata_bytes
@@ -410,24 +347,23 @@ class ServerRun(Run):
 
     def _look_again(self, store: Store, replica: Replica) -> None:
         """Carry over what could not be read at first: mailboxes are made, renamed and deleted meanwhile."""
+        takings = self.takings
         for pause in _PAUSES:
-            if not {*self._unreadable, *store.not_sent()} - self._locked:
+            if not {*takings.unreadable, *store.not_sent()} - takings.locked.keys():
                 return
             time.sleep(pause)
             come = store.places_come() if self._refresh(store) else []
-            self._last_look = pause == _PAUSES[-1]
-            missing = {*self._unreadable, *store.not_sent(), *come} - self._locked
+            takings.last_look = pause == _PAUSES[-1]
+            missing = {*takings.unreadable, *store.not_sent(), *come} - takings.locked.keys()
             keys = sorted(key for key in missing if store.has_place(key))
-            self._unreadable.clear()
-            works = [work for work in (self.read(store, key) for key in keys) if work]
+            takings.unreadable.clear()
+            works = [work for work in (takings.take(store, key) for key in keys) if work]
             for work in works:
                 self.result.add(work.summary)
             self._carry(store, replica, keys, {work.place.key: work for work in works})
 
-    def _report_unreadable(self) -> None:
-        for key, reason in self._unreadable.items():
-            self._report(key, reason)
-
-    def _report(self, key: Key, reason: str) -> None:
-        self.result.errors.append(f"{path_text(key.path)}: {reason}")
-        self.result.folders.unreadable += 1
+    def _report_untaken(self) -> None:
+        self.result.warnings += self.takings.warnings
+        for key, reason in {**self.takings.locked, **self.takings.unreadable}.items():
+            self.result.errors.append(f"{path_text(key.path)}: {reason}")
+            self.result.folders.unreadable += 1

@@ -10,17 +10,13 @@ import errno
 import json
 import os
 import sqlite3
-import struct
 import time
-import zlib
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cyrsync.tree import uids as uid_sets
+from cyrsync.state.sent import SEEN, Key, Place, Sent, StateDamaged, names_in, row_of, sent_of, text_of
 
 #: `application_id` and `user_version` of a state file that is ours, and of this shape.
 _APPLICATION, _VERSION = 0x63797273, 2
@@ -36,61 +32,8 @@ _TABLES = [
     archived BLOB, maybe BLOB, names BLOB, stale BLOB, PRIMARY KEY (partition, path)
 ) WITHOUT ROWID""",
 ]
-_SEEN = struct.Struct("<8Q")
 #: What SQLite says of files that are not to blame.
 _NO_DAMAGE = ("full", "locked", "I/O", "unable to open")
-#: Nothing is known of the files: they have to be looked into.
-UNSEEN = b""
-
-
-class StateDamaged(Exception):
-    """The state file is no state file, or somebody else's, or torn."""
-
-
-class Key(NamedTuple):
-    """What names a mailbox's folder: the partition, and the path below its roots."""
-
-    partition: str
-    path: bytes
-
-
-class Place(NamedTuple):
-    """Where one mailbox's files are: absolute paths but for the key's."""
-
-    key: Key
-    name: bytes
-    uniqueid: str  # as mailboxes.db has it, "" where it has none
-    header_path: bytes
-    index_path: bytes
-    expunge_path: bytes
-    name_lock: bytes
-
-
-@dataclass(slots=True)
-class Sent:
-    """What the replica has of one mailbox."""
-
-    key: Key
-    uniqueid: str = ""  # "": whose the files are is not known
-    uidvalidity: int = 0
-    seen: bytes = UNSEEN  # header and index as they were stat'ed under the locks, see `seen_of`
-    uids: array[int] = field(default_factory=uid_sets.empty)  # messages in the data directory
-    archived: array[int] = field(default_factory=uid_sets.empty)  # and in the archive directory
-    maybe: array[int] = field(default_factory=uid_sets.empty)  # in either, perhaps: unproven, or to be deleted
-    names: tuple[bytes, ...] = ()  # metadata files
-    stale: tuple[bytes, ...] = ()  # metadata files that are to be deleted
-
-    def unproven(self) -> int:
-        """Return how many messages may be there beside those that are."""
-        return len(uid_sets.difference(uid_sets.difference(self.maybe, self.uids), self.archived))
-
-
-def seen_of(header: os.stat_result, index: os.stat_result) -> bytes:
-    """Return what tells whether either file has changed."""
-    return _SEEN.pack(
-        *(header.st_ino, header.st_size, header.st_mtime_ns, header.st_ctime_ns),
-        *(index.st_ino, index.st_size, index.st_mtime_ns, index.st_ctime_ns),
-    )
 
 
 class Memory(NamedTuple):
@@ -147,13 +90,13 @@ class Store:
         """What the last run knew of the replica's token."""
         try:
             record = json.loads(self._about("memory") or b"{}")
-            return Memory(**{**record, "roots": _names(record.get("roots", "[]"))})
+            return Memory(**{**record, "roots": names_in(record.get("roots", "[]"))})
         except (AttributeError, TypeError, ValueError) as error:
             raise StateDamaged(str(error)) from None
 
     @memory.setter
     def memory(self, value: Memory) -> None:
-        record = {**value._asdict(), "roots": _text(value.roots) or "[]"}
+        record = {**value._asdict(), "roots": text_of(value.roots) or "[]"}
         with _damage():
             self._set_about("memory", json.dumps(record).encode())
 
@@ -161,7 +104,7 @@ class Store:
         """Yield what is known of each index on the replica: key, size and time of modification (nanoseconds)."""
         with _damage():
             for partition, path, seen in self._db.execute("SELECT partition, path, seen FROM sent WHERE seen != X''"):
-                fields = _SEEN.unpack(seen)
+                fields = SEEN.unpack(seen)
                 yield Key(partition, path), fields[5], fields[6]
 
     def places_signature(self) -> bytes:
@@ -221,7 +164,7 @@ class Store:
         """Return what the replica has of a mailbox, None for nothing."""
         with _damage():
             row = self._db.execute("SELECT * FROM sent WHERE partition = ? AND path = ?", key).fetchone()
-        return _sent(row) if row else None
+        return sent_of(row) if row else None
 
     def gone(self) -> list[Sent]:
         """Return what the replica has of mailboxes that are no more."""
@@ -230,7 +173,7 @@ class Store:
             " WHERE p.path IS NULL ORDER BY s.partition, s.path"
         )
         with _damage():
-            return [_sent(row) for row in self._db.execute(query)]
+            return [sent_of(row) for row in self._db.execute(query)]
 
     def homes(self) -> dict[tuple[str, int], list[Key]]:
         """Return where the replica has each mailbox incarnation."""
@@ -246,7 +189,7 @@ class Store:
         """Keep rows, on disk when this returns."""
         with self._transaction():
             self._db.executemany(
-                "INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_row, rows)
+                "INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(row_of, rows)
             )
 
     def drop(self, keys: Iterable[Key]) -> None:
@@ -370,41 +313,3 @@ def _damage() -> Iterator[None]:
         raise StateDamaged(str(error)) from None
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise StateDamaged(str(error)) from None
-
-
-def _row(sent: Sent) -> tuple[object, ...]:
-    sets = (_packed(uids) for uids in (sent.uids, sent.archived, sent.maybe))
-    count = len(sent.uids) + len(sent.archived)
-    return (*sent.key, sent.uniqueid, sent.uidvalidity, sent.seen, count, *sets, _text(sent.names), _text(sent.stale))
-
-
-def _sent(row: Sequence[Any]) -> Sent:
-    partition, path, uniqueid, uidvalidity, seen, _, uids, archived, maybe, names, stale = row
-    try:
-        return Sent(
-            *(Key(partition, path), uniqueid, uidvalidity, seen),
-            *(_unpacked(uids), _unpacked(archived), _unpacked(maybe)),
-            *(_names(names), _names(stale)),
-        )
-    except (AttributeError, LookupError, TypeError, ValueError, zlib.error) as error:
-        raise StateDamaged(f"{path!r}: {error}") from None
-
-
-def _text(names: tuple[bytes, ...]) -> str | None:
-    return json.dumps([name.decode("latin-1") for name in names]) if names else None
-
-
-def _names(text: str | None) -> tuple[bytes, ...]:
-    return tuple(name.encode("latin-1") for name in json.loads(text)) if text is not None else ()
-
-
-def _packed(uids: array[int]) -> bytes | None:
-    """Return UIDs as the steps between them, compressed: messages one after the other take next to nothing."""
-    if not uids:
-        return None
-    size, steps = uid_sets.pack(uids)
-    return bytes([size]) + zlib.compress(steps, 1)
-
-
-def _unpacked(data: bytes | None) -> array[int]:
-    return uid_sets.unpack(data[0], zlib.decompress(data[1:])) if data else uid_sets.empty()

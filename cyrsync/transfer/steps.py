@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.rsync.messages import Message
 from cyrsync.transfer import lists
+from cyrsync.transfer.account import Account
 from cyrsync.transfer.driver import Outcome, Rsync, hint
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.folder import Folder, join
@@ -31,29 +32,6 @@ _WHOLE_NEW = "--ignore-times"
 _TOGETHER = ("--delay-updates", f"--partial-dir={kinds.UPDATES.decode()}")
 
 Tick = Callable[[str, int, int, int], None]
-
-
-@dataclass(slots=True)
-class Account:
-    """What became of every planned file: planned = sent + vanished + failed."""
-
-    planned: int = 0
-    vanished: int = 0
-    failed: int = 0
-    deleted: int = 0
-    pending: int = 0  # planned, and rsync has not come to an end with them
-    bytes_sent: int = 0
-    errors: dict[bytes, str] = field(default_factory=dict)  # by path below the root
-
-    def plan(self, count: int) -> None:
-        """Expect so many files more."""
-        self.planned += count
-        self.pending += count
-
-    @property
-    def sent(self) -> int:
-        """What arrived, or was found on the replica as it should be."""
-        return self.planned - self.vanished - self.failed - self.pending
 
 
 class Transfer:

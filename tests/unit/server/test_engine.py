@@ -18,7 +18,7 @@ from cyrsync.server.engine import Work, count_gone, plan_gone, plan_mailbox
 from cyrsync.server.reading import Reading
 from cyrsync.server.rebuild import rebuild
 from cyrsync.server.roots import Roots
-from cyrsync.state.store import UNSEEN, Key, Place, Sent
+from cyrsync.state.sent import UNSEEN, Key, Place, Sent
 from cyrsync.tree.folder import Entry, Folder, Incarnation
 from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.take import File

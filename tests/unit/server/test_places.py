@@ -14,7 +14,8 @@ from cyrsync.cyrus import config
 from cyrsync.cyrus.config import Config
 from cyrsync.errors import UnusableError
 from cyrsync.server import places
-from cyrsync.state.store import Key, Store
+from cyrsync.state.sent import Key
+from cyrsync.state.store import Store
 from support.cyrusdb import Twom
 
 OLD = time.time_ns() - 3600 * 10**9

@@ -19,7 +19,8 @@ from cyrsync.cyrus.config import Config
 from cyrsync.server import places
 from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
 from cyrsync.server.roots import Roots
-from cyrsync.state.store import UNSEEN, Key, Place, Store, seen_of
+from cyrsync.state.sent import UNSEEN, Key, Place, seen_of
+from cyrsync.state.store import Store
 from support.boxes import NAMES, Box
 
 

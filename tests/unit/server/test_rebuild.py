@@ -9,7 +9,7 @@ import pytest
 from cyrsync.cyrus import entry as kinds
 from cyrsync.server.rebuild import Trust, rebuild
 from cyrsync.server.roots import Roots
-from cyrsync.state.store import UNSEEN, Key, Sent
+from cyrsync.state.sent import UNSEEN, Key, Sent
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.folder import Folder, Incarnation
 from cyrsync.tree.message_files import MessageFiles

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cyrsync.state.store import UNSEEN, Key, Place, Sent, StateDamaged, Store, seen_of
+from cyrsync.state.sent import UNSEEN, Key, Place, Sent, StateDamaged, seen_of
+from cyrsync.state.store import Store
 from cyrsync.tree.uids import MAX_UID
 from support.memory import in_memory
 

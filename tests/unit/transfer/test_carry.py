@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.rsync.messages import Kind, Message
+from cyrsync.transfer.account import Account
 from cyrsync.transfer.carry import carry
 from cyrsync.transfer.driver import Outcome
-from cyrsync.transfer.steps import Account, Transfer
+from cyrsync.transfer.steps import Transfer
 from cyrsync.tree.folder import Folder, Incarnation
 from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.remove import Removal

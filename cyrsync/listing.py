@@ -1,0 +1,36 @@
+"""What `cyrsync list` prints: the same walk and comparison as a run's, for an rsync of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from cyrsync.errors import GuardError, UnreadableError
+from cyrsync.plan.folder_plan import State
+from cyrsync.plan.walk_engine import WalkEngine
+from cyrsync.report.text import path_text
+from cyrsync.run import Options, for_users
+from cyrsync.transfer import lists
+from cyrsync.tree.address import Address
+from cyrsync.tree.both import BothSides
+
+
+def entries(source: Address, replica: Address | None, options: Options, directory: Path) -> Iterator[bytes]:
+    """Yield the paths of what rsync is to be handed, without a replica: of everything.
+
+    Raise GuardError where there is no spool. Folders that can't be read raise at the end, when all else is listed.
+    """
+    unreadable = []
+    found = False
+    with BothSides(source, replica, options.rsh, options.connection, directory) as sides:
+        engine = WalkEngine(options.policy)
+        for plan in engine.plans(*sides.folders(options.users)):
+            if plan.state is State.UNREADABLE:
+                unreadable.append(path_text(plan.path) or source.text)
+            found = found or (plan.is_cyrus and plan.state is not State.GONE)
+            yield from lists.message_entries(plan)
+            yield from plan.entries((*plan.metadata, *plan.strays))
+    if not found and not unreadable:
+        raise GuardError(f"{source.text}: no Cyrus folder in it{for_users(options.users)}: is this the spool?")
+    if unreadable:
+        raise UnreadableError(f"cannot be read, and left out: {', '.join(unreadable)}")

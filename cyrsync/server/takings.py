@@ -1,0 +1,96 @@
+"""Mailboxes as one run has taken them: read under their locks, their metadata staged; and those that could not be."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from cyrsync.cyrus.locks import LockTimeout
+from cyrsync.plan.folder_plan import State
+from cyrsync.report.text import path_text
+from cyrsync.server.engine import Work, plan_mailbox
+from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
+from cyrsync.server.roots import Roots
+from cyrsync.state.sent import Key
+from cyrsync.state.store import Store
+from cyrsync.transfer.staging import Staging
+from cyrsync.tree.folder import Folder
+from cyrsync.tree.take import Taken
+
+#: From so many messages on, a folder that the replica lacks goes to rsync as one entry: it is slow at reading lists.
+_MANY = 100
+
+
+class Takings:
+    """Takes mailboxes, and remembers which it could not."""
+
+    def __init__(
+        self, partitions: dict[str, Roots], directory: Path, *, listing: bool, numeric_ids: bool, last_look: bool
+    ) -> None:
+        """Metadata is staged below a `directory`; for `listing` see MailboxReader."""
+        self.unreadable: dict[Key, str] = {}  # with the reason
+        self.locked: dict[Key, str] = {}  # by somebody else, for too long
+        self.warnings: list[str] = []
+        #: Whether a header that mailboxes.db does not agree with is one that stays so.
+        self.last_look = last_look
+        self._directory = directory
+        self._numeric_ids = numeric_ids
+        self._readers = {name: MailboxReader(roots, listing=listing) for name, roots in partitions.items()}
+        self._folders: dict[str, set[bytes]] = {}
+        self._stagings: dict[bytes, Staging] = {}
+
+    def take(self, store: Store, key: Key, *, stage: bool = True) -> Work | None:
+        """Read a mailbox, and return what is to be done for it; None if it has to stay as it is."""
+        place, sent = store.place(key), store.sent(key)
+        reader = self._readers[key.partition]
+        try:
+            reading = reader.read(place)
+            if stage:
+                self._stage(key, reading)
+        except LockTimeout as error:
+            self.locked[key] = str(error)
+            return None
+        except UnreadableMailboxError as error:
+            self.unreadable[key] = str(error)
+            return None
+        other = place.uniqueid and place.uniqueid != reading.incarnation.uniqueid
+        if other and not self.last_look:
+            self.unreadable[key] = f"the mailbox has uniqueid {reading.incarnation.uniqueid}, not {place.uniqueid}"
+            return None
+        if not reading.known_version and not self.warnings:
+            name = path_text(key.path)
+            self.warnings.append(f"{name}: an index of an unknown version: what is in the directory is sent")
+        work = plan_mailbox(place, sent, reading, reader.roots, staged=stage)
+        if work.summary.state is State.NEW and len(reading.messages) >= _MANY:
+            with suppress(FileNotFoundError):
+                folders = self._all_folders(store, key.partition)
+                work.plans[reader.roots.data].whole = reader.holds_only(key.path, reading.messages, folders)
+        return work
+
+    def reader(self, partition: str) -> MailboxReader:
+        """Return what reads the mailboxes of a partition."""
+        return self._readers[partition]
+
+    def staging(self, root: bytes) -> Staging:
+        """Return where metadata is staged that lies below a root."""
+        if root not in self._stagings:
+            self._stagings[root] = Staging(self._directory / str(len(self._stagings)), self._numeric_ids)
+        return self._stagings[root]
+
+    def clear(self) -> None:
+        """Remove what is staged."""
+        for staging in self._stagings.values():
+            staging.clear()
+
+    def _stage(self, key: Key, reading: Reading) -> None:
+        for root in {root for root, _ in reading.bound}:
+            files = tuple(file for found, file in reading.bound if found == root)
+            above = self._readers[key.partition].above(root, key.path)
+            if key.path not in dict(above):
+                raise UnreadableMailboxError("its directory has gone")
+            self.staging(root).add(Taken(Folder(key.path), files, above))
+
+    def _all_folders(self, store: Store, partition: str) -> set[bytes]:
+        if partition not in self._folders:
+            self._folders[partition] = store.directories(partition)
+        return self._folders[partition]
