@@ -202,7 +202,7 @@ def _load() -> None:
     for module in pkgutil.walk_packages(cyrsync.__path__, "cyrsync."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    for name in ("rich.console", "rich.progress", "rich.table", "sqlite3"):
+    for name in ("rich.console", "rich.progress", "rich.table", "sh", "sqlite3"):
         importlib.import_module(name)
     from typer.main import get_command
 
