@@ -5,10 +5,11 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, replace
 
+from cyrsync.cyrus import entry as kinds
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.server.reading import Reading
 from cyrsync.server.roots import Roots
-from cyrsync.state.sent import UNSEEN, Place, Sent
+from cyrsync.state.sent import UNSEEN, Place, Sent, same_header
 from cyrsync.tree import uids as uid_sets
 
 
@@ -107,6 +108,8 @@ def plan_mailbox(place: Place, sent: Sent | None, reading: Reading, roots: Roots
     # In whichever root they are: what an earlier run has kept counts again.
     plans[roots.data].messages_delete += len(unwanted)
     for root, file in reading.bound:
+        if file.name == kinds.HEADER and state is State.CHANGED and same_header(old.seen, reading.seen):
+            continue
         plans[root].metadata = (*plans[root].metadata, file.name)
         plans[root].metadata_bytes += len(file.data)
     for root, name in reading.loose:

@@ -69,6 +69,12 @@ def seen_of(header: os.stat_result, index: os.stat_result) -> bytes:
     )
 
 
+def same_header(left: bytes, right: bytes) -> bool:
+    """Tell whether the header is known to be the same in both."""
+    half = SEEN.size // 2
+    return bool(left and right) and left[:half] == right[:half]
+
+
 def row_of(sent: Sent) -> tuple[object, ...]:
     """Return the columns, in the order of the table."""
     sets = (_packed(uids) for uids in (sent.uids, sent.archived, sent.maybe))

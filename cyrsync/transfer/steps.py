@@ -146,7 +146,7 @@ class Transfer:
         for plans, how in ((others, differing), (renewed, (_WHOLE_NEW,))):
             staged = [plan for plan in plans if plan.staged]
             words = (*self._forced, *how)
-            together = _TOGETHER if self._clear_updates(staged) else ()
+            together = _TOGETHER if self._clear_updates(staged) and any(map(_in_parts, staged)) else ()
             self._step("metadata", staged, lists.staged_entries, (*words, *together), _staged, self._staging)
             self._step("metadata", plans, lists.other_entries, words, _unstaged)
 
@@ -347,6 +347,11 @@ def _messages(plan: FolderPlan) -> int:
 
 def _staged(plan: FolderPlan) -> int:
     return len(plan.metadata) if plan.staged else 0
+
+
+def _in_parts(plan: FolderPlan) -> bool:
+    """Tell whether metadata goes that must be of one moment, in more than one file."""
+    return len(kinds.BOUND.intersection(plan.metadata)) > 1
 
 
 def _unstaged(plan: FolderPlan) -> int:

@@ -83,11 +83,27 @@ def test_only_what_is_not_proven_is_sent() -> None:
     assert (work.summary.state, work.summary.messages_send, work.summary.messages_present) == (State.CHANGED, 2, 3)
 
 
-def test_metadata_of_a_changed_mailbox_is_always_sent() -> None:
+@pytest.mark.parametrize(
+    ("before", "names"),
+    [
+        (SEEN[:32] + b"t" * 32, (kinds.INDEX,)),
+        (b"t" + SEEN[1:], (kinds.HEADER, kinds.INDEX)),
+        (UNSEEN, (kinds.HEADER, kinds.INDEX)),
+    ],
+)
+def test_metadata_of_a_changed_mailbox_is_sent_but_for_the_header_that_was(
+    before: bytes, names: tuple[bytes, ...]
+) -> None:
     found = reading((1,))
-    work = plan(sent(found), found)
-    assert work.plans[META].metadata == (kinds.HEADER, kinds.INDEX)
+    work = plan(sent(found, seen=before), found)
+    assert work.plans[META].metadata == names
     assert work.before() == sent(found, seen=UNSEEN)
+    assert work.after(deleted=True) == sent(found)
+
+
+def test_another_mailbox_has_another_header_whatever_it_looks_like() -> None:
+    other = reading((1,), life=LIFE._replace(uniqueid="other"))
+    assert plan(sent(reading((1,))), other).plans[META].metadata == (kinds.HEADER, kinds.INDEX)
 
 
 @pytest.mark.parametrize("other", [Incarnation("other", 1, 100), Incarnation("id", 2, 100)])

@@ -346,10 +346,15 @@ def test_passing_failures_are_tried_once() -> None:
 )
 def test_staged_metadata_comes_to_its_place_together(cleared: Removed, together: bool) -> None:
     """Unless what an earlier run left is in the way; and what is tried again finds nothing of the first time."""
-    joe = plan(b"joe", metadata=INDEX, staged=True)
+    joe = plan(b"joe", metadata=(b"cyrus.header", b"cyrus.index"), staged=True)
     _, rsync, side = transferring([joe], failed(b"joe/cyrus.index", number=BUSY), side=FakeSide(answers=[cleared]))
     assert side.removals == [[Removal(b"joe", folders=(b".~tmp~",))]]
     assert ["--delay-updates" in extra for _, extra in rsync.runs] == [together, False]
+
+
+def test_an_index_alone_need_not_wait_for_others() -> None:
+    _, rsync, _ = transferring([plan(b"joe", metadata=INDEX, staged=True), plan(b"ann", metadata=INDEX, staged=True)])
+    assert ["--delay-updates" in extra for _, extra in rsync.runs] == [False]
 
 
 def test_what_will_not_pass_is_not_tried_again() -> None:
