@@ -360,6 +360,7 @@ class ServerRun(Run):
             works = [work for work in (takings.take(store, key) for key in keys) if work]
             for work in works:
                 self.result.add(work.summary)
+                self.result.folders.seen -= work.place.key not in come  # it was counted at first
             self._carry(store, replica, keys, {work.place.key: work for work in works})
 
     def _report_untaken(self) -> None:

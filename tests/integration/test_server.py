@@ -806,3 +806,17 @@ def test_who_does_not_send_the_list_of_mailboxes_leaves_that_to_the_next(synced:
     sync_server(synced.conf, "--delete", "--no-config", replica)
     sync_server(synced.conf, "--delete", replica)
     assert below(replica, synced.database).read_bytes() == synced.database.read_bytes()
+
+
+def test_a_mailbox_that_was_read_twice_counts_once(synced: SampleServer, replica: Path) -> None:
+    """It is another by now than mailboxes.db says, and stays so."""
+    folder = synced.folders()[0]
+    samplespool.recreate_folder(folder, 3)
+    lines = synced.database.read_bytes().splitlines(keepends=True)
+    name = ".".join(folder.relative_to(synced.spool).parts[1:]).encode()
+    lines = [
+        line.replace(b"%(A", b"%(I 0123456789abcdef A") if line.startswith(name + b"\t") else line for line in lines
+    ]
+    synced.database.write_bytes(b"".join(lines))
+    report = sync_server(synced.conf, "--delete", replica)
+    assert (report["folders"]["seen"], report["folders"]["recreated"], report["exit"]) == (12, 1, 0)
