@@ -48,6 +48,10 @@ class Reading:
     identity: tuple[object, ...] = ()  # what changes if another mailbox takes the directory
     known_version: bool = True  # False: the messages are those in the directories
 
+    def let_go(self) -> None:
+        """Keep no contents of files: with those of all changed mailboxes, a run would grow by their indexes."""
+        self.bound = [(root, file._replace(data=b"")) for root, file in self.bound]
+
     def names(self) -> tuple[bytes, ...]:
         """Return the names of the metadata files there are."""
         return tuple(sorted({file.name for _, file in self.bound} | {name for _, name in self.loose}))

@@ -61,6 +61,7 @@ class Takings:
             name = path_text(key.path)
             self.warnings.append(f"{name}: an index of an unknown version: what is in the directory is sent")
         work = plan_mailbox(place, sent, reading, reader.roots, staged=stage)
+        reading.let_go()
         if work.summary.state is State.NEW and len(reading.messages) >= _MANY:
             with suppress(FileNotFoundError):
                 folders = self._all_folders(store, key.partition)

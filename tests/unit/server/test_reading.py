@@ -19,6 +19,7 @@ from cyrsync.cyrus.config import Config
 from cyrsync.server import places
 from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
 from cyrsync.server.roots import Roots
+from cyrsync.server.takings import Takings
 from cyrsync.state.sent import UNSEEN, Key, Place, seen_of
 from cyrsync.state.store import Store
 from support.boxes import NAMES, Box
@@ -91,6 +92,19 @@ def test_whose_they_are(real: Server) -> None:
         life = mailbox["uniqueid"], mailbox["uidvalidity"], mailbox["uidnext"] - 1
         assert found.incarnation == life
         assert found.known_version
+
+
+def test_what_is_taken_is_in_the_staging_and_no_longer_in_memory(server: Server, tmp_path: Path) -> None:
+    takings = Takings(server.roots, tmp_path / "staging", listing=False, numeric_ids=False, last_look=False)
+    place = server.places[JOE]
+    work = takings.take(server.store, place.key)
+    assert work
+    assert {file.data for _, file in work.reading.bound} == {b""}
+    assert work.summary.metadata_bytes > 0
+    staged = {path.name: path.read_bytes() for path in (tmp_path / "staging").rglob("cyrus.*")}
+    folder = Path(os.fsdecode(place.index_path)).parent
+    assert staged.keys() == {os.fsdecode(file.name) for _, file in work.reading.bound} > {"cyrus.header"}
+    assert staged == {name: (folder / name).read_bytes() for name in staged}
 
 
 def test_metadata_is_what_is_on_disk(real: Server) -> None:
