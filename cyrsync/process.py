@@ -30,7 +30,9 @@ _ANY_CODE = list(range(-64, 256))
 _GRACE = 10.0  # seconds between asking a process to end and making it
 #: Bytes that a process may have said before we listen; also the most that Linux grants by default.
 _PIPE_SIZE = 1 << 20
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.01  # seconds between two looks at a running process
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.25  # seconds between two looks at a running process
+#: As a share of the time that it has run: a copy of hours does not need us a hundred times a second.
+_PAUSE_SHARE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,11 @@ def run(
     """
     running = _start(words, out, err, env or environment())
     try:
-        pause = _FIRST_PAUSE
+        began = time.monotonic()
         while running.is_alive():
             if tick:
                 tick()
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
+            time.sleep(min(max(_FIRST_PAUSE, (time.monotonic() - began) * _PAUSE_SHARE), _LONGEST_PAUSE))
     except BaseException:
         _stop(running)
         raise
@@ -163,7 +164,7 @@ def await_orphans(word: str) -> None:
     mark = b"\0" + os.fsencode(word)
     deadline = time.monotonic() + _GRACE
     while any(mark in _command_line(name) for name in os.listdir("/proc")) and time.monotonic() < deadline:
-        time.sleep(_LONGEST_PAUSE)
+        time.sleep(_FIRST_PAUSE)
 
 
 def _command_line(pid: str) -> bytes:
