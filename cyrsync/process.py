@@ -33,6 +33,7 @@ _PIPE_SIZE = 1 << 20
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.25  # seconds between two looks at a running process
 #: As a share of the time that it has run: a copy of hours does not need us a hundred times a second.
 _PAUSE_SHARE = 0.02
+_ORPHANS_PAUSE = 0.02  # seconds between two looks at all processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +164,20 @@ def await_orphans(word: str) -> None:
     """
     mark = b"\0" + os.fsencode(word)
     deadline = time.monotonic() + _GRACE
-    while any(mark in _command_line(name) for name in os.listdir("/proc")) and time.monotonic() < deadline:
-        time.sleep(_FIRST_PAUSE)
+    while any(mark in command_line(pid) for pid in processes()) and time.monotonic() < deadline:
+        time.sleep(_ORPHANS_PAUSE)
 
 
-def _command_line(pid: str) -> bytes:
+def processes() -> list[int]:
+    """Return the processes on this machine, none where the system does not tell."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()] if os.path.isdir("/proc") else []
+
+
+def command_line(pid: int) -> bytes:
+    """Return a process's words, each with a NUL behind it; b"" if it has ended."""
     try:
-        return Path("/proc", pid, "cmdline").read_bytes() if pid.isdigit() else b""
-    except OSError:  # it has ended
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
         return b""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from cyrsync import process
 from cyrsync.cyrus.config import Config
 
 #: Where Cyrus looks without -C.
@@ -14,10 +15,13 @@ _SERVICES = frozenset([b"imapd", b"pop3d", b"lmtpd", b"httpd", b"nntpd", b"timsi
 
 def processes(config: Config, conf: bytes) -> list[int]:
     """Return the processes of a Cyrus that runs with this imapd.conf: masters, and what clients are connected to."""
-    running = [int(name) for name in os.listdir("/proc") if name.isdigit()] if os.path.isdir("/proc") else []
     real = os.path.realpath(conf)
     registered = _registered(config)
-    return [pid for pid in running if _is_master(_words(pid), real) or (pid in registered and _is_service(_words(pid)))]
+    return [
+        pid
+        for pid in process.processes()
+        if _is_master(_words(pid), real) or (pid in registered and _is_service(_words(pid)))
+    ]
 
 
 def _registered(config: Config) -> set[int]:
@@ -46,8 +50,4 @@ def _is_service(words: list[bytes]) -> bool:
 
 
 def _words(pid: int) -> list[bytes]:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read().split(b"\0")
-    except OSError:
-        return [b""]
+    return process.command_line(pid).split(b"\0")
