@@ -158,6 +158,18 @@ class Claim:
         memory = self._store.memory
         return bool(memory.replica) and time.time() - memory.looked > _LOOK_AT_LEAST
 
+    def enter(self) -> str:
+        """Begin, if nothing is in doubt; return what is."""
+        reason = self.check(anew=False)
+        if not reason:
+            self.begin()
+        return reason
+
+    @property
+    def begun(self) -> bool:
+        """Tell whether this run may write, and has said so."""
+        return self._token is not None
+
     def begin(self) -> None:
         """Note on every root that a run is writing there."""
         memory = self._store.memory

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 import zlib
 from array import array
@@ -17,9 +18,9 @@ from cyrsync.server.roots import Roots
 from cyrsync.state.sent import UNSEEN, Place, seen_of
 from cyrsync.tree import message_files
 from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.folder import Entry, Incarnation, join
+from cyrsync.tree.folder import Entry, File, Incarnation, join
 from cyrsync.tree.message_files import MessageFiles
-from cyrsync.tree.take import File, have_file, need_file
+from cyrsync.tree.take import have_file, need_file
 from cyrsync.tree.walk import Reader, incarnation_in
 
 _LOOKS = 3
@@ -83,17 +84,21 @@ class MailboxReader:
         raise UnreadableMailboxError(f"{reason}: run reconstruct, or restore it")
 
     def above(self, root: bytes, path: bytes) -> tuple[tuple[bytes, Entry], ...]:
-        """Return the directory of a mailbox below a root, and those it is in, as far as they are there."""
+        """Return the directory of a mailbox below a root, and those it is in."""
+        try:
+            return self._readers[root].above(path)
+        except FileNotFoundError:
+            raise UnreadableMailboxError("its directory has gone") from None
+
+    def file(self, root: bytes, path: bytes, name: bytes, most: int) -> File:
+        """Return a file of a mailbox below a root. Raise OSError, also where it is no file, or has `most` bytes."""
         reader = self._readers[root]
-        components = path.split(b"/")
-        found = []
-        for depth in range(len(components) + 1):
-            above = b"/".join(components[:depth])
-            try:
-                found.append((above, reader.entry(os.lstat(reader.directory(above)))))
-            except FileNotFoundError:
-                break
-        return tuple(found)
+        whole = os.path.join(reader.directory(path), name)
+        with open(os.open(whole, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_size >= most:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), whole)
+            return File(name, reader.entry(status), stream.read())
 
     def listed(self, path: bytes) -> MessageFiles:
         """Return the message files in a mailbox's data directory, none if it is not there."""

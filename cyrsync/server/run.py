@@ -16,7 +16,6 @@ from cyrsync.cyrus.settings import layout_settings
 from cyrsync.errors import GuardError, UnusableError
 from cyrsync.plan.folder_plan import FolderPlan
 from cyrsync.report.progress import Reporter
-from cyrsync.report.result import FileCounts
 from cyrsync.report.text import path_text
 from cyrsync.run import Options, Planned, Run
 from cyrsync.server import places, standby
@@ -25,6 +24,7 @@ from cyrsync.server.claim import Claim, source_name
 from cyrsync.server.conf_run import ConfFound, ConfRun
 from cyrsync.server.engine import Work, count_gone
 from cyrsync.server.gone import remove_gone
+from cyrsync.server.quick import Quick
 from cyrsync.server.rebuild import Trust, rebuild
 from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
@@ -119,23 +119,26 @@ class ServerRun(Run):
         claim = self._claim(store, replica)
         anew = self._scope.full or self._scope.listing or self.options.overwrite
         in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
-        with self.phases.phase("scan"):
+        with self.phases.phase("scan"), Quick(store, replica, claim, self.options) as quick:
             self._refresh(store, in_full=in_full)
             if in_full:
                 claim.check(anew=anew)
                 self._compare_in_full(store, replica, claim)
-            found = self._look(store)
+            found = self._look(store, None if in_full else quick)
             conf = self._conf.look() if self._conf else ConfFound()
         self._guard_server(found, conf)
         to_do = found.changed or found.gone or conf.changed or conf.gone or (self._conf and self._conf.sends_list)
+        to_do = to_do or claim.begun
         if to_do or claim.is_due():
-            reason = "" if in_full else claim.check(anew=False)
+            reason = quick.reason or ("" if in_full or claim.begun else claim.check(anew=False))
             if reason:
                 self._start_over(f"{reason}: all of it is compared")
                 self._run(store, replica, in_full=True)
                 return
             if to_do and not self.options.dry_run:
-                claim.begin()
+                if not claim.begun:
+                    claim.begin()
+                self.result.files, self.result.bytes_sent = quick.files, self.result.bytes_sent + quick.bytes_sent
                 with self.phases.phase("transfer"):
                     self._carry_server(store, replica, found, conf)
                 claim.end(complete=not (self.result.errors or self.takings.locked or self.takings.unreadable))
@@ -192,8 +195,11 @@ class ServerRun(Run):
             self.result.warnings += standby.warnings(replica, self.source.path, self._config)
         store.complete = True
 
-    def _look(self, store: Store) -> Found:
-        """Stat header and index of every mailbox, and look into those that are not as they were."""
+    def _look(self, store: Store, quick: Quick | None) -> Found:
+        """Stat header and index of every mailbox, and look into those that are not as they were.
+
+        What is `quick` is on the replica afterwards.
+        """
         found = Found()
         counts = self.result
         missing: dict[str, int] = {}
@@ -212,11 +218,13 @@ class ServerRun(Run):
         self._check_mounted(total, missing)
         unchanged = there = store.messages()
         for key in found.changed:
-            work = self.takings.take(store, key, stage=found.planned_bytes < _STAGED_BYTES)
+            work = self.takings.take(store, key, stage=found.planned_bytes < _STAGED_BYTES, quick=quick)
             if work:
                 unchanged -= work.summary.replica_messages
                 there += work.sent.unproven() if work.sent else 0
                 self._plan_one(work, found)
+        done = quick.finish() if quick else set()
+        found.changed = [key for key in found.changed if key not in done]
         for sent in store.gone():
             unchanged -= len(sent.uids) + len(sent.archived)
             there += sent.unproven()
@@ -272,7 +280,6 @@ class ServerRun(Run):
         return self.options.delete and not self.result.withheld
 
     def _carry_server(self, store: Store, replica: Replica, found: Found, conf: ConfFound) -> None:
-        self.result.files = FileCounts()
         if found.renamed:
             relink(store, replica, self._roots, found.renamed, self.result)
         self._carry(store, replica, found.changed, found.ready)

@@ -9,9 +9,10 @@ from cyrsync.cyrus.locks import LockTimeout
 from cyrsync.plan.folder_plan import State
 from cyrsync.report.text import path_text
 from cyrsync.server.engine import Work, plan_mailbox
+from cyrsync.server.quick import Quick
 from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
 from cyrsync.server.roots import Roots
-from cyrsync.state.sent import Key
+from cyrsync.state.sent import Key, Place
 from cyrsync.state.store import Store
 from cyrsync.transfer.staging import Staging
 from cyrsync.tree.folder import Folder
@@ -39,13 +40,19 @@ class Takings:
         self._folders: dict[str, set[bytes]] = {}
         self._stagings: dict[bytes, Staging] = {}
 
-    def take(self, store: Store, key: Key, *, stage: bool = True) -> Work | None:
-        """Read a mailbox, and return what is to be done for it; None if it has to stay as it is."""
+    def take(self, store: Store, key: Key, *, stage: bool = True, quick: Quick | None = None) -> Work | None:
+        """Read a mailbox, and return what is to be done for it; None if it has to stay as it is.
+
+        If it goes `quick`, its metadata is not staged.
+        """
         place, sent = store.place(key), store.sent(key)
         reader = self._readers[key.partition]
         try:
             reading = reader.read(place)
-            if stage:
+            work = plan_mailbox(place, sent, reading, reader.roots, staged=stage)
+            if quick and self._is_right(place, reading) and quick.takes(work, reader):
+                work.staged = False
+            elif stage:
                 self._stage(key, reading)
         except LockTimeout as error:
             self.locked[key] = str(error)
@@ -53,20 +60,22 @@ class Takings:
         except UnreadableMailboxError as error:
             self.unreadable[key] = str(error)
             return None
-        other = place.uniqueid and place.uniqueid != reading.incarnation.uniqueid
-        if other and not self.last_look:
+        if not (self._is_right(place, reading) or self.last_look):
             self.unreadable[key] = f"the mailbox has uniqueid {reading.incarnation.uniqueid}, not {place.uniqueid}"
             return None
         if not reading.known_version and not self.warnings:
             name = path_text(key.path)
             self.warnings.append(f"{name}: an index of an unknown version: what is in the directory is sent")
-        work = plan_mailbox(place, sent, reading, reader.roots, staged=stage)
         reading.let_go()
         if work.summary.state is State.NEW and len(reading.messages) >= _MANY:
             with suppress(FileNotFoundError):
                 folders = self._all_folders(store, key.partition)
                 work.plans[reader.roots.data].whole = reader.holds_only(key.path, reading.messages, folders)
         return work
+
+    def _is_right(self, place: Place, reading: Reading) -> bool:
+        """Tell whether it is the mailbox that mailboxes.db names."""
+        return place.uniqueid in ("", reading.incarnation.uniqueid)
 
     def reader(self, partition: str) -> MailboxReader:
         """Return what reads the mailboxes of a partition."""
@@ -87,8 +96,6 @@ class Takings:
         for root in {root for root, _ in reading.bound}:
             files = tuple(file for found, file in reading.bound if found == root)
             above = self._readers[key.partition].above(root, key.path)
-            if key.path not in dict(above):
-                raise UnreadableMailboxError("its directory has gone")
             self.staging(root).add(Taken(Folder(key.path), files, above))
 
     def _all_folders(self, store: Store, partition: str) -> set[bytes]:

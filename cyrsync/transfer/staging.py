@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import shutil
 import stat
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 
 from cyrsync.tree.folder import Entry
+from cyrsync.tree.place import owner_here
 from cyrsync.tree.take import Taken
 
 
@@ -63,18 +61,3 @@ class Staging:
         if not stat.S_ISLNK(entry.mode):
             os.chmod(place, stat.S_IMODE(entry.mode) | 0o400)
         os.utime(place, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
-
-
-@lru_cache(maxsize=256)
-def owner_here(owner: str, numeric_ids: bool) -> tuple[int, int]:
-    """Return the numbers that rsync would give to files of an owner of elsewhere: those of the names, if known."""
-    uid, gid, user, group = owner.split(":")
-    numbers = [int(uid), int(gid)]
-    if not numeric_ids:
-        for place, name in enumerate((user, group)):
-            try:
-                if name:
-                    numbers[place] = grp.getgrnam(name).gr_gid if place else pwd.getpwnam(name).pw_uid
-            except KeyError:
-                pass
-    return numbers[0], numbers[1]

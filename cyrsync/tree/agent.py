@@ -20,7 +20,7 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.tree import folder as folders
-from cyrsync.tree import token
+from cyrsync.tree import place, token
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.remove import RENAMED, Remover, decode
 from cyrsync.tree.walk import Reader, walk
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 GREETING = b"cyrsync-agent 1\n"
 _BLOCK = 1 << 16
 _LARGEST = 1 << 20  # bytes of a file that is read as a whole
-_held: "dict[bytes, ContextManager[bool]]" = {}
 
 
 class _Output:
@@ -84,7 +83,7 @@ def main(compressed: bool = False) -> None:
         for line in source:
             fields = json.loads(line.decode("ascii"))
             _SERVICES[fields["do"]](_Request(fields, source, output))
-    except (BrokenPipeError, KeyboardInterrupt):
+    except (BrokenPipeError, EOFError, KeyboardInterrupt):
         os._exit(1)  # nobody listens any more; a flush at exit would only complain
 
 
@@ -101,6 +100,31 @@ def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool]":
             # One that cannot be read may say anything. Of the directory, whoever reads on will say why.
             text = "{}" if os.path.lexists(os.path.join(real, token.NAME)) else ""
     return real, os.path.lexists(real), directory, os.path.isdir(os.path.dirname(real)), text, bare
+
+
+class Holds:
+    """Roots of a replica that is written to, held against who would promote it, until this is closed or we end."""
+
+    def __init__(self) -> None:
+        self._roots: "dict[bytes, ContextManager[bool]]" = {}
+
+    def put_token(self, root: bytes, text: str) -> str:
+        """Hold a root and write its token; return what is wrong, "" for nothing."""
+        try:
+            if root not in self._roots:
+                hold = token.held(root, exclusive=False)
+                if not hold.__enter__():
+                    return "it is being promoted"
+                self._roots[root] = hold
+            token.write(root, token.from_json(text))
+        except OSError as error:
+            return error.strerror or str(error)
+        return ""
+
+    def close(self) -> None:
+        """Let go of all."""
+        while self._roots:
+            self._roots.popitem()[1].__exit__(None, None, None)
 
 
 class Room(NamedTuple):
@@ -196,15 +220,16 @@ def _look(request: _Request) -> None:
 
 
 def _stat(request: _Request) -> None:
-    request.output.end(found=[_status(path) for path in request.paths()])
+    request.output.end(found=[status(path) for path in request.paths()])
 
 
-def _status(path: bytes) -> "list[int] | None":
+def status(path: bytes) -> "tuple[int, int] | None":
+    """Return size and modification time (nanoseconds) of a file; None where there is none."""
     try:
         found = os.lstat(path)
     except OSError:
         return None
-    return [found.st_size, found.st_mtime_ns]
+    return found.st_size, found.st_mtime_ns
 
 
 def _load(request: _Request) -> None:
@@ -250,20 +275,13 @@ def _relink(request: _Request) -> None:
 
 
 def _put_token(request: _Request) -> None:
-    """Write a token, and hold the root against who would promote it until this process ends."""
-    root = request.root
-    try:
-        if root not in _held:
-            hold = token.held(root, exclusive=False)
-            if not hold.__enter__():
-                request.output.end(error="it is being promoted")
-                return
-            _held[root] = hold
-        token.write(root, token.from_json(request.fields["token"]))
-    except OSError as error:
-        request.output.end(error=error.strerror)
-    else:
-        request.output.end(error="")
+    request.output.end(error=_holds.put_token(request.root, request.fields["token"]))
+
+
+def _place(request: _Request) -> None:
+    numeric_ids = request.fields["numeric_ids"]
+    failed = place.place(place.decode(request.source), numeric_ids, request.output.is_heard)
+    request.output.end(failed=[[root.decode("latin-1"), path.decode("latin-1")] for root, path in failed])
 
 
 def _remove(request: _Request) -> None:
@@ -273,6 +291,8 @@ def _remove(request: _Request) -> None:
     request.output.end(files=remover.files, folders=remover.folders, failed=failed)
 
 
+#: Until this process ends.
+_holds = Holds()
 _SERVICES: "dict[str, Callable[[_Request], None]]" = {
     "identify": _identify,
     "about": _about,
@@ -288,5 +308,6 @@ _SERVICES: "dict[str, Callable[[_Request], None]]" = {
     "make": _make,
     "relink": _relink,
     "put_token": _put_token,
+    "place": _place,
     "remove": _remove,
 }

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +18,11 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from cyrsync import process
 from cyrsync.audit.finding import Audited, from_record
 from cyrsync.errors import ConnectionFailed, Exit, UnusableError
-from cyrsync.tree import agent, bundle, folder, remove
+from cyrsync.tree import agent, bundle, folder, place, remove
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.agent import Room
 from cyrsync.tree.folder import Folder
+from cyrsync.tree.place import Placing
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.shell import HAS_POSIX, HAS_PYTHON, RemoteShell, agent_command
 from cyrsync.tree.side import Removed, Rights, Status, resolve_here
@@ -113,11 +114,20 @@ class AgentSide:
     can_take = True
     wants_other = False
 
-    def __init__(self, link: Link, compressed: bool) -> None:
-        self._link = link
-        self._answers: IO[bytes] = io.BufferedReader(_Inflated(link.output)) if compressed else link.output
+    def __init__(self, start: Callable[[], Link], compressed: bool) -> None:
+        """`start` gives the link to the agent when something is first asked of it."""
+        self._start = start
+        self._compressed = compressed
         self._greeted = False
         self._taught = False
+
+    @cached_property
+    def _link(self) -> Link:
+        return self._start()
+
+    @cached_property
+    def _answers(self) -> IO[bytes]:
+        return io.BufferedReader(_Inflated(self._link.output)) if self._compressed else self._link.output
 
     @cached_property
     def rights(self) -> Rights:
@@ -164,9 +174,7 @@ class AgentSide:
     def put_token(self, root: bytes, token: Token) -> None:
         """Write what the replica says of itself. Raise UnusableError where that can't be."""
         self._ask(do="put_token", root=root, token=token.to_json())
-        error = self._end_of_answer()["error"]
-        if error:
-            raise UnusableError(f"{os.fsdecode(root)}: its token cannot be written: {error}")
+        _check_token(root, self._end_of_answer()["error"])
 
     def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | None]:
         """Return size and modification time (nanoseconds) of files, by their whole paths; None where there is none."""
@@ -186,6 +194,19 @@ class AgentSide:
         self._link.send(b"null\n")
         done = self._end_of_answer()
         return Removed(done["files"], done["folders"], [(p.encode("latin-1"), n) for p, n in done["failed"]])
+
+    def begin_placing(self, *, numeric_ids: bool) -> None:
+        """Let `place` follow, and nothing else until `end_placing`: the agent works while more is got ready."""
+        self._ask(do="place", root=b"", numeric_ids=numeric_ids)
+
+    def place(self, placing: Placing) -> None:
+        """Put files of a folder in their places."""
+        self._link.send(place.encode(placing))
+
+    def end_placing(self) -> set[tuple[bytes, bytes]]:
+        """Return the folders (root, path) where not all files are in their places."""
+        self._link.send(b"null\n")
+        return {(root.encode("latin-1"), path.encode("latin-1")) for root, path in self._end_of_answer()["failed"]}
 
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Check every mailbox below `root`, with `content` every message."""
@@ -235,7 +256,8 @@ class AgentSide:
 
     def close(self) -> None:
         """End the agent."""
-        self._link.close()
+        if "_link" in self.__dict__:
+            self._link.close()
 
     def _teach(self) -> None:
         """Send what the agent needs for more than a walk, once."""
@@ -293,12 +315,18 @@ class AgentSide:
 
 
 class ChildSide(AgentSide):
-    """A replica on this machine, read by a child process while this one reads the source."""
+    """A replica on this machine, read by a child process while this one reads the source.
+
+    What is done sooner than a child has started is done here.
+    """
 
     def __init__(self) -> None:
         package = str(Path(__file__).resolve().parents[2])
         start = f"import sys; sys.path.insert(0, {package!r}); from cyrsync.tree import agent; agent.main()"
-        super().__init__(Link([sys.executable, "-I", "-S", "-c", start], "the local agent"), compressed=False)
+        super().__init__(lambda: Link([sys.executable, "-I", "-S", "-c", start], "the local agent"), compressed=False)
+        self._holds = agent.Holds()
+        self._numeric_ids = False
+        self._not_placed: set[tuple[bytes, bytes]] = set()
 
     @cached_property
     def rights(self) -> Rights:
@@ -311,8 +339,34 @@ class ChildSide(AgentSide):
             super().make(root)
 
     def resolve(self, path: bytes) -> Status:
-        """Return what stands at `path`, without waiting for the child to start."""
+        """Return what stands at `path`, links resolved."""
         return resolve_here(path)
+
+    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | None]:
+        """Return size and modification time (nanoseconds) of files; None where there is none."""
+        return [agent.status(path) for path in paths]
+
+    def put_token(self, root: bytes, token: Token) -> None:
+        """Write what the replica says of itself. Raise UnusableError where that can't be."""
+        _check_token(root, self._holds.put_token(root, token.to_json()))
+
+    def begin_placing(self, *, numeric_ids: bool) -> None:
+        """Let `place` follow."""
+        self._numeric_ids = numeric_ids
+        self._not_placed = set()
+
+    def place(self, placing: Placing) -> None:
+        """Put files of a folder in their places."""
+        self._not_placed.update(place.place([placing], self._numeric_ids, lambda: True))
+
+    def end_placing(self) -> set[tuple[bytes, bytes]]:
+        """Return the folders (root, path) where not all files are in their places."""
+        return self._not_placed
+
+    def close(self) -> None:
+        """End the child, if there is one, and let go of the replica."""
+        super().close()
+        self._holds.close()
 
 
 class _Inflated(io.RawIOBase):
@@ -336,10 +390,15 @@ class _Inflated(io.RawIOBase):
         return len(data)
 
 
+def _check_token(root: bytes, error: str) -> None:
+    if error:
+        raise UnusableError(f"{os.fsdecode(root)}: its token cannot be written: {error}")
+
+
 def open_far(shell: RemoteShell, host: str) -> AgentSide | Link:
     """Start an agent at the far end; where there is no python3, return the link to the shell that answered."""
     link = Link(shell.words(agent_command(bundle.BOOTSTRAP), first=True), host)
     if link.wait_for(HAS_PYTHON, HAS_POSIX) == HAS_POSIX:
         return link
     link.send(bundle.program())
-    return AgentSide(link, compressed=True)
+    return AgentSide(lambda: link, compressed=True)

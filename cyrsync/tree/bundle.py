@@ -18,6 +18,7 @@ MODULES = (
     "cyrsync.tree.read_ahead",
     "cyrsync.tree.walk",
     "cyrsync.tree.remove",
+    "cyrsync.tree.place",
     "cyrsync.tree.token",
     "cyrsync.tree.agent",
 )

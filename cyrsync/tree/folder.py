@@ -30,6 +30,14 @@ class Entry(NamedTuple):
     extra: str  # a symlink's target, or a device's number; "" otherwise
 
 
+class File(NamedTuple):
+    """A metadata file with its contents, of one moment."""
+
+    name: bytes
+    entry: Entry
+    data: bytes
+
+
 class Incarnation(NamedTuple):
     """What tells one life of a mailbox from another, and how far its index goes."""
 

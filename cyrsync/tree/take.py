@@ -24,7 +24,7 @@ from cyrsync.cyrus.locks import LockTimeout
 from cyrsync.cyrus.snapshot import MetaFiles
 from cyrsync.tree import folder as folders
 from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.folder import Entry, Folder, Incarnation
+from cyrsync.tree.folder import Entry, File, Folder, Incarnation
 
 if TYPE_CHECKING:
     from typing import IO
@@ -41,14 +41,6 @@ _NO_FILE = (errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL)
 _LONG_PAUSE = 0.2  # to make, rename or remove a whole mailbox takes longer
 #: Nanoseconds since a directory changed in which one without an index may be a mailbox in the making.
 _RECENT = 20 * 10**9
-
-
-class File(NamedTuple):
-    """A metadata file as it was under the locks."""
-
-    name: bytes
-    entry: Entry
-    data: bytes
 
 
 class Taken(NamedTuple):
@@ -112,10 +104,8 @@ def _taken(reader: "Reader", folder: Folder, held: "dict[bytes, Part]") -> Taken
     files = tuple([File(name, reader.entry(part.status), part.data) for name, part in sorted(held.items())])
     metadata = {name: entry for name, entry in folder.metadata.items() if name not in kinds.BOUND}
     metadata.update({file.name: file.entry for file in files})
-    components = folder.path.split(b"/") if folder.path else []
-    chain = [b"/".join(components[:depth]) for depth in range(len(components) + 1)]
     try:
-        above = tuple([(path, reader.entry(os.lstat(reader.directory(path)))) for path in chain])
+        above = reader.above(folder.path)
     except OSError as error:
         return Taken(Folder(folder.path, problem=error.errno or errno.EIO))
     return Taken(folder._replace(metadata=metadata, incarnation=_incarnation(held)), files, above)

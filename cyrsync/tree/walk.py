@@ -113,6 +113,13 @@ class Reader:
         """Return the whole path of a folder."""
         return os.path.join(self.root, path) if path else self.root
 
+    def above(self, path: bytes) -> "tuple[tuple[bytes, Entry], ...]":
+        """Return a folder's directory and those it is in, by path, the root first. Raise OSError."""
+        components = path.split(b"/") if path else []
+        chain = [b"/".join(components[:depth]) for depth in range(1, len(components) + 1)]
+        found = [(above, self.entry(os.lstat(self.directory(above)))) for above in chain]
+        return ((b"", self.entry(os.stat(self.root))), *found)  # the root may be a link
+
     def entry(self, status: os.stat_result, target: str = "") -> Entry:
         """Return what a listing has of a file."""
         ids = (status.st_uid, status.st_gid)

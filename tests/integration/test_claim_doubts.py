@@ -250,7 +250,7 @@ victim.{method} = dying
 from cyrsync.cli.app import main
 main()
 """
-PUT = ("cyrsync.tree.agent_side", "AgentSide", "put_token")
+PUT = ("cyrsync.tree.agent_side", "ChildSide", "put_token")
 END = ("cyrsync.server.claim", "Claim", "end")
 SEND = ("cyrsync.transfer.driver", "Rsync", "transfer")
 STATE = ("cyrsync.state.store", "Store", "put")

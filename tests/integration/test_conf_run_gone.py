@@ -95,7 +95,7 @@ def test_what_came_back_in_time_stays(synced: Pair, tmp_path: Path, monkeypatch:
     path = synced.home / UUID / "counters.db"
     races.before(0, f"p = Path({str(path)!r}); p.parent.mkdir(); p.touch()")
     synced.there(path).touch()
-    synced.sync()
+    synced.sync("--bwlimit", "9999")  # by rsync
     assert [there.name for there in synced.there(path.parent).iterdir()] == ["counters.db"]
 
 

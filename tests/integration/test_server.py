@@ -791,8 +791,10 @@ def test_two_runs_at_once(synced: SampleServer, replica: Path) -> None:
     requires("rsync")
     samplespool.change(synced.spool, new=0.5)
     argv = cyrsync_argv("sync", "-C", synced.conf, replica, "--", "--bwlimit=50")
+    state = Path(os.environ["CYRSYNC_STATE"])
     with subprocess.Popen(argv, env=plain_env(), stdin=subprocess.DEVNULL) as first:
-        time.sleep(1)
+        while not list(state.glob("*/job0/entries")) and first.poll() is None:
+            time.sleep(0.01)
         done = run_cyrsync("sync", "-C", synced.conf, f"{replica}/")
         first.terminate()
     assert done.returncode == 75

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.transfer.staging import Staging, owner_here
+from cyrsync.transfer.staging import Staging
+from cyrsync.tree.place import owner_here
 from cyrsync.tree.take import take
 from cyrsync.tree.walk import Reader
 from support.tools import requires_root

@@ -1,0 +1,211 @@
+"""Files of one folder put in their places together: each is written beside its place first, then all are renamed.
+
+What stands in the way of that (a directory that is not there, a link instead of it, a full disk, an owner that cannot
+be set) is left as it is, for rsync to make way or to say what is wrong.
+
+Also runs at the far end of a connection: standard library only, Python 3.6.
+"""
+
+import errno
+import grp
+import json
+import os
+import pwd
+import stat
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from cyrsync.cyrus import entry as kinds
+from cyrsync.tree.folder import Entry, File
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import BinaryIO
+
+_ROOT = os.O_RDONLY | os.O_DIRECTORY
+_DIRECTORY = _ROOT | os.O_NOFOLLOW
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+
+
+class Placing(NamedTuple):
+    """Files of one folder below a root, in the order in which they take their places.
+
+    `above` are the folder's directory and those it is in, by path, the root first.
+    """
+
+    root: bytes
+    path: bytes
+    above: "tuple[tuple[bytes, Entry], ...]"
+    files: "tuple[File, ...]"
+
+
+def encode(placing: Placing) -> bytes:
+    """Return a placing as one frame: a line of JSON, then the files' bytes."""
+    above = [[path.decode("latin-1"), entry] for path, entry in placing.above]
+    files = [[file.name.decode("latin-1"), file.entry, len(file.data)] for file in placing.files]
+    where = [placing.root.decode("latin-1"), placing.path.decode("latin-1")]
+    line = json.dumps([*where, above, files]).encode("ascii") + b"\n"
+    return line + b"".join([file.data for file in placing.files])
+
+
+def decode(stream: "BinaryIO") -> "Iterator[Placing]":
+    """Yield the placings in a stream, up to a line with `null`. Raise EOFError when the stream ends before."""
+    for line in stream:
+        record = json.loads(line.decode("ascii"))
+        if record is None:
+            return
+        root, path, above, files = record
+        yield Placing(
+            root.encode("latin-1"),
+            path.encode("latin-1"),
+            tuple([(path.encode("latin-1"), Entry(*entry)) for path, entry in above]),
+            tuple([File(name.encode("latin-1"), Entry(*entry), _exactly(stream, size)) for name, entry, size in files]),
+        )
+    raise EOFError
+
+
+def _exactly(stream: "BinaryIO", size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) != size:
+        raise EOFError
+    return data
+
+
+def place(
+    placings: "Iterable[Placing]", numeric_ids: bool, wanted: "Callable[[], bool]"
+) -> "list[tuple[bytes, bytes]]":
+    """Put files in their places, and return the folders (root, path) where not all of them are.
+
+    It stops between two folders when nobody wants it any more.
+    """
+    failed = []
+    for placing in placings:
+        if not wanted():
+            break
+        try:
+            _place(placing, numeric_ids)
+        except OSError:
+            failed.append((placing.root, placing.path))
+    return failed
+
+
+def _place(placing: Placing, numeric_ids: bool) -> None:
+    opened = []  # type: list[tuple[int, Entry]]
+    try:
+        for path, entry in placing.above:
+            if not stat.S_ISDIR(entry.mode):
+                raise NotADirectoryError(errno.ENOTDIR, "")
+            name = path.rpartition(b"/")[2]
+            directory = os.open(name, _DIRECTORY, dir_fd=opened[-1][0]) if opened else os.open(placing.root, _ROOT)
+            opened.append((directory, entry))
+        folder = opened[-1][0]
+        if _is_there(kinds.UPDATES, folder):
+            raise FileExistsError(errno.EEXIST, "")  # a killed rsync's: rsync 3.2.3 takes it for what it is to send
+        _replace(placing.files, folder, numeric_ids)
+        for directory, entry in reversed(opened):
+            _dress(directory, entry, numeric_ids)
+    finally:
+        for directory, _ in opened:
+            os.close(directory)
+
+
+def _is_there(name: bytes, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _replace(files: "Iterable[File]", directory: int, numeric_ids: bool) -> None:
+    written = []  # type: list[tuple[bytes, bytes]]
+    try:
+        for file in files:
+            if _is_there_already(file, directory, numeric_ids):
+                continue
+            temporary = b".%b.%b" % (file.name, os.urandom(3).hex().encode("ascii"))  # as rsync calls its own
+            descriptor = os.open(temporary, _NEW_FILE, 0o600, dir_fd=directory)
+            written.append((temporary, file.name))
+            with open(descriptor, "wb") as stream:
+                stream.write(file.data)
+                stream.flush()
+                _dress(descriptor, file.entry, numeric_ids)
+        while written:
+            os.rename(*written[0], src_dir_fd=directory, dst_dir_fd=directory)
+            del written[0]
+    finally:
+        for temporary, _ in written:
+            os.unlink(temporary, dir_fd=directory)
+
+
+def _is_there_already(file: File, directory: int, numeric_ids: bool) -> bool:
+    """Tell whether a file needs no replacing; of metadata of one moment neither size nor time tells."""
+    if file.name in kinds.BOUND:
+        return False
+    return _is_same(file, directory, numeric_ids) or _append(file, directory, numeric_ids)
+
+
+def _is_same(file: File, directory: int, numeric_ids: bool) -> bool:
+    """Tell whether a file needs no sending, by rsync's quick check, and no attributes."""
+    try:
+        now = os.stat(file.name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    same_owner = (now.st_uid, now.st_gid) == owner_here(file.entry.owner, numeric_ids)
+    known = (file.entry.mode, len(file.data), file.entry.mtime)
+    return same_owner and (now.st_mode, now.st_size, now.st_mtime_ns) == known
+
+
+def _append(file: File, directory: int, numeric_ids: bool) -> bool:
+    """Write the end of a metadata file that has grown, and tell whether it has: a cache is much, and seldom rewritten.
+
+    One that has other names is left: they are copies that somebody keeps.
+    """
+    if not kinds.is_metadata(file.name):
+        return False
+    try:
+        descriptor = os.open(file.name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    except OSError:
+        return False
+    with open(descriptor, "r+b", 0) as stream:
+        now = os.fstat(descriptor)
+        if not stat.S_ISREG(now.st_mode) or now.st_nlink != 1 or not 0 < now.st_size < len(file.data):
+            return False
+        if stream.read(now.st_size) != file.data[: now.st_size]:
+            return False
+        rest = memoryview(file.data)[now.st_size :]
+        while rest:
+            rest = rest[stream.write(rest) :]
+        _dress(descriptor, file.entry, numeric_ids)
+    return True
+
+
+def _dress(descriptor: int, entry: Entry, numeric_ids: bool) -> None:
+    """Give an open file or directory the attributes of its original, where it has others."""
+    now = os.fstat(descriptor)
+    uid, gid = owner_here(entry.owner, numeric_ids)
+    mode = stat.S_IMODE(entry.mode)
+    if os.geteuid() != 0:  # as rsync has it: others than root cannot give files away, and may know the group
+        uid, gid = now.st_uid, gid if gid in os.getgroups() else now.st_gid
+    if (now.st_uid, now.st_gid) != (uid, gid):
+        os.chown(descriptor, uid, gid)
+        now = os.fstat(descriptor)  # which takes bits away
+    if stat.S_IMODE(now.st_mode) != mode:
+        os.chmod(descriptor, mode)
+    if now.st_mtime_ns != entry.mtime:
+        os.utime(descriptor, ns=(now.st_atime_ns, entry.mtime))
+
+
+@lru_cache(maxsize=256)
+def owner_here(owner: str, numeric_ids: bool) -> "tuple[int, int]":
+    """Return the numbers that rsync would give to files of an owner of elsewhere: those of the names, if known."""
+    uid, gid, user, group = owner.split(":")
+    numbers = [int(uid), int(gid)]
+    if not numeric_ids:
+        for which, name in enumerate((user, group)):
+            try:
+                if name:
+                    numbers[which] = grp.getgrnam(name).gr_gid if which else pwd.getpwnam(name).pw_uid
+            except KeyError:
+                pass
+    return numbers[0], numbers[1]
