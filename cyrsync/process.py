@@ -157,15 +157,19 @@ def _stop(running: sh.RunningCommand) -> None:
     running.wait()
 
 
-def await_orphans(word: str) -> None:
+def await_orphans(*words: str) -> None:
     """Wait, but not for ever, until no process is left that was given a word that begins so.
 
     An rsync whose parent was killed takes half a second to end (it spares ssh's terminal), and moves files meanwhile.
     """
-    mark = b"\0" + os.fsencode(word)
+    marks = [b"\0" + os.fsencode(word) for word in words]
     deadline = time.monotonic() + _GRACE
-    while any(mark in command_line(pid) for pid in processes()) and time.monotonic() < deadline:
+    while any(_has_one(command_line(pid), marks) for pid in processes()) and time.monotonic() < deadline:
         time.sleep(_ORPHANS_PAUSE)
+
+
+def _has_one(line: bytes, marks: list[bytes]) -> bool:
+    return any(mark in line for mark in marks)
 
 
 def processes() -> list[int]:

@@ -24,7 +24,7 @@ from cyrsync.report.progress import NoProgress, Reporter
 from cyrsync.report.result import FileCounts, RunResult
 from cyrsync.report.text import path_text
 from cyrsync.state.lock import run_key, run_lock, state_directory
-from cyrsync.transfer import features
+from cyrsync.transfer import ahead, features
 from cyrsync.transfer.carry import carry
 from cyrsync.transfer.driver import Ends, Rsync, await_orphans
 from cyrsync.transfer.jobs import Jobs
@@ -69,6 +69,7 @@ class Planned:
     indexed: bool = False  # the source has an index in some folder
     cyrus_folders: int = 0  # of the source
     gone_cyrus_folders: int = 0  # of the replica alone
+    all_new: bool = True  # the replica has none of the folders, nor others, and all could be read
 
 
 class Run:
@@ -183,6 +184,7 @@ class Run:
                 plan.keep()
             counts.add(plan)
             planned.deletions.add(plan)
+            planned.all_new = planned.all_new and (plan.state is State.NEW or not plan.path)
             if plan.state is State.GONE:
                 planned.gone_cyrus_folders += plan.is_cyrus
             else:
@@ -232,6 +234,8 @@ class Run:
         try:
             if any(plan.sends() for plan in planned.plans) or not sides.replica.can_remove:
                 rsync = self._rsync(sides, directory)
+            if rsync and self._goes_ahead(planned, sides, rsync):
+                self._copy_ahead(planned, sides, rsync)
             staging = Staging(self.staging_directory, self.options.policy.numeric_ids)
             for batch in batches(planned.plans):
                 self._carry_out_batch(batch, planned, sides, rsync, staging)
@@ -239,6 +243,28 @@ class Run:
         finally:
             if rsync:
                 self.result.rsync_runs += rsync.runs
+
+    def _goes_ahead(self, planned: Planned, sides: BothSides, rsync: Rsync) -> bool:
+        """Tell whether this is a first copy of a whole tree that can be looked at once more afterwards."""
+        options = self.options
+        whole = planned.all_new and not (options.users or rsync.ends.below or options.dry_run or options.jobs > 1)
+        return whole and sides.source.can_take and ahead.is_worth_it(planned.plans, rsync.words_given)
+
+    def _copy_ahead(self, planned: Planned, sides: BothSides, rsync: Rsync) -> None:
+        """Copy all but what must be of one moment, and plan what is left."""
+        count = sum(plan.messages_send + len(plan.loose) + len(plan.strays) for plan in planned.plans)
+        rules = ahead.rules(skip_derived=self.options.policy.skip_derived)
+        tick = self.progress.transfer
+        outcome = rsync.transfer_all(rules, lambda done, size: tick("messages", done, count, size))
+        there = sides.replica.walk(sides.replica_status.root, frozenset())
+        planned.plans = ahead.plans_after(planned.plans, there, self._policy(sides))
+        left = sum(plan.messages_send + len(plan.loose) + len(plan.strays) for plan in planned.plans)
+        files = self.result.files
+        files.planned += count - left
+        files.sent += count - left
+        self.result.bytes_sent += outcome.bytes_sent
+        if not self.verbatim:
+            self.result.errors += [f"{path_text(path)}: {m.reason}" for path, m in outcome.attributes.items()]
 
     def _carry_out_batch(
         self, batch: list[FolderPlan], planned: Planned, sides: BothSides, rsync: Rsync | None, staging: Staging

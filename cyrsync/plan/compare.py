@@ -50,6 +50,7 @@ def compare(source: Folder, replica: Folder | None, policy: Policy) -> FolderPla
         messages_seen=len(source.messages),
         replica_messages=len(replica.messages) if replica else 0,
         replica=replica,
+        source=None if replica else source,
         incarnation=source.incarnation,
     )
     if plan.state is State.SAME and replica and _same_messages(source, replica):

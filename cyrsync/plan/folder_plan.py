@@ -64,6 +64,7 @@ class FolderPlan:
     replica_messages: int = 0
     metadata_bytes: int = 0
     replica: Folder | None = None  # as it was compared
+    source: Folder | None = None  # so, too, if the replica has none
     incarnation: Incarnation | None = None  # of the source
     identity: tuple[object, ...] = ()  # what changes if another mailbox takes the folder's name
 

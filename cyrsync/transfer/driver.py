@@ -22,7 +22,7 @@ from cyrsync.transfer.jobs import Jobs
 #: Codes after which the other entries are done: 23 some failed, 24 some vanished, 25 some deletions left out.
 _GONE_THROUGH = frozenset({Exit.DONE, Exit.PARTIAL, Exit.VANISHED, Exit.WITHHELD})
 _OUT_FORMAT = "--out-format=%i %l %n"
-_FROM = "--files-from="
+_FROM, _RULES = "--files-from=", "--filter=. "
 _TOTAL = re.compile(rb"^Total bytes (sent|received): ([\d,]+)$", re.MULTILINE)
 _HINTS = {
     "Permission denied": "run cyrsync as the owner of the spool, or as root",
@@ -42,7 +42,7 @@ def hint(reason: str) -> str:
 
 def await_orphans(directory: Path) -> None:
     """Wait until no rsync is left that a killed run with this directory has started."""
-    process.await_orphans(f"{_FROM}{directory}/")
+    process.await_orphans(f"{_FROM}{directory}/", f"{_RULES}{directory}/")
 
 
 @dataclass(slots=True)
@@ -119,9 +119,18 @@ class Rsync:
         listed = self.directory / "entries"
         if not list_file.write(listed, entries, b"" if instead else self.ends.below):
             return Outcome()
-        self.runs += 1
         source = f"{instead}/" if instead else self.ends.source
-        command = ["rsync", *self.words, *extra, "-0", f"{_FROM}{listed}", source, self.ends.destination]
+        return self._run([*extra, "-0", f"{_FROM}{listed}", source], tick)
+
+    def transfer_all(self, rules: Iterable[str], tick: Callable[[int, int], None]) -> Outcome:
+        """Run over the whole source, without a list, by rsync's filter `rules`. Raise what `transfer` does."""
+        merged = self.directory / "rules"
+        merged.write_text("".join(f"{rule}\n" for rule in rules))
+        return self._run([f"{_RULES}{merged}", self.ends.source], tick)
+
+    def _run(self, words: list[str], tick: Callable[[int, int], None] | None) -> Outcome:
+        self.runs += 1
+        command = ["rsync", *self.words, *words, self.ends.destination]
         out_path, err_path = self.directory / "rsync.out", self.directory / "rsync.err"
         with open(out_path, "w+b") as out, open(err_path, "w+b") as err, open(out_path, "rb") as growing:
             watch = self._jobs.watched(_Counter(growing, tick) if tick else None)

@@ -16,8 +16,13 @@ _HIDDEN = (b".*", b"cyrus.*.NEW", *sorted(kinds.BOUND))
 
 def whole_folder_filters(*, skip_derived: bool) -> tuple[str, ...]:
     """Return rsync's words for what stays behind when a folder goes as one entry."""
+    return tuple(f"--filter={rule}" for rule in whole_folder_rules(skip_derived=skip_derived))
+
+
+def whole_folder_rules(*, skip_derived: bool) -> list[str]:
+    """Return the same as rsync's filter rules."""
     hidden = (*_HIDDEN, *sorted(kinds.DERIVED)) if skip_derived else _HIDDEN
-    return tuple(f"--filter=H {name.decode()}" for name in hidden)
+    return [f"H {name.decode()}" for name in hidden]
 
 
 def message_entries(plan: FolderPlan) -> Iterator[bytes]:

@@ -91,7 +91,7 @@ class Taker:
     def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
         """See that the folders are the mailboxes that were taken, and of those that went whole, that all was there."""
         for plan, now in zip(plans, self._source.look(self._root, [plan.path for plan in plans]), strict=True):
-            if _identity(now) != plan.identity:
+            if identity(now) != plan.identity:
                 transfer.lose(plan.path, None)
                 self._mixed.add(plan.path)
                 if plan.whole:
@@ -111,6 +111,8 @@ class Taker:
             seen = plan.messages_seen
             fresh = FolderPlan(plan.path, State.VANISHED, messages_seen=seen, messages_waiting=seen)
         else:
+            if plan.identity and not plan.taken and plan.identity != identity(taken.folder):
+                self._mixed.add(plan.path)  # another mailbox was there when the whole tree was copied
             fresh = compare(taken.folder, self._replica_of(plan), self._policy)
         if taken.folder.problem == errno.EBUSY:
             self._result.errors.append(f"{path_text(plan.path)}: {_BUSY}")
@@ -119,7 +121,7 @@ class Taker:
         elif not taken.folder.problem and fresh.state is not State.GONE:
             self._staging.add(taken)
             fresh.taken = True
-            fresh.identity = _identity(taken.folder)
+            fresh.identity = identity(taken.folder)
             fresh.staged = bool(fresh.metadata and taken.files)
             fresh.touch = fresh.touch or fresh.staged
             self._delete_listed(plan, fresh, taken)
@@ -142,7 +144,7 @@ class Taker:
         return plan.replica._replace(incarnation=_NOBODY)
 
 
-def _identity(folder: Folder) -> tuple[object, ...]:
+def identity(folder: Folder) -> tuple[object, ...]:
     """Return what no two mailboxes have alike that take turns at a name: a rename makes a new header."""
     header = folder.metadata.get(kinds.HEADER)
     return (folder.problem, folder.incarnation and folder.incarnation[:2], header and (header.size, header.mtime))

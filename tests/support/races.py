@@ -11,7 +11,7 @@ from pathlib import Path
 
 import samplespool
 
-#: Stands for rsync in PATH. Only what transfers a list counts: not the questions what it can do.
+#: Stands for rsync in PATH. Only what transfers counts, by a list or by rules: not the questions what it can do.
 WRAPPER = """\
 #!{python} -IS
 import json, os, shutil, sys
@@ -27,7 +27,8 @@ def claim(number):
         return claim(number + 1)
     return number
 
-listed = [word.partition("=")[2] for word in words if word.startswith("--files-from=")]
+marks = ("--files-from=", "--filter=. ")
+listed = [word[len(mark):] for word in words for mark in marks if word.startswith(mark)]
 if listed and "--server" not in words:
     number = claim(0)
     shutil.copy(listed[0], here / f"{{number}}.list")
