@@ -254,8 +254,8 @@ class Run:
         """Copy all but what must be of one moment, and plan what is left."""
         count = sum(plan.messages_send + len(plan.loose) + len(plan.strays) for plan in planned.plans)
         rules = ahead.rules(skip_derived=self.options.policy.skip_derived)
-        tick = self.progress.transfer
-        outcome = rsync.transfer_all(rules, lambda done, size: tick("messages", done, count, size))
+        show = None if isinstance(self.progress, NoProgress) else self.progress.transfer
+        outcome = rsync.transfer_all(rules, show and (lambda done, size: show("messages", done, count, size)))
         there = sides.replica.walk(sides.replica_status.root, frozenset())
         planned.plans = ahead.plans_after(planned.plans, there, self._policy(sides))
         left = sum(plan.messages_send + len(plan.loose) + len(plan.strays) for plan in planned.plans)

@@ -122,7 +122,7 @@ class Rsync:
         source = f"{instead}/" if instead else self.ends.source
         return self._run([*extra, "-0", f"{_FROM}{listed}", source], tick)
 
-    def transfer_all(self, rules: Iterable[str], tick: Callable[[int, int], None]) -> Outcome:
+    def transfer_all(self, rules: Iterable[str], tick: Callable[[int, int], None] | None) -> Outcome:
         """Run over the whole source, without a list, by rsync's filter `rules`. Raise what `transfer` does."""
         merged = self.directory / "rules"
         merged.write_text("".join(f"{rule}\n" for rule in rules))
