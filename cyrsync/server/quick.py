@@ -51,7 +51,7 @@ class Quick:
         self._going: list[tuple[Work, Placing]] = []  # without the contents
         self._placing = False
         self._messages = 0
-        self._bytes = 0
+        self._bytes = self._bytes_waiting = 0
 
     def __enter__(self) -> Quick:
         return self
@@ -72,14 +72,15 @@ class Quick:
         if len(busy) != 1:
             return False
         placing = _placing(*busy[0], work, reader)
-        size = _size(placing) if placing else 0
+        size = sum(len(file.data) for file in placing.files) if placing else 0
         self._open = self._has_room(work, size)
         if not placing or not self._open or not self._enter():
             return False
         self._messages += work.summary.messages_send
         self._bytes += size
+        self._bytes_waiting += size
         self._waiting.append((work, placing))
-        if len(self._waiting) >= _PORTION or sum(_size(one) for _, one in self._waiting) >= _PORTION_BYTES:
+        if len(self._waiting) >= _PORTION or self._bytes_waiting >= _PORTION_BYTES:
             self._send()
         return True
 
@@ -119,6 +120,7 @@ class Quick:
             empty = tuple(file._replace(data=b"") for file in placing.files)
             self._going.append((work, placing._replace(files=empty)))
         self._waiting.clear()
+        self._bytes_waiting = 0
 
     def _end(self) -> set[tuple[bytes, bytes]]:
         self._placing = False
@@ -140,7 +142,3 @@ def _placing(root: bytes, plan: FolderPlan, work: Work, reader: MailboxReader) -
     if identity_of(work.place) != plan.identity:
         return None
     return Placing(root, plan.path, above, (*files, *sorted(bound, key=lambda file: file.name == kinds.INDEX)))
-
-
-def _size(placing: Placing) -> int:
-    return sum(len(file.data) for file in placing.files)

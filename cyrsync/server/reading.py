@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus import header, records, snapshot
+from cyrsync.cyrus.locks import read_all
 from cyrsync.cyrus.records import Index
 from cyrsync.cyrus.snapshot import MetaFiles, Part
 from cyrsync.server.roots import Roots
@@ -94,11 +95,14 @@ class MailboxReader:
         """Return a file of a mailbox below a root. Raise OSError, also where it is no file, or has `most` bytes."""
         reader = self._readers[root]
         whole = os.path.join(reader.directory(path), name)
-        with open(os.open(whole, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
-            status = os.fstat(stream.fileno())
+        descriptor = os.open(whole, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or status.st_size >= most:
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), whole)
-            return File(name, reader.entry(status), stream.read())
+            return File(name, reader.entry(status), read_all(descriptor))
+        finally:
+            os.close(descriptor)
 
     def listed(self, path: bytes) -> MessageFiles:
         """Return the message files in a mailbox's data directory, none if it is not there."""

@@ -126,10 +126,11 @@ def _replace(files: "Iterable[File]", directory: int, numeric_ids: bool) -> None
             temporary = b".%b.%b" % (file.name, os.urandom(3).hex().encode("ascii"))  # as rsync calls its own
             descriptor = os.open(temporary, _NEW_FILE, 0o600, dir_fd=directory)
             written.append((temporary, file.name))
-            with open(descriptor, "wb") as stream:
-                stream.write(file.data)
-                stream.flush()
+            try:
+                _write(descriptor, file.data)
                 _dress(descriptor, file.entry, numeric_ids)
+            finally:
+                os.close(descriptor)
         while written:
             os.rename(*written[0], src_dir_fd=directory, dst_dir_fd=directory)
             del written[0]
@@ -167,17 +168,23 @@ def _append(file: File, directory: int, numeric_ids: bool) -> bool:
         descriptor = os.open(file.name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
     except OSError:
         return False
-    with open(descriptor, "r+b", 0) as stream:
+    try:
         now = os.fstat(descriptor)
         if not stat.S_ISREG(now.st_mode) or now.st_nlink != 1 or not 0 < now.st_size < len(file.data):
             return False
-        if stream.read(now.st_size) != file.data[: now.st_size]:
+        if os.read(descriptor, now.st_size) != file.data[: now.st_size]:
             return False
-        rest = memoryview(file.data)[now.st_size :]
-        while rest:
-            rest = rest[stream.write(rest) :]
+        _write(descriptor, memoryview(file.data)[now.st_size :])
         _dress(descriptor, file.entry, numeric_ids)
+    finally:
+        os.close(descriptor)
     return True
+
+
+def _write(descriptor: int, data: "bytes | memoryview") -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def _dress(descriptor: int, entry: Entry, numeric_ids: bool) -> None:

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrsync.cyrus import entry as kinds
-from cyrsync.tree import place as placing_of
 from cyrsync.tree.folder import Entry, File
 from cyrsync.tree.place import Placing, decode, encode, place
 from cyrsync.tree.walk import Reader
@@ -106,30 +105,21 @@ def test_the_index_is_renamed_last(source: Path, replica: Path, monkeypatch: pyt
 def test_a_full_disk_leaves_all_as_it_was(
     source: Path, replica: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The write that fails is that of each file in turn."""
+    """The write that is cut off, and then fails, is that of each file in turn."""
     (replica / "j/user/joe/cyrus.cache").unlink()
     before = look(replica)
     writes = []
-    opened = open
+    write = os.write
 
-    class Full(io.RawIOBase):
-        def __init__(self, descriptor: int) -> None:
-            self.file = opened(descriptor, "wb")
-
-        def write(self, data: object) -> int:
-            raise OSError(errno.ENOSPC, "")
-
-        def close(self) -> None:
-            self.file.close()
-            super().close()
-
-    def failing(descriptor: int, mode: str, *more: int) -> object:
+    def failing(descriptor: int, data: memoryview) -> int:
         writes.append(descriptor)
-        return Full(descriptor) if len(writes) == number else opened(descriptor, mode, *more)
+        if len(writes) > number:
+            raise OSError(errno.ENOSPC, "")
+        return write(descriptor, data[: len(data) // 2] if len(writes) == number else data)
 
-    monkeypatch.setattr(placing_of, "open", failing, raising=False)
+    monkeypatch.setattr(os, "write", failing)
     assert put(placing(source, replica, "2.", "cyrus.cache", "cyrus.index")) == [(os.fsencode(replica), PATH)]
-    assert len(writes) == number
+    assert len(writes) == number + 1
     after = look(replica)
     after["j/user/joe"] = before["j/user/joe"]  # but for the time of the directory
     assert after == before
