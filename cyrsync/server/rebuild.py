@@ -37,17 +37,26 @@ def rebuild(
     """
     found: dict[bytes, Sent] = {}
     last_uids: dict[bytes, int] = {}
+    proven: set[bytes] = set()
     for root in roots.all():
         for folder in side.walk(replica_roots[root], frozenset()):
             if folder.is_cyrus() or folder.metadata:
                 sent = found.setdefault(folder.path, Sent(Key(roots.name, folder.path)))
                 if folder.incarnation and root == roots.homes[kinds.INDEX]:
                     trust = look(replica_roots[root], folder)
-                    last_uids[folder.path] = folder.incarnation.last_uid if trust is Trust.PROVEN else 0
+                    last_uids[folder.path] = 0
+                    if trust is Trust.PROVEN:
+                        proven.add(folder.path)
+                        last_uids[folder.path] = folder.incarnation.last_uid
                     if trust is not Trust.FOREIGN:
                         sent.uniqueid, sent.uidvalidity = folder.incarnation[:2]
                 _add(sent, folder, root, roots, last_uids.get(folder.path, uid_sets.MAX_UID))
-    yield from found.values()
+    for path, sent in found.items():
+        if path in proven and sent.maybe:
+            # A run that died before the index has sent them, or they are left of another mailbox that was here: then
+            # one of them might pass for the message that has its UID now.
+            sent.uniqueid, sent.uidvalidity = "", 0
+        yield sent
 
 
 def _add(sent: Sent, folder: Folder, root: bytes, roots: Roots, last_uid: int) -> None:
