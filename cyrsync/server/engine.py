@@ -52,9 +52,12 @@ class Work:
         names = tuple(sorted({*old.names, *self.reading.names()}))
         if not self.summary.messages_send and self.summary.state is State.CHANGED and names == old.names:
             return replace(old, seen=UNSEEN)  # the index may be newer there than the last that is known to have come
-        coming = uid_sets.union(self.reading.messages, self.reading.archived)
         if self.summary.state is State.CHANGED:
-            return replace(old, seen=UNSEEN, maybe=uid_sets.union(old.maybe, coming), names=names)
+            messages = uid_sets.difference(self.reading.messages, old.uids)
+            archived = uid_sets.difference(self.reading.archived, old.archived)
+            maybe = uid_sets.union(old.maybe, uid_sets.union(messages, archived))
+            return replace(old, seen=UNSEEN, maybe=maybe, names=names)
+        coming = uid_sets.union(self.reading.messages, self.reading.archived)
         there = uid_sets.union(uid_sets.union(old.uids, old.archived), old.maybe)
         found = self.reading.incarnation if self.summary.state is State.NEW else None
         return Sent(
