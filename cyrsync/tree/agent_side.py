@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 import sys
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from cyrsync import process
 from cyrsync.audit.finding import Audited, from_record
-from cyrsync.errors import ConnectionFailed, Exit, UnusableError
+from cyrsync.errors import ConnectionFailed, UnusableError
 from cyrsync.tree import agent, bundle, folder, place, remove
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.agent import Room
 from cyrsync.tree.folder import Folder
+from cyrsync.tree.link import Link
 from cyrsync.tree.place import Placing
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.shell import HAS_POSIX, HAS_PYTHON, RemoteShell, agent_command
@@ -34,9 +32,6 @@ if TYPE_CHECKING:
     from cyrsync.tree.take import Taken
     from cyrsync.tree.token import Token
 
-#: What a login shell may print before the far end speaks (bytes).
-_NOISE = 1 << 16
-
 
 class About(NamedTuple):
     """What an agent runs on, and the time there in seconds since 1970."""
@@ -44,67 +39,6 @@ class About(NamedTuple):
     python: str
     user: str
     time: float
-
-
-class Link:
-    """A process that is talked to over pipes, here or through a remote shell."""
-
-    def __init__(self, words: list[str], name: str) -> None:
-        self.name = name
-        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the link
-        self.process: subprocess.Popen[bytes] = process.open_pipes(words, self.errors)
-        assert self.process.stdin and self.process.stdout
-        self.input: IO[bytes] = self.process.stdin
-        self.output: IO[bytes] = self.process.stdout
-
-    def wait_for(self, *lines: bytes) -> bytes:
-        """Skip what a login shell prints and return the first of the `lines` that arrives."""
-        seen = 0
-        for line in iter(self.output.readline, b""):
-            if line.rstrip(b"\r\n") in lines:
-                return line.rstrip(b"\r\n")
-            seen += len(line)
-            if seen > _NOISE:
-                break
-        raise self.failure()
-
-    def send(self, data: bytes) -> None:
-        """Write, or say that the far end is gone."""
-        try:
-            self.input.write(data)
-            self.input.flush()
-        except OSError:
-            raise self.failure() from None
-
-    def failure(self) -> ConnectionFailed:
-        """Return what to say of a far end that stopped answering, in the words of ssh if it has any."""
-        self._end()
-        said = b""
-        if not self.errors.closed:
-            self.errors.seek(0)
-            said = self.errors.read()
-        self.errors.close()
-        lines = said.decode("utf-8", "backslashreplace").strip().splitlines()
-        reason = lines[-1].strip() if lines else "it hung up without a word"
-        code = Exit.SSH if self.process.returncode == Exit.SSH else Exit.STREAM
-        return ConnectionFailed(f"{self.name}: the connection failed: {reason}", code)
-
-    def close(self) -> None:
-        """End the process: the far end sees its input close."""
-        self._end()
-        self.errors.close()
-
-    def _end(self) -> None:
-        for stream in (self.input, self.output):
-            try:
-                stream.close()
-            except OSError:
-                pass
-        try:
-            self.process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
 
 
 class AgentSide:

@@ -14,8 +14,8 @@ from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus import header, index
 from cyrsync.cyrus.user import user_of
 from cyrsync.errors import ConnectionFailed, UnusableError, UsageError
-from cyrsync.tree.agent_side import Link
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
+from cyrsync.tree.link import Link
 from cyrsync.tree.message_files import MessageFiles, sort_out
 from cyrsync.tree.side import Rights, Status, WithoutAgent
 

@@ -16,8 +16,9 @@ import pytest
 
 import samplespool
 from cyrsync.audit.tree import audit_tree
-from cyrsync.tree.agent_side import AgentSide, Link
+from cyrsync.tree.agent_side import AgentSide
 from cyrsync.tree.bundle import BOOTSTRAP, program
+from cyrsync.tree.link import Link
 from support.boxes import NAMES, Box
 from support.sshd import Sshd
 from support.tools import oldest_python, requires_root
