@@ -8,7 +8,7 @@ from bisect import bisect_left, insort
 from collections.abc import Mapping
 from typing import TypeVar
 
-from cyrsync.cyrus.db.xxh3 import xxh3_64
+from xxhash import xxh3_64_intdigest as xxh3_64
 
 #: What a transaction does: a value to store, or None to delete.
 Changes = Mapping[bytes, "bytes | None"]

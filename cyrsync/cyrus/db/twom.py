@@ -4,16 +4,15 @@ All integers are little-endian (lib/twom.c). Header of 96 bytes: magic 16, versi
 8 @48, current size 8 @80, checksum of all before @92. Records from 96 on, 8-byte aligned: type 1, level 1, lengths,
 the record before it of the same key ("ancestor"), level + 1 pointers of 8, checksum of all before, checksum of what
 follows, key, NUL, value, NUL, zeros. A checksum is the low 32 bits of XXH3-64. The file is longer than its content.
-
-Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from xxhash import xxh3_64_intdigest as xxh3_64
+
 from cyrsync.cyrus.db.error import DbError, UnsupportedDb
 from cyrsync.cyrus.db.order import ascending
-from cyrsync.cyrus.db.xxh3 import xxh3_64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
