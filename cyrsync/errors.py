@@ -23,6 +23,7 @@ class Exit(IntEnum):
     WITHHELD = 25
     TIMEOUT = 30
     DAEMON = 35
+    FAULT = 70
     LOCKED = 75
     SSH = 255
 

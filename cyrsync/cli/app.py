@@ -31,6 +31,7 @@ _CODES = {
     "20": "interrupted",
     "23": "some files or folders failed, each named",
     "25": "deletions withheld",
+    "70": "a fault of cyrsync itself; a file with its traceback is named",
     "75": "another run holds the lock",
     "others": "rsync's own",
 }
@@ -96,3 +97,7 @@ def main() -> None:
     except OSError as error:
         complain(error_text(error))
         sys.exit(Exit.FILE_IO)
+    except Exception as error:  # noqa: BLE001 - all exceptions end here
+        from cyrsync.cli import unforeseen  # what no right run needs is not loaded by all
+
+        sys.exit(unforeseen.report(error))
