@@ -34,6 +34,7 @@ from cyrsync.transfer.steps import Transfer
 from cyrsync.transfer.taker import Taker, batches
 from cyrsync.tree.address import Address
 from cyrsync.tree.both import BothSides
+from cyrsync.tree.folder import Folder
 from cyrsync.tree.side import refuse_promoted, token_of
 
 _LONGEST_PAUSE = 60.0  # seconds between two tries
@@ -57,6 +58,7 @@ class Options:
     wait: float = 0.0
     jobs: int = 1
     overwrite: bool = False  # a replica that is another's, or was promoted
+    full: bool = False  # names prove nothing: rsync compares every message
 
 
 @dataclass(slots=True)
@@ -175,7 +177,7 @@ class Run:
 
     def _plan(self, sides: BothSides) -> Planned:
         """List both trees and compare them, folder by folder."""
-        engine = WalkEngine(self._policy(sides))
+        engine = WalkEngine(self._policy(sides), self._doubts)
         planned, counts = Planned(), self.result
         for plan in engine.plans(*sides.folders(self.options.users)):
             if plan.state in _UNKNOWN and not plan.path:
@@ -197,6 +199,10 @@ class Run:
             self.progress.scan(counts.folders.seen, counts.messages.seen)
         planned.in_the_way = engine.in_the_way
         return planned
+
+    def _doubts(self, source: Folder, replica: Folder) -> bool:
+        """Tell whether a folder's messages are to be compared, whatever their names say."""
+        return self.options.full
 
     def _policy(self, sides: BothSides) -> Policy:
         daemon = self.source.daemon or self.replica.daemon

@@ -57,7 +57,7 @@ def sync_command(
     ] = None,
     conf: Conf = None,
     engine: Annotated[Engine | None, typer.Option(help="How changes are found: index with -C, else walk.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="With -C: list the replica, and compare with that.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Compare every message; with -C, the replica's names.")] = False,
     no_config: Annotated[
         bool, typer.Option("--no-config", help="With -C: the partitions alone, nothing of configdirectory.")
     ] = False,
@@ -140,10 +140,8 @@ def sync_command(
         if engine is Engine.index or conf is not None:
             scope = Scope(full=full, listing=engine is Engine.walk, with_conf=not (source or no_config))
             run = _server_run(conf or CONF, source, replica, options, scope, reporter)
-        elif full:
-            raise UsageError("--full is for the index engine: the walk compares with the replica itself in every run")
         else:
-            run = Run(address.parse(source), replica, options, reporter)
+            run = Run(address.parse(source), replica, replace(options, full=full), reporter)
         result = run.execute()
     from cyrsync.cli import aftermath  # what no other command needs is not loaded by all
 

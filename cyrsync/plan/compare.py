@@ -38,14 +38,18 @@ class Policy:
     rights: Rights = ALL_RIGHTS
 
 
-def compare(source: Folder, replica: Folder | None, policy: Policy) -> FolderPlan:
-    """Return the plan for a folder that the source has."""
+def compare(source: Folder, replica: Folder | None, policy: Policy, *, doubted: bool = False) -> FolderPlan:
+    """Return the plan for a folder that the source has.
+
+    With `doubted`, names prove nothing: rsync compares every message that both sides have.
+    """
     if source.problem:
         vanished = source.problem in (errno.ENOENT, errno.ENOTDIR)
         return FolderPlan(source.path, State.VANISHED if vanished else State.UNREADABLE)
     plan = FolderPlan(
         source.path,
-        _state(source, replica),
+        _state(source, replica, doubted=doubted),
+        doubted=doubted,
         is_cyrus=source.is_cyrus(),
         messages_seen=len(source.messages),
         replica_messages=len(replica.messages) if replica else 0,
@@ -95,12 +99,15 @@ def unchanged(source: Entry | None, replica: Entry | None, policy: Policy) -> bo
     return _same_attributes(source, replica, policy)
 
 
-def _state(source: Folder, replica: Folder | None) -> State:
+def _state(source: Folder, replica: Folder | None, *, doubted: bool) -> State:
     if replica is None:
         return State.NEW
     if source.incarnation and replica.incarnation:
-        return State.SAME if source.incarnation.same_as(replica.incarnation) else State.RECREATED
-    if source.incarnation and _was_begun_anew(replica):
+        if not source.incarnation.same_as(replica.incarnation):
+            return State.RECREATED
+        if not doubted:
+            return State.SAME
+    elif source.incarnation and _was_begun_anew(replica):
         return State.RECREATED
     return State.COMPARED if source.messages or replica.problem else State.SAME
 

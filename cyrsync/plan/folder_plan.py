@@ -18,7 +18,7 @@ class State(Enum):
     NEW = "new"
     #: Another mailbox under the same path: what the replica holds under the same names is something else.
     RECREATED = "recreated"
-    #: Which mailbox it is cannot be read on both sides: rsync compares every file.
+    #: Names prove nothing here, or which mailbox it is cannot be read on both sides: rsync compares every file.
     COMPARED = "compared"
     #: Only the replica has it.
     GONE = "gone"
@@ -46,6 +46,7 @@ class FolderPlan:
     inside_gone: bool = False  # goes with a folder above it
     kept: bool = False  # nothing goes here: it was not asked for, or is withheld
     touch: bool = False  # the folder's own mode, owner or time differ
+    doubted: bool = False  # that a message has a name on the replica does not prove that it is there as it should be
     taken: bool = False  # as it was under Cyrus's locks: if it loses messages now, it can be taken again
     staged: bool = False  # the metadata is sent from a copy that was taken under Cyrus's locks
     delete_uids: array[int] = field(default_factory=uid_sets.empty)

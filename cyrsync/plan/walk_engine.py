@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from cyrsync.plan import compare
 from cyrsync.plan.compare import Policy
@@ -32,8 +32,10 @@ def pair(source: Iterator[Folder], replica: Iterator[Folder]) -> Iterator[tuple[
 class WalkEngine:
     """Makes plans, and remembers what no single plan can tell."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, doubt: Callable[[Folder, Folder], bool] = lambda *_: False) -> None:
+        """`doubt` tells of a folder that both sides have whether names prove nothing there: rsync compares all then."""
         self.policy = policy
+        self._doubt = doubt
         #: Whether a file of the source stands where the replica has a folder: rsync needs --force for it.
         self.in_the_way = False
         self._above: list[Folder] = []  # the source's folders that lead to the present one
@@ -44,7 +46,8 @@ class WalkEngine:
         gone: bytes | None = None
         for ours, theirs in pair(source, replica):
             if ours is not None:
-                plan = compare.compare(ours, theirs, self.policy)
+                doubted = theirs is not None and self._doubt(ours, theirs)
+                plan = compare.compare(ours, theirs, self.policy, doubted=doubted)
                 unknown = ours.path if plan.state in _UNKNOWN else unknown
                 self._remember(ours)
                 yield plan

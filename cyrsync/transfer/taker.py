@@ -74,9 +74,10 @@ class Taker:
         """Return the plans, of folders with bound metadata to send as they are now, with that metadata staged.
 
         Where messages are to go their folder is taken, too: one that a repack is at work in lacks files before its
-        index says so. And where messages are without an index: a mailbox may be in the making there.
+        index says so. And where messages are without an index: a mailbox may be in the making there. And where all
+        messages are compared: another mailbox may take the folder's name meanwhile.
         """
-        wanted = [plan for plan in plans if plan.metadata or plan.taken or plan.delete_uids or self._is_odd(plan)]
+        wanted = [plan for plan in plans if self._is_to_be_taken(plan)]
         taken = self._source.take(self._root, [plan.path for plan in wanted])
         fresh = {plan.path: self._replan(plan, next(taken)) for plan in wanted}
         self._staging.finish()
@@ -99,6 +100,9 @@ class Taker:
             elif plan.whole:
                 transfer.lose_of_whole(plan, now)
 
+    def _is_to_be_taken(self, plan: FolderPlan) -> bool:
+        return bool(plan.metadata or plan.taken or plan.delete_uids or plan.doubted or self._is_odd(plan))
+
     def _is_odd(self, plan: FolderPlan) -> bool:
         return self._indexed and plan.incarnation is None and plan.messages_send > 0
 
@@ -113,16 +117,17 @@ class Taker:
         else:
             if plan.identity and not plan.taken and plan.identity != identity(taken.folder):
                 self._mixed.add(plan.path)  # another mailbox was there when the whole tree was copied
-            fresh = compare(taken.folder, self._replica_of(plan), self._policy)
+            fresh = compare(taken.folder, self._replica_of(plan), self._policy, doubted=plan.doubted)
         if taken.folder.problem == errno.EBUSY:
             self._result.errors.append(f"{path_text(plan.path)}: {_BUSY}")
         elif fresh.state is State.UNREADABLE:
             self._result.errors.append(f"{path_text(plan.path)}: {os.strerror(taken.folder.problem)}")
         elif not taken.folder.problem and fresh.state is not State.GONE:
-            self._staging.add(taken)
             fresh.taken = True
             fresh.identity = identity(taken.folder)
             fresh.staged = bool(fresh.metadata and taken.files)
+            if fresh.staged:
+                self._staging.add(taken)
             fresh.touch = fresh.touch or fresh.staged
             self._delete_listed(plan, fresh, taken)
         self._result.revise(plan, fresh)

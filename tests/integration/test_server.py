@@ -542,7 +542,6 @@ def test_a_daemon_cannot_be_asked(server: SampleServer) -> None:
     ("words", "said"),
     [
         (("-C", "{conf}", "{spool}", "{replica}"), "give DEST alone"),
-        (("--full", "{spool}", "{replica}"), "--full is for the index engine"),
         (("-C", "{conf}", "--user", "joe", "{replica}"), "--user"),
     ],
 )
