@@ -1,4 +1,4 @@
-"""Fixtures: servers on loopback, directories, and the state of cyrsync kept apart from the machine's."""
+"""The environment of all tests, and fixtures: servers on loopback, directories, a state apart from the machine's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support import environment
 from support.daemon import RsyncDaemon
 from support.imapd import CyrusServer
 from support.sshd import Sshd
@@ -17,6 +18,12 @@ from support.tools import requires
 
 #: Where single tests take longest: of two processes, one must not be left with these when the other has nothing to do.
 EARLY = ("test_same_as_rsync.py", "test_kill.py", "test_drop_in.py", "test_rename_killed.py", "test_engines_agree.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before anything else: whoever starts the tests, and from where, they find the same."""
+    home = environment.settle()
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -48,7 +48,7 @@ def plain_rsync(*words: str | Path, cwd: Path | None = None) -> subprocess.Compl
 # --- Random lines
 
 
-@settings(max_examples=20, deadline=None, derandomize=os.environ.get("CI") == "true")
+@settings(max_examples=20)
 @given(
     first=st.sampled_from(FIRST),
     others=st.lists(st.sampled_from(2 * WALKED + HANDED_ON), max_size=6),

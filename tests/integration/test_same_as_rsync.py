@@ -22,7 +22,7 @@ from support.tree import assert_same_tree, rsync
 
 #: No rail: these trees are small, and much of them goes at once.
 OPTIONS = Options(delete=True, max_delete=MaxDelete(100, percent=True))
-HISTORIES = settings(max_examples=30, deadline=None, derandomize=os.environ.get("CI") == "true")
+HISTORIES = settings(max_examples=30)
 seeds = st.integers(0, 2**32 - 1)
 
 

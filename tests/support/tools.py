@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -45,7 +46,7 @@ def requires_root() -> None:
 def oldest_python() -> str:
     """The oldest Python on this machine, from 3.6 on, that a far end might have; else the one that runs the tests."""
     for version in ("3.6", "3.7", "3.8", "3.9", "3.10"):
-        built = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
+        built = sorted(Path(pwd.getpwuid(os.geteuid()).pw_dir).glob(f".pyenv/versions/{version}.*/bin/python{version}"))
         for python in (*map(str, built), f"/usr/bin/python{version}"):
             if shutil.which(python):
                 return python

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import cyrsync
 from support import warm
+from support.environment import BYTE_CODE
 from support.tools import unprivileged
 
 #: What may be in the environment of a run for which no interpreter has to be started: all else might change that.
@@ -106,7 +107,7 @@ def cyrsync_argv(*args: str | Path | bytes) -> list[str]:
 
 def plain_env(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """An environment like cron's, in which this checkout's cyrsync is found."""
-    kept = ("CYRSYNC_STATE", "HOME", "LOGNAME", "PATH", "TMPDIR", "USER")
+    kept = ("CYRSYNC_STATE", "HOME", "LOGNAME", "PATH", "TMPDIR", "USER", *BYTE_CODE)
     env = {name: value for name, value in os.environ.items() if name in kept or name.startswith("COV")}
     env["PYTHONPATH"] = str(Path(cyrsync.__file__).parent.parent)
     return {**env, **(extra or {})}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, cast
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrsync.cyrus.config import Config, ConfigError, Version, read
@@ -20,9 +20,6 @@ SPOOLS = sorted(path.name.removeprefix("cyrus-").removesuffix(".tar.xz") for pat
 HOME = b"configdirectory: /conf\n"
 
 Reader = Callable[..., Config]
-
-# Hypothesis runs many examples in one tmp_path; each writes the file anew.
-one_file = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
@@ -480,7 +477,6 @@ def test_real_files(spool: str, tmp_path: Path) -> None:
 # Any bytes at all.
 
 
-@one_file
 @given(data=st.binary())
 def test_any_bytes(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "imapd.conf"
@@ -526,7 +522,6 @@ PIECES = [
 ]
 
 
-@one_file
 @given(data=st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join), ident=st.sampled_from(["", "imap", "x"]))
 def test_any_words(tmp_path: Path, data: bytes, ident: str) -> None:
     path = tmp_path / "imapd.conf"
@@ -543,7 +538,6 @@ values = st.text(st.characters(exclude_characters="\n\\\0", exclude_categories=[
 )
 
 
-@one_file
 @given(
     options=st.dictionaries(st.from_regex(r"[a-z0-9_-]{1,12}", fullmatch=True).map("x-{}".format), values),
     data=st.data(),

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrsync.cyrus.index import READ_SIZE, IndexHead, head
@@ -69,7 +69,6 @@ def test_truncated_real_indexes(real: dict[str, list[tuple[bytes, IndexHead, int
             assert all(head(data[:size]) == expected for size in range(SIZES[minor], READ_SIZE + 1))
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_flipped_bits_in_real_indexes(real: dict[str, list[tuple[bytes, IndexHead, int]]], data: st.DataObject) -> None:
     content, _, minor = data.draw(st.sampled_from([case for found in real.values() for case in found]))

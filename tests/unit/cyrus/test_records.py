@@ -160,7 +160,6 @@ def test_the_spools_hold_what_is_tested(real: dict[str, list[Case]]) -> None:
     assert any(case.expunge_file for case in cases)
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_truncated_real_indexes(real: dict[str, list[Case]], data: st.DataObject) -> None:
     content = data.draw(st.sampled_from([case.index_file for found in real.values() for case in found]))
@@ -168,7 +167,7 @@ def test_truncated_real_indexes(real: dict[str, list[Case]], data: st.DataObject
     assert len(read(content + b"left over")) == len(read(content))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_flipped_bits_in_real_indexes(real: dict[str, list[Case]], data: st.DataObject) -> None:
     content = data.draw(st.sampled_from([case.index_file for found in real.values() for case in found]))

@@ -187,7 +187,7 @@ def copy(tree: Tree) -> Tree:
     return Tree(dict(tree.nodes), dict(tree.mailboxes), set(tree.problems))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(trees(), st.none() | trees(), st.booleans(), st.data())
 def test_the_replica_becomes_the_source(
     source: Tree, other: Tree | None, one_by_one: bool, data: st.DataObject
@@ -220,7 +220,6 @@ def above_of(path: bytes) -> Iterator[bytes]:
         yield path
 
 
-@settings(deadline=None)
 @given(trees(), st.none() | trees())
 def test_a_second_run_finds_only_what_is_never_assumed(source: Tree, other: Tree | None) -> None:
     before = other or Tree()
@@ -238,7 +237,6 @@ def test_a_second_run_finds_only_what_is_never_assumed(source: Tree, other: Tree
         assert plan.state is State.COMPARED or plan.messages_send == 0
 
 
-@settings(deadline=None)
 @given(trees(), trees())
 def test_what_is_counted_is_what_is_planned(source: Tree, replica: Tree) -> None:
     for one_by_one in (False, True):

@@ -483,7 +483,7 @@ class Histories(RuleBasedStateMachine):
                 assert files.get((root, b"%d." % uid)) == (life, uid)
 
 
-Histories.TestCase.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
+Histories.TestCase.settings = settings(max_examples=100, stateful_step_count=25)
 TestHistories = Histories.TestCase
 
 

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cyrsync.state.sent import UNSEEN, Key, Place, Sent, StateDamaged, seen_of
@@ -356,7 +356,7 @@ def test_a_file_that_is_cut_off(path: Path, size: int) -> None:
     assert_no_surprise(path)
 
 
-@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, derandomize=True)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 30))
 def test_bits_that_have_flipped(tmp_path_factory: pytest.TempPathFactory, seed: int, count: int) -> None:
     path = tmp_path_factory.mktemp("flipped") / "key.sqlite"

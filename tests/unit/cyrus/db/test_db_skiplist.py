@@ -18,7 +18,7 @@ changes = st.dictionaries(keys, st.none() | st.binary(max_size=40), max_size=12)
 
 
 @given(base, st.lists(changes, max_size=6), changes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_last_commit_comes_back(
     pairs: dict[bytes, bytes], transactions: list[dict[bytes, bytes | None]], unfinished: dict[bytes, bytes | None]
 ) -> None:

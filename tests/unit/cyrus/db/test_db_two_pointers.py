@@ -25,7 +25,7 @@ changes = st.dictionaries(keys, st.none() | st.binary(max_size=40), max_size=12)
 
 @pytest.mark.parametrize(("make", "records"), ALL)
 @given(transactions=st.lists(changes, max_size=6), unfinished=changes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_last_commit_comes_back(
     make: Make, records: Records, transactions: list[Changes], unfinished: Changes
 ) -> None:
