@@ -17,7 +17,7 @@ from cyrsync.cyrus import entry as kinds
 from cyrsync.errors import ConnectionFailed, CyrsyncError, Exit, GuardError, UnusableError
 from cyrsync.plan.compare import Policy
 from cyrsync.plan.folder_plan import FolderPlan, State
-from cyrsync.plan.guard import Deletions, MaxDelete, withhold
+from cyrsync.plan.guard import DeleteLimit, MaxDelete
 from cyrsync.plan.walk_engine import WalkEngine
 from cyrsync.report.phases import Phases
 from cyrsync.report.progress import NoProgress, Reporter
@@ -66,7 +66,6 @@ class Planned:
     """A whole plan, with what was counted while it was made."""
 
     plans: list[FolderPlan] = field(default_factory=list)
-    deletions: Deletions = field(default_factory=Deletions)
     in_the_way: bool = False
     indexed: bool = False  # the source has an index in some folder
     cyrus_folders: int = 0  # of the source
@@ -91,6 +90,8 @@ class Run:
         self.progress = progress or NoProgress()
         self.result = self._new_result()
         self.phases = Phases()
+        #: Counts every deletion, in all attempts, before it happens.
+        self.limit = DeleteLimit(options.max_delete, asked=options.delete)
         self._jobs = Jobs(options.jobs)
         #: What names the replica, and the pair of source and replica, however they are spelled.
         self.replica_identity = identity(replica)
@@ -159,6 +160,7 @@ class Run:
                 self.result.rsync_runs, self.result.bytes_sent = runs, sent
 
     def _attempt(self, directory: Path) -> None:
+        self.limit.begin()
         sides = BothSides(self.source, self.replica, self.options.rsh, self.options.connection, directory)
         with sides:
             token = token_of(sides.replica_status)
@@ -182,10 +184,8 @@ class Run:
         for plan in engine.plans(*sides.folders(self.options.users)):
             if plan.state in _UNKNOWN and not plan.path:
                 raise UnusableError(f"{self.source.text}: it cannot be read: run cyrsync as its owner, or as root")
-            if not self.options.delete:
-                plan.keep()
+            self.limit.listed(plan.path, plan)
             counts.add(plan)
-            planned.deletions.add(plan)
             planned.all_new = planned.all_new and (plan.state is State.NEW or not plan.path)
             if plan.state is State.GONE:
                 planned.gone_cyrus_folders += plan.is_cyrus
@@ -215,15 +215,15 @@ class Run:
                 f"{self.source.text}: no Cyrus folder in it{for_users(self.options.users)}: "
                 "is this the spool, and is its partition mounted?"
             )
-        self._withhold(planned)
+        self.limit.decide()
+        self._note_withheld()
 
-    def _withhold(self, planned: Planned) -> None:
-        reason = withhold(planned.deletions, self.options.max_delete)
-        if reason:
-            self.result.withheld = planned.deletions.total()
-            self.result.errors.append(f"nothing is deleted: {reason}")
-            for plan in planned.plans:
-                plan.keep()
+    def _note_withheld(self) -> None:
+        """Report what the limit keeps from being deleted, by now."""
+        if self.limit.reason:
+            if not self.result.withheld:
+                self.result.errors.append(self.limit.reason)
+            self.result.withheld = self.limit.left()
 
     def _carry_out(self, planned: Planned, sides: BothSides, directory: Path) -> None:
         """Transfer and delete; a run that finds nothing starts no rsync, and does not even ask for one."""
@@ -247,6 +247,7 @@ class Run:
                 self._carry_out_batch(batch, planned, sides, rsync, staging)
                 staging.clear()
         finally:
+            self._note_withheld()
             if rsync:
                 self.result.rsync_runs += rsync.runs
 
@@ -277,14 +278,13 @@ class Run:
     ) -> None:
         taker = None
         if sides.source.can_take and not self.options.dry_run:
-            limit = partial(self._limit, planned)
             taker = Taker(
                 sides.source,
                 sides.source_status.root,
                 self._policy(sides),
                 staging,
                 self.result,
-                limit,
+                self.limit,
                 planned.indexed,
             )
         parts = self._jobs.share(
@@ -318,42 +318,32 @@ class Run:
                 pretend=self.options.dry_run,
                 skip_derived=self.options.policy.skip_derived,
                 staging=staging.directory,
+                may_delete=self.limit.start,
             )
             try:
                 carry(
                     [transfer],
                     taker,
-                    force=planned.in_the_way and self.options.delete and not self.result.withheld,
+                    force=planned.in_the_way and self.limit.allows(),
                     coarse=own is not None and own.features.coarse and self._compares_nanoseconds(),
                 )
                 if transfer.deletes():
                     with self.phases.phase("delete"):
-                        self._delete(transfer, planned, sides)
+                        self._delete(transfer, sides)
+                    self.limit.done(plan.path for plan in transfer.plans if plan.path not in transfer.held)
             finally:
                 self.book(transfer)
-
-    def _limit(self, planned: Planned, old: list[FolderPlan], new: list[FolderPlan]) -> None:
-        """See that what is to go now, with the folders taken, is still within the limit."""
-        for before, after in zip(old, new, strict=True):
-            if before.kept:
-                after.keep()
-            planned.deletions.replace(before, after)
-        if not self.result.withheld:
-            self._withhold(planned)
-        if self.result.withheld:
-            for plan in new:
-                plan.keep()
 
     def _compares_nanoseconds(self) -> bool:
         """Tell whether a difference of less than a second is one for this run."""
         return self.options.policy.own_quick_check
 
-    def _delete(self, transfer: Transfer, planned: Planned, sides: BothSides) -> None:
+    def _delete(self, transfer: Transfer, sides: BothSides) -> None:
         if sides.replica.can_remove:
             policy = self.options.policy
             transfer.delete(keep_times=policy.times and policy.dir_times)
         else:
-            transfer.delete_by_rsync(self._protected(), planned.deletions.total())
+            transfer.delete_by_rsync(self._protected(), self.limit.left() + transfer.sent_too_many())
 
     def _protected(self) -> tuple[str, ...]:
         """Return the filters that keep rsync from deleting what is not to be touched on the replica."""

@@ -56,15 +56,16 @@ class StandIn(Run):
                 )
             raise NotForUs(f"{self.source.text} is not a Cyrus spool")
         limit = self.options.max_delete
-        if limit and planned.deletions.total() > limit.number:
-            raise NotForUs(f"--max-delete={limit.number} ends within {planned.deletions.total()} deletions")
+        if limit and self.limit.counted.total() > limit.number:
+            raise NotForUs(f"--max-delete={limit.number} ends within {self.limit.counted.total()} deletions")
         for plan in planned.plans:
             # A folder that is left out may have nothing to send itself, and what is below it then has.
             names = os.fsdecode(plan.path).split("/")
             if any(fnmatchcase(name, pattern) for name in names for pattern in self.exclude):
                 raise NotForUs(f"an --exclude matches in the path {path_text(plan.path)}")
         if limit is None:
-            self._withhold(planned)
+            self.limit.decide()
+            self._note_withheld()
 
     def _words(self) -> tuple[str, ...]:
         return (*self.options.words, "--dry-run") if self.options.dry_run else self.options.words
@@ -77,11 +78,11 @@ class StandIn(Run):
         self._codes = rsync.codes
         return rsync
 
-    def _delete(self, transfer: Transfer, planned: Planned, sides: BothSides) -> None:
+    def _delete(self, transfer: Transfer, sides: BothSides) -> None:
         if self.announce and sides.replica.can_remove:
             for path in transfer.goes():
                 self.announce(path_text(path))
-        super()._delete(transfer, planned, sides)
+        super()._delete(transfer, sides)
 
     def _exit_code(self) -> int:
         if Exit.PARTIAL in self._codes:

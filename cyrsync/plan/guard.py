@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 from cyrsync.errors import UsageError
@@ -12,6 +13,11 @@ from cyrsync.plan.folder_plan import FolderPlan, State
 _HARMLESS = 100
 _HALF = 50  # percent
 _LIMIT = re.compile(r"(\d+)(%?)")
+
+
+#: Messages, other files and folders that one plan deletes.
+Counts = tuple[int, int, int]
+_NONE: Counts = (0, 0, 0)
 
 
 @dataclass(slots=True)
@@ -28,21 +34,15 @@ class Deletions:
 
     def add(self, plan: FolderPlan) -> None:
         """Count one folder."""
-        if plan.deletes():
-            self.messages += plan.messages_delete
-            self.others += plan.others_delete
-            self.folders += plan.state is State.GONE
+        self.change(deletions_of(plan))
         self.replica_messages += plan.replica_messages
         self.replica_folders += plan.state not in (State.NEW, State.UNREADABLE, State.VANISHED)
 
-    def replace(self, old: FolderPlan, new: FolderPlan) -> None:
-        """Count a folder's plan for the one it had before."""
-        if old.deletes():
-            self.messages -= old.messages_delete
-            self.others -= old.others_delete
-        if new.deletes():
-            self.messages += new.messages_delete
-            self.others += new.others_delete
+    def change(self, by: Counts, sign: int = 1) -> None:
+        """Count so many more, or with a `sign` of -1, fewer."""
+        self.messages += sign * by[0]
+        self.others += sign * by[1]
+        self.folders += sign * by[2]
 
     def total(self) -> int:
         """Return the number of files and folders."""
@@ -63,6 +63,110 @@ class MaxDelete:
         if not match or (match[2] and int(match[1]) > 100):
             raise UsageError(f"--max-delete={text}: give a number, or a percentage as 10%")
         return cls(int(match[1]), bool(match[2]))
+
+
+class DeleteLimit:
+    """What one run may delete: every deletion is counted here before it happens, whenever it was planned.
+
+    As soon as there are too many, nothing more is deleted in this run, whichever plan it stands in.
+    """
+
+    def __init__(self, limit: MaxDelete | None, *, asked: bool) -> None:
+        """`asked`: whether the run is to delete at all."""
+        self.limit = limit
+        self.counted = Deletions()
+        #: Why nothing more is deleted, "" as long as something may be.
+        self.reason = ""
+        self._asked = asked
+        self._planned: dict[Hashable, Counts] = {}
+        self._tried: dict[Hashable, Counts] = {}  # planned by an attempt that was broken off
+        self._done = 0
+        self._started = False
+        self._replica = (0, 0)  # messages and folders, as the last attempt found them
+
+    def begin(self) -> None:
+        """Begin to count once more, for another attempt: what the last one may have deleted stays counted."""
+        if not self._started:
+            self.counted, self.reason = Deletions(), ""
+            self._planned.clear()
+            return
+        counted = self.counted
+        self._tried.update(self._planned)
+        self._planned.clear()
+        self._replica = (counted.replica_messages, counted.replica_folders)
+        counted.replica_messages = counted.replica_folders = 0
+
+    def listed(self, key: Hashable, plan: FolderPlan) -> None:
+        """Count a folder of a listing, and what the replica has of it. `decide` when the listing is complete."""
+        self.counted.replica_messages += plan.replica_messages
+        self.counted.replica_folders += plan.state not in (State.NEW, State.UNREADABLE, State.VANISHED)
+        self.count(key, plan)
+
+    def count(self, key: Hashable, plan: FolderPlan) -> None:
+        """Count a folder's plan in place of an earlier one that was not carried out."""
+        if not self._asked:
+            plan.keep()
+        before = self._planned.get(key) or self._tried.get(key, _NONE)
+        now = deletions_of(plan)
+        if key in self._tried:
+            one, other = self._tried[key], now
+            now = (max(one[0], other[0]), max(one[1], other[1]), max(one[2], other[2]))
+        if now != before:
+            self.counted.change(before, -1)
+            self.counted.change(now)
+            self._planned[key] = now
+
+    def replan(self, key: Hashable, plan: FolderPlan) -> None:
+        """Count what a folder's plan is now, in place of an earlier one; if that is too much, keep what is there."""
+        self.count(key, plan)
+        self.decide()
+        if not self.allows():
+            plan.kept = True
+
+    def of(self, *, messages: int, folders: int) -> None:
+        """Tell what the replica has, where no listing counts that."""
+        counted = self.counted
+        counted.replica_messages = max(counted.replica_messages, messages)
+        counted.replica_folders = max(counted.replica_folders, folders)
+
+    def files(self, number: int, *, of: int) -> None:
+        """Count files beside the partitions, `of` so many that the replica has."""
+        self.counted.files = max(self.counted.files, number if self._asked else 0)
+        self.counted.replica_files = max(self.counted.replica_files, of)
+
+    def done(self, keys: Iterable[Hashable]) -> None:
+        """Note that the deletions in these folders have happened: others there are counted beside them."""
+        for key in keys:
+            self._done += sum(self._planned.pop(key, _NONE))
+            self._tried.pop(key, None)
+
+    def left(self) -> int:
+        """Return how many files and folders are to be deleted yet; with a `reason`, they stay."""
+        return self.counted.total() - self._done
+
+    def decide(self) -> None:
+        """See whether all that is counted by now is too much."""
+        if not self.reason:
+            messages, folders = self._replica
+            self.of(messages=messages, folders=folders)
+            reason = withhold(self.counted, self.limit)
+            self.reason = f"nothing {'more ' if self._done else ''}is deleted: {reason}" if reason else ""
+
+    def allows(self) -> bool:
+        """Tell whether anything may be deleted now."""
+        return self._asked and not self.reason
+
+    def start(self) -> bool:
+        """Tell whether what is counted may be deleted now, and note that it is; asked right before that."""
+        self._started = self._started or self.allows()
+        return self.allows()
+
+
+def deletions_of(plan: FolderPlan) -> Counts:
+    """Return what a plan deletes."""
+    if not plan.deletes():
+        return _NONE
+    return plan.messages_delete, plan.others_delete, int(plan.state is State.GONE)
 
 
 def withhold(planned: Deletions, limit: MaxDelete | None) -> str | None:

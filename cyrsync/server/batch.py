@@ -54,6 +54,7 @@ class Batch:
                 run.progress.transfer,
                 skip_derived=run.options.policy.skip_derived,
                 staging=run.takings.staging(root).directory,
+                may_delete=run.limit.start,
             )
             for root in roots.all()
         ]
@@ -70,17 +71,19 @@ class Batch:
             raise
         done = [work for path, work in self._works.items() if path not in held]
         self._store.put(work.after(deleted=not work.deletes()) for work in done)
+        deletes = self._run.limit.allows()
         failed = set(held)
         for transfer in self._transfers:
             failed |= self._run.delete(transfer)
-        self._store.put(
-            work.after(deleted=True) for work in done if work.deletes() and work.place.key.path not in failed
-        )
+        if deletes:
+            gone = [work for work in done if work.deletes()]
+            self._run.limit.done(work.place.key for work in gone)
+            self._store.put(work.after(deleted=True) for work in gone if work.place.key.path not in failed)
 
     def _finish(self) -> None:
         for root in self._roots.all():
             self._run.takings.staging(root).finish()
-        if not self._run.deletes():
+        if not self._run.limit.allows():
             for work in self._works.values():
                 work.keep()
 
@@ -108,7 +111,8 @@ class Batch:
         plans: list[list[FolderPlan]] = [[] for _ in self._transfers]
         for path in paths:
             old = self._works.pop(path)
-            new = self._run.takings.take(self._store, old.place.key)
+            self._run.takings.remember(old)
+            new = self._run.take_late(self._store, old.place.key)
             if new:
                 self._run.recount(old, new)
                 self._works[path] = new

@@ -182,7 +182,10 @@ class ConfRun:
             some = list(gone)
             plans = _plans_gone(root, some)
             side, there = replica.side, replica.root(root)
-            failed = self._run.delete(Transfer(plans, None, side, there, self._run.progress.transfer))
+            transfer = Transfer(
+                *(plans, None, side, there, self._run.progress.transfer), may_delete=self._run.limit.start
+            )
+            failed = self._run.delete(transfer)
             self._table.drop(row.path for row in some if not _within(row.path[len(root) + 1 :], failed))
 
     @property

@@ -96,20 +96,22 @@ class Work:
         return going
 
 
-def plan_mailbox(place: Place, sent: Sent | None, reading: Reading, roots: Roots, *, staged: bool) -> Work:
-    """Return what brings the replica's mailbox up to date; `staged` tells whether the metadata lies in the staging."""
+def plan_mailbox(
+    place: Place, sent: Sent | None, reading: Reading, roots: Roots, *, staged: bool, before: Sent | None = None
+) -> Work:
+    """Return what brings the replica's mailbox up to date; `staged` tells whether the metadata lies in the staging.
+
+    `before` is what the replica had when this run began, if that is something else: more than that it cannot lose.
+    """
     old = sent or Sent(place.key)
     state = _state(sent, reading)
     plans = {root: _plan(place.key.path, state, staged=staged) for root in roots.all()}
-    unwanted = uid_sets.difference(uid_sets.difference(old.maybe, reading.messages), reading.archived)
     for root, now, proven in _messages(roots, reading, old):
         plan = plans[root]
         plan.uids = now if state is not State.CHANGED else uid_sets.difference(now, proven)
         plan.messages_send = len(plan.uids)
         plan.delete_uids = uid_sets.difference(uid_sets.union(proven, old.maybe), now)
-        plan.messages_delete = len(uid_sets.difference(uid_sets.difference(proven, now), unwanted))
-    # In whichever root they are: what an earlier run has kept counts again.
-    plans[roots.data].messages_delete += len(unwanted)
+    _count_deletions(plans, reading, roots, before or old)
     for root, file in reading.bound:
         if file.name == kinds.HEADER and state is State.CHANGED and same_header(old.seen, reading.seen):
             continue
@@ -149,9 +151,17 @@ def count_gone(sent: Sent, *, renamed: bool) -> FolderPlan:
         sent.key.path,
         State.GONE,
         is_cyrus=True,
-        messages_delete=0 if renamed else len(sent.uids) + len(sent.archived),
+        messages_delete=0 if renamed else len(sent.uids) + len(sent.archived) + sent.unproven(),
         others_delete=len(sent.names) + len(sent.stale),
     )
+
+
+def _count_deletions(plans: dict[bytes, FolderPlan], reading: Reading, roots: Roots, before: Sent) -> None:
+    unwanted = uid_sets.difference(uid_sets.difference(before.maybe, reading.messages), reading.archived)
+    for root, now, proven in _messages(roots, reading, before):
+        plans[root].messages_delete = len(uid_sets.difference(uid_sets.difference(proven, now), unwanted))
+    # In whichever root they are: what an earlier run has kept counts again.
+    plans[roots.data].messages_delete += len(unwanted)
 
 
 def _state(sent: Sent | None, reading: Reading) -> State:

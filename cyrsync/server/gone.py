@@ -30,7 +30,9 @@ def remove_gone(run: ServerRun, partitions: dict[str, Roots], store: Store, repl
         failed: set[bytes] = set()
         for root in roots.all():
             there = [plan[root] for plan in plans]
-            transfer = Transfer(there, None, replica.side, replica.root(root), run.progress.transfer)
+            transfer = Transfer(
+                *(there, None, replica.side, replica.root(root), run.progress.transfer), may_delete=run.limit.start
+            )
             failed |= run.delete(transfer)
         store.drop(
             sent.key

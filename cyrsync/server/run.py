@@ -17,7 +17,7 @@ from cyrsync.errors import GuardError, UnusableError
 from cyrsync.plan.folder_plan import FolderPlan
 from cyrsync.report.progress import Reporter
 from cyrsync.report.text import path_text
-from cyrsync.run import Options, Planned, Run
+from cyrsync.run import Options, Run
 from cyrsync.server import places, standby
 from cyrsync.server.batch import Batch
 from cyrsync.server.claim import Claim, source_name
@@ -53,7 +53,7 @@ class Found:
     ready: dict[Key, Work] = field(default_factory=dict)  # of those, what is staged already
     gone: list[Sent] = field(default_factory=list)
     renamed: list[tuple[Work, Sent]] = field(default_factory=list)  # with what it was
-    planned: Planned = field(default_factory=Planned)
+    mailboxes: int = 0  # of the source
     planned_bytes: int = 0  # staged
 
 
@@ -80,6 +80,7 @@ class ServerRun(Run):
         partitions = [scope.partition] if scope.partition else list(config.partitions.values())
         self.partitions = () if scope.partition else tuple(config.partitions)
         self._conf: ConfRun | None = None
+        self._mailboxes_read = 0
         self._roots = {partition.name: Roots.of(partition) for partition in partitions}
 
     def _attempt(self, directory: Path) -> None:
@@ -110,6 +111,7 @@ class ServerRun(Run):
             store.close()
 
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
+        self.limit.begin()
         self.takings = Takings(
             *(self._roots, self.staging_directory),
             listing=self._scope.listing,
@@ -232,11 +234,11 @@ class ServerRun(Run):
         found.renamed = find_renamed(store, found.ready.values())
         moved = {sent.key for _, sent in found.renamed}
         for sent in found.gone:
-            self._count(count_gone(sent, renamed=sent.key in moved), found.planned)
-        counts.folders.seen = found.planned.cyrus_folders = sum(total.values())
+            self._count(sent.key, count_gone(sent, renamed=sent.key in moved))
+        counts.folders.seen = found.mailboxes = sum(total.values())
         counts.messages.seen += unchanged
         counts.messages.present += unchanged
-        found.planned.deletions.replica_messages, found.planned.deletions.replica_folders = there, store.rows()
+        self.limit.of(messages=there, folders=store.rows())
         return found
 
     def _check_mounted(self, total: dict[str, int], missing: dict[str, int]) -> None:
@@ -252,32 +254,33 @@ class ServerRun(Run):
         if work.staged:
             found.planned_bytes += work.summary.metadata_bytes
             found.ready[work.place.key] = work
-        self._count(work.summary, found.planned)
-        self.progress.scan(len(found.planned.plans), self.result.messages.seen)
+        self._count(work.place.key, work.summary)
+        self._mailboxes_read += 1
+        self.progress.scan(self._mailboxes_read, self.result.messages.seen)
 
-    def _count(self, summary: FolderPlan, planned: Planned) -> None:
-        if not self.options.delete:
-            summary.keep()
+    def _count(self, key: Key, summary: FolderPlan) -> None:
+        self.limit.count(key, summary)
         self.result.add(summary)
-        planned.deletions.add(summary)
-        planned.plans.append(summary)
+
+    def take_late(self, store: Store, key: Key) -> Work | None:
+        """Read a mailbox when others have been sent already, or once more; what it would delete is counted first."""
+        work = self.takings.take(store, key)
+        if work:
+            self.limit.replan(key, work.summary)
+        return work
 
     def recount(self, old: Work, new: Work) -> None:
         """Count a mailbox as it is found now."""
         self.result.revise(old.summary, new.summary)
 
     def _guard_server(self, found: Found, conf: ConfFound) -> None:
-        if not found.planned.cyrus_folders:
+        if not found.mailboxes:
             raise GuardError(f"{self.source.text}: mailboxes.db has no mailbox on this server: is it the right file?")
-        deletions = found.planned.deletions
-        deletions.files, deletions.replica_files = len(conf.gone), self._conf.count() if self._conf else 0
-        self._withhold(found.planned)
-        if self.result.withheld:
+        self.limit.files(len(conf.gone), of=self._conf.count() if self._conf else 0)
+        self.limit.decide()
+        self._note_withheld()
+        if self.limit.reason:
             conf.gone.clear()
-
-    def deletes(self) -> bool:
-        """Tell whether anything is to go."""
-        return self.options.delete and not self.result.withheld
 
     def _carry_server(self, store: Store, replica: Replica, found: Found, conf: ConfFound) -> None:
         if found.renamed:
@@ -287,18 +290,18 @@ class ServerRun(Run):
         # Also what has gone since: what was sent of it is not to wait for the next run without an index.
         gone = store.gone()
         known = {sent.key for sent in found.gone}
+        there = store.messages() + sum(sent.unproven() for sent in gone)
+        self.limit.of(messages=there, folders=store.rows())
         for sent in gone:
             if sent.key not in known:
-                self._count(count_gone(sent, renamed=False), found.planned)
-                there = len(sent.uids) + len(sent.archived) + sent.unproven()
-                found.planned.deletions.replica_messages += there
-        if not self.result.withheld:
-            self._withhold(found.planned)
+                self._count(sent.key, count_gone(self.takings.before(sent), renamed=False))
+        self.limit.decide()
+        self._note_withheld()
         if self._conf:
             self._conf.send(conf, replica)
-            if not self.result.withheld:  # one that has lost so many mailboxes may be the wrong one
+            if not self.limit.reason:  # one that has lost so many mailboxes may be the wrong one
                 self._conf.send_list(replica)
-        if self.deletes():
+        if self.limit.allows():
             remove_gone(self, self._roots, store, replica, gone)
             if self._conf:
                 self._conf.remove(conf, replica)
@@ -333,7 +336,7 @@ class ServerRun(Run):
             if works and (not size or size > _STAGED_BYTES or messages > _LISTED):
                 yield works
                 works, size, messages = [], 0, 0
-            work = self.takings.take(store, key)
+            work = self.take_late(store, key)
             if work:
                 works.append(work)
                 size += work.summary.metadata_bytes
@@ -364,7 +367,7 @@ class ServerRun(Run):
             missing = {*takings.unreadable, *store.not_sent(), *come} - takings.locked.keys()
             keys = sorted(key for key in missing if store.has_place(key))
             takings.unreadable.clear()
-            works = [work for work in (takings.take(store, key) for key in keys) if work]
+            works = [work for work in (self.take_late(store, key) for key in keys) if work]
             for work in works:
                 self.result.add(work.summary)
                 self.result.folders.seen -= work.place.key not in come  # it was counted at first

@@ -12,7 +12,7 @@ from cyrsync.server.engine import Work, plan_mailbox
 from cyrsync.server.quick import Quick
 from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
 from cyrsync.server.roots import Roots
-from cyrsync.state.sent import Key, Place
+from cyrsync.state.sent import Key, Place, Sent
 from cyrsync.state.store import Store
 from cyrsync.transfer.staging import Staging
 from cyrsync.tree.folder import Folder
@@ -38,6 +38,7 @@ class Takings:
         self._numeric_ids = numeric_ids
         self._readers = {name: MailboxReader(roots, listing=listing) for name, roots in partitions.items()}
         self._folders: dict[str, set[bytes]] = {}
+        self._before: dict[Key, Sent] = {}
         self._stagings: dict[bytes, Staging] = {}
 
     def take(self, store: Store, key: Key, *, stage: bool = True, quick: Quick | None = None) -> Work | None:
@@ -49,7 +50,7 @@ class Takings:
         reader = self._readers[key.partition]
         try:
             reading = reader.read(place)
-            work = plan_mailbox(place, sent, reading, reader.roots, staged=stage)
+            work = plan_mailbox(place, sent, reading, reader.roots, staged=stage, before=self._before.get(key))
             if quick and self._is_right(place, reading) and quick.takes(work, reader):
                 work.staged = False
             elif stage:
@@ -76,6 +77,14 @@ class Takings:
     def _is_right(self, place: Place, reading: Reading) -> bool:
         """Tell whether it is the mailbox that mailboxes.db names."""
         return place.uniqueid in ("", reading.incarnation.uniqueid)
+
+    def remember(self, work: Work) -> None:
+        """Remember what the replica had of a mailbox before this run sent anything of it."""
+        self._before.setdefault(work.place.key, work.sent or Sent(work.place.key))
+
+    def before(self, sent: Sent) -> Sent:
+        """Return what the replica had of a mailbox when this run began."""
+        return self._before.get(sent.key, sent)
 
     def reader(self, partition: str) -> MailboxReader:
         """Return what reads the mailboxes of a partition."""

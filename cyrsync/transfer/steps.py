@@ -48,10 +48,12 @@ class Transfer:
         pretend: bool = False,
         skip_derived: bool = False,
         staging: Path | None = None,
+        may_delete: Callable[[], bool] = lambda: True,
     ) -> None:
         """`side` and `root` are the replica's; no `rsync` is needed where nothing is sent.
 
-        Staged metadata lies in `staging`.
+        Staged metadata lies in `staging`. `may_delete` is asked right before anything is deleted, whatever the plans
+        say.
 
         With `pretend`, rsync is told to do nothing, and nothing is done here.
         """
@@ -65,6 +67,7 @@ class Transfer:
         self._tick = tick
         self._pretend = pretend
         self._staging = staging
+        self._may_delete = may_delete
         self._forced: tuple[str, ...] = ()
         self.held: set[bytes] = set()  # folders that keep what they have
         self._by_path = {plan.path: plan for plan in self.plans}
@@ -182,6 +185,10 @@ class Transfer:
             # rsync ends with 0 where a directory is not empty, or the daemon is told to keep a name.
             self.account.errors.setdefault(path.rstrip(b"/"), "not deleted: rsync left it there")
 
+    def sent_too_many(self) -> int:
+        """Return how many messages are to be deleted that this run may have sent: they count for no limit."""
+        return sum(max(0, len(plan.delete_uids) - plan.messages_delete) for plan in self._settled(self.plans))
+
     def _is_left(self, path: bytes) -> bool:
         """Tell whether a path should have gone by now: --force has made way for a file of the same name."""
         folder, _, name = path.rstrip(b"/").rpartition(b"/")
@@ -196,7 +203,7 @@ class Transfer:
 
     def deletes(self) -> bool:
         """Tell whether anything goes."""
-        return any(plan.deletes() for plan in self._settled(self.plans))
+        return any(plan.deletes() for plan in self._settled(self.plans)) and self._may_delete()
 
     def goes(self) -> Iterator[bytes]:
         """Yield the paths that are to be deleted, folders with a slash behind."""
@@ -208,6 +215,8 @@ class Transfer:
 
     def _removals(self) -> Iterator[Removal]:
         settled = [plan for plan in self._settled(self.plans) if plan.deletes()]
+        if not (settled and self._may_delete()):
+            return
         for plan in settled:
             if plan.state is not State.GONE:
                 files = tuple(name for name in plan.leftovers if name != kinds.UPDATES)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus.snapshot import PATIENCE
 from cyrsync.plan.compare import Policy, compare, gone
 from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.plan.guard import DeleteLimit
 from cyrsync.report.result import RunResult
 from cyrsync.report.text import path_text
 from cyrsync.transfer.staging import Staging
@@ -52,13 +53,10 @@ class Taker:
         policy: Policy,
         staging: Staging,
         result: RunResult,
-        limit: Callable[[list[FolderPlan], list[FolderPlan]], None],
+        limit: DeleteLimit,
         indexed: bool,
     ) -> None:
-        """`limit` is told of plans and what took their place, and keeps from the latter what must not go.
-
-        `indexed`: there are indexes in this tree, not in a metapartition.
-        """
+        """`limit` counts what is deleted; `indexed`: there are indexes in this tree, not in a metapartition."""
         self._indexed = indexed
         self._source = source
         self._root = root
@@ -81,7 +79,6 @@ class Taker:
         taken = self._source.take(self._root, [plan.path for plan in wanted])
         fresh = {plan.path: self._replan(plan, next(taken)) for plan in wanted}
         self._staging.finish()
-        self._limit(wanted, list(fresh.values()))
         self._plans.update(fresh)
         return [fresh.get(plan.path, plan) for plan in plans]
 
@@ -130,6 +127,7 @@ class Taker:
                 self._staging.add(taken)
             fresh.touch = fresh.touch or fresh.staged
             self._delete_listed(plan, fresh, taken)
+        self._limit.replan(plan.path, fresh)
         self._result.revise(plan, fresh)
         return fresh
 

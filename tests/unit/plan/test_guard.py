@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cyrsync.errors import UsageError
 from cyrsync.plan.folder_plan import FolderPlan, State
-from cyrsync.plan.guard import Deletions, MaxDelete, withhold
+from cyrsync.plan.guard import DeleteLimit, Deletions, MaxDelete, withhold
 
 counts = st.integers(0, 10**6)
 
@@ -135,3 +135,119 @@ def test_leftovers_of_rsync_are_not_counted() -> None:
     counted = Deletions()
     counted.add(FolderPlan(b"a", State.CHANGED, leftovers=(b".1..AbCdEf",) * 200))
     assert counted.total() == 0
+
+
+def changed(path: bytes, messages: int, *, of: int = 0) -> FolderPlan:
+    return FolderPlan(
+        path, State.CHANGED, delete_files=(b"x",) * bool(messages), messages_delete=messages, replica_messages=of
+    )
+
+
+def limit_of(number: int, *, asked: bool = True, percent: bool = False) -> DeleteLimit:
+    return DeleteLimit(MaxDelete(number, percent), asked=asked)
+
+
+def test_a_plan_made_anew_is_counted_in_place_of_the_first_one() -> None:
+    limit = limit_of(5)
+    limit.listed(b"a", changed(b"a", 3))
+    limit.decide()
+    limit.replan(b"a", changed(b"a", 5))
+    assert (limit.counted.total(), limit.allows()) == (5, True)
+    limit.replan(b"a", changed(b"a", 0))
+    limit.replan(b"b", changed(b"b", 5))
+    assert (limit.counted.total(), limit.allows()) == (5, True)
+
+
+def test_a_plan_that_is_too_much_ends_all_deleting() -> None:
+    limit = limit_of(5)
+    limit.listed(b"a", changed(b"a", 3))
+    limit.decide()
+    late = changed(b"b", 3)
+    limit.replan(b"b", late)
+    assert not late.deletes()
+    assert not limit.allows()
+    assert limit.reason == "nothing is deleted: 6 files and folders to delete; the limit is --max-delete=5"
+    limit.replan(b"b", changed(b"b", 0))
+    assert not limit.allows(), "what one has said stays true"
+
+
+def test_what_has_happened_is_counted_beside_what_comes_later() -> None:
+    limit = limit_of(5)
+    limit.listed(b"a", changed(b"a", 3))
+    limit.decide()
+    limit.done([b"a"])
+    limit.replan(b"a", changed(b"a", 3))
+    assert limit.reason.startswith("nothing more is deleted: 6 files")
+    assert limit.left() == 3
+
+
+def test_what_a_broken_attempt_may_have_deleted_stays_counted() -> None:
+    limit = limit_of(5)
+    limit.listed(b"a", changed(b"a", 3, of=10))
+    limit.listed(b"b", changed(b"b", 1, of=10))
+    limit.decide()
+    assert limit.start()
+    limit.done([b"b"])
+    limit.begin()
+    # Two of the three were deleted, or the last one's answer was lost: the same three all the same.
+    limit.listed(b"a", changed(b"a", 1, of=8))
+    assert limit.counted.total() == 4
+    limit.listed(b"b", changed(b"b", 2, of=9))
+    limit.decide()
+    assert limit.reason.startswith("nothing more is deleted: 6 files")
+
+
+def test_an_attempt_that_deleted_nothing_leaves_nothing_counted() -> None:
+    limit = limit_of(5)
+    limit.listed(b"a", changed(b"a", 6, of=10))
+    limit.decide()
+    assert not limit.start()
+    limit.begin()
+    limit.listed(b"b", changed(b"b", 5, of=10))
+    limit.decide()
+    assert (limit.start(), limit.reason) == (True, "")
+
+
+def test_a_percentage_is_of_what_the_replica_had_before_the_first_attempt() -> None:
+    limit = limit_of(50, percent=True)
+    limit.listed(b"a", changed(b"a", 5, of=10))
+    limit.decide()
+    assert limit.start()
+    limit.begin()
+    limit.listed(b"a", changed(b"a", 1, of=6))
+    limit.decide()
+    assert limit.allows()
+
+
+def test_who_does_not_ask_deletes_nothing_and_is_not_told_of_it() -> None:
+    limit = limit_of(0, asked=False)
+    plan = changed(b"a", 3)
+    limit.listed(b"a", plan)
+    limit.files(7, of=9)
+    limit.decide()
+    assert (limit.allows(), limit.reason, limit.left()) == (False, "", 0)
+    assert (plan.deletes(), plan.messages_delete) == (False, 0)
+
+
+@given(st.lists(st.tuples(st.sampled_from("list late done again".split()), st.integers(0, 3), st.integers(0, 9))))
+def test_no_more_is_ever_deleted_than_was_counted(steps: list[tuple[str, int, int]]) -> None:
+    """Deletions happen only where a plan is done that was allowed, and their sum is within the limit."""
+    limit = limit_of(10)
+    deleted = 0
+    plans: dict[int, FolderPlan] = {}
+    for step, folder, number in steps:
+        plan = changed(b"%d" % folder, number)
+        if step == "list":
+            limit.listed(folder, plan)
+            limit.decide()
+            plans[folder] = plan
+        elif step == "late":
+            limit.replan(folder, plan)
+            plans[folder] = plan
+        elif step == "done" and folder in plans and limit.start():
+            deleted += plans.pop(folder).messages_delete
+            limit.done([folder])
+        elif step == "again":
+            limit.begin()
+            plans.clear()
+    assert deleted <= 10

@@ -15,6 +15,7 @@ import pytest
 import samplespool
 from cyrsync.plan.compare import Policy, compare
 from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.plan.guard import DeleteLimit, MaxDelete
 from cyrsync.report.result import RunResult
 from cyrsync.transfer import taker as taking
 from cyrsync.transfer.staging import Staging
@@ -68,7 +69,7 @@ class Case:
     spool: Path
     staging: Path
     result: RunResult = field(default_factory=lambda: RunResult("a", "b", "walk", dry_run=False, started=""))
-    limited: list[tuple[list[FolderPlan], list[FolderPlan]]] = field(default_factory=list)
+    limit: DeleteLimit = field(default_factory=lambda: DeleteLimit(MaxDelete(2, percent=False), asked=True))
 
     def __post_init__(self) -> None:
         self.source = Source(os.fsencode(self.spool))
@@ -81,7 +82,7 @@ class Case:
             Policy(),
             Staging(self.staging),
             self.result,
-            lambda old, new: self.limited.append((old, new)),
+            self.limit,
             indexed,
         )
 
@@ -123,14 +124,20 @@ def test_plans_are_of_what_is_there_now(case: Case) -> None:
     assert case.result.messages.send == len(fresh.uids)
 
 
-def test_the_limit_is_told_of_the_plans_and_of_what_took_their_place(case: Case) -> None:
-    before = case.plan(SENT)
+def test_what_a_plan_made_anew_deletes_is_counted_in_place_of_what_the_first_one_did(case: Case) -> None:
+    replica = reader_of(case).read(SENT)
+    samplespool.expunge(case.folder(SENT), 1)
+    before = case.plan(SENT, replica)
+    case.limit.listed(SENT, before)
     (fresh,) = case.taker.take([before])
-    again = case.retake(SENT)
-    (first, second) = case.limited
-    assert first[0][0] is before
-    assert first[1][0] is second[0][0] is fresh
-    assert second[1][0] is again
+    assert (case.limit.counted.messages, fresh.deletes()) == (1, True)
+    samplespool.expunge(case.folder(SENT), 1)
+    assert case.retake(SENT).deletes()
+    assert case.limit.counted.messages == 2
+    samplespool.expunge(case.folder(SENT), 1)
+    assert not case.retake(SENT).deletes()
+    assert case.limit.counted.messages == 3
+    assert not case.limit.allows()
 
 
 def test_only_what_has_metadata_to_send_is_taken(case: Case) -> None:
