@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,8 @@ from cyrsync.errors import UnusableError
 if TYPE_CHECKING:
     import sh
 
+#: An environment variable with the paths of the rsyncs that were started by us, one calling the other.
+STARTED_RSYNCS = "CYRSYNC_STARTED_RSYNCS"
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _ANY_CODE = list(range(-64, 256))
 _GRACE = 10.0  # seconds between asking a process to end and making it
@@ -46,11 +48,30 @@ class Finished:
 
 
 def program(name: str) -> str:
-    """Return the path of a program. Raise UnusableError when there is none."""
-    found = shutil.which(name)
-    if found is None:
-        raise UnusableError(f"{name} is not installed, or not in PATH")
-    return found
+    """Return the path of a program. Raise UnusableError when there is none.
+
+    An rsync that has called `cyrsync rsync` is a wrapper: the next one in PATH is meant then.
+    """
+    wrappers = os.environ.get(STARTED_RSYNCS, "").split(os.pathsep) if name == "rsync" else []
+    if not any(wrappers):
+        found = shutil.which(name)
+        if found is None:
+            raise UnusableError(f"{name} is not installed, or not in PATH")
+        return found
+    for directory in os.get_exec_path():
+        found = shutil.which(name, path=directory)
+        if found and found not in wrappers:
+            return found
+    if not _is_script(wrappers[-1]):
+        return wrappers[-1]  # rsync itself: a command that it ran has called us
+    raise UnusableError(
+        f"{wrappers[-1]} calls cyrsync, and no other rsync is in PATH: add the directory of rsync to PATH"
+    )
+
+
+def _is_script(path: str) -> bool:
+    with open(path, "rb") as stream:
+        return stream.read(2) == b"#!"
 
 
 def environment() -> dict[str, str]:
@@ -58,13 +79,21 @@ def environment() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
 
 
+def environment_of(found: str, env: Mapping[str, str]) -> dict[str, str]:
+    """Return `env` for the program `found`, which may be a wrapper of rsync's name that calls `cyrsync rsync`."""
+    if os.path.basename(found) != "rsync":
+        return dict(env)
+    return {**env, STARTED_RSYNCS: os.pathsep.join(filter(None, (env.get(STARTED_RSYNCS), found)))}
+
+
 def capture(words: Sequence[str]) -> Finished:
     """Run a short command to its end and return what it wrote."""
+    found = program(words[0])
     finished = subprocess.run(
-        [program(words[0]), *map(os.fsencode, words[1:])],
+        [found, *map(os.fsencode, words[1:])],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        env=environment(),
+        env=environment_of(found, environment()),
         check=False,
     )
     return Finished(finished.returncode, finished.stdout, finished.stderr)
@@ -128,14 +157,15 @@ def _start(
     # Output goes to files or to where ours goes: sh makes no terminal for those, and refuses _tty_out beside one.
     # sh encodes what it is given: Latin-1 takes every byte of a name through unchanged.
     arguments = [os.fsencode(word).decode("latin-1") for word in words[1:]]
+    found = program(words[0])
     with open(os.devnull, "rb") as nothing:
-        return sh.Command(program(words[0]))(
+        return sh.Command(found)(
             *arguments,
             _in=nothing,
             _out=out if out is not None else 1,
             _err=err if err is not None else 2,
             _encoding="latin-1",
-            _env=env,
+            _env=environment_of(found, env),
             _bg=True,
             _bg_exc=False,
             _ok_code=_ANY_CODE,

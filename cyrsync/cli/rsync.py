@@ -22,6 +22,8 @@ from cyrsync.tree.address import Address
 
 def drop_in(words: list[str]) -> int:
     """Do what `rsync WORDS` would, and return its exit code; where that is not ours to do, become rsync."""
+    if os.environ.get(process.STARTED_RSYNCS):
+        _become_rsync(words)  # we started a wrapper named rsync, and that has called us
     line = rsync_options.parse(words)
     settings = rsync_options.settings(line)
     try:
@@ -32,7 +34,9 @@ def drop_in(words: list[str]) -> int:
         run = StandIn(source, replica, _options(settings), settings.exclude, _announcer(settings))
         result = run.execute()
     except (NotForUs, UsageError) as refusal:
-        _become_rsync(words, settings, str(refusal))
+        if settings.verbose:
+            complain(f"plain rsync runs: {refusal}")
+        _become_rsync(words)
     from cyrsync.cli import aftermath  # SQLite is not loaded to become rsync
 
     aftermath.finish(run, aftermath.Wanted())
@@ -80,7 +84,6 @@ def _announcer(settings: Settings) -> Callable[[str], None] | None:
     return lambda path: print(begins + path, flush=True)
 
 
-def _become_rsync(words: list[str], settings: Settings, reason: str) -> NoReturn:
-    if settings.verbose:
-        complain(f"plain rsync runs: {reason}")
-    os.execv(process.program("rsync"), ["rsync", *words])
+def _become_rsync(words: list[str]) -> NoReturn:
+    rsync = process.program("rsync")
+    os.execve(rsync, ["rsync", *words], process.environment_of(rsync, os.environ))

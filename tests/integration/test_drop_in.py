@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ import samplespool
 from cyrsync.rsync import options as rsync_options
 from support.memory import in_memory
 from support.random_tree import RandomTree
-from support.tree import Entry, assert_same_tree, messages, run_cyrsync, snapshot, start_cyrsync
+from support.tree import Entry, assert_same_tree, messages, plain_env, run_cyrsync, snapshot, start_cyrsync
 
 #: What `-v` says when rsync itself takes over.
 PLAIN = "cyrsync: plain rsync runs: "
@@ -181,6 +182,34 @@ def fake_rsync(directory: Path, script: str) -> None:
     path = directory / "rsync"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
+
+
+@pytest.mark.parametrize("line", ["-a", "-a --checksum", "--server"])
+def test_a_wrapper_in_the_path_is_not_called_again(source: Path, tmp_path: Path, line: str) -> None:
+    """Whoever calls the wrapper, it gets to the next rsync in PATH."""
+    real = tmp_path / "real"
+    real.mkdir()
+    fake_rsync(real, f'echo "$# words" >>{tmp_path}/log; exec {shutil.which("rsync")} "$@"')
+    fake_rsync(tmp_path, f'{shlex.quote(sys.executable)} -m cyrsync rsync "$@"')
+    (tmp_path / "replica").mkdir()
+    path = {"PATH": f"{tmp_path}:{real}:{os.environ['PATH']}"}
+    calls = subprocess.run(
+        [tmp_path / "rsync", *line.split(), f"{source}/", tmp_path / "replica"],
+        env=plain_env(path), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (calls.returncode == 0) == (line != "--server")
+    assert (tmp_path / "log").exists()
+    if line != "--server":
+        assert messages(source).items() <= messages(tmp_path / "replica").items()
+
+
+def test_a_wrapper_without_an_rsync_behind_it_is_told_of(source: Path, tmp_path: Path) -> None:
+    fake_rsync(tmp_path, f'exec {shlex.quote(sys.executable)} -m cyrsync rsync "$@"')
+    (tmp_path / "sh").symlink_to("/bin/sh")
+    done = run_cyrsync("rsync", "-ac", f"{source}/", tmp_path / "replica", env={"PATH": str(tmp_path)})
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert f"{tmp_path}/rsync calls cyrsync" in done.stderr
 
 
 def test_a_remote_shell_with_options(source: Path, tmp_path: Path) -> None:
