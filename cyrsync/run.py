@@ -141,7 +141,7 @@ class Run:
                 shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(mode=0o700)
             try:
-                with staging_directory(self.key, directory / "staging") as self.staging_directory:
+                with staging_directory(state_directory(), self.key, directory / "staging") as self.staging_directory:
                     yield directory
             finally:
                 shutil.rmtree(directory, ignore_errors=True)
@@ -317,7 +317,7 @@ class Run:
                 self.progress.transfer,
                 pretend=self.options.dry_run,
                 skip_derived=self.options.policy.skip_derived,
-                staging=staging.directory,
+                staging=staging.tree,
                 may_delete=self.limit.start,
             )
             try:

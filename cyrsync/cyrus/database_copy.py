@@ -43,10 +43,13 @@ class Copied(NamedTuple):
 
 
 def copy(path: bytes, to: bytes, patience: float = 5.0) -> Copied:
-    """Write a copy to a new file `to`.
+    """Write a copy to a new file `to`, in place of what is there.
 
     A symbolic link is copied as such. Raise CopyError or OSError.
     """
+    for old in (to, to + b"-journal"):
+        with suppress(FileNotFoundError):
+            os.unlink(old)
     if os.path.islink(path):
         os.symlink(os.readlink(path), to)
         return Copied(os.lstat(path), os.readlink(path))
@@ -94,7 +97,7 @@ def _compare_again(descriptor: int, digest: bytes) -> None:
 
 def _written(descriptor: int, to: bytes) -> bytes:
     digest = hashlib.sha1(usedforsecurity=False)
-    with open(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    with open(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
         while block := os.read(descriptor, _BLOCK):
             digest.update(block)
             file.write(block)

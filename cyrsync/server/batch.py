@@ -53,7 +53,7 @@ class Batch:
                 replica.root(root, make=True),
                 run.progress.transfer,
                 skip_derived=run.options.policy.skip_derived,
-                staging=run.takings.staging(root).directory,
+                staging=run.takings.staging(root).tree,
                 may_delete=run.limit.start,
             )
             for root in roots.all()

@@ -13,7 +13,6 @@ import stat
 import struct
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -91,9 +90,7 @@ class ConfRun:
             staging = Staging(self._directory / "list", self._run.options.policy.numeric_ids)
             staging.clear()
             staging.make(self._above(file))
-            with open(staging.place(file.path), "wb") as copy:
-                copy.write(read.data)
-            staging.dress(staging.place(file.path), self._reader(file.root).entry(read.status))
+            staging.write(file.path, read.data, self._reader(file.root).entry(read.status))
             self._list, self._list_staging = row, staging
 
     @property
@@ -214,10 +211,10 @@ class ConfRun:
         """Copy one file; None if it has gone, or cannot be copied."""
         try:
             staging.make(self._above(file))
-            copied = database_copy.copy(_target(file), staging.place(file.path))
-        except FileNotFoundError:
-            return None  # the next run finds it gone
+            copied = database_copy.copy(_target(file), staging.begin_copy())
         except (CopyError, OSError) as error:
+            if isinstance(error, FileNotFoundError) and staging.directory.exists():
+                return None  # the next run finds it gone
             if isinstance(error, OSError) and error.errno in _OURS:
                 raise
             self._run.result.errors.append(f"{path_text(file.whole_path)}: {error_text(error)}")
@@ -225,23 +222,20 @@ class ConfRun:
         row = self._row(file, copied)
         known = self._table.row(row.path)
         if known and known.digest == row.digest:
-            os.unlink(staging.place(file.path))
             self._table.put([row])
             return None
-        staging.dress(staging.place(file.path), self._reader(file.root).entry(copied.status))
+        staging.install(file.path, self._reader(file.root).entry(copied.status))
         return row
 
     def _is_as_sent(self, file: ConfFile) -> bool:
         """Look into a file that may have changed unseen when it was copied."""
-        scratch = os.path.join(os.fsencode(self._directory), b"scratch")
+        staging = Staging(self._directory / "scratch")
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            copied = database_copy.copy(_target(file), scratch)
+            copied = database_copy.copy(_target(file), staging.begin_copy())
         except (CopyError, OSError):
             return False
         finally:
-            with suppress(FileNotFoundError):
-                os.unlink(scratch)
+            staging.clear()
         row, known = self._row(file, copied), self._table.row(file.whole_path)
         if known and known.digest == row.digest:
             self._table.put([row])
@@ -265,7 +259,7 @@ class ConfRun:
             transfer = Transfer(
                 *(plans, replica.rsync(root), replica.side, replica.root(root, make=True)),
                 self._run.progress.transfer,
-                staging=staging.directory,
+                staging=staging.tree,
             )
             try:
                 transfer.send_metadata()

@@ -25,7 +25,7 @@ from cyrsync.errors import ConnectionFailed, RefusedError, UnusableError, UsageE
 from cyrsync.report.check import Finding, Verdict
 from cyrsync.report.text import human_bytes, human_count, path_text
 from cyrsync.server.roots import Roots
-from cyrsync.state.lock import state_path
+from cyrsync.state.lock import refuse_shared, state_path
 from cyrsync.tree import agent
 
 Findings = Iterator[Finding]
@@ -183,6 +183,7 @@ class Source:
 
     def _state(self) -> Findings:
         directory = state_path()
+        refuse_shared(directory)
         above = next(path for path in (directory, *directory.absolute().parents) if path.exists())
         room = agent.room(bytes(above))
         needed = min(self._metadata, _STAGED) + _ROW * len(self._places)

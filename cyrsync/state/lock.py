@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import pwd
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,13 +33,28 @@ def state_path() -> Path:
 
 
 def state_directory() -> Path:
-    """Return the same, made if need be."""
+    """Return the same, made if need be. Raise UnusableError for one that root must not write to."""
     directory = state_path()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UnusableError(f"{directory}: {error.strerror}: set CYRSYNC_STATE to a directory for locks") from None
+    refuse_shared(directory)
     return directory
+
+
+def refuse_shared(directory: Path) -> None:
+    """Raise UnusableError for a state directory of root's that others may write to: they could put links there."""
+    try:
+        status = directory.stat()
+    except OSError:
+        return
+    others = status.st_uid != 0 or status.st_mode & 0o002 or (status.st_mode & 0o020 and status.st_gid != 0)
+    if os.geteuid() == 0 and others:
+        raise UnusableError(
+            f"{directory}: others than root may write to the state directory: "
+            "chown it to root and chmod it 0700, or name another one by --state or CYRSYNC_STATE"
+        )
 
 
 def run_key(source: str, destination: str) -> str:
@@ -51,10 +67,12 @@ def run_lock(key: str, wait: float) -> Iterator[None]:
     """Hold the lock; wait up to so many seconds for it. Raise LockedError that names the holder."""
     path = state_directory() / f"{key}.lock"
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:
         raise UnusableError(f"{path}: {error.strerror}") from None
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UnusableError(f"{path}: no regular file: remove it")
         _acquire(descriptor, wait)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {datetime.now().isoformat(' ', 'seconds')}\n".encode(), 0)

@@ -23,6 +23,8 @@ from cyrsync.transfer.jobs import Jobs
 _GONE_THROUGH = frozenset({Exit.DONE, Exit.PARTIAL, Exit.VANISHED, Exit.WITHHELD})
 _OUT_FORMAT = "--out-format=%i %l %n"
 _FROM, _RULES = "--files-from=", "--filter=. "
+#: What a directory of ours lacked.
+_EMPTIED = "its staged copy is gone: keep RemoveIPC (logind.conf) and cleaners of temporary files from /dev/shm"
 _TOTAL = re.compile(rb"^Total bytes (sent|received): ([\d,]+)$", re.MULTILINE)
 _HINTS = {
     "Permission denied": "run cyrsync as the owner of the spool, or as root",
@@ -113,14 +115,24 @@ class Rsync:
     ) -> Outcome:
         """Run over the entries, if there are any. `tick` gets the files done and their bytes.
 
-        They are taken from a directory here `instead` of from the source, if there is one. Raise ConnectionFailed
-        when the far end is lost, RsyncFailed when rsync gave up as a whole.
+        They are taken from a directory here `instead` of from the source, if there is one: that is ours, and what it
+        lacks has failed. Raise ConnectionFailed when the far end is lost, RsyncFailed when rsync gave up as a whole.
         """
         listed = self.directory / "entries"
         if not list_file.write(listed, entries, b"" if instead else self.ends.below):
             return Outcome()
-        source = f"{instead}/" if instead else self.ends.source
-        return self._run([*extra, "-0", f"{_FROM}{listed}", source], tick)
+        words = [*extra, "-0", f"{_FROM}{listed}"]
+        if instead is None:
+            return self._run([*words, self.ends.source], tick)
+        try:
+            outcome = self._run([*words, f"{instead}/"], tick, os.fsencode(instead))
+        except RsyncFailed:
+            if instead.is_dir():
+                raise
+            outcome = Outcome(Exit.PARTIAL, vanished={b""})
+        outcome.failed.update((path, Message(Kind.FAILED, path, _EMPTIED)) for path in outcome.vanished)
+        outcome.vanished.clear()
+        return outcome
 
     def transfer_all(self, rules: Iterable[str], tick: Callable[[int, int], None] | None) -> Outcome:
         """Run over the whole source, without a list, by rsync's filter `rules`. Raise what `transfer` does."""
@@ -128,7 +140,7 @@ class Rsync:
         merged.write_text("".join(f"{rule}\n" for rule in rules))
         return self._run([f"{_RULES}{merged}", self.ends.source], tick)
 
-    def _run(self, words: list[str], tick: Callable[[int, int], None] | None) -> Outcome:
+    def _run(self, words: list[str], tick: Callable[[int, int], None] | None, instead: bytes | None = None) -> Outcome:
         self.runs += 1
         command = ["rsync", *self.words, *words, self.ends.destination]
         out_path, err_path = self.directory / "rsync.out", self.directory / "rsync.err"
@@ -144,7 +156,7 @@ class Rsync:
             if self.verbatim:
                 _repeat(said)
             self.codes.add(code)
-            outcome = self._read(code, said)
+            outcome = self._read(code, said, self.ends.roots if instead is None else (*self.ends.roots, instead))
             _read_totals(out, outcome, "received" if self.ends.pull else "sent")
         return outcome
 
@@ -161,7 +173,7 @@ class Rsync:
             words.append("--trust-sender")
         return words
 
-    def _read(self, code: int, said: list[bytes]) -> Outcome:
+    def _read(self, code: int, said: list[bytes], roots: tuple[bytes, ...]) -> Outcome:
         if code in (Exit.INTERRUPTED, -2, -15):
             raise InterruptedRun("rsync was interrupted")
         if code == Exit.STREAM and any(b"(code 11)" in line for line in said):
@@ -173,28 +185,30 @@ class Rsync:
             raise RsyncFailed(f"rsync gave up with code {code}: {hint(reason)}", code if code > 0 else 128 - code)
         outcome = Outcome(code)
         for message in messages.read(said):
-            self._sort(message, outcome)
+            _sort(message, outcome, roots)
         if code != Exit.PARTIAL:
             outcome.failed.pop(b"", None)  # what has no place has done no harm either
         if code == Exit.PARTIAL and not (outcome.failed or outcome.attributes or outcome.vanished):
             raise RsyncFailed(f"rsync could not do all, and named nothing: {messages.general_reason(said)}", code)
         return outcome
 
-    def _sort(self, message: Message, outcome: Outcome) -> None:
-        path = messages.relative(message.path, self.ends.roots) if message.path else None
-        if path is None:
-            path = message.path if message.path and not message.path.startswith(b"/") else None
-        if path is None:
-            # It may be any folder's: then no folder is safe. A host's banner is no complaint.
-            path = b""
-            if message.kind is Kind.GENERAL and not message.reason.startswith(("rsync:", "ERROR")):
-                return
-        if message.kind is Kind.VANISHED:
-            outcome.vanished.add(path)
-        elif message.kind is Kind.ATTRIBUTES:
-            outcome.attributes[path] = message
-        else:
-            outcome.failed[path] = message
+
+def _sort(message: Message, outcome: Outcome, roots: tuple[bytes, ...]) -> None:
+    """Note what a message says of the entry that it is about."""
+    path = messages.relative(message.path, roots) if message.path else None
+    if path is None:
+        path = message.path if message.path and not message.path.startswith(b"/") else None
+    if path is None:
+        # It may be any folder's: then no folder is safe. A host's banner is no complaint.
+        path = b""
+        if message.kind is Kind.GENERAL and not message.reason.startswith(("rsync:", "ERROR")):
+            return
+    if message.kind is Kind.VANISHED:
+        outcome.vanished.add(path)
+    elif message.kind is Kind.ATTRIBUTES:
+        outcome.attributes[path] = message
+    else:
+        outcome.failed[path] = message
 
 
 class _Counter:

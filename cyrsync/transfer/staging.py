@@ -1,63 +1,168 @@
-"""Metadata of one moment, in a tree beside the spool that rsync takes it from: directories and files look the same."""
+"""Metadata of one moment, in a tree beside the spool that rsync takes it from: directories and files look the same.
+
+The tree's root looks like the spool's, and so is not ours. It therefore lies in a directory that is and stays ours
+alone: nobody else can reach the tree, whoever owns what is in it. And all of it is opened by its name in the directory
+above, and no link is followed.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cyrsync.tree.folder import Entry
+from cyrsync.transfer.scratch import empty
+from cyrsync.tree.folder import Entry, sort_key
 from cyrsync.tree.place import owner_here
 from cyrsync.tree.take import Taken
+
+_TREE = b"tree"
+_COPY = b"copy"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+_EMPTIED = "it was emptied while in use: keep RemoveIPC (logind.conf) and cleaners of temporary files from it"
 
 
 class Staging:
     """A directory of this run's own, with copies in the places that their originals have below their root."""
 
     def __init__(self, directory: Path, numeric_ids: bool = False) -> None:
-        """With `numeric_ids`, owners keep their numbers where a name means another number here."""
+        """`directory` is made if need be. With `numeric_ids`, owners keep their numbers where a name means another."""
         self.directory = directory
+        #: What rsync takes the copies from.
+        self.tree = directory / os.fsdecode(_TREE)
         self._numeric_ids = numeric_ids
-        self._directories: dict[bytes, Entry] = {}
+        self._made: set[bytes] = set()
+        self._undressed: dict[bytes, Entry] = {}  # directories
+        self._opened: list[tuple[bytes, int]] = []  # our directory, and then the tree's down to the last one in use
 
     def add(self, taken: Taken) -> None:
         """Write a folder's metadata. OSError where there is no room."""
         self.make(taken.above)
         for file in taken.files:
-            place = os.path.join(self.place(taken.folder.path), file.name)
-            descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-            with open(descriptor, "wb") as stream:
-                stream.write(file.data)
-            self.dress(place, file.entry)
+            path = taken.folder.path + b"/" + file.name if taken.folder.path else file.name
+            self.write(path, file.data, file.entry)
+
+    def write(self, path: bytes, data: bytes, entry: Entry) -> None:
+        """Write one file into a directory that was made."""
+        with self._emptied_is_told():
+            above, name = self._above(path)
+            try:
+                descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=above)
+            except FileExistsError:  # it was taken before
+                os.unlink(name, dir_fd=above)
+                descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=above)
+        with open(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            self._dress(descriptor, entry)
+
+    def begin_copy(self) -> bytes:
+        """Return a path of ours to write a file to, which `install` moves into the tree."""
+        self._open_ours()
+        return os.path.join(os.fsencode(self.directory), _COPY)
+
+    def install(self, path: bytes, entry: Entry) -> None:
+        """Move what was written into a directory that was made."""
+        with self._emptied_is_told():
+            above, name = self._above(path)
+            os.rename(_COPY, name, src_dir_fd=self._opened[0][1], dst_dir_fd=above)
+        if stat.S_ISLNK(entry.mode):
+            if os.geteuid() == 0:
+                os.chown(name, *self._owner(entry), dir_fd=above, follow_symlinks=False)
+            os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=above, follow_symlinks=False)
+            return
+        descriptor = os.open(name, _OLD_FILE, dir_fd=above)
+        try:
+            self._dress(descriptor, entry)
+        finally:
+            os.close(descriptor)
 
     def make(self, directories: Iterable[tuple[bytes, Entry]]) -> None:
         """Make directories, each below the ones before it; they get their attributes in the end."""
         for path, entry in directories:
-            if path not in self._directories:
-                os.makedirs(self.place(path), mode=0o700, exist_ok=True)
-            self._directories[path] = entry
+            if path not in self._made:
+                with self._emptied_is_told(), suppress(FileExistsError):
+                    above, name = self._above(path) if path else (self._open_ours(), _TREE)
+                    os.mkdir(name, 0o700, dir_fd=above)
+                self._made.add(path)
+            self._undressed[path] = entry
 
     def finish(self) -> None:
         """Give the directories the attributes of their originals, which files put into them have changed."""
-        for path in sorted(self._directories, reverse=True):
-            self.dress(self.place(path), self._directories[path])
-        self._directories.clear()
+        with self._emptied_is_told():
+            for path in sorted(self._undressed, key=sort_key, reverse=True):
+                self._dress(self._open(path), self._undressed[path])
+        self._undressed.clear()
+        self._close()
 
     def clear(self) -> None:
         """Make room for the next folders."""
-        shutil.rmtree(self.directory, ignore_errors=True)
-        self._directories.clear()
+        self._close()
+        self._undressed.clear()
+        self._made.clear()
+        if self.directory.exists():
+            empty(self._open_ours())
+            self._close()
 
-    def place(self, path: bytes) -> bytes:
-        """Return where the copy of a path below the root is."""
-        return os.path.join(os.fsencode(self.directory), path)
+    def _above(self, path: bytes) -> tuple[int, bytes]:
+        """Return the directory that something is in, open, and its name there."""
+        above, _, name = path.rpartition(b"/")
+        return self._open(above), name
 
-    def dress(self, place: bytes, entry: Entry) -> None:
-        """Give a copy the attributes of its original."""
+    def _open(self, path: bytes) -> int:
+        """Return a directory of the tree, open as long as others below it are wanted."""
+        if not self._opened:
+            self._open_ours()
+        while len(self._opened) > 1 and not _is_within(path, self._opened[-1][0]):
+            os.close(self._opened.pop()[1])
+        if len(self._opened) == 1:
+            self._opened.append((b"", os.open(_TREE, _DIRECTORY, dir_fd=self._opened[0][1])))
+        last, descriptor = self._opened[-1]
+        for name in path[len(last) :].strip(b"/").split(b"/") if path != last else ():
+            descriptor = os.open(name, _DIRECTORY, dir_fd=descriptor)
+            last = last + b"/" + name if last else name
+            self._opened.append((last, descriptor))
+        return descriptor
+
+    def _open_ours(self) -> int:
+        """Return our own directory, open. Raise PermissionError for one that is not ours alone."""
+        if not self._opened:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self.directory, _DIRECTORY)
+            status = os.fstat(descriptor)
+            if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                os.close(descriptor)
+                raise PermissionError(errno.EPERM, "it is not ours alone", os.fspath(self.directory))
+            self._opened.append((b"", descriptor))
+        return self._opened[0][1]
+
+    @contextmanager
+    def _emptied_is_told(self) -> Iterator[None]:
+        """Say so where what was made is not there any more: that is not the source's doing."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise OSError(errno.ESTALE, _EMPTIED, os.fspath(self.directory)) from None
+
+    def _close(self) -> None:
+        while self._opened:
+            os.close(self._opened.pop()[1])
+
+    def _owner(self, entry: Entry) -> tuple[int, int]:
+        return owner_here(entry.owner, self._numeric_ids)
+
+    def _dress(self, descriptor: int, entry: Entry) -> None:
+        """Give an open copy the attributes of its original."""
         if os.geteuid() == 0:
-            os.chown(place, *owner_here(entry.owner, self._numeric_ids), follow_symlinks=False)
-        if not stat.S_ISLNK(entry.mode):
-            os.chmod(place, stat.S_IMODE(entry.mode) | 0o400)
-        os.utime(place, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
+            os.fchown(descriptor, *self._owner(entry))
+        os.fchmod(descriptor, stat.S_IMODE(entry.mode) | 0o400)
+        os.utime(descriptor, ns=(entry.mtime, entry.mtime))
+
+
+def _is_within(path: bytes, top: bytes) -> bool:
+    return not top or path == top or path.startswith(top + b"/")

@@ -13,6 +13,7 @@ import pytest
 from cyrsync.errors import LockedError, UnusableError
 from cyrsync.state import lock
 from cyrsync.state.lock import run_key, run_lock, state_directory
+from support.tools import requires_root
 
 
 @pytest.fixture
@@ -188,3 +189,39 @@ def test_a_lock_that_cannot_be_opened(state_dir: Path) -> None:
     (state_dir / "key.lock").mkdir()
     with pytest.raises(UnusableError, match=r"key\.lock: Is a directory"), run_lock("key", 0):
         pytest.fail("held without a lock")
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "group", "usable"),
+    [
+        (0o700, 0, 0, True),
+        (0o755, 0, 0, True),
+        (0o775, 0, 0, True),
+        (0o775, 0, 8, False),
+        (0o777, 0, 0, False),
+        (0o1777, 0, 0, False),
+        (0o700, 4711, 0, False),
+    ],
+)
+def test_root_writes_where_only_root_may(state_dir: Path, mode: int, owner: int, group: int, usable: bool) -> None:
+    requires_root()
+    os.chown(state_dir, owner, group)
+    state_dir.chmod(mode)
+    if usable:
+        assert state_directory() == state_dir
+        return
+    with pytest.raises(UnusableError, match="others than root may write"), run_lock("key", 0):
+        pass
+
+
+@pytest.mark.parametrize("what", ["link", "FIFO"])
+def test_what_is_no_lock_file(state_dir: Path, tmp_path: Path, what: str) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    if what == "link":
+        (state_dir / "key.lock").symlink_to(victim)
+    else:
+        os.mkfifo(state_dir / "key.lock")
+    with pytest.raises(UnusableError, match=r"key\.lock"), run_lock("key", 0):
+        pass
+    assert victim.read_text() == "precious"

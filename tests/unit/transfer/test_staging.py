@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shutil
 import stat
 from pathlib import Path
 
@@ -60,21 +61,77 @@ def looks(root: Path) -> dict[str, tuple[int, int, int, int, bytes]]:
 def test_it_looks_like_the_original(spool: Path, staging: Staging) -> None:
     add(staging, spool, *FOLDERS)
     staging.finish()
-    assert looks(staging.directory) == looks(spool)
+    assert looks(staging.tree) == looks(spool)
 
 
 def test_nothing_but_what_was_taken(spool: Path, staging: Staging) -> None:
     add(staging, spool, b"j/user/joe/Sent")
     staging.finish()
     expected = [".", "j", "j/user", "j/user/joe", "j/user/joe/Sent", *(f"j/user/joe/Sent/{name}" for name in FILES)]
-    assert looks(staging.directory) == {name: look for name, look in looks(spool).items() if name in expected}
-    assert sum(1 for _ in staging.directory.rglob("*")) + 1 == len(expected)
+    assert looks(staging.tree) == {name: look for name, look in looks(spool).items() if name in expected}
+    assert sum(1 for _ in staging.tree.rglob("*")) + 1 == len(expected)
 
 
 def test_it_is_nobody_elses_while_it_is_filled(spool: Path, staging: Staging) -> None:
     add(staging, spool, b"j/user/joe")
-    for path in (staging.directory, staging.directory / "j/user"):
+    for path in (staging.tree, staging.tree / "j/user"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+def test_nobody_else_can_reach_it_when_its_root_is_somebody_elses(spool: Path, staging: Staging) -> None:
+    requires_root()
+    os.chown(spool, 4711, 4711)
+    spool.chmod(0o777)
+    add(staging, spool, b"j/user/joe")
+    staging.finish()
+    assert (staging.tree.stat().st_uid, stat.S_IMODE(staging.tree.stat().st_mode)) == (4711, 0o777)
+    status = staging.directory.stat()
+    assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (0, 0o700)
+
+
+@pytest.mark.parametrize("how", ["link", "mode", "owner"])
+def test_a_directory_that_is_not_ours_is_not_used(spool: Path, tmp_path: Path, how: str) -> None:
+    other = tmp_path / "other"
+    other.mkdir(mode=0o700)
+    directory = tmp_path / "staging"
+    if how == "link":
+        directory.symlink_to(other)
+    else:
+        other.rename(directory)
+        if how == "mode":
+            directory.chmod(0o750)
+        else:
+            requires_root()
+            os.chown(directory, 4711, 4711)
+    with pytest.raises(OSError, match=r"Not a directory|not ours alone"):
+        add(Staging(directory), spool, b"j/user/joe")
+    assert not any(directory.iterdir())
+
+
+@pytest.mark.parametrize("where", [b"", b"j", b"j/user/joe/Sent"])
+def test_a_link_in_the_tree_is_not_followed(spool: Path, staging: Staging, tmp_path: Path, where: bytes) -> None:
+    add(staging, spool, *FOLDERS)
+    staging.finish()
+    elsewhere = tmp_path / "elsewhere"
+    place = staging.tree / os.fsdecode(where)
+    place.rename(elsewhere)
+    place.symlink_to(elsewhere)
+    before = looks(elsewhere)
+    samplespool.deliver(spool / "j/user/joe/Sent", 3)
+    with pytest.raises(OSError, match="Not a directory"):
+        add(staging, spool, b"j/user/joe/Sent")
+    assert looks(elsewhere) == before
+
+
+def test_what_was_staged_is_removed_by_somebody(spool: Path, staging: Staging) -> None:
+    add(staging, spool, b"j/user/joe/Sent")
+    staging.finish()
+    shutil.rmtree(staging.tree / "j")
+    with pytest.raises(OSError, match="emptied while in use"):
+        add(staging, spool, b"j/user/joe/Sent")
+    staging.clear()
+    add(staging, spool, b"j/user/joe/Sent")
+    staging.finish()
 
 
 def test_what_is_taken_again_replaces_what_was(spool: Path, staging: Staging) -> None:
@@ -83,7 +140,7 @@ def test_what_is_taken_again_replaces_what_was(spool: Path, staging: Staging) ->
     samplespool.deliver(spool / "j/user/joe/Sent", 3)
     add(staging, spool, b"j/user/joe/Sent")
     staging.finish()
-    assert looks(staging.directory) == looks(spool)
+    assert looks(staging.tree) == looks(spool)
 
 
 def test_a_shorter_file_leaves_nothing_of_the_longer(spool: Path, staging: Staging) -> None:
@@ -91,19 +148,19 @@ def test_a_shorter_file_leaves_nothing_of_the_longer(spool: Path, staging: Stagi
     index = spool / "j/user/joe/cyrus.index"
     index.write_bytes(index.read_bytes()[:160])
     add(staging, spool, b"j/user/joe")
-    assert (staging.directory / "j/user/joe/cyrus.index").read_bytes() == index.read_bytes()
+    assert (staging.tree / "j/user/joe/cyrus.index").read_bytes() == index.read_bytes()
 
 
 def test_clearing_makes_room(spool: Path, staging: Staging) -> None:
     add(staging, spool, *FOLDERS)
     staging.finish()
     staging.clear()
-    assert not staging.directory.exists()
+    assert not staging.tree.exists()
     staging.clear()
     add(staging, spool, b"j/user/joe/Trash")
     staging.finish()
-    assert (staging.directory / "j/user/joe/Trash/cyrus.index").exists()
-    assert not (staging.directory / "j/user/joe/cyrus.index").exists()
+    assert (staging.tree / "j/user/joe/Trash/cyrus.index").exists()
+    assert not (staging.tree / "j/user/joe/cyrus.index").exists()
 
 
 def test_clearing_what_was_never_finished(spool: Path, staging: Staging) -> None:
@@ -111,13 +168,13 @@ def test_clearing_what_was_never_finished(spool: Path, staging: Staging) -> None
     staging.clear()
     add(staging, spool, b"j/user/joe/Trash")
     staging.finish()
-    assert (staging.directory / "j/user/joe/Trash/cyrus.index").exists()
+    assert (staging.tree / "j/user/joe/Trash/cyrus.index").exists()
 
 
 def test_a_mailbox_in_the_root(spool: Path, staging: Staging) -> None:
     add(staging, spool / "j/user/joe/Sent", b"")
     staging.finish()
-    assert looks(staging.directory) == looks(spool / "j/user/joe/Sent")
+    assert looks(staging.tree) == looks(spool / "j/user/joe/Sent")
 
 
 def test_no_room(spool: Path, tmp_path: Path) -> None:
@@ -130,7 +187,7 @@ def test_a_name_of_any_bytes(spool: Path, staging: Staging) -> None:
     name = b"j/user/joe/\xff\n\x1b[31m"
     os.rename(os.path.join(os.fsencode(spool), b"j/user/joe/Trash"), os.path.join(os.fsencode(spool), name))
     add(staging, spool, name)
-    assert os.path.exists(os.path.join(os.fsencode(staging.directory), name, b"cyrus.index"))
+    assert os.path.exists(os.path.join(os.fsencode(staging.tree), name, b"cyrus.index"))
 
 
 def test_owners_are_the_originals(spool: Path, staging: Staging) -> None:
@@ -140,7 +197,7 @@ def test_owners_are_the_originals(spool: Path, staging: Staging) -> None:
     add(staging, spool, b"j/user/joe")
     staging.finish()
     names = ("j/user", "j/user/joe", "j/user/joe/cyrus.index", "j/user/joe/cyrus.header")
-    assert {name: looks(staging.directory)[name] for name in names} == {name: looks(spool)[name] for name in names}
+    assert {name: looks(staging.tree)[name] for name in names} == {name: looks(spool)[name] for name in names}
 
 
 ROOT = pwd.getpwuid(0).pw_name

@@ -104,7 +104,7 @@ class Case:
         return made
 
     def staged(self) -> list[str]:
-        return sorted(str(path.relative_to(self.staging)) for path in self.staging.rglob("cyrus.*"))
+        return sorted(str(path.relative_to(self.staging / "tree")) for path in self.staging.rglob("cyrus.*"))
 
 
 @pytest.fixture
