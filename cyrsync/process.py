@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from cyrsync.errors import UnusableError
+from cyrsync.tree.at_work import command_line, processes
 
 if TYPE_CHECKING:
     import sh
@@ -192,27 +192,14 @@ def await_orphans(*words: str) -> None:
 
     An rsync whose parent was killed takes half a second to end (it spares ssh's terminal), and moves files meanwhile.
     """
-    marks = [b"\0" + os.fsencode(word) for word in words]
+    marks = tuple(map(os.fsencode, words))
     deadline = time.monotonic() + _GRACE
     while any(_has_one(command_line(pid), marks) for pid in processes()) and time.monotonic() < deadline:
         time.sleep(_ORPHANS_PAUSE)
 
 
-def _has_one(line: bytes, marks: list[bytes]) -> bool:
-    return any(mark in line for mark in marks)
-
-
-def processes() -> list[int]:
-    """Return the processes on this machine, none where the system does not tell."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()] if os.path.isdir("/proc") else []
-
-
-def command_line(pid: int) -> bytes:
-    """Return a process's words, each with a NUL behind it; b"" if it has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
+def _has_one(words: list[bytes], marks: tuple[bytes, ...]) -> bool:
+    return any(word.startswith(marks) for word in words[1:])
 
 
 def _heed_signals() -> None:

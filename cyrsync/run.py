@@ -32,6 +32,7 @@ from cyrsync.transfer.scratch import staging_directory
 from cyrsync.transfer.staging import Staging
 from cyrsync.transfer.steps import Transfer
 from cyrsync.transfer.taker import Taker, batches
+from cyrsync.tree import direction
 from cyrsync.tree.address import Address
 from cyrsync.tree.both import BothSides
 from cyrsync.tree.folder import Folder
@@ -57,7 +58,8 @@ class Options:
     retries: int = 3
     wait: float = 0.0
     jobs: int = 1
-    overwrite: bool = False  # a replica that is another's, or was promoted
+    overwrite: bool = False  # a replica that is another's, was promoted, or has a Cyrus at work on it
+    from_replica: bool = False  # the source may be one
     full: bool = False  # names prove nothing: rsync compares every message
 
 
@@ -163,9 +165,7 @@ class Run:
         self.limit.begin()
         sides = BothSides(self.source, self.replica, self.options.rsh, self.options.connection, directory)
         with sides:
-            token = token_of(sides.replica_status)
-            if token and not self.options.overwrite:
-                refuse_promoted(token, sides.replica_status)
+            self._check_direction(sides)
             with self.phases.phase("scan"):
                 planned = self._plan(sides)
             self._guard(planned)
@@ -173,6 +173,17 @@ class Run:
                 with self.phases.phase("transfer"):
                     self._carry_out(planned, sides, directory)
         self.result.exit = self._exit_code()
+
+    def _check_direction(self, sides: BothSides) -> None:
+        """Refuse to write where there may be mail that the source has not."""
+        status = sides.replica_status
+        token = token_of(status)
+        if not self.options.from_replica:
+            direction.refuse_replica(sides.source_status)
+        if not self.options.overwrite:
+            if token:
+                refuse_promoted(token, status)
+            self.result.warnings += direction.refuse_cyrus(sides.replica, [status.root])
 
     def _acts(self) -> bool:
         return not self.options.dry_run
@@ -231,7 +242,7 @@ class Run:
             return
         rsync = None
         token = token_of(sides.replica_status)
-        if token and not self.options.dry_run:
+        if token and sides.replica.can_remove and not self.options.dry_run:
             # Nobody's state speaks of this replica any more.
             sides.replica.put_token(
                 sides.replica_status.root, token._replace(replica=os.urandom(16).hex(), promoted="")

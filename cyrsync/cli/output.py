@@ -52,6 +52,8 @@ def show_audit(result: AuditResult, *, as_json: bool, verbose: bool, quiet: bool
     """Print what came of an audit. Nobody watching, and all is sound: nothing."""
     from cyrsync.report import audit
 
+    for message in result.warnings:
+        complain(message)
     if as_json:
         with signals.pipe_may_break():
             print(json.dumps(result.to_json()))

@@ -63,7 +63,13 @@ def sync_command(
     ] = False,
     overwrite_replica: Annotated[
         bool,
-        typer.Option("--overwrite-replica", help="Write to a replica that was promoted, or is another server's."),
+        typer.Option(
+            "--overwrite-replica",
+            help="Write to a replica that was promoted, is another server's, or has a Cyrus at work on it.",
+        ),
+    ] = False,
+    from_replica: Annotated[
+        bool, typer.Option("--from-replica", help="Send from a source that is a replica itself, and was not promoted.")
     ] = False,
     state: StateDirectory = None,
     dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="Show what would be done, do nothing.")] = False,
@@ -134,6 +140,7 @@ def sync_command(
         wait=wait,
         jobs=jobs,
         overwrite=overwrite_replica,
+        from_replica=from_replica,
     )
     with progress(quiet or as_json) as reporter:
         replica = address.parse(destination)

@@ -57,7 +57,9 @@ def verify_command(
         if tree is None:
             _take(result, audit_server(read_conf(conf), content), reporter)
         else:
-            with audits(address.parse(tree), address.parse(replica) if replica else None, content, rsh) as found:
+            with audits(
+                *(address.parse(tree), address.parse(replica) if replica else None, content, rsh, result.warnings)
+            ) as found:
                 _take(result, found, reporter)
     result.seconds = round(time.monotonic() - began, 3)
     if not result.mailboxes:

@@ -38,6 +38,7 @@ class AuditResult:
     files: int = 0
     bytes_read: int = 0
     problems: list[tuple[bytes, Problem]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def add(self, audited: Audited) -> None:
         """Count one mailbox."""
@@ -73,6 +74,7 @@ class AuditResult:
                 {"kind": problem.kind, "folder": path_text(path), "uids": list(problem.uids), "detail": problem.detail}
                 for path, problem in self.problems
             ],
+            "warnings": self.warnings,
             "exit": self.exit,
         }
 

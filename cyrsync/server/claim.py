@@ -21,6 +21,7 @@ from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.state.sent import Place
 from cyrsync.state.store import Memory, Store
+from cyrsync.tree import direction
 from cyrsync.tree.folder import Folder, join
 from cyrsync.tree.side import OVERWRITE, Status, refuse_promoted, token_of
 from cyrsync.tree.token import Token
@@ -70,6 +71,7 @@ class Claim:
         self._times = times
         self._found: list[Token] = []
         self._token: Token | None = None
+        self.warnings: list[str] = []
 
     def check(self, *, anew: bool) -> str:
         """Return why the state does not speak of what is there, "" if it does.
@@ -93,6 +95,9 @@ class Claim:
                     "--full makes it anew"
                 )
             reasons.append(reason)
+        if not self._overwrite:
+            roots = [self._replica.path(root) for root in self._roots]
+            self.warnings = direction.refuse_cyrus(self._replica.side, roots)
         # Who else has written there has sent indexes, too: those are compared with the source's, see `look`.
         reason = next(filter(None, reasons), "") or self._drift()
         self._store.memory = memory._replace(looked=time.time())

@@ -36,8 +36,10 @@ from cyrsync.state.lock import state_directory
 from cyrsync.state.sent import Key, Sent, StateDamaged, seen_of
 from cyrsync.state.store import Store, copied, set_aside
 from cyrsync.transfer.steps import Transfer
+from cyrsync.tree import direction
 from cyrsync.tree.address import Address
 from cyrsync.tree.folder import Folder
+from cyrsync.tree.side import resolve_here
 
 #: Seconds before each further look at mailboxes that could not be read.
 _PAUSES = (0.0, 0.2, 0.5)
@@ -84,6 +86,7 @@ class ServerRun(Run):
         self._roots = {partition.name: Roots.of(partition) for partition in partitions}
 
     def _attempt(self, directory: Path) -> None:
+        self._refuse_replica()
         top = self._scope.partition.data if self._scope.partition else b""
         with closing(Replica(self.replica, self.options, self._jobs, directory, top)) as replica:
             try:
@@ -91,6 +94,14 @@ class ServerRun(Run):
             finally:
                 self.result.rsync_runs += replica.runs()
         self.result.exit = self._exit_code()
+
+    def _refuse_replica(self) -> None:
+        """Refuse a source that is a replica."""
+        if not self.options.from_replica:
+            roots = [root for partition in self._roots.values() for root in partition.all()]
+            beside = [self._config.configdirectory] if self._scope.with_conf else []
+            for root in dict.fromkeys([*roots, *beside]):
+                direction.refuse_replica(resolve_here(root))
 
     def _with_state(self, directory: Path, replica: Replica) -> None:
         """Run with what is known of the replica; a state that proves damaged is made anew once."""
@@ -144,6 +155,7 @@ class ServerRun(Run):
                 with self.phases.phase("transfer"):
                     self._carry_server(store, replica, found, conf)
                 claim.end(complete=not (self.result.errors or self.takings.locked or self.takings.unreadable))
+        self.result.warnings += [one for one in claim.warnings if one not in self.result.warnings]
         self._report_untaken()
 
     def _claim(self, store: Store, replica: Replica) -> Claim:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 
-from cyrsync import process
 from cyrsync.cyrus.config import Config
+from cyrsync.tree import at_work
 
-#: Where Cyrus looks without -C.
-_CONF = b"/etc/imapd.conf"
-_MASTERS = frozenset([b"master", b"cyrmaster", b"cyrus-master"])
 _SERVICES = frozenset([b"imapd", b"pop3d", b"lmtpd", b"httpd", b"nntpd", b"timsieved", b"sync_server"])
 
 
@@ -17,11 +14,7 @@ def processes(config: Config, conf: bytes) -> list[int]:
     """Return the processes of a Cyrus that runs with this imapd.conf: masters, and what clients are connected to."""
     real = os.path.realpath(conf)
     registered = _registered(config)
-    return [
-        pid
-        for pid in process.processes()
-        if _is_master(_words(pid), real) or (pid in registered and _is_service(_words(pid)))
-    ]
+    return [pid for pid in at_work.processes() if _runs_with(pid, real) or (pid in registered and _is_service(pid))]
 
 
 def _registered(config: Config) -> set[int]:
@@ -36,18 +29,10 @@ def _registered(config: Config) -> set[int]:
         return set()
 
 
-def _is_master(words: list[bytes], conf: bytes) -> bool:
-    if os.path.basename(words[0]) not in _MASTERS:
-        return False
-    if b"-C" in words[:-1]:
-        return os.path.realpath(words[words.index(b"-C") + 1]) == conf
-    # Postfix's is called master, too.
-    return b"cyr" in words[0] and conf == os.path.realpath(_CONF)
+def _runs_with(pid: int, conf: bytes) -> bool:
+    theirs = at_work.conf_of(pid)
+    return theirs is not None and os.path.realpath(theirs) == conf
 
 
-def _is_service(words: list[bytes]) -> bool:
-    return os.path.basename(words[0].partition(b":")[0]) in _SERVICES
-
-
-def _words(pid: int) -> list[bytes]:
-    return process.command_line(pid).split(b"\0")
+def _is_service(pid: int) -> bool:
+    return os.path.basename(at_work.command_line(pid)[0].partition(b":")[0]) in _SERVICES

@@ -26,7 +26,8 @@ from cyrsync.report.check import Finding, Verdict
 from cyrsync.report.text import human_bytes, human_count, path_text
 from cyrsync.server.roots import Roots
 from cyrsync.state.lock import refuse_shared, state_path
-from cyrsync.tree import agent
+from cyrsync.tree import agent, direction
+from cyrsync.tree.side import resolve_here
 
 Findings = Iterator[Finding]
 ok, note, fail = (partial(Finding, verdict) for verdict in Verdict)
@@ -74,6 +75,7 @@ class Source:
         """Look at everything; what needs an imapd.conf is left out if that cannot be understood."""
         yield from told("imapd.conf", self._read(), "-C names the server's imapd.conf")
         if self.config:
+            yield from told("source", self._role())
             yield from told("mailboxes.db", self._list(self.config))
             yield from told("spool", self._spool(self.config))
             yield from told("locks", self._locks(self.config), "`lsof` tells who holds it: runs leave it out")
@@ -95,6 +97,13 @@ class Source:
         if config.switch("object_storage_enabled"):
             yield fail("imapd.conf", "object_storage_enabled", "messages that are not in the spool are not replicated")
         yield ok("imapd.conf", f"{self.conf}: partitions {', '.join(config.partitions)}")
+
+    def _role(self) -> Findings:
+        for root in self.roots():
+            found = direction.replica_at(resolve_here(root))
+            if found:
+                yield fail("source", found, "sync refuses to send from it without --from-replica (exit 4)")
+        yield ok("source", "a server, no replica of another")
 
     def _list(self, config: Config) -> Findings:
         path = config.database("mboxlist")[1]

@@ -20,7 +20,7 @@ from cyrsync.server.standby import differing
 from cyrsync.spare.check import TOLD, Findings, Source, fail, note, ok, told
 from cyrsync.transfer import features
 from cyrsync.transfer.jobs import Jobs
-from cyrsync.tree import agent
+from cyrsync.tree import agent, direction
 from cyrsync.tree.address import Address
 from cyrsync.tree.agent import Room
 from cyrsync.tree.agent_side import About
@@ -61,6 +61,7 @@ def _answered(replica: Replica, about: About, source: Source) -> Findings:
     if source.config:
         yield from told("rights", _rights(replica, about, source.config))
         yield from told("token", _token(replica, source))
+        yield from told("Cyrus", _cyrus(replica, source))
         yield from told("standby", _standby(replica, source, source.config), "Cyrus there would not run with it")
 
 
@@ -194,6 +195,17 @@ def _token(replica: Replica, source: Source) -> Findings:
     complete = max([token.complete for token in tokens], default=0.0)
     last = datetime.fromtimestamp(complete).isoformat(" ", "seconds") if complete else "none"
     yield ok("token", f"this server's, last complete run: {last}" if tokens else "none yet: nobody's replica")
+
+
+def _cyrus(replica: Replica, source: Source) -> Findings:
+    """Tell whether a Cyrus is at work on the replica."""
+    known, doubtful = direction.cyrus_on(replica.agent, [replica.path(root) for root in source.roots()])
+    if known:
+        yield fail("Cyrus", known, "stop it, or sync refuses to write there (exit 4)")
+    elif doubtful:
+        yield note("Cyrus", doubtful)
+    else:
+        yield ok("Cyrus", "not at work on the replica")
 
 
 def _standby(replica: Replica, source: Source, config: Config) -> Findings:

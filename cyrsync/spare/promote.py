@@ -25,6 +25,7 @@ from cyrsync.spare import at_work, commands, leftovers, mark
 from cyrsync.spare.mark import Found
 from cyrsync.spare.ownership import identity
 from cyrsync.spare.sweep import Swept, sweep
+from cyrsync.tree import at_work as tree_at_work
 from cyrsync.tree import token
 
 #: Those that may have a directory, and therefore a root, of their own.
@@ -55,6 +56,7 @@ def promote_tree(tree: str, result: Promotion, options: Options, tick: Tick) -> 
     if not os.path.isdir(root):
         raise UnusableError(f"{tree}: no such directory here")
     with mark.held([root], options.wait):
+        _refuse_cyrus([root])
         _mark(result, [root], mark.read([root]))
         swept = Swept()
         sweep(root, leftovers.in_partition, None, (), swept)
@@ -106,6 +108,7 @@ class _Server:
         pids = at_work.processes(self._config, os.fsencode(self._conf))
         if pids:
             raise UnusableError(f"{self._conf}: Cyrus is at work with it, process {pids[0]}: stop it first")
+        _refuse_cyrus(self.roots)
         self._places = places(self._config)
         for name in sorted({one.mailbox.partition for one in self._places if one.data}):
             roots = Roots.of(self._config.partitions[name])
@@ -152,6 +155,14 @@ class _Server:
     def commands(self) -> commands.Commands:
         """Return what makes commands for this server."""
         return commands.Commands(self._config, self._conf, self._owner, self._places)
+
+
+def _refuse_cyrus(roots: Sequence[bytes]) -> None:
+    """Raise UnusableError for roots that a Cyrus is at work on, by whatever imapd.conf."""
+    for cyrus in tree_at_work.at_work(roots):
+        if cyrus.directory:
+            where, conf = path_text(cyrus.directory), path_text(cyrus.conf)
+            raise UnusableError(f"{where}: Cyrus is at work on it, process {cyrus.pid} with {conf}: stop it first")
 
 
 def _there(paths: Iterable[bytes]) -> list[bytes]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cyrsync.tree import folder as folders
 from cyrsync.tree import place, token
 from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.at_work import at_work
 from cyrsync.tree.remove import RENAMED, Remover, decode
 from cyrsync.tree.walk import Reader, walk
 
@@ -205,6 +206,11 @@ def _resolve(request: _Request) -> None:
     request.output.end(root=real.decode("latin-1"), status=status)
 
 
+def _at_work(request: _Request) -> None:
+    found = [[one.pid, one.conf.decode("latin-1"), one.directory.decode("latin-1")] for one in at_work(request.paths())]
+    request.output.end(found=found)
+
+
 def _walk(request: _Request) -> None:
     output = request.output
     for found in walk(request.root, frozenset(request.fields["users"]), request.fields["leftovers"]):
@@ -299,6 +305,7 @@ _SERVICES: "dict[str, Callable[[_Request], None]]" = {
     "room": _room,
     "read": _read,
     "resolve": _resolve,
+    "at_work": _at_work,
     "walk": _walk,
     "look": _look,
     "stat": _stat,

@@ -18,6 +18,7 @@ from cyrsync.errors import ConnectionFailed, UnusableError
 from cyrsync.tree import agent, bundle, folder, place, remove
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.agent import Room
+from cyrsync.tree.at_work import Cyrus, at_work
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.link import Link
 from cyrsync.tree.place import Placing
@@ -97,6 +98,13 @@ class AgentSide:
         self._ask(do="resolve", root=path)
         found = self._end_of_answer()
         return Status(found["root"].encode("latin-1"), *found["status"])
+
+    def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
+        """Return who works on one of these directories, of any Cyrus there."""
+        self._ask(do="at_work", root=b"", paths=[root.decode("latin-1") for root in roots])
+        with self._garbled():
+            found = self._end_of_answer()["found"]
+            return [Cyrus(int(pid), conf.encode("latin-1"), root.encode("latin-1")) for pid, conf, root in found]
 
     def make(self, root: bytes) -> None:
         """Make a directory, and those above it, if they are not there. Raise UnusableError where that can't be."""
@@ -275,6 +283,10 @@ class ChildSide(AgentSide):
     def resolve(self, path: bytes) -> Status:
         """Return what stands at `path`, links resolved."""
         return resolve_here(path)
+
+    def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
+        """Return who works on one of these directories, of any Cyrus here."""
+        return at_work(roots)
 
     def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | None]:
         """Return size and modification time (nanoseconds) of files; None where there is none."""

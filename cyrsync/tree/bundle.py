@@ -20,6 +20,7 @@ MODULES = (
     "cyrsync.tree.remove",
     "cyrsync.tree.place",
     "cyrsync.tree.token",
+    "cyrsync.tree.at_work",
     "cyrsync.tree.agent",
 )
 #: What an audit needs besides, and a source whose metadata is taken under locks.

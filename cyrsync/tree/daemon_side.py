@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from cyrsync.cyrus import header, index
 from cyrsync.cyrus.user import user_of
 from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, UnusableError, UsageError
 from cyrsync.rsync import list_file, messages
+from cyrsync.tree import token
 from cyrsync.tree.address import Address
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
 from cyrsync.tree.message_files import MessageFiles
@@ -31,6 +33,7 @@ _KINDS = {
     b"p": 0o010000,
     b"s": 0o140000,
 }
+_OWNER = os.fsdecode(token.NAME)
 _NO_SUCH_PLACE = (b"No such file or directory", b"Not a directory", b"Unknown module")
 
 
@@ -51,10 +54,12 @@ class DaemonSide(WithoutAgent):
 
     def resolve(self, path: bytes) -> Status:
         """Return whether the daemon has a directory at `path`."""
-        finished = self._rsync("--list-only", "--exclude=/*", self._address.for_rsync(path))
+        finished = self._rsync("--list-only", f"--include=/{_OWNER}", "--exclude=/*", self._address.for_rsync(path))
         # rsync 3.0.0 ends with 0 also where there is nothing, but lists nothing then.
-        if finished.code == Exit.DONE and any(map(_LINE.match, finished.out.split(b"\n"))):
-            return Status(path, exists=True, directory=True, parent=True)
+        lines = [match for match in map(_LINE.match, finished.out.split(b"\n")) if match]
+        if finished.code == Exit.DONE and lines:
+            owned = any(line[1].startswith(b"-") and line[4] == token.NAME for line in lines)
+            return Status(path, exists=True, directory=True, parent=True, token=self._owner(path) if owned else "")
         if any(reason in finished.err for reason in _NO_SUCH_PLACE) and b"Unknown module" not in finished.err:
             above = path.rstrip(b"/").rpartition(b"/")[0]
             parent = (
@@ -62,6 +67,13 @@ class DaemonSide(WithoutAgent):
             )
             return Status(path, exists=False, directory=False, parent=parent)
         raise self._failure(finished)
+
+    def _owner(self, root: bytes) -> str:
+        """Return what the owner file of a root says."""
+        finished = self._rsync(f"{self._address.for_rsync(root)}{_OWNER}", f"{self._directory}/")
+        if finished.code not in (Exit.DONE, Exit.PARTIAL, Exit.VANISHED):
+            raise self._failure(finished)
+        return token.read_text(bytes(self._directory)) or "{}"
 
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root`. An index that looks the same in the `other` tree is not fetched."""

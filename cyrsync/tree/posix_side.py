@@ -14,6 +14,7 @@ from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus import header, index
 from cyrsync.cyrus.user import user_of
 from cyrsync.errors import ConnectionFailed, UnusableError, UsageError
+from cyrsync.tree import token
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
 from cyrsync.tree.link import Link
 from cyrsync.tree.message_files import MessageFiles, sort_out
@@ -23,6 +24,7 @@ from cyrsync.tree.side import Rights, Status, WithoutAgent
 # quoted for the shell that reads them here, a POSIX sh: no other shell ever sees one.
 _RESOLVE = r"""
 if cd -- {root} 2>/dev/null; then printf 'd%s\0' "$(pwd -P; echo x)"
+  if [ -f {owner} ]; then printf 't%s\0' "$(dd if={owner} bs=65536 count=1 2>/dev/null; echo x)"; fi
 elif [ -e {root} ] || [ -h {root} ]; then printf 'f\0'
 elif [ -d {parent} ]; then printf 'p\0'
 fi
@@ -68,12 +70,15 @@ class PosixSide(WithoutAgent):
     def resolve(self, path: bytes) -> Status:
         """Return what stands at `path`, links resolved."""
         parent = path.rstrip(b"/").rpartition(b"/")[0] or (b"/" if path.startswith(b"/") else b".")
-        self._link.send(_RESOLVE.format(root=_quote(path), parent=_quote(parent)).encode("latin-1"))
+        self._link.send(
+            _RESOLVE.format(root=_quote(path), parent=_quote(parent), owner=token.NAME.decode()).encode("latin-1")
+        )
         found = {item[:1]: item[1:] for item in self._items(packed=False)}
         self.rights = Rights(root=found.get(b"i") == b"0")
         real = found.get(b"d")
         if real is not None:
-            return Status(real[:-2], exists=True, directory=True, parent=True)
+            text = found[b"t"][:-1].decode("utf-8", "replace").strip() or "{}" if b"t" in found else ""
+            return Status(real[:-2], exists=True, directory=True, parent=True, token=text)
         return Status(path, exists=b"f" in found, directory=False, parent=b"p" in found)
 
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:

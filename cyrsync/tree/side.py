@@ -12,6 +12,7 @@ from cyrsync.audit.finding import Audited
 from cyrsync.errors import RefusedError, UnusableError
 from cyrsync.tree import agent
 from cyrsync.tree import token as tokens
+from cyrsync.tree.at_work import Cyrus, at_work
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.token import Token
@@ -71,6 +72,9 @@ class Side(Protocol):
     def resolve(self, path: bytes) -> Status:
         """Return what stands at `path`, links resolved."""
 
+    def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
+        """Return who works on one of these directories, of any Cyrus there."""
+
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root` in order of their sort key; `other` as `wants_other` says."""
 
@@ -121,6 +125,10 @@ def resolve_here(path: bytes) -> Status:
 class WithoutAgent:
     """What no side can do at which nothing of ours runs: who asks has not looked at `can_take` and `can_remove`."""
 
+    def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
+        """Return none: nobody can look at the processes there."""
+        return []
+
     def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
         """Refuse: rsync has to delete there."""
         raise NotImplementedError
@@ -149,6 +157,10 @@ class NearSide:
     def resolve(self, path: bytes) -> Status:
         """Return what stands at `path`, links resolved."""
         return resolve_here(path)
+
+    def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
+        """Return who works on one of these directories, of any Cyrus here."""
+        return at_work(roots)
 
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root` in order of their sort key."""

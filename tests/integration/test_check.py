@@ -25,7 +25,8 @@ from support.tools import free_port, oldest_python, requires, requires_root, una
 from support.tree import cyrsync_argv, plain_env, run_cyrsync, snapshot
 
 NAMES = (
-    "imapd.conf mailboxes.db spool locks configdirectory state rsync connection destination space space clock rights"
+    "imapd.conf source mailboxes.db spool locks configdirectory state rsync connection destination space space clock "
+    "rights Cyrus"
 )
 #: What rsync 3.0.9 says of itself.
 OLD_RSYNC = """#!/bin/sh

@@ -238,14 +238,16 @@ def test_tokens_do_not_travel(synced: Pair, tmp_path: Path) -> None:
     conf.write_text(text.replace(f"{synced.server.root}/sieve", str(synced.there(synced.server.root / "sieve"))))
     second = tmp_path / "second"
     second.mkdir()
-    sync_server(conf, "--delete", second)
+    sync_server(conf, "--delete", "--from-replica", second)
     for root in synced.roots:
         found = token.read(os.fsencode(below(second, synced.there(root))))
         assert found and found.source.endswith("replica.conf")
 
     third = tmp_path / "third"
     source = f"{synced.there(synced.server.spool)}/"
-    for words in (("sync", "--delete"), ("rsync", "-a", "--delete")):
+    for words in (("sync", "--delete", "--from-replica"), ("rsync", "-a", "--delete")):
+        if words[0] == "rsync":  # which refuses a replica
+            (synced.there(synced.server.spool) / os.fsdecode(token.NAME)).unlink()
         assert run_cyrsync(*words, source, f"{third}/").returncode == 0
         assert not [path for path in snapshot(third, skip_hidden=False) if os.path.basename(path) == token.NAME]
     token.write(os.fsencode(third), token.Token("id", "source", 1, 1.0, 1.0, 1.0))

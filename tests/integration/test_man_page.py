@@ -164,7 +164,7 @@ def test_explains_every_key_of_the_json_with_its_type() -> None:
 
 
 def test_explains_every_key_that_verify_prints() -> None:
-    result = AuditResult(tree="", replica="", content=False, started="")
+    result = AuditResult(tree="", replica="", content=False, started="", warnings=["one"])
     result.add(Audited(b"", problems=(Problem("missing", (1,)),)))
     assert_explained("OUTPUT OF VERIFY", result.to_json())
 
