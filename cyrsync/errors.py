@@ -57,6 +57,10 @@ class UnusableError(CyrsyncError):
     code = Exit.UNUSABLE
 
 
+class DoubtfulError(UnusableError):
+    """The replica may not be the one that is meant, or one to write to: nobody else is to try, either."""
+
+
 class UnreadableError(CyrsyncError):
     """Some folders could not be read."""
 
@@ -76,7 +80,7 @@ class RefusedError(CyrsyncError):
 
 
 class LockedError(CyrsyncError):
-    """Another run holds the lock of this source and destination."""
+    """Another run holds the lock of this source and destination, or writes to the same replica."""
 
     code = Exit.LOCKED
 

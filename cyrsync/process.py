@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, TYPE_CHECKING
@@ -36,6 +36,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.25  # seconds between two looks at a run
 #: As a share of the time that it has run: a copy of hours does not need us a hundred times a second.
 _PAUSE_SHARE = 0.02
 _ORPHANS_PAUSE = 0.02  # seconds between two looks at all processes
+#: Descriptors that the processes of `run` have, too.
+_shared: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,14 @@ class Finished:
     code: int
     out: bytes
     err: bytes
+
+
+def share(descriptors: Iterable[int]) -> None:
+    """Let processes that are run from now on have descriptors: what those lock stays locked, should we be killed."""
+    global _shared
+    _shared = tuple(descriptors)
+    for descriptor in _shared:
+        os.set_inheritable(descriptor, True)
 
 
 def program(name: str) -> str:
@@ -170,6 +180,7 @@ def _start(
             _bg_exc=False,
             _ok_code=_ANY_CODE,
             _return_cmd=True,
+            _pass_fds={*_shared},
             _preexec_fn=partial(_die_with_parent, os.getpid()),
         )
 

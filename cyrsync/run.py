@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from cyrsync.cyrus import entry as kinds
-from cyrsync.errors import ConnectionFailed, CyrsyncError, Exit, GuardError, UnusableError
+from cyrsync.errors import ConnectionFailed, CyrsyncError, Exit, GuardError, LockedError, UnusableError
 from cyrsync.plan.compare import Policy
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.plan.guard import DeleteLimit, MaxDelete
@@ -36,9 +36,11 @@ from cyrsync.tree import direction
 from cyrsync.tree.address import Address
 from cyrsync.tree.both import BothSides
 from cyrsync.tree.folder import Folder
-from cyrsync.tree.side import refuse_promoted, token_of
+from cyrsync.tree.ownership import WalkOwnership, hold
+from cyrsync.tree.side import Side, refuse_promoted, token_of
 
 _LONGEST_PAUSE = 60.0  # seconds between two tries
+_PATIENCE = 10.0  # seconds that it takes a process at the far end to see that its connection is lost
 _UNKNOWN = (State.UNREADABLE, State.VANISHED)
 
 
@@ -95,6 +97,7 @@ class Run:
         #: Counts every deletion, in all attempts, before it happens.
         self.limit = DeleteLimit(options.max_delete, asked=options.delete)
         self._jobs = Jobs(options.jobs)
+        self._deadline = 0.0  # of waiting for others, on the monotonic clock
         #: What names the replica, and the pair of source and replica, however they are spelled.
         self.replica_identity = identity(replica)
         self.key = run_key(identity(source), self.replica_identity)
@@ -102,6 +105,7 @@ class Run:
     def execute(self) -> RunResult:
         """Run, with the lock held and lost connections tried again; errors that end it are in the result."""
         began = time.monotonic()
+        self._deadline = began + self.options.wait
         try:
             with self._directory() as directory:
                 self._attempts(directory)
@@ -140,6 +144,7 @@ class Run:
             directory = state_directory() / self.key
             if directory.exists():  # a killed run left it
                 await_orphans(directory)
+                self._be_patient()
                 shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(mode=0o700)
             try:
@@ -157,21 +162,34 @@ class Run:
                 if attempt == self.options.retries:
                     raise
                 time.sleep(min(2.0**attempt, _LONGEST_PAUSE))
+                self._be_patient()
                 runs, sent = self.result.rsync_runs, self.result.bytes_sent
                 self.result = self._new_result()
                 self.result.rsync_runs, self.result.bytes_sent = runs, sent
 
+    def _be_patient(self) -> None:
+        """Give what is left of a run of ours at the far end the time to see that nobody listens any more."""
+        self._deadline = max(self._deadline, time.monotonic() + _PATIENCE)
+
     def _attempt(self, directory: Path) -> None:
         self.limit.begin()
-        sides = BothSides(self.source, self.replica, self.options.rsh, self.options.connection, directory)
-        with sides:
+        hold = None if self.options.dry_run else self._hold
+        with BothSides(self.source, self.replica, self.options.rsh, self.options.connection, directory, hold) as sides:
             self._check_direction(sides)
-            with self.phases.phase("scan"):
-                planned = self._plan(sides)
-            self._guard(planned)
-            if self._acts():
-                with self.phases.phase("transfer"):
-                    self._carry_out(planned, sides, directory)
+            self._sync(sides, directory)
+
+    def _hold(self, side: Side) -> str:
+        """Have the replica alone, if there is one; return the boot of its host."""
+        host, overwrite = self.replica.host, self.options.overwrite
+        return hold(side, [self.replica.path], host, self._deadline, overwrite=overwrite).boot
+
+    def _sync(self, sides: BothSides, directory: Path) -> None:
+        with self.phases.phase("scan"):
+            planned = self._plan(sides)
+        self._guard(planned)
+        if self._acts():
+            with self.phases.phase("transfer"):
+                self._carry_out(planned, sides, directory)
         self.result.exit = self._exit_code()
 
     def _check_direction(self, sides: BothSides) -> None:
@@ -241,12 +259,7 @@ class Run:
         if not planned.plans:
             return
         rsync = None
-        token = token_of(sides.replica_status)
-        if token and sides.replica.can_remove and not self.options.dry_run:
-            # Nobody's state speaks of this replica any more.
-            sides.replica.put_token(
-                sides.replica_status.root, token._replace(replica=os.urandom(16).hex(), promoted="")
-            )
+        ownership = None if self.options.dry_run else self._own(sides)
         self.result.files = FileCounts()
         try:
             if any(plan.sends() for plan in planned.plans) or not sides.replica.can_remove:
@@ -261,6 +274,20 @@ class Run:
             self._note_withheld()
             if rsync:
                 self.result.rsync_runs += rsync.runs
+        if ownership:
+            ownership.end(compared=False)
+
+    def _own(self, sides: BothSides) -> WalkOwnership:
+        """Make the replica's root, if there is none, and say there that a run is writing."""
+        if not sides.replica_status.exists and sides.replica.can_remove:
+            sides.replica.make(sides.replica_status.root)
+            sides.hold()
+            if sides.replica_status.token or not sides.replica_status.bare:
+                raise LockedError(f"{self.replica.text}: another run has begun to fill it meanwhile: run again")
+        ownership = WalkOwnership(sides.replica, sides.replica_status, sides.boot)
+        warning = ownership.begin()
+        self.result.warnings += [warning] if warning else []
+        return ownership
 
     def _goes_ahead(self, planned: Planned, sides: BothSides, rsync: Rsync) -> bool:
         """Tell whether this is a first copy of a whole tree that can be looked at once more afterwards."""

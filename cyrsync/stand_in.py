@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from cyrsync.errors import CyrsyncError, Exit, GuardError, UnusableError
+from cyrsync.errors import CyrsyncError, DoubtfulError, Exit, GuardError, UnusableError
 from cyrsync.report.text import path_text
 from cyrsync.run import Options, Planned, Run
 from cyrsync.transfer.driver import Rsync
@@ -43,7 +43,7 @@ class StandIn(Run):
         return True  # a dry run is rsync's
 
     def _fail(self, error: CyrsyncError) -> None:
-        if isinstance(error, UnusableError):
+        if isinstance(error, UnusableError) and not isinstance(error, DoubtfulError):
             raise NotForUs(str(error)) from None
         super()._fail(error)
 

@@ -23,6 +23,7 @@ from cyrsync.state.sent import Place
 from cyrsync.state.store import Memory, Store
 from cyrsync.tree import direction
 from cyrsync.tree.folder import Folder, join
+from cyrsync.tree.ownership import hold
 from cyrsync.tree.side import OVERWRITE, Status, refuse_promoted, token_of
 from cyrsync.tree.token import Token
 from cyrsync.tree.walk import incarnation_in
@@ -40,7 +41,7 @@ def source_name(conf: bytes) -> str:
 def refuse(token: Token, status: Status, source: str) -> None:
     """Raise RefusedError for the root of a replica that is not this source's to write to."""
     refuse_promoted(token, status)
-    if token.source != source:
+    if token.source not in ("", source):
         raise RefusedError(f"{os.fsdecode(status.root)}: it is the replica of {token.source}: {OVERWRITE}")
 
 
@@ -58,8 +59,13 @@ class Claim:
         *,
         overwrite: bool,
         times: bool,
+        dry_run: bool,
+        deadline: float,
     ) -> None:
-        """`roots` are the partitions', `more_roots` others of the source; `times`: rsync keeps times."""
+        """`roots` are the partitions', `more_roots` others of the source; `times`: rsync keeps times.
+
+        The replica is held, but for a `dry_run`; who else holds it is waited for until the `deadline` (monotonic).
+        """
         self._store = store
         self._replica = replica
         self._partitions = roots
@@ -69,6 +75,9 @@ class Claim:
         self._settings = settings
         self._overwrite = overwrite
         self._times = times
+        self._holds = not dry_run
+        self._deadline = deadline
+        self._boot = ""
         self._found: list[Token] = []
         self._token: Token | None = None
         self.warnings: list[str] = []
@@ -81,6 +90,8 @@ class Claim:
         """
         memory = self._store.memory
         reasons = []
+        self._hold()
+        self._found.clear()
         for root in self._roots:
             status = self._replica.status(root)
             token = token_of(status)
@@ -102,6 +113,14 @@ class Claim:
         reason = next(filter(None, reasons), "") or self._drift()
         self._store.memory = memory._replace(looked=time.time())
         return reason
+
+    def _hold(self) -> None:
+        """Have all roots that are there alone, from before the first look at them."""
+        if not self._holds:
+            return
+        paths = [self._replica.path(root) for root in self._roots]
+        host = self._replica.address.host
+        self._boot = hold(self._replica.side, paths, host, self._deadline, overwrite=self._overwrite).boot
 
     def _doubt(self, memory: Memory, root: bytes, status: Status, token: Token | None) -> str:
         """Return why a root may not be what the last run left there."""
@@ -155,8 +174,8 @@ class Claim:
             if ours and folder.incarnation and ours.same_as(folder.incarnation):
                 path = os.path.join(root, join(folder.path, kinds.INDEX))
                 raise RefusedError(_written_there(path, there.mtime))
-        # Nobody but we have written where there is a token.
-        return Trust.PROVEN if self._found else Trust.DOUBTED
+        # Nobody but we have written where there is a token of ours.
+        return Trust.PROVEN if any(token.source for token in self._found) else Trust.DOUBTED
 
     def is_due(self) -> bool:
         """Tell whether nobody has looked at the replica for so long that a run with nothing to send should."""
@@ -177,6 +196,9 @@ class Claim:
 
     def begin(self) -> None:
         """Note on every root that a run is writing there."""
+        for root in self._roots:
+            self._replica.root(root, make=True)
+        self._hold()  # those that were not there
         memory = self._store.memory
         known = {token.replica for token in self._found}
         same = memory.replica if known == {memory.replica} else ""
@@ -190,6 +212,9 @@ class Claim:
             ended=0.0,
             complete=complete,
             settings=self._settings,
+            writing=self._boot,
+            doubtful=any(token.cut_off(self._boot) for token in self._found),
+            more=next((token.more for token in self._found), ()),
         )
         self._store.memory = memory._replace(handed=run)
         self._put(self._token)
@@ -198,7 +223,7 @@ class Claim:
     def end(self, *, complete: bool) -> None:
         """Note that the run is over, and whether it left nothing undone."""
         assert self._token
-        token = self._token._replace(ended=time.time())
+        token = self._token._replace(ended=time.time(), writing="")
         if complete:
             token = token._replace(complete=token.begun)
         self._put(token)

@@ -171,6 +171,8 @@ class ServerRun(Run):
             layout_settings(self._config),
             overwrite=self.options.overwrite,
             times=policy.times,
+            dry_run=self.options.dry_run,
+            deadline=self._deadline,
         )
 
     def _start_over(self, warning: str) -> None:

@@ -194,7 +194,8 @@ def _token(replica: Replica, source: Source) -> Findings:
             return
     complete = max([token.complete for token in tokens], default=0.0)
     last = datetime.fromtimestamp(complete).isoformat(" ", "seconds") if complete else "none"
-    yield ok("token", f"this server's, last complete run: {last}" if tokens else "none yet: nobody's replica")
+    ours = any(token.source for token in tokens)
+    yield ok("token", f"this server's, last complete run: {last}" if ours else "none yet: nobody's replica")
 
 
 def _cyrus(replica: Replica, source: Source) -> Findings:

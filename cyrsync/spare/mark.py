@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from cyrsync.errors import LockedError, UnusableError, error_text
 from cyrsync.report.text import path_text
 from cyrsync.tree import token
-from cyrsync.tree.token import Token
+from cyrsync.tree.hold import Holds
+from cyrsync.tree.ownership import said_of
+from cyrsync.tree.token import UNOWNED, Token
 
 _LOOK_AGAIN = 0.2  # seconds
-#: For a root that no `sync -C` has written to.
-_UNKNOWN = Token(replica="", source="unknown", run=0, begun=0.0, ended=0.0, complete=0.0)
 
 
 @dataclass(slots=True)
@@ -27,36 +27,36 @@ class Found:
     warnings: list[str] = field(default_factory=list)
 
     @property
+    def owned(self) -> dict[bytes, Token]:
+        """Those that say whose the replica is: the walk leaves others."""
+        return {root: one for root, one in self.tokens.items() if one.source}
+
+    @property
     def newest(self) -> Token | None:
-        """The token of the last run that wrote here."""
-        return max(self.tokens.values(), key=lambda one: (one.begun, one.run), default=None)
+        """The token of the last run of `sync -C` that wrote here."""
+        return max(self.owned.values(), key=lambda one: (one.begun, one.run), default=None)
 
     @property
     def complete(self) -> float:
         """When the last run began that left nothing undone at any root, 0.0 for never or unknown."""
-        return min((one.complete for one in self.tokens.values()), default=0.0)
+        return min((one.complete for one in self.owned.values()), default=0.0)
 
     @property
     def cut_off(self) -> bool:
         """Whether the last run did not come to its end."""
-        return any(one.begun > 0.0 and one.ended == 0.0 for one in self.tokens.values())
+        return any(one.writing or (one.begun > 0.0 and one.ended == 0.0) for one in self.tokens.values())
 
 
 @contextmanager
 def held(roots: Sequence[bytes], wait: float) -> Iterator[None]:
     """Have the roots alone; wait up to so many seconds for runs to end. Raise LockedError where one goes on."""
     deadline = time.monotonic() + wait
-    while True:
-        with ExitStack() as stack:
-            busy = next((one for one in roots if not stack.enter_context(token.held(one, exclusive=True))), None)
-            if busy is None:
-                yield
-                return
-        if time.monotonic() >= deadline:
-            raise LockedError(
-                f"{path_text(busy)}: a run is writing here now: stop it on the master, or give --wait SECONDS"
-            )
-        time.sleep(_LOOK_AGAIN)
+    with closing(Holds()) as holds:
+        while busy := holds.hold(roots):
+            if time.monotonic() >= deadline:
+                raise LockedError(said_of(busy, None, "stop it, if it is a run's, on the master"))
+            time.sleep(_LOOK_AGAIN)
+        yield
 
 
 def read(roots: Sequence[bytes]) -> Found:
@@ -65,6 +65,9 @@ def read(roots: Sequence[bytes]) -> Found:
     for root in roots:
         try:
             one = token.read(root)
+        except token.NewerVersion:
+            name = path_text(os.path.join(root, token.NAME))
+            raise UnusableError(f"{name}: written by a newer cyrsync: run that, or one that is as new") from None
         except ValueError:
             found.warnings.append(f"{path_text(root)}: its token is damaged, and is made anew")
         except OSError as error:
@@ -72,7 +75,7 @@ def read(roots: Sequence[bytes]) -> Found:
         else:
             if one:
                 found.tokens[root] = one
-    found.warnings += _doubts(roots, found.tokens)
+    found.warnings += _doubts(roots, found.owned)
     return found
 
 
@@ -97,7 +100,8 @@ def promote(roots: Sequence[bytes], found: Found) -> str:
     since = earlier[0] if earlier else datetime.now(timezone.utc).isoformat(timespec="seconds")
     for root in roots:
         try:
-            token.write(root, found.tokens.get(root, _UNKNOWN)._replace(promoted=since))
+            for _ in range(2):  # in both slots: should one be damaged, the other does not tell otherwise
+                token.write(root, found.tokens.get(root, UNOWNED)._replace(promoted=since, writing=""))
         except OSError as error:
             raise UnusableError(f"{path_text(root)}: it cannot be marked as promoted: {error_text(error)}") from None
     return since

@@ -20,14 +20,14 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.tree import folder as folders
-from cyrsync.tree import place, token
+from cyrsync.tree import hold, place, token
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.at_work import at_work
 from cyrsync.tree.remove import RENAMED, Remover, decode
 from cyrsync.tree.walk import Reader, walk
 
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO, Callable, ContextManager
+    from typing import Any, BinaryIO, Callable, Tuple
 
 #: The line before which a login shell may have printed anything at all.
 GREETING = b"cyrsync-agent 1\n"
@@ -103,29 +103,13 @@ def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool]":
     return real, os.path.lexists(real), directory, os.path.isdir(os.path.dirname(real)), text, bare
 
 
-class Holds:
-    """Roots of a replica that is written to, held against who would promote it, until this is closed or we end."""
-
-    def __init__(self) -> None:
-        self._roots: "dict[bytes, ContextManager[bool]]" = {}
-
-    def put_token(self, root: bytes, text: str) -> str:
-        """Hold a root and write its token; return what is wrong, "" for nothing."""
-        try:
-            if root not in self._roots:
-                hold = token.held(root, exclusive=False)
-                if not hold.__enter__():
-                    return "it is being promoted"
-                self._roots[root] = hold
-            token.write(root, token.from_json(text))
-        except OSError as error:
-            return error.strerror or str(error)
-        return ""
-
-    def close(self) -> None:
-        """Let go of all."""
-        while self._roots:
-            self._roots.popitem()[1].__exit__(None, None, None)
+def put_token(root: bytes, text: str) -> "Tuple[int, str]":
+    """Write a root's token; return what is wrong, 0 and "" for nothing."""
+    try:
+        token.write(root, token.from_json(text))
+    except OSError as error:
+        return error.errno or -1, error.strerror or str(error)
+    return 0, ""
 
 
 class Room(NamedTuple):
@@ -280,8 +264,19 @@ def _relink(request: _Request) -> None:
     request.output.end()
 
 
+def _hold(request: _Request) -> None:
+    try:
+        busy = _holds.hold(request.paths())
+    except OSError as error:
+        request.output.end(busy=None, error=error.strerror)
+    else:
+        holder = [busy.root.decode("latin-1"), busy.pid, busy.since] if busy else None
+        request.output.end(busy=holder, error="", boot=token.boot_id())
+
+
 def _put_token(request: _Request) -> None:
-    request.output.end(error=_holds.put_token(request.root, request.fields["token"]))
+    number, error = put_token(request.root, request.fields["token"])
+    request.output.end(number=number, error=error)
 
 
 def _place(request: _Request) -> None:
@@ -298,7 +293,7 @@ def _remove(request: _Request) -> None:
 
 
 #: Until this process ends.
-_holds = Holds()
+_holds = hold.Holds()
 _SERVICES: "dict[str, Callable[[_Request], None]]" = {
     "identify": _identify,
     "about": _about,
@@ -314,6 +309,7 @@ _SERVICES: "dict[str, Callable[[_Request], None]]" = {
     "take": _take,
     "make": _make,
     "relink": _relink,
+    "hold": _hold,
     "put_token": _put_token,
     "place": _place,
     "remove": _remove,

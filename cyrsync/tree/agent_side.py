@@ -13,18 +13,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from cyrsync import process
 from cyrsync.audit.finding import Audited, from_record
-from cyrsync.errors import ConnectionFailed, UnusableError
+from cyrsync.errors import ConnectionFailed, UnusableError, error_text
 from cyrsync.tree import agent, bundle, folder, place, remove
+from cyrsync.tree import token as tokens
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.agent import Room
 from cyrsync.tree.at_work import Cyrus, at_work
 from cyrsync.tree.folder import Folder
+from cyrsync.tree.hold import Busy, Holds
 from cyrsync.tree.link import Link
 from cyrsync.tree.place import Placing
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.shell import HAS_POSIX, HAS_PYTHON, RemoteShell, agent_command
-from cyrsync.tree.side import Removed, Rights, Status, resolve_here
+from cyrsync.tree.side import Held, NotWrittenError, Removed, Rights, Status, resolve_here
 
 if TYPE_CHECKING:
     from array import array
@@ -113,10 +116,22 @@ class AgentSide:
         if error:
             raise UnusableError(f"{os.fsdecode(root)}: it cannot be made on the replica: {error}")
 
+    def hold(self, paths: Sequence[bytes]) -> Held:
+        """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""
+        self._ask(do="hold", root=b"", paths=[path.decode("latin-1") for path in paths])
+        found = self._end_of_answer()
+        if found["error"]:
+            raise UnusableError(f"{os.fsdecode(paths[0])}: it cannot be held: {found['error']}")
+        if found["busy"]:
+            root, pid, since = found["busy"]
+            return Held(Busy(root.encode("latin-1"), pid, since), found["boot"])
+        return Held(None, found["boot"])
+
     def put_token(self, root: bytes, token: Token) -> None:
-        """Write what the replica says of itself. Raise UnusableError where that can't be."""
+        """Write what the replica says of itself. Raise NotWrittenError where that can't be."""
         self._ask(do="put_token", root=root, token=token.to_json())
-        _check_token(root, self._end_of_answer()["error"])
+        found = self._end_of_answer()
+        _check_token(root, found["number"], found["error"])
 
     def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | None]:
         """Return size and modification time (nanoseconds) of files, by their whole paths; None where there is none."""
@@ -266,7 +281,7 @@ class ChildSide(AgentSide):
         package = str(Path(__file__).resolve().parents[2])
         start = f"import sys; sys.path.insert(0, {package!r}); from cyrsync.tree import agent; agent.main()"
         super().__init__(lambda: Link([sys.executable, "-I", "-S", "-c", start], "the local agent"), compressed=False)
-        self._holds = agent.Holds()
+        self._holds = Holds()
         self._numeric_ids = False
         self._not_placed: set[tuple[bytes, bytes]] = set()
 
@@ -292,9 +307,18 @@ class ChildSide(AgentSide):
         """Return size and modification time (nanoseconds) of files; None where there is none."""
         return [agent.status(path) for path in paths]
 
+    def hold(self, paths: Sequence[bytes]) -> Held:
+        """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""
+        try:
+            busy = self._holds.hold(paths)
+        except OSError as error:
+            raise UnusableError(f"{error_text(error)}: it cannot be held") from None
+        process.share(self._holds.descriptors())
+        return Held(busy, tokens.boot_id())
+
     def put_token(self, root: bytes, token: Token) -> None:
-        """Write what the replica says of itself. Raise UnusableError where that can't be."""
-        _check_token(root, self._holds.put_token(root, token.to_json()))
+        """Write what the replica says of itself. Raise NotWrittenError where that can't be."""
+        _check_token(root, *agent.put_token(root, token.to_json()))
 
     def begin_placing(self, *, numeric_ids: bool) -> None:
         """Let `place` follow."""
@@ -312,6 +336,7 @@ class ChildSide(AgentSide):
     def close(self) -> None:
         """End the child, if there is one, and let go of the replica."""
         super().close()
+        process.share(())
         self._holds.close()
 
 
@@ -336,9 +361,9 @@ class _Inflated(io.RawIOBase):
         return len(data)
 
 
-def _check_token(root: bytes, error: str) -> None:
-    if error:
-        raise UnusableError(f"{os.fsdecode(root)}: its token cannot be written: {error}")
+def _check_token(root: bytes, number: int, error: str) -> None:
+    if number:
+        raise NotWrittenError(f"{os.fsdecode(root)}: its owner file cannot be written: {error}", number)
 
 
 def open_far(shell: RemoteShell, host: str) -> AgentSide | Link:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.tree.address import Address
 from cyrsync.tree.connections import Connections
 from cyrsync.tree.folder import Folder
-from cyrsync.tree.side import Status
+from cyrsync.tree.side import Side, Status
 
 
 class BothSides:
@@ -22,15 +22,19 @@ class BothSides:
         rsh: str | None,
         connection: tuple[str, ...],
         directory: Path,
+        hold: Callable[[Side], str] | None = None,
     ) -> None:
         """Without a replica, everything is taken for missing there.
 
-        `connection` are rsync's words to reach a daemon; `directory` is for this run alone.
+        `connection` are rsync's words to reach a daemon; `directory` is for this run alone. `hold` holds the replica
+        before it is looked at, and returns the boot of its host; without it, all looks on.
         """
         if replica and not source.local and not replica.local:
             raise UsageError("source and destination cannot both be remote")
         self.source_address = source
         self.replica_address = replica
+        self.boot = ""  # of the replica's host, where it is held
+        self._hold = hold
         self._connections = Connections(source if not source.local else replica, rsh, connection, directory)
         self.shell = self._connections.shell
 
@@ -40,7 +44,7 @@ class BothSides:
                 self.replica = self._connections.open(self.replica_address, is_replica=True)
             self.source = self._connections.open(self.source_address, is_replica=False)
             self.source_status = self._check_source()
-            self.replica_status = self._check_replica(self.replica_address)
+            self.hold()
         except BaseException:
             self.__exit__()
             raise
@@ -48,6 +52,12 @@ class BothSides:
 
     def __exit__(self, *_: object) -> None:
         self._connections.close()
+
+    def hold(self) -> None:
+        """Hold the replica, and look at its root."""
+        if self._hold:
+            self.boot = self._hold(self.replica)
+        self.replica_status = self._check_replica(self.replica_address)
 
     def folders(self, users: frozenset[str]) -> tuple[Iterator[Folder], Iterator[Folder]]:
         """Return the streams of both sides' folders."""

@@ -21,6 +21,7 @@ MODULES = (
     "cyrsync.tree.place",
     "cyrsync.tree.token",
     "cyrsync.tree.at_work",
+    "cyrsync.tree.hold",
     "cyrsync.tree.agent",
 )
 #: What an audit needs besides, and a source whose metadata is taken under locks.

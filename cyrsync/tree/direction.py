@@ -14,7 +14,8 @@ def replica_at(status: Status) -> str:
     token = token_of(status)
     if token is None or token.promoted:
         return ""
-    return f"{os.fsdecode(status.root)}: it is the replica of {token.source}, and was not promoted"
+    whose = f"the replica of {token.source}" if token.source else "a replica"
+    return f"{os.fsdecode(status.root)}: it is {whose}, and was not promoted"
 
 
 def refuse_replica(status: Status) -> None:

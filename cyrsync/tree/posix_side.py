@@ -77,7 +77,7 @@ class PosixSide(WithoutAgent):
         self.rights = Rights(root=found.get(b"i") == b"0")
         real = found.get(b"d")
         if real is not None:
-            text = found[b"t"][:-1].decode("utf-8", "replace").strip() or "{}" if b"t" in found else ""
+            text = token.text_of(found[b"t"][:-1]) if b"t" in found else ""
             return Status(real[:-2], exists=True, directory=True, parent=True, token=text)
         return Status(path, exists=b"f" in found, directory=False, parent=b"p" in found)
 

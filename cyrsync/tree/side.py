@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from cyrsync.audit.finding import Audited
-from cyrsync.errors import RefusedError, UnusableError
+from cyrsync.errors import DoubtfulError, RefusedError, UnusableError
 from cyrsync.tree import agent
 from cyrsync.tree import token as tokens
 from cyrsync.tree.at_work import Cyrus, at_work
 from cyrsync.tree.folder import Folder
+from cyrsync.tree.hold import Busy
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.token import Token
 from cyrsync.tree.walk import Reader, walk
@@ -45,6 +46,25 @@ class Status:
     parent: bool  # whether the directory above it exists
     token: str = ""  # as it lies there, "" for none
     bare: bool = False  # nothing is in it
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What came of holding a replica: who keeps us from it, None for nobody; and the boot of its host.
+
+    The boot is "" where nothing of ours runs: there nothing is held, and no owner file is written.
+    """
+
+    busy: Busy | None
+    boot: str
+
+
+class NotWrittenError(UnusableError):
+    """An owner file cannot be written; `number` is the errno."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +110,14 @@ class Side(Protocol):
     def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
         """List folders below `root` by themselves, in that order."""
 
+    def make(self, root: bytes) -> None:
+        """Make a directory, if it is not there. Raise UnusableError where that can't be."""
+
+    def hold(self, paths: Sequence[bytes]) -> Held:
+        """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""
+
     def put_token(self, root: bytes, token: Token) -> None:
-        """Write what the replica says of itself. Raise UnusableError where that can't be."""
+        """Write what the replica says of itself. Raise NotWrittenError where that can't be."""
 
     def close(self) -> None:
         """Let go of processes and connections."""
@@ -102,12 +128,14 @@ ALL_RIGHTS = Rights()
 
 
 def token_of(status: Status) -> Token | None:
-    """Return the token of a root, None where it has none. Raise UnusableError for one that is damaged."""
+    """Return the token of a root, None where it has none. Raise DoubtfulError for one that cannot be understood."""
+    name = os.path.join(os.fsdecode(status.root), os.fsdecode(tokens.NAME))
     try:
         return tokens.from_json(status.token) if status.token else None
+    except tokens.NewerVersion:
+        raise DoubtfulError(f"{name}: written by a newer cyrsync: run that, or one that is as new") from None
     except ValueError:
-        name = os.path.join(os.fsdecode(status.root), os.fsdecode(tokens.NAME))
-        raise UnusableError(f"{name}: damaged: if this is the right replica, remove the file") from None
+        raise DoubtfulError(f"{name}: damaged: if this is the right replica, remove the file") from None
 
 
 def refuse_promoted(token: Token, status: Status) -> None:
@@ -141,8 +169,15 @@ class WithoutAgent:
         """Refuse: what is not taken is not looked at again."""
         raise NotImplementedError
 
+    def make(self, root: bytes) -> None:
+        """Leave that to rsync."""
+
+    def hold(self, paths: Sequence[bytes]) -> Held:
+        """Hold nothing: nobody is there who could."""
+        return Held(None, "")
+
     def put_token(self, root: bytes, token: Token) -> None:
-        """Refuse: no token is read there, either."""
+        """Refuse: nobody is there who could."""
         raise NotImplementedError
 
 
@@ -187,6 +222,14 @@ class NearSide:
         """List folders below `root` by themselves, in that order."""
         reader = Reader(root)
         return (reader.read(path) for path in paths)
+
+    def make(self, root: bytes) -> None:
+        """Refuse: a source is only ever read."""
+        raise PermissionError(errno.EROFS, "a source is only read", root)
+
+    def hold(self, paths: Sequence[bytes]) -> Held:
+        """Refuse: a source is only ever read."""
+        raise PermissionError(errno.EROFS, "a source is only read", paths[0])
 
     def put_token(self, root: bytes, token: Token) -> None:
         """Refuse: a source is only ever read."""

@@ -1,55 +1,103 @@
-"""Whose a replica is, and how far it is: a hidden file at each of its roots, which no engine sends or deletes.
+"""The owner file: whose a replica is, and how far it is, at each of its roots. No engine sends or deletes it.
+
+It has two slots of one size, and is written in its place: the older slot is overwritten, and the newer of those that
+are whole counts. So a power cut costs the last writing at most, and a disk that is full costs none.
+
+    cyrsync-replica VERSION NUMBER LENGTH CRC32
+    {JSON of LENGTH bytes}
+
+and blanks up to the end of the slot. VERSION is 2, and grows only if older programs could not go by what is there:
+keys that this one does not know are kept. A file that begins with `{` is one of before there were slots.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
 import errno
-import fcntl
 import json
 import os
-from contextlib import contextmanager
+import re
+import stat
+import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from typing import Optional, Tuple
 
 #: Below each root of a replica.
 NAME = b".cyrsync-replica"
-_LARGEST = 1 << 16  # bytes
+_NEW = NAME + b".new"
+_VERSION = 2
+_SLOT = 4096  # bytes of a slot: a power cut tears a block, not its neighbour
+_LARGEST = 1 << 16  # bytes of the file
+_HEADER = re.compile(rb"cyrsync-replica ([0-9]{1,9}) ([0-9]{1,18}) ([0-9]{1,9}) ([0-9a-f]{8})\n")
 #: What a time or a count of runs cannot reach: some thousand years.
 _NEVER = 1 << 37
+#: Opened so, a FIFO does not block, and no link is followed.
+_CAREFULLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class NewerVersion(ValueError):
+    """The owner file is of a cyrsync that knows more than this one."""
 
 
 class Token(NamedTuple):
     """What a replica says of itself. Times are seconds since 1970 on the clock of the source, 0.0 for none."""
 
     replica: str  # as long as one disk has it, and one state speaks of it
-    source: str  # whose replica it is: host and imapd.conf
-    run: int  # counts the runs that wrote here, from 1
+    source: str  # whose replica it is: host and imapd.conf; "" where no `sync -C` has written
+    run: int  # counts the runs of `sync -C` that wrote here, from 1
     begun: float  # the last of them
     ended: float  # 0.0: it is still going on, or was killed
     complete: float  # when the last run began that left nothing undone
     promoted: str = ""  # since when a Cyrus of its own is at work here (ISO 8601), "" for not
     settings: "tuple[tuple[str, str], ...]" = ()  # of the source's imapd.conf, those that say where mail lies
+    writing: str = ""  # while any run writes: the boot of the replica's host that it writes in, see `boot_id`
+    doubtful: bool = False  # a power cut ended a run that was writing, and not all has been compared since
+    more: "tuple[tuple[str, str], ...]" = ()  # keys that are not known here, with their values in JSON
 
     def to_json(self) -> str:
         """Return the token as text that `from_json` reads."""
-        return json.dumps(self._asdict(), sort_keys=True)
+        record = self._asdict()
+        record.update((name, json.loads(value)) for name, value in record.pop("more"))
+        return json.dumps(record, sort_keys=True)
+
+    def cut_off(self, boot: str) -> bool:
+        """Tell whether a power cut ended a run that was writing; `boot` is that of the replica's host now."""
+        return self.doubtful or bool(self.writing and self.writing != boot)
+
+
+#: Of a replica that no `sync -C` has written to.
+UNOWNED = Token(replica="", source="", run=0, begun=0.0, ended=0.0, complete=0.0)
 
 
 def from_json(text: "str | bytes") -> Token:
-    """Return the token that a text is. Raise ValueError where it is none."""
+    """Return the token that a text is. Raise ValueError where it is none, NewerVersion where that is why."""
     try:
         record = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+        if record.pop("version", _VERSION) != _VERSION:
+            raise NewerVersion("of a newer version")
         settings = tuple((str(name), str(value)) for name, value in record.pop("settings", ()))
-        token = Token(settings=settings, **record)
-        texts, numbers = (token.replica, token.source, token.promoted), (token.begun, token.ended, token.complete)
-        known = type(token.run) is int and all(isinstance(text, str) for text in texts)
+        unknown = sorted(record.keys() - set(Token._fields[:-1]))
+        more = tuple((name, json.dumps(record.pop(name), sort_keys=True)) for name in unknown)
+        token = Token(settings=settings, more=more, **record)
+        texts = (token.replica, token.source, token.promoted, token.writing)
+        numbers = (token.begun, token.ended, token.complete)
+        known = type(token.run) is int and type(token.doubtful) is bool and all(isinstance(one, str) for one in texts)
         if not known or not all(0 <= number < _NEVER for number in (token.run, *numbers)):
             raise ValueError("a value cannot be right")
         return token
     except (AttributeError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(str(error)) from None
+
+
+def boot_id() -> str:
+    """Return what names the time since this machine was started; "unknown" where the system does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read(100).strip() or "unknown"
+    except OSError:
+        return "unknown"
 
 
 def read(root: bytes) -> "Token | None":
@@ -59,53 +107,127 @@ def read(root: bytes) -> "Token | None":
 
 
 def read_text(root: bytes) -> str:
-    """Return a token as it lies there, "" where there is none. Raise OSError."""
+    """Return a token as JSON, "" where there is none, and what is no token where it is damaged. Raise OSError."""
     try:
-        descriptor = os.open(os.path.join(root, NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(os.path.join(root, NAME), os.O_RDONLY | _CAREFULLY)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return ""
         raise
-    with open(descriptor, "rb") as file:
-        return file.read(_LARGEST).decode("utf-8", "replace") or "{}"
+    try:
+        status = os.fstat(descriptor)
+        # Whoever owns the root may have been given all that is in it, this file included.
+        owners = (os.geteuid(), 0, os.stat(root).st_uid)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid not in owners or status.st_size > _LARGEST:
+            return "{}"
+        data = os.pread(descriptor, _LARGEST, 0)
+    finally:
+        os.close(descriptor)
+    return text_of(data)
+
+
+def text_of(data: bytes) -> str:
+    """Return the token that an owner file holds as JSON, and what is no token where it is damaged."""
+    if data.startswith(b"{"):
+        return data.decode("utf-8", "replace")
+    return max(filter(None, _slots(data)), default=(0, "{}"))[1]
 
 
 def is_bare(root: bytes) -> bool:
     """Tell whether nothing is in a directory but what every new file system has: that of a disk that is not mounted."""
     with os.scandir(root) as entries:
-        return all(entry.name in (NAME, b"lost+found") for entry in entries)
+        return all(entry.name in (NAME, _NEW, b"lost+found") for entry in entries)
 
 
 def write(root: bytes, token: Token) -> None:
     """Put a token in place, whole and on disk when this returns. Raise OSError."""
-    name = os.path.join(root, NAME)
-    temporary = name + b".new"
-    before = os.stat(root)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
-    with open(descriptor, "wb") as file:
-        file.write(token.to_json().encode("utf-8"))
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(temporary, name)
-    # The directory's time is that of the source, as rsync has set it.
-    os.utime(root, ns=(before.st_atime_ns, before.st_mtime_ns))
-    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    text = token.to_json().encode("utf-8")
+    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(directory)
+        if not _write_in_place(directory, text):
+            _make(directory, text)
     finally:
         os.close(directory)
 
 
-@contextmanager
-def held(root: bytes, exclusive: bool) -> "Iterator[bool]":
-    """Hold a root against others: runs that write share it, who promotes has it alone. False: it can't be had now."""
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+def _slots(data: bytes) -> "list[Optional[Tuple[int, str]]]":
+    """Return number and JSON of both slots, None for one that is not whole: neither is, of a file that was cut."""
+    size = len(data) // 2
+    return [None if len(data) % (2 * _SLOT) else _slot(data[begin : begin + size]) for begin in (0, size)]
+
+
+def _slot(data: bytes) -> "Optional[Tuple[int, str]]":
+    header = _HEADER.match(data)
+    if not header:
+        return None
+    version, number, length = (int(word) for word in header.groups()[:3])
+    text = data[header.end() : header.end() + length]
+    if len(text) != length or zlib.crc32(text) != int(header.group(4), 16):
+        return None
+    if version != _VERSION:
+        return number, '{{"version": {}}}'.format(version)
+    return number, text.decode("utf-8", "replace")
+
+
+def _packed(text: bytes, number: int, size: int) -> bytes:
+    header = b"cyrsync-replica %d %d %d %08x\n" % (_VERSION, number, len(text), zlib.crc32(text))
+    return (header + text).ljust(size - 1) + b"\n"
+
+
+def _write_in_place(directory: int, text: bytes) -> bool:
+    """Overwrite the slot that does not count. False where there is no owner file of ours with room for it."""
     try:
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        descriptor = os.open(NAME, os.O_RDWR | _CAREFULLY, dir_fd=directory)
+    except OSError:
+        return False
+    try:
+        status = os.fstat(descriptor)
+        ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1
+        if not ours or status.st_size > _LARGEST:
+            return False
+        data = os.pread(descriptor, _LARGEST, 0)
+        size = len(data) // 2
+        found = _slots(data)
+        last = max((slot[0] for slot in found if slot), default=0)
+        packed = _packed(text, last + 1, size)
+        if not last or len(packed) != size:
+            return False
+        older = 1 if found[0] and found[0][0] == last else 0
+        _write_all(descriptor, packed, older * size)
     finally:
         os.close(descriptor)
+    return True
+
+
+def _make(directory: int, text: bytes) -> None:
+    """Make the file beside its place, and rename it. The directory keeps its times: they are the source's."""
+    before = os.fstat(directory)
+    number = 1
+    size = max(_SLOT, -(-2 * len(text) // _SLOT) * _SLOT)
+    if 2 * size > _LARGEST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), NAME)
+    with suppress(FileNotFoundError):
+        os.unlink(_NEW, dir_fd=directory)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(_NEW, flags, 0o600, dir_fd=directory)
+    try:
+        _write_all(descriptor, _packed(text, number, size).ljust(2 * size), 0)
+        os.fchmod(descriptor, 0o644)
+        os.rename(_NEW, NAME, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(_NEW, dir_fd=directory)
+        raise
+    finally:
+        os.close(descriptor)
+        with suppress(PermissionError):  # who may write there need not own it
+            os.utime(directory, ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.fsync(directory)
+
+
+def _write_all(descriptor: int, data: bytes, begin: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, begin)
+        view, begin = view[written:], begin + written
+    os.fsync(descriptor)

@@ -6,17 +6,19 @@ import os
 import shutil
 import socket
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from cyrsync.tree import token
+from cyrsync.tree.hold import Holds
 from support.boxes import Box
 from support.replicas import Pair
 from support.servers import below, replica_conf, roots, sync_server
 from support.spool import leaves
 from support.sshd import Sshd
-from support.tree import run_cyrsync, snapshot, sync
+from support.tree import run_cyrsync, sync
 
 HOUR = 3600 * 10**9
 
@@ -152,13 +154,13 @@ def test_the_walk_and_the_stand_in_refuse_a_promoted_one_too(synced: Pair) -> No
 
 
 def test_a_replica_that_is_being_promoted(synced: Pair) -> None:
+    """Before it is marked, whoever promotes has it alone."""
     before = synced.everything()
-    with token.held(os.fsencode(synced.there(synced.home)), exclusive=True) as held:
-        assert held
-        (error,) = synced.sync(expect=3)["errors"]
-    assert "it is being promoted" in error
-    changed = {path for path, entry in synced.everything().items() if before.get(path) != entry}
-    assert {os.path.basename(path) for path in changed} <= {token.NAME}
+    with closing(Holds()) as holds:
+        assert holds.hold([os.fsencode(synced.there(synced.home))]) is None
+        (error,) = synced.sync(expect=75)["errors"]
+    assert f"{synced.there(synced.home)}: process {os.getpid()} has been at it since " in error
+    assert synced.everything() == before
     assert synced.sync()["warnings"] == []
     synced.assert_same()
 
@@ -249,7 +251,8 @@ def test_tokens_do_not_travel(synced: Pair, tmp_path: Path) -> None:
         if words[0] == "rsync":  # which refuses a replica
             (synced.there(synced.server.spool) / os.fsdecode(token.NAME)).unlink()
         assert run_cyrsync(*words, source, f"{third}/").returncode == 0
-        assert not [path for path in snapshot(third, skip_hidden=False) if os.path.basename(path) == token.NAME]
+        found = token.read(os.fsencode(third))
+        assert found and (found.source, found.writing) == ("", "")
     token.write(os.fsencode(third), token.Token("id", "source", 1, 1.0, 1.0, 1.0))
     shutil.rmtree(leaves(synced.there(synced.server.spool))[0])
     sync("--delete", source, f"{third}/")

@@ -15,7 +15,7 @@ import pytest
 
 import samplespool
 from cyrsync.run import Options, Run
-from cyrsync.tree import address
+from cyrsync.tree import address, token
 from support.spool import leaves
 from support.tools import children, wait_for
 from support.tree import assert_same_tree, cyrsync_argv, messages, plain_env, rsync, run_cyrsync, snapshot, sync
@@ -294,7 +294,7 @@ def state_of(pid: int) -> str:
 
 
 def hidden(replica: Path) -> list[Path]:
-    return list(replica.rglob(".*"))
+    return [path for path in replica.rglob(".*") if path.name != os.fsdecode(token.NAME)]
 
 
 def test_a_second_run_names_the_first(slow_pair: Pair) -> None:

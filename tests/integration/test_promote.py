@@ -9,6 +9,7 @@ import pwd
 import shutil
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from cyrsync.cyrus import config
 from cyrsync.cyrus.settings import layout_settings
 from cyrsync.tree import token
+from cyrsync.tree.hold import Holds
 from cyrsync.tree.token import Token
 from support.servers import SampleServer
 from support.tools import requires_root
@@ -141,14 +143,17 @@ def test_a_replica_without_tokens_is_promoted_with_a_warning(replica: SampleServ
 
 
 def test_a_run_that_writes_is_not_cut_off(replica: SampleServer) -> None:
-    with token.held(os.fsencode(replica.spools["other"]), exclusive=False):
+    with closing(Holds()) as holds:
+        assert holds.hold([os.fsencode(replica.spools["other"])]) is None
         said = refused(replica, 75)
-    assert "a run is writing here now: stop it on the master, or give --wait SECONDS" in said
+    assert f"{replica.spools['other']}: process {os.getpid()} has been at it since " in said
+    assert "on the master, or give --wait SECONDS" in said
 
 
 def test_waits_for_a_run_to_end(replica: SampleServer) -> None:
     argv = cyrsync_argv("promote", "-C", replica.conf, "-q", "--wait", "100")
-    with token.held(os.fsencode(replica.spool), exclusive=False):
+    with closing(Holds()) as holds:
+        assert holds.hold([os.fsencode(replica.spool)]) is None
         waiting = subprocess.Popen(argv, env=plain_env(ME))
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(2)

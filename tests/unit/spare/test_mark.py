@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from cyrsync.errors import LockedError
 from cyrsync.spare import mark
 from cyrsync.tree import token
+from cyrsync.tree.hold import Holds
 from cyrsync.tree.token import Token
 
 ONE = Token("abc", "mail1:/etc/imapd.conf", run=7, begun=1000.0, ended=1001.0, complete=1000.0)
@@ -66,18 +68,36 @@ def test_the_first_time_counts(roots: list[bytes]) -> None:
     assert mark.promote(roots, mark.read(roots)) == "2001-01-01T00:00:00+00:00"
 
 
+def test_a_run_of_the_walk_does_not_tell_how_old_it_is(roots: list[bytes], tmp_path: Path) -> None:
+    token.write(roots[1], token.UNOWNED)
+    found = mark.read(roots)
+    assert (found.newest, found.complete, found.cut_off) == (ONE, 1000.0, False)
+    assert "no token, so no sync -C has written there" in found.warnings[0]
+    token.write(roots[1], token.UNOWNED._replace(writing="a boot"))
+    assert mark.read(roots).cut_off
+
+
+@pytest.mark.parametrize("slot", [0, 1])
+def test_the_mark_is_in_both_slots(roots: list[bytes], tmp_path: Path, slot: int) -> None:
+    since = mark.promote(roots, mark.read(roots))
+    place = tmp_path / "conf" / ".cyrsync-replica"
+    data = bytearray(place.read_bytes())
+    data[slot * len(data) // 2 + 60] ^= 1
+    place.write_bytes(data)
+    found = token.read(roots[0])
+    assert found and found.promoted == since
+
+
 def test_whoever_writes_is_not_disturbed(roots: list[bytes]) -> None:
-    with (
-        token.held(roots[1], exclusive=False) as writing,
-        pytest.raises(LockedError, match=f"{os.fsdecode(roots[1])}: a run is writing here now"),
-        mark.held(roots, 0),
-    ):
-        pytest.fail("it is held by another")
-    assert writing
+    with closing(Holds()) as holds:
+        assert holds.hold(roots[1:]) is None
+        where = f"{os.fsdecode(roots[1])}: process {os.getpid()} has been at it since "
+        with pytest.raises(LockedError, match=where), mark.held(roots, 0):
+            pytest.fail("it is held by another")
 
 
 def test_nobody_writes_meanwhile(roots: list[bytes]) -> None:
-    with mark.held(roots, 0), token.held(roots[0], exclusive=False) as writing:
-        assert not writing
-    with token.held(roots[0], exclusive=False) as writing:
-        assert writing
+    with closing(Holds()) as holds:
+        with mark.held(roots, 0):
+            assert holds.hold(roots[:1])
+        assert holds.hold(roots[:1]) is None

@@ -1,4 +1,4 @@
-"""What a replica says of itself: written whole, read back as it was, and never believed where it is damaged."""
+"""The owner file: written in its place, read back as it was, and never believed where it is damaged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyrsync.errors import UnusableError
+from cyrsync.errors import DoubtfulError
 from cyrsync.tree import agent, token
 from cyrsync.tree.side import Status, resolve_here, token_of
 from cyrsync.tree.token import NAME, Token
@@ -34,6 +34,11 @@ tokens = st.builds(
     complete=times,
     promoted=st.text(),
     settings=st.lists(st.tuples(st.text(), st.text())).map(tuple),
+    writing=st.text(),
+    doubtful=st.booleans(),
+    more=st.dictionaries(st.text().filter(lambda name: name not in {*Token._fields, "version"}), st.text()).map(
+        lambda found: tuple(sorted((name, json.dumps(value)) for name, value in found.items()))
+    ),
 )
 
 
@@ -58,10 +63,11 @@ def changed(**words: Any) -> str:
     "text",
     [
         *["", "{}", "[]", "null", "7", '"text"', "{", "\0" * 100, "[" * 60_000, '{"a":' * 10_000, b"\xff\xfe"],
-        *[TOKEN.to_json()[:-1], TOKEN.to_json() + "}", changed(more=1), changed(replica=None), changed(source=7)],
+        *[TOKEN.to_json()[:-1], TOKEN.to_json() + "}", changed(replica=None), changed(source=7)],
         *[changed(run="7"), changed(run=7.5), changed(run=True), changed(run=-1), changed(run=1 << 70)],
         *[changed(begun="1000"), changed(begun=None), changed(ended=-1.0), changed(complete=float("nan"))],
         *[changed(ended=float("inf")), changed(begun=1e300), changed(promoted=False), changed(promoted=["x"])],
+        *[changed(writing=7), changed(doubtful="yes"), changed(doubtful=1)],
         *[changed(settings=7), changed(settings=[["one"]]), changed(settings=[7]), changed(settings=None)],
         *[
             json.dumps({k: v for k, v in json.loads(TOKEN.to_json()).items() if k != gone})
@@ -107,30 +113,106 @@ def test_the_directory_keeps_its_times(tmp_path: Path) -> None:
     assert tmp_path.stat().st_mtime_ns == 1_234_567_891
 
 
-#: Writes a token, and is killed where it would put it in its place.
+def test_keys_that_are_not_known_are_kept(tmp_path: Path) -> None:
+    """A newer cyrsync has written them."""
+    found = token.from_json(changed(region={"name": ["eu", 7]}, kept=None))
+    assert found._replace(more=()) == TOKEN
+    token.write(os.fsencode(tmp_path), found._replace(run=8))
+    again = token.read(os.fsencode(tmp_path))
+    assert again
+    assert {"region": {"name": ["eu", 7]}, "kept": None}.items() <= json.loads(again.to_json()).items()
+
+
+def test_one_of_a_version_that_cannot_be_understood(tmp_path: Path) -> None:
+    token.write(os.fsencode(tmp_path), TOKEN)
+    place = tmp_path / os.fsdecode(NAME)
+    place.write_bytes(place.read_bytes().replace(b"cyrsync-replica 2 ", b"cyrsync-replica 3 "))
+    with pytest.raises(DoubtfulError, match=f"{place}: written by a newer cyrsync"):
+        token_of(resolve_here(os.fsencode(tmp_path)))
+
+
+def test_one_of_before_there_were_slots_is_taken_over(tmp_path: Path) -> None:
+    place = tmp_path / os.fsdecode(NAME)
+    place.write_text(TOKEN.to_json())
+    assert token.read(os.fsencode(tmp_path)) == TOKEN
+    token.write(os.fsencode(tmp_path), TOKEN._replace(run=8))
+    assert token.read(os.fsencode(tmp_path)) == TOKEN._replace(run=8)
+    assert place.read_bytes().startswith(b"cyrsync-replica 2 1 ")
+
+
+def test_it_is_written_in_its_place(tmp_path: Path) -> None:
+    """So it needs no room on a disk that is full."""
+    root, place = os.fsencode(tmp_path), tmp_path / os.fsdecode(NAME)
+    token.write(root, TOKEN)
+    before = place.stat()
+    for run in range(8, 20):
+        token.write(root, TOKEN._replace(run=run, promoted="x" * run))
+        now = place.stat()
+        assert (now.st_ino, now.st_size, now.st_blocks) == (before.st_ino, before.st_size, before.st_blocks)
+        assert token.read(root) == TOKEN._replace(run=run, promoted="x" * run)
+
+
+def test_a_longer_one_gets_a_larger_file(tmp_path: Path) -> None:
+    root = os.fsencode(tmp_path)
+    token.write(root, TOKEN)
+    long = TOKEN._replace(settings=tuple((f"archive-p{number}", "off") for number in range(300)))
+    for one in (long, TOKEN, long):
+        token.write(root, one)
+        assert token.read(root) == one
+    with pytest.raises(OSError, match="too large"):
+        token.write(root, TOKEN._replace(promoted="x" * 100_000))
+    assert token.read(root) == long
+    assert os.listdir(root) == [NAME]
+
+
+@pytest.mark.parametrize("writings", [1, 2, 3])
+def test_a_writing_that_was_torn_costs_only_itself(tmp_path: Path, writings: int) -> None:
+    """Wherever the power failed, what was there before counts, or what was to be there."""
+    root, place = os.fsencode(tmp_path), tmp_path / os.fsdecode(NAME)
+    for run in range(writings):
+        token.write(root, TOKEN._replace(run=run))
+    before = place.read_bytes()
+    token.write(root, TOKEN._replace(run=99, promoted="2026"))
+    after = place.read_bytes()
+    expected = {TOKEN._replace(run=writings - 1), TOKEN._replace(run=99, promoted="2026")}
+    seen = set()
+    for cut in range(0, len(after) + 1, 16):
+        for torn in (after[:cut] + before[cut:], before[:cut] + after[cut:]):
+            place.write_bytes(torn)
+            seen.add(token.read(root))
+            token.write(root, TOKEN._replace(run=100))
+            assert token.read(root) == TOKEN._replace(run=100)
+    assert seen == expected
+
+
+#: Writes a token, and is killed before a call of a function.
 KILLED = """\
 import os, signal, sys
 from cyrsync.tree import token
-os.rename = lambda *words: os.kill(os.getpid(), signal.SIGKILL)
+setattr(os, sys.argv[3], lambda *words, **options: os.kill(os.getpid(), signal.SIGKILL))
 token.write(os.fsencode(sys.argv[1]), token.from_json(sys.argv[2]))
 """
 
 
+@pytest.mark.parametrize("call", ["pwrite", "fsync", "rename"])
 @pytest.mark.parametrize("old", [None, TOKEN])
-def test_killed_on_the_way(tmp_path: Path, old: Token | None) -> None:
-    root = os.fsencode(tmp_path)
+def test_killed_on_the_way(tmp_path: Path, old: Token | None, call: str) -> None:
+    root, new = os.fsencode(tmp_path), TOKEN._replace(run=8)
     if old:
         token.write(root, old)
-    argv = [sys.executable, "-c", KILLED, tmp_path, TOKEN._replace(run=8).to_json()]
-    assert subprocess.run(argv, env=plain_env(), check=False).returncode == -signal.SIGKILL
-    assert token.read(root) == old
+    argv = [sys.executable, "-c", KILLED, tmp_path, new.to_json(), call]
+    done = subprocess.run(argv, env=plain_env(), check=False).returncode
+    # What is written in its place needs no rename.
+    assert done == (0 if old and call == "rename" else -signal.SIGKILL)
+    assert token.read(root) == (new if old and call != "pwrite" else old)
+    assert token.is_bare(root)
     token.write(root, TOKEN._replace(run=9))
     assert token.read(root) == TOKEN._replace(run=9)
     assert os.listdir(root) == [NAME]
 
 
 def test_it_is_on_disk_when_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """First the content, then the name, then the directory."""
+    """At first the content, then the name, then the directory; later the content."""
     order: list[str] = []
     fsync, rename = os.fsync, os.rename
 
@@ -138,27 +220,42 @@ def test_it_is_on_disk_when_it_counts(tmp_path: Path, monkeypatch: pytest.Monkey
         order.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
         fsync(descriptor)
 
-    def note_rename(one: bytes, other: bytes) -> None:
+    def note_rename(*words: Any, **options: Any) -> None:
         order.append("rename")
-        rename(one, other)
+        rename(*words, **options)
 
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(os, "rename", note_rename)
     token.write(os.fsencode(tmp_path), TOKEN)
     assert order == [f"{NAME.decode()}.new", "rename", tmp_path.name]
+    order.clear()
+    token.write(os.fsencode(tmp_path), TOKEN)
+    assert order == [NAME.decode()]
 
 
-def test_no_link_is_followed(tmp_path: Path) -> None:
+def in_the_way(place: Path, kind: str, other: Path) -> None:
+    """Put something in the place of a file that is to be written."""
+    if kind == "link":
+        place.symlink_to(other)
+    elif kind == "hard link":
+        place.hardlink_to(other)
+    elif kind == "FIFO":
+        os.mkfifo(place)
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "FIFO"])
+@pytest.mark.parametrize("name", [NAME, NAME + b".new"])
+def test_nothing_in_its_place_is_followed_or_waited_for(tmp_path: Path, kind: str, name: bytes) -> None:
     root, other = tmp_path / "root", tmp_path / "other"
     root.mkdir()
-    other.write_text(TOKEN.to_json())
-    (root / os.fsdecode(NAME)).symlink_to(other)
-    with pytest.raises(OSError, match="symbolic links"):
-        token.read(os.fsencode(root))
-    (root / os.fsdecode(NAME + b".new")).symlink_to(other)
-    with pytest.raises(OSError, match="symbolic links"):
-        token.write(os.fsencode(root), TOKEN._replace(run=8))
-    assert other.read_text() == TOKEN.to_json()
+    token.write(os.fsencode(tmp_path), TOKEN)
+    (tmp_path / os.fsdecode(NAME)).rename(other)
+    before = other.read_bytes()
+    in_the_way(root / os.fsdecode(name), kind, other)
+    token.write(os.fsencode(root), TOKEN._replace(run=8))
+    assert other.read_bytes() == before
+    assert token.read(os.fsencode(root)) == TOKEN._replace(run=8)
+    assert [path.name for path in root.iterdir()] == [os.fsdecode(NAME)]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +281,7 @@ def test_what_stands_at_a_root(tmp_path: Path) -> None:
     assert token_of(resolve_here(os.path.join(root, b"missing"))) is None
 
 
-@pytest.mark.parametrize("kind", ["empty", "scribble", "link", "directory"])
+@pytest.mark.parametrize("kind", ["empty", "scribble", "link", "directory", "FIFO", "sparse"])
 def test_a_token_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path, kind: str) -> None:
     """It may be that of a replica that was promoted."""
     place = tmp_path / os.fsdecode(NAME)
@@ -192,40 +289,13 @@ def test_a_token_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path, kind:
         place.symlink_to("nowhere")
     elif kind == "directory":
         place.mkdir()
+    elif kind == "FIFO":
+        os.mkfifo(place)
+    elif kind == "sparse":
+        place.touch()
+        os.truncate(place, 1 << 40)
     else:
         place.write_bytes(b"" if kind == "empty" else b"\xff\0scribble")
     status = Status(*agent.resolve(os.fsencode(tmp_path)))
-    with pytest.raises(UnusableError, match="damaged: if this is the right replica, remove the file"):
+    with pytest.raises(DoubtfulError, match="damaged: if this is the right replica, remove the file"):
         token_of(status)
-
-
-# --- Held
-
-
-def test_runs_share_a_root_and_who_promotes_has_it_alone(tmp_path: Path) -> None:
-    root = os.fsencode(tmp_path)
-    with token.held(root, exclusive=False) as first, token.held(root, exclusive=False) as second:
-        assert first and second
-        with token.held(root, exclusive=True) as alone:
-            assert not alone
-    with token.held(root, exclusive=True) as alone:
-        assert alone
-        for exclusive in (False, True):
-            with token.held(root, exclusive=exclusive) as another:
-                assert not another
-    with token.held(root, exclusive=False) as again:
-        assert again
-
-
-def test_what_is_held_is_let_go_of_by_who_is_killed(tmp_path: Path) -> None:
-    script = "import os, sys\nfrom cyrsync.tree import token\n"
-    script += "with token.held(os.fsencode(sys.argv[1]), exclusive=True) as held:\n print(held, flush=True)\n input()"
-    argv = [sys.executable, "-c", script, tmp_path]
-    with subprocess.Popen(argv, env=plain_env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout and process.stdout.readline() == b"True\n"
-        with token.held(os.fsencode(tmp_path), exclusive=False) as held:
-            assert not held
-        process.kill()
-        process.wait()
-        with token.held(os.fsencode(tmp_path), exclusive=False) as held:
-            assert held

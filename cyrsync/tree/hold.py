@@ -1,0 +1,120 @@
+"""The lock on a replica: whoever writes there holds its roots, from before the first look until after the last write.
+
+A root is held alone, and what is above it together with others: so who holds a directory has all below it, too. The
+kernel lets go of it, however a run ends. Some file systems (NFS) have no such locks of directories: there nothing is
+held.
+
+Also runs at the far end of a connection: standard library only, Python 3.6.
+"""
+
+import fcntl
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Dict, List, Optional, Sequence
+
+
+class Busy(NamedTuple):
+    """Who holds a root: a process on its machine, and since when that runs; both are 0 where it is not known."""
+
+    root: bytes
+    pid: int
+    since: float  # seconds since 1970
+
+
+class Holds:
+    """Roots that are held until this is closed, or we end."""
+
+    def __init__(self) -> None:
+        self._roots = {}  # type: Dict[bytes, int]
+        self._above = {}  # type: Dict[bytes, int]
+
+    def hold(self, paths: "Sequence[bytes]") -> "Optional[Busy]":
+        """Hold the directories that stand at `paths`, all or none of them; or tell who keeps us from it.
+
+        Raise OSError where one cannot be opened.
+        """
+        roots = sorted(set(map(os.path.realpath, paths)) - self._roots.keys())
+        wanted = [root for root in roots if os.path.isdir(root)]
+        taken = Holds()
+        try:
+            for root in wanted:
+                busy = self._lock(root, fcntl.LOCK_EX, taken._roots)
+                if busy:
+                    return busy
+            for above in sorted({above for root in wanted for above in _above(root)}):
+                if above not in taken._roots and above not in self._roots and above not in self._above:
+                    busy = self._lock(above, fcntl.LOCK_SH, taken._above)
+                    if busy:
+                        return busy
+            self._roots.update(taken._roots)
+            self._above.update(taken._above)
+            taken = Holds()
+        finally:
+            taken.close()
+        return None
+
+    def descriptors(self) -> "List[int]":
+        """Return what holds: a process that has one of them keeps us from letting go of it."""
+        return [*self._roots.values(), *self._above.values()]
+
+    def close(self) -> None:
+        """Let go of all."""
+        for held in (self._roots, self._above):
+            while held:
+                os.close(held.popitem()[1])
+
+    def _lock(self, path: bytes, how: int, taken: "Dict[bytes, int]") -> "Optional[Busy]":
+        if how == fcntl.LOCK_EX and path in self._above:
+            descriptor = self._above.pop(path)  # ours already, with others
+        else:
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except OSError:
+                if how == fcntl.LOCK_SH:
+                    return None
+                raise
+        taken[path] = descriptor
+        try:
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return Busy(path, *_holder(os.fstat(descriptor)))
+        except OSError:
+            pass  # there are no such locks here
+        return None
+
+
+def _above(path: bytes) -> "List[bytes]":
+    found = []
+    while path != os.path.dirname(path):
+        path = os.path.dirname(path)
+        found.append(path)
+    return found
+
+
+def _holder(status: os.stat_result) -> "tuple[int, float]":
+    """Return the process that has locked a file, and since when it runs; 0 for what the system does not tell."""
+    number = "%02x:%02x:%d" % (os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
+    try:
+        with open("/proc/locks", encoding="ascii") as file:
+            rows = [line.split() for line in file]
+    except OSError:
+        return 0, 0.0
+    rows = [row for row in rows if len(row) == 8 and row[1] == "FLOCK"]
+    # Some file systems have another device here than stat tells.
+    found = [row for row in rows if row[5] == number] or [row for row in rows if row[5].endswith(":%d" % status.st_ino)]
+    pid = int(found[0][4]) if found else 0
+    return max(pid, 0), _started(pid) if pid > 0 else 0.0
+
+
+def _started(pid: int) -> float:
+    """Return since when a process runs, 0.0 for unknown. The fields are those of proc(5)."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            ticks = int(file.read().rpartition(b")")[2].split()[19])
+        with open("/proc/stat", encoding="ascii") as file:
+            booted = next(int(line.split()[1]) for line in file if line.startswith("btime "))
+        return booted + ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, StopIteration):
+        return 0.0
