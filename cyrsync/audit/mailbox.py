@@ -10,7 +10,7 @@ from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.audit.finding import NO_INDEX, Audited, Problem
-from cyrsync.cyrus import header, records, snapshot
+from cyrsync.cyrus import header, records, regular_file, snapshot
 from cyrsync.cyrus.locks import LockTimeout
 from cyrsync.cyrus.snapshot import MetaFiles, Snapshot
 from cyrsync.tree import message_files
@@ -19,8 +19,6 @@ from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.take import have_file, need_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cyrsync.cyrus.records import Index
 
 #: While Cyrus runs, the index and the directory are of two moments: worth so many looks, if the index goes on.
@@ -165,32 +163,31 @@ class _Look:
             if not directory:
                 continue
             try:
-                size, digest = self._digest(os.path.join(directory, b"%d." % uid))
+                digest = self._digest(os.path.join(directory, b"%d." % uid), index.sizes[number])
             except FileNotFoundError:
                 continue
             except OSError:
                 return "unreadable"
-            if size != index.sizes[number]:
+            if digest is None:
                 return "size"
             return "content" if index.guid(number) not in (None, digest) else None
         return None
 
-    def _digest(self, path: bytes) -> "tuple[int, bytes]":
-        """Return the size and the SHA-1 of a file, which is Cyrus's GUID of a message."""
-        digest, size = hashlib.sha1(), 0
-        for block in _blocks(path):
-            digest.update(block)
-            size += len(block)
-        self.bytes_read += size
-        return size, digest.digest()
-
-
-def _blocks(path: bytes) -> "Iterator[bytes]":
-    with open(path, "rb", buffering=0) as stream:
-        block = stream.read(_BLOCK)
-        while block:
-            yield block
-            block = stream.read(_BLOCK)
+    def _digest(self, path: bytes, size: int) -> "bytes | None":
+        """Return the SHA-1 of a file, which is Cyrus's GUID of a message; None for one of another size."""
+        digest = hashlib.sha1()
+        descriptor, status = regular_file.opened(path)
+        try:
+            if status.st_size != size:
+                return None
+            block = os.read(descriptor, _BLOCK)
+            while block:
+                digest.update(block)
+                self.bytes_read += len(block)
+                block = os.read(descriptor, _BLOCK)
+        finally:
+            os.close(descriptor)
+        return digest.digest()
 
 
 def list_files(directory: bytes) -> MessageFiles:

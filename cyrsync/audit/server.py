@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from cyrsync.audit.finding import Audited, Problem
 from cyrsync.audit.mailbox import Place, audit, list_files
-from cyrsync.cyrus import header
+from cyrsync.cyrus import header, regular_file
 from cyrsync.cyrus.config import Config
 from cyrsync.cyrus.server import Located
 from cyrsync.inspection import places
@@ -138,8 +138,7 @@ def _audit(place: Located, listed: MessageFiles, content: bool) -> Audited:
 def _other_uniqueid(place: Located) -> Problem | None:
     """Tell of a header with another uniqueid than mailboxes.db has; up to 2.4 that has none."""
     try:
-        with open(place.files.header_path, "rb") as stream:
-            found = header.uniqueid(stream.read(header.READ_SIZE))
+        found = header.uniqueid(regular_file.start(place.files.header_path, header.READ_SIZE))
     except OSError:
         return None  # told of already
     known = place.mailbox.uniqueid

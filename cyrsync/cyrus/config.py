@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Tuple
 
+from cyrsync.cyrus import regular_file
+
 Version = Tuple[int, ...]
 
 _STRINGS = """
@@ -95,6 +97,8 @@ _SAME = {
     **dict.fromkeys([b"0", b"no", b"f", b"false"], b"off"),
 }
 
+#: Bytes of an imapd.conf.
+_LARGEST = 1 << 20
 _SETTING = re.compile(rb"(@?[A-Za-z0-9_-]*):\s*(.*)", re.DOTALL)
 _HOME = b"{configdirectory}"
 
@@ -348,8 +352,7 @@ def _lines(
 def _content(path: bytes) -> bytes:
     # Late 2.4 and newer look below the directory that this variable names first.
     moved = os.environb.get(b"CYRUS_PREFIX", b"") + path
-    with open(moved if os.path.exists(moved) else path, "rb") as file:
-        return file.read()
+    return regular_file.read(moved if os.path.exists(moved) else path, _LARGEST, follow=True)
 
 
 def _checked(setting: _Setting) -> bytes:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import BinaryIO, NamedTuple
 
-from cyrsync.cyrus import locks
+from cyrsync.cyrus import locks, regular_file
 from cyrsync.cyrus.db import skiplist, twom, twoskip
 from cyrsync.cyrus.db.reader import berkeley
 
@@ -53,8 +52,7 @@ def copy(path: bytes, to: bytes, patience: float = 5.0) -> Copied:
     if os.path.islink(path):
         os.symlink(os.readlink(path), to)
         return Copied(os.lstat(path), os.readlink(path))
-    with open(path, "rb") as file:
-        start = file.read(_START)
+    start = regular_file.start(path, _START)
     engine = berkeley(start)
     if engine:
         name = os.fsdecode(path)
@@ -80,7 +78,7 @@ def _opened(path: bytes, patience: float | None) -> Iterator[tuple[int, bool]]:
         with locks.shared(path, patience) as opened:
             yield opened
         return
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor, _ = regular_file.opened(path)
     try:
         yield descriptor, True
     finally:
@@ -96,6 +94,7 @@ def _compare_again(descriptor: int, digest: bytes) -> None:
 
 
 def _written(descriptor: int, to: bytes) -> bytes:
+    regular_file.refuse_holes(descriptor, os.fstat(descriptor).st_size)
     digest = hashlib.sha1(usedforsecurity=False)
     with open(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
         while block := os.read(descriptor, _BLOCK):
@@ -115,7 +114,11 @@ def _copy_sqlite(path: bytes, to: bytes, start: bytes, patience: float) -> Copie
     with locks.shared(path, patience, _SQLITE_READERS) as (descriptor, is_still):
         status, digest = os.fstat(descriptor), _written(descriptor, to)
         with suppress(FileNotFoundError):
-            shutil.copyfile(path + b"-journal", to + b"-journal")
+            journal, _ = regular_file.opened(path + b"-journal")
+            try:
+                _written(journal, to + b"-journal")
+            finally:
+                os.close(journal)
         if not is_still:
             _compare_again(descriptor, digest)
     if not os.path.exists(to + b"-journal"):

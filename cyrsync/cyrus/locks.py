@@ -15,6 +15,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from cyrsync.cyrus import regular_file
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -68,10 +70,10 @@ def shared(path: bytes, patience: float, span: "tuple[int, int]" = WHOLE) -> "It
     """
     deadline = time.monotonic() + patience
     while True:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor, status = regular_file.opened(path)
         try:
             locked = lock_shared(descriptor, path, patience, span)
-            if _is_at(descriptor, path):
+            if _is_at(status, path):
                 yield descriptor, locked
                 return
         finally:
@@ -81,16 +83,11 @@ def shared(path: bytes, patience: float, span: "tuple[int, int]" = WHOLE) -> "It
 
 
 def read_all(descriptor: int) -> bytes:
-    """Return the whole of an open file."""
-    parts = []
-    part = os.read(descriptor, max(os.fstat(descriptor).st_size, 1))
-    while part:
-        parts.append(part)
-        part = os.read(descriptor, 1 << 20)
-    return b"".join(parts)
+    """Return the whole of an open file. Raise OSError where it is too much to be right."""
+    return regular_file.contents(descriptor)
 
 
-def _is_at(descriptor: int, path: bytes) -> bool:
+def _is_at(ours: os.stat_result, path: bytes) -> bool:
     """Tell whether the open file is still the one of that name: a writer may have renamed another one over it."""
-    ours, named = os.fstat(descriptor), os.stat(path)
+    named = os.stat(path)
     return (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)

@@ -7,6 +7,7 @@ readers go on, and a writer waits for the milliseconds it takes to read two file
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
+import errno
 import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +17,8 @@ from cyrsync.cyrus import entry, locks
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+#: Bytes: nearly all of a header is its ACL, a line for each who has rights.
+_LARGEST_HEADER = 16 << 20
 #: Seconds to wait for a writer; Cyrus's own locks last milliseconds.
 PATIENCE = 5.0
 
@@ -78,7 +81,10 @@ def parts(
         }
         for path, file in opened.items():
             if file is not None:
-                found[path] = Part(os.fstat(file[0]), locks.read_all(file[0]))
+                status = os.fstat(file[0])
+                if path == files.header_path and status.st_size > _LARGEST_HEADER:
+                    raise OSError(errno.EFBIG, f"cyrus.header: {status.st_size} bytes are too many to be right")
+                found[path] = Part(status, locks.read_all(file[0]))
         index = opened[files.index_path]
     return found, index is not None and index[1]
 

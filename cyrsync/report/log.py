@@ -107,7 +107,9 @@ def _datagram(line: Line) -> bytes:
 
 def _to_file(path: str, said: Iterable[Line]) -> None:
     """Append lines, each by one write: those of several runs do not mix."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    descriptor = os.open(
+        path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, 0o640
+    )
     try:
         for line in said:
             now = datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Container, Iterator
 from typing import NamedTuple
 
+from cyrsync.cyrus import regular_file
 from cyrsync.cyrus.config import Config
 from cyrsync.cyrus.db import reader, twom
 from cyrsync.cyrus.db.error import DbError
@@ -79,9 +80,8 @@ def _signature(config: Config) -> bytes:
     status = os.stat(path)
     if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _GRAIN:
         return b""
-    with open(path, "rb") as database:
-        if database.read(len(twom.MAGIC)) == twom.MAGIC:
-            return b""  # it is written through memory: the times come late
+    if regular_file.start(path, len(twom.MAGIC), follow=True) == twom.MAGIC:
+        return b""  # it is written through memory: the times come late
     roots = [(partition.name, partition) for partition in config.partitions.values()]
     file = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, path)
     known = (config.hashimapspool, config.fulldirhash, config.lock_directory, config.text("servername"), roots)

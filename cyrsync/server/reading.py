@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import time
 import zlib
 from array import array
 from dataclasses import dataclass, field
 
 from cyrsync.cyrus import entry as kinds
-from cyrsync.cyrus import header, records, snapshot
+from cyrsync.cyrus import header, records, regular_file, snapshot
 from cyrsync.cyrus.locks import read_all
 from cyrsync.cyrus.records import Index
 from cyrsync.cyrus.snapshot import MetaFiles, Part
@@ -95,10 +94,9 @@ class MailboxReader:
         """Return a file of a mailbox below a root. Raise OSError, also where it is no file, or has `most` bytes."""
         reader = self._readers[root]
         whole = os.path.join(reader.directory(path), name)
-        descriptor = os.open(whole, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor, status = regular_file.opened(whole)
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_size >= most:
+            if status.st_size >= most:
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), whole)
             return File(name, reader.entry(status), read_all(descriptor))
         finally:

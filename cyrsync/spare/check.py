@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from cyrsync.cyrus import config as imapd_conf
-from cyrsync.cyrus import database_copy, snapshot
+from cyrsync.cyrus import database_copy, regular_file, snapshot
 from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus.conf_files import ConfFile, ConfFiles
 from cyrsync.cyrus.config import Config, ConfigError
@@ -143,14 +143,16 @@ class Source:
 
     def _count(self, config: Config, place: Located) -> None:
         """Count what a mailbox needs on a replica, at least: its index tells. Raise OSError."""
-        with open(place.files.index_path, "rb", buffering=0) as file:
-            head = file.read(_INDEX.size).ljust(_INDEX.size, b"\0")
-            index_size = os.fstat(file.fileno()).st_size
+        descriptor, status = regular_file.opened(place.files.index_path)
+        try:
+            head = os.read(descriptor, _INDEX.size).ljust(_INDEX.size, b"\0")
+        finally:
+            os.close(descriptor)
         records, size = _INDEX.unpack(head)
         roots = Roots.of(config.partitions[place.mailbox.partition])
         self._need(roots.data, size + records * _HALF_A_BLOCK, records)
-        self._need(roots.homes[kinds.INDEX], index_size, len(kinds.BOUND))
-        self._metadata += index_size
+        self._need(roots.homes[kinds.INDEX], status.st_size, len(kinds.BOUND))
+        self._metadata += status.st_size
 
     def _need(self, root: bytes, size: int, inodes: int) -> None:
         self.needs[root] = (self.needs[root][0] + size, self.needs[root][1] + inodes)

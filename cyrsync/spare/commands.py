@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cyrsync import process
 from cyrsync.audit.finding import Problem
-from cyrsync.cyrus import header, layout
+from cyrsync.cyrus import header, layout, regular_file
 from cyrsync.cyrus.config import Config
 from cyrsync.cyrus.server import Located
 from cyrsync.report.text import path_text, printable
@@ -177,8 +177,8 @@ class Commands:
 def uniqueid_of(directory: bytes) -> str:
     """Return which mailbox's directory it was, "" where its header does not tell."""
     try:
-        with open(os.path.join(directory, b"cyrus.header"), "rb") as file:
-            return header.uniqueid(file.read(header.READ_SIZE)) or ""
+        start = regular_file.start(os.path.join(directory, b"cyrus.header"), header.READ_SIZE)
+        return header.uniqueid(start) or ""
     except OSError:
         return ""
 

@@ -9,11 +9,12 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cyrsync.cyrus import regular_file
 from cyrsync.errors import Exit, UnusableError
 from cyrsync.state.lock import state_directory
 
@@ -188,8 +189,7 @@ def _add(path: Path, record: Record) -> None:
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     """Open the file, made if need be. Raise _Damaged for one of no use, UnusableError where that is not its fault."""
     try:
-        with suppress(FileExistsError):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        regular_file.ensure(bytes(path))
         with closing(sqlite3.connect(os.fspath(path), isolation_level=None, timeout=_PATIENCE)) as db:
             _prepare(db)
             yield db
@@ -197,6 +197,8 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         if isinstance(error, sqlite3.OperationalError) and any(word in str(error) for word in _NO_DAMAGE):
             raise UnusableError(f"{path}: {error}") from None
         raise _Damaged(str(error)) from None
+    except OSError as error:
+        raise UnusableError(f"{path}: unable to open it: {error.strerror}") from None
 
 
 def _prepare(db: sqlite3.Connection) -> None:

@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cyrsync.cyrus import regular_file
 from cyrsync.state.sent import SEEN, Key, Place, Sent, StateDamaged, names_in, row_of, sent_of, text_of
 
 #: `application_id` and `user_version` of a state file that is ours, and of this shape.
@@ -56,7 +57,7 @@ class Store:
         self.path = path
         self._pair = pair
         with _damage():
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            regular_file.ensure(bytes(path))
             self._db = sqlite3.connect(os.fspath(path), isolation_level=None, check_same_thread=False)
             # Only then is anything written to it.
             self._check()

@@ -19,6 +19,7 @@ import time
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from cyrsync.cyrus import regular_file
 from cyrsync.tree import folder as folders
 from cyrsync.tree import hold, place, token
 from cyrsync.tree import uids as uid_sets
@@ -179,8 +180,8 @@ def _room(request: _Request) -> None:
 
 def _read(request: _Request) -> None:
     try:
-        with open(request.root, "rb") as file:
-            request.output.end(error=0, text=file.read(_LARGEST).decode("latin-1"))
+        text = regular_file.read(request.root, _LARGEST, follow=True)
+        request.output.end(error=0, text=text.decode("latin-1"))
     except OSError as error:
         request.output.end(error=error.errno)
 

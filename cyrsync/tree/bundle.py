@@ -9,6 +9,7 @@ from pathlib import Path
 #: The modules that run at the far end, each after the ones it imports.
 MODULES = (
     "cyrsync.cyrus.entry",
+    "cyrsync.cyrus.regular_file",
     "cyrsync.cyrus.header",
     "cyrsync.cyrus.index",
     "cyrsync.cyrus.user",

@@ -13,7 +13,7 @@ from pathlib import Path
 from cyrsync import process
 from cyrsync.audit.finding import Audited
 from cyrsync.cyrus import entry as kinds
-from cyrsync.cyrus import header, index
+from cyrsync.cyrus import header, index, regular_file
 from cyrsync.cyrus.user import user_of
 from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, UnusableError, UsageError
 from cyrsync.rsync import list_file, messages
@@ -219,7 +219,6 @@ def _transient_filters() -> list[str]:
 
 def _start(root: Path, path: bytes, size: int) -> bytes:
     try:
-        with open(bytes(root) + b"/" + path, "rb") as stream:
-            return stream.read(size)
+        return regular_file.start(bytes(root) + b"/" + path, size)
     except OSError:
         return b""

@@ -286,6 +286,8 @@ def test_a_state_directory_to_which_nothing_can_be_written(
 
 
 def test_a_state_directory_without_room(server: SampleServer, replica: Path, small_disk: Path) -> None:
+    assert "others than root may write" in check(server, "--state", small_disk, replica).failure("state")
+    small_disk.chmod(0o700)
     assert check(server, "--state", small_disk, replica).exit == 0
     (small_disk / "fill").write_bytes(bytes(240_000))
     assert " free, of " in check(server, "--state", small_disk, replica).failure("state")

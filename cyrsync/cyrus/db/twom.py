@@ -54,11 +54,16 @@ def records(data: bytes) -> "Iterator[tuple[bytes, bytes]]":
     record = _record(data, _DUMMY_AT, summed)
     if record.kind != _DUMMY:
         raise DbError("no dummy record", _DUMMY_AT)
-    # There cannot be more records than this: a chain that is longer runs in a circle.
-    for _ in range(size // _MIN_RECORD):
+    step = mark = 0
+    while True:
+        step += 1
         at = _next(record, size)
         if not at:
             break
+        if at == mark:
+            raise DbError("the records run in a circle", at)
+        if not step & (step - 1):  # marked anew at each power of two, a circle is noticed at its second round or third
+            mark = at
         gone = data[at] == _DELETE
         if gone:
             # It stands before the record that it removes, and has no pointers of its own.
@@ -68,8 +73,6 @@ def records(data: bytes) -> "Iterator[tuple[bytes, bytes]]":
             raise DbError("a dummy record in the midst", at)
         removed += gone
         pairs.append((record.key, None if gone else record.value))
-    else:
-        raise DbError("the records run in a circle")
     if len(pairs) - removed != count:
         raise DbError(f"{len(pairs) - removed} records where the header counts {count}", 48)
     return iter([(key, value) for key, value in ascending(pairs) if value is not None])

@@ -27,8 +27,6 @@ _POINTERS = struct.Struct(">QQ")
 _CRCS = struct.Struct(">II")
 _RECORD, _DELETE = b"+-"
 _LONG_KEY, _LONG_VALUE = 0xFFFF, 0xFFFFFFFF
-#: The shortest record has one pointer.
-_MIN_RECORD = 24
 
 
 def records(data: bytes) -> "Iterator[tuple[bytes, bytes]]":
@@ -66,8 +64,9 @@ def _walk(data: bytes) -> "list[tuple[bytes, bytes]]":
     size = len(data)
     pairs = []
     at = _DUMMY_AT
-    # There cannot be more records than this: a chain that is longer runs in a circle.
-    for _ in range(size // _MIN_RECORD):
+    step = mark = 0
+    while True:
+        step += 1
         try:
             kind, level, key_size, value_size = _HEAD.unpack_from(data, at)
             pointers_at = at + 8
@@ -90,7 +89,10 @@ def _walk(data: bytes) -> "list[tuple[bytes, bytes]]":
         at = _next(kind, near, far, size, at)
         if not at:
             return pairs
-    raise DbError("the records run in a circle", at)
+        if at == mark:
+            raise DbError("the records run in a circle", at)
+        if not step & (step - 1):  # marked anew at each power of two, a circle is noticed at its second round or third
+            mark = at
 
 
 def _next(kind: int, near: int, far: int, size: int, at: int) -> int:

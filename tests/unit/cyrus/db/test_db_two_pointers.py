@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -84,3 +85,21 @@ def test_a_circle(make: Make, records: Records) -> None:
     db.lead(last, last)
     with pytest.raises(DbError, match="circle"):
         records(bytes(db.data))
+
+
+@pytest.mark.parametrize(("make", "records"), ALL)
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 64])
+def test_a_circle_in_a_large_file_ends_soon(make: Make, records: Records, length: int) -> None:
+    """Not only after as many records as the file would have room for."""
+    db = make().written({b"a%03d" % number: b"1" for number in range(100)})
+    db.data += bytes(32 << 20)
+    db.commit()
+    db.lead(db.before(b"b"), db.before(b"a%03d" % (101 - length)))
+    data = bytes(db.data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DbError, match="circle"):
+            records(data)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
