@@ -56,6 +56,7 @@ class Options:
     rsh: str | None = None
     rsync_path: str | None = None
     words: tuple[str, ...] = ("-a",)  # for every rsync
+    trial: tuple[str, ...] = ()  # what rsync has to accept before anything is touched; () for no doubt
     connection: tuple[str, ...] = ()  # for an rsync that only looks
     retries: int = 3
     wait: float = 0.0
@@ -259,11 +260,13 @@ class Run:
         if not planned.plans:
             return
         rsync = None
+        sends = any(plan.sends() for plan in planned.plans) or not sides.replica.can_remove
+        if sends or self.options.trial:
+            rsync = self._rsync(sides, directory)
+            self._try(rsync)
         ownership = None if self.options.dry_run else self._own(sides)
         self.result.files = FileCounts()
         try:
-            if any(plan.sends() for plan in planned.plans) or not sides.replica.can_remove:
-                rsync = self._rsync(sides, directory)
             if rsync and self._goes_ahead(planned, sides, rsync):
                 self._copy_ahead(planned, sides, rsync)
             staging = Staging(self.staging_directory, self.options.policy.numeric_ids)
@@ -276,6 +279,10 @@ class Run:
                 self.result.rsync_runs += rsync.runs
         if ownership:
             ownership.end(compared=False)
+
+    def _try(self, rsync: Rsync) -> None:
+        if self.options.trial:
+            rsync.try_words(self.options.trial)
 
     def _own(self, sides: BothSides) -> WalkOwnership:
         """Make the replica's root, if there is none, and say there that a run is writing."""

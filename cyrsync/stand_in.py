@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from cyrsync.errors import CyrsyncError, DoubtfulError, Exit, GuardError, UnusableError
+from cyrsync.errors import ConnectionFailed, CyrsyncError, DoubtfulError, Exit, GuardError, RsyncFailed, UnusableError
 from cyrsync.report.text import path_text
 from cyrsync.run import Options, Planned, Run
 from cyrsync.transfer.driver import Rsync
@@ -66,6 +66,14 @@ class StandIn(Run):
         if limit is None:
             self.limit.decide()
             self._note_withheld()
+
+    def _try(self, rsync: Rsync) -> None:
+        try:
+            super()._try(rsync)
+        except (ConnectionFailed, RsyncFailed) as refusal:
+            if self.result.withheld:
+                raise  # rsync would delete what is withheld
+            raise NotForUs(str(refusal)) from None
 
     def _words(self) -> tuple[str, ...]:
         return (*self.options.words, "--dry-run") if self.options.dry_run else self.options.words

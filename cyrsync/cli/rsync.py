@@ -31,7 +31,7 @@ def drop_in(words: list[str]) -> int:
         if reason or os.environ.get("RSYNC_ICONV"):
             raise NotForUs(reason or "RSYNC_ICONV changes names")
         source, replica = _addresses(line)
-        run = StandIn(source, replica, _options(settings), settings.exclude, _announcer(settings))
+        run = StandIn(source, replica, _options(line, settings), settings.exclude, _announcer(settings))
         result = run.execute()
     except (NotForUs, UsageError) as refusal:
         if settings.verbose:
@@ -61,7 +61,7 @@ def _addresses(line: RsyncLine) -> tuple[Address, Address]:
     return source, replace(replica, path=replica.path.rstrip(b"/") + b"/" + name)
 
 
-def _options(settings: Settings) -> Options:
+def _options(line: RsyncLine, settings: Settings) -> Options:
     limit = settings.max_delete
     return Options(
         delete=settings.delete,
@@ -71,6 +71,7 @@ def _options(settings: Settings) -> Options:
         rsh=settings.rsh,
         rsync_path=settings.rsync_path,
         words=settings.passed,
+        trial=tuple(word for option in line.options for word in option.words),
         connection=settings.connection,
         retries=0,
     )

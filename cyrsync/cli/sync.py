@@ -135,6 +135,7 @@ def sync_command(
         rsh=rsh or settings.rsh,
         rsync_path=settings.rsync_path,
         words=settings.passed,
+        trial=settings.passed if extra or bwlimit else (),
         connection=settings.connection,
         retries=retries,
         wait=wait,

@@ -103,6 +103,15 @@ class Replica:
             self._rsyncs[source] = Rsync(ends, self._features, words, self._directory, verbatim=False, jobs=self._jobs)
         return self._rsyncs[source]
 
+    def try_words(self) -> None:
+        """See that rsync accepts the words that the user gave. Raise RsyncFailed or ConnectionFailed if not."""
+        if self._options.trial:
+            where = self.address.for_rsync(self.side.resolve(self.address.path).root)
+            rsh = self.shell.for_rsync() if self.shell else None
+            ends = Ends(source=f"{self._directory}/", destination=where, roots=(), rsh=rsh)
+            rsync = Rsync(ends, self._features, (), self._directory, verbatim=False)
+            rsync.try_words(self._options.trial)
+
     def runs(self) -> int:
         """Return how often rsync was run."""
         return sum(rsync.runs for rsync in self._rsyncs.values())

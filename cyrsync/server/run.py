@@ -149,6 +149,7 @@ class ServerRun(Run):
                 self._run(store, replica, in_full=True)
                 return
             if to_do and not self.options.dry_run:
+                replica.try_words()
                 if not claim.begun:
                     claim.begin()
                 self.result.files, self.result.bytes_sent = quick.files, self.result.bytes_sent + quick.bytes_sent

@@ -106,6 +106,27 @@ class Rsync:
         finally:
             self.runs += one.runs
 
+    def try_words(self, line: tuple[str, ...]) -> None:
+        """See that both rsyncs accept the words of `line`: they are given nothing to do, and nothing is written.
+
+        Raise RsyncFailed or ConnectionFailed if they do not.
+        """
+        nothing = self.directory / "nothing"
+        nothing.touch()
+        # The user's own log would tell of a run that was none.
+        log = ["--log-file=/dev/null"] if any(word.startswith("--log-file=") for word in line) else []
+        words = ["rsync", *line, *self._own_words(), "--dry-run", *log, "-0", f"{_FROM}{nothing}"]
+        finished = process.capture([*words, self.ends.source, self.ends.destination])
+        code, said = finished.code, finished.err.splitlines()
+        if code == Exit.DONE:
+            return
+        reason = f"rsync gave up with code {code}, and nothing was done: {messages.general_reason(said)}"
+        if code in (Exit.INTERRUPTED, -2, -15):
+            raise InterruptedRun("rsync was interrupted")
+        if code in CONNECTION_CODES and not messages.refused(said):
+            raise ConnectionFailed(reason, code)
+        raise RsyncFailed(reason, code if code > 0 else 128 - code)
+
     def transfer(
         self,
         entries: Iterable[bytes],

@@ -19,6 +19,7 @@ import samplespool
 from cyrsync.cyrus import database_copy
 from cyrsync.server import conf_run
 from support.cyrusdb import Skiplist, Twom
+from support.inside import sync_server_here
 from support.races import Races
 from support.replicas import Pair
 from support.strace import strace_calls
@@ -65,6 +66,14 @@ def test_a_first_run_brings_what_a_server_needs(pair: Pair) -> None:
     }
     assert pair.there(pair.home / "annotations.db").stat().st_mode & 0o777 == 0o600
     assert pair.sync()["config"] == {"seen": 7, "send": 0, "delete": 0}
+
+
+def test_words_that_rsync_refuses_touch_nothing(synced: Pair) -> None:
+    synced.write("user/j/joe.sub", b"another\n")
+    before = snapshot(synced.replica, skip_hidden=False)
+    report = sync_server_here(synced.conf, synced.replica, "--", "--chmod=zz", expect=(1,))
+    assert "nothing was done" in report["errors"][0]
+    assert snapshot(synced.replica, skip_hidden=False) == before
 
 
 @pytest.mark.parametrize("name", ["user/j/joe.sub", "quota/j/user.joe", "annotations.db", "shared.counters"])

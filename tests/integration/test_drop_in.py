@@ -171,6 +171,26 @@ def test_hands_on_to_rsync(source: Path, replica: Path, tmp_path: Path, line: st
     assert reason in told[0]
 
 
+@pytest.mark.parametrize(
+    "word", ["--bwlimit=abc", "--info=nosuch", "--outbuf=x", "--chmod=zz", "--temp-dir=/not/there", "--port=x -essh"]
+)
+def test_what_rsync_refuses_has_touched_nothing(source: Path, replica: Path, word: str) -> None:
+    """Not even the index of a mailbox that was made anew."""
+    samplespool.change(source, new=0.1, expunged=0.1)
+    shutil.copy(source / "a/user/ann/cyrus.header", source / "j/user/joe/cyrus.header")
+    before = snapshot(replica, skip_hidden=False)
+    line = ("-a", "--delete", *word.split(), f"{source}/", replica)
+    refused = run_cyrsync("rsync", *line)
+    plain = plain_rsync(*line)
+    assert plain.returncode != 0
+    assert (refused.returncode, refused.stderr) == (plain.returncode, plain.stderr.decode())
+    assert snapshot(replica, skip_hidden=False) == before
+    told = run_cyrsync("sync", "--delete", f"{source}/", replica, "--", word.split()[0])
+    assert told.returncode in (plain.returncode, 2)
+    assert told.stderr.count("\n") == 1
+    assert snapshot(replica, skip_hidden=False) == before
+
+
 def test_rsync_gets_the_words_as_they_are(source: Path, tmp_path: Path) -> None:
     fake_rsync(tmp_path, 'printf "<%s>" "$@"; exit 42')
     words = ["-aPc", "-e", "ssh -p 22", "--exclude=a b", "-f- *.x", "", f"{source}/", "--", "-x", "two words\n"]
