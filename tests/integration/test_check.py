@@ -21,7 +21,7 @@ from cyrsync.tree import token
 from cyrsync.tree.token import Token
 from support.servers import SampleServer, below
 from support.sshd import Sshd
-from support.tools import free_port, oldest_python, requires, requires_root, unavailable, which
+from support.tools import free_port, oldest_python, python_words, requires, requires_root, unavailable, which
 from support.tree import cyrsync_argv, plain_env, run_cyrsync, snapshot
 
 NAMES = (
@@ -174,7 +174,7 @@ def test_what_it_says_of_the_source(server: SampleServer, replica: Path) -> None
 
 
 def test_the_oldest_python_there(mortal_sshd: Sshd, server: SampleServer, replica: Path) -> None:
-    program(mortal_sshd.root / "bin/python3", f'#!/bin/sh\nexec {oldest_python()} "$@"\n')
+    program(mortal_sshd.root / "bin/python3", f'#!/bin/sh\nexec {python_words(python=oldest_python())} "$@"\n')
     report = check(server, "-e", mortal_sshd.rsh, mortal_sshd.at(replica))
     assert report.exit == 0
     version = Path(oldest_python()).name.removeprefix("python")
@@ -371,7 +371,7 @@ def test_the_clock_there(
 ) -> None:
     wrong = f"import time\nright = time.time\ntime.time = lambda: right() + {ahead}\n"
     (tmp_path / "sitecustomize.py").write_text(wrong)
-    python = f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n'
+    python = f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {python_words()} "$@"\n'
     program(mortal_sshd.root / "bin/python3", python)
     report = check(server, "-e", mortal_sshd.rsh, mortal_sshd.at(replica))
     ((found, text),) = report.of("clock")

@@ -23,6 +23,7 @@ from support.inside import sync_server_here
 from support.races import Races
 from support.replicas import Pair
 from support.strace import strace_calls
+from support.tools import requires_root
 from support.tree import cyrsync_argv, plain_env, snapshot
 
 PAIRS = {b"key": b"value"}
@@ -95,6 +96,7 @@ def test_what_looks_different_is_sent(synced: Pair, what: str) -> None:
     if what == "mode":
         path.chmod(0o640)
     elif what == "owner":
+        requires_root()
         os.chown(path, 1, 2)
     else:
         os.utime(path, ns=(1, 10**18))

@@ -17,7 +17,7 @@ import samplespool
 from cyrsync.run import Options, Run
 from cyrsync.tree import address, token
 from support.spool import leaves
-from support.tools import children, wait_for
+from support.tools import children, requires_root, wait_for
 from support.tree import assert_same_tree, cyrsync_argv, messages, plain_env, rsync, run_cyrsync, snapshot, sync
 from support.whole import History, assert_indexed_messages_exist
 
@@ -113,6 +113,7 @@ def test_a_root_that_cannot_be_read_is_refused(pair: Pair) -> None:
 
 def test_a_folder_that_cannot_be_written_keeps_what_it_has(pair: Pair) -> None:
     """Messages that fail hold back their metadata, and every deletion in their folder."""
+    requires_root()  # for it to lay down its powers: of an ordinary user's own directories rsync changes the mode
     other, locked = leaves(pair.source)[-2:]
     for folder in (other, locked):
         samplespool.expunge(folder, 2)

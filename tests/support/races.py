@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import samplespool
+from support.tools import python_words, write_program
 
-#: Stands for rsync in PATH. Only what transfers counts, by a list or by rules: not the questions what it can do.
+#: Python that stands for rsync in PATH. Transfers count, by a list or by rules: not the questions what it can do.
 WRAPPER = """\
-#!{python} -IS
 import json, os, shutil, sys
 from pathlib import Path
 
@@ -62,12 +61,11 @@ class Races:
         assert program
         programs = directory / "bin"
         programs.mkdir(parents=True)
-        wrapper = programs / "rsync"
+        script = directory / "wrapper"
         scripts = str(Path(samplespool.__file__).parent)
-        wrapper.write_text(
-            WRAPPER.format(python=sys.executable, directory=str(directory), scripts=scripts, rsync=program)
-        )
-        wrapper.chmod(0o755)
+        script.write_text(WRAPPER.format(directory=str(directory), scripts=scripts, rsync=program))
+        # Not Python's own #! line: in that, a path has no blanks, and is short.
+        write_program(programs / "rsync", f'exec {python_words("-IS", script)} "$@"')
         self.env = {"PATH": os.pathsep.join([str(programs), os.environ["PATH"]])}
 
     def before(self, number: int, script: str) -> None:

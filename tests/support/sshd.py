@@ -7,10 +7,9 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
-from support.tools import children, free_port, stop_process, wait_for, which
+from support.tools import children, free_port, python_words, stop_process, wait_for, which, write_program
 
 #: What a far end without Python has: POSIX utilities, what shells like to find, and rsync.
 POSIX_PROGRAMS = (
@@ -42,7 +41,6 @@ ForceCommand {root}/session
 
 #: What every session runs: the command, in a home of its own, whatever the login of the tests has set up.
 SESSION = """\
-#!/bin/sh
 HOME={home} PATH={path}
 export HOME PATH
 cd
@@ -152,20 +150,15 @@ class Sshd:
         programs = self.root / "bin"
         programs.mkdir()
         if python:
-            _write_script(programs / "python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+            write_program(programs / "python3", f'exec {python_words()} "$@"')
             path, shell = f"{programs}:/usr/local/bin:/usr/bin:/bin", '"${SHELL:-/bin/sh}"'
         else:
             _link_programs(programs)
             path, shell = str(programs), "/bin/sh"
-        _write_script(self.root / "session", SESSION.format(home=self.home, path=path, shell=shell))
+        write_program(self.root / "session", SESSION.format(home=self.home, path=path, shell=shell))
 
 
 def _link_programs(directory: Path) -> None:
     for name in " ".join(POSIX_PROGRAMS).split():
         if path := which(name):
             (directory / name).symlink_to(path)
-
-
-def _write_script(path: Path, text: str) -> None:
-    path.write_text(text)
-    path.chmod(0o755)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import shutil
 import socket
 import subprocess
@@ -38,9 +39,9 @@ def requires(*programs: str) -> None:
 
 
 def requires_root() -> None:
-    """The test does what only root may."""
+    """The test does what only root may: for anybody else nothing is missing that could be installed."""
     if os.geteuid() != 0:
-        unavailable("only root can do this")
+        pytest.skip("only root can do this")
 
 
 def oldest_python() -> str:
@@ -51,6 +52,17 @@ def oldest_python() -> str:
             if shutil.which(python):
                 return python
     return sys.executable
+
+
+def python_words(*args: str | Path, python: str = sys.executable) -> str:
+    """What a shell reads as this Python with these arguments, whatever the path of the checkout has in it."""
+    return shlex.join([python, *map(str, args)])
+
+
+def write_program(path: Path, script: str) -> None:
+    """Make a program of a script for the shell."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
 
 
 def free_port() -> int:
