@@ -20,6 +20,7 @@ from cyrsync.transfer.carry import carry
 from cyrsync.transfer.driver import Rsync
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.absence import is_seen_absent
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.walk import incarnation_in
@@ -128,7 +129,7 @@ class Batch:
         """Leave out what was twice not there, though the index named it before and after."""
         path = work.place.key.path
         names = MessageFiles(b"".join(name for name in lost if kinds.is_message(name)))
-        gone = [uid for uid in names.uids if not os.path.lexists(os.path.join(root, path, b"%d." % uid))]
+        gone = [uid for uid in names.uids if is_seen_absent(os.path.join(root, path, b"%d." % uid))]
         lacking = [uid for uid in gone if (path, uid) in self._lost_before and work.leave_out(root, uid)]
         self._lost_before.update((path, uid) for uid in gone)
         if lacking:

@@ -19,7 +19,7 @@ from cyrsync.report.text import path_text
 from cyrsync.server.rebuild import Trust
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
-from cyrsync.state.sent import Place
+from cyrsync.state.sent import Key, Place
 from cyrsync.state.store import Memory, Store
 from cyrsync.tree import direction
 from cyrsync.tree.folder import Folder, join
@@ -79,6 +79,8 @@ class Claim:
         self._deadline = deadline
         self._boot = ""
         self._found: list[Token] = []
+        #: Mailboxes of which it cannot be seen whether the replica has their index: its path, and the errno.
+        self.unseen: dict[Key, tuple[bytes, int]] = {}
         self._token: Token | None = None
         self.warnings: list[str] = []
 
@@ -143,8 +145,10 @@ class Claim:
         roots = {name: self._replica.root(one.homes[kinds.INDEX]) for name, one in self._partitions.items()}
         paths = [os.path.join(roots[key.partition], key.path, kinds.INDEX) for key, _, _ in rows]
         reason = ""
-        for path, (_, size, mtime), now in zip(paths, rows, self._replica.side.stat(paths), strict=True):
-            if now is None:
+        for path, (key, size, mtime), now in zip(paths, rows, self._replica.side.stat(paths), strict=True):
+            if isinstance(now, int):
+                self.unseen[key] = (path, now)
+            elif now is None:
                 reason = reason or f"{path_text(path)}: it is gone"
             elif is_newer(now[1], mtime):
                 raise RefusedError(_written_there(path, now[1]))

@@ -33,6 +33,7 @@ from cyrsync.transfer.staging import Staging
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree import token
 from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.absence import ABSENT, is_absent, is_seen_absent
 from cyrsync.tree.folder import Entry, Folder
 from cyrsync.tree.walk import Reader
 
@@ -142,15 +143,23 @@ class ConfRun:
         away: dict[bytes, bool] = {}
         for path in sorted(known):
             above, row = self._files.above(path), self._table.row(path)
-            if row is None or above is None or os.path.lexists(path):
+            hidden = any(path == name or path.startswith(name + b"/") for name in unreadable)
+            if row is None or above is None or hidden or not self._is_absent(path):
                 continue  # nobody looked for it
             if away.setdefault(above, _is_away(above)):
                 continue
-            if not any(path == name or path.startswith(name + b"/") for name in unreadable):
-                yield row
+            yield row
         for directory in (directory for directory, is_away in away.items() if is_away):
             reason = "what was in it is not there any more, and stays on the replica: is its disk mounted?"
             self._run.result.errors.append(f"{path_text(directory)}: {reason}")
+
+    def _is_absent(self, path: bytes) -> bool:
+        """Tell whether a file, and the directories above it, are seen not to be there."""
+        try:
+            return is_absent(path)
+        except OSError as error:
+            self._run.result.errors.append(f"{path_text(path)}: {error.strerror}: it stays as it is on the replica")
+            return False
 
     def count(self) -> int:
         """Return how many files the replica has."""
@@ -192,20 +201,39 @@ class ConfRun:
 
     def learn(self, replica: Replica) -> None:
         """Find out what the replica has already: who has no state knows of nothing that is gone."""
-        found: list[tuple[bytes, bytes]] = []  # root, and path below it
-        for root, path in self._files.trees():
-            there = os.path.join(replica.root(root), path)
-            for folder in replica.side.walk(there, frozenset()) if replica.side.resolve(there).directory else ():
-                found += [(root, os.path.join(path, folder.path, name)) for name in _names(folder)]
-        for home in self._files.homes():
-            for folder in replica.side.look(replica.root(home), [b""]):
-                found += [(home, name) for name in folder.strays if is_shared(name)]
-        named = [os.path.split(name) for name in self._files.named()]
-        looks = replica.side.stat([os.path.join(replica.root(root), name) for root, name in named])
-        found += [one for one, look in zip(named, looks, strict=True) if look]
+        unseen: dict[bytes, int] = {}
+        found = [*self._listed_there(replica, unseen), *self._named_there(replica, unseen)]
         whole = ((os.path.join(root, path), root) for root, path in found)
         self._table.put(ConfRow(path, root, UNSEEN, b"") for path, root in whole if not is_scratch(path))
-        self._table.mark_complete()
+        for path, number in unseen.items():
+            reason = f"it cannot be listed on the replica: {os.strerror(number)}: it stays as it is there"
+            self._run.result.errors.append(f"{path_text(path)}: {reason}")
+        if not unseen:
+            self._table.mark_complete()
+
+    def _listed_there(self, replica: Replica, unseen: dict[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
+        """Yield root and path of what the replica's directories have; those that cannot be listed are `unseen`."""
+        for root, path in self._files.trees():
+            there = os.path.join(replica.root(root), path)
+            for folder in replica.side.walk(there, frozenset()):
+                if folder.problem not in (0, *ABSENT):
+                    unseen[os.path.join(there, folder.path)] = folder.problem
+                yield from ((root, os.path.join(path, folder.path, name)) for name in _names(folder))
+        for home in self._files.homes():
+            for folder in replica.side.look(replica.root(home), [b""]):
+                if folder.problem not in (0, *ABSENT):
+                    unseen[replica.root(home)] = folder.problem
+                yield from ((home, name) for name in folder.strays if is_shared(name))
+
+    def _named_there(self, replica: Replica, unseen: dict[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
+        """Yield root and path of the files with names of their own that the replica has."""
+        named = [os.path.split(name) for name in self._files.named()]
+        looks = replica.side.stat([os.path.join(replica.root(root), name) for root, name in named])
+        for (root, name), look in zip(named, looks, strict=True):
+            if isinstance(look, int):
+                unseen[os.path.join(replica.root(root), name)] = look
+            elif look:
+                yield root, name
 
     def _stage(self, file: ConfFile, staging: Staging) -> ConfRow | None:
         """Copy one file; None if it has gone, or cannot be copied."""
@@ -330,7 +358,7 @@ def _plans_gone(root: bytes, rows: list[ConfRow]) -> list[FolderPlan]:
     for row in rows:
         folder, name = os.path.split(row.path[len(root) + 1 :])
         whole = b""
-        while folder and not os.path.lexists(os.path.join(root, folder)):
+        while folder and is_seen_absent(os.path.join(root, folder)):
             whole, folder = folder, os.path.dirname(folder)
         if whole:
             plans[whole] = FolderPlan(whole, State.GONE)

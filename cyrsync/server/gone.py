@@ -13,6 +13,7 @@ from cyrsync.server.roots import Roots
 from cyrsync.state.sent import Sent
 from cyrsync.state.store import Store
 from cyrsync.transfer.steps import Transfer
+from cyrsync.tree.absence import is_absent
 from cyrsync.tree.walk import incarnation_in
 
 if TYPE_CHECKING:
@@ -22,11 +23,18 @@ if TYPE_CHECKING:
 def remove_gone(run: ServerRun, partitions: dict[str, Roots], store: Store, replica: Replica, gone: list[Sent]) -> None:
     """Delete mailboxes on the replica that mailboxes.db has no more, and that are not on the source."""
     for name, roots in partitions.items():
-        rows = [sent for sent in gone if sent.key.partition == name and not _has_mailbox(roots, sent)]
+        rows, plans = [], []
+        lived_in = store.directories(name)
+        for sent in gone:
+            try:
+                if sent.key.partition == name and not _has_mailbox(roots, sent):
+                    plans.append(plan_gone(sent, roots, whole=_whole(roots, sent.key.path, lived_in)))
+                    rows.append(sent)
+            except OSError as error:
+                reason = f"whether it is gone cannot be seen: {error.strerror}: it stays on the replica"
+                run.result.errors.append(f"{path_text(sent.key.path)}: {reason}")
         if not rows:
             continue
-        lived_in = store.directories(name)
-        plans = [plan_gone(sent, roots, whole=_whole(roots, sent.key.path, lived_in)) for sent in rows]
         failed: set[bytes] = set()
         for root in roots.all():
             there = [plan[root] for plan in plans]
@@ -46,9 +54,12 @@ def remove_gone(run: ServerRun, partitions: dict[str, Roots], store: Store, repl
 
 
 def _has_mailbox(roots: Roots, sent: Sent) -> bool:
-    """Tell whether the source has this mailbox there still, though mailboxes.db does not know it: then it stays."""
+    """Tell whether the source has this mailbox there still, though mailboxes.db does not know it: then it stays.
+
+    Raise OSError where that is not to be seen.
+    """
     header, index = (os.path.join(roots.homes[name], sent.key.path, name) for name in (kinds.HEADER, kinds.INDEX))
-    if not os.path.lexists(index):
+    if is_absent(index):
         return False
     found = incarnation_in(header, index)
     # Another one that was made meanwhile is for the next run.
@@ -69,4 +80,4 @@ def _is_below(path: bytes, top: bytes) -> bool:
 
 def _is_there(roots: Roots, path: bytes) -> bool:
     """Tell whether the source still has a directory of a mailbox that is gone: then others may have things in it."""
-    return any(os.path.lexists(os.path.join(root, path)) for root in roots.all())
+    return not all(is_absent(os.path.join(root, path)) for root in roots.all())

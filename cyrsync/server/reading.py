@@ -18,6 +18,7 @@ from cyrsync.server.roots import Roots
 from cyrsync.state.sent import UNSEEN, Place, seen_of
 from cyrsync.tree import message_files
 from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.absence import is_absent
 from cyrsync.tree.folder import Entry, File, Incarnation, join
 from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.take import have_file, need_file
@@ -139,7 +140,7 @@ class MailboxReader:
             raise _TornError("cyrus.header cannot be read")
         seen = _seen(head, body, now)
         bound = self._bound(place, parts)
-        loose = [(root, name) for root, name in self.roots.loose() if os.path.lexists(self._whole(root, place, name))]
+        loose = [(root, name) for root, name in self.roots.loose() if not self._is_absent(root, place, name)]
         has_directory = os.path.isdir(os.path.join(self.roots.data, place.key.path))
         try:
             # Also under the locks: what is damaged must not take the place of what is not.
@@ -164,6 +165,12 @@ class MailboxReader:
             messages, archived = (uid_sets.union(a, uid_sets.up_to(b, incarnation.last_uid)) for a, b in both)
         identity = _identity(incarnation, head.status)
         return Reading(incarnation, seen, messages, archived, bound, loose, has_directory, identity)
+
+    def _is_absent(self, root: bytes, place: Place, name: bytes) -> bool:
+        try:
+            return is_absent(self._whole(root, place, name))
+        except OSError as error:
+            raise UnreadableMailboxError(f"{os.fsdecode(name)}: {error.strerror}") from None
 
     def _bound(self, place: Place, parts: dict[bytes, Part]) -> list[tuple[bytes, File]]:
         found = []

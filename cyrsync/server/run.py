@@ -126,6 +126,7 @@ class ServerRun(Run):
 
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
         self.limit.begin()
+        self._unlisted: list[Key] = []
         self.takings = Takings(
             *(self._roots, self.staging_directory),
             listing=self._scope.listing,
@@ -151,6 +152,9 @@ class ServerRun(Run):
                 self._start_over(f"{reason}: all of it is compared")
                 self._run(store, replica, in_full=True)
                 return
+            for key, (path, number) in claim.unseen.items():
+                if not self._is_unlisted(key):
+                    self.result.errors.append(f"{path_text(path)}: {os.strerror(number)}")
             if to_do and not self.options.dry_run:
                 replica.try_words()
                 if not claim.begun:
@@ -202,7 +206,7 @@ class ServerRun(Run):
 
     def _compare_in_full(self, store: Store, replica: Replica, claim: Claim) -> None:
         """Make the state from what the replica has."""
-        store.clear()
+        rows: list[Sent] = []
         for name, roots in self._roots.items():
             reader = Reader(roots.data)
             policy = self._policy_there(replica, reader)
@@ -217,11 +221,31 @@ class ServerRun(Run):
                     return Trust.DOUBTED
                 return trust
 
-            store.put(rebuild(roots, replica.side, {root: replica.root(root) for root in roots.all()}, look))
+            there, unlisted = {root: replica.root(root) for root in roots.all()}, dict[bytes, int]()
+            rows += rebuild(roots, replica.side, there, look, unlisted)
+            self._note_unlisted(name, unlisted)
+        # What is known of folders that could not be listed stays; of the others, nothing else than what they have.
+        rows = [sent for sent in rows if not self._is_unlisted(sent.key)]
+        store.begin_anew([*rows, *(sent for sent in store.all_sent() if self._is_unlisted(sent.key))])
         if self._conf:
             self._conf.learn(replica)
             self.result.warnings += standby.warnings(replica, self.source.path, self._config)
-        store.complete = True
+        store.complete = not self._unlisted
+
+    def _note_unlisted(self, partition: str, unlisted: dict[bytes, int]) -> None:
+        """Remember folders of the replica that cannot be listed: what mailboxes have there is not known."""
+        for path, number in unlisted.items():
+            self._unlisted.append(Key(partition, path))
+            name = path_text(path) or self._roots[partition].name
+            reason = f"it cannot be listed on the replica: {os.strerror(number)}: it stays as it is there"
+            self.result.errors.append(f"{name}: {reason}")
+
+    def _is_unlisted(self, key: Key) -> bool:
+        """Tell whether what the replica has of a mailbox could not be found out."""
+        return any(
+            key.partition == partition and (not path or (key.path + b"/").startswith(path + b"/"))
+            for partition, path in self._unlisted
+        )
 
     def _policy_there(self, replica: Replica, reader: Reader) -> Policy:
         """Return what differences matter, by the rights and the users that there are on the replica's side."""
@@ -251,6 +275,7 @@ class ServerRun(Run):
                 now = b""  # whoever opens it will say why
             if now != seen or not seen or (self.options.delete and not settled):
                 found.changed.append(Key(partition, path))
+        found.changed = [key for key in found.changed if not self._is_unlisted(key)]
         self._check_mounted(total, missing)
         unchanged = there = store.messages()
         for key in found.changed:
@@ -261,7 +286,7 @@ class ServerRun(Run):
                 self._plan_one(work, found)
         done = quick.finish() if quick else set()
         found.changed = [key for key in found.changed if key not in done]
-        for sent in store.gone():
+        for sent in self._gone(store):
             unchanged -= len(sent.uids) + len(sent.archived)
             there += sent.unproven()
             found.gone.append(sent)
@@ -274,6 +299,10 @@ class ServerRun(Run):
         counts.messages.present += unchanged
         self.limit.of(messages=there, folders=store.rows())
         return found
+
+    def _gone(self, store: Store) -> list[Sent]:
+        """Return what the replica has of mailboxes that are no more, but of which that could not be found out."""
+        return [sent for sent in store.gone() if not self._is_unlisted(sent.key)]
 
     def _check_mounted(self, total: dict[str, int], missing: dict[str, int]) -> None:
         """Refuse a partition of which nothing is there."""
@@ -322,7 +351,7 @@ class ServerRun(Run):
         self._carry(store, replica, found.changed, found.ready)
         self._look_again(store, replica)
         # Also what has gone since: what was sent of it is not to wait for the next run without an index.
-        gone = store.gone()
+        gone = self._gone(store)
         known = {sent.key for sent in found.gone}
         there = store.messages() + sum(sent.unproven() for sent in gone)
         self.limit.of(messages=there, folders=store.rows())
@@ -393,12 +422,12 @@ class ServerRun(Run):
         """Carry over what could not be read at first: mailboxes are made, renamed and deleted meanwhile."""
         takings = self.takings
         for pause in _PAUSES:
-            if not {*takings.unreadable, *store.not_sent()} - takings.locked.keys():
+            if not {*takings.unreadable, *self._not_sent(store)} - takings.locked.keys():
                 return
             time.sleep(pause)
             come = store.places_come() if self._refresh(store) else []
             takings.last_look = pause == _PAUSES[-1]
-            missing = {*takings.unreadable, *store.not_sent(), *come} - takings.locked.keys()
+            missing = {*takings.unreadable, *self._not_sent(store), *come} - takings.locked.keys()
             keys = sorted(key for key in missing if store.has_place(key))
             takings.unreadable.clear()
             works = [work for work in (self.take_late(store, key) for key in keys) if work]
@@ -406,6 +435,9 @@ class ServerRun(Run):
                 self.result.add(work.summary)
                 self.result.folders.seen -= work.place.key not in come  # it was counted at first
             self._carry(store, replica, keys, {work.place.key: work for work in works})
+
+    def _not_sent(self, store: Store) -> list[Key]:
+        return [key for key in store.not_sent() if not self._is_unlisted(key)]
 
     def _report_untaken(self) -> None:
         self.result.warnings += self.takings.warnings

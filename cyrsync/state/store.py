@@ -33,6 +33,7 @@ _TABLES = [
     archived BLOB, maybe BLOB, names BLOB, stale BLOB, PRIMARY KEY (partition, path)
 ) WITHOUT ROWID""",
 ]
+_PUT = "INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 #: What SQLite says of files that are not to blame.
 _NO_DAMAGE = ("full", "locked", "I/O", "unable to open")
 
@@ -189,22 +190,26 @@ class Store:
     def put(self, rows: Iterable[Sent]) -> None:
         """Keep rows, on disk when this returns."""
         with self._transaction():
-            self._db.executemany(
-                "INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(row_of, rows)
-            )
+            self._db.executemany(_PUT, map(row_of, rows))
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Forget mailboxes that the replica has no more."""
         with self._transaction():
             self._db.executemany("DELETE FROM sent WHERE partition = ? AND path = ?", keys)
 
-    def clear(self) -> None:
-        """Forget all that the replica has."""
+    def all_sent(self) -> list[Sent]:
+        """Return all that the replica has."""
+        with _damage():
+            return [sent_of(row) for row in self._db.execute("SELECT * FROM sent")]
+
+    def begin_anew(self, rows: Iterable[Sent]) -> None:
+        """Put these rows in the place of all that was known of the replica; it is not yet complete."""
         with self._transaction():
             self._db.execute("DELETE FROM sent")
             self._db.execute("DELETE FROM conf")
             self._db.execute("DELETE FROM about WHERE name = 'conf'")
             self._set_about("complete", b"no")
+            self._db.executemany(_PUT, map(row_of, rows))
 
     def messages(self) -> int:
         """Return how many messages the replica has."""

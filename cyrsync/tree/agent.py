@@ -7,6 +7,7 @@ beside a local replica it is a process of its own, which reads one tree while it
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
+import errno
 import gc
 import grp
 import json
@@ -15,6 +16,7 @@ import pwd
 import select
 import shutil
 import signal
+import stat
 import sys
 import time
 import zlib
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 #: The line before which a login shell may have printed anything at all.
 GREETING = b"cyrsync-agent 1\n"
 _BLOCK = 1 << 16
+_ABSENT = (errno.ENOENT, errno.ENOTDIR)
 _LARGEST = 1 << 20  # bytes of a file that is read as a whole
 
 
@@ -91,9 +94,9 @@ def main(compressed: bool = False) -> None:
 
 
 def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool]":
-    """Return what stands at `path`: the fields of `side.Status`."""
+    """Return what stands at `path`: the fields of `side.Status`. Raise OSError where that is not to be seen."""
     real = os.path.realpath(path)
-    directory = os.path.isdir(real)
+    exists, directory = _kind(real)
     text, bare = "", False
     if directory:
         try:
@@ -102,7 +105,17 @@ def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool]":
         except OSError:
             # One that cannot be read may say anything. Of the directory, whoever reads on will say why.
             text = "{}" if os.path.lexists(os.path.join(real, token.NAME)) else ""
-    return real, os.path.lexists(real), directory, os.path.isdir(os.path.dirname(real)), text, bare
+    return real, exists, directory, exists or _kind(os.path.dirname(real))[1], text, bare
+
+
+def _kind(path: bytes) -> "tuple[bool, bool]":
+    """Tell whether something is at `path`, and whether that is a directory. Raise OSError where neither can be seen."""
+    try:
+        return True, stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
+    return False, False
 
 
 def put_token(root: bytes, text: str) -> "Tuple[int, str]":
@@ -201,8 +214,12 @@ def _read(request: _Request) -> None:
 
 
 def _resolve(request: _Request) -> None:
-    real, *status = resolve(request.root)
-    request.output.end(root=real.decode("latin-1"), status=status)
+    try:
+        real, *status = resolve(request.root)
+    except OSError as error:
+        request.output.end(error=error.errno)
+    else:
+        request.output.end(error=0, root=real.decode("latin-1"), status=status)
 
 
 def _at_work(request: _Request) -> None:
@@ -228,12 +245,12 @@ def _stat(request: _Request) -> None:
     request.output.end(found=[status(path) for path in request.paths()])
 
 
-def status(path: bytes) -> "tuple[int, int] | None":
-    """Return size and modification time (nanoseconds) of a file; None where there is none."""
+def status(path: bytes) -> "tuple[int, int] | int | None":
+    """Return size and modification time (nanoseconds) of a file; None where there is none, an errno for no answer."""
     try:
         found = os.lstat(path)
-    except OSError:
-        return None
+    except OSError as error:
+        return None if error.errno in _ABSENT else error.errno or errno.EIO
     return found.st_size, found.st_mtime_ns
 
 

@@ -27,7 +27,7 @@ from cyrsync.tree.link import Link
 from cyrsync.tree.place import Placing
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.shell import HAS_POSIX, HAS_PYTHON, RemoteShell, agent_command
-from cyrsync.tree.side import Held, NotWrittenError, Removed, Rights, Status, resolve_here
+from cyrsync.tree.side import Held, NotWrittenError, Removed, Rights, Status, resolve_here, unseen
 
 if TYPE_CHECKING:
     from array import array
@@ -105,6 +105,8 @@ class AgentSide:
         """Return what stands at `path`, links resolved."""
         self._ask(do="resolve", root=path)
         found = self._end_of_answer()
+        if found["error"]:
+            raise unseen(path, found["error"])
         return Status(found["root"].encode("latin-1"), *found["status"])
 
     def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
@@ -138,10 +140,13 @@ class AgentSide:
         found = self._end_of_answer()
         _check_token(root, found["number"], found["error"])
 
-    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | None]:
-        """Return size and modification time (nanoseconds) of files, by their whole paths; None where there is none."""
+    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
+        """Return size and modification time (nanoseconds) of files, by their whole paths.
+
+        None where there is no file, an errno where that was not to be seen.
+        """
         self._ask(do="stat", root=b"", paths=[path.decode("latin-1") for path in paths])
-        return [tuple(found) if found else None for found in self._end_of_answer()["found"]]
+        return [tuple(found) if isinstance(found, list) else found for found in self._end_of_answer()["found"]]
 
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root`; the agent starts at once and reads ahead."""
@@ -312,8 +317,8 @@ class ChildSide(AgentSide):
         """Return who works on one of these directories, of any Cyrus here."""
         return at_work(roots)
 
-    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | None]:
-        """Return size and modification time (nanoseconds) of files; None where there is none."""
+    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
+        """Return what `AgentSide.stat` does."""
         return [agent.status(path) for path in paths]
 
     def hold(self, paths: Sequence[bytes]) -> Held:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from cyrsync.audit.finding import Audited
-from cyrsync.errors import DoubtfulError, RefusedError
+from cyrsync.errors import DoubtfulError, RefusedError, UnusableError
 from cyrsync.tree import agent
 from cyrsync.tree import token as tokens
 from cyrsync.tree.at_work import Cyrus, at_work
@@ -149,8 +149,16 @@ def refuse_promoted(token: Token, status: Status) -> None:
 
 
 def resolve_here(path: bytes) -> Status:
-    """Return what stands at `path` on this machine, links resolved."""
-    return Status(*agent.resolve(path))
+    """Return what stands at `path` on this machine, links resolved. Raise UnusableError where that can't be seen."""
+    try:
+        return Status(*agent.resolve(path))
+    except OSError as error:
+        raise unseen(path, error.errno or errno.EIO) from None
+
+
+def unseen(path: bytes, number: int) -> UnusableError:
+    """Return the error for a path of which it cannot be told what is there: that is not to say that nothing is."""
+    return UnusableError(f"{os.fsdecode(path)}: what is there cannot be seen: {os.strerror(number)}")
 
 
 class WithoutAgent:

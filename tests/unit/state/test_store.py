@@ -181,7 +181,7 @@ def test_it_is_not_complete_before_it_is_said(store: Store) -> None:
     store.complete = True
     assert store.complete
     store.put([Sent(Key("default", b"a"))])
-    store.clear()
+    store.begin_anew([])
     assert (store.complete, store.rows()) == (False, 0)
 
 
@@ -334,7 +334,7 @@ def use(store: Store) -> None:
     store.set_places([place(b"user/1"), place(b"new")], b"another")
     store.gone()
     store.drop(sent.key for sent in rows)
-    store.clear()
+    store.begin_anew([])
     store.complete = True
 
 
