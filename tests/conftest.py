@@ -22,8 +22,10 @@ EARLY = ("test_same_as_rsync.py", "test_kill.py", "test_drop_in.py", "test_renam
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before anything else: whoever starts the tests, and from where, they find the same."""
-    home = environment.settle()
-    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+    place = environment.settle()
+    config.add_cleanup(lambda: shutil.rmtree(place, ignore_errors=True))
+    if not hasattr(config, "workerinput"):
+        config.add_cleanup(environment.clear_staging)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

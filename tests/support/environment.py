@@ -10,9 +10,12 @@ import pwd
 import signal
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
+
+from cyrsync.transfer.scratch import _remove_leftovers
 
 #: Whether, and where, Python keeps byte code: no test depends on it, and the checkout is to stay clean.
 BYTE_CODE = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
@@ -26,13 +29,23 @@ _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
 
 def settle() -> Path:
-    """Have this process and its children see the same everywhere; return their home, to be removed at the end."""
+    """Have this process and its children see the same everywhere.
+
+    Return the directory that all temporary files are in, the home too; it is to be removed at the end.
+    """
     kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_TOOLS)}
     os.environ.clear()
     os.environ.update(kept | _SET)
     tempfile.tempdir = None  # it may have been looked for already
-    home = Path(tempfile.mkdtemp(prefix="cyrsync-home-"))
-    os.environ.update({"HOME": str(home), "HYPOTHESIS_STORAGE_DIRECTORY": str(home / "hypothesis")})
+    place = Path(tempfile.mkdtemp(prefix="cyrsync-tests-"))
+    place.chmod(0o755)
+    home, temporary = place / "home", place / "tmp"
+    home.mkdir()
+    temporary.mkdir()
+    tempfile.tempdir = str(temporary)
+    os.environ.update(
+        {"HOME": str(home), "HYPOTHESIS_STORAGE_DIRECTORY": str(place / "hypothesis"), "TMPDIR": str(temporary)}
+    )
     try:
         os.environ["LOGNAME"] = os.environ["USER"] = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # a user without a name has no login either
@@ -44,7 +57,13 @@ def settle() -> Path:
             # Still not heeded here, but children begin with the default.
             signal.signal(number, lambda *_: None)
     _settle_hypothesis()
-    return home
+    return place
+
+
+def clear_staging() -> None:
+    """Remove from memory what killed runs have left: the next run would, but there is none."""
+    with suppress(OSError):
+        _remove_leftovers(Path("/dev/shm"), f"cyrsync-staging-{os.geteuid()}-")
 
 
 def _settle_hypothesis() -> None:
