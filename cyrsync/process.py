@@ -135,6 +135,19 @@ def run(
     return int(running.exit_code)
 
 
+def attached(words: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run a command that has our own input and output, and return its code. It ends with us, as in `run`."""
+    with subprocess.Popen(
+        [*map(os.fsencode, words)], env=env, pass_fds=_shared, preexec_fn=partial(_die_with_parent, os.getpid())
+    ) as running:
+        try:
+            code = running.wait()
+        except BaseException:
+            running.terminate()
+            raise
+    return code if code >= 0 else 128 - code
+
+
 def hook(command: str, text: str) -> int:
     """Run a user's command by the shell, with `text` on its standard input, and return its code.
 

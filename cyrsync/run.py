@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -97,6 +97,7 @@ class Run:
         self.phases = Phases()
         #: Counts every deletion, in all attempts, before it happens.
         self.limit = DeleteLimit(options.max_delete, asked=options.delete)
+        self._numbers: Mapping[str, int | None] = {}  # of owners on the replica's side
         self._jobs = Jobs(options.jobs)
         self._deadline = 0.0  # of waiting for others, on the monotonic clock
         #: What names the replica, and the pair of source and replica, however they are spelled.
@@ -208,7 +209,20 @@ class Run:
         return not self.options.dry_run
 
     def _plan(self, sides: BothSides) -> Planned:
-        """List both trees and compare them, folder by folder."""
+        """List both trees and compare them; once more where owners turn up whose numbers there were not asked for."""
+        self._numbers = sides.replica.numbers(sides.names_of_owner())
+        planned, names = self._compare(sides)
+        unknown = {name for name in names if not _tells(self._numbers, name)}
+        numbers = sides.replica.numbers(unknown) if unknown else {}
+        if numbers:
+            self._numbers = {**self._numbers, **numbers}
+            self.result = self._new_result()
+            self.limit.begin()
+            planned, _ = self._compare(sides)
+        return planned
+
+    def _compare(self, sides: BothSides) -> tuple[Planned, set[str]]:
+        """Return the plan, and the names of owners that files on the replica do not have."""
         engine = WalkEngine(self._policy(sides), self._doubts)
         planned, counts = Planned(), self.result
         for plan in engine.plans(*sides.folders(self.options.users)):
@@ -228,7 +242,7 @@ class Run:
                 planned.plans.append(plan)
             self.progress.scan(counts.folders.seen, counts.messages.seen)
         planned.in_the_way = engine.in_the_way
-        return planned
+        return planned, engine.names_in_doubt
 
     def _doubts(self, source: Folder, replica: Folder) -> bool:
         """Tell whether a folder's messages are to be compared, whatever their names say."""
@@ -236,7 +250,7 @@ class Run:
 
     def _policy(self, sides: BothSides) -> Policy:
         daemon = self.source.daemon or self.replica.daemon
-        return replace(self.options.policy, rights=sides.replica.rights, whole_seconds=daemon)
+        return replace(self.options.policy, rights=sides.replica.rights, numbers=self._numbers, whole_seconds=daemon)
 
     def _guard(self, planned: Planned) -> None:
         """Refuse a source that is no spool; withhold deletions that are too many."""
@@ -447,6 +461,15 @@ def identity(address: Address) -> str:
     path = os.path.realpath(address.path) if address.local else address.path.rstrip(b"/")
     host = (address.host or "").rpartition("@")[2]
     return f"{host}:{address.port}:{os.fsdecode(path)}"
+
+
+def _tells(numbers: Mapping[str, int | None], name: str) -> bool:
+    """Tell whether a number is known, or that there is none; some are looked up only when asked for."""
+    try:
+        numbers[name]
+    except KeyError:
+        return False
+    return True
 
 
 def _as_told(address: Address, root: bytes) -> bytes:

@@ -7,17 +7,33 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from cyrsync.errors import ConnectionFailed, CyrsyncError, DoubtfulError, Exit, GuardError, RsyncFailed, UnusableError
+from cyrsync.errors import (
+    ConnectionFailed,
+    CyrsyncError,
+    DoubtfulError,
+    Exit,
+    GuardError,
+    LockedError,
+    RsyncFailed,
+    UnusableError,
+)
 from cyrsync.report.text import path_text
 from cyrsync.run import Options, Planned, Run
 from cyrsync.transfer.driver import Rsync
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree.address import Address
 from cyrsync.tree.both import BothSides
+from cyrsync.tree.ownership import WalkOwnership
+from cyrsync.tree.side import Side
 
 
 class NotForUs(Exception):
     """The line is rsync's own affair; nothing has been done yet."""
+
+    def __init__(self, reason: str, *, spool: bool = False) -> None:
+        """`spool`: but what it copies is a Cyrus spool."""
+        super().__init__(reason)
+        self.spool = spool
 
 
 class StandIn(Run):
@@ -32,12 +48,21 @@ class StandIn(Run):
         options: Options,
         exclude: tuple[str, ...],
         announce: Callable[[str], None] | None,
+        plain_rsync: Callable[[str, bool], int],
     ) -> None:
-        """`exclude`: patterns that rsync applies to files; `announce` is told each path that goes."""
+        """`exclude`: patterns that rsync applies to files; `announce` is told each path that goes.
+
+        `plain_rsync` runs the line as it is, for a reason, and returns rsync's code; it is told whether there is an
+        owner file.
+        """
         super().__init__(source, replica, options)
         self.exclude = exclude
         self.announce = announce
+        self._plain_rsync = plain_rsync
         self._codes: set[int] = set()
+        self._busy: LockedError | None = None  # why the replica is not held
+        self._is_spool = False  # what is copied
+        self.handed_over = False  # plain rsync has run
 
     def _acts(self) -> bool:
         return True  # a dry run is rsync's
@@ -47,6 +72,33 @@ class StandIn(Run):
             raise NotForUs(str(error)) from None
         super()._fail(error)
 
+    def _hold(self, side: Side) -> str:
+        try:
+            return super()._hold(side)
+        except LockedError as error:
+            if self._is_spool or side.resolve(self.replica.path).token:
+                raise
+            self._busy = error  # what is no spool may be written to by two lines at once
+            return ""
+
+    def _sync(self, sides: BothSides, directory: Path) -> None:
+        """Do what is ours to do; plain rsync has the replica alone, too."""
+        try:
+            super()._sync(sides, directory)
+        except DoubtfulError:
+            raise
+        except (NotForUs, UnusableError) as error:
+            owned = bool(sides.replica_status.token)
+            if not sides.boot or not (owned or (isinstance(error, NotForUs) and error.spool)):
+                raise
+            ownership = WalkOwnership(sides.replica, sides.replica_status, sides.boot) if owned else None
+            if ownership:
+                ownership.begin()
+            self.handed_over = True
+            self.result.exit = self._plain_rsync(str(error), owned)
+            if ownership and self.result.exit == Exit.DONE:
+                ownership.end(compared=False)
+
     def _guard(self, planned: Planned) -> None:
         if not planned.cyrus_folders:
             if self.options.delete and planned.gone_cyrus_folders:
@@ -55,14 +107,18 @@ class StandIn(Run):
                     "is the partition mounted? Run rsync itself if all of the replica is to go"
                 )
             raise NotForUs(f"{self.source.text} is not a Cyrus spool")
+        self._is_spool = True
+        if self._busy:
+            raise self._busy
         limit = self.options.max_delete
         if limit and self.limit.counted.total() > limit.number:
-            raise NotForUs(f"--max-delete={limit.number} ends within {self.limit.counted.total()} deletions")
+            reason = f"--max-delete={limit.number} ends within {self.limit.counted.total()} deletions"
+            raise NotForUs(reason, spool=True)
         for plan in planned.plans:
             # A folder that is left out may have nothing to send itself, and what is below it then has.
             names = os.fsdecode(plan.path).split("/")
             if any(fnmatchcase(name, pattern) for name in names for pattern in self.exclude):
-                raise NotForUs(f"an --exclude matches in the path {path_text(plan.path)}")
+                raise NotForUs(f"an --exclude matches in the path {path_text(plan.path)}", spool=True)
         if limit is None:
             self.limit.decide()
             self._note_withheld()

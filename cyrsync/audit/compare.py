@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from cyrsync.audit.finding import Audited, Problem
-from cyrsync.plan.compare import Policy, unchanged
+from cyrsync.plan.compare import Policy, unchanged, with_other_attributes
 from cyrsync.plan.walk_engine import pair
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.folder import Folder
@@ -47,9 +48,17 @@ def _problems(ours: Folder, theirs: Folder, policy: Policy) -> Iterator[Problem]
         if extra:
             yield Problem("extra", tuple(extra))
     names = sorted(ours.metadata.keys() | theirs.metadata.keys())
-    other = [n for n in names if not unchanged(ours.metadata.get(n), theirs.metadata.get(n), policy)]
+    contents = replace(policy, perms=False, owner=False, group=False)
+    other = [n for n in names if not unchanged(ours.metadata.get(n), theirs.metadata.get(n), contents)]
     if other:
-        yield Problem("metadata", detail=", ".join(name.decode("ascii", "backslashreplace") for name in other))
+        yield Problem("metadata", detail=_listed(other))
+    with_others = with_other_attributes(ours, theirs, policy)
+    if with_others:
+        yield Problem("owner", detail=_listed(with_others))
+
+
+def _listed(names: Iterable[bytes]) -> str:
+    return ", ".join(name.decode("ascii", "backslashreplace") or "the folder itself" for name in names)
 
 
 def _below(path: bytes, top: bytes) -> bool:

@@ -26,6 +26,7 @@ KINDS = {
     "lacks": "a message that only the source has",
     "extra": "a message that only the replica has",
     "metadata": "other than on the source",
+    "owner": "another owner or mode than on the source",
 }
 
 

@@ -35,5 +35,6 @@ def audits(
             raise UnusableError(f"{replica.text}: no such directory")
         cyrus = direction.cyrus_on(sides.replica, [sides.replica_status.root])
         warnings += filter(None, (direction.replica_at(sides.source_status), *cyrus))
-        policy = Policy(rights=sides.replica.rights, whole_seconds=source.daemon or replica.daemon)
+        numbers = sides.replica.numbers(sides.names_of_owner())
+        policy = Policy(rights=sides.replica.rights, numbers=numbers, whole_seconds=source.daemon or replica.daemon)
         yield compare(*sides.folders(frozenset()), policy)

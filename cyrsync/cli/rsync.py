@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
 
-from cyrsync import process
+from cyrsync import hand_over, process
 from cyrsync.cli.options import policy_of
 from cyrsync.cli.output import complain
 from cyrsync.errors import UsageError
@@ -21,22 +21,32 @@ from cyrsync.tree.address import Address
 
 
 def drop_in(words: list[str]) -> int:
-    """Do what `rsync WORDS` would, and return its exit code; where that is not ours to do, become rsync."""
+    """Do what `rsync WORDS` would, and return its exit code; where that is not ours to do, run or become rsync."""
     if os.environ.get(process.STARTED_RSYNCS):
         _become_rsync(words)  # we started a wrapper named rsync, and that has called us
     line = rsync_options.parse(words)
     settings = rsync_options.settings(line)
+
+    def tell(reason: str) -> None:
+        if settings.verbose:
+            complain(f"plain rsync runs: {reason}")
+
+    def plain_rsync(reason: str, owned: bool) -> int:
+        tell(reason)
+        return hand_over.plain_rsync(words, owned=owned)
+
     try:
         reason = rsync_options.unfit(line)
         if reason or os.environ.get("RSYNC_ICONV"):
             raise NotForUs(reason or "RSYNC_ICONV changes names")
         source, replica = _addresses(line)
-        run = StandIn(source, replica, _options(line, settings), settings.exclude, _announcer(settings))
+        run = StandIn(source, replica, _options(line, settings), settings.exclude, _announcer(settings), plain_rsync)
         result = run.execute()
     except (NotForUs, UsageError) as refusal:
-        if settings.verbose:
-            complain(f"plain rsync runs: {refusal}")
-        _become_rsync(words)
+        tell(str(refusal))
+        return hand_over.hand_over(words, line, settings, lambda: _become_rsync(words))
+    if run.handed_over:
+        return result.exit
     from cyrsync.cli import aftermath  # SQLite is not loaded to become rsync
 
     aftermath.finish(run, aftermath.Wanted())

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import stat
 from array import array
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.folder import Entry, Folder
+from cyrsync.tree.folder import Entry, Folder, ids_of, owner_names
 from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.side import ALL_RIGHTS, Rights
 
@@ -36,16 +37,20 @@ class Policy:
     whole_seconds: bool = False
     #: The rights of the process that writes the replica.
     rights: Rights = ALL_RIGHTS
+    #: The numbers that names have on the replica's side, see `Side.numbers`; what is not in it was not asked.
+    numbers: Mapping[str, int | None] = field(default_factory=dict)
 
 
 def compare(source: Folder, replica: Folder | None, policy: Policy, *, doubted: bool = False) -> FolderPlan:
     """Return the plan for a folder that the source has.
 
-    With `doubted`, names prove nothing: rsync compares every message that both sides have.
+    With `doubted`, names prove nothing: rsync compares every message that both sides have. It does so, too, where the
+    folder's own owner or mode or those of its metadata differ: nobody looks at those of messages.
     """
     if source.problem:
         vanished = source.problem in (errno.ENOENT, errno.ENOTDIR)
         return FolderPlan(source.path, State.VANISHED if vanished else State.UNREADABLE)
+    doubted = doubted or (replica is not None and bool(with_other_attributes(source, replica, policy)))
     plan = FolderPlan(
         source.path,
         _state(source, replica, doubted=doubted),
@@ -207,6 +212,34 @@ def _plan_deletions(plan: FolderPlan, source: Folder, replica: Folder, policy: P
     plan.others_delete = len(others)
 
 
+def names_in_doubt(source: Folder, replica: Folder) -> set[str]:
+    """Return the names of owners, as `Side.numbers` has them, that files of the replica do not have."""
+    names = set()
+    for _, ours, theirs in _both(source, replica):
+        if ours.owner != theirs.owner and ours.owner and theirs.owner:
+            names |= owner_names(ours.owner) - owner_names(theirs.owner)
+    return names
+
+
+def with_other_attributes(source: Folder, replica: Folder, policy: Policy) -> list[bytes]:
+    """Return what rsync would give another mode or owner, of the folder itself (b"") and its metadata by name."""
+    if not policy.own_quick_check:
+        return []
+    derived = kinds.DERIVED if policy.skip_derived else frozenset()
+    both = _both(source, replica)
+    return [name for name, ours, theirs in both if name not in derived and not _same_attributes(ours, theirs, policy)]
+
+
+def _both(source: Folder, replica: Folder) -> Iterator[tuple[bytes, Entry, Entry]]:
+    """Yield what is known of the folder itself and of each metadata file on both sides, where that differs."""
+    if source.attributes and replica.attributes and source.attributes != replica.attributes:
+        yield b"", source.attributes, replica.attributes
+    for name, ours in source.metadata.items():
+        theirs = replica.metadata.get(name)
+        if ours and theirs and ours != theirs:
+            yield name, ours, theirs
+
+
 def _same_directory(source: Entry | None, replica: Entry | None, policy: Policy) -> bool:
     if source is None or replica is None or not policy.own_quick_check:
         return False
@@ -227,21 +260,28 @@ def _same_attributes(source: Entry, replica: Entry, policy: Policy) -> bool:
 
 
 def _same_owner(source: str, replica: str, policy: Policy) -> bool:
-    """Compare owners by name, as rsync maps them, or by number where there is no name or none is wanted.
+    """Compare owners as rsync maps them: by name where the replica's side knows it, else by number.
 
     An owner that is not known ("", a daemon's listing has none) is taken for right.
     """
     if not source or not replica:
         return True
-    uid, gid, user, group = source.split(":")
-    replica_uid, replica_gid, replica_user, replica_group = replica.split(":")
-    if policy.owner and policy.rights.root and not _same_id(uid, user, replica_uid, replica_user, policy):
+    (uid, user), (gid, group) = ids_of(source)
+    theirs, their_group = ids_of(replica)
+    if policy.owner and policy.rights.root and not _same_id("user", (uid, user), theirs, policy):
         return False
     can_set = policy.rights.root or int(gid) in policy.rights.groups
-    return not (policy.group and can_set) or _same_id(gid, group, replica_gid, replica_group, policy)
+    return not (policy.group and can_set) or _same_id("group", (gid, group), their_group, policy)
 
 
-def _same_id(number: str, name: str, replica_number: str, replica_name: str, policy: Policy) -> bool:
-    if policy.numeric_ids or not name:
-        return number == replica_number
-    return name == replica_name or (not replica_name and number == replica_number)
+def _same_id(kind: str, source: tuple[str, str], replica: tuple[str, str], policy: Policy) -> bool:
+    number, name = source
+    if policy.numeric_ids or not name or number == "0":  # rsync never maps 0
+        return number == replica[0]
+    if name == replica[1]:
+        return True
+    try:
+        there = policy.numbers[f"{kind}:{name}"]
+    except KeyError:
+        return not replica[1] and number == replica[0]
+    return replica[0] == (number if there is None else str(there))

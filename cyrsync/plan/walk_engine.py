@@ -38,6 +38,8 @@ class WalkEngine:
         self._doubt = doubt
         #: Whether a file of the source stands where the replica has a folder: rsync needs --force for it.
         self.in_the_way = False
+        #: Names of owners that files of the replica do not have, though the source's have; see `Side.numbers`.
+        self.names_in_doubt: set[str] = set()
         self._above: list[Folder] = []  # the source's folders that lead to the present one
 
     def plans(self, source: Iterator[Folder], replica: Iterator[Folder]) -> Iterator[FolderPlan]:
@@ -47,6 +49,8 @@ class WalkEngine:
         for ours, theirs in pair(source, replica):
             if ours is not None:
                 doubted = theirs is not None and self._doubt(ours, theirs)
+                if theirs is not None and not self.policy.numeric_ids:
+                    self.names_in_doubt |= compare.names_in_doubt(ours, theirs)
                 plan = compare.compare(ours, theirs, self.policy, doubted=doubted)
                 unknown = ours.path if plan.state in _UNKNOWN else unknown
                 self._remember(ours)

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus.config import Config
 from cyrsync.cyrus.settings import layout_settings
 from cyrsync.errors import GuardError, UnusableError
+from cyrsync.plan.compare import Policy
 from cyrsync.plan.folder_plan import FolderPlan
 from cyrsync.report.progress import Reporter
 from cyrsync.report.text import path_text
@@ -22,6 +23,7 @@ from cyrsync.server import places, standby
 from cyrsync.server.batch import Batch
 from cyrsync.server.claim import Claim, source_name
 from cyrsync.server.conf_run import ConfFound, ConfRun
+from cyrsync.server.doubt import is_another_owners
 from cyrsync.server.engine import Work, count_gone
 from cyrsync.server.gone import remove_gone
 from cyrsync.server.quick import Quick
@@ -38,8 +40,9 @@ from cyrsync.state.store import Store, copied, set_aside
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree import direction
 from cyrsync.tree.address import Address
-from cyrsync.tree.folder import Folder
+from cyrsync.tree.folder import Folder, owner_names
 from cyrsync.tree.side import resolve_here
+from cyrsync.tree.walk import Reader
 
 #: Seconds before each further look at mailboxes that could not be read.
 _PAUSES = (0.0, 0.2, 0.5)
@@ -205,10 +208,18 @@ class ServerRun(Run):
         """Make the state from what the replica has."""
         rows: list[Sent] = []
         for name, roots in self._roots.items():
+            reader = Reader(roots.data)
+            policy = self._policy_there(replica, reader)
 
-            def look(root: bytes, folder: Folder, name: str = name) -> Trust:
+            def look(
+                root: bytes, folder: Folder, name: str = name, policy: Policy = policy, reader: Reader = reader
+            ) -> Trust:
                 key = Key(name, folder.path)
-                return claim.look(store.place(key) if store.has_place(key) else None, root, folder)
+                place = store.place(key) if store.has_place(key) else None
+                trust = claim.look(place, root, folder)
+                if trust is Trust.PROVEN and place and is_another_owners(place, folder, policy, reader):
+                    return Trust.DOUBTED
+                return trust
 
             there, unlisted = {root: replica.root(root) for root in roots.all()}, dict[bytes, int]()
             rows += rebuild(roots, replica.side, there, look, unlisted)
@@ -235,6 +246,14 @@ class ServerRun(Run):
             key.partition == partition and (not path or (key.path + b"/").startswith(path + b"/"))
             for partition, path in self._unlisted
         )
+
+    def _policy_there(self, replica: Replica, reader: Reader) -> Policy:
+        """Return what differences matter, by the rights and the users that there are on the replica's side."""
+        try:
+            names = owner_names(reader.entry(os.stat(reader.root)).owner)
+        except OSError:
+            names = set()
+        return replace(self.options.policy, rights=replica.side.rights, numbers=replica.side.numbers(names))
 
     def _look(self, store: Store, quick: Quick | None) -> Found:
         """Stat header and index of every mailbox, and look into those that are not as they were.

@@ -9,6 +9,7 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 
 import errno
 import gc
+import grp
 import json
 import os
 import pwd
@@ -176,8 +177,21 @@ class _Request:
         return [path.encode("latin-1") for path in self.fields["paths"]]
 
 
+def number(name: str) -> "int | None":
+    """Return the number that `user:NAME` or `group:NAME` has here, None where it is unknown."""
+    kind, _, name = name.partition(":")
+    try:
+        return grp.getgrnam(name).gr_gid if kind == "group" else pwd.getpwnam(name).pw_uid
+    except (KeyError, ValueError):
+        return None
+
+
 def _identify(request: _Request) -> None:
     request.output.end(euid=os.geteuid(), groups=os.getgroups())
+
+
+def _numbers(request: _Request) -> None:
+    request.output.end(numbers=[number(name) for name in request.fields["names"]])
 
 
 def _about(request: _Request) -> None:
@@ -314,6 +328,7 @@ def _remove(request: _Request) -> None:
 _holds = hold.Holds()
 _SERVICES: "dict[str, Callable[[_Request], None]]" = {
     "identify": _identify,
+    "numbers": _numbers,
     "about": _about,
     "room": _room,
     "read": _read,

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -73,6 +73,11 @@ class AgentSide:
         self._ask(do="identify", root=b"")
         hello = self._end_of_answer()
         return Rights(hello["euid"] == 0, frozenset(hello["groups"]))
+
+    def numbers(self, names: Collection[str]) -> Mapping[str, int | None]:
+        """Return the numbers that `user:NAME` and `group:NAME` have there, None for what is unknown."""
+        self._ask(do="numbers", root=b"", names=sorted(names))
+        return dict(zip(sorted(names), self._end_of_answer()["numbers"], strict=True))
 
     def about(self) -> About:
         """Return what the agent runs on."""
@@ -295,6 +300,10 @@ class ChildSide(AgentSide):
         """Whose rights the child has: ours."""
         return Rights(os.geteuid() == 0, frozenset(os.getgroups()))
 
+    def numbers(self, names: Collection[str]) -> Mapping[str, int | None]:
+        """Return the numbers that names have here, also such as are asked for later."""
+        return _NumbersHere()
+
     def make(self, root: bytes) -> None:
         """Make a directory, and those above it, if they are not there."""
         if not os.path.isdir(root) or os.path.lexists(os.path.join(root, remove.RENAMED)):
@@ -343,6 +352,14 @@ class ChildSide(AgentSide):
         super().close()
         process.share(())
         self._holds.close()
+
+
+class _NumbersHere(dict[str, "int | None"]):
+    """The numbers that names have on this machine, looked up when they are first asked for."""
+
+    def __missing__(self, name: str) -> int | None:
+        self[name] = agent.number(name)
+        return self[name]
 
 
 class _Inflated(io.RawIOBase):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.tree.address import Address
 from cyrsync.tree.connections import Connections
-from cyrsync.tree.folder import Folder
+from cyrsync.tree.folder import Folder, owner_names
 from cyrsync.tree.side import Side, Status
+from cyrsync.tree.walk import Reader
 
 
 class BothSides:
@@ -73,6 +75,13 @@ class BothSides:
         # The replica's agent is asked first: it reads while the source is being read.
         replica = self.replica.walk(replica_root, users)
         return self.source.walk(source_root, users), replica
+
+    def names_of_owner(self) -> set[str]:
+        """Return the names of the source's owner, whose files most are; of a source that is elsewhere, none."""
+        if not self.source_address.local:
+            return set()
+        root = self.source_status.root
+        return owner_names(Reader(root).entry(os.stat(root)).owner)
 
     def _check_source(self) -> Status:
         status = self.source.resolve(self.source_address.path)

@@ -68,6 +68,18 @@ class Folder(NamedTuple):
         return bool(self.messages or not MAIN_FILES.isdisjoint(self.metadata))
 
 
+def ids_of(owner: str) -> "tuple[tuple[str, str], tuple[str, str]]":
+    """Return number and name of an owner's user, and of the group."""
+    uid, gid, user, group = owner.split(":")
+    return (uid, user), (gid, group)
+
+
+def owner_names(owner: str) -> "set[str]":
+    """Return `user:NAME` and `group:NAME` of an owner, as far as there are names."""
+    (_, user), (_, group) = ids_of(owner)
+    return {kind + name for kind, name in (("user:", user), ("group:", group)) if name}
+
+
 def sort_key(path: bytes) -> bytes:
     """Return what to sort paths by so that a folder comes right before what is below it."""
     return path.replace(b"/", b"\0")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import re
 import shlex
 import stat
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cyrsync.audit.finding import Audited
@@ -30,6 +31,10 @@ elif [ -d {parent} ]; then printf 'p\0'
 fi
 id -u | {{ read -r u; printf 'i%s\0' "$u"; }}
 printf 'e\0'
+"""
+_USER = r"""printf 'n%s\0' "$(id -u {name} 2>/dev/null)"
+"""
+_GROUP = r"""printf 'n%s\0' "$({{ getent group {name} || grep ^{name}: /etc/group; }} 2>/dev/null | cut -d: -f3)"
 """
 # `*` leaves out hidden names, and printf is built in, so a folder may be of any size.
 _FOLDER = r"""
@@ -56,6 +61,10 @@ find . -name '.?*' -prune -o -type d -exec sh -c {folder} sh {{}} +; printf 'e%s
 """
 
 
+#: What a name may be so that neither a shell nor grep takes it for anything else.
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
 class PosixSide(WithoutAgent):
     """A tree listed by a POSIX shell that answers over a link."""
 
@@ -80,6 +89,16 @@ class PosixSide(WithoutAgent):
             text = token.text_of(found[b"t"][:-1]) if b"t" in found else ""
             return Status(real[:-2], exists=True, directory=True, parent=True, token=text)
         return Status(path, exists=b"f" in found, directory=False, parent=b"p" in found)
+
+    def numbers(self, names: Collection[str]) -> Mapping[str, int | None]:
+        """Return the numbers that `user:NAME` and `group:NAME` have there, None for what is unknown."""
+        asked = [name for name in sorted(names) if _PLAIN_NAME.fullmatch(name.partition(":")[2])]
+        questions = [
+            (_GROUP if name.startswith("group:") else _USER).format(name=name.partition(":")[2]) for name in asked
+        ]
+        self._link.send("".join([*questions, r"printf 'e\0'", "\n"]).encode("ascii"))
+        answers = [item[1:] for item in self._items(packed=False) if item[:1] == b"n"]
+        return {name: int(found) if found.isdigit() else None for name, found in zip(asked, answers, strict=True)}
 
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root`. `find` does not look for leftovers: their age is not to be had."""
@@ -160,7 +179,15 @@ def _attributes(text: bytes) -> tuple[bytes, Entry | None]:
         return _relative(path), None
     seconds, _, fraction = time.partition(b".")
     nanoseconds = int(seconds) * 10**9 + int(fraction[:9].ljust(9, b"0"))
-    return _relative(path), Entry(formats[kind] | int(mode, 8), int(size), nanoseconds, owner.decode("latin-1"), "")
+    return _relative(path), Entry(
+        formats[kind] | int(mode, 8), int(size), nanoseconds, _owner(owner.decode("latin-1")), ""
+    )
+
+
+def _owner(text: str) -> str:
+    """Return an owner as all sides have it: `find` prints the number where there is no name."""
+    uid, gid, user, group = text.split(":")
+    return ":".join([uid, gid, user if user != uid else "", group if group != gid else ""])
 
 
 def _folder(path: bytes, all_found: dict[bytes, _Found], attributes: dict[bytes, Entry | None]) -> Folder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -59,7 +59,7 @@ class Held:
     boot: str
 
 
-class NotWrittenError(UnusableError):
+class NotWrittenError(DoubtfulError):
     """An owner file cannot be written; `number` is the errno."""
 
     def __init__(self, message: str, number: int) -> None:
@@ -88,6 +88,9 @@ class Side(Protocol):
     @property
     def rights(self) -> Rights:
         """What this side's process may do; matters on the receiving side."""
+
+    def numbers(self, names: Collection[str]) -> Mapping[str, int | None]:
+        """Return the numbers that `user:NAME` and `group:NAME` have there, None for what is unknown; {}: no telling."""
 
     def resolve(self, path: bytes) -> Status:
         """Return what stands at `path`, links resolved."""
@@ -165,6 +168,10 @@ class WithoutAgent:
         """Return none: nobody can look at the processes there."""
         return []
 
+    def numbers(self, names: Collection[str]) -> Mapping[str, int | None]:
+        """Nothing can be told."""
+        return {}
+
     def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
         """Refuse: rsync has to delete there."""
         raise NotImplementedError
@@ -196,6 +203,10 @@ class NearSide:
     can_take = True
     wants_other = False
     rights = ALL_RIGHTS
+
+    def numbers(self, names: Collection[str]) -> Mapping[str, int | None]:
+        """Nobody asks: nothing is written here."""
+        return {}
 
     def resolve(self, path: bytes) -> Status:
         """Return what stands at `path`, links resolved."""

@@ -102,7 +102,7 @@ def test_no_byte_of_a_path_reaches_a_shell(far: Sshd, source: Path, tmp_path: Pa
 
     sync("--delete", "-e", far.rsh, f"{source}/", far.at(f"{there}/"))
     assert_same_tree(source, there)
-    sync("--delete", "-e", far.rsh, far.at(f"{there}/"), f"{back}/")
+    sync("--delete", "--from-replica", "-e", far.rsh, far.at(f"{there}/"), f"{back}/")
     assert_same_tree(source, back)
     assert not ran.exists()
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyrsync.plan.compare import Policy, compare, gone, unchanged
+from cyrsync.plan.compare import Policy, compare, gone, names_in_doubt, unchanged
 from cyrsync.plan.folder_plan import State
 from cyrsync.tree.folder import Entry, Folder, Incarnation
 from cyrsync.tree.message_files import MessageFiles
@@ -366,6 +366,70 @@ def test_owners(source: str, replica: str, policy: dict[str, Any], same: bool) -
         assert unchanged(with_(entry, owner=source), with_(entry, owner=replica), replace(POLICY, **policy)) is same
     ours, theirs = (folder(attributes=with_(DIRECTORY, owner=owner)) for owner in (source, replica))
     assert compare(ours, theirs, replace(POLICY, **policy)).touch is not same
+
+
+THERE: dict[str, int | None] = {"user:cyrus": 105, "group:mail": 12, "user:news": None, "user:root": 3}
+
+
+@pytest.mark.parametrize(
+    ("source", "replica", "same"),
+    [
+        # The name is known there, and means that number; whatever the number here is called there.
+        ("97:8:cyrus:mail", "105:12:cyrus:mail", True),
+        ("97:8:cyrus:mail", "97:12::mail", False),
+        ("97:8:cyrus:mail", "105:8:cyrus:", False),
+        ("97:8:cyrus:mail", "97:12:other:mail", False),
+        # It is not known there: the number is kept.
+        ("9:8:news:mail", "9:12::mail", True),
+        ("9:8:news:mail", "9:12:other:mail", True),
+        ("9:8:news:mail", "105:12:cyrus:mail", False),
+        # Nobody has asked.
+        ("33:8:www:mail", "33:12::mail", True),
+        ("33:8:www:mail", "33:12:other:mail", False),
+        # 0 is 0 everywhere.
+        ("0:8:root:mail", "3:12:root:mail", False),
+        ("0:8:root:mail", "0:12:toor:mail", True),
+    ],
+)
+def test_names_that_the_replicas_side_knows(source: str, replica: str, same: bool) -> None:
+    policy = replace(POLICY, numbers=THERE)
+    assert unchanged(with_(FILE, owner=source), with_(FILE, owner=replica), policy) is same
+
+
+INDEX = {b"cyrus.index": FILE}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "policy", "state"),
+    [
+        ({"metadata": {b"cyrus.index": with_(FILE, mtime=1)}}, {}, State.CHANGED),
+        ({"metadata": {b"cyrus.index": with_(FILE, owner="0:0:root:root")}}, {}, State.COMPARED),
+        ({"metadata": {b"cyrus.index": with_(FILE, mode=stat.S_IFREG | 0o644)}}, {}, State.COMPARED),
+        ({"attributes": with_(DIRECTORY, owner="0:0:root:root")}, {}, State.COMPARED),
+        ({"attributes": with_(DIRECTORY, mode=stat.S_IFDIR | 0o755)}, {}, State.COMPARED),
+        ({"attributes": with_(DIRECTORY, mode=stat.S_IFDIR | 0o755)}, {"perms": False}, State.SAME),
+        ({"attributes": with_(DIRECTORY, mtime=1)}, {}, State.CHANGED),
+        ({"attributes": None}, {}, State.CHANGED),
+        ({"attributes": with_(DIRECTORY, owner="")}, {}, State.SAME),
+        ({"attributes": with_(DIRECTORY, owner="0:0:root:root")}, {"rights": USER}, State.SAME),
+    ],
+)
+def test_a_folder_with_other_attributes_is_compared(
+    theirs: dict[str, Any], policy: dict[str, Any], state: State
+) -> None:
+    """Nobody has looked at the messages': they may be as wrong."""
+    plan = compare(
+        folder(1, 2, metadata=INDEX), folder(1, 2, **{"metadata": INDEX, **theirs}), replace(POLICY, **policy)
+    )
+    assert (plan.state, plan.doubted) == (state, state is State.COMPARED)
+    assert plan.messages_send == (2 if plan.doubted else 0)
+
+
+def test_names_in_doubt() -> None:
+    ours = folder(attributes=with_(DIRECTORY, owner="97:8:cyrus:mail"), metadata={b"cyrus.index": FILE})
+    theirs = folder(attributes=with_(DIRECTORY, owner="97:8::mail"), metadata={b"cyrus.index": with_(FILE, owner="")})
+    assert names_in_doubt(ours, theirs) == {"user:cyrus"}
+    assert names_in_doubt(ours, ours) == set()
 
 
 @pytest.mark.parametrize(

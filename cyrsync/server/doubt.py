@@ -1,0 +1,28 @@
+"""What makes a full comparison doubt the messages of a mailbox that is the source's by all that its index says."""
+
+from __future__ import annotations
+
+import os
+
+from cyrsync.cyrus import entry as kinds
+from cyrsync.plan.compare import Policy, with_other_attributes
+from cyrsync.state.sent import Place
+from cyrsync.tree.folder import Folder
+from cyrsync.tree.walk import Reader
+
+
+def is_another_owners(place: Place, there: Folder, policy: Policy, reader: Reader) -> bool:
+    """Tell whether owner or mode of a mailbox's directory, header or index differ on the replica.
+
+    Nobody looks at those of messages: they may differ, too, and rsync has to compare them.
+    """
+    paths = {kinds.HEADER: place.header_path, kinds.INDEX: place.index_path}
+    try:
+        here = Folder(
+            there.path,
+            attributes=reader.entry(os.stat(os.path.dirname(place.index_path))),
+            metadata={name: reader.entry(os.stat(path)) for name, path in paths.items()},
+        )
+    except OSError:
+        return False  # whoever reads the mailbox will say why
+    return bool(with_other_attributes(here, there, policy))
