@@ -62,7 +62,7 @@ def give(root: Path, uid: int) -> None:
 
 
 def owners(root: Path) -> set[int]:
-    return {path.lstat().st_uid for path in root.rglob("*")}
+    return {path.lstat().st_uid for path in root.rglob("*") if not path.name.startswith(".")}
 
 
 @pytest.fixture
