@@ -345,6 +345,7 @@ class Run:
                 self.result,
                 self.limit,
                 planned.indexed,
+                partial(sides.replica.digests, sides.replica_status.root),
             )
         parts = self._jobs.share(
             taker.take(batch) if taker else batch, lambda plan: plan.messages_send + plan.messages_delete

@@ -29,7 +29,7 @@ _NAMES = ("\\Answered", "\\Flagged", "\\Deleted", "\\Draft", "\\Seen")
 _FIRST_WITH_EXPUNGED, _FIRST_WITH_ARCHIVED = 12, 13
 _FIRST_WITH_MODSEQ, _FIRST_WITH_GUID = 8, 10
 _GUID_AT, _GUID_SIZE = 60, 20
-_UNKNOWN_GUID = bytes(_GUID_SIZE)
+UNKNOWN_GUID = bytes(_GUID_SIZE)
 
 #: A version above this is none: what stands there is something else.
 _ANY_VERSION = 255
@@ -124,7 +124,24 @@ class Index:
             return None
         at = self._at(number) + _GUID_AT
         found = bytes(self._area[at : at + _GUID_SIZE])
-        return None if found == _UNKNOWN_GUID else found
+        return None if found == UNKNOWN_GUID else found
+
+    @property
+    def has_guids(self) -> bool:
+        """Whether this version has GUIDs."""
+        return self.header.minor_version >= _FIRST_WITH_GUID
+
+    def guids(self) -> "list[bytes]":
+        """Return the SHA-1 of every message file, UNKNOWN_GUID where it is not known."""
+        if not self.has_guids:
+            return []
+        rest = self.header.record_size - _GUID_AT - _GUID_SIZE
+        cells = struct.Struct("{}x{}s{}x".format(_GUID_AT, _GUID_SIZE, rest)).iter_unpack(self._area)
+        return [guid for (guid,) in cells]
+
+    def dates(self) -> "array[int] | None":
+        """Return when every message arrived, in seconds since 1970; None from minor version 20 on."""
+        return self._column(4, 4) if self.header.minor_version < 20 else None
 
     def user_flags(self, number: int) -> int:
         """Return the user flags, bit n for the n-th name in cyrus.header."""

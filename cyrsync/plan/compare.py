@@ -50,7 +50,8 @@ def compare(source: Folder, replica: Folder | None, policy: Policy, *, doubted: 
     if source.problem:
         vanished = source.problem in (errno.ENOENT, errno.ENOTDIR)
         return FolderPlan(source.path, State.VANISHED if vanished else State.UNREADABLE)
-    doubted = doubted or (replica is not None and bool(with_other_attributes(source, replica, policy)))
+    if replica is not None and not doubted:
+        doubted = _is_ahead(replica, source) or bool(with_other_attributes(source, replica, policy))
     plan = FolderPlan(
         source.path,
         _state(source, replica, doubted=doubted),
@@ -115,6 +116,12 @@ def _state(source: Folder, replica: Folder | None, *, doubted: bool) -> State:
     elif source.incarnation and _was_begun_anew(replica):
         return State.RECREATED
     return State.COMPARED if source.messages or replica.problem else State.SAME
+
+
+def _is_ahead(replica: Folder, source: Folder) -> bool:
+    """Tell whether the replica's index goes further: the UIDs beyond are given on the source, or will be, once more."""
+    ours, theirs = source.incarnation, replica.incarnation
+    return bool(ours and theirs and ours.same_as(theirs) and theirs.last_uid > ours.last_uid)
 
 
 def _was_begun_anew(replica: Folder) -> bool:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import errno
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from cyrsync.cyrus import entry as kinds
+from cyrsync.cyrus import records
 from cyrsync.cyrus.snapshot import PATIENCE
-from cyrsync.plan.compare import Policy, compare, gone
+from cyrsync.plan.compare import Policy, compare, gone, unchanged
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.plan.guard import DeleteLimit
+from cyrsync.plan.likeness import Likeness, likeness
 from cyrsync.report.result import RunResult
 from cyrsync.report.text import path_text
 from cyrsync.transfer.staging import Staging
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.digests import Digests, Question, of_index
 from cyrsync.tree.folder import Folder, Incarnation
 from cyrsync.tree.side import Side
 from cyrsync.tree.take import Taken
@@ -55,8 +58,14 @@ class Taker:
         result: RunResult,
         limit: DeleteLimit,
         indexed: bool,
+        digests: Callable[[Sequence[Question]], Mapping[bytes, Digests | None]] = lambda _: {},
     ) -> None:
-        """`limit` counts what is deleted; `indexed`: there are indexes in this tree, not in a metapartition."""
+        """`limit` counts what is deleted; `indexed`: there are indexes in this tree, not in a metapartition.
+
+        `digests` tells what the replica's indexes say of messages.
+        """
+        self._digests = digests
+        self._asked: list[tuple[FolderPlan, Taken, Question, Digests]] = []
         self._indexed = indexed
         self._source = source
         self._root = root
@@ -77,7 +86,16 @@ class Taker:
         """
         wanted = [plan for plan in plans if self._is_to_be_taken(plan)]
         taken = self._source.take(self._root, [plan.path for plan in wanted])
-        fresh = {plan.path: self._replan(plan, next(taken)) for plan in wanted}
+        fresh: dict[bytes, FolderPlan] = {}
+        for plan in wanted:
+            found = next(taken)
+            asked = self._question(plan, found)
+            if asked:
+                self._staging.add(found)  # its index is to be sent, whatever the answer
+                self._asked.append((plan, found._replace(files=()), *asked))
+            else:
+                fresh[plan.path] = self._replan(plan, found)
+        fresh.update(self._replan_asked())
         self._staging.finish()
         self._plans.update(fresh)
         return [fresh.get(plan.path, plan) for plan in plans]
@@ -97,13 +115,44 @@ class Taker:
             elif plan.whole:
                 transfer.lose_of_whole(plan, now)
 
+    def _question(self, plan: FolderPlan, taken: Taken) -> tuple[Question, Digests] | None:
+        """Return what to ask of the replica's index, where it should be an older one of the same mailbox, with ours.
+
+        A folder that was asked about before is not asked about again: its messages may have been sent since.
+        """
+        there, here = plan.replica and plan.replica.incarnation, taken.folder.incarnation
+        if plan.taken or plan.path in self._mixed or not (there and here and here.same_as(there)):
+            return None
+        assert plan.replica
+        if unchanged(taken.folder.metadata.get(kinds.INDEX), plan.replica.metadata.get(kinds.INDEX), self._policy):
+            return None
+        index = _index(taken)
+        if index is None:
+            return None
+        uids = uid_sets.up_to(index.uids, there.last_uid)
+        return Question(plan.path, uids), of_index(index, uids)
+
+    def _replan_asked(self) -> dict[bytes, FolderPlan]:
+        """Return the plans of the folders that were asked about: names prove nothing where records differ."""
+        asked, self._asked = self._asked, []
+        told = self._digests([question for _, _, question, _ in asked])
+        fresh = {}
+        for plan, taken, _, ours in asked:
+            if plan.path in told:
+                found = likeness(ours, told[plan.path])
+                plan.doubted = plan.doubted or found is Likeness.DOUBTFUL
+                if found is Likeness.OTHER:
+                    self._mixed.add(plan.path)
+            fresh[plan.path] = self._replan(plan, taken, is_staged=True)
+        return fresh
+
     def _is_to_be_taken(self, plan: FolderPlan) -> bool:
         return bool(plan.metadata or plan.taken or plan.delete_uids or plan.doubted or self._is_odd(plan))
 
     def _is_odd(self, plan: FolderPlan) -> bool:
         return self._indexed and plan.incarnation is None and plan.messages_send > 0
 
-    def _replan(self, plan: FolderPlan, taken: Taken) -> FolderPlan:
+    def _replan(self, plan: FolderPlan, taken: Taken, *, is_staged: bool = False) -> FolderPlan:
         if taken.folder.problem in (errno.ENOENT, errno.ENOTDIR) and plan.taken:
             # What was sent of it is not to wait for the next run without an index.
             fresh = gone(plan.replica or Folder(plan.path))
@@ -122,8 +171,8 @@ class Taker:
         elif not taken.folder.problem and fresh.state is not State.GONE:
             fresh.taken = True
             fresh.identity = identity(taken.folder)
-            fresh.staged = bool(fresh.metadata and taken.files)
-            if fresh.staged:
+            fresh.staged = is_staged or bool(fresh.metadata and taken.files)
+            if fresh.staged and not is_staged:
                 self._staging.add(taken)
             fresh.touch = fresh.touch or fresh.staged
             self._delete_listed(plan, fresh, taken)
@@ -145,6 +194,15 @@ class Taker:
         if plan.replica is None or plan.path not in self._mixed:
             return plan.replica
         return plan.replica._replace(incarnation=_NOBODY)
+
+
+def _index(taken: Taken) -> records.Index | None:
+    """Return the index that was taken with a folder, None where there is none, or it is damaged."""
+    data = next((file.data for file in taken.files if file.name == kinds.INDEX), b"")
+    try:
+        return records.read(data, check_records=False)
+    except records.BadIndex:
+        return None
 
 
 def identity(folder: Folder) -> tuple[object, ...]:

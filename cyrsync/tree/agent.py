@@ -277,6 +277,12 @@ def _take(request: _Request) -> None:
     output.end()
 
 
+def _digest(request: _Request) -> None:
+    from cyrsync.tree.digests import answers
+
+    request.output.end(digests=answers(decode(request.source), request.root, request.output.is_heard))
+
+
 def _make(request: _Request) -> None:
     try:
         os.makedirs(request.root, exist_ok=True)
@@ -340,6 +346,7 @@ _SERVICES: "dict[str, Callable[[_Request], None]]" = {
     "load": _load,
     "audit": _audit,
     "take": _take,
+    "digest": _digest,
     "make": _make,
     "relink": _relink,
     "hold": _hold,

@@ -32,6 +32,7 @@ from cyrsync.tree.side import Held, NotWrittenError, Removed, Rights, Status, re
 if TYPE_CHECKING:
     from array import array
 
+    from cyrsync.tree.digests import Digests, Question
     from cyrsync.tree.relink import Move
     from cyrsync.tree.take import Taken
     from cyrsync.tree.token import Token
@@ -199,6 +200,22 @@ class AgentSide:
             yield taken
         if not paths:
             self._end_of_answer()
+
+    def digests(self, root: bytes, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
+        """Return what indexes say of messages; None where that cannot be read."""
+        from cyrsync.tree.digests import Digests, encode
+
+        if not questions:
+            return {}
+        self._teach()
+        self._ask(do="digest", root=root)
+        for question in questions:
+            self._link.send(encode(question))
+        self._link.send(b"null\n")
+        found = self._end_of_answer()["digests"]
+        with self._garbled():
+            told = [Digests(*map(str, one)) if one else None for one in found]
+            return {question.path: one for question, one in zip(questions, told, strict=True)}
 
     def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
         """List folders below `root` by themselves, in that order."""

@@ -33,6 +33,7 @@ MORE_MODULES = (
     "cyrsync.cyrus.snapshot",
     "cyrsync.tree.take",
     "cyrsync.tree.relink",
+    "cyrsync.tree.digests",
     "cyrsync.audit.finding",
     "cyrsync.audit.mailbox",
     "cyrsync.audit.tree",

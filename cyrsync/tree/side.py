@@ -20,6 +20,7 @@ from cyrsync.tree.token import Token
 from cyrsync.tree.walk import Reader, walk
 
 if TYPE_CHECKING:
+    from cyrsync.tree.digests import Digests, Question
     from cyrsync.tree.take import Taken
 
 
@@ -110,6 +111,9 @@ class Side(Protocol):
     def take(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Taken]:
         """Take folders below `root` under Cyrus's locks, in that order."""
 
+    def digests(self, root: bytes, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
+        """Return what indexes say of messages, by path: None where that can't be read; {} where nothing can be told."""
+
     def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
         """List folders below `root` by themselves, in that order."""
 
@@ -180,6 +184,10 @@ class WithoutAgent:
         """Refuse: nobody can hold Cyrus's locks there."""
         raise NotImplementedError
 
+    def digests(self, root: bytes, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
+        """Nothing can be told."""
+        return {}
+
     def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
         """Refuse: what is not taken is not looked at again."""
         raise NotImplementedError
@@ -236,6 +244,12 @@ class NearSide:
 
         reader = Reader(root)
         return (take(reader, path) for path in paths)
+
+    def digests(self, root: bytes, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
+        """Return what indexes say of messages, by path; None where that cannot be read."""
+        from cyrsync.tree.digests import of_folder
+
+        return {question.path: of_folder(root, *question) for question in questions}
 
     def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
         """List folders below `root` by themselves, in that order."""

@@ -113,7 +113,12 @@ def folder(*uids: int, **fields: Any) -> Folder:
             id="unproven-waits",
         ),
         pytest.param(
-            folder(1, 8), folder(1, 8, incarnation=MAILBOX._replace(last_uid=99)), State.SAME, [], [], id="index-ahead"
+            folder(1, 8),
+            folder(1, 8, incarnation=MAILBOX._replace(last_uid=99)),
+            State.COMPARED,
+            [1, 8],
+            [],
+            id="ahead",
         ),
     ],
 )
