@@ -61,6 +61,10 @@ class DoubtfulError(UnusableError):
     """The replica may not be the one that is meant, or one to write to: nobody else is to try, either."""
 
 
+class NoAgentError(UnusableError):
+    """The far end runs something else than it is sent."""
+
+
 class UnreadableError(CyrsyncError):
     """Some folders could not be read."""
 

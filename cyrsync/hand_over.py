@@ -18,7 +18,7 @@ from cyrsync.errors import ConnectionFailed, Exit, UnusableError, UsageError
 from cyrsync.rsync.options import RsyncLine, Settings
 from cyrsync.run import identity
 from cyrsync.state.lock import state_path
-from cyrsync.tree import address, token
+from cyrsync.tree import address, direction, token
 from cyrsync.tree.address import Address
 from cyrsync.tree.agent_side import AgentSide, ChildSide
 from cyrsync.tree.connections import Connections
@@ -80,6 +80,7 @@ def _held(place: Address, settings: Settings, stack: ExitStack) -> WalkOwnership
     if found is None:
         return None
     refuse_promoted(found, status)
+    direction.refuse_cyrus(side, [status.root])
     return WalkOwnership(side, status, boot)
 
 

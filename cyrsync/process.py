@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO, TYPE_CHECKING
 
-from cyrsync.errors import UnusableError
+from cyrsync.errors import ConnectionFailed, Exit, UnusableError
 from cyrsync.tree.at_work import command_line, processes
 
 if TYPE_CHECKING:
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 #: An environment variable with the paths of the rsyncs that were started by us, one calling the other.
 STARTED_RSYNCS = "CYRSYNC_STARTED_RSYNCS"
+#: What nobody had us ignore from the beginning, as nohup does.
+_HEEDED = tuple(
+    number
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    if signal.getsignal(number) is not signal.SIG_IGN
+)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _ANY_CODE = list(range(-64, 256))
 _GRACE = 10.0  # seconds between asking a process to end and making it
@@ -96,16 +102,20 @@ def environment_of(found: str, env: Mapping[str, str]) -> dict[str, str]:
     return {**env, STARTED_RSYNCS: os.pathsep.join(filter(None, (env.get(STARTED_RSYNCS), found)))}
 
 
-def capture(words: Sequence[str]) -> Finished:
-    """Run a short command to its end and return what it wrote."""
+def capture(words: Sequence[str], seconds: float = 0.0) -> Finished:
+    """Run a short command to its end and return what it wrote. Raise ConnectionFailed after so many `seconds`."""
     found = program(words[0])
-    finished = subprocess.run(
-        [found, *map(os.fsencode, words[1:])],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        env=environment_of(found, environment()),
-        check=False,
-    )
+    try:
+        finished = subprocess.run(
+            [found, *map(os.fsencode, words[1:])],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=environment_of(found, environment()),
+            check=False,
+            timeout=seconds or None,
+        )
+    except subprocess.TimeoutExpired:
+        raise ConnectionFailed(f"{words[0]}: no answer within {seconds:.0f} seconds", Exit.TIMEOUT) from None
     return Finished(finished.returncode, finished.stdout, finished.stderr)
 
 
@@ -138,7 +148,10 @@ def run(
 def attached(words: Sequence[str], env: Mapping[str, str]) -> int:
     """Run a command that has our own input and output, and return its code. It ends with us, as in `run`."""
     with subprocess.Popen(
-        [*map(os.fsencode, words)], env=env, pass_fds=_shared, preexec_fn=partial(_die_with_parent, os.getpid())
+        [*map(os.fsencode, words)],
+        env=env,
+        pass_fds=_shared,
+        preexec_fn=_leash(),
     ) as running:
         try:
             code = running.wait()
@@ -194,7 +207,7 @@ def _start(
             _ok_code=_ANY_CODE,
             _return_cmd=True,
             _pass_fds={*_shared},
-            _preexec_fn=partial(_die_with_parent, os.getpid()),
+            _preexec_fn=_leash(),
         )
 
 
@@ -228,12 +241,17 @@ def _has_one(words: list[bytes], marks: tuple[bytes, ...]) -> bool:
 
 def _heed_signals() -> None:
     """Let a hook be ended: after a signal we are deaf ourselves, and a child would inherit that."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _HEEDED:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _die_with_parent(parent: int) -> None:
+def _leash() -> Callable[[], None]:
+    """Return what a child does first; no library is loaded after the fork, where a thread may have held its lock."""
+    return partial(_die_with_parent, ctypes.CDLL(None).prctl, os.getpid())
+
+
+def _die_with_parent(prctl: Callable[[int, int], int], parent: int) -> None:
     """Have the kernel end this child when its parent is killed: a lone rsync must not race the next run's."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # killed before it was asked for
         os._exit(128 + signal.SIGTERM)

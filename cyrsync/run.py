@@ -36,6 +36,7 @@ from cyrsync.tree import direction
 from cyrsync.tree.address import Address
 from cyrsync.tree.both import BothSides
 from cyrsync.tree.folder import Folder
+from cyrsync.tree.link import DEFAULT_PATIENCE, Patience
 from cyrsync.tree.ownership import WalkOwnership, hold
 from cyrsync.tree.side import Side, refuse_promoted, token_of
 
@@ -62,6 +63,7 @@ class Options:
     wait: float = 0.0
     jobs: int = 1
     overwrite: bool = False  # a replica that is another's, was promoted, or has a Cyrus at work on it
+    patience: Patience = DEFAULT_PATIENCE
     from_replica: bool = False  # the source may be one
     full: bool = False  # names prove nothing: rsync compares every message
 
@@ -117,6 +119,7 @@ class Run:
             # Ours are the list and the state: rsync and the agents tell of their own.
             self.result.errors.append(f"{error.filename or state_directory()}: {error.strerror}")
             self.result.exit = Exit.FILE_IO
+        self.result.warnings = list(dict.fromkeys(self.result.warnings))
         self.result.seconds = round(time.monotonic() - began, 3)
         self.result.seconds_by_phase = self.phases.seconds()
         return self.result
@@ -165,9 +168,9 @@ class Run:
                     raise
                 time.sleep(min(2.0**attempt, _LONGEST_PAUSE))
                 self._be_patient()
-                runs, sent = self.result.rsync_runs, self.result.bytes_sent
-                self.result = self._new_result()
-                self.result.rsync_runs, self.result.bytes_sent = runs, sent
+                before, self.result = self.result, self._new_result()
+                self.result.rsync_runs, self.result.bytes_sent = before.rsync_runs, before.bytes_sent
+                self.result.warnings = before.warnings
 
     def _be_patient(self) -> None:
         """Give what is left of a run of ours at the far end the time to see that nobody listens any more."""
@@ -176,7 +179,9 @@ class Run:
     def _attempt(self, directory: Path) -> None:
         self.limit.begin()
         hold = None if self.options.dry_run else self._hold
-        with BothSides(self.source, self.replica, self.options.rsh, self.options.connection, directory, hold) as sides:
+        options = self.options
+        far = (options.rsh, options.connection, directory, hold, options.patience)
+        with BothSides(self.source, self.replica, *far) as sides:
             self._check_direction(sides)
             self._sync(sides, directory)
 
@@ -416,7 +421,7 @@ class Run:
     def _rsync(self, sides: BothSides, directory: Path) -> Rsync:
         known = features.near()
         if sides.shell:
-            known &= features.far(sides.shell, self.options.rsync_path)
+            known &= features.far(sides.shell, self.options.rsync_path, self.options.patience.silence)
         elif self.source.daemon or self.replica.daemon:
             known = features.Features(known.options - {"-@"})  # what a daemon can do it does not tell
         source_root, replica_root = sides.source_status.root, sides.replica_status.root
@@ -430,6 +435,7 @@ class Run:
             ),
             rsh=sides.shell.for_rsync() if sides.shell else None,
             pull=not self.source.local,
+            silence=0.0 if self.source.local and self.replica.local else self.options.patience.silence,
         )
         words = self._jobs.words(self._words())
         return Rsync(ends, known, words, directory, verbatim=self.verbatim, jobs=self._jobs)

@@ -14,11 +14,13 @@ from cyrsync.errors import (
     Exit,
     GuardError,
     LockedError,
+    NoAgentError,
     RsyncFailed,
     UnusableError,
 )
 from cyrsync.report.text import path_text
 from cyrsync.run import Options, Planned, Run
+from cyrsync.state import no_agent
 from cyrsync.transfer.driver import Rsync
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree.address import Address
@@ -30,10 +32,11 @@ from cyrsync.tree.side import Side
 class NotForUs(Exception):
     """The line is rsync's own affair; nothing has been done yet."""
 
-    def __init__(self, reason: str, *, spool: bool = False) -> None:
-        """`spool`: but what it copies is a Cyrus spool."""
+    def __init__(self, reason: str, *, spool: bool = False, no_agent: bool = False) -> None:
+        """`spool`: but what it copies is a Cyrus spool; `no_agent`: its far end runs nothing that it is sent."""
         super().__init__(reason)
         self.spool = spool
+        self.no_agent = no_agent
 
 
 class StandIn(Run):
@@ -64,12 +67,20 @@ class StandIn(Run):
         self._is_spool = False  # what is copied
         self.handed_over = False  # plain rsync has run
 
+    def _attempt(self, directory: Path) -> None:
+        refusal = no_agent.recall(self.key, self.options.rsh)
+        if refusal:
+            raise NotForUs(refusal, no_agent=True)
+        super()._attempt(directory)
+
     def _acts(self) -> bool:
         return True  # a dry run is rsync's
 
     def _fail(self, error: CyrsyncError) -> None:
+        if isinstance(error, NoAgentError) and not self.options.dry_run:
+            no_agent.remember(self.key, self.options.rsh, str(error))
         if isinstance(error, UnusableError) and not isinstance(error, DoubtfulError):
-            raise NotForUs(str(error)) from None
+            raise NotForUs(str(error), no_agent=isinstance(error, NoAgentError)) from None
         super()._fail(error)
 
     def _hold(self, side: Side) -> str:

@@ -9,6 +9,7 @@ import typer
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.plan.compare import Policy
 from cyrsync.rsync.options import Settings
+from cyrsync.tree.link import LEAST_SILENCE, Patience
 
 if TYPE_CHECKING:
     from cyrsync.cyrus.config import Config
@@ -46,6 +47,17 @@ def policy_of(settings: Settings, *, skip_derived: bool) -> Policy:
         numeric_ids=settings.numeric_ids,
         own_quick_check=settings.own_quick_check,
     )
+
+
+def patience_of(settings: Settings, seconds: float | None = None, *, answer: float | None = None) -> Patience:
+    """Return how long to wait for a far end: what is given to us, or else to rsync.
+
+    `answer` is for a first answer, where no other than the usual time is right.
+    """
+    usual = Patience()
+    given = seconds if seconds is not None else settings.timeout
+    silence = usual.silence if given is None else max(given, LEAST_SILENCE) if given > 0 else 0.0
+    return Patience(silence, min(answer or usual.answer, silence or usual.answer))
 
 
 def read_conf(path: str | None) -> Config:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from cyrsync import hand_over, process
-from cyrsync.cli.options import policy_of
+from cyrsync.cli.options import patience_of, policy_of
 from cyrsync.cli.output import complain
 from cyrsync.errors import UsageError
 from cyrsync.plan.guard import MaxDelete
@@ -18,6 +18,7 @@ from cyrsync.run import Options
 from cyrsync.stand_in import NotForUs, StandIn
 from cyrsync.tree import address
 from cyrsync.tree.address import Address
+from cyrsync.tree.link import HURRIED
 
 
 def drop_in(words: list[str]) -> int:
@@ -44,6 +45,8 @@ def drop_in(words: list[str]) -> int:
         result = run.execute()
     except (NotForUs, UsageError) as refusal:
         tell(str(refusal))
+        if isinstance(refusal, NotForUs) and refusal.no_agent:
+            _become_rsync(words)
         return hand_over.hand_over(words, line, settings, lambda: _become_rsync(words))
     if run.handed_over:
         return result.exit
@@ -83,6 +86,7 @@ def _options(line: RsyncLine, settings: Settings) -> Options:
         words=settings.passed,
         trial=tuple(word for option in line.options for word in option.words),
         connection=settings.connection,
+        patience=patience_of(settings, answer=HURRIED),
         retries=0,
     )
 

@@ -17,6 +17,7 @@ from cyrsync.cli.options import (
     SkipDerived,
     StateDirectory,
     Users,
+    patience_of,
     policy_of,
     read_conf,
     users_of,
@@ -82,6 +83,12 @@ def sync_command(
     rsync_path: RsyncPath = None,
     bwlimit: Annotated[str | None, typer.Option(metavar="RATE", help="Limit the bandwidth, as rsync does.")] = None,
     compress: Annotated[bool, typer.Option("-z", "--compress", help="Compress what is sent.")] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="SECONDS", help="Give up a far end from which nothing comes for so long: 600, 0 for never."
+        ),
+    ] = None,
     retries: Annotated[int, typer.Option(min=0, metavar="N", help="Tries after a failed connection.")] = 3,
     wait: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for another run of this pair to end.")
@@ -137,6 +144,7 @@ def sync_command(
         words=settings.passed,
         trial=settings.passed if extra or bwlimit else (),
         connection=settings.connection,
+        patience=patience_of(settings, timeout),
         retries=retries,
         wait=wait,
         jobs=jobs,

@@ -16,6 +16,8 @@ class Kind(Enum):
     FAILED = "failed"
     #: It arrived, but its owner, mode or time could not be set.
     ATTRIBUTES = "attributes"
+    #: The daemon is told not to take files of this name (`exclude`).
+    REFUSED = "refused"
     #: No entry is named: rsync itself is in trouble.
     GENERAL = "general"
 
@@ -52,6 +54,7 @@ _ATTRIBUTE_CALLS = (
     b"failed to set times", b"failed to set permissions", b"failed to modify permissions", b"chown", b"chgrp",
     b"set_acl", b"rsync_xal",
 )  # fmt: skip
+_REFUSED = re.compile(rb"daemon refused to receive|skipping daemon-excluded")
 #: What rsync puts behind the path it is about: another path, or an attribute's name.
 _BEHIND_PATH = re.compile(rb'"(?: \(in [^()]*\))?(?: -> "|,")')
 _NOISE = (b"rsync error:", b"rsync warning:", b"*** Skipping", b"IO error encountered", b"Warning: Permanently added")
@@ -74,8 +77,11 @@ def read(lines: Iterable[bytes]) -> Iterator[Message]:
 
 
 def refused(lines: Iterable[bytes]) -> bool:
-    """Tell whether the other rsync said no (a module that is read only): asking again is no use."""
-    return any(line.startswith((b"ERROR:", b"@ERROR")) and b"try again" not in line for line in lines)
+    """Tell whether the other rsync said no (a module that is read only, an option): asking again is no use."""
+    return any(
+        (line.startswith((b"ERROR:", b"@ERROR")) and b"try again" not in line) or b"is configured to refuse" in line
+        for line in lines
+    )
 
 
 def general_reason(lines: Iterable[bytes]) -> str:
@@ -137,6 +143,8 @@ def _with_path(call: bytes, path: bytes, rest: bytes) -> Message:
     reason = (found[1] if found else call + rest).decode("utf-8", "backslashreplace").strip(" :")
     if number == errno.ENOENT and b"link_stat" in call:
         return Message(Kind.VANISHED, unescape(path), reason, number)
+    if _REFUSED.search(call):
+        return Message(Kind.REFUSED, unescape(path), "the daemon does not take files of this name")
     kind = Kind.ATTRIBUTES if call.startswith(_ATTRIBUTE_CALLS) else Kind.FAILED
     return Message(kind, unescape(path), reason, number)
 

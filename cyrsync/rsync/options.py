@@ -80,6 +80,7 @@ class Settings:
     out_format: str | None
     stats: bool
     progress: bool
+    timeout: int | None  # seconds
     own_quick_check: bool
     exclude: tuple[str, ...]
     passed: tuple[str, ...]
@@ -132,6 +133,7 @@ def settings(line: RsyncLine) -> Settings:
         progress="progress" in on,
         own_quick_check=not any(KNOWN[name].role is Role.COMPARE for name in on),
         exclude=tuple(option.value or "" for option in line.options if option.name == "exclude"),
+        timeout=_number(values["timeout"]) if "timeout" in on else None,
         passed=_words(line.options, {Role.PASS, Role.COMPARE, Role.REACH}),
         connection=_words(line.options, {Role.REACH}),
     )

@@ -39,7 +39,9 @@ class Replica:
     def agent(self) -> AgentSide:
         """The agent on the replica, whether there is anything or not. Raise UsageError where none is to be had."""
         options = self._options
-        self._connections = Connections(self.address, options.rsh, options.connection, self._directory)
+        self._connections = Connections(
+            *(self.address, options.rsh, options.connection, self._directory), options.patience
+        )
         side = self._connections.open(self.address, is_replica=True)
         if not isinstance(side, AgentSide):
             raise UsageError(f"{self.address.text}: -C needs python3 there: give SRC and DEST for it")
@@ -98,6 +100,7 @@ class Replica:
                 destination=replace(self.address, path=root).for_rsync(root),
                 roots=(os.path.realpath(source), root, source),
                 rsh=shell.for_rsync() if shell else None,
+                silence=self._options.patience.silence if shell else 0.0,
             )
             words = self._jobs.words(self._options.words)
             self._rsyncs[source] = Rsync(ends, self._features, words, self._directory, verbatim=False, jobs=self._jobs)
@@ -120,5 +123,5 @@ class Replica:
     def _features(self) -> features.Features:
         known = features.near()
         if self.shell:
-            known &= features.far(self.shell, self._options.rsync_path)
+            known &= features.far(self.shell, self._options.rsync_path, self._options.patience.silence)
         return known

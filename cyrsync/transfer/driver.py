@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -14,7 +15,7 @@ from typing import IO
 
 from cyrsync import process
 from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, InterruptedRun, RsyncFailed
-from cyrsync.rsync import list_file, messages
+from cyrsync.rsync import full_daemon, list_file, messages
 from cyrsync.rsync.messages import Kind, Message
 from cyrsync.transfer.features import Features
 from cyrsync.transfer.jobs import Jobs
@@ -69,6 +70,7 @@ class Ends:
     below: bytes = b""  # where the tree is below the source's operand
     rsh: str | None = None
     pull: bool = False
+    silence: float = 0.0  # seconds after which a far end from which nothing comes is lost, 0 for never
 
 
 class Rsync:
@@ -167,13 +169,20 @@ class Rsync:
         out_path, err_path = self.directory / "rsync.out", self.directory / "rsync.err"
         with open(out_path, "w+b") as out, open(err_path, "w+b") as err, open(out_path, "rb") as growing:
             watch = self._jobs.watched(_Counter(growing, tick) if tick else None)
-            with self._jobs.aside():
+
+            def run() -> tuple[int, list[bytes]]:
+                out.truncate(0)
+                err.truncate(0)
+                err.seek(0)
                 if self.verbatim:  # names and times as the user has them
                     code = process.run(command, None, err, watch, env=dict(os.environ))
                 else:
                     code = process.run(command, out, err, watch)
-            err.seek(0)
-            said = err.readlines()
+                err.seek(0)
+                return code, err.readlines()
+
+            with self._jobs.aside():
+                code, said = full_daemon.wait_for_place(run, lambda ended: ended[1], self._jobs.others_run)
             if self.verbatim:
                 _repeat(said)
             self.codes.add(code)
@@ -189,6 +198,8 @@ class Rsync:
         if self.features.nanoseconds and not any(word.startswith("--modify-window") for word in self.words_given):
             # rsync's quick check compares whole seconds otherwise.
             words.append("--modify-window=-1")
+        if self.ends.silence and not self.verbatim and not any(map(_is_time_limit, self.words_given)):
+            words.append(f"--timeout={math.ceil(self.ends.silence)}")
         if self.ends.pull and "--trust-sender" in self.features.options:
             # Checking each name against the list costs the square of the number of directories.
             words.append("--trust-sender")
@@ -199,6 +210,8 @@ class Rsync:
             raise InterruptedRun("rsync was interrupted")
         if code == Exit.STREAM and any(b"(code 11)" in line for line in said):
             code = Exit.FILE_IO  # rsync 3.0 has the receiver alone say so: a full disk is no lost connection
+        if full_daemon.is_full(said):
+            raise ConnectionFailed(f"rsync was not let in: {messages.general_reason(said)}", code)
         if code in CONNECTION_CODES and not messages.refused(said):
             raise ConnectionFailed(f"rsync lost the connection: {messages.general_reason(said)}", code)
         if code not in _GONE_THROUGH:
@@ -212,6 +225,10 @@ class Rsync:
         if code == Exit.PARTIAL and not (outcome.failed or outcome.attributes or outcome.vanished):
             raise RsyncFailed(f"rsync could not do all, and named nothing: {messages.general_reason(said)}", code)
         return outcome
+
+
+def _is_time_limit(word: str) -> bool:
+    return word.partition("=")[0] in ("--timeout", "--no-timeout")
 
 
 def _sort(message: Message, outcome: Outcome, roots: tuple[bytes, ...]) -> None:

@@ -39,10 +39,10 @@ def near() -> Features:
     return _read(finished, "rsync")
 
 
-def far(shell: RemoteShell, rsync_path: str | None) -> Features:
-    """Ask the rsync at the far end."""
+def far(shell: RemoteShell, rsync_path: str | None, silence: float = 0.0) -> Features:
+    """Ask the rsync at the far end, and wait so many seconds for it."""
     command = f"{rsync_path or 'rsync'} --help"
-    finished = process.capture(shell.words(command))
+    finished = process.capture(shell.words(command), silence)
     if finished.code == Exit.SSH:
         reason = finished.err.decode("utf-8", "backslashreplace").strip().rpartition("\n")[2]
         raise ConnectionFailed(f"the connection failed while rsync was looked for: {reason}", Exit.SSH)

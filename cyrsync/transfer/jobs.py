@@ -22,6 +22,7 @@ class Jobs:
         self.number = number
         self._turn = threading.Lock()
         self._stop = threading.Event()
+        self._aside = 0
 
     def share(self, items: Iterable[Item], weight: Callable[[Item], int]) -> list[list[Item]]:
         """Part items among the jobs, the heaviest first, each to the one with least to do; no part is empty.
@@ -70,11 +71,17 @@ class Jobs:
         if not self._turn.locked():
             yield
             return
+        self._aside += 1
         self._turn.release()
         try:
             yield
         finally:
             self._turn.acquire()
+            self._aside -= 1
+
+    def others_run(self) -> bool:
+        """Tell, from aside, whether another job is there, too."""
+        return self._aside > 1
 
     def watched(self, tick: Callable[[], None] | None) -> Callable[[], None] | None:
         """Return a tick that ends a job whose run is over, and is called by one job at a time."""

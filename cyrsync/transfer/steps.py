@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.plan.folder_plan import FolderPlan, State
-from cyrsync.rsync.messages import Message
+from cyrsync.rsync.messages import Kind, Message
 from cyrsync.transfer import lists
 from cyrsync.transfer.account import Account
 from cyrsync.transfer.driver import Outcome, Rsync, hint
@@ -179,8 +179,12 @@ class Transfer:
         folders = sorted({removal.path for removal in self._removals()})
         words = ("--delete", "--existing", "--ignore-existing", f"--max-delete={limit}", *protected)
         outcome = self._rsync.transfer((path + b"/" if path else b"" for path in folders), words)
-        self.account.deleted += len(outcome.deleted)
         self._note({**outcome.failed, **outcome.attributes})
+        if self._rsync.verbatim:
+            # What it deleted it told the user alone; and so it did of what it left.
+            self.account.deleted += len(set(self.goes()).difference(outcome.failed))
+            return
+        self.account.deleted += len(outcome.deleted)
         for path in filter(self._is_left, set(self.goes()).difference(outcome.deleted)):
             # rsync ends with 0 where a directory is not empty, or the daemon is told to keep a name.
             self.account.errors.setdefault(path.rstrip(b"/"), "not deleted: rsync left it there")
@@ -313,7 +317,8 @@ class Transfer:
         """Count what failed and what vanished, each file once; folders with a failure are held."""
         failed, all_failed = self._by_folder(outcome.failed, plans)
         vanished, all_vanished = self._by_folder(outcome.vanished, plans)
-        self.held |= all_failed | failed.keys()
+        self.held |= all_failed
+        self.held |= {folder for folder, files in failed.items() if not all(_is_left_out(outcome, f) for f in files)}
         for path in all_vanished | vanished.keys():
             plan = self._by_path[path]
             names = plan.entries(file_names(plan.uids)) if path in all_vanished else vanished[path]
@@ -348,6 +353,13 @@ class Transfer:
             return  # the user has seen rsync's own words
         for path, message in complaints.items():
             self.account.errors[path] = hint(message.reason)
+
+
+def _is_left_out(outcome: Outcome, path: bytes) -> bool:
+    """Tell whether the replica never has this file, by its daemon's will, and its folder does not need it."""
+    name = path.rpartition(b"/")[2]
+    needed = kinds.is_message(name) or name in kinds.BOUND
+    return outcome.failed[path].kind is Kind.REFUSED and not needed
 
 
 def _messages(plan: FolderPlan) -> int:

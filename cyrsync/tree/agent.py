@@ -18,6 +18,7 @@ import shutil
 import signal
 import stat
 import sys
+import threading
 import time
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
@@ -38,6 +39,10 @@ GREETING = b"cyrsync-agent 1\n"
 _BLOCK = 1 << 16
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 _LARGEST = 1 << 20  # bytes of a file that is read as a whole
+#: Seconds after which a silent agent lets hear of itself, and of computing time without which it does not work.
+_BEAT, _WORK = 3.0, 0.001
+#: An empty block, which stands behind all that was flushed, and means nothing.
+_NOTHING = b"\0\0\0\xff\xff"
 
 
 class _Output:
@@ -48,6 +53,8 @@ class _Output:
         self.deflate = zlib.compressobj(6) if compressed else None
         self.parts = []  # type: list[bytes]
         self.size = 0
+        self._lock = threading.Lock()
+        self._sent = 0  # blocks
 
     def is_heard(self) -> bool:
         """Tell whether somebody still reads: who was killed wants nothing deleted any more."""
@@ -56,23 +63,41 @@ class _Output:
         return not poll.poll(0)
 
     def write(self, data: bytes) -> None:
-        self.parts.append(data)
-        self.size += len(data)
-        if self.size >= _BLOCK:
-            self._send(b"".join(self.parts), last=False)
+        with self._lock:
+            self.parts.append(data)
+            self.size += len(data)
+            if self.size >= _BLOCK:
+                self._send(last=False)
 
     def end(self, **record: "Any") -> None:
         """Write the last line of an answer and see that all of it leaves."""
         record["end"] = True
-        self.parts.append(json.dumps(record).encode("ascii") + b"\n")
-        self._send(b"".join(self.parts), last=True)
+        with self._lock:
+            self.parts.append(json.dumps(record).encode("ascii") + b"\n")
+            self._send(last=True)
 
-    def _send(self, data: bytes, last: bool) -> None:
+    def beat(self) -> None:
+        """Let hear of this process as long as it works: one that a disk keeps waiting for ever falls silent."""
+        used, sent = time.process_time(), 0
+        while True:
+            time.sleep(_BEAT)
+            before, used = used, time.process_time()
+            with self._lock:
+                if used - before >= _WORK and self._sent == sent:
+                    try:
+                        self._send(last=True)
+                    except OSError:
+                        return  # the one who works finds out by itself
+                sent = self._sent
+
+    def _send(self, last: bool) -> None:
+        data = b"".join(self.parts)
         self.parts, self.size = [], 0
+        self._sent += 1
         if self.deflate:
             data = self.deflate.compress(data)
             if last:
-                data += self.deflate.flush(zlib.Z_SYNC_FLUSH)
+                data = data + self.deflate.flush(zlib.Z_SYNC_FLUSH) or _NOTHING
         self.stream.write(data)
         self.stream.flush()
 
@@ -85,6 +110,8 @@ def main(compressed: bool = False) -> None:
     stream.write(GREETING)
     stream.flush()
     output = _Output(stream, compressed)
+    if compressed:
+        threading.Thread(target=output.beat, daemon=True).start()
     try:
         for line in source:
             fields = json.loads(line.decode("ascii"))

@@ -23,7 +23,7 @@ from cyrsync.tree.agent import Room
 from cyrsync.tree.at_work import Cyrus, at_work
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.hold import Busy, Holds
-from cyrsync.tree.link import Link
+from cyrsync.tree.link import Link, Patience
 from cyrsync.tree.place import Placing
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.shell import HAS_POSIX, HAS_PYTHON, RemoteShell, agent_command
@@ -405,10 +405,18 @@ def _check_token(root: bytes, number: int, error: str) -> None:
         raise NotWrittenError(f"{os.fsdecode(root)}: its owner file cannot be written: {error}", number)
 
 
-def open_far(shell: RemoteShell, host: str) -> AgentSide | Link:
-    """Start an agent at the far end; where there is no python3, return the link to the shell that answered."""
-    link = Link(shell.words(agent_command(bundle.BOOTSTRAP), first=True), host)
-    if link.wait_for(HAS_PYTHON, HAS_POSIX) == HAS_POSIX:
+def open_far(shell: RemoteShell, host: str, patience: Patience) -> AgentSide | Link:
+    """Start an agent at the far end; where there is no python3, return the link to the shell that answered.
+
+    Raise NoAgentError where another command is run than was sent.
+    """
+    link = Link(shell.words(agent_command(bundle.BOOTSTRAP), first=True), host, patience.silence)
+    try:
+        answer = link.first_answer((HAS_PYTHON, HAS_POSIX), patience.answer, shell.is_logged_in)
+    except BaseException:
+        link.close()
+        raise
+    if answer == HAS_POSIX:
         return link
     link.send(bundle.program())
     return AgentSide(lambda: link, compressed=True)

@@ -10,6 +10,7 @@ from cyrsync.errors import UnusableError, UsageError
 from cyrsync.tree.address import Address
 from cyrsync.tree.connections import Connections
 from cyrsync.tree.folder import Folder, owner_names
+from cyrsync.tree.link import DEFAULT_PATIENCE, Patience
 from cyrsync.tree.side import Side, Status
 from cyrsync.tree.walk import Reader
 
@@ -25,6 +26,7 @@ class BothSides:
         connection: tuple[str, ...],
         directory: Path,
         hold: Callable[[Side], str] | None = None,
+        patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
         """Without a replica, everything is taken for missing there.
 
@@ -37,7 +39,8 @@ class BothSides:
         self.replica_address = replica
         self.boot = ""  # of the replica's host, where it is held
         self._hold = hold
-        self._connections = Connections(source if not source.local else replica, rsh, connection, directory)
+        far = source if not source.local else replica
+        self._connections = Connections(far, rsh, connection, directory, patience)
         self.shell = self._connections.shell
 
     def __enter__(self) -> BothSides:

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
 
 from cyrsync.tree.address import Address
 from cyrsync.tree.agent_side import AgentSide, ChildSide, open_far
+from cyrsync.tree.link import DEFAULT_PATIENCE, Patience
 from cyrsync.tree.shell import RemoteShell
 from cyrsync.tree.side import NearSide, Side
 
 #: A socket's path has room for 108 bytes, of which ssh wants some for itself while it connects.
 _SOCKET_ROOM = 80
+#: What ssh would make something else of, where it reads an option with a path in it.
+_SPECIAL = re.compile(rb"[^A-Za-z0-9/._,@:=+-]")
 
 
 class Connections:
     """What was opened, to be closed together."""
 
-    def __init__(self, far: Address | None, rsh: str | None, connection: tuple[str, ...], directory: Path) -> None:
+    def __init__(
+        self,
+        far: Address | None,
+        rsh: str | None,
+        connection: tuple[str, ...],
+        directory: Path,
+        patience: Patience = DEFAULT_PATIENCE,
+    ) -> None:
         """`connection` are rsync's words to reach a daemon; `directory` is for this run alone."""
+        self._patience = patience
         self._connection = connection
         self._directory = directory
         self._socket_directory: str | None = None
@@ -46,11 +58,11 @@ class Connections:
         if address.daemon:
             from cyrsync.tree.daemon_side import DaemonSide  # what few runs need is not loaded by all
 
-            return DaemonSide(address, self._connection, self._directory)
+            return DaemonSide(address, self._connection, self._directory, self._patience.silence)
         if address.local:
             return ChildSide() if is_replica else NearSide()
         assert self.shell and address.host
-        opened = open_far(self.shell, address.host)
+        opened = open_far(self.shell, address.host, self._patience)
         if isinstance(opened, AgentSide):
             return opened
         from cyrsync.tree.posix_side import PosixSide
@@ -58,7 +70,8 @@ class Connections:
         return PosixSide(opened)
 
     def _room_for_socket(self) -> Path:
-        if len(os.fsencode(self._directory)) <= _SOCKET_ROOM:
+        path = os.fsencode(self._directory)
+        if len(path) <= _SOCKET_ROOM and not _SPECIAL.search(path):
             return self._directory
         self._socket_directory = tempfile.mkdtemp(prefix="cyrsync-", dir="/tmp")
         return Path(self._socket_directory)

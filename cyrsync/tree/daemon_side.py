@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import math
 import os
 import re
 import time
@@ -16,7 +17,7 @@ from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus import header, index, regular_file
 from cyrsync.cyrus.user import user_of
 from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, UnusableError, UsageError
-from cyrsync.rsync import list_file, messages
+from cyrsync.rsync import full_daemon, list_file, messages
 from cyrsync.tree import token
 from cyrsync.tree.address import Address
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
@@ -45,10 +46,15 @@ class DaemonSide(WithoutAgent):
     wants_other = True
     rights = Rights()
 
-    def __init__(self, address: Address, words: tuple[str, ...], directory: Path) -> None:
-        """`words` are what every rsync needs to get there; `directory` is for what is fetched."""
+    def __init__(self, address: Address, words: tuple[str, ...], directory: Path, silence: float = 0.0) -> None:
+        """`words` are what every rsync needs to get there; `directory` is for what is fetched.
+
+        With `silence`, the daemon is lost when nothing comes from it for so many seconds.
+        """
         self._address = address
         self._words = words
+        if silence and not any(word.startswith("--timeout=") for word in words):
+            self._words = (*words, f"--timeout={math.ceil(silence)}")
         self._directory = directory
         self._near: dict[bytes, Folder] = {}
 
@@ -99,12 +105,13 @@ class DaemonSide(WithoutAgent):
         """Nothing is held."""
 
     def _rsync(self, *words: str) -> process.Finished:
-        return process.capture(["rsync", *self._words, *words])
+        command = ["rsync", *self._words, *words]
+        return full_daemon.wait_for_place(lambda: process.capture(command), lambda ended: ended.err.splitlines())
 
     def _failure(self, finished: process.Finished) -> Exception:
         said = finished.err.splitlines()
         reason = f"{self._address.text}: {messages.general_reason(said)}"
-        if finished.code in CONNECTION_CODES:
+        if full_daemon.is_full(said) or (finished.code in CONNECTION_CODES and not messages.refused(said)):
             return ConnectionFailed(reason, finished.code)
         return UnusableError(reason)
 

@@ -1,28 +1,68 @@
-"""What is talked to over pipes: an agent, or a shell, here or at the far end of a connection."""
+"""What is talked to over pipes: an agent, or a shell, here or at the far end of a connection.
+
+Whoever is waited for may hang: a far end from which no byte comes for too long is lost. An agent that is at work lets
+hear of itself meanwhile (agent.py).
+"""
 
 from __future__ import annotations
 
+import io
+import os
+import select
 import subprocess
 import tempfile
-from typing import IO
+import time
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from cyrsync import process
-from cyrsync.errors import ConnectionFailed, Exit
+from cyrsync.errors import ConnectionFailed, Exit, NoAgentError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 #: What a login shell may print before the far end speaks (bytes).
 _NOISE = 1 << 16
+_BLOCK = 1 << 16
+#: Bytes that are kept of what a far end says while it does not listen.
+_EARLY = 1 << 26
+#: Seconds between two looks whether a login has succeeded, and after which it is taken for done where nothing tells.
+_LOOK_AGAIN, _LOGIN = 0.25, 30.0
+
+
+class Patience(NamedTuple):
+    """How long to wait for a far end, in seconds."""
+
+    silence: float = 600.0  # that nothing may come from it; 0 for any time
+    answer: float = 60.0  # for its first answer after the login: a slow host takes that long, nobody is asked again
+
+
+DEFAULT_PATIENCE = Patience()
+#: Seconds: an agent at work lets hear of itself a few times in that.
+LEAST_SILENCE = 10.0
+#: Seconds for a first answer, where it does no harm to take a slow host for one that never answers.
+HURRIED = 10.0
 
 
 class Link:
     """A process that is talked to over pipes, here or through a remote shell."""
 
-    def __init__(self, words: list[str], name: str) -> None:
+    def __init__(self, words: list[str], name: str, silence: float = 0.0) -> None:
+        """With `silence`, the far end is lost when nothing comes from it for so many seconds."""
         self.name = name
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the link
         self.process: subprocess.Popen[bytes] = process.open_pipes(words, self.errors)
         assert self.process.stdin and self.process.stdout
-        self.input: IO[bytes] = self.process.stdin
-        self.output: IO[bytes] = self.process.stdout
+        self._streams = (self.process.stdin, self.process.stdout)
+        self._in, self._out = (stream.fileno() for stream in self._streams)
+        os.set_blocking(self._in, False)
+        os.set_blocking(self._out, False)
+        self._silence = silence
+        self._began = time.monotonic()
+        self._early = bytearray()
+        self._is_silent = False
+        self._said = ""
+        self.output: IO[bytes] = io.BufferedReader(_Output(self.read_into), _BLOCK)
 
     def wait_for(self, *lines: bytes) -> bytes:
         """Skip what a login shell prints and return the first of the `lines` that arrives."""
@@ -35,25 +75,65 @@ class Link:
                 break
         raise self.failure()
 
+    def first_answer(self, lines: tuple[bytes, ...], within: float, is_logged_in: Callable[[], bool]) -> bytes:
+        """Return the first of the `lines` that arrives, so many seconds after the login at most.
+
+        Raise NoAgentError where something else answers, or nobody: another command is run than was sent.
+        """
+        seen, since = b"", 0.0
+        while True:
+            *whole, rest = seen.split(b"\n")
+            for number, line in enumerate(whole):
+                if line.rstrip(b"\r") in lines:
+                    self._early += b"\n".join([*whole[number + 1 :], rest])
+                    return line.rstrip(b"\r")
+            if b"\0" in seen or len(seen) > _NOISE:
+                raise self._no_agent("rsync answers" if b"\0" in seen else "something else answers")
+            now = time.monotonic()
+            if _poll(self._out, select.POLLIN, _LOOK_AGAIN):
+                data = os.read(self._out, _BLOCK)
+                if not data:
+                    raise self._refused(seen)
+                seen += data
+            elif not since and (seen or is_logged_in() or now - self._began > _LOGIN):
+                since = now
+            elif since and now - since > within:
+                raise self._no_agent(f"no answer within {within:.0f} seconds")
+            elif self._silence and now - self._began > self._silence:
+                raise self._lost()
+
     def send(self, data: bytes) -> None:
         """Write, or say that the far end is gone."""
-        try:
-            self.input.write(data)
-            self.input.flush()
-        except OSError:
-            raise self.failure() from None
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[os.write(self._in, left) :]
+            except BlockingIOError:
+                self._wait_for_room()
+            except (OSError, ValueError):
+                raise self.failure() from None
+
+    def read_into(self, buffer: WriteableBuffer) -> int:
+        """Read what there is, at least a byte; 0 at the end. Raise ConnectionFailed where nothing comes."""
+        if self._early:
+            view = memoryview(buffer).cast("B")
+            size = min(len(view), len(self._early))
+            view[:size] = self._early[:size]
+            del self._early[:size]
+            return size
+        while True:
+            try:
+                return os.readv(self._out, [buffer])
+            except BlockingIOError:
+                if not _poll(self._out, select.POLLIN, self._silence):
+                    raise self._lost() from None
 
     def failure(self) -> ConnectionFailed:
         """Return what to say of a far end that stopped answering, in the words of ssh if it has any."""
-        self._end()
-        said = b""
-        if not self.errors.closed:
-            self.errors.seek(0)
-            said = self.errors.read()
-        self.errors.close()
-        lines = said.decode("utf-8", "backslashreplace").strip().splitlines()
-        reason = lines[-1].strip() if lines else "it hung up without a word"
+        reason = self._last_words() or "it hung up without a word"
         code = Exit.SSH if self.process.returncode == Exit.SSH else Exit.STREAM
+        if self._is_silent:
+            reason, code = f"nothing has come from there for {self._silence:.0f} seconds", Exit.TIMEOUT
         return ConnectionFailed(f"{self.name}: the connection failed: {reason}", code)
 
     def close(self) -> None:
@@ -61,14 +141,76 @@ class Link:
         self._end()
         self.errors.close()
 
+    def _wait_for_room(self) -> None:
+        """Wait until something can be written; what comes meanwhile is kept, and is a sign of life."""
+        poll = select.poll()
+        poll.register(self._in, select.POLLOUT)
+        if len(self._early) < _EARLY:
+            poll.register(self._out, select.POLLIN)
+        ready = dict(poll.poll(self._silence * 1000 if self._silence else None))
+        if not ready:
+            raise self._lost()
+        if self._in not in ready:
+            data = os.read(self._out, _BLOCK)
+            if not data:
+                raise self.failure()
+            self._early += data
+
+    def _lost(self) -> ConnectionFailed:
+        self._is_silent = True
+        self.process.kill()
+        return self.failure()
+
+    def _refused(self, said: bytes) -> ConnectionFailed | NoAgentError:
+        """Return what to say of a far end that has ended instead of answering."""
+        reason = self._last_words() or said.decode("utf-8", "backslashreplace").strip().rpartition("\n")[2]
+        if self.process.returncode == Exit.SSH or self.process.returncode < 0:
+            return self.failure()
+        return self._no_agent(reason or f"it ended with code {self.process.returncode}")
+
+    def _no_agent(self, reason: str) -> NoAgentError:
+        self.process.kill()
+        self.close()
+        return NoAgentError(f"{self.name}: it does not run what it is sent: is there a forced command? {reason}")
+
+    def _last_words(self) -> str:
+        """Return the last line on standard error, "" for none; the process is ended for that."""
+        self._end()
+        if not self.errors.closed:
+            self.errors.seek(0)
+            self._said = self.errors.read().decode("utf-8", "backslashreplace").strip().rpartition("\n")[2].strip()
+            self.errors.close()
+        return self._said
+
     def _end(self) -> None:
-        for stream in (self.input, self.output):
+        for stream in self._streams:
             try:
                 stream.close()
             except OSError:
                 pass
+        self._in = self._out = -1  # the numbers may be another's soon
         try:
             self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+class _Output(io.RawIOBase):
+    """What a far end says, to be read through a buffer."""
+
+    def __init__(self, read_into: Callable[[WriteableBuffer], int]) -> None:
+        self._read_into = read_into
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        return self._read_into(buffer)
+
+
+def _poll(descriptor: int, event: int, seconds: float) -> bool:
+    """Wait for a descriptor, with 0 seconds for ever; tell whether it is ready, or at its end."""
+    poll = select.poll()
+    poll.register(descriptor, event)
+    return bool(poll.poll(seconds * 1000 if seconds else None))

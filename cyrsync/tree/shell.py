@@ -45,6 +45,10 @@ class RemoteShell:
         """Return the value of -e for an rsync that is to use the same connection."""
         return shlex.join([*self._words, *self._sharing(first=False)])
 
+    def is_logged_in(self) -> bool:
+        """Tell whether ssh has a connection to share, which it makes when the login has succeeded."""
+        return self._socket is not None and os.path.exists(self._socket)
+
     def _sharing(self, first: bool) -> list[str]:
         if self._socket is None:
             return _KEEPALIVE if self._is_ssh() else []

@@ -205,14 +205,17 @@ def test_a_hook_that_fails_is_a_warning(source: Path, replica: Path, hook: str) 
     assert re.search(r": (exit 3|signal 9|exit 127)\Z", last)
 
 
-def test_a_hook_can_be_ended_after_an_interrupted_run(source: Path, replica: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_hook_can_be_ended_after_an_interrupted_run(
+    source: Path, replica: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     """We are deaf to signals by then; what we start must not be."""
-    hook = f"kill -TERM $$; echo deaf >{tmp_path}/hook"
+    hook = f"kill -{int(number)} $$; echo deaf >{tmp_path}/hook"
     with slow_run(source, replica, "--on-failure", hook, stderr=subprocess.PIPE) as process:
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 20
-    assert b": signal 15\n" in errors
+    assert b": signal %d\n" % number in errors
     assert not (tmp_path / "hook").exists()
 
 

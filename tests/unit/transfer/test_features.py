@@ -46,7 +46,7 @@ Options
 def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Finished]:
     """What the last words of a command are answered with."""
     found: dict[str, Finished] = {}
-    monkeypatch.setattr(process, "capture", lambda words: found[" ".join(words[-2:])])
+    monkeypatch.setattr(process, "capture", lambda words, _=0.0: found[" ".join(words[-2:])])
     return found
 
 
@@ -103,7 +103,7 @@ def test_a_lost_connection(answers: dict[str, Finished], tmp_path: Path) -> None
 def test_the_far_rsync_may_be_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[Sequence[str]] = []
 
-    def capture(words: Sequence[str]) -> Finished:
+    def capture(words: Sequence[str], _seconds: float = 0.0) -> Finished:
         asked.append(words)
         return Finished(0, NEW, b"")
 
@@ -128,7 +128,7 @@ def test_version(answers: dict[str, Finished], out: bytes, version: str) -> None
 
 
 def test_no_rsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(words: Sequence[str]) -> Finished:
+    def missing(words: Sequence[str], _seconds: float = 0.0) -> Finished:
         raise UnusableError("rsync is not installed, or not in PATH")
 
     monkeypatch.setattr(process, "capture", missing)
