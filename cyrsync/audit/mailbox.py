@@ -198,5 +198,7 @@ def list_files(directory: bytes) -> MessageFiles:
         return MessageFiles()
 
 
-def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+def _reason(error: "LockTimeout | OSError") -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f"{os.fsdecode(os.path.basename(error.path))}: {error.reason}"

@@ -3,12 +3,14 @@
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
 from cyrsync.audit.finding import Audited, Problem
 from cyrsync.audit.mailbox import Place, audit
 from cyrsync.cyrus.snapshot import beside
+from cyrsync.tree.descent import Descent
 from cyrsync.tree.walk import walk
 
 if TYPE_CHECKING:
@@ -17,16 +19,25 @@ if TYPE_CHECKING:
 
 def audit_tree(root: bytes, content: bool) -> "Iterator[Audited]":
     """Audit every folder that has something of Cyrus's in it."""
+    descent = Descent(root)
     for folder in walk(root):
-        directory = os.path.join(root, folder.path) if folder.path else root
         if folder.problem:
-            found = Audited(folder.path, problems=(Problem("unreadable", detail=os.strerror(folder.problem)),))
+            found = _unreadable(folder.path, folder.problem)
         elif folder.is_cyrus():
-            found = audit(Place(folder.path, directory, b"", beside(directory)), folder.messages, content)
+            try:
+                directory = descent.where(folder.path)
+            except OSError as error:
+                found = _unreadable(folder.path, error.errno or errno.EIO)
+            else:
+                found = audit(Place(folder.path, directory, b"", beside(directory)), folder.messages, content)
         else:
             continue
-        if not found.problems or not _is_gone(directory):
+        if not _is_gone(os.path.join(root, folder.path) if folder.path else root):
             yield found
+
+
+def _unreadable(path: bytes, number: int) -> Audited:
+    return Audited(path, problems=(Problem("unreadable", detail=os.strerror(number)),))
 
 
 def _is_gone(directory: bytes) -> bool:

@@ -34,7 +34,8 @@ class LockTimeout(Exception):
     """A writer held the lock for longer than we wait."""
 
     def __init__(self, path: bytes, patience: float) -> None:
-        super().__init__(f"{os.fsdecode(path)}: locked by a writer for {patience:g} seconds")
+        self.reason = f"locked by a writer for {patience:g} seconds"
+        super().__init__(f"{os.fsdecode(path)}: {self.reason}")
         self.path = path
 
 

@@ -24,8 +24,8 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus import regular_file
+from cyrsync.tree import descent, hold, place, token
 from cyrsync.tree import folder as folders
-from cyrsync.tree import hold, place, token
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.at_work import at_work
 from cyrsync.tree.remove import RENAMED, Remover, decode
@@ -264,7 +264,7 @@ def _walk(request: _Request) -> None:
 def _look(request: _Request) -> None:
     reader, output = Reader(request.root), request.output
     for path in request.paths():
-        output.write(folders.encode(reader.read(path), output.deflate is not None))
+        output.write(folders.encode(reader.look(path), output.deflate is not None))
     output.end()
 
 
@@ -312,7 +312,7 @@ def _digest(request: _Request) -> None:
 
 def _make(request: _Request) -> None:
     try:
-        os.makedirs(request.root, exist_ok=True)
+        descent.make(request.root)
         shutil.rmtree(os.path.join(request.root, RENAMED), ignore_errors=True)  # what a killed run left
     except OSError as error:
         request.output.end(error=error.strerror)

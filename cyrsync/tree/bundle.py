@@ -16,6 +16,7 @@ MODULES = (
     "cyrsync.tree.uids",
     "cyrsync.tree.message_files",
     "cyrsync.tree.folder",
+    "cyrsync.tree.descent",
     "cyrsync.tree.read_ahead",
     "cyrsync.tree.walk",
     "cyrsync.tree.remove",

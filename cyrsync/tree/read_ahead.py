@@ -23,10 +23,13 @@ _IN_A_ROW = 3
 
 
 class ReadAhead:
-    """Reads folders by a function of their path, some of them ahead of time."""
+    """Reads folders by a function of their path, some of them ahead of time by others that do the same."""
 
-    def __init__(self, read: "Callable[[bytes], Folder]") -> None:
+    def __init__(self, read: "Callable[[bytes], Folder]", another: "Callable[[], Callable[[bytes], Folder]]") -> None:
+        """`another` makes a function that may be called in a thread of its own."""
         self._read = read
+        self._another = another
+        self._idle: "list[Callable[[bytes], Folder]]" = []
         self._pool: "ThreadPoolExecutor | None" = None
         self._started: "dict[bytes, Future[tuple[Folder, bool]]]" = {}
         self._in_a_row = 0
@@ -34,7 +37,7 @@ class ReadAhead:
     def read(self, path: bytes, upcoming: "list[bytes]") -> "Folder":
         """Return the folder at `path`; the last of `upcoming` are asked for next, the very last first."""
         future = self._started.pop(path, None)
-        folder, waited = future.result() if future else self._watched(path)
+        folder, waited = future.result() if future else _watched(self._read, path)
         self._in_a_row = self._in_a_row + 1 if waited else 0
         if self._in_a_row >= _IN_A_ROW:
             for following in upcoming[: -_THREADS - 1 : -1]:
@@ -54,10 +57,21 @@ class ReadAhead:
             from concurrent.futures import ThreadPoolExecutor
 
             self._pool = ThreadPoolExecutor(_THREADS)
-        self._started[path] = self._pool.submit(self._watched, path)
+        self._started[path] = self._pool.submit(self._watched_ahead, path)
 
-    def _watched(self, path: bytes) -> "tuple[Folder, bool]":
-        """Read a folder, and tell whether blocks had to come from the disk for it."""
-        before = resource.getrusage(resource.RUSAGE_THREAD).ru_inblock
-        folder = self._read(path)
-        return folder, resource.getrusage(resource.RUSAGE_THREAD).ru_inblock > before
+    def _watched_ahead(self, path: bytes) -> "tuple[Folder, bool]":
+        try:
+            read = self._idle.pop()
+        except IndexError:
+            read = self._another()
+        try:
+            return _watched(read, path)
+        finally:
+            self._idle.append(read)
+
+
+def _watched(read: "Callable[[bytes], Folder]", path: bytes) -> "tuple[Folder, bool]":
+    """Read a folder, and tell whether blocks had to come from the disk for it."""
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_inblock
+    folder = read(path)
+    return folder, resource.getrusage(resource.RUSAGE_THREAD).ru_inblock > before

@@ -254,7 +254,7 @@ class NearSide:
     def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
         """List folders below `root` by themselves, in that order."""
         reader = Reader(root)
-        return (reader.read(path) for path in paths)
+        return (reader.look(path) for path in paths)
 
     def make(self, root: bytes) -> None:
         """Refuse: a source is only ever read."""

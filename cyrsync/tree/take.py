@@ -57,18 +57,19 @@ class Taken(NamedTuple):
 
 def take(reader: "Reader", path: bytes) -> Taken:
     """Take one folder below the reader's root. Never raises for a folder."""
-    directory = reader.directory(path)
-    paths = {name: os.path.join(directory, name) for name in kinds.BOUND}
-    meta_files = MetaFiles(paths[kinds.HEADER], paths[kinds.INDEX], paths[kinds.EXPUNGE])
     before = None
     for _ in range(_LOOKS):
+        reader.descent.close()  # the path may be another directory's by now
         try:
+            directory = reader.descent.where(path)
+            paths = {name: os.path.join(directory, name) for name in kinds.BOUND}
+            meta_files = MetaFiles(paths[kinds.HEADER], paths[kinds.INDEX], paths[kinds.EXPUNGE])
             parts, locked = _locked_parts(meta_files, paths[kinds.ANNOTATIONS])
         except LockTimeout:
             return Taken(Folder(path, problem=errno.EBUSY))
         except OSError as error:
             return Taken(Folder(path, problem=error.errno or errno.EIO))
-        folder = reader.read(path)
+        folder = reader.look(path)
         if folder.problem or _is_strange(folder):
             return Taken(folder)
         held = {name: parts[whole] for name, whole in paths.items() if whole in parts}
@@ -105,7 +106,7 @@ def _taken(reader: "Reader", folder: Folder, held: "dict[bytes, Part]") -> Taken
     metadata = {name: entry for name, entry in folder.metadata.items() if name not in kinds.BOUND}
     metadata.update({file.name: file.entry for file in files})
     try:
-        above = reader.above(folder.path)
+        above = tuple([(path, reader.entry(status)) for path, status in reader.descent.statuses(folder.path)])
     except OSError as error:
         return Taken(Folder(folder.path, problem=error.errno or errno.EIO))
     return Taken(folder._replace(metadata=metadata, incarnation=_incarnation(held)), files, above)

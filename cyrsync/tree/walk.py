@@ -17,6 +17,7 @@ from cyrsync.cyrus import header, index
 from cyrsync.cyrus.user import may_hold_user, user_of
 from cyrsync.tree import message_files
 from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.descent import Descent
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join
 from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.read_ahead import ReadAhead
@@ -40,7 +41,8 @@ def walk(root: bytes, users: "frozenset[str]" = frozenset(), leftovers: bool = F
     `leftovers`, old temporary files of rsync are looked for. Never raises for a folder: one that
     cannot be read is yielded with its `problem`.
     """
-    ahead = ReadAhead(Reader(root, leftovers).read)
+    reader = Reader(root, leftovers)
+    ahead = ReadAhead(reader.read, lambda: Reader(root, leftovers).read)
     pending = [b""]
     try:
         while pending:
@@ -52,14 +54,16 @@ def walk(root: bytes, users: "frozenset[str]" = frozenset(), leftovers: bool = F
             pending += [path for path in below if not users or may_hold_user(path, users)]
     finally:
         ahead.close()
+        reader.descent.close()
 
 
 class Reader:
-    """Reads one directory at a time; remembers the names of owners."""
+    """Reads one directory at a time, following no link below the root; remembers the names of owners."""
 
     def __init__(self, root: bytes, leftovers: bool = False) -> None:
         """With `leftovers`, old temporary files of rsync are looked for."""
         self.root = root
+        self.descent = Descent(root)
         self.leftovers = leftovers
         #: Seconds to wait, in all, for mailboxes that are just made, renamed or removed.
         self.patience = 2.0
@@ -67,21 +71,20 @@ class Reader:
 
     def read(self, path: bytes) -> Folder:
         """Return the folder at `path`, or one with a `problem`."""
-        directory = self.directory(path)
         try:
-            status = os.lstat(directory)
-            if not stat.S_ISDIR(status.st_mode):
-                return Folder(path, problem=errno.ENOTDIR)
-            messages, others = _names(directory, status.st_size)
+            directory = self.descent.open(path)
+            status = os.fstat(directory)
+            where = self.descent.where(path)
+            messages, others = _names(where, status.st_size)
         except OSError as error:
             return Folder(path, problem=error.errno or errno.EIO)
         metadata, strays, folders, leftovers = {}, {}, [], []
         for name in others:
             if kinds.is_left_alone(name, at_root=not path):
-                if self.leftovers and kinds.is_leftover(name) and _is_old(directory, name):
+                if self.leftovers and kinds.is_leftover(name) and _is_old(name, directory):
                     leftovers.append(name)
                 continue
-            found = self._look(os.path.join(directory, name))
+            found = self._look(name, directory)
             if found and stat.S_ISDIR(found.mode):
                 folders.append(name)
             elif kinds.is_metadata(name):
@@ -89,7 +92,7 @@ class Reader:
             else:
                 strays[name] = found
         if messages and status.st_nlink != 2 + len(folders):
-            messages = _without_directories(directory, messages, folders)
+            messages = _without_directories(where, messages, folders)
         return Folder(
             path=path,
             attributes=self.entry(status),
@@ -97,14 +100,21 @@ class Reader:
             metadata=metadata,
             strays=strays,
             folders=tuple(sorted(folders)),
-            incarnation=_incarnation(directory, metadata),
+            incarnation=_incarnation(metadata, directory),
             leftovers=tuple(leftovers),
         )
 
-    def _look(self, path: bytes) -> "Entry | None":
+    def look(self, path: bytes) -> Folder:
+        """Return what `read` does, of the directory that has this path now."""
+        self.descent.close()
+        return self.read(path)
+
+    def _look(self, name: bytes, directory: int) -> "Entry | None":
         try:
-            status = os.lstat(path)
-            target = os.readlink(path).decode("latin-1") if stat.S_ISLNK(status.st_mode) else ""
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            target = ""
+            if stat.S_ISLNK(status.st_mode):
+                target = os.readlink(name, dir_fd=directory).decode("latin-1")
         except OSError:
             return None
         return self.entry(status, target)
@@ -114,7 +124,7 @@ class Reader:
         return os.path.join(self.root, path) if path else self.root
 
     def above(self, path: bytes) -> "tuple[tuple[bytes, Entry], ...]":
-        """Return a folder's directory and those it is in, by path, the root first. Raise OSError."""
+        """Return a folder's directory and those it is in, the root first; links are followed. Raise OSError."""
         components = path.split(b"/") if path else []
         chain = [b"/".join(components[:depth]) for depth in range(1, len(components) + 1)]
         found = [(above, self.entry(os.lstat(self.directory(above)))) for above in chain]
@@ -167,40 +177,43 @@ def _without_directories(directory: bytes, messages: MessageFiles, folders: "lis
     return MessageFiles.of(uid_sets.difference(messages.uids, hidden), odd)
 
 
-def _is_old(directory: bytes, name: bytes) -> bool:
+def _is_old(name: bytes, directory: int) -> bool:
     try:
-        status = os.lstat(os.path.join(directory, name))
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except OSError:
         return False
     is_kind = stat.S_ISDIR if name == kinds.UPDATES else stat.S_ISREG
     return is_kind(status.st_mode) and status.st_mtime < time.time() - _DAY
 
 
-def _incarnation(directory: bytes, metadata: "dict[bytes, Entry | None]") -> "Incarnation | None":
+def _incarnation(metadata: "dict[bytes, Entry | None]", directory: int) -> "Incarnation | None":
     """Return what cyrus.header and cyrus.index say of the mailbox, None where either can't be trusted."""
     for name in (kinds.HEADER, kinds.INDEX):
         found = metadata.get(name)
         if found is None or not stat.S_ISREG(found.mode):
             return None
-    return incarnation_in(os.path.join(directory, kinds.HEADER), os.path.join(directory, kinds.INDEX))
+    return incarnation_in(kinds.HEADER, kinds.INDEX, directory)
 
 
-def incarnation_in(header_path: bytes, index_path: bytes) -> "Incarnation | None":
-    """Return what a header and an index say of the mailbox, None where either can't be trusted."""
-    uniqueid = header.uniqueid(_start(header_path, header.READ_SIZE))
+def incarnation_in(header_path: bytes, index_path: bytes, directory: "int | None" = None) -> "Incarnation | None":
+    """Return what a header and an index say of the mailbox, None where either can't be trusted.
+
+    The paths may be from an open `directory`.
+    """
+    uniqueid = header.uniqueid(_start(header_path, header.READ_SIZE, directory))
     if not uniqueid:
         return None
     for _ in range(_LOOKS):
-        head = index.head(_start(index_path, index.READ_SIZE))
+        head = index.head(_start(index_path, index.READ_SIZE, directory))
         if head:
             return Incarnation(uniqueid, head.uidvalidity, head.last_uid)
     return None
 
 
-def _start(path: bytes, size: int) -> bytes:
+def _start(path: bytes, size: int, directory: "int | None") -> bytes:
     """Return the first `size` bytes of a file, none when it can't be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
     except OSError:
         return b""
     try:

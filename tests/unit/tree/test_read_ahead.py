@@ -44,7 +44,7 @@ def test_threads_only_where_the_disk_is_waited_for(cold: bool) -> None:
         readers[path] = threading.current_thread()
         return Folder(path)
 
-    ahead = ReadAhead(read)
+    ahead = ReadAhead(read, lambda: read)
     paths = [b"%d" % number for number in range(30)]
     pending = paths[::-1]
     found = []
@@ -68,7 +68,7 @@ def test_each_folder_is_read_once_and_not_far_ahead(monkeypatch: pytest.MonkeyPa
             read.append(path)
         return Folder(path)
 
-    ahead = ReadAhead(reads)
+    ahead = ReadAhead(reads, lambda: reads)
     pending = [b"%d" % number for number in range(100)][::-1]
     for done in range(100):
         path = pending.pop()
@@ -108,7 +108,7 @@ def test_an_error_reaches_who_asked(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ValueError(path)
         return Folder(path)
 
-    ahead = ReadAhead(read)
+    ahead = ReadAhead(read, lambda: read)
     for _ in range(3):
         ahead.read(b"good", [b"bad"])
     with pytest.raises(ValueError, match="bad"):

@@ -47,14 +47,21 @@ def only(root: Path) -> Folder:
     return folder
 
 
+def meant(path: bytes, dir_fd: int | None = None) -> bytes:
+    """Which path a call of the system is about: of something in an open directory, or of that itself."""
+    if path.startswith(b"/proc/self/fd/"):
+        return os.readlink(path)
+    return path if dir_fd is None else os.path.join(os.readlink(b"/proc/self/fd/%d" % dir_fd), path)
+
+
 def failing(monkeypatch: pytest.MonkeyPatch, name: str, victim: Path, number: int) -> None:
     """Let os.NAME fail for one path."""
     real: Callable[..., object] = getattr(os, name)
 
-    def fails(path: bytes, *args: object, **kwargs: object) -> object:
-        if path == os.fsencode(victim):
+    def fails(path: bytes, *args: object, dir_fd: int | None = None, **kwargs: object) -> object:
+        if meant(path, dir_fd) == os.fsencode(victim):
             raise OSError(number, os.strerror(number), path)
-        return real(path, *args, **kwargs)
+        return real(path, *args, **kwargs) if dir_fd is None else real(path, *args, dir_fd=dir_fd, **kwargs)
 
     monkeypatch.setattr(os, name, fails)
 
@@ -146,15 +153,18 @@ def test_folders_under_a_message_name_where_links_are_not_counted(
 def test_no_look_at_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path, "1.", "007.", "cyrus.index", "Sub/2.")
     looked = []
-    real = os.lstat
 
-    def lstat(path: bytes) -> os.stat_result:
-        looked.append(os.path.basename(path))
-        return real(path)
+    def watched(real: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def look(path: bytes, **how: int) -> os.stat_result:
+            looked.append(os.path.basename(path))
+            return real(path, **how)
 
-    monkeypatch.setattr(os, "lstat", lstat)
+        return look
+
+    monkeypatch.setattr(os, "lstat", watched(os.lstat))
+    monkeypatch.setattr(os, "stat", watched(os.stat))
     walked(tmp_path)
-    assert set(looked) == {os.fsencode(tmp_path.name), b"cyrus.index", b"Sub"}
+    assert set(looked) == {b"cyrus.index", b"Sub"}
 
 
 def test_symlinks_are_strays(tmp_path: Path) -> None:
@@ -188,7 +198,7 @@ def test_the_root_is_no_directory(tmp_path: Path) -> None:
     assert only(tmp_path / "gone") == Folder(b"", problem=errno.ENOENT)
 
 
-@pytest.mark.parametrize(("call", "number"), [("listdir", errno.EACCES), ("lstat", errno.EIO), ("listdir", errno.EIO)])
+@pytest.mark.parametrize(("call", "number"), [("listdir", errno.EACCES), ("stat", errno.EIO), ("listdir", errno.EIO)])
 def test_an_unreadable_folder_has_a_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
 ) -> None:
@@ -224,8 +234,8 @@ def test_a_folder_that_becomes_a_link(tmp_path: Path) -> None:
 def test_metadata_that_vanishes_is_still_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has no look must not be taken for absent, or it would be deleted."""
     make(tmp_path, "cyrus.cache", "stray")
-    failing(monkeypatch, "lstat", tmp_path / "cyrus.cache", errno.ENOENT)
-    failing(monkeypatch, "lstat", tmp_path / "stray", errno.EACCES)
+    failing(monkeypatch, "stat", tmp_path / "cyrus.cache", errno.ENOENT)
+    failing(monkeypatch, "stat", tmp_path / "stray", errno.EACCES)
     folder = only(tmp_path)
     assert (folder.metadata, folder.strays) == ({b"cyrus.cache": None}, {b"stray": None})
 
@@ -266,7 +276,7 @@ def test_other_users_are_not_read(spool: Path, monkeypatch: pytest.MonkeyPatch) 
     real = os.listdir
 
     def listdir(path: bytes) -> list[bytes]:
-        read.append(os.path.relpath(path, os.fsencode(spool)))
+        read.append(os.path.relpath(meant(path), os.fsencode(spool)))
         return real(path)
 
     monkeypatch.setattr(os, "listdir", listdir)
@@ -344,11 +354,13 @@ def test_a_header_that_becomes_a_link_is_not_read(tmp_path: Path, monkeypatch: p
     (path,) = samplespool.folders(tmp_path)
     real = os.open
 
-    def swapped(name: bytes, flags: int, **kwargs: int) -> int:
-        if name == os.fsencode(path / "cyrus.header") and not os.path.islink(name):
-            os.rename(name, name + b".real")
-            os.symlink(name + b".real", name)
-        return real(name, flags, **kwargs)
+    header = os.fsencode(path / "cyrus.header")
+
+    def swapped(name: bytes, flags: int, dir_fd: int | None = None) -> int:
+        if meant(name, dir_fd) == header and not os.path.islink(header):
+            os.rename(header, header + b".real")
+            os.symlink(header + b".real", header)
+        return real(name, flags, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", swapped)
     (folder,) = [folder for folder in walked(tmp_path).values() if folder.is_cyrus()]
