@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from cyrsync import process
+from cyrsync import known_roots, process
 from cyrsync.errors import ConnectionFailed, Exit, UnusableError, UsageError
 from cyrsync.rsync.options import RsyncLine, Settings
 from cyrsync.run import identity
@@ -72,7 +72,12 @@ def _destinations(line: RsyncLine) -> Iterator[Address]:
 def _held(place: Address, settings: Settings, stack: ExitStack) -> WalkOwnership | None:
     """Hold a replica while rsync writes to it; None where there is none that anything is known of."""
     side = _side(place, settings, stack)
-    if side is None or not side.resolve(place.path).token:
+    if side is None:
+        return None
+    status = side.resolve(place.path)
+    if not status.token:
+        if place.local and status.root != os.path.abspath(place.path):
+            known_roots.check(known_roots.name_of(place, place.path), status, anew=False)
         return None
     boot = hold(side, [place.path], place.host, time.monotonic(), overwrite=False).boot
     status = side.resolve(place.path)

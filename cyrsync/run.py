@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
+from cyrsync import known_roots
 from cyrsync.cyrus import entry as kinds
 from cyrsync.errors import ConnectionFailed, CyrsyncError, Exit, GuardError, LockedError, UnusableError
 from cyrsync.plan.compare import Policy
@@ -183,6 +184,9 @@ class Run:
         far = (options.rsh, options.connection, directory, hold, options.patience)
         with BothSides(self.source, self.replica, *far) as sides:
             self._check_direction(sides)
+            name = known_roots.name_of(self.replica, self.replica.path)
+            known_roots.check(name, sides.replica_status, anew=self.options.full)
+            self.result.roots[name] = os.fsdecode(sides.replica_status.root)
             self._sync(sides, directory)
 
     def _hold(self, side: Side) -> str:

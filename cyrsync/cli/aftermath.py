@@ -72,7 +72,7 @@ def _record(run: Run) -> Record:
         started=result.started,
         seconds=result.seconds,
         exit=int(result.exit),
-        json=history.brief(result.to_json()),
+        json=history.brief({**result.to_json(), "roots": result.roots}),
     )
 
 

@@ -101,6 +101,7 @@ class RunResult:
     bytes_sent: int = 0
     rsync_runs: int = 0
     withheld: int = 0
+    roots: dict[str, str] = field(default_factory=dict)  # of the replica, by their names, with all links resolved
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     exit: int = 0
@@ -144,7 +145,7 @@ class RunResult:
         self.strays += one * plan.strays_seen
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object that `--json` prints; `work` (one row a folder) is for people only."""
+        """Return the object that `--json` prints; `work` is for people only, `roots` for the record."""
         record = asdict(self)
-        del record["work"], record["held"]
+        del record["work"], record["held"], record["roots"]
         return record

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from datetime import datetime
 
+from cyrsync import known_roots
 from cyrsync.cyrus import entry as kinds
 from cyrsync.errors import RefusedError, UnusableError
 from cyrsync.report.text import path_text
@@ -59,11 +60,13 @@ class Claim:
         *,
         overwrite: bool,
         times: bool,
+        full: bool,
         dry_run: bool,
         deadline: float,
     ) -> None:
         """`roots` are the partitions', `more_roots` others of the source; `times`: rsync keeps times.
 
+        With `full`, links may lead elsewhere than at the last run.
         The replica is held, but for a `dry_run`; who else holds it is waited for until the `deadline` (monotonic).
         """
         self._store = store
@@ -75,6 +78,7 @@ class Claim:
         self._settings = settings
         self._overwrite = overwrite
         self._times = times
+        self._full = full
         self._holds = not dry_run
         self._deadline = deadline
         self._boot = ""
@@ -83,6 +87,8 @@ class Claim:
         self.unseen: dict[Key, tuple[bytes, int]] = {}
         self._token: Token | None = None
         self.warnings: list[str] = []
+        #: Where the directories of the replica are, by their names.
+        self.roots: dict[str, str] = {}
 
     def check(self, *, anew: bool) -> str:
         """Return why the state does not speak of what is there, "" if it does.
@@ -101,6 +107,9 @@ class Claim:
                 if not self._overwrite:
                     refuse(token, status, self._source)
                 self._found.append(token)
+            name = known_roots.name_of(self._replica.address, self._replica.path(root))
+            known_roots.check(name, status, anew=self._full)
+            self.roots[name] = os.fsdecode(status.root)
             reason = self._doubt(memory, root, status, token)
             if reason and (status.bare or not status.directory) and not anew:
                 raise UnusableError(

@@ -163,6 +163,7 @@ class ServerRun(Run):
                 with self.phases.phase("transfer"):
                     self._carry_server(store, replica, found, conf)
                 claim.end(complete=not (self.result.errors or self.takings.locked or self.takings.unreadable))
+        self.result.roots = claim.roots
         self.result.warnings += [one for one in claim.warnings if one not in self.result.warnings]
         self._report_untaken()
 
@@ -179,6 +180,7 @@ class ServerRun(Run):
             layout_settings(self._config),
             overwrite=self.options.overwrite,
             times=policy.times,
+            full=self._scope.full,
             dry_run=self.options.dry_run,
             deadline=self._deadline,
         )

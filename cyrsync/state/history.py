@@ -53,7 +53,7 @@ class Record(NamedTuple):
     started: str  # ISO 8601, in UTC
     seconds: float
     exit: int
-    json: str  # what `--json` printed, with the first errors and warnings only
+    json: str  # what `--json` printed, with the first errors and warnings only, and `roots`, which `root_of` tells of
 
     @property
     def result(self) -> dict[str, Any]:
@@ -169,6 +169,23 @@ def runs_of(pair: str) -> tuple[Record, ...]:
     query = f"SELECT {_COLUMNS} FROM run WHERE pair = ? ORDER BY id DESC"
     with _told(path), _opened(path) as db:
         return tuple(Record(*row) for row in db.execute(query, (pair,)))
+
+
+def root_of(name: str) -> str:
+    """Return where a directory of a replica was at the last run that looked at it, "" for unknown.
+
+    Raise UnusableError if the file can't be read.
+    """
+    path = history_file()
+    if not path.exists():
+        return ""
+    query = "SELECT json FROM run WHERE instr(json, ?) ORDER BY id DESC"
+    with _told(path), _opened(path) as db:
+        for (text,) in db.execute(query, (f"{json.dumps(name)}: ",)):
+            roots = json.loads(text).get("roots", {})
+            if name in roots:
+                return str(roots[name])
+    return ""
 
 
 def _add(path: Path, record: Record) -> None:
