@@ -28,6 +28,7 @@ from cyrsync.state.lock import run_key, run_lock, state_directory
 from cyrsync.transfer import ahead, features
 from cyrsync.transfer.carry import carry
 from cyrsync.transfer.driver import Ends, Rsync, await_orphans
+from cyrsync.transfer.extended import Extended, Kinds
 from cyrsync.transfer.jobs import Jobs
 from cyrsync.transfer.scratch import staging_directory
 from cyrsync.transfer.staging import Staging
@@ -36,6 +37,7 @@ from cyrsync.transfer.taker import Taker, batches
 from cyrsync.tree import direction
 from cyrsync.tree.address import Address
 from cyrsync.tree.both import BothSides
+from cyrsync.tree.descent import Descent
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.link import DEFAULT_PATIENCE, Patience
 from cyrsync.tree.ownership import WalkOwnership, hold
@@ -43,6 +45,10 @@ from cyrsync.tree.side import Side, refuse_promoted, token_of
 
 _LONGEST_PAUSE = 60.0  # seconds between two tries
 _PATIENCE = 10.0  # seconds that it takes a process at the far end to see that its connection is lost
+_LOST_ATTRIBUTES = (
+    "ACLs and extended attributes of header, index, expunge and annotations are not kept when they are pulled: "
+    "run cyrsync where the spool is"
+)
 _UNKNOWN = (State.UNREADABLE, State.VANISHED)
 
 
@@ -101,6 +107,8 @@ class Run:
         #: Counts every deletion, in all attempts, before it happens.
         self.limit = DeleteLimit(options.max_delete, asked=options.delete)
         self._numbers: Mapping[str, int | None] = {}  # of owners on the replica's side
+        #: ACLs and extended attributes that rsync is to keep, and that staged metadata therefore has.
+        self.kinds = Kinds(options.policy.acls, options.policy.xattrs)
         self._jobs = Jobs(options.jobs)
         self._deadline = 0.0  # of waiting for others, on the monotonic clock
         #: What names the replica, and the pair of source and replica, however they are spelled.
@@ -154,7 +162,8 @@ class Run:
                 shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(mode=0o700)
             try:
-                with staging_directory(state_directory(), self.key, directory / "staging") as self.staging_directory:
+                where = (state_directory(), self.key, directory / "staging")
+                with staging_directory(*where, self.kinds) as self.staging_directory:
                     yield directory
             finally:
                 shutil.rmtree(directory, ignore_errors=True)
@@ -292,7 +301,12 @@ class Run:
         try:
             if rsync and self._goes_ahead(planned, sides, rsync):
                 self._copy_ahead(planned, sides, rsync)
-            staging = Staging(self.staging_directory, self.options.policy.numeric_ids)
+            extended = None
+            if self.kinds and self.source.local:
+                extended = Extended(self.kinds, Descent(sides.source_status.root).where)
+            elif self.kinds and sides.source.can_take:
+                self.result.warnings.append(_LOST_ATTRIBUTES)
+            staging = Staging(self.staging_directory, self.options.policy.numeric_ids, extended)
             for batch in batches(planned.plans):
                 self._carry_out_batch(batch, planned, sides, rsync, staging)
                 staging.clear()

@@ -121,6 +121,8 @@ class StandIn(Run):
         self._is_spool = True
         if self._busy:
             raise self._busy
+        if self.kinds and not self.source.local:
+            raise NotForUs("ACLs and extended attributes of metadata are read where the spool is")
         limit = self.options.max_delete
         if limit and self.limit.counted.total() > limit.number:
             reason = f"--max-delete={limit.number} ends within {self.limit.counted.total()} deletions"

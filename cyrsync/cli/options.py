@@ -45,6 +45,8 @@ def policy_of(settings: Settings, *, skip_derived: bool) -> Policy:
         links=settings.links,
         devices=settings.devices,
         numeric_ids=settings.numeric_ids,
+        acls=settings.acls,
+        xattrs=settings.xattrs,
         own_quick_check=settings.own_quick_check,
     )
 

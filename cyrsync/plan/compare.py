@@ -31,6 +31,8 @@ class Policy:
     links: bool = True
     devices: bool = True
     numeric_ids: bool = False
+    acls: bool = False
+    xattrs: bool = False
     #: False: options are in force that make rsync's own check another one, so it has to see every metadata file.
     own_quick_check: bool = True
     #: Whether one side's times are known in whole seconds only (what a daemon lists).

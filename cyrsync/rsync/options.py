@@ -71,6 +71,8 @@ class Settings:
     links: bool
     devices: bool
     numeric_ids: bool
+    acls: bool
+    xattrs: bool
     compress: bool
     rsh: str | None
     rsync_path: str | None
@@ -122,6 +124,8 @@ def settings(line: RsyncLine) -> Settings:
         links="links" in on,
         devices=bool({"devices", "specials"} & on),
         numeric_ids="numeric-ids" in on,
+        acls="acls" in on,
+        xattrs="xattrs" in on,
         compress=_compresses(line.options),
         rsh=values.get("rsh"),
         rsync_path=values.get("rsync-path"),

@@ -88,7 +88,7 @@ class ConfRun:
         if known and known.digest == row.digest and not anyway:
             self._table.put([row])
         else:
-            staging = Staging(self._directory / "list", self._run.options.policy.numeric_ids)
+            staging = self._staging("list", file.root)
             staging.clear()
             staging.make(self._above(file))
             staging.write(file.path, read.data, self._reader(file.root).entry(read.status))
@@ -170,7 +170,7 @@ class ConfRun:
         self._run.result.config.send = int(self._list is not None)
         for number, batch in enumerate(_batches(found.changed)):
             for root, files in groupby(sorted(batch, key=lambda file: file.root), key=lambda file: file.root):
-                staging = Staging(self._directory / f"conf{number}", self._run.options.policy.numeric_ids)
+                staging = self._staging(f"conf{number}", root)
                 rows = [row for row in (self._stage(file, staging) for file in files) if row]
                 self._run.result.config.send += len(rows)
                 self._send(root, rows, staging, replica)
@@ -295,6 +295,9 @@ class ConfRun:
                 self._run.book(transfer)
             self._table.put(row for row in rows if os.path.dirname(row.path[len(root) + 1 :]) not in transfer.held)
         staging.clear()
+
+    def _staging(self, name: str, root: bytes) -> Staging:
+        return Staging(self._directory / name, self._run.options.policy.numeric_ids, self._run.kinds.below(root))
 
     def _above(self, file: ConfFile) -> list[tuple[bytes, Entry]]:
         reader = self._reader(file.root)

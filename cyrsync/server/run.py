@@ -132,6 +132,7 @@ class ServerRun(Run):
             listing=self._scope.listing,
             numeric_ids=self.options.policy.numeric_ids,
             last_look=self.options.dry_run,
+            kinds=self.kinds,
         )
         claim = self._claim(store, replica)
         anew = self._scope.full or self._scope.listing or self.options.overwrite

@@ -14,6 +14,7 @@ from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxErro
 from cyrsync.server.roots import Roots
 from cyrsync.state.sent import Key, Place, Sent
 from cyrsync.state.store import Store
+from cyrsync.transfer.extended import NO_KINDS, Kinds
 from cyrsync.transfer.staging import Staging
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.take import Taken
@@ -26,9 +27,16 @@ class Takings:
     """Takes mailboxes, and remembers which it could not."""
 
     def __init__(
-        self, partitions: dict[str, Roots], directory: Path, *, listing: bool, numeric_ids: bool, last_look: bool
+        self,
+        partitions: dict[str, Roots],
+        directory: Path,
+        *,
+        listing: bool,
+        numeric_ids: bool,
+        last_look: bool,
+        kinds: Kinds = NO_KINDS,
     ) -> None:
-        """Metadata is staged below a `directory`; for `listing` see MailboxReader."""
+        """Metadata is staged below a `directory`, with attributes of these `kinds`; for `listing` see MailboxReader."""
         self.unreadable: dict[Key, str] = {}  # with the reason
         self.locked: dict[Key, str] = {}  # by somebody else, for too long
         self.warnings: list[str] = []
@@ -36,6 +44,7 @@ class Takings:
         self.last_look = last_look
         self._directory = directory
         self._numeric_ids = numeric_ids
+        self._kinds = kinds
         self._readers = {name: MailboxReader(roots, listing=listing) for name, roots in partitions.items()}
         self._folders: dict[str, set[bytes]] = {}
         self._before: dict[Key, Sent] = {}
@@ -93,7 +102,8 @@ class Takings:
     def staging(self, root: bytes) -> Staging:
         """Return where metadata is staged that lies below a root."""
         if root not in self._stagings:
-            self._stagings[root] = Staging(self._directory / str(len(self._stagings)), self._numeric_ids)
+            directory = self._directory / str(len(self._stagings))
+            self._stagings[root] = Staging(directory, self._numeric_ids, self._kinds.below(root))
         return self._stagings[root]
 
     def clear(self) -> None:

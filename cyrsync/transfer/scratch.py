@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cyrsync.transfer.extended import NO_KINDS, Kinds
+
 #: A file system in memory that every Linux has, and everybody may write to.
 _MEMORY = Path("/dev/shm")
 #: Bytes that must be free there: several times what is staged at once.
@@ -24,13 +26,18 @@ _TRIES = 10
 
 
 @contextmanager
-def staging_directory(state: Path, key: str, otherwise: Path) -> Iterator[Path]:
+def staging_directory(state: Path, key: str, otherwise: Path, kinds: Kinds = NO_KINDS) -> Iterator[Path]:
     """Give the directory to stage in for this pair of source and replica, and remove it in the end.
 
-    It is ours and nobody else can look into it. `otherwise` is used where the memory has no room.
+    It is ours and nobody else can look into it. `otherwise` is used where the memory has no room, or does not keep
+    attributes of these `kinds`.
     """
     memory = _usable_memory()
     held = _make(memory, state, key) if memory else None
+    if held and kinds and not kinds.can_be_staged(held[1]):
+        remove_tree(held[0])
+        os.close(held[1])
+        held = None
     if held is None:
         otherwise.mkdir(mode=0o700)
         try:

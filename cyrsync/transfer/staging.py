@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cyrsync.transfer.extended import Extended
 from cyrsync.transfer.scratch import empty
 from cyrsync.tree.folder import Entry, sort_key
 from cyrsync.tree.place import owner_here
@@ -30,12 +31,16 @@ _EMPTIED = "it was emptied while in use: keep RemoveIPC (logind.conf) and cleane
 class Staging:
     """A directory of this run's own, with copies in the places that their originals have below their root."""
 
-    def __init__(self, directory: Path, numeric_ids: bool = False) -> None:
-        """`directory` is made if need be. With `numeric_ids`, owners keep their numbers where a name means another."""
+    def __init__(self, directory: Path, numeric_ids: bool = False, extended: Extended | None = None) -> None:
+        """`directory` is made if need be. With `numeric_ids`, owners keep their numbers where a name means another.
+
+        With `extended`, copies have the ACLs and extended attributes of their originals.
+        """
         self.directory = directory
         #: What rsync takes the copies from.
         self.tree = directory / os.fsdecode(_TREE)
         self._numeric_ids = numeric_ids
+        self._extended = extended
         self._made: set[bytes] = set()
         self._undressed: dict[bytes, Entry] = {}  # directories
         self._opened: list[tuple[bytes, int]] = []  # our directory, and then the tree's down to the last one in use
@@ -59,7 +64,7 @@ class Staging:
         with open(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
-            self._dress(descriptor, entry)
+            self._dress(path, descriptor, entry)
 
     def begin_copy(self) -> bytes:
         """Return a path of ours to write a file to, which `install` moves into the tree."""
@@ -78,7 +83,7 @@ class Staging:
             return
         descriptor = os.open(name, _OLD_FILE, dir_fd=above)
         try:
-            self._dress(descriptor, entry)
+            self._dress(path, descriptor, entry)
         finally:
             os.close(descriptor)
 
@@ -96,7 +101,7 @@ class Staging:
         """Give the directories the attributes of their originals, which files put into them have changed."""
         with self._emptied_is_told():
             for path in sorted(self._undressed, key=sort_key, reverse=True):
-                self._dress(self._open(path), self._undressed[path])
+                self._dress(path, self._open(path), self._undressed[path])
         self._undressed.clear()
         self._close()
 
@@ -156,8 +161,10 @@ class Staging:
     def _owner(self, entry: Entry) -> tuple[int, int]:
         return owner_here(entry.owner, self._numeric_ids)
 
-    def _dress(self, descriptor: int, entry: Entry) -> None:
+    def _dress(self, path: bytes, descriptor: int, entry: Entry) -> None:
         """Give an open copy the attributes of its original."""
+        if self._extended:
+            self._extended.give(path, descriptor, directory=stat.S_ISDIR(entry.mode))
         if os.geteuid() == 0:
             os.fchown(descriptor, *self._owner(entry))
         os.fchmod(descriptor, stat.S_IMODE(entry.mode) | 0o400)

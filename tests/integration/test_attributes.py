@@ -1,0 +1,135 @@
+"""ACLs and extended attributes, with -A and -X: also of the metadata that is sent from the staging."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import pytest
+
+import samplespool
+from cyrsync.transfer import scratch
+from cyrsync.transfer.extended import Kinds
+from support.inside import sync_here, sync_server_here
+from support.servers import SampleServer, below
+from support.sshd import Sshd
+from support.tools import requires_root, unavailable
+from support.tree import run_cyrsync
+
+ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
+FOLDER = "j/user/joe/Sent"
+
+
+def acl(uid: int, rights: int) -> bytes:
+    """An ACL that gives a user some rights."""
+    none = 0xFFFFFFFF
+    entries = [(1, 6, none), (2, rights, uid), (4, 4, none), (16, 7, none), (32, 0, none)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def attributes(path: Path) -> dict[str, bytes]:
+    return {name: os.getxattr(path, name) for name in os.listxattr(path) if not name.startswith("security.selinux")}
+
+
+def assert_same_attributes(source: Path, replica: Path) -> None:
+    for path in [source, *source.rglob("*")]:
+        if path.name.startswith("."):
+            continue
+        assert attributes(replica / path.relative_to(source)) == attributes(path), path
+
+
+def decorate(folder: Path) -> None:
+    requires_root()
+    try:
+        os.setxattr(folder / "cyrus.index", "user.note", b"\0one")
+        os.setxattr(folder / "cyrus.index", "trusted.note", b"two")
+        os.setxattr(folder / "cyrus.header", ACCESS, acl(4711, 6))
+        os.setxattr(folder, DEFAULT, acl(4712, 7))
+        os.setxattr(folder, ACCESS, acl(4713, 5))
+        os.setxattr(folder.parent, "user.note", b"three")
+    except OSError as error:
+        unavailable(f"this file system has none: {error}")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    samplespool.make(tmp_path / "source", messages=60, folder_count=4)
+    decorate(tmp_path / "source" / FOLDER)
+    return tmp_path / "source"
+
+
+@pytest.mark.parametrize("how", ["sync", "drop-in", "push", "beside the state"])
+def test_of_a_spool(
+    source: Path, tmp_path: Path, request: pytest.FixtureRequest, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = tmp_path / "replica"
+    words = [f"{source}/", f"{replica}/"]
+    if how == "push":
+        sshd: Sshd = request.getfixturevalue("sshd")
+        words = ["-e", sshd.rsh, words[0], sshd.at(words[1])]
+    if how == "beside the state":
+        monkeypatch.setattr(Kinds, "can_be_staged", lambda *_: False)
+    for _ in range(2):
+        if how == "drop-in":
+            done = run_cyrsync("rsync", "-aAX", "--delete", *words)
+            assert done.returncode == 0, done.stderr
+        else:
+            sync_here("--delete", *words, "--", "-A", "-X")
+        assert_same_attributes(source, replica)
+        samplespool.deliver(source / FOLDER, 2)
+        samplespool.change(source, flags=1)
+        os.setxattr(source / FOLDER / "cyrus.index", "user.more", b"four")
+        os.removexattr(source / FOLDER / "cyrus.header", ACCESS)
+    plain = tmp_path / "plain"
+    sync_here(f"{source}/", f"{plain}/")
+    assert attributes(plain / FOLDER / "cyrus.index") == {}
+
+
+def test_only_what_was_asked_for(source: Path, tmp_path: Path) -> None:
+    for word, expected in (("-A", {}), ("-X", {"user.note": b"\0one", "trusted.note": b"two"})):
+        replica = tmp_path / f"replica{word}"
+        sync_here(f"{source}/", f"{replica}/", "--", word)
+        assert attributes(replica / FOLDER / "cyrus.index") == expected
+        assert (ACCESS in attributes(replica / FOLDER / "cyrus.header")) is (word == "-A")
+
+
+def test_of_a_server(tmp_path: Path) -> None:
+    server, replica = SampleServer(tmp_path / "server"), tmp_path / "replica"
+    replica.mkdir()
+    home = server.root / "conf/user/j"
+    home.mkdir(parents=True)
+    (home / "joe.seen").write_text("read")
+    folder = server.folder("user/joe/Sent")
+    decorate(folder)
+    os.setxattr(home / "joe.seen", ACCESS, acl(4711, 6))
+    os.setxattr(home, "user.note", b"five")
+    for _ in range(2):
+        sync_server_here(server.conf, "--delete", replica, "--", "-AX")
+        assert_same_attributes(server.spool, below(replica, server.spool))
+        assert_same_attributes(home, below(replica, home))
+        samplespool.deliver(folder, 2)
+        os.setxattr(folder / "cyrus.index", "user.more", b"four")
+        (home / "joe.seen").write_text("read more")
+
+
+def test_pulled(source: Path, tmp_path: Path, sshd: Sshd) -> None:
+    """They are not read over a connection: sync says so, and plain rsync stands in for the drop-in."""
+    far = sshd.at(f"{source}/")
+    report = sync_here("-e", sshd.rsh, far, f"{tmp_path}/replica/", "--", "-AX")
+    assert ["not kept when they are pulled" in warning for warning in report["warnings"]] == [True]
+    done = run_cyrsync("rsync", "-aAXv", "-e", sshd.rsh, far, f"{tmp_path}/other/")
+    assert done.returncode == 0, done.stderr
+    assert "plain rsync runs" in done.stderr
+    assert_same_attributes(source, tmp_path / "other")
+
+
+def test_memory_that_keeps_none_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "memory").mkdir()
+    monkeypatch.setattr(scratch, "_MEMORY", tmp_path / "memory")
+    monkeypatch.setattr(scratch, "_PLENTY", 0)
+    monkeypatch.setattr(Kinds, "can_be_staged", lambda *_: False)
+    with scratch.staging_directory(tmp_path, "key", tmp_path / "otherwise", Kinds(acls=True)) as directory:
+        assert directory == tmp_path / "otherwise"
+    with scratch.staging_directory(tmp_path, "key", tmp_path / "otherwise") as directory:
+        assert directory.parent == tmp_path / "memory"
