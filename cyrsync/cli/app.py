@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cyrsync import __version__
-from cyrsync.cli import signals
+from cyrsync.cli import signals, streams
 from cyrsync.cli.check import check_command
 from cyrsync.cli.inspect import inspect_command
 from cyrsync.cli.list import list_command
@@ -82,22 +82,34 @@ def _common(
 def main() -> None:
     """Run the command line and exit."""
     signals.install()
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    streams.prepare()
+    code = _run()
+    try:
+        streams.flush()
+    except OSError as error:
+        if code != Exit.FILE_IO:  # else it was said
+            complain(error_text(error))
+        code = code or Exit.FILE_IO
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command line, print the error that ends it, and return the exit code."""
     try:
         if sys.argv[1:2] == ["rsync"]:
             # Not one word of it is ours to read: typer would swallow a `--`.
-            sys.exit(drop_in(sys.argv[2:]))
+            return drop_in(sys.argv[2:])
         app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
     except CyrsyncError as error:
         complain(str(error))
-        sys.exit(error.code)
-    except BrokenPipeError:
-        signals.die_of_broken_pipe()
+        return error.code
     except OSError as error:
         complain(error_text(error))
-        sys.exit(Exit.FILE_IO)
+        return Exit.FILE_IO
     except Exception as error:  # noqa: BLE001 - all exceptions end here
         from cyrsync.cli import unforeseen  # what no right run needs is not loaded by all
 
-        sys.exit(unforeseen.report(error))
+        return unforeseen.report(error)
+    return Exit.DONE

@@ -11,7 +11,7 @@ import typer
 
 from cyrsync.cli import signals
 from cyrsync.cli.options import Conf, read_conf
-from cyrsync.cli.output import complain, console
+from cyrsync.cli.output import complain_of_all, console
 from cyrsync.errors import Exit
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def inspect_command(
             render_one(one, shown, messages=messages)
     else:
         render_all(found, shown)
-    for error in bad:
-        complain(error)
+    complain_of_all(bad)
     if bad:
         raise typer.Exit(Exit.PARTIAL)
 

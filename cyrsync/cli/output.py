@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cyrsync.cli import signals
 from cyrsync.report.progress import Reporter, progress_for
 from cyrsync.report.result import RunResult
-from cyrsync.report.text import printable
+from cyrsync.report.text import printable, summed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,8 +23,15 @@ _WIDE = 100_000
 
 
 def complain(message: str) -> None:
-    """Print one line on standard error."""
-    print(f"cyrsync: {printable(message)}", file=sys.stderr)
+    """Print one line on standard error; where that fails, nobody can be told."""
+    with suppress(OSError):
+        print(f"cyrsync: {printable(message)}", file=sys.stderr)
+
+
+def complain_of_all(messages: Iterable[str]) -> None:
+    """Print each message, those of one reason summed up."""
+    for message in summed(messages):
+        complain(message)
 
 
 def progress(quiet: bool) -> Reporter:
@@ -32,8 +41,7 @@ def progress(quiet: bool) -> Reporter:
 
 def show(result: RunResult, *, as_json: bool, verbose: bool, quiet: bool) -> None:
     """Print what came of a run. Nobody watching and nothing to complain of: nothing."""
-    for message in (*result.warnings, *result.errors):
-        complain(message)
+    complain_of_all((*result.warnings, *result.errors))
     if as_json:
         with signals.pipe_may_break():
             print(json.dumps(result.to_json()))
@@ -62,8 +70,7 @@ def show_audit(result: AuditResult, *, as_json: bool, verbose: bool, quiet: bool
     elif verbose or sys.stdout.isatty():
         audit.render(result, console(), verbose)
     else:
-        for path, problem in result.problems:
-            complain(audit.told(path, problem))
+        complain_of_all(audit.told(path, problem) for path, problem in result.problems)
 
 
 def console(*, a_line_each: bool = False) -> Console:

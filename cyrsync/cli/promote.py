@@ -11,7 +11,7 @@ import typer
 
 from cyrsync.cli import signals
 from cyrsync.cli.options import CONF, Conf, read_conf
-from cyrsync.cli.output import complain, console, progress
+from cyrsync.cli.output import complain, complain_of_all, console, progress
 from cyrsync.errors import UsageError
 
 
@@ -55,8 +55,7 @@ def promote_command(
         for reason in error.reasons:
             complain(reason)
         raise
-    for message in (*result.warnings, *result.errors):
-        complain(message)
+    complain_of_all((*result.warnings, *result.errors))
     if as_json:
         with signals.pipe_may_break():
             print(json.dumps(result.to_json()))

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from cyrsync import hand_over, process
 from cyrsync.cli.options import patience_of, policy_of
-from cyrsync.cli.output import complain
+from cyrsync.cli.output import complain, complain_of_all
 from cyrsync.errors import UsageError
 from cyrsync.plan.guard import MaxDelete
 from cyrsync.rsync import options as rsync_options
@@ -53,8 +53,7 @@ def drop_in(words: list[str]) -> int:
     from cyrsync.cli import aftermath  # SQLite is not loaded to become rsync
 
     aftermath.finish(run, aftermath.Wanted())
-    for message in (*result.warnings, *result.errors):
-        complain(message)
+    complain_of_all((*result.warnings, *result.errors))
     return result.exit
 
 

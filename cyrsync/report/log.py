@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from cyrsync.errors import Exit
-from cyrsync.report.text import printable
+from cyrsync.report.text import printable, summed
 
 if TYPE_CHECKING:
     from cyrsync.report.result import RunResult
@@ -47,7 +47,7 @@ def lines(result: RunResult) -> Iterator[Line]:
     """Yield what there is to say of a run: what went wrong, then what came of it."""
     pair = {"source": result.source, "destination": result.destination}
     for priority, kind, messages in ((WARNING, "warning", result.warnings), (ERROR, "error", result.errors)):
-        for message in messages:
+        for message in summed(messages):
             yield Line(priority, kind, {**pair, "text": message})
     counts = {
         "engine": result.engine,

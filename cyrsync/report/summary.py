@@ -16,7 +16,7 @@ from rich.text import Text
 
 from cyrsync.cyrus.names import mailbox_of
 from cyrsync.cyrus.user import user_of
-from cyrsync.report.text import human_bytes, human_count, human_seconds, printable
+from cyrsync.report.text import human_bytes, human_count, human_seconds, printable, summed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from cyrsync.report.result import FolderWork, RunResult
 
-#: Rows of each list and table, unless all are asked for. Problems are always shown in full.
+#: Rows of each list and table, unless all are asked for. Of problems with one reason, five are shown.
 FEW = 10
 ALARM = "bold red"
 ALARMING = frozenset(["unreadable", "failed"])
@@ -41,7 +41,7 @@ def render_run(result: RunResult, console: Console, verbose: bool) -> None:
     _print_fact("Transfer", Text(f"{sent}, {_number(result.rsync_runs, 'rsync run')}"), console)
     if verbose:
         _print_folders("Folders with something to do", result.work, console, verbose)
-    _print_problems(result, console)
+    _print_problems(result, console, verbose)
 
 
 def render_dry_run(result: RunResult, console: Console, verbose: bool) -> None:
@@ -55,7 +55,7 @@ def render_dry_run(result: RunResult, console: Console, verbose: bool) -> None:
     for state in ("new", "recreated", "gone"):
         _print_names(state, result.work, console, verbose)
     _print_users(result.work, console, verbose)
-    _print_problems(result, console)
+    _print_problems(result, console, verbose)
 
 
 def _print_found(result: RunResult, console: Console) -> None:
@@ -148,13 +148,13 @@ def _print_names(state: str, work: Sequence[FolderWork], console: Console, verbo
         _print_more(len(names) - len(shown), console)
 
 
-def _print_problems(result: RunResult, console: Console) -> None:
+def _print_problems(result: RunResult, console: Console, verbose: bool) -> None:
     if result.withheld:
         withheld = f"{_number(result.withheld, 'deletion')} withheld: the replica keeps these for now."
         _print_lines(Text(withheld, ALARM), [], console)
     if result.errors:
         title = Text(_number(len(result.errors), "problem"), ALARM)
-        _print_lines(title, map(printable, result.errors), console)
+        _print_lines(title, map(printable, result.errors if verbose else summed(result.errors)), console)
 
 
 def _print_lines(title: Text, lines: Iterable[str], console: Console) -> None:

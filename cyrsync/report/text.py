@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable, Iterator
 
 #: Unicode categories that show nothing, move the cursor, or turn the text around: controls, formats (bidi,
 #: zero width), surrogates, private and unassigned characters, line and paragraph separators.
@@ -20,6 +21,19 @@ def printable(text: str) -> str:
 def path_text(path: bytes) -> str:
     """Return a path as it is on disk, safe and unambiguous: `\\\\` is a backslash, `\\xNN` a byte."""
     return printable(path.replace(b"\\", rb"\\").decode("utf-8", "backslashreplace"))
+
+
+def summed(messages: Iterable[str], few: int = 5) -> Iterator[str]:
+    """Yield messages, of those that give one reason after what they are about only the first, then how many more."""
+    counts: dict[str, int] = {}
+    for message in messages:
+        reason = message.partition(": ")[2]
+        counts[reason] = counts.get(reason, 0) + 1
+        if not reason or counts[reason] <= few:
+            yield message
+    for reason, count in counts.items():
+        if reason and count > few:
+            yield f"... and {human_count(count - few)} more: {reason}"
 
 
 def human_count(number: int) -> str:

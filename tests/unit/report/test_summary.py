@@ -99,7 +99,7 @@ def test_withheld_deletions_and_problems_come_last_and_in_full() -> None:
     outcome = result()
     outcome.withheld = 1234
     outcome.errors = [f"j/user/joe/{number}.: Permission denied " + "x" * 80 for number in range(20)]
-    for text in (run(outcome), dry_run(outcome)):
+    for text in (run(outcome, verbose=True), dry_run(outcome, verbose=True)):
         assert "\n1,234 deletions withheld: the replica keeps these for now.\n" in text
         assert text.splitlines()[-21:] == ["20 problems", *(f"  {error}" for error in outcome.errors)]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrsync.report import progress, text
-from cyrsync.report.text import human_bytes, human_count, human_seconds, path_text, printable
+from cyrsync.report.text import human_bytes, human_count, human_seconds, path_text, printable, summed
 
 ANY_TEXT = st.text(st.characters())  # with surrogates
 
@@ -105,3 +105,14 @@ def test_rich_is_not_paid_for_by_a_run_that_shows_nothing() -> None:
 
 def test_human_count() -> None:
     assert human_count(1234567) == "1,234,567"
+
+
+def test_many_messages_of_one_reason_are_summed_up() -> None:
+    one, other = ([f"j/user/{number}.: {why}" for number in range(7)] for why in ("Permission denied", "I/O: error"))
+    alone = ["connection failed", "nothing is deleted: 12 of 13"]
+    mixed = [message for pair in zip(one, other, strict=True) for message in pair]
+    found = list(summed(alone + mixed))
+    assert found[:12] == alone + mixed[:10]
+    assert found[12:] == ["... and 2 more: Permission denied", "... and 2 more: I/O: error"]
+    assert list(summed(one[:5])) == one[:5]
+    assert list(summed(alone[:1] * 9)) == alone[:1] * 9
