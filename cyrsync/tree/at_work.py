@@ -13,7 +13,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 #: Where Cyrus looks without -C.
 CONF = b"/etc/imapd.conf"
@@ -84,15 +84,19 @@ def processes() -> "list[int]":
 
 def conf_of(pid: int) -> "bytes | None":
     """Return the path of the imapd.conf that a process of a Cyrus runs with; None for any other process."""
-    words = command_line(pid)
+    return conf_of_words(command_line(pid), lambda name: _link(pid, name))
+
+
+def conf_of_words(words: "list[bytes]", link: "Callable[[str], bytes]") -> "bytes | None":
+    """Return the same by a process's words; `link` gives what its `cwd` and `exe` in /proc lead to."""
     name = os.path.basename(words[0].partition(b":")[0])
     if name in _PROGRAMS or name in _MASTERS:
         for number, word in enumerate(words[1:], 1):
             if word == b"-C" and number + 1 < len(words):
-                return os.path.join(_link(pid, "cwd"), words[number + 1])
+                return os.path.join(link("cwd"), words[number + 1])
             if word.startswith(b"-C/"):
                 return word[2:]
-        if name in _MASTERS or b"/cyr" in words[0] or b"/cyr" in _link(pid, "exe"):
+        if name in _MASTERS or b"/cyr" in words[0] or b"/cyr" in link("exe"):
             return CONF
     return None
 
@@ -146,10 +150,10 @@ def _places(root: bytes, conf: bytes) -> "list[_Place] | None":
             if error.errno in (errno.EACCES, errno.EPERM):
                 return None
             continue
-        for key, value in _settings(data):
+        for key, value in settings(data):
             if key == b"@include":
                 pending.append(value)
-            elif _DIRECTORY.match(key) and value.startswith(b"/"):
+            elif is_directory(key, value):
                 places.append(_place(root + value if root else os.path.realpath(value), len(root)))
     return places
 
@@ -160,7 +164,13 @@ def _read(path: bytes) -> bytes:
         return file.read(_LARGEST) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
 
 
-def _settings(data: bytes) -> "Iterator[tuple[bytes, bytes]]":
+def is_directory(key: bytes, value: bytes) -> bool:
+    """Tell whether a setting names a directory that Cyrus works on."""
+    return bool(_DIRECTORY.match(key)) and value.startswith(b"/")
+
+
+def settings(data: bytes) -> "Iterator[tuple[bytes, bytes]]":
+    """Yield what an imapd.conf sets: name, in lower case, and value."""
     for line in data.replace(b"\\\n", b"").split(b"\n"):
         match = _SETTING.match(line)
         if match:

@@ -7,7 +7,7 @@ import re
 import shlex
 import stat
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cyrsync.audit.finding import Audited
@@ -16,6 +16,7 @@ from cyrsync.cyrus import header, index
 from cyrsync.cyrus.user import user_of
 from cyrsync.errors import ConnectionFailed, UnusableError, UsageError
 from cyrsync.tree import token
+from cyrsync.tree.at_work import Cyrus, conf_of_words, is_directory, settings
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
 from cyrsync.tree.link import Link
 from cyrsync.tree.message_files import MessageFiles, sort_out
@@ -36,6 +37,13 @@ _USER = r"""printf 'n%s\0' "$(id -u {name} 2>/dev/null)"
 """
 _GROUP = r"""printf 'n%s\0' "$({{ getent group {name} || grep ^{name}: /etc/group; }} 2>/dev/null | cut -d: -f3)"
 """
+# What follows is a line of text each; the x keeps what is behind the last.
+_LINES = r"""
+printf 'l%s\0' "$({script}; echo x)"; printf 'e\0'
+"""
+_PROCESSES = "ps -A -o pid= -o args= 2>/dev/null || ps -w 2>/dev/null"
+_READ = "if [ -f {path} ]; then dd if={path} bs=65536 count=16 2>/dev/null; fi"
+_REAL = "cd -- {path} 2>/dev/null && pwd -P"
 # `*` leaves out hidden names, and printf is built in, so a folder may be of any size.
 _FOLDER = r"""
 for d do
@@ -99,6 +107,47 @@ class PosixSide(WithoutAgent):
         self._link.send("".join([*questions, r"printf 'e\0'", "\n"]).encode("ascii"))
         answers = [item[1:] for item in self._items(packed=False) if item[:1] == b"n"]
         return {name: int(found) if found.isdigit() else None for name, found in zip(asked, answers, strict=True)}
+
+    def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
+        """Return who works on one of these directories, as far as `ps` tells; real paths are compared."""
+        confs: dict[bytes, int] = {}
+        for line in self._ask(_PROCESSES):
+            pid, *words = line.split()
+            conf = conf_of_words(words, lambda _: b"/") if words else None
+            if conf is not None and pid.isdigit():
+                confs.setdefault(conf, int(pid))
+        ours = [(root, self._real(root)) for root in roots] if confs else []
+        found = []
+        for conf, number in confs.items():
+            theirs = [self._real(directory) for directory in self._directories(conf)]
+            touched = [
+                root for root, real in ours if any(real.startswith(one) or one.startswith(real) for one in theirs)
+            ]
+            found += [Cyrus(number, conf, root) for root in touched[:1]]
+        return found
+
+    def _directories(self, conf: bytes) -> Iterator[bytes]:
+        """Yield what an imapd.conf names."""
+        pending, seen = [conf], set[bytes]()
+        while pending:
+            path = pending.pop()
+            text = b"" if path in seen else b"\n".join(self._ask(_READ.format(path=_quote(path))))
+            seen.add(path)
+            for key, value in settings(text):
+                if key == b"@include":
+                    pending.append(value)
+                elif is_directory(key, value):
+                    yield value
+
+    def _real(self, path: bytes) -> bytes:
+        """Return the real path of a directory, with a slash behind it; of one that is not there, the path as it is."""
+        return b"\n".join(self._ask(_REAL.format(path=_quote(path))) or [path]).rstrip(b"/") + b"/"
+
+    def _ask(self, script: str) -> list[bytes]:
+        """Return the lines that a command prints."""
+        self._link.send(_LINES.format(script=script).encode("latin-1"))
+        found = {item[:1]: item[1:] for item in self._items(packed=False)}
+        return found[b"l"].split(b"\n")[:-1]
 
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root`. `find` does not look for leftovers: their age is not to be had."""

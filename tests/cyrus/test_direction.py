@@ -105,17 +105,20 @@ def test_a_replica_is_not_sent_to_its_server(pair: Pair, sshd: Sshd) -> None:
     assert snapshot(pair.replica) == snapshot(pair.main.spool)
 
 
-def test_a_cyrus_on_the_replica(pair: Pair, sshd: Sshd) -> None:
+def test_a_cyrus_on_the_replica(pair: Pair, sshd: Sshd, sshd_without_python: Sshd) -> None:
     """Started, though nobody has promoted it: every run that is connected to it notices."""
     server = ("-C", pair.main.imapd_conf)
     walk = (f"{pair.main.spool}/", f"{pair.replica}/")
     over_ssh = (walk[0], "-e", sshd.rsh, sshd.at(walk[1]))
+    by_shell = (walk[0], "-e", sshd_without_python.rsh, sshd_without_python.at(walk[1]))
     # While it runs elsewhere (the server itself does), it is nothing.
     assert run_cyrsync(*pair.sync).returncode == run_cyrsync("sync", *over_ssh).returncode == 0
+    assert run_cyrsync("sync", *by_shell).returncode == 0
     assert run_cyrsync("check", *server, pair.prefix).returncode == 0
     with pair.spare:
         before = snapshot(pair.replica)
         refused("sync", *walk, reason="a Cyrus is at work on it")
+        refused("sync", *by_shell, reason="a Cyrus is at work on it")
         refused("sync", *over_ssh, reason="a Cyrus is at work on it")
         refused("rsync", "-a", "--delete", *walk, reason="a Cyrus is at work on it")
         pair.main.deliver(mail("newest"), "joe")

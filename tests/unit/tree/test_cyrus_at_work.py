@@ -97,7 +97,8 @@ def test_an_imapd_conf_that_cannot_be_read(top: Path, monkeypatch: pytest.Monkey
 
     with process(MASTER, "-C", top / "imapd.conf") as pid, monkeypatch.context() as patch:
         patch.setattr("cyrsync.tree.at_work._read", refuse)
-        assert at_work([os.fsencode(top / "spool")]) == [Cyrus(pid, os.fsencode(top / "imapd.conf"), b"")]
+        # Other tests may have a Cyrus at work, too.
+        assert Cyrus(pid, os.fsencode(top / "imapd.conf"), b"") in at_work([os.fsencode(top / "spool")])
 
 
 def test_a_program_of_somebody_else(top: Path) -> None:
