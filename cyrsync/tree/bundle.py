@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import importlib.util
 import zlib
 from pathlib import Path
@@ -43,7 +44,7 @@ MORE_MODULES = (
 BOOTSTRAP = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"
 
 _LOADER = """\
-import sys, types, zlib
+import binascii, sys, types, zlib
 def load(name, text):
     module = types.ModuleType(name)
     sys.modules[name] = module
@@ -53,7 +54,7 @@ def load(name, text):
     exec(compile(text, name, "exec"), module.__dict__)
 for package in {packages!r}:
     load(package, "__path__ = []")
-for name, text in eval(zlib.decompress({packed!r})):
+for name, text in eval(zlib.decompress(binascii.a2b_base64({packed!r}))):
     load(name, text)
 """
 _START = """\
@@ -74,7 +75,8 @@ def more() -> bytes:
 
 def _loader(packages: tuple[str, ...], modules: tuple[str, ...]) -> bytes:
     sources = [(name, _source(name)) for name in modules]
-    packed = zlib.compress(repr(sources).encode("utf-8"), 9)
+    # A bytes literal of what is compressed would be twice as long.
+    packed = binascii.b2a_base64(zlib.compress(repr(sources).encode("utf-8"), 9), newline=False)
     return _LOADER.format(packages=packages, packed=packed).encode("ascii")
 
 
