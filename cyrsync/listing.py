@@ -25,7 +25,7 @@ def entries(source: Address, replica: Address | None, options: Options, director
     with BothSides(source, replica, options.rsh, options.connection, directory) as sides:
         engine = WalkEngine(options.policy)
         for plan in engine.plans(*sides.folders(options.users)):
-            if plan.state is State.UNREADABLE:
+            if plan.state is State.UNREADABLE or plan.problem:
                 unreadable.append(path_text(plan.path) or source.text)
             found = found or (plan.is_cyrus and plan.state is not State.GONE)
             yield from lists.message_entries(plan)

@@ -254,6 +254,8 @@ class Run:
             else:
                 planned.cyrus_folders += plan.is_cyrus
                 planned.indexed = planned.indexed or plan.incarnation is not None
+            if plan.state is State.UNSEEN and plan.problem:
+                counts.errors.append(self._unseen(plan))
             if plan.state is State.UNREADABLE:
                 counts.errors.append(f"{path_text(plan.path)}: cannot be read; nothing below it is sent or deleted")
             if plan.sends() or plan.deletes():
@@ -261,6 +263,12 @@ class Run:
             self.progress.scan(counts.folders.seen, counts.messages.seen)
         planned.in_the_way = engine.in_the_way
         return planned, engine.names_in_doubt
+
+    def _unseen(self, plan: FolderPlan) -> str:
+        reason = os.strerror(plan.problem)
+        if not plan.path:
+            raise UnusableError(f"{self.replica.text}: it cannot be listed: {reason}")
+        return f"{path_text(plan.path)}: cannot be listed on the replica: {reason}; nothing in it is sent or deleted"
 
     def _doubts(self, source: Folder, replica: Folder) -> bool:
         """Tell whether a folder's messages are to be compared, whatever their names say."""

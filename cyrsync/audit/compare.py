@@ -16,6 +16,7 @@ from cyrsync.tree.folder import Folder
 def compare(source: Iterator[Folder], replica: Iterator[Folder], policy: Policy) -> Iterator[Audited]:
     """Yield what differs, folder by folder, and folders without a difference, too."""
     unreadable: bytes | None = None
+    unlisted: bytes | None = None  # on the replica
     for ours, theirs in pair(source, replica):
         if ours is None:
             assert theirs
@@ -24,9 +25,12 @@ def compare(source: Iterator[Folder], replica: Iterator[Folder], policy: Policy)
         elif ours.problem:
             unreadable = ours.path
             yield Audited(ours.path, problems=(Problem("unreadable", detail=os.strerror(ours.problem)),))
+        elif theirs is None and unlisted is not None and _below(ours.path, unlisted):
+            continue  # told of already
         elif theirs is None:
             yield Audited(ours.path, len(ours.messages), problems=(Problem("lacks folder"),))
         elif theirs.problem:
+            unlisted = theirs.path
             detail = f"on the replica: {os.strerror(theirs.problem)}"
             yield Audited(ours.path, len(ours.messages), problems=(Problem("unreadable", detail=detail),))
         else:

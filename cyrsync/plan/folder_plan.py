@@ -23,6 +23,8 @@ class State(Enum):
     #: Only the replica has it.
     GONE = "gone"
     UNREADABLE = "unreadable"
+    #: What the replica has of it is not known, as it, or one above it, cannot be listed there.
+    UNSEEN = "not to be seen on the replica"
     #: Listed by its parent, but no longer there: what is below it is not known.
     VANISHED = "vanished"
 
@@ -37,6 +39,7 @@ class FolderPlan:
 
     path: bytes
     state: State
+    problem: int = 0  # the errno, where the replica's folder cannot be listed
     whole: bool = False
     uids: array[int] = field(default_factory=uid_sets.empty)
     odd: tuple[bytes, ...] = ()

@@ -36,7 +36,7 @@ class Deletions:
         """Count one folder."""
         self.change(deletions_of(plan))
         self.replica_messages += plan.replica_messages
-        self.replica_folders += plan.state not in (State.NEW, State.UNREADABLE, State.VANISHED)
+        self.replica_folders += plan.state not in (State.NEW, State.UNREADABLE, State.VANISHED, State.UNSEEN)
 
     def change(self, by: Counts, sign: int = 1) -> None:
         """Count so many more, or with a `sign` of -1, fewer."""
@@ -99,7 +99,7 @@ class DeleteLimit:
     def listed(self, key: Hashable, plan: FolderPlan) -> None:
         """Count a folder of a listing, and what the replica has of it. `decide` when the listing is complete."""
         self.counted.replica_messages += plan.replica_messages
-        self.counted.replica_folders += plan.state not in (State.NEW, State.UNREADABLE, State.VANISHED)
+        self.counted.replica_folders += plan.state not in (State.NEW, State.UNREADABLE, State.VANISHED, State.UNSEEN)
         self.count(key, plan)
 
     def count(self, key: Hashable, plan: FolderPlan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 
 from cyrsync.plan import compare
@@ -46,8 +47,19 @@ class WalkEngine:
         """Yield a plan for every folder of either side; below an unknown one nothing is planned to go."""
         unknown: bytes | None = None
         gone: bytes | None = None
+        unseen: bytes | None = None  # a folder of the replica that cannot be listed: what is below is not known, either
         for ours, theirs in pair(source, replica):
-            if ours is not None:
+            if theirs is not None and theirs.problem == errno.ENOENT:
+                theirs = None  # it has gone meanwhile
+            problem = theirs.problem if theirs is not None and theirs.problem != errno.ENOTDIR else 0
+            unseen = theirs.path if theirs is not None and problem else unseen
+            if problem or (ours is not None and not ours.problem and _is_below(ours.path, unseen)):
+                folder = ours or theirs
+                assert folder
+                if ours is not None:
+                    self._remember(ours)
+                yield FolderPlan(folder.path, State.UNSEEN, problem=problem, messages_seen=len(folder.messages))
+            elif ours is not None:
                 doubted = theirs is not None and self._doubt(ours, theirs)
                 if theirs is not None and not self.policy.numeric_ids:
                     self.names_in_doubt |= compare.names_in_doubt(ours, theirs)

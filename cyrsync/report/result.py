@@ -134,7 +134,7 @@ class RunResult:
         folders.new += one * (plan.state is State.NEW)
         folders.recreated += one * (plan.state is State.RECREATED)
         folders.changed += one * (plan.state in (State.CHANGED, State.COMPARED))
-        folders.unreadable += one * (plan.state is State.UNREADABLE)
+        folders.unreadable += one * (plan.state in (State.UNREADABLE, State.UNSEEN))
         messages.seen += one * plan.messages_seen
         messages.present += one * plan.messages_present
         messages.send += one * plan.messages_send

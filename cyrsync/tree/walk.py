@@ -25,6 +25,8 @@ from cyrsync.tree.read_ahead import ReadAhead
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    Looks = dict[bytes, "Entry | None"]
+
 #: A directory this large (bytes) is read in portions: a million names at once take 60 MB.
 _LARGE_DIRECTORY = 4 << 20
 _PORTION = 1 << 16
@@ -74,11 +76,14 @@ class Reader:
         try:
             directory = self.descent.open(path)
             status = os.fstat(directory)
-            where = self.descent.where(path)
-            messages, others = _names(where, status.st_size)
+            return self._read(path, status, directory, self.descent.where(path))
         except OSError as error:
             return Folder(path, problem=error.errno or errno.EIO)
-        metadata, strays, folders, leftovers = {}, {}, [], []
+
+    def _read(self, path: bytes, status: os.stat_result, directory: int, where: bytes) -> Folder:
+        """Return the folder that is open as `directory`, whose names are to be had at `where`. Raise OSError."""
+        messages, others = _names(where, status.st_size)
+        metadata, strays, folders, leftovers = {}, {}, [], []  # type: Looks, Looks, list[bytes], list[bytes]
         for name in others:
             if kinds.is_left_alone(name, at_root=not path):
                 if self.leftovers and kinds.is_leftover(name) and _is_old(name, directory):
@@ -91,6 +96,8 @@ class Reader:
                 metadata[name] = found
             else:
                 strays[name] = found
+                if found is None:
+                    folders.append(name)  # it may be one: whoever reads it will say what is wrong
         if messages and status.st_nlink != 2 + len(folders):
             messages = _without_directories(where, messages, folders)
         return Folder(

@@ -208,9 +208,9 @@ def test_an_unreadable_folder_has_a_problem(
     if call == "listdir":
         assert found[b"b"] == Folder(b"b", problem=number)
         assert list(found) == [b"", b"a", b"b", b"c"]
-    else:  # its kind is not even known
+    else:  # its kind is not even known: it may be a folder
         assert found[b""].strays == {b"b": None}
-        assert list(found) == [b"", b"a", b"c"]
+        assert list(found) == [b"", b"a", b"b", b"b/Sub", b"c"]
     assert list(found[b"c"].messages.uids) == [1]
 
 
@@ -236,8 +236,9 @@ def test_metadata_that_vanishes_is_still_named(tmp_path: Path, monkeypatch: pyte
     make(tmp_path, "cyrus.cache", "stray")
     failing(monkeypatch, "stat", tmp_path / "cyrus.cache", errno.ENOENT)
     failing(monkeypatch, "stat", tmp_path / "stray", errno.EACCES)
-    folder = only(tmp_path)
+    folder, stray = walked(tmp_path).values()
     assert (folder.metadata, folder.strays) == ({b"cyrus.cache": None}, {b"stray": None})
+    assert stray == Folder(b"stray", problem=errno.ENOTDIR)
 
 
 def test_large_directories_are_read_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
