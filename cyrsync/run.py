@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cyrsync import known_roots
 from cyrsync.cyrus import entry as kinds
-from cyrsync.errors import ConnectionFailed, CyrsyncError, Exit, GuardError, LockedError, UnusableError
+from cyrsync.errors import ConnectionFailed, CyrsyncError, Exit, GuardError, LockedError, UnusableError, error_text
 from cyrsync.plan.compare import Policy
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.plan.guard import DeleteLimit, MaxDelete
@@ -126,7 +126,7 @@ class Run:
             self._fail(error)
         except OSError as error:
             # Ours are the list and the state: rsync and the agents tell of their own.
-            self.result.errors.append(f"{error.filename or state_directory()}: {error.strerror}")
+            self.result.errors.append(error_text(error) if error.filename else f"{state_directory()}: {error.strerror}")
             self.result.exit = Exit.FILE_IO
         self.result.warnings = list(dict.fromkeys(self.result.warnings))
         self.result.seconds = round(time.monotonic() - began, 3)

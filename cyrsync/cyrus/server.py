@@ -11,7 +11,7 @@ from cyrsync.cyrus.db import reader
 from cyrsync.cyrus.snapshot import MetaFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import List, Optional, Tuple
 
     from cyrsync.cyrus.config import Config
@@ -32,17 +32,30 @@ class Located(NamedTuple):
     files: MetaFiles
 
 
-def located(config: "Config", records: "Optional[List[Tuple[bytes, bytes]]]" = None) -> "Iterator[Located]":
+def located(
+    config: "Config",
+    records: "Optional[List[Tuple[bytes, bytes]]]" = None,
+    nowhere: "Optional[Callable[[Mailbox], None]]" = None,
+) -> "Iterator[Located]":
     """Yield every mailbox that has a directory on this server, as mailboxes.db knows them now, or by its `records`.
 
-    Raise OSError or DbError where that cannot be read.
+    One whose name, uniqueid or partition cannot lead to a directory is left out, and given to `nowhere`. Raise OSError
+    or DbError where mailboxes.db cannot be read.
     """
     servername = config.text("servername")
     if records is None:
         records = reader.read(config.database("mboxlist")[1])
     for mailbox in mailboxes.read(records):
         if mailboxes.live(mailbox, servername):
-            yield _locate(config, mailbox)
+            try:
+                # What is no text can be no partition's name, and no part of a path that Cyrus has made.
+                (mailbox.partition + mailbox.uniqueid).encode("utf-8")
+                one = _locate(config, mailbox)
+            except ValueError:
+                if nowhere:
+                    nowhere(mailbox)
+            else:
+                yield one
 
 
 def _locate(config: "Config", mailbox: "Mailbox") -> Located:

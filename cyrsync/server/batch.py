@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.report.text import path_text
+from cyrsync.server.at_once import AtOnce
 from cyrsync.server.engine import Work
-from cyrsync.server.reading import identity_of
+from cyrsync.server.reading import MailboxReader, identity_of
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.state.sent import Key, Sent
@@ -43,6 +44,7 @@ class Batch:
     ) -> None:
         self._run = run
         self._store = store
+        self._replica = replica
         self._roots = roots
         self._works = {work.place.key.path: work for work in works}
         self._lost_before: set[tuple[bytes, int]] = set()
@@ -95,10 +97,15 @@ class Batch:
             place = self._works[plan.path].place
             if identity_of(place) != plan.identity:
                 transfer.lose(plan.path, None)
-                self._forget(place.key, reader.listed(plan.path).uids)
+                listed = _listed(reader, plan.path)
+                self._forget(place.key, listed.uids if listed else plan.uids)
             elif plan.whole:
                 now = incarnation_in(place.header_path, place.index_path)
-                transfer.lose_of_whole(plan, Folder(plan.path, messages=reader.listed(plan.path), incarnation=now))
+                listed = _listed(reader, plan.path)
+                if listed is None:
+                    transfer.lose(plan.path, plan.uids)  # it is read again, and then said why that cannot be
+                else:
+                    transfer.lose_of_whole(plan, Folder(plan.path, messages=listed, incarnation=now))
 
     def _forget(self, key: Key, uids: array[int]) -> None:
         """Note that messages of two mailboxes are mixed on the replica: it is not known whose any is."""
@@ -125,6 +132,22 @@ class Batch:
         self._finish()
         return plans
 
+    def send_at_once(self, path: bytes, arrived: Sequence[array[int]]) -> list[FolderPlan] | None:
+        """Send a mailbox from what is read of it now: what it loses meanwhile is lost by its own index."""
+        old = self._works[path]
+        roots = self._roots.all()
+        sender = AtOnce(self._roots, dict(zip(roots, arrived, strict=True)))
+        work = sender.read(lambda: self._run.take_late(self._store, old.place.key, sender))
+        if work is None or not self._run.keeps_all():
+            return None
+        self._run.recount(old, work)
+        self._works[path] = work
+        self._store.put([work.before()])
+        if not sender.send(self._replica, work):
+            return None
+        self._run.count_sent(work.summary.files_planned())
+        return [work.plans[root] for root in roots]
+
     def _note_lacking(self, work: Work, root: bytes, lost: Iterable[bytes]) -> None:
         """Leave out what was twice not there, though the index named it before and after."""
         path = work.place.key.path
@@ -137,3 +160,11 @@ class Batch:
             self._run.result.errors.append(
                 f"{path_text(path)}: the index names messages without a file: {some}: run reconstruct"
             )
+
+
+def _listed(reader: MailboxReader, path: bytes) -> MessageFiles | None:
+    """Return the message files in a mailbox's directory, None where that cannot be listed."""
+    try:
+        return reader.listed(path)
+    except OSError:
+        return None

@@ -12,8 +12,10 @@ from cyrsync.cyrus import regular_file
 from cyrsync.cyrus.config import Config
 from cyrsync.cyrus.db import reader, twom
 from cyrsync.cyrus.db.error import DbError
+from cyrsync.cyrus.mailboxes import Mailbox
 from cyrsync.cyrus.server import located
 from cyrsync.errors import UnusableError, error_text
+from cyrsync.report.text import path_text
 from cyrsync.state.sent import Key, Place
 from cyrsync.state.store import Store
 
@@ -55,18 +57,22 @@ def _places(
 ) -> Iterator[Place]:
     """Yield where mailboxes lie; of two that would have one directory the second is told of."""
     known: dict[Key, bytes] = {}
-    for one in located(config, records):
+
+    def nowhere(mailbox: Mailbox) -> None:
+        errors.append(f"{path_text(mailbox.name)}: no directory can be told from its record in mailboxes.db: left out")
+
+    for one in located(config, records, nowhere):
         mailbox = one.mailbox
         if partitions is not None and mailbox.partition not in partitions:
             continue
         if not one.data:
-            errors.append(f"{os.fsdecode(mailbox.name)}: imapd.conf has no partition {mailbox.partition}")
+            errors.append(f"{path_text(mailbox.name)}: imapd.conf has no partition {mailbox.partition}")
             continue
         path = one.data[len(config.partitions[mailbox.partition].data) + 1 :]
         files = one.files
         key = Key(mailbox.partition, path)
         if known.setdefault(key, mailbox.name) != mailbox.name:
-            errors.append(f"{os.fsdecode(mailbox.name)}: it has the same directory as {os.fsdecode(known[key])}")
+            errors.append(f"{path_text(mailbox.name)}: it has the same directory as {path_text(known[key])}")
             continue
         yield Place(
             *(key, mailbox.name, mailbox.uniqueid),

@@ -71,7 +71,7 @@ class Quick:
         busy = [(root, plan) for root, plan in work.plans.items() if plan.sends()]
         if len(busy) != 1:
             return False
-        placing = _placing(*busy[0], work, reader)
+        placing = placing_of(*busy[0], work, reader)
         size = sum(len(file.data) for file in placing.files) if placing else 0
         self._open = self._has_room(work, size)
         if not placing or not self._open or not self._enter():
@@ -127,7 +127,7 @@ class Quick:
         return self._replica.side.end_placing()
 
 
-def _placing(root: bytes, plan: FolderPlan, work: Work, reader: MailboxReader) -> Placing | None:
+def placing_of(root: bytes, plan: FolderPlan, work: Work, reader: MailboxReader) -> Placing | None:
     """Return what is to be put in its place of a mailbox; None if it is much, or is not there any more."""
     bound = [file for found, file in work.reading.bound if found == root and file.name in plan.metadata]
     size = sum(len(file.data) for file in bound)

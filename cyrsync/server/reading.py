@@ -90,6 +90,8 @@ class MailboxReader:
             return self._readers[root].above(path)
         except FileNotFoundError:
             raise UnreadableMailboxError("its directory has gone") from None
+        except OSError as error:
+            raise UnreadableMailboxError(error.strerror or str(error)) from None
 
     def file(self, root: bytes, path: bytes, name: bytes, most: int) -> File:
         """Return a file of a mailbox below a root. Raise OSError, also where it is no file, or has `most` bytes."""

@@ -32,7 +32,8 @@ from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.server.scope import Scope
-from cyrsync.server.takings import Takings
+from cyrsync.server.takings import Direct, Takings
+from cyrsync.server.transition import Transitions
 from cyrsync.state.conf_table import ConfTable
 from cyrsync.state.lock import state_directory
 from cyrsync.state.sent import Key, Sent, StateDamaged, seen_of
@@ -44,8 +45,9 @@ from cyrsync.tree.folder import Folder, owner_names
 from cyrsync.tree.side import resolve_here
 from cyrsync.tree.walk import Reader
 
-#: Seconds before each further look at mailboxes that could not be read.
-_PAUSES = (0.0, 0.2, 0.5)
+#: Seconds before each further look at mailboxes that could not be read; how many, for one that is damaged, says
+#: `Transitions`. Where something moves still after the last of them, that is left for the next run.
+_PAUSES = (0.0, 0.2, 0.5, 0.3, 0.3, 0.5, 0.5, 1.0)
 #: Bytes of metadata that are staged at once, and messages that are listed at once.
 _STAGED_BYTES, _LISTED = 256 << 20, 1_000_000
 
@@ -119,8 +121,12 @@ class ServerRun(Run):
             store.close()
             aside = set_aside(path)
             self._start_over(f"{path}: {error}: set aside as {aside.name}, and made anew from the replica")
-            store = Store(path, self.key)
-            self._run(store, replica)
+            try:
+                store = Store(path, self.key)
+                self._run(store, replica)
+            except StateDamaged as again:
+                reason = f"{again}: damaged again right after it was made anew: look for a failing disk"
+                raise UnusableError(f"{path}: {reason}") from None
         finally:
             store.close()
 
@@ -163,7 +169,7 @@ class ServerRun(Run):
                 self.result.files, self.result.bytes_sent = quick.files, self.result.bytes_sent + quick.bytes_sent
                 with self.phases.phase("transfer"):
                     self._carry_server(store, replica, found, conf)
-                claim.end(complete=not (self.result.errors or self.takings.locked or self.takings.unreadable))
+                claim.end(complete=not (self.result.errors or self.takings.left()))
         self.result.roots = claim.roots
         self.result.warnings += [one for one in claim.warnings if one not in self.result.warnings]
         self._report_untaken()
@@ -328,12 +334,25 @@ class ServerRun(Run):
         self.limit.count(key, summary)
         self.result.add(summary)
 
-    def take_late(self, store: Store, key: Key) -> Work | None:
-        """Read a mailbox when others have been sent already, or once more; what it would delete is counted first."""
-        work = self.takings.take(store, key)
+    def take_late(self, store: Store, key: Key, direct: Direct | None = None) -> Work | None:
+        """Read a mailbox when others have been sent already, or once more; what it would delete is counted first.
+
+        It is staged, or offered to who sends it `direct`.
+        """
+        work = self.takings.take(store, key, stage=direct is None, quick=direct)
         if work:
             self.limit.replan(key, work.summary)
         return work
+
+    def keeps_all(self) -> bool:
+        """Tell whether files are to have all that their originals have: what is sent without rsync has that."""
+        policy = self.options.policy
+        return policy.perms and policy.owner and policy.group and policy.times and policy.own_quick_check
+
+    def count_sent(self, files: int) -> None:
+        """Count files that were sent without rsync."""
+        self.result.files.planned += files
+        self.result.files.sent += files
 
     def recount(self, old: Work, new: Work) -> None:
         """Count a mailbox as it is found now."""
@@ -423,21 +442,31 @@ class ServerRun(Run):
 
     def _look_again(self, store: Store, replica: Replica) -> None:
         """Carry over what could not be read at first: mailboxes are made, renamed and deleted meanwhile."""
-        takings = self.takings
+        takings, transitions = self.takings, Transitions()
         for pause in _PAUSES:
-            if not {*takings.unreadable, *self._not_sent(store)} - takings.locked.keys():
-                return
+            waiting = self._waiting(store)
+            if all(map(transitions.is_still, waiting)):
+                break
             time.sleep(pause)
             come = store.places_come() if self._refresh(store) else []
-            takings.last_look = pause == _PAUSES[-1]
-            missing = {*takings.unreadable, *self._not_sent(store), *come} - takings.locked.keys()
-            keys = sorted(key for key in missing if store.has_place(key))
+            keys = sorted(key for key in {*self._waiting(store), *come} if store.has_place(key))
+            takings.settled = {key for key in keys if transitions.look(store.place(key))}
             takings.unreadable.clear()
             works = [work for work in (self.take_late(store, key) for key in keys) if work]
             for work in works:
                 self.result.add(work.summary)
                 self.result.folders.seen -= work.place.key not in come  # it was counted at first
             self._carry(store, replica, keys, {work.place.key: work for work in works})
+        if takings.unreadable:
+            self._refresh(store)
+        for key in [key for key in takings.unreadable if not transitions.is_still(key)]:
+            reason = takings.unreadable.pop(key)
+            if store.has_place(key):  # else it has gone, or has another name
+                takings.moving[key] = reason
+
+    def _waiting(self, store: Store) -> set[Key]:
+        """Return the mailboxes that are still to be read."""
+        return {*self.takings.unreadable, *self._not_sent(store)} - self.takings.locked.keys()
 
     def _not_sent(self, store: Store) -> list[Key]:
         return [key for key in store.not_sent() if not self._is_unlisted(key)]
@@ -447,3 +476,7 @@ class ServerRun(Run):
         for key, reason in {**self.takings.locked, **self.takings.unreadable}.items():
             self.result.errors.append(f"{path_text(key.path)}: {reason}")
             self.result.folders.unreadable += 1
+        for key, reason in self.takings.moving.items():
+            self.result.warnings.append(
+                f"{path_text(key.path)}: being made, renamed or deleted just now ({reason}): left for the next run"
+            )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from cyrsync.cyrus.locks import LockTimeout
 from cyrsync.plan.folder_plan import State
 from cyrsync.report.text import path_text
 from cyrsync.server.engine import Work, plan_mailbox
-from cyrsync.server.quick import Quick
 from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
 from cyrsync.server.roots import Roots
 from cyrsync.state.sent import Key, Place, Sent
@@ -21,6 +21,13 @@ from cyrsync.tree.take import Taken
 
 #: From so many messages on, a folder that the replica lacks goes to rsync as one entry: it is slow at reading lists.
 _MANY = 100
+
+
+class Direct(Protocol):
+    """Who sends mailboxes at once, while what was read of them is at hand."""
+
+    def takes(self, work: Work, reader: MailboxReader) -> bool:
+        """Take charge of a mailbox that has just been read, or leave it."""
 
 
 class Takings:
@@ -39,9 +46,12 @@ class Takings:
         """Metadata is staged below a `directory`, with attributes of these `kinds`; for `listing` see MailboxReader."""
         self.unreadable: dict[Key, str] = {}  # with the reason
         self.locked: dict[Key, str] = {}  # by somebody else, for too long
+        self.moving: dict[Key, str] = {}  # being made, renamed or deleted, so that the next run is to see
         self.warnings: list[str] = []
-        #: Whether a header that mailboxes.db does not agree with is one that stays so.
+        #: Whether there is no other look: then a header that mailboxes.db does not agree with is believed.
         self.last_look = last_look
+        #: Where nothing moves any more: a header that mailboxes.db does not agree with stays so.
+        self.settled: set[Key] = set()
         self._directory = directory
         self._numeric_ids = numeric_ids
         self._kinds = kinds
@@ -50,7 +60,7 @@ class Takings:
         self._before: dict[Key, Sent] = {}
         self._stagings: dict[bytes, Staging] = {}
 
-    def take(self, store: Store, key: Key, *, stage: bool = True, quick: Quick | None = None) -> Work | None:
+    def take(self, store: Store, key: Key, *, stage: bool = True, quick: Direct | None = None) -> Work | None:
         """Read a mailbox, and return what is to be done for it; None if it has to stay as it is.
 
         If it goes `quick`, its metadata is not staged.
@@ -70,7 +80,7 @@ class Takings:
         except UnreadableMailboxError as error:
             self.unreadable[key] = str(error)
             return None
-        if not (self._is_right(place, reading) or self.last_look):
+        if not (self._is_right(place, reading) or self.last_look or key in self.settled):
             self.unreadable[key] = f"the mailbox has uniqueid {reading.incarnation.uniqueid}, not {place.uniqueid}"
             return None
         if not reading.known_version and not self.warnings:
@@ -78,10 +88,14 @@ class Takings:
             self.warnings.append(f"{name}: an index of an unknown version: what is in the directory is sent")
         reading.let_go()
         if work.summary.state is State.NEW and len(reading.messages) >= _MANY:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 folders = self._all_folders(store, key.partition)
                 work.plans[reader.roots.data].whole = reader.holds_only(key.path, reading.messages, folders)
         return work
+
+    def left(self) -> bool:
+        """Tell whether some mailboxes are left as they were."""
+        return bool(self.locked or self.unreadable or self.moving)
 
     def _is_right(self, place: Place, reading: Reading) -> bool:
         """Tell whether it is the mailbox that mailboxes.db names."""

@@ -73,6 +73,7 @@ class Transfer:
         self._by_path = {plan.path: plan for plan in self.plans}
         self._checked: dict[bytes, FolderPlan] = {}
         self._mixed: set[bytes] = set()  # folders that were another mailbox's when their messages were sent
+        self._arrived: dict[bytes, array[int]] = {}  # messages of folders that were taken again
         self._lost: dict[bytes, set[bytes]] = {}  # folders with the messages in them that vanished
 
     def send_messages(self, *, force: bool) -> None:
@@ -121,15 +122,36 @@ class Transfer:
         renewed = [replace(plan) for plan in plans]
         for new in renewed:
             old = self._by_path.get(new.path) or FolderPlan(new.path, State.SAME)
-            lost = self._lost.pop(new.path, set())
+            arrived = self.arrived(new.path)
+            self._lost.pop(new.path, None)
             if new.path in self._mixed or _is_another(old, new):
                 new.state = State.RECREATED  # what was sent is the other mailbox's
+                arrived = uid_sets.empty()
             else:
-                _leave_out_sent(new, old, lost)
+                _leave_out_sent(new, old, arrived)
+            self._arrived[new.path] = arrived
             self.account.plan(new.files_planned() - _last(old))
             self._by_path[new.path] = new
         self.plans = [plan for plan in self._by_path.values() if plan.sends() or plan.deletes()]
         self._send_messages(renewed)
+
+    def arrived(self, path: bytes) -> array[int]:
+        """Return the messages of a folder's that have been sent by now, none if they may be another mailbox's."""
+        plan = self._by_path.get(path)
+        if plan is None or path in self._mixed:
+            return uid_sets.empty()
+        names = b"".join(name for name in self.lost(path) if kinds.is_message(name))
+        sent = uid_sets.difference(plan.uids, MessageFiles(names).uids)
+        return uid_sets.union(self._arrived.get(path, uid_sets.empty()), sent)
+
+    def sent_otherwise(self, plan: FolderPlan) -> None:
+        """Take this plan for that of the same folder: its files have been sent in another way."""
+        old = self._by_path.get(plan.path) or FolderPlan(plan.path, State.SAME)
+        self._lost.pop(plan.path, None)
+        self.account.plan(-_last(old))
+        rest = replace(plan, whole=False, uids=uid_sets.empty(), odd=(), metadata=(), loose=(), strays=())
+        self._by_path[plan.path] = replace(rest, messages_send=0, touch=False, staged=False)
+        self.plans = [plan for plan in self._by_path.values() if plan.sends() or plan.deletes()]
 
     def hold(self, paths: Iterable[bytes], reason: str = "") -> None:
         """Leave what comes after the messages undone in these folders."""
@@ -394,13 +416,9 @@ def _is_another(old: FolderPlan, new: FolderPlan) -> bool:
     return bool(old.incarnation and new.incarnation and not new.incarnation.same_as(old.incarnation))
 
 
-def _leave_out_sent(new: FolderPlan, old: FolderPlan, lost: set[bytes]) -> None:
-    """Take out of a folder's new plan the messages that were sent by the old one; other files change."""
-    names = [path.rpartition(b"/")[2] for path in lost]
-    sent = uid_sets.difference(
-        old.uids, MessageFiles(b"".join([name for name in names if kinds.is_message(name)])).uids
-    )
+def _leave_out_sent(new: FolderPlan, old: FolderPlan, arrived: array[int]) -> None:
+    """Take out of a folder's new plan the messages that have been sent by the old ones; other files change."""
     new.whole = False
-    new.uids = uid_sets.difference(new.uids, sent)
+    new.uids = uid_sets.difference(new.uids, arrived)
     new.odd = tuple(name for name in new.odd if name not in old.odd)
     new.messages_send = len(new.uids) + len(new.odd)

@@ -1,0 +1,192 @@
+"""Mailboxes that are made, renamed and deleted while a run looks at them are no errors; what is damaged is one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import samplespool
+from cyrsync.cyrus import snapshot as snapshots
+from cyrsync.server import run as server_run
+from cyrsync.state.store import Store
+from support.inside import sync_here
+from support.races import Races
+from support.replicas import Pair
+from support.servers import SampleServer, assert_sound
+from support.spool import leaves
+from support.tree import run_cyrsync, sync
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
+    """Up to date, and no pause is made."""
+    pair = Pair(tmp_path)
+    pair.sync()
+    monkeypatch.setattr(server_run, "_PAUSES", (0.0,) * len(server_run._PAUSES))
+    return pair
+
+
+def when_read(monkeypatch: pytest.MonkeyPatch, folder: Path, happens: Callable[[int], None]) -> list[int]:
+    """Have something happen right before a mailbox is read; it is told how often it has been. Return the numbers."""
+    parts, numbers = snapshots.parts, list[int]()
+
+    def read(files: Any, *args: Any, **words: Any) -> Any:
+        if files.header_path == os.fsencode(folder / "cyrus.header"):
+            numbers.append(len(numbers))
+            happens(numbers[-1])
+        return parts(files, *args, **words)
+
+    monkeypatch.setattr(snapshots, "parts", read)
+    return numbers
+
+
+def test_a_mailbox_that_is_deleted_right_before_it_is_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = leaves(pair.server.spool)[0]
+    samplespool.deliver(folder, 1)
+
+    def delete(number: int) -> None:
+        if number == 0:
+            pair.server.delete(folder)
+
+    assert when_read(monkeypatch, folder, delete) == []
+    report = pair.sync()
+    assert (report["errors"], report["warnings"]) == ([], [])
+    pair.assert_same()
+
+
+def test_a_mailbox_whose_files_go_before_its_record(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record is there still when it is looked at again, and gone only after the last look."""
+    folder = leaves(pair.server.spool)[0]
+    samplespool.deliver(folder, 1)
+    last = len(server_run._PAUSES)
+
+    def delete(number: int) -> None:
+        if number == 0:
+            samplespool.delete_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True) if number % 2 else shutil.rmtree(folder, ignore_errors=True)
+        if number == last:
+            pair.server.record()
+
+    when_read(monkeypatch, folder, delete)
+    report = pair.sync()
+    assert (report["errors"], report["warnings"]) == ([], [])
+    pair.sync()
+    pair.assert_same()
+
+
+def test_a_mailbox_that_never_rests_is_left_for_the_next_run(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is wrong with it, and nothing of it changes on the replica."""
+    folder = leaves(pair.server.spool)[0]
+    samplespool.deliver(folder, 1)
+    header = folder / "cyrus.header"
+    content = header.read_bytes()
+
+    def rewrite(number: int) -> None:
+        fresh = folder / "cyrus.header.NEW"
+        fresh.write_bytes(content + b"%d" % number)
+        fresh.rename(header)
+
+    with monkeypatch.context() as patch:
+        when_read(patch, folder, rewrite)
+        report = pair.sync()
+    (warning,) = report["warnings"]
+    assert "left for the next run" in warning
+    assert report["errors"] == []
+    tokens = pair.tokens()
+    assert tokens[0] and tokens[0].complete < tokens[0].begun, "not all is there"
+    header.write_bytes(content)
+    pair.sync()
+    pair.assert_same()
+
+
+def test_a_mailbox_that_stays_unreadable_is_an_error_of_its_own(pair: Pair) -> None:
+    one, other = leaves(pair.server.spool)[:2]
+    samplespool.deliver(other, 1)
+    (one / "cyrus.header").unlink()
+    (error,) = pair.sync(expect=23)["errors"]
+    assert "run reconstruct, or restore it" in error
+    assert sorted(path.name for path in pair.there(other).iterdir()) == sorted(path.name for path in other.iterdir())
+
+
+@pytest.mark.parametrize("mail", [5, 150])
+def test_a_mailbox_that_loses_a_message_before_each_rsync(tmp_path: Path, mail: int) -> None:
+    """It is sent as it was read: what it lost meanwhile is lost by its own index."""
+    server, replica, races = SampleServer(tmp_path / "server"), tmp_path / "replica", Races(tmp_path / "races")
+    replica.mkdir()
+    sync("-C", server.conf, "--delete", replica)
+    busy, other = leaves(server.spool)[-2:]
+    samplespool.deliver(busy, mail)
+    samplespool.deliver(other, 150)  # so that an rsync is started
+    script = f"import samplespool\nbusy = Path({str(busy)!r})\nsamplespool.expunge(busy, 2)\n"
+    races.before_each(f"{script}samplespool.deliver(busy, 3)\n")
+    # Another option than a plain copy's, so that nothing is sent at once from the beginning.
+    words = ("--delete", "--max-delete=100%", "--bwlimit=100000")
+    report = sync("-C", server.conf, *words, replica, env=races.env)
+    assert report["errors"] == []
+    assert_sound(server.conf, replica)
+    races.forget()
+    sync("-C", server.conf, *words, replica, env=races.env)
+    assert_sound(server.conf, replica)
+
+
+# --- One bad thing costs only itself
+
+
+def test_a_directory_that_cannot_be_read(tmp_path: Path) -> None:
+    """Of a new mailbox with much mail, which is listed before it is sent."""
+    pair = Pair(tmp_path)
+    pair.sync()
+    folder = samplespool.create_folder(pair.server.spool, "user/ann/Large")
+    samplespool.deliver(folder, 150)
+    pair.server.record()
+    other = leaves(pair.server.spool)[0]
+    samplespool.deliver(other, 1)
+    folder.chmod(0o300)
+    try:
+        report = sync("-C", pair.conf, "--delete", pair.replica, user=True, expect=(0, 23))
+    finally:
+        folder.chmod(0o700)
+    assert not [error for error in report["errors"] if "b'" in error]
+    assert len(list(pair.there(other).glob("[0-9]*."))) == len(list(other.glob("[0-9]*.")))
+    pair.sync()
+    pair.assert_same()
+
+
+@pytest.mark.parametrize("value", [b"%(A %() I \xfe\xfe P default)", b"%(A %() P d\xfe)"])
+def test_a_record_of_which_no_directory_can_be_told(pair: Pair, value: bytes) -> None:
+    database = pair.server.database
+    lines = database.read_bytes() + b"user.zzz\t" + value + b"\n"
+    database.write_bytes(lines)
+    pair.change()
+    done = run_cyrsync("sync", "-C", pair.conf, "--delete", pair.replica)
+    assert done.returncode == 23
+    (line,) = done.stderr.splitlines()
+    assert "user.zzz: no directory can be told from its record in mailboxes.db" in line
+    for command in (("check", "-C", pair.conf), ("inspect", "-C", pair.conf), ("verify", "-C", pair.conf)):
+        assert "Traceback" not in run_cyrsync(*command).stderr
+
+
+def test_names_that_are_no_text(pair: Pair) -> None:
+    database = pair.server.database
+    database.write_bytes(database.read_bytes() + b"user.z\xfe/../z\t%(A %() P default)\n")
+    pair.change()
+    done = run_cyrsync("sync", "-C", pair.conf, "--delete", pair.replica)
+    assert (done.returncode, len(done.stderr.splitlines())) == (23, 1)
+    assert "user.z\\xfe/../z: no directory" in done.stderr
+
+
+def test_a_state_that_is_damaged_again(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cyrsync.state.sent import StateDamaged
+
+    def damaged(*_: object) -> None:
+        raise StateDamaged("file is not a database")
+
+    monkeypatch.setattr(Store, "files", damaged)
+    report = sync_here("-C", pair.conf, "--delete", pair.replica, expect=(3,))
+    (error,) = report["errors"]
+    assert "damaged again" in error
