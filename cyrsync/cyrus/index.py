@@ -18,6 +18,7 @@ HEADER_SIZES = {6: 76, 7: 76, 8: 92, 9: 96, 10: 96, 12: 128, 13: 128}
 HEADER_SIZES.update({14: 160, 15: 160, 16: 160, 17: 160, 18: 160, 19: 160, 20: 192})
 #: From this minor version on the header and each record end in a CRC-32 of all before.
 FIRST_WITH_CRC = 12
+FIRST_WITH_MODSEQ = 8
 
 IndexHead = NamedTuple("IndexHead", [("uidvalidity", int), ("last_uid", int)])
 
@@ -38,3 +39,14 @@ def head(data: bytes) -> "IndexHead | None":
     last_uid_at, uidvalidity_at = (88, 92) if minor >= 20 else (28, 44)
     uidvalidity = struct.unpack_from(">I", data, uidvalidity_at)[0]
     return IndexHead(uidvalidity, struct.unpack_from(">I", data, last_uid_at)[0]) if uidvalidity else None
+
+
+def highest_modseq(data: bytes) -> int:
+    """Return the highest modseq that the first READ_SIZE bytes of a cyrus.index name, 0 where there is none.
+
+    It stands at 68 from minor version 8 on, at 72 from 19 on (imap/mailbox.h, OFFSET_HIGHESTMODSEQ).
+    """
+    minor = struct.unpack_from(">I", data, 8)[0] if head(data) else 0
+    if minor < FIRST_WITH_MODSEQ:
+        return 0
+    return int(struct.unpack_from(">Q", data, 72 if minor >= 19 else 68)[0])

@@ -129,6 +129,11 @@ class DeleteLimit:
         counted.replica_messages = max(counted.replica_messages, messages)
         counted.replica_folders = max(counted.replica_folders, folders)
 
+    def sent(self, *, messages: int, folders: int = 0) -> None:
+        """Note what the replica has got since: it may lose that, too."""
+        self.counted.replica_messages += messages
+        self.counted.replica_folders += folders
+
     def files(self, number: int, *, of: int) -> None:
         """Count files beside the partitions, `of` so many that the replica has."""
         self.counted.files = max(self.counted.files, number if self._asked else 0)

@@ -74,6 +74,8 @@ class Batch:
             raise
         done = [work for path, work in self._works.items() if path not in held]
         self._store.put(work.after(deleted=not work.deletes()) for work in done)
+        new = [work for work in done if work.summary.state is State.NEW]
+        self._run.limit.sent(messages=sum(work.summary.messages_send for work in done), folders=len(new))
         deletes = self._run.limit.allows()
         failed = set(held)
         for transfer in self._transfers:

@@ -15,6 +15,7 @@ from datetime import datetime
 
 from cyrsync import known_roots
 from cyrsync.cyrus import entry as kinds
+from cyrsync.cyrus.index import READ_SIZE, highest_modseq
 from cyrsync.errors import RefusedError, UnusableError
 from cyrsync.report.text import path_text
 from cyrsync.server.rebuild import Trust
@@ -23,15 +24,17 @@ from cyrsync.server.roots import Roots
 from cyrsync.state.sent import Key, Place
 from cyrsync.state.store import Memory, Store
 from cyrsync.tree import direction
-from cyrsync.tree.folder import Folder, join
+from cyrsync.tree.folder import Folder
 from cyrsync.tree.ownership import hold
 from cyrsync.tree.side import OVERWRITE, Status, refuse_promoted, token_of
 from cyrsync.tree.token import Token
-from cyrsync.tree.walk import incarnation_in
+from cyrsync.tree.walk import incarnation_in, start_of
 
 _SECOND = 1_000_000_000  # nanoseconds
 #: Seconds after which a run looks at the replica, though it has nothing to send.
 _LOOK_AT_LEAST = 600.0
+#: Indexes that the far end is asked for at once.
+_HEADS = 10_000
 
 
 def source_name(conf: bytes) -> str:
@@ -83,6 +86,7 @@ class Claim:
         self._deadline = deadline
         self._boot = ""
         self._found: list[Token] = []
+        self._differing: list[tuple[bytes, bytes, int]] = []  # indexes here and there, with the time of the latter
         #: Mailboxes of which it cannot be seen whether the replica has their index: its path, and the errno.
         self.unseen: dict[Key, tuple[bytes, int]] = {}
         self._token: Token | None = None
@@ -168,8 +172,8 @@ class Claim:
     def look(self, place: Place | None, root: bytes, folder: Folder) -> Trust:
         """Return what is known of a mailbox on the replica that the state says nothing of; `root` is the replica's.
 
-        Raise RefusedError where it is newer than the source's. Two servers that were both at work give the same UIDs
-        to different messages.
+        Raise RefusedError where it has given more UIDs than the source's. Two servers that were both at work give the
+        same UIDs to different messages. What else may be newer there, `refuse_newer` looks into afterwards.
         """
         there = folder.metadata.get(kinds.INDEX)
         if place is None or there is None:
@@ -182,13 +186,24 @@ class Claim:
             return Trust.PROVEN
         if self._overwrite:
             return Trust.FOREIGN
-        if self._times and is_newer(there.mtime, here.st_mtime_ns):
-            ours = incarnation_in(place.header_path, place.index_path)
-            if ours and folder.incarnation and ours.same_as(folder.incarnation):
-                path = os.path.join(root, join(folder.path, kinds.INDEX))
+        ours, path = incarnation_in(place.header_path, place.index_path), os.path.join(root, folder.path, kinds.INDEX)
+        if ours and folder.incarnation and ours.same_as(folder.incarnation):
+            if folder.incarnation.last_uid > ours.last_uid:
                 raise RefusedError(_written_there(path, there.mtime))
+            self._differing.append((place.index_path, path, there.mtime))
+            if self._times and is_newer(there.mtime, here.st_mtime_ns):
+                return Trust.DOUBTED  # somebody's clock was wrong, or somebody wrote there
         # Nobody but we have written where there is a token of ours.
         return Trust.PROVEN if any(token.source for token in self._found) else Trust.DOUBTED
+
+    def refuse_newer(self) -> None:
+        """Raise RefusedError if an index on the replica has a change that the source's has not, whatever clocks say."""
+        for start in range(0, len(self._differing), _HEADS):
+            some = self._differing[start : start + _HEADS]
+            heads = self._replica.side.heads([path for _, path, _ in some])
+            for (here, path, mtime), there in zip(some, heads, strict=True):
+                if highest_modseq(there) > highest_modseq(start_of(here, READ_SIZE)):
+                    raise RefusedError(_written_there(path, mtime))
 
     def is_due(self) -> bool:
         """Tell whether nobody has looked at the replica for so long that a run with nothing to send should."""

@@ -37,7 +37,8 @@ def remove_gone(run: ServerRun, partitions: dict[str, Roots], store: Store, repl
             continue
         failed: set[bytes] = set()
         for root in roots.all():
-            there = [plan[root] for plan in plans]
+            # Where an index stays, so do the messages in another root.
+            there = [plan[root] for plan in plans if not any(_is_below(path, plan[root].path) for path in failed)]
             transfer = Transfer(
                 *(there, None, replica.side, replica.root(root), run.progress.transfer), may_delete=run.limit.start
             )

@@ -50,7 +50,7 @@ class Quick:
         self._waiting: list[tuple[Work, Placing]] = []
         self._going: list[tuple[Work, Placing]] = []  # without the contents
         self._placing = False
-        self._messages = 0
+        self.messages = 0  # sent
         self._bytes = self._bytes_waiting = 0
 
     def __enter__(self) -> Quick:
@@ -76,7 +76,7 @@ class Quick:
         self._open = self._has_room(work, size)
         if not placing or not self._open or not self._enter():
             return False
-        self._messages += work.summary.messages_send
+        self.messages += work.summary.messages_send
         self._bytes += size
         self._bytes_waiting += size
         self._waiting.append((work, placing))
@@ -99,7 +99,7 @@ class Quick:
         return {work.place.key for work, _ in done}
 
     def _has_room(self, work: Work, size: int) -> bool:
-        too_many = self._messages + work.summary.messages_send > _FEW_IN_ALL
+        too_many = self.messages + work.summary.messages_send > _FEW_IN_ALL
         too_many = too_many or len(self._going) + len(self._waiting) >= _MAILBOXES
         return not too_many and (self._replica.address.local or self._bytes + size <= _SMALL_IN_ALL)
 

@@ -233,6 +233,7 @@ class ServerRun(Run):
             there, unlisted = {root: replica.root(root) for root in roots.all()}, dict[bytes, int]()
             rows += rebuild(roots, replica.side, there, look, unlisted)
             self._note_unlisted(name, unlisted)
+        claim.refuse_newer()
         # What is known of folders that could not be listed stays; of the others, nothing else than what they have.
         rows = [sent for sent in rows if not self._is_unlisted(sent.key)]
         store.begin_anew([*rows, *(sent for sent in store.all_sent() if self._is_unlisted(sent.key))])
@@ -294,6 +295,7 @@ class ServerRun(Run):
                 there += work.sent.unproven() if work.sent else 0
                 self._plan_one(work, found)
         done = quick.finish() if quick else set()
+        self.limit.sent(messages=quick.messages if quick else 0)
         found.changed = [key for key in found.changed if key not in done]
         for sent in self._gone(store):
             unchanged -= len(sent.uids) + len(sent.archived)

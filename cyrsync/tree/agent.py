@@ -23,13 +23,13 @@ import time
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from cyrsync.cyrus import regular_file
+from cyrsync.cyrus import index, regular_file
 from cyrsync.tree import descent, hold, place, token
 from cyrsync.tree import folder as folders
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.at_work import at_work
 from cyrsync.tree.remove import RENAMED, Remover, decode
-from cyrsync.tree.walk import Reader, walk
+from cyrsync.tree.walk import Reader, start_of, walk
 
 if TYPE_CHECKING:
     from typing import Any, BinaryIO, Callable, Tuple
@@ -281,6 +281,15 @@ def status(path: bytes) -> "tuple[int, int] | int | None":
     return found.st_size, found.st_mtime_ns
 
 
+def _heads(request: _Request) -> None:
+    request.output.end(found=[head(path).decode("latin-1") for path in request.paths()])
+
+
+def head(path: bytes) -> bytes:
+    """Return the first bytes of a cyrus.index, none where it cannot be read."""
+    return start_of(path, index.READ_SIZE)
+
+
 def _load(request: _Request) -> None:
     exec(request.source.read(request.fields["size"]), {})
     request.output.end()
@@ -370,6 +379,7 @@ _SERVICES: "dict[str, Callable[[_Request], None]]" = {
     "walk": _walk,
     "look": _look,
     "stat": _stat,
+    "heads": _heads,
     "load": _load,
     "audit": _audit,
     "take": _take,

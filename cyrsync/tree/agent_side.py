@@ -149,6 +149,16 @@ class AgentSide:
         self._ask(do="stat", root=b"", paths=[path.decode("latin-1") for path in paths])
         return [tuple(found) if isinstance(found, list) else found for found in self._end_of_answer()["found"]]
 
+    def heads(self, paths: Sequence[bytes]) -> list[bytes]:
+        """Return the first bytes of each cyrus.index, by their whole paths; none of one that cannot be read."""
+        self._ask(do="heads", root=b"", paths=[path.decode("latin-1") for path in paths])
+        with self._garbled():
+            found = [str(one).encode("latin-1") for one in self._end_of_answer()["found"]]
+            if len(found) != len(paths):
+                raise ValueError("not as many as were asked for")
+            return found
+        raise self._link.failure()
+
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root`; the agent starts at once and reads ahead."""
         self._ask(do="walk", root=root, users=sorted(users), leftovers=True)
@@ -337,6 +347,10 @@ class ChildSide(AgentSide):
     def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
         """Return what `AgentSide.stat` does."""
         return [agent.status(path) for path in paths]
+
+    def heads(self, paths: Sequence[bytes]) -> list[bytes]:
+        """Return what `AgentSide.heads` does."""
+        return [agent.head(path) for path in paths]
 
     def hold(self, paths: Sequence[bytes]) -> Held:
         """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""

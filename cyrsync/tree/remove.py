@@ -6,6 +6,7 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 import errno
 import json
 import os
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus import entry as kinds
@@ -81,7 +82,10 @@ class Remover:
         self.failed = []  # type: list[tuple[bytes, int]]
 
     def remove(self, removals: "Iterable[Removal]") -> None:
-        """Do what each removal says. What is gone already is well; what fails is noted with its errno."""
+        """Do what each removal says. What is gone already is well; what fails is noted with its errno.
+
+        Nothing more is removed in a folder then: an index that stays must keep its messages.
+        """
         for removal in removals:
             if not self.wanted():
                 return
@@ -95,10 +99,10 @@ class Remover:
                 before = os.fstat(folder)
                 files = sorted(removal.files, key=_rank)
                 last = [name for name in files if name not in kinds.BOUND]
-                for name in files[: len(files) - len(last)] + uid_sets.file_names(removal.uids) + last:
-                    self._unlink(folder, name, join(removal.path, name))
-                for name in removal.folders:
-                    self._remove_tree(folder, name, join(removal.path, name), before.st_dev)
+                names = files[: len(files) - len(last)] + uid_sets.file_names(removal.uids) + last
+                if all(self._unlink(folder, name, join(removal.path, name)) for name in names):
+                    for name in removal.folders:
+                        self._remove_tree(folder, name, join(removal.path, name), before.st_dev)
                 if self.keep_times:
                     os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
             except OSError as error:
@@ -117,14 +121,17 @@ class Remover:
             current = below
         return current
 
-    def _unlink(self, folder: int, name: bytes, path: bytes) -> None:
+    def _unlink(self, folder: int, name: bytes, path: bytes) -> bool:
+        """Remove a file, and tell whether none of this name is left; a directory is named as a failure, and no file."""
         try:
             os.unlink(name, dir_fd=folder)
             self.files += 1
         except FileNotFoundError:
             pass
         except OSError as error:
-            self.failed.append((path, error.errno or errno.EIO))
+            self._fail(path, error)
+            return error.errno == errno.EISDIR
+        return True
 
     def _remove_tree(self, parent: int, name: bytes, path: bytes, device: int) -> bool:
         """Remove a folder that the source has no more, and tell whether it is gone.
@@ -142,6 +149,8 @@ class Remover:
                 return self._fail(path, OSError(errno.EXDEV, ""))
             names = sorted(map(os.fsencode, os.listdir(folder)), key=_rank)
             gone = [self._remove_entry(folder, name, path, device) for name in names]
+        except _Stopped:
+            return False
         except OSError as error:
             return self._fail(path, error)
         finally:
@@ -169,7 +178,22 @@ class Remover:
         except FileNotFoundError:
             pass
         except OSError as error:
-            if error.errno in (errno.EISDIR, errno.EPERM):
+            if _is_directory(folder, name, error):
                 return self._remove_tree(folder, name, join(path, name), device)
-            return self._fail(join(path, name), error)
+            self._fail(join(path, name), error)
+            raise _Stopped() from None
         return True
+
+
+class _Stopped(Exception):
+    """A file cannot be removed: what else is in its folder stays."""
+
+
+def _is_directory(folder: int, name: bytes, error: OSError) -> bool:
+    """Tell whether unlinking failed because of a directory; EPERM says that on some systems, and of other things."""
+    if error.errno != errno.EPERM:
+        return error.errno == errno.EISDIR
+    try:
+        return stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode)
+    except OSError:
+        return False

@@ -207,17 +207,17 @@ def incarnation_in(header_path: bytes, index_path: bytes, directory: "int | None
 
     The paths may be from an open `directory`.
     """
-    uniqueid = header.uniqueid(_start(header_path, header.READ_SIZE, directory))
+    uniqueid = header.uniqueid(start_of(header_path, header.READ_SIZE, directory))
     if not uniqueid:
         return None
     for _ in range(_LOOKS):
-        head = index.head(_start(index_path, index.READ_SIZE, directory))
+        head = index.head(start_of(index_path, index.READ_SIZE, directory))
         if head:
             return Incarnation(uniqueid, head.uidvalidity, head.last_uid)
     return None
 
 
-def _start(path: bytes, size: int, directory: "int | None") -> bytes:
+def start_of(path: bytes, size: int, directory: "int | None" = None) -> bytes:
     """Return the first `size` bytes of a file, none when it can't be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)

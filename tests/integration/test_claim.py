@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import samplespool
 from cyrsync.tree import token
 from cyrsync.tree.hold import Holds
 from support.boxes import Box
@@ -186,6 +187,7 @@ def index_there(pair: Pair) -> Path:
 def test_an_index_that_somebody_else_has_written(synced: Pair, state: str, state_dir: Path) -> None:
     """Cyrus was started there, though nobody has said so."""
     index = index_there(synced)
+    samplespool.set_flags(index.parent)
     mtime = index.stat().st_mtime_ns + HOUR
     os.utime(index, ns=(mtime, mtime))
     if state == "lost":
@@ -198,6 +200,47 @@ def test_an_index_that_somebody_else_has_written(synced: Pair, state: str, state
     synced.assert_same()
     synced.change()
     synced.sync()
+
+
+@pytest.mark.parametrize("words", [("--full",), ()])
+def test_a_source_whose_clock_was_ahead(pair: Pair, state_dir: Path, words: tuple[str, ...]) -> None:
+    """What it wrote then has a time of then, and what it writes now has not."""
+    folder = leaves(pair.server.spool)[0]
+    later = time.time_ns() + HOUR
+    os.utime(folder / "cyrus.index", ns=(later, later))
+    pair.sync()
+    samplespool.deliver(folder, 2)
+    samplespool.set_flags(folder)
+    assert (folder / "cyrus.index").stat().st_mtime_ns < later
+    if not words:
+        shutil.rmtree(state_dir)
+    pair.sync(*words)
+    pair.assert_same()
+
+
+@pytest.mark.parametrize("change", ["mail", "flags"])
+def test_a_replica_that_was_written_to_by_a_clock_that_is_behind(pair: Pair, change: str) -> None:
+    pair.sync()
+    folder = pair.there(leaves(pair.server.spool)[0])
+    before = (folder / "cyrus.index").stat().st_mtime_ns - HOUR
+    samplespool.deliver(folder, 1) if change == "mail" else samplespool.set_flags(folder)
+    os.utime(folder / "cyrus.index", ns=(before, before))
+    there = pair.everything()
+    (error,) = pair.sync("--full", expect=4)["errors"]
+    assert "not by cyrsync: was Cyrus started there?" in error
+    assert pair.everything() == there
+
+
+def test_who_is_refused_keeps_what_is_known(pair: Pair, state_dir: Path) -> None:
+    pair.sync()
+    index = index_there(pair)
+    known = index.read_bytes(), index.stat()
+    samplespool.set_flags(index.parent)
+    pair.sync("--full", expect=4)
+    index.write_bytes(known[0])
+    os.utime(index, ns=(known[1].st_atime_ns, known[1].st_mtime_ns))
+    report = pair.sync()
+    assert (report["warnings"], report["rsync_runs"]) == ([], 0), "the state is complete, and nothing has to be done"
 
 
 def test_a_newer_index_of_another_mailbox_is_no_reason(synced: Pair, state_dir: Path) -> None:

@@ -234,7 +234,7 @@ def test_another_file_system_is_not_entered(root: Path, monkeypatch: pytest.Monk
 
 
 def test_one_failure_does_not_stop_the_rest(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make(root, "a/1.", "a/2.", "b/1.", "gone/1.", "gone/2.")
+    make(root, "a/1.", "a/2.", "b/1.", "c/2.", "gone/1.", "gone/2.")
     real = os.unlink
 
     def unlink(name: bytes, *, dir_fd: int) -> None:
@@ -244,11 +244,54 @@ def test_one_failure_does_not_stop_the_rest(root: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "unlink", unlink)
     remover = remove(
-        root, Removal(b"a", array("I", [1, 2])), Removal(b"b", array("I", [1])), Removal(b"", folders=(b"gone",))
+        root,
+        Removal(b"a", array("I", [1, 2])),
+        Removal(b"b", array("I", [1])),
+        Removal(b"c", array("I", [2])),
+        Removal(b"", folders=(b"gone",)),
     )
-    assert there(root) == {"a/", "a/1.", "b/", "b/1.", "gone/", "gone/1."}
+    # But in one folder: what stays may be an index.
+    assert there(root) - {"gone/2."} == {"a/", "a/1.", "a/2.", "b/", "b/1.", "c/", "gone/", "gone/1."}
     assert remover.failed == [(path, errno.EACCES) for path in (b"a/1.", b"b/1.", b"gone/1.")]
-    assert remover.files == 2
+    assert remover.files == 1 + ("gone/2." not in there(root))
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("whole", [True, False])
+def test_where_an_index_stays_its_messages_do(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int, whole: bool
+) -> None:
+    """As for a file that is immutable, which is no directory."""
+    make(root, "gone/1.", "gone/cyrus.index", "gone/cyrus.header", "gone/Sub/1.")
+    real = os.unlink
+
+    def unlink(name: bytes, *, dir_fd: int) -> None:
+        if name == b"cyrus.index":
+            raise OSError(number, os.strerror(number), name)
+        real(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    before = there(root)
+    files = (b"cyrus.header", b"cyrus.index")
+    removal = Removal(b"", folders=(b"gone",)) if whole else Removal(b"gone", array("I", [1]), files, (b"Sub",))
+    remover = remove(root, removal)
+    assert there(root) == before
+    assert remover.failed == [(b"gone/cyrus.index", number)]
+    assert (remover.files, remover.folders) == (0, 0)
+
+
+def test_a_directory_of_which_a_system_says_eperm(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(root, "gone/Sub/1.")
+    real = os.unlink
+
+    def unlink(name: bytes, *, dir_fd: int) -> None:
+        if name == b"Sub":
+            raise PermissionError(errno.EPERM, "Operation not permitted", name)
+        real(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    assert remove(root, Removal(b"", folders=(b"gone",))).failed == []
+    assert there(root) == set()
 
 
 def test_a_folder_that_may_not_be_opened(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
