@@ -33,9 +33,9 @@ class AtOnce:
         self._arrived = arrived
         self._placings: list[Placing] | None = None
 
-    def read(self, take: Callable[[], Work | None]) -> Work | None:
-        """Read a mailbox until all is there; None where that never was, or is too much."""
-        for _ in range(_LOOKS):
+    def read(self, take: Callable[[], Work | None], looks: int = _LOOKS) -> Work | None:
+        """Read a mailbox until all is there, at most so often; None where that never was, or is too much."""
+        for _ in range(looks):
             work = take()
             if work is None or self._placings is not None:
                 return work

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,6 +20,7 @@ from cyrsync.report.progress import Reporter
 from cyrsync.report.text import path_text
 from cyrsync.run import Options, Run
 from cyrsync.server import places, standby
+from cyrsync.server.at_once import AtOnce
 from cyrsync.server.batch import Batch
 from cyrsync.server.claim import Claim, source_name
 from cyrsync.server.conf_run import ConfFound, ConfRun
@@ -40,6 +41,7 @@ from cyrsync.state.sent import Key, Sent, StateDamaged, seen_of
 from cyrsync.state.store import Store, copied, set_aside
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree import direction
+from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.address import Address
 from cyrsync.tree.folder import Folder, owner_names
 from cyrsync.tree.side import resolve_here
@@ -47,6 +49,7 @@ from cyrsync.tree.walk import Reader
 
 #: Seconds before each further look at mailboxes that could not be read; how many, for one that is damaged, says
 #: `Transitions`. Where something moves still after the last of them, that is left for the next run.
+_LAST_LOOKS = 20
 _PAUSES = (0.0, 0.2, 0.5, 0.3, 0.3, 0.5, 0.5, 1.0)
 #: Bytes of metadata that are staged at once, and messages that are listed at once.
 _STAGED_BYTES, _LISTED = 256 << 20, 1_000_000
@@ -454,17 +457,69 @@ class ServerRun(Run):
             keys = sorted(key for key in {*self._waiting(store), *come} if store.has_place(key))
             takings.settled = {key for key in keys if transitions.look(store.place(key))}
             takings.unreadable.clear()
+            keys = [key for key in keys if not self._send_at_once(store, replica, key, come)]
             works = [work for work in (self.take_late(store, key) for key in keys) if work]
             for work in works:
-                self.result.add(work.summary)
-                self.result.folders.seen -= work.place.key not in come  # it was counted at first
+                self._count_late(work, come)
             self._carry(store, replica, keys, {work.place.key: work for work in works})
-        if takings.unreadable:
-            self._refresh(store)
+        self._finish_at_once(store, replica, transitions)
         for key in [key for key in takings.unreadable if not transitions.is_still(key)]:
             reason = takings.unreadable.pop(key)
             if store.has_place(key):  # else it has gone, or has another name
                 takings.moving[key] = reason
+
+    def _finish_at_once(self, store: Store, replica: Replica, transitions: Transitions) -> None:
+        """Look once more at what was moving still, as often as that takes no time: no rsync is started."""
+        takings = self.takings
+        for _ in range(_LAST_LOOKS):
+            moving = [key for key in takings.unreadable if not transitions.is_still(key)]
+            if not moving:
+                return
+            self._refresh(store)
+            for key in moving:
+                reason = takings.unreadable.pop(key)
+                if store.has_place(key) and not self._send_at_once(store, replica, key, ()):
+                    takings.unreadable.setdefault(key, reason)
+
+    def _send_at_once(self, store: Store, replica: Replica, key: Key, come: Container[Key]) -> bool:
+        """Send a mailbox without rsync, if that can be; tell whether the replica has it."""
+        roots = self._roots[key.partition]
+        if not self.keeps_all() or not self._is_on_replica(replica, roots, key):
+            return False
+        sender = AtOnce(roots, {root: uid_sets.empty() for root in roots.all()})
+        work = sender.read(lambda: self.take_late(store, key, sender), looks=1)
+        if work is None or self.limit.reason:
+            return False
+        store.put([work.before()])
+        if not sender.send(replica, work):
+            return False
+        self._count_late(work, come)
+        self.count_sent(work.summary.files_planned())
+        self.limit.sent(messages=work.summary.messages_send)
+        store.put([work.after(deleted=not work.deletes())])
+        if work.deletes() and self.limit.allows():
+            failed: set[bytes] = set()
+            for root in roots.all():
+                rest = Transfer(
+                    *([], None, replica.side, replica.root(root, make=True), self.progress.transfer),
+                    may_delete=self.limit.start,
+                )
+                rest.sent_otherwise(work.plans[root])
+                failed |= self.delete(rest)
+            self.limit.done([key])
+            if key.path not in failed:
+                store.put([work.after(deleted=True)])
+        return True
+
+    def _is_on_replica(self, replica: Replica, roots: Roots, key: Key) -> bool:
+        """Tell whether the replica has the mailbox's directories: to make them is left to rsync."""
+        paths = [os.path.join(replica.root(root, make=True), key.path) for root in roots.all()]
+        return all(isinstance(found, tuple) for found in replica.side.stat(paths))
+
+    def _count_late(self, work: Work, come: Container[Key]) -> None:
+        self.result.add(work.summary)
+        self.result.folders.seen -= work.place.key not in come  # it was counted at first
+        self.result.files.planned -= work.summary.files_planned()  # who sends it counts them
 
     def _waiting(self, store: Store) -> set[Key]:
         """Return the mailboxes that are still to be read."""

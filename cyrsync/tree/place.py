@@ -131,6 +131,9 @@ def _replace(files: "Iterable[File]", directory: int, numeric_ids: bool) -> None
                 _dress(descriptor, file.entry, numeric_ids)
             finally:
                 os.close(descriptor)
+        if {kinds.HEADER, kinds.INDEX} <= {name for _, name in written} and _is_there(kinds.INDEX, directory):
+            # Were we killed between the two, an index would stand beside a header that it was not written with.
+            os.unlink(kinds.INDEX, dir_fd=directory)
         while written:
             os.rename(*written[0], src_dir_fd=directory, dst_dir_fd=directory)
             del written[0]

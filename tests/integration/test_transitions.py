@@ -63,13 +63,13 @@ def test_a_mailbox_whose_files_go_before_its_record(pair: Pair, monkeypatch: pyt
     """The record is there still when it is looked at again, and gone only after the last look."""
     folder = leaves(pair.server.spool)[0]
     samplespool.deliver(folder, 1)
-    last = len(server_run._PAUSES)
+    last = 2 * len(server_run._PAUSES)
 
     def delete(number: int) -> None:
         if number == 0:
             samplespool.delete_folder(folder)
-        folder.mkdir(parents=True, exist_ok=True) if number % 2 else shutil.rmtree(folder, ignore_errors=True)
-        if number == last:
+        folder.mkdir(parents=True, exist_ok=True) if number // 2 % 2 else shutil.rmtree(folder, ignore_errors=True)
+        if number >= last:
             pair.server.record()
 
     when_read(monkeypatch, folder, delete)
