@@ -20,13 +20,15 @@ def compare(source: Iterator[Folder], replica: Iterator[Folder], policy: Policy)
     for ours, theirs in pair(source, replica):
         if ours is None:
             assert theirs
-            if unreadable is None or not _below(theirs.path, unreadable):
+            if not _is_leftover(theirs) and (unreadable is None or not _below(theirs.path, unreadable)):
                 yield Audited(theirs.path, 0, len(theirs.messages), problems=(Problem("extra folder"),))
         elif ours.problem:
             unreadable = ours.path
             yield Audited(ours.path, problems=(Problem("unreadable", detail=os.strerror(ours.problem)),))
         elif theirs is None and unlisted is not None and _below(ours.path, unlisted):
             continue  # told of already
+        elif theirs is None and _is_leftover(ours):
+            continue
         elif theirs is None:
             yield Audited(ours.path, len(ours.messages), problems=(Problem("lacks folder"),))
         elif theirs.problem:
@@ -63,6 +65,12 @@ def _problems(ours: Folder, theirs: Folder, policy: Policy) -> Iterator[Problem]
 
 def _listed(names: Iterable[bytes]) -> str:
     return ", ".join(name.decode("ascii", "backslashreplace") or "the folder itself" for name in names)
+
+
+def _is_leftover(folder: Folder) -> bool:
+    """Tell whether nothing is in a directory of the uniqueid layout: those above a mailbox that is gone stay."""
+    in_layout = folder.path == b"uuid" or folder.path.startswith(b"uuid/")
+    return in_layout and not (folder.problem or folder.messages or folder.metadata or folder.strays)
 
 
 def _below(path: bytes, top: bytes) -> bool:

@@ -13,6 +13,7 @@ KINDS = {
     "unreadable": "cannot be read",
     "index": "no whole cyrus.index",
     "header": "no whole cyrus.header, or another mailbox's",
+    "cache": "no whole cyrus.cache",
     "missing": "in the index, but there is no file",
     "size": "another size than in the index",
     "content": "other bytes than the index says",

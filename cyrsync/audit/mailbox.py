@@ -9,6 +9,7 @@ import zlib
 from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
+from cyrsync.audit import cache
 from cyrsync.audit.finding import NO_INDEX, Audited, Problem
 from cyrsync.cyrus import header, records, regular_file, snapshot
 from cyrsync.cyrus.locks import LockTimeout
@@ -100,10 +101,17 @@ class _Look:
             orphan = uid_sets.difference(orphan, self.before.named)
         self._note("missing", missing)
         self._note("orphan", orphan)
+        self._check_cache(index)
         if content:
             for one in indexes:
                 self._check_content(one)
         return self._audited(len(self.needed))
+
+    def _check_cache(self, index: "Index") -> None:
+        """Look at the cache where all of a mailbox lies together: it may be elsewhere else, and one here an old one."""
+        directory = os.path.dirname(self.place.files.index_path)
+        if directory == self.place.data and cache.is_too_short(os.path.join(directory, b"cyrus.cache"), index):
+            self.problems.append(Problem("cache", detail="cyrus.cache: it ends before what cyrus.index refers to"))
 
     def _audited(self, messages: int) -> Audited:
         files = len(self.listed) + len(self.archived)

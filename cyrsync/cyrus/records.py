@@ -143,6 +143,10 @@ class Index:
         """Return when every message arrived, in seconds since 1970; None from minor version 20 on."""
         return self._column(4, 4) if self.header.minor_version < 20 else None
 
+    def cache_offsets(self) -> "array[int]":
+        """Return where in cyrus.cache each record is, the low 32 bits of that; 0 for none."""
+        return self._column(4 if self.header.minor_version >= 20 else 24, 4)
+
     def user_flags(self, number: int) -> int:
         """Return the user flags, bit n for the n-th name in cyrus.header."""
         first, second, third, fourth = struct.unpack_from(">4I", self._area, self._at(number) + self._flags_at + 4)

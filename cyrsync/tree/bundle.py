@@ -37,6 +37,7 @@ MORE_MODULES = (
     "cyrsync.tree.relink",
     "cyrsync.tree.digests",
     "cyrsync.audit.finding",
+    "cyrsync.audit.cache",
     "cyrsync.audit.mailbox",
     "cyrsync.audit.tree",
 )

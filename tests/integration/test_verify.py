@@ -112,6 +112,19 @@ def lose_header(folder: Path) -> None:
     (folder / "cyrus.header").unlink()
 
 
+def cut_cache(folder: Path) -> None:
+    os.truncate(folder / "cyrus.cache", (folder / "cyrus.cache").stat().st_size - 1)
+
+
+def empty_cache(folder: Path) -> None:
+    os.truncate(folder / "cyrus.cache", 0)
+
+
+def lose_all_but_messages(folder: Path) -> None:
+    for path in folder.glob("cyrus.*"):
+        path.unlink()
+
+
 def other_header(folder: Path) -> None:
     shutil.copy(folder.parent / "cyrus.header", folder / "cyrus.header")
 
@@ -135,6 +148,9 @@ def double(folder: Path) -> None:
         (cut_index, ["index"], ["index"]),
         (lose_index, ["index"], ["index"]),
         (lose_header, ["header"], ["header"]),
+        (lose_all_but_messages, ["header", "index"], ["header", "index"]),
+        (cut_cache, ["cache"], ["cache"]),
+        (empty_cache, ["cache"], ["cache"]),
         (other_header, ["header", "uniqueid"], ["header", "uniqueid"]),
         (lose_folder, ["no directory"], ["no directory"]),
         (double, ["no mailbox"], ["no mailbox"]),
@@ -161,6 +177,33 @@ def test_a_tree_without_its_configuration(box: Box) -> None:
     remove(box.root / box.mailbox("user.joe.Sent")["datadir"])
     found = verify(spool, code=1)
     assert [(kind, name) for kind, name, _ in problems(found)] == [("missing", "Sent")]
+
+
+@pytest.mark.parametrize(
+    ("harm", "kinds"),
+    [
+        (lose_all_but_messages, ["header", "index"]),
+        (cut_cache, ["cache"]),
+        (lose_index, ["index"]),
+        (lambda folder: (folder / "cyrus.cache").unlink(), []),  # as --skip-derived leaves a replica
+        (lambda folder: flip(folder / "cyrus.cache", 3), []),  # of another generation: Cyrus makes it again
+    ],
+)
+def test_harm_to_a_tree(box: Box, harm: Callable[[Path], None], kinds: list[str]) -> None:
+    harm(box.root / box.mailbox("user.joe.Sent")["datadir"])
+    found = verify(box.root / "spool", code=1 if kinds else 0)
+    assert problems(found) == [(kind, "Sent", []) for kind in kinds]
+
+
+@pytest.mark.parametrize("side", ["source", "replica"])
+def test_empty_directories_of_the_uniqueid_layout(tmp_path: Path, side: str) -> None:
+    """Cyrus leaves those above a mailbox that is gone, and so do runs of a server."""
+    samplespool.make(tmp_path / "source", messages=30, folder_count=3)
+    sync(tmp_path / "source", tmp_path / "replica")
+    (tmp_path / side / "uuid/4/5/45ab").mkdir(parents=True)
+    verify(tmp_path / "source", tmp_path / "replica", code=0)
+    (tmp_path / side / "uuid/4/5/45ab/1.").write_text("mail")
+    assert len(verify(tmp_path / "source", tmp_path / "replica", code=1)["problems"]) == 1
 
 
 @pytest.mark.parametrize("part", ["spool", "archive"])
