@@ -34,7 +34,7 @@ from cyrsync.transfer.scratch import staging_directory
 from cyrsync.transfer.staging import Staging
 from cyrsync.transfer.steps import Transfer
 from cyrsync.transfer.taker import Taker, batches
-from cyrsync.tree import direction
+from cyrsync.tree import direction, mounts
 from cyrsync.tree.address import Address
 from cyrsync.tree.both import BothSides
 from cyrsync.tree.descent import Descent
@@ -64,6 +64,7 @@ class Options:
     rsh: str | None = None
     rsync_path: str | None = None
     words: tuple[str, ...] = ("-a",)  # for every rsync
+    one_file_system: bool = False  # no other may be mounted in either tree
     trial: tuple[str, ...] = ()  # what rsync has to accept before anything is touched; () for no doubt
     connection: tuple[str, ...] = ()  # for an rsync that only looks
     retries: int = 3
@@ -196,6 +197,9 @@ class Run:
             name = known_roots.name_of(self.replica, self.replica.path)
             known_roots.check(name, sides.replica_status, anew=self.options.full)
             self.result.roots[name] = os.fsdecode(sides.replica_status.root)
+            if self.options.one_file_system:
+                mounts.check(self.source, sides.source, sides.source_status.root)
+                mounts.check(self.replica, sides.replica, sides.replica_status.root)
             self._sync(sides, directory)
 
     def _hold(self, side: Side) -> str:
@@ -261,6 +265,8 @@ class Run:
             if plan.sends() or plan.deletes():
                 planned.plans.append(plan)
             self.progress.scan(counts.folders.seen, counts.messages.seen)
+        for plan in engine.spare(planned.plans):
+            self.limit.count(plan.path, plan)
         planned.in_the_way = engine.in_the_way
         return planned, engine.names_in_doubt
 
@@ -344,7 +350,9 @@ class Run:
     def _goes_ahead(self, planned: Planned, sides: BothSides, rsync: Rsync) -> bool:
         """Tell whether this is a first copy of a whole tree that can be looked at once more afterwards."""
         options = self.options
-        whole = planned.all_new and not (options.users or rsync.ends.below or options.dry_run or options.jobs > 1)
+        whole = planned.all_new and not (
+            options.users or options.policy.rules or rsync.ends.below or options.dry_run or options.jobs > 1
+        )
         return whole and sides.source.can_take and ahead.is_worth_it(planned.plans, rsync.words_given)
 
     def _copy_ahead(self, planned: Planned, sides: BothSides, rsync: Rsync) -> None:
@@ -410,6 +418,8 @@ class Run:
                 skip_derived=self.options.policy.skip_derived,
                 staging=staging.tree,
                 may_delete=self.limit.start,
+                rules=self.options.policy.rules,
+                size_only=self.options.policy.size_only,
             )
             try:
                 carry(
@@ -442,7 +452,7 @@ class Run:
         names += [".*", "cyrus.*.NEW"]
         if self.options.policy.skip_derived:
             names += [name.decode() for name in sorted(kinds.DERIVED)]
-        return tuple(f"--filter=P {name}" for name in names)
+        return (*(f"--filter=P {name}" for name in names), *self.options.policy.rules.words)
 
     def _rsync(self, sides: BothSides, directory: Path) -> Rsync:
         known = features.near()

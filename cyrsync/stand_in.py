@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from fnmatch import fnmatchcase
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from cyrsync.errors import (
@@ -18,7 +21,8 @@ from cyrsync.errors import (
     RsyncFailed,
     UnusableError,
 )
-from cyrsync.report.text import path_text
+from cyrsync.rsync import deletion_lines
+from cyrsync.rsync.deletion_lines import DeletionLines
 from cyrsync.run import Options, Planned, Run
 from cyrsync.state import no_agent
 from cyrsync.transfer.driver import Rsync
@@ -39,6 +43,43 @@ class NotForUs(Exception):
         self.no_agent = no_agent
 
 
+@dataclass(frozen=True, slots=True)
+class Deletions:
+    """How the line would have rsync delete, and tell of it."""
+
+    lines: DeletionLines
+    #: How paths begin in what rsync prints: with the source's own name, if there is no slash behind it.
+    below: bytes = b""
+    after_errors: bool = False  # also where the source could not be read
+    last: bool = False  # not before all files are there
+    quiet: bool = False
+
+    def tell(self, paths: Iterable[bytes], standing: Iterable[bytes], *, logs: bool) -> None:
+        """Print and log that paths are deleted, and that folders stay for what is left out in them."""
+        now, pid = time.strftime("%Y/%m/%d %H:%M:%S"), os.getpid()
+        shown, logged = [], []
+        for path in paths:
+            whole = self.below + b"/" + path if self.below else path
+            if self.lines.shown:
+                shown.append(deletion_lines.line(self.lines.shown, whole, now, pid))
+            if self.lines.logged:
+                logged.append(b"%s [%d] " % (now.encode(), pid))
+                logged.append(deletion_lines.line(self.lines.logged, whole, now, pid))
+        for path in () if self.quiet else standing:
+            shown.append(
+                b"cannot delete non-empty directory: " + (self.below + b"/" + path if self.below else path) + b"\n"
+            )
+        sys.stdout.flush()
+        sys.stdout.buffer.write(b"".join(map(self._escaped, shown)))
+        sys.stdout.buffer.flush()
+        if logged and logs and self.lines.log_file:
+            with suppress(OSError), open(self.lines.log_file, "ab") as log:  # rsync has complained of it
+                log.write(b"".join(map(self._escaped, logged)))
+
+    def _escaped(self, line: bytes) -> bytes:
+        return deletion_lines.escape(line, as_they_are=self.lines.as_they_are)
+
+
 class StandIn(Run):
     """A run whose output and exit code are rsync's."""
 
@@ -49,18 +90,15 @@ class StandIn(Run):
         source: Address,
         replica: Address,
         options: Options,
-        exclude: tuple[str, ...],
-        announce: Callable[[str], None] | None,
+        deletions: Deletions,
         plain_rsync: Callable[[str, bool], int],
     ) -> None:
-        """`exclude`: patterns that rsync applies to files; `announce` is told each path that goes.
+        """`plain_rsync` runs the line as it is, for a reason, and returns rsync's code.
 
-        `plain_rsync` runs the line as it is, for a reason, and returns rsync's code; it is told whether there is an
-        owner file.
+        It is told whether there is an owner file.
         """
         super().__init__(source, replica, options)
-        self.exclude = exclude
-        self.announce = announce
+        self._deletions = deletions
         self._plain_rsync = plain_rsync
         self._codes: set[int] = set()
         self._busy: LockedError | None = None  # why the replica is not held
@@ -127,14 +165,21 @@ class StandIn(Run):
         if limit and self.limit.counted.total() > limit.number:
             reason = f"--max-delete={limit.number} ends within {self.limit.counted.total()} deletions"
             raise NotForUs(reason, spool=True)
-        for plan in planned.plans:
-            # A folder that is left out may have nothing to send itself, and what is below it then has.
-            names = os.fsdecode(plan.path).split("/")
-            if any(fnmatchcase(name, pattern) for name in names for pattern in self.exclude):
-                raise NotForUs(f"an --exclude matches in the path {path_text(plan.path)}", spool=True)
         if limit is None:
             self.limit.decide()
             self._note_withheld()
+        if self.result.folders.unreadable:
+            self._skip_deletions()
+
+    def _skip_deletions(self) -> None:
+        """Delete nothing after an error of the source's, as rsync does."""
+        if self._deletions.after_errors or not self.limit.left():
+            return
+        if self.limit.allows() and not self._deletions.quiet:
+            sys.stdout.write("IO error encountered -- skipping file deletion\n")
+            sys.stdout.flush()
+        self.limit.refuse("not all could be read, and there is no --ignore-errors")
+        self._note_withheld()
 
     def _try(self, rsync: Rsync) -> None:
         try:
@@ -142,7 +187,7 @@ class StandIn(Run):
         except (ConnectionFailed, RsyncFailed) as refusal:
             if self.result.withheld:
                 raise  # rsync would delete what is withheld
-            raise NotForUs(str(refusal)) from None
+            raise NotForUs(str(refusal), spool=True) from None
 
     def _words(self) -> tuple[str, ...]:
         return (*self.options.words, "--dry-run") if self.options.dry_run else self.options.words
@@ -156,9 +201,11 @@ class StandIn(Run):
         return rsync
 
     def _delete(self, transfer: Transfer, sides: BothSides) -> None:
-        if self.announce and sides.replica.can_remove:
-            for path in transfer.goes():
-                self.announce(path_text(path))
+        failed = self.result.folders.unreadable or (self._deletions.last and transfer.account.failed)
+        if failed:
+            self._skip_deletions()
+        if sides.replica.can_remove:
+            self._deletions.tell(transfer.deleted_entries(), transfer.left_standing(), logs=not self.options.dry_run)
         super()._delete(transfer, sides)
 
     def _exit_code(self) -> int:

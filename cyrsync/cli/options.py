@@ -48,6 +48,10 @@ def policy_of(settings: Settings, *, skip_derived: bool) -> Policy:
         acls=settings.acls,
         xattrs=settings.xattrs,
         own_quick_check=settings.own_quick_check,
+        size_only=settings.size_only,
+        rules=settings.rules,
+        # An entry for a whole folder would stand for what is left out, too.
+        one_by_one=bool(settings.rules) or settings.size_only,
     )
 
 

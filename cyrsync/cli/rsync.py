@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
 from dataclasses import replace
 from typing import NoReturn
 
@@ -15,10 +15,14 @@ from cyrsync.plan.guard import MaxDelete
 from cyrsync.rsync import options as rsync_options
 from cyrsync.rsync.options import RsyncLine, Settings
 from cyrsync.run import Options
-from cyrsync.stand_in import NotForUs, StandIn
+from cyrsync.stand_in import Deletions, NotForUs, StandIn
 from cyrsync.tree import address
 from cyrsync.tree.address import Address
 from cyrsync.tree.link import HURRIED
+
+#: What a far rsync expands, and what no shell reads in any other way.
+_WILD = re.compile(rb"[*?\[]")
+_PLAIN = re.compile(rb"[\w./:@%+=,-]*\Z", re.ASCII)
 
 
 def drop_in(words: list[str]) -> int:
@@ -40,8 +44,8 @@ def drop_in(words: list[str]) -> int:
         reason = rsync_options.unfit(line)
         if reason or os.environ.get("RSYNC_ICONV"):
             raise NotForUs(reason or "RSYNC_ICONV changes names")
-        source, replica = _addresses(line)
-        run = StandIn(source, replica, _options(line, settings), settings.exclude, _announcer(settings), plain_rsync)
+        source, replica, below = _addresses(line, settings)
+        run = StandIn(source, replica, _options(line, settings, below), _deletions(settings, below), plain_rsync)
         result = run.execute()
     except (NotForUs, UsageError) as refusal:
         tell(str(refusal))
@@ -57,45 +61,67 @@ def drop_in(words: list[str]) -> int:
     return result.exit
 
 
-def _addresses(line: RsyncLine) -> tuple[Address, Address]:
-    """Return the source, whose contents are meant, and the place they go to."""
+def _addresses(line: RsyncLine, settings: Settings) -> tuple[Address, Address, bytes]:
+    """Return the source, whose contents are meant, the place they are sent to, and how their names begin for rsync."""
     if len(line.operands) != 2:
         raise NotForUs("it takes one source and one destination")
     source, replica = (address.parse(operand) for operand in line.operands)
+    for end in (source, replica):
+        _check_path(end, settings)
     if source.path.endswith((b"/", b"/.")) or source.path == b"." or (source.daemon and b"/" not in source.path):
-        return source, replica
+        return source, replica, b""
     if source.local and os.path.islink(source.path):
         raise NotForUs(f"{source.text} without a slash behind it is the link, not the directory")
     # Without a slash behind it, the directory itself goes into the destination.
     name = source.path.rpartition(b"/")[2]
     if name == b"..":
         raise NotForUs(f"{source.text} needs a slash behind it")
-    return source, replace(replica, path=replica.path.rstrip(b"/") + b"/" + name)
+    if settings.rules.excludes_directory(name):
+        raise NotForUs(f"{source.text} itself is left out")
+    return source, replace(replica, path=replica.path.rstrip(b"/") + b"/" + name), name
 
 
-def _options(line: RsyncLine, settings: Settings) -> Options:
+def _check_path(end: Address, settings: Settings) -> None:
+    """See that a far path means the same to us as to a shell, or to a far rsync, that reads it."""
+    if end.local:
+        return
+    if _WILD.search(end.path) or end.path.startswith(b"~"):
+        raise NotForUs(f"{end.text}: only the far end knows which path that is")
+    old = settings.old_args or os.environ.get("RSYNC_OLD_ARGS", "0") != "0"
+    if old and not end.daemon and not settings.protect_args and not _PLAIN.match(end.path):
+        raise NotForUs(f"{end.text}: with --old-args the far shell reads that in its own way")
+
+
+def _options(line: RsyncLine, settings: Settings, below: bytes) -> Options:
     limit = settings.max_delete
+    policy = replace(policy_of(settings, skip_derived=False), deletes=settings.delete)
     return Options(
         delete=settings.delete,
         max_delete=MaxDelete(limit, percent=False) if limit is not None else None,
         dry_run=settings.dry_run,
-        policy=policy_of(settings, skip_derived=False),
+        policy=replace(policy, rules=replace(policy.rules, below=below)),
         rsh=settings.rsh,
         rsync_path=settings.rsync_path,
         words=settings.passed,
-        trial=tuple(word for option in line.options for word in option.words),
+        # Paths are protected from the far shell: both at once rsync refuses.
+        trial=tuple(word for option in line.options if option.name != "old-args" for word in option.words),
+        one_file_system=settings.one_file_system,
         connection=settings.connection,
         patience=patience_of(settings, answer=HURRIED),
         retries=0,
     )
 
 
-def _announcer(settings: Settings) -> Callable[[str], None] | None:
-    """Return what tells of a deletion in rsync's words; None if rsync would not tell of one."""
-    if settings.quiet or not (settings.itemize or settings.out_format or settings.verbose):
-        return None
-    begins = "*deleting   " if settings.itemize or settings.out_format else "deleting "
-    return lambda path: print(begins + path, flush=True)
+def _deletions(settings: Settings, below: bytes) -> Deletions:
+    locale = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG") or ""
+    utf8 = "utf-8" in locale.lower() or "utf8" in locale.lower()
+    return Deletions(
+        lines=replace(settings.deletions, as_they_are=settings.deletions.as_they_are or utf8),
+        below=below,
+        after_errors=settings.ignore_errors,
+        last=settings.delete_after,
+        quiet=settings.quiet,
+    )
 
 
 def _become_rsync(words: list[str]) -> NoReturn:

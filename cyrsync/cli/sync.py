@@ -131,18 +131,19 @@ def sync_command(
             raise UsageError("-C names the source: give DEST alone, or with --engine index, a partition of it and DEST")
     elif not destination:
         raise UsageError("give SRC and DEST, or -C IMAPD_CONF and DEST")
-    words = _words(extra, delete=delete, bwlimit=bwlimit, compress=compress, rsync_path=rsync_path)
+    words = _words(extra, bwlimit=bwlimit, compress=compress, rsync_path=rsync_path)
     settings = rsync_options.settings(rsync_options.parse(words))
     options = Options(
         delete=delete,
         max_delete=MaxDelete.parse(max_delete) if max_delete is not None else None,
         dry_run=dry_run,
         users=users_of(user),
-        policy=policy_of(settings, skip_derived=skip_derived),
+        policy=replace(policy_of(settings, skip_derived=skip_derived), deletes=delete),
         rsh=rsh or settings.rsh,
         rsync_path=settings.rsync_path,
         words=settings.passed,
         trial=settings.passed if extra or bwlimit else (),
+        one_file_system=settings.one_file_system,
         connection=settings.connection,
         patience=patience_of(settings, timeout),
         retries=retries,
@@ -154,6 +155,8 @@ def sync_command(
     with progress(quiet or as_json) as reporter:
         replica = address.parse(destination)
         if engine is Engine.index or conf is not None:
+            if settings.rules or settings.size_only or settings.one_file_system:
+                raise UsageError("after --: the index engine leaves out no files: give SRC and DEST for that")
             scope = Scope(full=full, listing=engine is Engine.walk, with_conf=not (source or no_config))
             run = _server_run(conf or CONF, source, replica, options, scope, reporter)
         else:
@@ -202,14 +205,12 @@ def _partition(config: Config, conf: str, source: address.Address) -> Partition:
     raise UsageError(f"{source.text}: no partition of {conf}: name another imapd.conf by -C, or take the walk engine")
 
 
-def _words(extra: list[str], *, delete: bool, bwlimit: str | None, compress: bool, rsync_path: str | None) -> list[str]:
+def _words(extra: list[str], *, bwlimit: str | None, compress: bool, rsync_path: str | None) -> list[str]:
     """Return the words for rsync: -a, ours, and what followed `--`. Raise UsageError for what can't be there."""
     line = rsync_options.parse(extra)
     reason = rsync_options.unfit_extra(line)
     if reason:
         raise UsageError(f"after --: {reason}")
-    if delete and rsync_options.settings(rsync_options.parse(["-a", *extra])).exclude:
-        raise UsageError("after --: filters and --delete cannot be had together: use `cyrsync rsync` for that")
     words = ["-a", *extra]
     words += [f"--bwlimit={bwlimit}"] if bwlimit else []
     words += ["-z"] if compress else []

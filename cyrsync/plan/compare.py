@@ -6,12 +6,13 @@ import errno
 import stat
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.rsync.filters import NO_RULES, Rules
 from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.folder import Entry, Folder, ids_of, owner_names
+from cyrsync.tree.folder import Entry, Folder, ids_of, join, owner_names
 from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.side import ALL_RIGHTS, Rights
 
@@ -37,6 +38,12 @@ class Policy:
     own_quick_check: bool = True
     #: Whether one side's times are known in whole seconds only (what a daemon lists).
     whole_seconds: bool = False
+    #: Whether a file of the same size counts for the same, if it is no message and need not fit messages that change.
+    size_only: bool = False
+    #: Whether the run deletes at all; matters with `size_only`.
+    deletes: bool = True
+    #: What the user leaves out.
+    rules: Rules = NO_RULES
     #: The rights of the process that writes the replica.
     rights: Rights = ALL_RIGHTS
     #: The numbers that names have on the replica's side, see `Side.numbers`; what is not in it was not asked.
@@ -52,6 +59,7 @@ def compare(source: Folder, replica: Folder | None, policy: Policy, *, doubted: 
     if source.problem:
         vanished = source.problem in (errno.ENOENT, errno.ENOTDIR)
         return FolderPlan(source.path, State.VANISHED if vanished else State.UNREADABLE)
+    source, replica = without(source, policy.rules), replica and without(replica, policy.rules)
     if replica is not None and not doubted:
         doubted = _is_ahead(replica, source) or bool(with_other_attributes(source, replica, policy))
     plan = FolderPlan(
@@ -69,15 +77,31 @@ def compare(source: Folder, replica: Folder | None, policy: Policy, *, doubted: 
         plan.messages_present = plan.messages_seen
     else:
         _plan_messages(plan, source, replica, policy)
-    _plan_others(plan, source, replica or Folder(source.path), policy)
     if replica is None or replica.problem:
         plan.touch = True
     else:
         plan.touch = not _same_directory(source.attributes, replica.attributes, policy)
         _plan_deletions(plan, source, replica, policy)
+    _plan_others(plan, source, replica or Folder(source.path), policy)
     if plan.state is State.SAME and (plan.sends() or plan.deletes()):
         plan.state = State.CHANGED
     return plan
+
+
+def without(folder: Folder, rules: Rules) -> Folder:
+    """Return the folder without what the user leaves out: as if it were on neither side."""
+    if not rules:
+        return folder
+
+    def seen(name: bytes, *, directory: bool = False) -> bool:
+        return not rules.excludes(join(folder.path, name), directory=directory)
+
+    return folder._replace(
+        metadata={name: found for name, found in folder.metadata.items() if seen(name)},
+        strays={name: found for name, found in folder.strays.items() if seen(name)},
+        folders=tuple([name for name in folder.folders if seen(name, directory=True)]),
+        leftovers=tuple([name for name in folder.leftovers if seen(name, directory=name == kinds.UPDATES)]),
+    )
 
 
 def gone(replica: Folder) -> FolderPlan:
@@ -89,6 +113,7 @@ def gone(replica: Folder) -> FolderPlan:
         messages_delete=len(replica.messages),
         others_delete=len(replica.metadata) + len(replica.strays),
         replica_messages=len(replica.messages),
+        replica=replica,
     )
 
 
@@ -100,7 +125,7 @@ def unchanged(source: Entry | None, replica: Entry | None, policy: Policy) -> bo
     if kind != stat.S_IFMT(replica.mode) or source.extra != replica.extra:
         return False
     same_time = _same_time(source, replica, policy)
-    if kind == stat.S_IFREG and (source.size != replica.size or not same_time):
+    if kind == stat.S_IFREG and (source.size != replica.size or not (same_time or policy.size_only)):
         return False
     if policy.times and not same_time:
         return False
@@ -180,8 +205,11 @@ def _plan_others(plan: FolderPlan, source: Folder, replica: Folder, policy: Poli
     plan.metadata_seen = len(metadata)
     # Neither size nor time tells the metadata of two mailboxes apart.
     all_of_it = plan.state is State.RECREATED
+    moves_messages = plan.messages_send or (policy.deletes and plan.messages_delete)
+    plan.by_size = policy.size_only and not (all_of_it or (plan.state is State.SAME and moves_messages))
+    exact = replace(policy, size_only=False) if policy.size_only and not plan.by_size else policy
     differing = sorted(
-        n for n in metadata if all_of_it or not unchanged(source.metadata[n], replica.metadata.get(n), policy)
+        n for n in metadata if all_of_it or not unchanged(source.metadata[n], replica.metadata.get(n), exact)
     )
     plan.metadata = tuple(name for name in differing if name in kinds.BOUND)
     plan.loose = tuple(name for name in differing if name not in kinds.BOUND)
@@ -189,6 +217,8 @@ def _plan_others(plan: FolderPlan, source: Folder, replica: Folder, policy: Poli
     strays = [name for name, found in source.strays.items() if _can_be_sent(found, policy)]
     plan.strays_seen = len(strays)
     plan.strays = tuple(sorted(n for n in strays if not unchanged(source.strays[n], replica.strays.get(n), policy)))
+    if plan.by_size:
+        plan.loose, plan.strays = (), tuple(sorted((*plan.strays, *plan.loose)))  # messages are not compared by size
 
 
 def _wanted(names: dict[bytes, Entry | None], policy: Policy) -> list[bytes]:

@@ -47,7 +47,9 @@ class FolderPlan:
     loose: tuple[bytes, ...] = ()  # metadata that goes with the messages
     strays: tuple[bytes, ...] = ()
     inside_gone: bool = False  # goes with a folder above it
+    spares: bool = False  # gone from the source, but not deleted as a whole: what is left out lies in it
     kept: bool = False  # nothing goes here: it was not asked for, or is withheld
+    by_size: bool = False  # the metadata, too, is the same if its size is: no messages change beside it
     touch: bool = False  # the folder's own mode, owner or time differ
     doubted: bool = False  # that a message has a name on the replica does not prove that it is there as it should be
     taken: bool = False  # as it was under Cyrus's locks: if it loses messages now, it can be taken again

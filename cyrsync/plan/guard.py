@@ -157,6 +157,10 @@ class DeleteLimit:
             reason = withhold(self.counted, self.limit)
             self.reason = f"nothing {'more ' if self._done else ''}is deleted: {reason}" if reason else ""
 
+    def refuse(self, reason: str) -> None:
+        """Let nothing more be deleted, for another `reason` than the number."""
+        self.reason = self.reason or f"nothing {'more ' if self._done else ''}is deleted: {reason}"
+
     def allows(self) -> bool:
         """Tell whether anything may be deleted now."""
         return self._asked and not self.reason
@@ -171,7 +175,7 @@ def deletions_of(plan: FolderPlan) -> Counts:
     """Return what a plan deletes."""
     if not plan.deletes():
         return _NONE
-    return plan.messages_delete, plan.others_delete, int(plan.state is State.GONE)
+    return plan.messages_delete, plan.others_delete, int(plan.state is State.GONE and not plan.spares)
 
 
 def withhold(planned: Deletions, limit: MaxDelete | None) -> str | None:

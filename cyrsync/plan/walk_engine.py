@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from cyrsync.plan import compare
 from cyrsync.plan.compare import Policy
 from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.rsync.filters import Rules
 from cyrsync.tree.folder import Folder, sort_key
 
 _UNKNOWN = (State.UNREADABLE, State.VANISHED)
@@ -42,13 +43,16 @@ class WalkEngine:
         #: Names of owners that files of the replica do not have, though the source's have; see `Side.numbers`.
         self.names_in_doubt: set[str] = set()
         self._above: list[Folder] = []  # the source's folders that lead to the present one
+        self._sparing: list[bytes] = []  # folders of the replica alone, with something in them that is left out
 
     def plans(self, source: Iterator[Folder], replica: Iterator[Folder]) -> Iterator[FolderPlan]:
         """Yield a plan for every folder of either side; below an unknown one nothing is planned to go."""
         unknown: bytes | None = None
         gone: bytes | None = None
+        rules = self.policy.rules
         unseen: bytes | None = None  # a folder of the replica that cannot be listed: what is below is not known, either
-        for ours, theirs in pair(source, replica):
+        pairs = pair(source, replica)
+        for ours, theirs in _wanted(pairs, rules) if rules else pairs:
             if theirs is not None and theirs.problem == errno.ENOENT:
                 theirs = None  # it has gone meanwhile
             problem = theirs.problem if theirs is not None and theirs.problem != errno.ENOTDIR else 0
@@ -68,13 +72,27 @@ class WalkEngine:
                 self._remember(ours)
                 yield plan
             elif theirs is not None and not _is_below(theirs.path, unknown):
-                plan = compare.gone(theirs)
+                left = compare.without(theirs, rules)
+                if left != theirs:
+                    self._sparing.append(theirs.path)
+                plan = compare.gone(left)
                 if not _is_below(theirs.path, gone):
                     gone = theirs.path
                     self.in_the_way = self.in_the_way or self._has_file_at(theirs.path)
                 else:
                     plan.inside_gone = True
                 yield plan
+
+    def spare(self, plans: list[FolderPlan]) -> Iterator[FolderPlan]:
+        """Keep what is left out, where folders are gone: yield the plans that do not delete their folders any more."""
+        staying = {path[:end] for path in self._sparing for end in _ends(path)}
+        gone = {plan.path for plan in plans if plan.state is State.GONE} - staying
+        for plan in plans if staying else ():
+            if plan.state is State.GONE:
+                plan.spares = plan.path in staying
+                plan.inside_gone = plan.path.rpartition(b"/")[0] in gone
+                if plan.spares:
+                    yield plan
 
     def _remember(self, folder: Folder) -> None:
         while self._above and not _is_below(folder.path, self._above[-1].path):
@@ -86,6 +104,21 @@ class WalkEngine:
         parent, _, name = path.rpartition(b"/")
         above = next((folder for folder in reversed(self._above) if folder.path == parent), None)
         return above is not None and (name in above.metadata or name in above.strays or name in above.messages)
+
+
+def _wanted(
+    pairs: Iterator[tuple[Folder | None, Folder | None]], rules: Rules
+) -> Iterator[tuple[Folder | None, Folder | None]]:
+    """Yield the pairs that no rule leaves out."""
+    for ours, theirs in pairs:
+        folder = ours or theirs
+        if not (folder and rules.excludes_directory(folder.path)):
+            yield ours, theirs
+
+
+def _ends(path: bytes) -> list[int]:
+    """Return where the paths end that lead to this one, itself among them."""
+    return [at for at, byte in enumerate(path) if byte == ord("/")] + [len(path)]
 
 
 def _is_below(path: bytes, top: bytes | None) -> bool:

@@ -55,6 +55,13 @@ old-dirs old-d : keeps rsync from walking the tree
 relative -R / no-relative no-R : makes another tree on the replica
 implied-dirs i-d / no-implied-dirs no-i-d
 from0 -0 / no-from0
+exclude=
+include=
+filter= -f
+ignore-errors / no-ignore-errors
+one-file-system -x / no-one-file-system no-x
+size-only
+old-args / no-old-args
 """
 
 _PASS = """
@@ -116,7 +123,6 @@ qsort
 trust-sender
 insecure-links / no-insecure-links
 confine-root=
-exclude=
 """
 
 _COMPARE = """
@@ -137,7 +143,6 @@ _REACH = """
 rsh= -e
 rsync-path=
 protect-args secluded-args -s / no-protect-args no-secluded-args no-s
-old-args / no-old-args
 blocking-io / no-blocking-io
 protocol#
 ipv4 -4
@@ -158,7 +163,6 @@ version -V : asks for rsync's version
 list-only : lists and copies nothing
 checksum -c / no-checksum no-c : compares the contents of every file
 ignore-times -I : sends every file again
-size-only : takes a rewritten file of the same size for unchanged
 update -u : keeps what is newer on the replica
 existing ignore-non-existing : leaves out new files
 ignore-existing : leaves out changed files
@@ -177,7 +181,6 @@ suffix= : keeps what is replaced and deleted
 compare-dest= : looks into a third tree
 copy-dest= : looks into a third tree
 link-dest= : looks into a third tree
-one-file-system -x / no-one-file-system no-x : stops at mount points
 copy-links -L : follows symlinks
 copy-dirlinks -k : follows symlinks
 keep-dirlinks -K : follows symlinks
@@ -188,14 +191,11 @@ prune-empty-dirs -m / no-prune-empty-dirs no-m : leaves out empty folders
 delete-excluded : deletes what filters leave out
 delete-missing-args : deletes on its own
 ignore-missing-args : hides a source that is missing
-ignore-errors / no-ignore-errors : deletes although the source could not be read
 files-from= : brings a list of its own
-filter= -f : takes more than plain --exclude patterns
--F : takes more than plain --exclude patterns
-include= : takes more than plain --exclude patterns
-exclude-from= : takes more than plain --exclude patterns
-include-from= : takes more than plain --exclude patterns
-cvs-exclude -C : takes more than plain --exclude patterns
+-F : reads rules from files in the tree
+exclude-from= : reads rules from a file
+include-from= : reads rules from a file
+cvs-exclude -C : brings rules of its own
 fake-super : keeps owners and modes in attributes that cyrsync does not read
 copy-as= : switches users
 remote-option= -M : gives the far rsync rules of its own

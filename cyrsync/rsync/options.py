@@ -11,6 +11,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from cyrsync.cyrus import entry as kinds
+from cyrsync.rsync import deletion_lines, filters
+from cyrsync.rsync.deletion_lines import DeletionLines
+from cyrsync.rsync.filters import Rules
 from cyrsync.rsync.option_table import KNOWN, LONG, SHORT, Known, Role, Takes
 
 #: What an option switches on besides itself.
@@ -33,8 +37,7 @@ _DELETE = frozenset({"delete", *_DELETE_WHEN})
 _INT_MIN, _INT_MAX = -(2**31), 2**31 - 1
 #: strtoll's base 0: hexadecimal, octal, decimal.
 _NUMBER = re.compile(r"\s*([+-]?)(?:0x([0-9a-f]+)|(0[0-7]*)|([1-9][0-9]*))\Z", re.ASCII | re.IGNORECASE)
-#: What makes an exclude pattern look beyond a single name, or makes it another rule than an exclude.
-_NOT_PLAIN = re.compile(r"[/\[\\]|\*\*|\A[-+] |\A!|\A\Z")
+_FILTERS = frozenset({"exclude", "include", "filter"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,14 @@ class Settings:
     progress: bool
     timeout: int | None  # seconds
     own_quick_check: bool
-    exclude: tuple[str, ...]
+    rules: Rules
+    ignore_errors: bool
+    one_file_system: bool
+    size_only: bool
+    old_args: bool
+    protect_args: bool
+    delete_after: bool
+    deletions: DeletionLines
     passed: tuple[str, ...]
     connection: tuple[str, ...]
 
@@ -136,9 +146,16 @@ def settings(line: RsyncLine) -> Settings:
         stats="stats" in on,
         progress="progress" in on,
         own_quick_check=not any(KNOWN[name].role is Role.COMPARE for name in on),
-        exclude=tuple(option.value or "" for option in line.options if option.name == "exclude"),
         timeout=_number(values["timeout"]) if "timeout" in on else None,
-        passed=_words(line.options, {Role.PASS, Role.COMPARE, Role.REACH}),
+        rules=_rules(line.options),
+        ignore_errors="ignore-errors" in on,
+        one_file_system="one-file-system" in on,
+        size_only="size-only" in on,
+        old_args="old-args" in on,
+        protect_args="protect-args" in on,
+        delete_after="delete-after" in on,
+        deletions=_deletion_lines(line.options, on, values),
+        passed=(*_words(line.options, {Role.PASS, Role.COMPARE, Role.REACH}), *_beside(on, values)),
         connection=_words(line.options, {Role.REACH}),
     )
 
@@ -287,19 +304,44 @@ def _unfit_together(options: Sequence[Option], on: set[str]) -> str | None:
     values = _last_values(options)
     if len({_DELETE_WHEN[name] for name in on & _DELETE_WHEN.keys()}) > 1:
         return "rsync takes only one of --delete-before, --delete-during and --delete-after"
-    if _keeps_cut_off_files(on, values):
-        return "--partial without a --partial-dir leaves a cut-off file under its final name"
     if values.get("password-file") == "-":
         return "--password-file=- can be read once, and cyrsync runs rsync more than once"
+    for name in ("out-format", "log-file-format"):
+        if _DELETE & on and (escape := deletion_lines.unknown_escape(values.get(name))):
+            return f"--{name}: only rsync knows what {escape} is"
     for option in options:
-        if option.name == "exclude" and _DELETE & on:
-            return "--exclude with --delete also decides what may be deleted"
-        if option.name == "exclude" and _NOT_PLAIN.search(option.value or ""):
-            return f"--exclude={option.value} is more than a pattern for a single name"
+        rule = filters.parse(option.name, option.value or "") if option.name in _FILTERS else None
+        if option.name in _FILTERS and rule is None:
+            return f"{option.words[0]} is a rule that only rsync can apply"
+        if rule and rule.may_match_message():
+            return f"{option.words[0]} is about messages, too"
+        if rule and rule.may_match_bound():
+            return f"{option.words[0]} leaves out what a mailbox is known by"
     return None
 
 
-def _keeps_cut_off_files(on: set[str], values: Mapping[str, str]) -> bool:
+def _deletion_lines(options: Sequence[Option], on: set[str], values: Mapping[str, str]) -> DeletionLines:
+    return deletion_lines.deletion_lines(
+        verbose=_verbosity(options),
+        quiet="quiet" in on,
+        itemize="itemize-changes" in on,
+        info=[option.value or "" for option in options if option.name == "info"],
+        out_format=values.get("out-format"),
+        log_file=values.get("log-file"),
+        log_format=values.get("log-file-format"),
+        as_they_are="8-bit-output" in on,
+    )
+
+
+def _rules(options: Sequence[Option]) -> Rules:
+    given = [option for option in options if option.name in _FILTERS]
+    rules = [filters.parse(option.name, option.value or "") for option in given]
+    return Rules(tuple(filter(None, rules)), tuple(word for option in given for word in option.words))
+
+
+def _beside(on: set[str], values: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what keeps the part of a file that has arrived out of its final place: a directory for it."""
     # rsync takes a --partial-dir of "" or "." for none at all, and as a wish for --partial.
-    folder = values.get("partial-dir", ".~tmp~" if "delay-updates" in on else None)
-    return "partial" in on if folder is None else posixpath.normpath(folder) == "."
+    folder = values.get("partial-dir", kinds.UPDATES.decode() if "delay-updates" in on else None)
+    in_place = "partial" in on if folder is None else posixpath.normpath(folder) == "."
+    return (f"--partial-dir={kinds.UPDATES.decode()}",) if in_place else ()

@@ -22,6 +22,7 @@ from cyrsync.transfer.jobs import Jobs
 
 #: Codes after which the other entries are done: 23 some failed, 24 some vanished, 25 some deletions left out.
 _GONE_THROUGH = frozenset({Exit.DONE, Exit.PARTIAL, Exit.VANISHED, Exit.WITHHELD})
+_TRIAL = 600.0  # seconds for an rsync that has nothing to do
 _OUT_FORMAT = "--out-format=%i %l %n"
 _FROM, _RULES = "--files-from=", "--filter=. "
 #: What a directory of ours lacked.
@@ -118,7 +119,7 @@ class Rsync:
         # The user's own log would tell of a run that was none.
         log = ["--log-file=/dev/null"] if any(word.startswith("--log-file=") for word in line) else []
         words = ["rsync", *line, *self._own_words(), "--dry-run", *log, "-0", f"{_FROM}{nothing}"]
-        finished = process.capture([*words, self.ends.source, self.ends.destination])
+        finished = process.capture([*words, self.ends.source, self.ends.destination], _TRIAL)
         code, said = finished.code, finished.err.splitlines()
         if code == Exit.DONE:
             return

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.rsync.filters import NO_RULES, Rules
 from cyrsync.rsync.messages import Kind, Message
 from cyrsync.transfer import lists
 from cyrsync.transfer.account import Account
@@ -21,7 +22,7 @@ from cyrsync.transfer.driver import Outcome, Rsync, hint
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.folder import Folder, join
 from cyrsync.tree.message_files import MessageFiles
-from cyrsync.tree.remove import Removal
+from cyrsync.tree.remove import HIDDEN, Removal
 from cyrsync.tree.side import Side
 from cyrsync.tree.uids import file_names
 
@@ -49,11 +50,16 @@ class Transfer:
         skip_derived: bool = False,
         staging: Path | None = None,
         may_delete: Callable[[], bool] = lambda: True,
+        rules: Rules = NO_RULES,
+        size_only: bool = False,
     ) -> None:
         """`side` and `root` are the replica's; no `rsync` is needed where nothing is sent.
 
         Staged metadata lies in `staging`. `may_delete` is asked right before anything is deleted, whatever the plans
         say.
+
+        What the user's `rules` leave out may stay in folders that are gone. With `size_only`, rsync compares what is no
+        message by size.
 
         With `pretend`, rsync is told to do nothing, and nothing is done here.
         """
@@ -68,6 +74,8 @@ class Transfer:
         self._pretend = pretend
         self._staging = staging
         self._may_delete = may_delete
+        self._rules = rules
+        self._size_only = size_only
         self._forced: tuple[str, ...] = ()
         self.held: set[bytes] = set()  # folders that keep what they have
         self._by_path = {plan.path: plan for plan in self.plans}
@@ -172,8 +180,24 @@ class Transfer:
             staged = [plan for plan in plans if plan.staged]
             words = (*self._forced, *how)
             together = _TOGETHER if self._clear_updates(staged) and any(map(_in_parts, staged)) else ()
-            self._step("metadata", staged, lists.staged_entries, (*words, *together), _staged, self._staging)
-            self._step("metadata", plans, lists.other_entries, words, _unstaged)
+            for some, by_size in self._by_size(staged, _compares_metadata_by_size):
+                extra = (*words, *together, *by_size)
+                self._step("metadata", some, lists.staged_entries, extra, _staged, self._staging)
+            for some, by_size in self._by_size(plans, _compares_others_by_size):
+                self._step("metadata", some, lists.other_entries, (*words, *by_size), _unstaged)
+        root = self._by_path.get(b"")
+        if root and root.touch and not any(map(lists.lists_metadata, self._settled(self.plans))):
+            words = (*self._forced, lists.ROOT_ALONE)
+            self._step("metadata", self._settled([root]), lambda _: iter([lists.ROOT]), words, lambda _: 0)
+
+    def _by_size(
+        self, plans: list[FolderPlan], is_so: Callable[[FolderPlan], bool]
+    ) -> list[tuple[list[FolderPlan], tuple[str, ...]]]:
+        """Part the plans whose files rsync is to compare by size alone from the others."""
+        if not self._size_only:
+            return [(plans, ())]
+        exact, by_size = [plan for plan in plans if not is_so(plan)], [plan for plan in plans if is_so(plan)]
+        return [(exact, ()), (by_size, ("--size-only",))]
 
     def _send_messages(self, plans: list[FolderPlan]) -> None:
         renewed, others = _split(plans)
@@ -192,8 +216,13 @@ class Transfer:
         removed = self._side.remove(self._root, self._removals(), keep_times=keep_times)
         self.account.deleted += removed.files + removed.folders
         for path, number in removed.failed:
+            if number == HIDDEN and self._is_left_out(path):
+                continue
             reason = os.strerror(number) if number else "hidden files are left alone, and so is their folder"
             self.account.errors[path] = hint(f"not deleted: {reason}")
+
+    def _is_left_out(self, path: bytes) -> bool:
+        return any(self._rules.excludes(path, directory=directory) for directory in (False, True))
 
     def delete_by_rsync(self, protected: tuple[str, ...], limit: int) -> None:
         """Have rsync delete, where nothing else can: it looks at each folder concerned itself, one level deep."""
@@ -239,6 +268,24 @@ class Transfer:
             for name in removal.folders:
                 yield join(removal.path, name) + b"/"
 
+    def deleted_entries(self) -> Iterator[bytes]:
+        """Yield the paths of all that is to be deleted, also in folders that are gone, as rsync would name them."""
+        if not self._may_delete():
+            return
+        made_way = b"/"  # rsync has put a file in place of the folder, and says nothing of what was in it
+        plans = []
+        for plan in self._settled(self.plans):
+            if plan.deletes() and not plan.path.startswith(made_way):
+                if plan.state is State.GONE and not self._is_left(plan.path):
+                    made_way = plan.path + b"/"
+                else:
+                    plans.append(plan)
+        yield from lists.deleted_entries(plans)
+
+    def left_standing(self) -> list[bytes]:
+        """Return the folders that are gone and stay, as what is left out lies in them."""
+        return [plan.path for plan in self._settled(self.plans) if plan.spares] if self._may_delete() else []
+
     def _removals(self) -> Iterator[Removal]:
         settled = [plan for plan in self._settled(self.plans) if plan.deletes()]
         if not (settled and self._may_delete()):
@@ -249,7 +296,9 @@ class Transfer:
                 folders = (kinds.UPDATES,) if kinds.UPDATES in plan.leftovers else ()
                 yield Removal(plan.path, plan.delete_uids, (*plan.delete_files, *files), folders)
         for plan in settled:
-            if plan.state is State.GONE and not plan.inside_gone:
+            if plan.spares:
+                yield Removal(plan.path, files=tuple(n for n in lists.deleted_names(plan) if n != kinds.UPDATES))
+            elif plan.state is State.GONE and not plan.inside_gone:
                 parent, _, name = plan.path.rpartition(b"/")
                 yield Removal(parent, folders=(name,))
 
@@ -395,6 +444,15 @@ def _staged(plan: FolderPlan) -> int:
 def _in_parts(plan: FolderPlan) -> bool:
     """Tell whether metadata goes that must be of one moment, in more than one file."""
     return len(kinds.BOUND.intersection(plan.metadata)) > 1
+
+
+def _compares_metadata_by_size(plan: FolderPlan) -> bool:
+    return plan.by_size
+
+
+def _compares_others_by_size(plan: FolderPlan) -> bool:
+    """Tell so of what is not staged: with a staged copy, that is strays alone."""
+    return plan.state is not State.RECREATED and (plan.by_size or plan.staged or not plan.metadata)
 
 
 def _unstaged(plan: FolderPlan) -> int:

@@ -27,13 +27,14 @@ WALKED = [
     *("-l -p -t -g -o -D -tpl -ogD -H -z -v -vi -W -S -O -y -q -hh --stats --numeric-ids --no-i-r --force".split()),
     *("--delete --delete --delete --del --delete-before --delete-after --delete-delay --max-delete=1000".split()),
     *("--no-perms --no-o --no-times --no-D --no-links --chmod=F640,D750 -E --delay-updates".split()),
-    *("--exclude=user --exclude=*.cache --exclude=1.".split()),
+    *("--exclude=user --exclude=*.cache --exclude=.* --exclude=/b --exclude=a/ --include=joe".split()),
+    *("--filter=-_/user/joe --exclude=cyrus.odd -P --partial -x --ignore-errors --info=del".split()),
 ]
 if os.geteuid() == 0:
     WALKED.append("--chown=1:1")
 HANDED_ON = [
-    *("-c -I -u -m --existing --ignore-existing --size-only --inplace --no-r --max-delete=2".split()),
-    *("--delete-excluded --exclude=/user/** --exclude=[a-z] --include=x".split()),
+    *("-c -I -u -m --existing --ignore-existing --exclude=1. --inplace --no-r --max-delete=2".split()),
+    *("--delete-excluded --exclude=/user/** --exclude=[a-z] --filter=P_x".split()),
 ]
 
 
@@ -72,6 +73,7 @@ def test_random_lines(first: str, others: list[str], last: str, slash: str, seed
             if mine.returncode == 23:
                 return  # a folder that lacks a message keeps its other files, too, where rsync would go on
             assert comparable(ours, line) == comparable(theirs, line)
+            assert told_of_deletions(mine.stdout) == told_of_deletions(rsyncs.stdout.decode())
 
 
 def comparable(root: Path, words: list[str]) -> dict[bytes, Entry]:
@@ -79,6 +81,12 @@ def comparable(root: Path, words: list[str]) -> dict[bytes, Entry]:
     kept = rsync_options.settings(rsync_options.parse(words))
     found = snapshot(root, dir_mtimes=kept.dir_times)
     return found if kept.times else {path: entry._replace(mtime_ns=0) for path, entry in found.items()}
+
+
+def told_of_deletions(printed: str) -> list[str]:
+    """What is said of deletions, each once (rsync may repeat itself), in any order: none promises one."""
+    told = ("deleting ", "*deleting ", "cannot delete ")
+    return sorted({line for line in printed.splitlines() if line.startswith(told)})
 
 
 # --- Which way it goes
@@ -109,6 +117,8 @@ def replica(tmp_path: Path, source: Path) -> Path:
         "-av --exclude=*.NEW --exclude lost+found {src}/ {dst}",
         "-av -essh --rsync-path=/usr/bin/rsync {src}/. {dst}",
         "-av --bwlimit 9999 --partial-dir=.partial -T . {src}/ {dst}",
+        "-avP --delete --exclude=.* --exclude=/stage.* --exclude=cyrus.squat --exclude=*.tmp {src}/ {dst}",
+        "-avx --delete --ignore-errors --old-args --partial --progress -f '- lost+found' {src}/ {dst}",
     ],
 )
 def test_walks(source: Path, replica: Path, line: str) -> None:
@@ -129,13 +139,12 @@ def test_walks(source: Path, replica: Path, line: str) -> None:
         ("-a {strange}/ {dst}", "not a Cyrus spool"),
         ("-a --checksum {src}/ {dst}", "--checksum"),
         ("-ac {src}/ {dst}", "--checksum"),
-        ("-a --delete --exclude=*.NEW {src}/ {dst}", "--exclude"),
+        ("-a --delete --exclude=* {src}/ {dst}", "--exclude"),
         ("-a -f 'H *.NEW' {src}/ {dst}", "--filter"),
-        ("-a --include=j {src}/ {dst}", "--include"),
-        ("-a --exclude=joe {src}/ {dst}", "--exclude"),
+        ("-a --exclude=source {src} {dst}", "left out"),
+        ("-a --delete --exclude=cyrus.* {src}/ {dst}", "--exclude"),
         ("-a --files-from={list} {src}/ {dst}", "--files-from"),
         ("-a --inplace {src}/ {dst}", "--inplace"),
-        ("-a --partial {src}/ {dst}", "--partial"),
         ("-a --list-only {src}/", "--list-only"),
         ("-a --delete --max-delete=1 {src}/ {dst}", "--max-delete"),
         ("-t {src}/j/user/joe/cyrus.index {dst}", "--recursive"),
@@ -266,6 +275,129 @@ def test_a_modify_window_of_the_users_own(source: Path, replica: Path) -> None:
     line = ("-ai", "--modify-window=2", f"{source}/", replica)
     assert plain_rsync(*line).stdout == b""
     assert run_cyrsync("rsync", *line).stdout == ""
+
+
+# --- What is left out
+
+
+@pytest.mark.parametrize("slash", ["/", ""])
+def test_what_is_left_out_is_neither_sent_nor_deleted(source: Path, replica: Path, slash: str) -> None:
+    """A user's directory, a file in all folders, and what lies in a folder that is gone: as with rsync."""
+    if not slash:
+        (replica.parent / "top").mkdir()
+        replica = replica.rename(replica.parent / "top/source").parent
+    there = replica / ("" if slash else "source")
+    for place in (source / "j/user/joe", there / "j/user/joe", there / "gone/below", there / "gone"):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "kept.tmp").write_text(str(place))
+        (place / "cyrus.cache").write_text(str(place))
+    (there / "gone/.hidden").write_text("kept")
+    (there / "gone too").mkdir()
+    for path in (there / "b", source / "b"):
+        (path / "cyrus.squat").write_text(str(path))
+    samplespool.change(source, new=0.2, expunged=0.2)
+    (source / "a/user/ann").chmod(0o711)
+    (source).chmod(0o711)
+    reference = there.parent.parent / "reference"
+    shutil.copytree(replica, reference, symlinks=True, copy_function=shutil.copy2)
+    plain_rsync("-a", f"{replica}/", reference)
+    anchor = "" if slash else "/source"
+    line = f"-avi --delete --exclude=*.tmp --exclude={anchor}/b --exclude=joe/ --exclude=.* --exclude=cyrus.squat"
+    mine = run_cyrsync("rsync", *line.split(), f"{source}{slash}", replica)
+    rsyncs = plain_rsync(*line.split(), f"{source}{slash}", reference)
+    assert (mine.returncode, mine.stderr) == (rsyncs.returncode, "") == (0, "")
+    (there / ".cyrsync-replica").unlink()
+    assert_same_tree(reference, replica, skip_hidden=False, dir_mtimes=False)
+    assert told_of_deletions(mine.stdout) == told_of_deletions(rsyncs.stdout.decode())
+    assert (there / "gone/below/kept.tmp").exists()
+    again = run_cyrsync("rsync", *line.split(), f"{source}{slash}", replica)
+    assert (again.returncode, told_of_deletions(again.stdout)) == (0, told_of_deletions(plain_rsync(
+        *line.split(), f"{source}{slash}", reference).stdout.decode()))  # fmt: skip
+
+
+def test_the_roots_own_attributes_are_set(source: Path, replica: Path) -> None:
+    """Also where nothing else is to be done."""
+    source.chmod(0o700)
+    os.utime(source, (1e9, 1e9))
+    first = run_cyrsync("rsync", "-ai", "--exclude=.*", f"{source}/", replica)
+    assert (first.returncode, first.stdout) == (0, ".d..tp..... ./\n")
+    assert (replica.stat().st_mode & 0o777, replica.stat().st_mtime) == (0o700, 1e9)
+
+
+@pytest.mark.parametrize("line", ["-rt", "-a --delete"])
+def test_size_only_is_for_what_is_no_message(source: Path, replica: Path, line: str) -> None:
+    quiet, busy = source / "j/user/joe", source / "a/user/ann"
+    for path in (quiet / "cyrus.index", busy / "cyrus.index", quiet / "cyrus.cache"):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        os.utime(path, (1e9, 1e9))
+    (busy / "1.").unlink(missing_ok=True)
+    reference = replica.parent / "reference"
+    plain_rsync("-a", f"{replica}/", reference)
+    done = run_cyrsync("rsync", *line.split(), "--size-only", f"{source}/", replica)
+    assert (done.returncode, done.stderr) == (0, "")
+    plain_rsync(*line.split(), "--size-only", f"{source}/", reference)
+    ours, theirs = (snapshot(root, whole_seconds=True) for root in (replica, reference))
+    index = b"a/user/ann/cyrus.index"
+    if "--delete" in line:  # an index that names messages that are no more is no good
+        assert ours.pop(index) == snapshot(source)[index] != theirs.pop(index)
+    assert ours == theirs
+
+
+# --- Telling of deletions
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["-v", "-i", "-vq", "--out-format=%o=%-20n|%l|%f|%i", "--out-format=%f", "--info=del", "-v --info=del0", ""],
+)
+def test_deletions_are_told_of_as_rsync_does(source: Path, replica: Path, line: str) -> None:
+    """On standard output and in a log: one line a file, folders after what is in them."""
+    shutil.rmtree(source / "j/user/joe")
+    samplespool.change(source, expunged=0.2)
+    (replica / "a/new\nl\xefne").write_text("odd")
+    reference = replica.parent / "reference"
+    plain_rsync("-a", f"{replica}/", reference)
+    words = ["-a", "--delete", "--max-delete=1000", *line.split()]
+    log = replica.parent / "log"
+    mine = run_cyrsync("rsync", *words, f"--log-file={log}", f"{source}/", replica, env={"LC_ALL": "C.UTF-8"})
+    plain_log = replica.parent / "plain log"
+    theirs = subprocess.run(
+        ["rsync", *words, f"--log-file={plain_log}", f"{source}/", reference],
+        capture_output=True, check=True, env={**os.environ, "LC_ALL": "C.UTF-8"},
+    )  # fmt: skip
+
+    def deletions(text: str) -> list[str]:
+        return [shown for shown in text.splitlines() if shown.startswith(("del", "*del"))]
+
+    def logged(path: Path) -> list[str]:
+        return [entry.split("] ", 1)[1] for entry in path.read_text().splitlines() if "deleting" in entry]
+
+    assert deletions(mine.stdout) == deletions(theirs.stdout.decode())
+    assert logged(log) == logged(plain_log) != []
+
+
+def test_an_unreadable_folder_keeps_all_deletions_back(source: Path, replica: Path) -> None:
+    """As with rsync; `--ignore-errors` deletes elsewhere."""
+    (source / "a/user/ann/1.").unlink()
+    (source / "j/user/joe").chmod(0)
+    line = ("-a", "--delete", f"{source}/", replica)
+    before = messages(replica)
+    done = run_cyrsync("rsync", *line, user=True)
+    assert (done.returncode, done.stdout) == (23, "IO error encountered -- skipping file deletion\n")
+    assert messages(replica) == before
+    ignoring = run_cyrsync("rsync", "--ignore-errors", *line, user=True)
+    assert (ignoring.returncode, ignoring.stdout) == (23, "")
+    assert messages(replica).keys() == before.keys() - {b"a/user/ann/1."}
+
+
+def test_delete_after_waits_for_all_files(source: Path, replica: Path) -> None:
+    (source / "a/user/ann/1.").unlink()
+    (samplespool.folders(source)[-1] / f"{samplespool.deliver(samplespool.folders(source)[-1], 1)[0]}.").chmod(0)
+    before = messages(replica)
+    done = run_cyrsync("rsync", "-a", "--delete-after", f"{source}/", replica, user=True)
+    assert (done.returncode, done.stdout) == (23, "IO error encountered -- skipping file deletion\n")
+    assert messages(replica) == before
 
 
 # --- What is ours to say

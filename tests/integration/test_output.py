@@ -199,7 +199,7 @@ def test_a_dry_run_makes_no_replica(source: Path, tmp_path: Path) -> None:
         ("sync", "--user=", "a", "b"),
         ("sync", "a", "b", "--", "--inplace"),
         ("sync", "a", "b", "--", "--delete"),
-        ("sync", "--delete", "a", "b", "--", "--exclude=x"),
+        ("sync", "--delete", "a", "b", "--", "--exclude=*"),
         ("list",),
         ("bogus",),
     ],

@@ -1,4 +1,4 @@
-"""The option table and what is made of it, against the rsync that is installed."""
+"""The option table, what is made of it, and filter rules, against the rsync that is installed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cyrsync.rsync import filters
+from cyrsync.rsync.filters import Rules
 from cyrsync.rsync.option_table import LONG, SHORT, Takes
 from cyrsync.rsync.options import parse, settings
 
@@ -109,3 +111,36 @@ def test_settings_are_those_that_rsync_tells_its_far_end(words: str, tmp_path: P
     assert found.delete == any(word.startswith("--delete") for word in told)
     assert found.numeric_ids == ("--numeric-ids" in told)
     assert found.max_delete is None or f"--max-delete={found.max_delete}" in told
+
+
+NAMES = [b"a", b"b", b"ab", b"a.b", b".a", b"12.", b"7", b"x\ny"]
+
+
+def test_rsync_leaves_out_the_same(tmp_path: Path) -> None:
+    """One tree, many rules: rsync lists what it would send."""
+    tree = tmp_path / "tree"
+    paths = {b"": True}
+    for depth in range(3):
+        for parent in [
+            path for path, directory in paths.items() if directory and path.count(b"/") + bool(path) == depth
+        ]:
+            for name in NAMES:
+                path = parent + b"/" + name if parent else name
+                paths[path] = depth < 2 and name in (b"a", b"ab", b".a")
+    del paths[b""]
+    tree.mkdir()
+    for path, directory in paths.items():
+        place = bytes(tree) + b"/" + path
+        Path(place.decode()).mkdir() if directory else Path(place.decode()).write_bytes(b"")
+    for words in (
+        "exclude=a", "exclude=/a", "exclude=a/", "exclude=a/b", "exclude=/a/b", "exclude=a*", "exclude=.*",
+        "exclude=a**b", "exclude=/a/**", "exclude=a/***", "exclude=**/b", "exclude=?b", "exclude=*/ab", "exclude=**",
+        "include=ab exclude=a*", "exclude=a/a/ include=*", "exclude=- a", "exclude=+ ab filter=-_a?", "exclude=ab/**/b",
+        "filter=exclude_/.a", "filter=+_.a exclude=.*", "exclude=/*/a", "exclude=a/*", "exclude=b/", "exclude=12.",
+    ):  # fmt: skip
+        given = re.findall(r"(?:exclude|include|filter)=(?:[-+] )?\S+", words)
+        rules = Rules(tuple(filter(None, (filters.parse(*word.split("=", 1)) for word in given))))
+        argv = ["rsync", "-r8", "--list-only", "--out-format=%n", *(f"--{word}" for word in given), f"{tree}/"]
+        listed = subprocess.run(argv, capture_output=True, check=True, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"})
+        shown = {line.split(b" ")[-1].replace(b"\\#012", b"\n") for line in listed.stdout.splitlines()} - {b"."}
+        assert {p for p, directory in paths.items() if not rules.excludes(p, directory=directory)} == shown, words

@@ -168,7 +168,14 @@ def test_settings_with_values() -> None:
         ("-as --no-motd", "--archive --protect-args --no-motd", "--protect-args --no-motd"),
         ("--timeout=9 --no-timeout", "--timeout=9 --no-timeout", "--timeout=9 --no-timeout"),
         ("--no-iconv --no-c", "--no-iconv --no-checksum", ""),
-        ("-a --exclude=x", "--archive --exclude=x", ""),
+        # What is left out is not listed, and no path needs the far shell.
+        ("-a --exclude=x --filter=-_y --old-args -x --size-only --ignore-errors", "--archive", ""),
+        # No part of a file is left under its final name; rsync takes "" and "." for no directory at all.
+        ("-aP", "--archive -P --partial-dir=.~tmp~", ""),
+        ("-a --partial-dir=", "--archive --partial-dir= --partial-dir=.~tmp~", ""),
+        ("-a --partial-dir=./", "--archive --partial-dir=./ --partial-dir=.~tmp~", ""),
+        ("-a --partial --delay-updates", "--archive --partial --delay-updates", ""),
+        ("-a --partial --no-partial", "--archive --partial --no-partial", ""),
     ],
 )
 def test_words_for_the_rsync_runs_of_its_own(words: str, passed: str, connection: str) -> None:
@@ -199,6 +206,9 @@ def test_words_for_the_rsync_runs_of_its_own(words: str, passed: str, connection
         "-a --no-r -r",
         "-a --del --delete-delay",  # rsync keeps both in one variable
         "-a --exclude=cyrus.squat --exclude *.tmp --exclude=a?b",
+        "-a --delete --exclude=.* --exclude=/stage.* --exclude=user/joe/ --exclude=joe/*** --filter=-_x --include=a",
+        "-aP",
+        "-ax --size-only --ignore-errors --old-args --partial-dir=",
     ],
 )
 def test_fit(words: str) -> None:
@@ -213,35 +223,31 @@ def test_fit(words: str) -> None:
         ("-ac", "--checksum compares the contents of every file"),
         ("-a --inplace", "--inplace leaves a cut-off file"),
         ("-a --append-verify", "--append-verify leaves"),
-        ("-aP", "--partial without a --partial-dir"),
-        ("-a --partial", "--partial without a --partial-dir"),
-        # rsync takes these for no directory at all.
-        ("-a --partial-dir=", "--partial without a --partial-dir"),
-        ("-a --partial-dir=./", "--partial without a --partial-dir"),
-        ("-a --partial-dir=. --delay-updates", "--partial without a --partial-dir"),
         ("-a --iconv=utf8", "--iconv renames"),
         ("-a --delete-before --delete-after", "rsync takes only one of"),
         ("-a --password-file=-", "--password-file=- can be read once"),
-        ("-aF", "-F takes more than"),
-        ("-a --delete --exclude=x", "--exclude with --delete"),
-        ("-a --exclude=a/b", "--exclude=a/b is more than"),
+        ("-aF", "-F reads rules"),
+        ("-a --exclude=*", "--exclude=* is about messages"),
+        ("-a --exclude=cyrus.*", "--exclude=cyrus.* leaves out what"),
+        ("-a --filter=P_x", "--filter=P_x is a rule that only rsync"),
+        ("-a --delete --out-format=%n%C", "--out-format: only rsync knows what %C is"),
         ("-aM--fake-super", "--remote-option gives"),
         ("--help", "--help asks"),
         ("-aVV", "--version asks"),
-        *[(f"-a{flag}", f"--{SHORT[flag].name} ") for flag in "RdbuIxLkKmCU"],
+        *[(f"-a{flag}", f"--{SHORT[flag].name} ") for flag in "RdbuILkKmCU"],
         *[
             (f"-a --{name}", f"--{LONG[name].name} ")
             for name in (
-                "list-only size-only existing ignore-non-existing ignore-existing remove-source-files "
+                "list-only existing ignore-non-existing ignore-existing remove-source-files "
                 "copy-unsafe-links safe-links munge-links delete-excluded delete-missing-args ignore-missing-args "
-                "ignore-errors fake-super old-dirs copy-devices write-devices server sender daemon no-detach"
+                "fake-super old-dirs copy-devices write-devices server sender daemon no-detach"
             ).split()
         ],
         *[
             (f"-a --{name}=1", f"--{LONG[name].name} ")
             for name in (
                 "files-from max-size min-size backup-dir suffix compare-dest copy-dest link-dest copy-as stop-after "
-                "stop-at time-limit read-batch write-batch only-write-batch filter include exclude-from include-from"
+                "stop-at time-limit read-batch write-batch only-write-batch exclude-from include-from"
             ).split()
         ],
     ],
@@ -252,16 +258,14 @@ def test_unfit(words: str, reason: str) -> None:
     assert found.startswith(reason)
 
 
-@pytest.mark.parametrize("pattern", ["", "a/", "/a", "a**b", "[ab]", "a\\*", "- a", "+ a", "!", "!a"])
+@pytest.mark.parametrize("pattern", ["", "/", "[ab]", "a\\*", "!", "!a", "*.", "1?", "/a/*", "a/**", "??", "cyrus.h*"])
 def test_unfit_exclude(pattern: str) -> None:
     assert unfit(parse(["-a", "--exclude", pattern, "a/", "b/"])) is not None
 
 
-@pytest.mark.parametrize("pattern", ["a", "-a", "+", "a b", "*.tmp", "??", "a!", "#", "-"])
-def test_plain_excludes_are_handed_on(pattern: str) -> None:
-    line = parse(["-a", "--exclude", pattern, "--exclude=b", "a/", "b/"])
-    assert unfit(line) is None
-    assert settings(line).exclude == (pattern, "b")
+@pytest.mark.parametrize("pattern", ["a", "-a", "+", "a b", "*.tmp", "?", "a!", "#", "-", "a/", "a**b", "- a", "+ 1."])
+def test_excludes_of_whole_names_fit(pattern: str) -> None:
+    assert unfit(parse(["-a", "--delete", "--exclude", pattern, "--exclude=b", "a/", "b/"])) is None
 
 
 @pytest.mark.parametrize("words", [["-h"], ["-avh"], ["--human-readable"]])
