@@ -82,6 +82,14 @@ class ConfFiles:
         """Return the whole paths of the files that have names of their own, whether they are there or not."""
         return self._files
 
+    def may_be_link(self, name: bytes) -> bool:
+        """Tell whether a file has a name of its own, where people put links to where there is room; by its whole path.
+
+        Others lie in a tree, below directories that are no links.
+        """
+        directory, last = os.path.split(name)
+        return name in self._files or name == self.mailbox_list or (directory in self._homes and is_shared(last))
+
     def homes(self) -> tuple[bytes, ...]:
         """Return the directories that files of no user are in, see `is_shared`."""
         return self._homes

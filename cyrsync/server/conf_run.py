@@ -34,6 +34,7 @@ from cyrsync.transfer.steps import Transfer
 from cyrsync.tree import token
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.absence import ABSENT, is_absent, is_seen_absent
+from cyrsync.tree.descent import Descent
 from cyrsync.tree.folder import Entry, Folder
 from cyrsync.tree.walk import Reader
 
@@ -239,7 +240,7 @@ class ConfRun:
         """Copy one file; None if it has gone, or cannot be copied."""
         try:
             staging.make(self._above(file))
-            copied = database_copy.copy(_target(file), staging.begin_copy())
+            copied = self._copy(file, staging)
         except (CopyError, OSError) as error:
             if isinstance(error, FileNotFoundError) and staging.directory.exists():
                 return None  # the next run finds it gone
@@ -255,11 +256,23 @@ class ConfRun:
         staging.install(file.path, self._reader(file.root).entry(copied.status))
         return row
 
+    def _copy(self, file: ConfFile, staging: Staging) -> Copied:
+        """Copy one file; where it lies among users' files no link is followed, whatever becomes of a directory."""
+        if self._files.may_be_link(file.whole_path):
+            return database_copy.copy(_target(file), staging.begin_copy())
+        above, name = os.path.split(file.path)
+        descent = Descent(file.root)
+        path = os.path.join(descent.where(above), name)
+        try:
+            return database_copy.copy(path, staging.begin_copy())
+        except CopyError as error:
+            raise CopyError(str(error).replace(os.fsdecode(path), os.fsdecode(file.whole_path))) from None
+
     def _is_as_sent(self, file: ConfFile) -> bool:
         """Look into a file that may have changed unseen when it was copied."""
         staging = Staging(self._directory / "scratch")
         try:
-            copied = database_copy.copy(_target(file), staging.begin_copy())
+            copied = self._copy(file, staging)
         except (CopyError, OSError):
             return False
         finally:
@@ -328,7 +341,7 @@ def _look(status: os.stat_result) -> bytes:
 
 
 def _target(file: ConfFile) -> bytes:
-    """Return what to copy: a database may be a link to where there is room, a link among users' files stays one."""
+    """Return what to copy: a database may be a link to where there is room."""
     return os.path.realpath(file.whole_path) if stat.S_ISREG(file.status.st_mode) else file.whole_path
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus import locks, records
 from cyrsync.cyrus.snapshot import PATIENCE
+from cyrsync.tree.descent import Descent
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.remove import encode as encode_removal
 
@@ -44,8 +45,9 @@ def encode(question: Question) -> bytes:
 
 def of_folder(root: bytes, path: bytes, uids: "array[int]") -> "Digests | None":
     """Return what the index in a folder says of these messages, None where that cannot be read."""
+    descent = Descent(root)
     try:
-        with locks.shared(os.path.join(root, path, kinds.INDEX), PATIENCE) as (descriptor, _):
+        with locks.shared(os.path.join(descent.where(path), kinds.INDEX), PATIENCE) as (descriptor, _):
             data = locks.read_all(descriptor)
         return of_index(records.read(data, check_records=False), uids)
     except (OSError, locks.LockTimeout, records.BadIndex):

@@ -7,11 +7,14 @@ import os
 import resource
 import stat
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import samplespool
+from cyrsync.cyrus.conf_files import ConfFile, ConfFiles
+from support.inside import sync_server_here
 from support.servers import SampleServer, below
 from support.spool import leaves
 from support.tools import requires_root
@@ -200,3 +203,25 @@ def test_a_log_that_nobody_reads(server: SampleServer, replica: Path, tmp_path: 
     os.mkfifo(tmp_path / "log")
     done = run("sync", "-C", server.conf, "--log", tmp_path / "log", replica)
     assert (done.returncode, "--log" in done.stderr) == (0, True), done.stderr
+
+
+def test_a_link_in_place_of_a_users_directory(
+    server: SampleServer, replica: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Put there between the look at its files and their copying."""
+    home, secret = server.root / "conf/user/j", tmp_path / "secret"
+    for directory in (home, secret):
+        directory.mkdir(parents=True)
+        (directory / "joe.seen").write_text(directory.name)
+    listed = ConfFiles.listed
+
+    def swapped(files: ConfFiles, unreadable: dict[bytes, OSError]) -> Iterator[ConfFile]:
+        found = list(listed(files, unreadable))
+        home.rename(home.with_name("away"))
+        home.symlink_to(secret)
+        yield from found
+
+    monkeypatch.setattr(ConfFiles, "listed", swapped)
+    report = sync_server_here(server.conf, replica, expect=(23,))
+    assert any("joe.seen" in error for error in report["errors"])
+    assert not below(replica, home / "joe.seen").exists()

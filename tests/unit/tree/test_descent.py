@@ -17,6 +17,7 @@ from cyrsync.tree import take as taking
 from cyrsync.tree import walk as walking
 from cyrsync.tree.agent import resolve
 from cyrsync.tree.descent import Descent, make
+from cyrsync.tree.digests import of_folder
 from cyrsync.tree.take import take
 from cyrsync.tree.walk import Reader, walk
 
@@ -201,6 +202,13 @@ def test_when_a_tree_is_audited(spool: Path, secret: Path) -> None:
             swap(spool, SENT, secret)
     assert [problem.kind for problem in found[SENT].problems] == ["unreadable"]
     assert found[SENT].bytes_read == 0
+
+
+def test_when_an_index_is_asked_about_messages(spool: Path, secret: Path) -> None:
+    uids = Reader(os.fsencode(secret)).look(SENT).messages.uids
+    assert of_folder(os.fsencode(secret), SENT, uids) is not None
+    swap(spool, SENT, secret)
+    assert of_folder(os.fsencode(spool), SENT, uids) is None
 
 
 # --- Making
