@@ -40,9 +40,10 @@ from cyrsync.tree.both import BothSides
 from cyrsync.tree.descent import Descent
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.link import DEFAULT_PATIENCE, Patience
-from cyrsync.tree.ownership import WalkOwnership, hold
+from cyrsync.tree.ownership import CUT_OFF, WalkOwnership, hold
 from cyrsync.tree.side import Side, refuse_promoted, token_of
 
+_FSYNC = "--fsync"
 _LONGEST_PAUSE = 60.0  # seconds between two tries
 _PATIENCE = 10.0  # seconds that it takes a process at the far end to see that its connection is lost
 _LOST_ATTRIBUTES = (
@@ -111,6 +112,7 @@ class Run:
         #: ACLs and extended attributes that rsync is to keep, and that staged metadata therefore has.
         self.kinds = Kinds(options.policy.acls, options.policy.xattrs)
         self._jobs = Jobs(options.jobs)
+        self._cut_off = False  # a power cut ended a run that was writing to the replica
         self._deadline = 0.0  # of waiting for others, on the monotonic clock
         #: What names the replica, and the pair of source and replica, however they are spelled.
         self.replica_identity = identity(replica)
@@ -208,6 +210,9 @@ class Run:
         return hold(side, [self.replica.path], host, self._deadline, overwrite=overwrite).boot
 
     def _sync(self, sides: BothSides, directory: Path) -> None:
+        self._cut_off = WalkOwnership(sides.replica, sides.replica_status, sides.boot).cut_off
+        if self._cut_off:
+            self.result.warnings.append(f"{self.replica.text}: {CUT_OFF}: all messages are compared")
         with self.phases.phase("scan"):
             planned = self._plan(sides)
         self._guard(planned)
@@ -278,7 +283,7 @@ class Run:
 
     def _doubts(self, source: Folder, replica: Folder) -> bool:
         """Tell whether a folder's messages are to be compared, whatever their names say."""
-        return self.options.full
+        return self.options.full or self._cut_off
 
     def _policy(self, sides: BothSides) -> Policy:
         daemon = self.source.daemon or self.replica.daemon
@@ -303,7 +308,7 @@ class Run:
 
     def _carry_out(self, planned: Planned, sides: BothSides, directory: Path) -> None:
         """Transfer and delete; a run that finds nothing starts no rsync, and does not even ask for one."""
-        if not planned.plans:
+        if not (planned.plans or self._cut_off):
             return
         rsync = None
         sends = any(plan.sends() for plan in planned.plans) or not sides.replica.can_remove
@@ -328,8 +333,11 @@ class Run:
             self._note_withheld()
             if rsync:
                 self.result.rsync_runs += rsync.runs
+        if not self.options.dry_run:
+            sides.replica.to_disk([sides.replica_status.root])
         if ownership:
-            ownership.end(compared=False)
+            compared = (self.options.full or self._cut_off) and not (self.options.users or self.result.errors)
+            ownership.end(compared=compared and not self.result.files.failed)
 
     def _try(self, rsync: Rsync) -> None:
         if self.options.trial:
@@ -474,7 +482,11 @@ class Run:
             silence=0.0 if self.source.local and self.replica.local else self.options.patience.silence,
         )
         words = self._jobs.words(self._words())
-        return Rsync(ends, known, words, directory, verbatim=self.verbatim, jobs=self._jobs)
+        rsync = Rsync(ends, known, words, directory, verbatim=self.verbatim, jobs=self._jobs)
+        if self.replica.daemon and "--fsync" in known.options and rsync.accepts((*words, _FSYNC)):
+            # Nobody else is there to see that what has arrived is on the disk.
+            rsync.words.append(_FSYNC)
+        return rsync
 
     def _words(self) -> tuple[str, ...]:
         return self.options.words

@@ -25,7 +25,7 @@ from cyrsync.state.sent import Key, Place
 from cyrsync.state.store import Memory, Store
 from cyrsync.tree import direction
 from cyrsync.tree.folder import Folder
-from cyrsync.tree.ownership import hold
+from cyrsync.tree.ownership import CUT_OFF, hold
 from cyrsync.tree.side import OVERWRITE, Status, refuse_promoted, token_of
 from cyrsync.tree.token import Token
 from cyrsync.tree.walk import incarnation_in, start_of
@@ -90,6 +90,7 @@ class Claim:
         #: Mailboxes of which it cannot be seen whether the replica has their index: its path, and the errno.
         self.unseen: dict[Key, tuple[bytes, int]] = {}
         self._token: Token | None = None
+        self._cut_off = ""  # where a power cut ended a run that was writing
         self.warnings: list[str] = []
         #: Where the directories of the replica are, by their names.
         self.roots: dict[str, str] = {}
@@ -111,6 +112,8 @@ class Claim:
                 if not self._overwrite:
                     refuse(token, status, self._source)
                 self._found.append(token)
+                if token.cut_off(self._boot):
+                    self._cut_off = os.fsdecode(status.root)
             name = known_roots.name_of(self._replica.address, self._replica.path(root))
             known_roots.check(name, status, anew=self._full)
             self.roots[name] = os.fsdecode(status.root)
@@ -125,7 +128,7 @@ class Claim:
             roots = [self._replica.path(root) for root in self._roots]
             self.warnings = direction.refuse_cyrus(self._replica.side, roots)
         # Who else has written there has sent indexes, too: those are compared with the source's, see `look`.
-        reason = next(filter(None, reasons), "") or self._drift()
+        reason = next(filter(None, reasons), "") or self._lost() or self._drift()
         self._store.memory = memory._replace(looked=time.time())
         return reason
 
@@ -149,6 +152,10 @@ class Claim:
         if token.run < memory.written or (token.run == memory.written and memory.ended and not token.ended):
             return f"{where}: it is older than the last run left it"
         return ""
+
+    def _lost(self) -> str:
+        """Return why what is there may not be what was written, "" if it is."""
+        return f"{self._cut_off}: {CUT_OFF}" if self._cut_off else ""
 
     def _drift(self) -> str:
         """Compare every index with what was sent. Raise RefusedError for one that is newer."""
@@ -178,12 +185,13 @@ class Claim:
         there = folder.metadata.get(kinds.INDEX)
         if place is None or there is None:
             return Trust.PROVEN  # of no mailbox of the source: it goes, or is sent whole
+        proven = Trust.DOUBTED if self._cut_off else Trust.PROVEN  # after a power cut, names prove nothing
         try:
             here = os.stat(place.index_path)
         except OSError:
-            return Trust.PROVEN
+            return proven
         if (here.st_size, here.st_mtime_ns) == (there.size, there.mtime):
-            return Trust.PROVEN
+            return proven
         if self._overwrite:
             return Trust.FOREIGN
         ours, path = incarnation_in(place.header_path, place.index_path), os.path.join(root, folder.path, kinds.INDEX)
@@ -194,7 +202,7 @@ class Claim:
             if self._times and is_newer(there.mtime, here.st_mtime_ns):
                 return Trust.DOUBTED  # somebody's clock was wrong, or somebody wrote there
         # Nobody but we have written where there is a token of ours.
-        return Trust.PROVEN if any(token.source for token in self._found) else Trust.DOUBTED
+        return proven if any(token.source for token in self._found) else Trust.DOUBTED
 
     def refuse_newer(self) -> None:
         """Raise RefusedError if an index on the replica has a change that the source's has not, whatever clocks say."""
@@ -206,9 +214,12 @@ class Claim:
                     raise RefusedError(_written_there(path, mtime))
 
     def is_due(self) -> bool:
-        """Tell whether nobody has looked at the replica for so long that a run with nothing to send should."""
+        """Tell whether a run with nothing to send should look at the replica.
+
+        It should where the last run did not come to its end, and where nobody has looked for long.
+        """
         memory = self._store.memory
-        return bool(memory.replica) and time.time() - memory.looked > _LOOK_AT_LEAST
+        return bool(memory.replica) and (not memory.ended or time.time() - memory.looked > _LOOK_AT_LEAST)
 
     def enter(self) -> str:
         """Begin, if nothing is in doubt; return what is."""
@@ -241,7 +252,7 @@ class Claim:
             complete=complete,
             settings=self._settings,
             writing=self._boot,
-            doubtful=any(token.cut_off(self._boot) for token in self._found),
+            doubtful=bool(self._cut_off),
             more=next((token.more for token in self._found), ()),
         )
         self._store.memory = memory._replace(handed=run)
@@ -249,11 +260,13 @@ class Claim:
         self._store.memory = Memory(self._token.replica, self._roots, run, run, 0.0, complete, self._token.begun)
 
     def end(self, *, complete: bool) -> None:
-        """Note that the run is over, and whether it left nothing undone."""
+        """See that all is on the disks, and note that the run is over, and whether it left nothing undone."""
         assert self._token
+        self._replica.side.to_disk([self._replica.root(root) for root in self._roots])
         token = self._token._replace(ended=time.time(), writing="")
         if complete:
-            token = token._replace(complete=token.begun)
+            # After a power cut all was compared, see `check`.
+            token = token._replace(complete=token.begun, doubtful=False)
         self._put(token)
         self._store.memory = self._store.memory._replace(ended=token.ended, complete=token.complete)
 

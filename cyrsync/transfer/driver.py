@@ -130,6 +130,14 @@ class Rsync:
             raise ConnectionFailed(reason, code)
         raise RsyncFailed(reason, code if code > 0 else 128 - code)
 
+    def accepts(self, line: tuple[str, ...]) -> bool:
+        """Tell whether both rsyncs accept the words of `line`."""
+        try:
+            self.try_words(line)
+        except (RsyncFailed, ConnectionFailed):
+            return False
+        return True
+
     def transfer(
         self,
         entries: Iterable[bytes],

@@ -29,6 +29,7 @@ from cyrsync.tree import folder as folders
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.at_work import at_work
 from cyrsync.tree.remove import RENAMED, Remover, decode
+from cyrsync.tree.to_disk import to_disk
 from cyrsync.tree.walk import Reader, start_of, walk
 
 if TYPE_CHECKING:
@@ -353,6 +354,15 @@ def _put_token(request: _Request) -> None:
     request.output.end(number=number, error=error)
 
 
+def _to_disk(request: _Request) -> None:
+    try:
+        to_disk(request.paths())
+    except OSError as error:
+        request.output.end(number=error.errno)
+    else:
+        request.output.end(number=0)
+
+
 def _place(request: _Request) -> None:
     numeric_ids = request.fields["numeric_ids"]
     failed = place.place(place.decode(request.source), numeric_ids, request.output.is_heard)
@@ -388,6 +398,7 @@ _SERVICES: "dict[str, Callable[[_Request], None]]" = {
     "relink": _relink,
     "hold": _hold,
     "put_token": _put_token,
+    "to_disk": _to_disk,
     "place": _place,
     "remove": _remove,
 }

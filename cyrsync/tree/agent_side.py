@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from cyrsync import process
 from cyrsync.audit.finding import Audited, from_record
 from cyrsync.errors import ConnectionFailed, UnusableError, error_text
-from cyrsync.tree import agent, bundle, folder, place, remove
+from cyrsync.tree import agent, bundle, folder, place, remove, to_disk
 from cyrsync.tree import token as tokens
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.agent import Room
@@ -24,7 +24,7 @@ from cyrsync.tree.at_work import Cyrus, at_work
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.hold import Busy, Holds
 from cyrsync.tree.link import Link, Patience
-from cyrsync.tree.place import Placing
+from cyrsync.tree.place import Placer, Placing
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.shell import HAS_POSIX, HAS_PYTHON, RemoteShell, agent_command
 from cyrsync.tree.side import Held, NotWrittenError, Removed, Rights, Status, resolve_here, unseen
@@ -140,6 +140,13 @@ class AgentSide:
         self._ask(do="put_token", root=root, token=token.to_json())
         found = self._end_of_answer()
         _check_token(root, found["number"], found["error"])
+
+    def to_disk(self, roots: Sequence[bytes]) -> None:
+        """Wait until all that was written to these directories is on their disks. Raise OSError."""
+        self._ask(do="to_disk", root=b"", paths=[root.decode("latin-1") for root in roots])
+        number = self._end_of_answer()["number"]
+        if number:
+            raise OSError(number, os.strerror(number), roots[0])
 
     def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
         """Return size and modification time (nanoseconds) of files, by their whole paths.
@@ -319,8 +326,7 @@ class ChildSide(AgentSide):
         start = f"import sys; sys.path.insert(0, {package!r}); from cyrsync.tree import agent; agent.main()"
         super().__init__(lambda: Link([sys.executable, "-I", "-S", "-c", start], "the local agent"), compressed=False)
         self._holds = Holds()
-        self._numeric_ids = False
-        self._not_placed: set[tuple[bytes, bytes]] = set()
+        self._placer = Placer(numeric_ids=False)
 
     @cached_property
     def rights(self) -> Rights:
@@ -365,18 +371,21 @@ class ChildSide(AgentSide):
         """Write what the replica says of itself. Raise NotWrittenError where that can't be."""
         _check_token(root, *agent.put_token(root, token.to_json()))
 
+    def to_disk(self, roots: Sequence[bytes]) -> None:
+        """Wait until all that was written to these directories is on their disks. Raise OSError."""
+        to_disk.to_disk(roots)
+
     def begin_placing(self, *, numeric_ids: bool) -> None:
         """Let `place` follow."""
-        self._numeric_ids = numeric_ids
-        self._not_placed = set()
+        self._placer = Placer(numeric_ids)
 
     def place(self, placing: Placing) -> None:
         """Put files of a folder in their places."""
-        self._not_placed.update(place.place([placing], self._numeric_ids, lambda: True))
+        self._placer.place(placing)
 
     def end_placing(self) -> set[tuple[bytes, bytes]]:
         """Return the folders (root, path) where not all files are in their places."""
-        return self._not_placed
+        return set(self._placer.finish())
 
     def close(self) -> None:
         """End the child, if there is one, and let go of the replica."""

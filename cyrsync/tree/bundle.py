@@ -21,6 +21,7 @@ MODULES = (
     "cyrsync.tree.read_ahead",
     "cyrsync.tree.walk",
     "cyrsync.tree.remove",
+    "cyrsync.tree.to_disk",
     "cyrsync.tree.place",
     "cyrsync.tree.token",
     "cyrsync.tree.at_work",

@@ -14,6 +14,8 @@ from cyrsync.tree.hold import Busy
 from cyrsync.tree.side import Held, NotWrittenError, Side, Status, refuse_promoted, token_of
 from cyrsync.tree.token import UNOWNED, Token
 
+#: Why names prove nothing on a replica.
+CUT_OFF = "a power cut ended a run that was writing there"
 _LOOK_AGAIN = 0.2  # seconds
 #: Errors by which a file cannot be made that an rsync may do without: it makes none at the root, or only later.
 _NO_FILE = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.tree.folder import Entry, File
+from cyrsync.tree.to_disk import to_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _ROOT = os.O_RDONLY | os.O_DIRECTORY
 _DIRECTORY = _ROOT | os.O_NOFOLLOW
+_MOST_OPEN = 256  # of files that were lengthened
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
@@ -71,6 +73,48 @@ def _exactly(stream: "BinaryIO", size: int) -> bytes:
     return data
 
 
+class Placer:
+    """Puts files in their places, one folder after another.
+
+    A file that was lengthened in its place has the time of its original only when it is on the disk: after a power cut
+    it could have the right size and time, and wrong contents.
+    """
+
+    def __init__(self, numeric_ids: bool) -> None:
+        self._numeric_ids = numeric_ids
+        self._failed = []  # type: list[tuple[bytes, bytes]]
+        self._lengthened = []  # type: list[tuple[int, int, Placing]]
+
+    def place(self, placing: Placing) -> None:
+        """Put the files of a folder in their places, or none of them."""
+        try:
+            lengthened = _place(placing, self._numeric_ids)
+        except OSError:
+            self._failed.append((placing.root, placing.path))
+            return
+        where = placing._replace(files=())
+        self._lengthened += [(descriptor, mtime, where) for descriptor, mtime in lengthened]
+        if len(self._lengthened) >= _MOST_OPEN:
+            self._settle()
+
+    def finish(self) -> "list[tuple[bytes, bytes]]":
+        """Return the folders (root, path) where not all files are in their places."""
+        self._settle()
+        return self._failed
+
+    def _settle(self) -> None:
+        lengthened, self._lengthened = self._lengthened, []
+        try:
+            to_disk(sorted({placing.root for _, _, placing in lengthened}))
+            for descriptor, mtime, _ in lengthened:
+                os.utime(descriptor, ns=(os.fstat(descriptor).st_atime_ns, mtime))
+        except OSError:
+            self._failed += [(placing.root, placing.path) for _, _, placing in lengthened]
+        finally:
+            for descriptor, _, _ in lengthened:
+                os.close(descriptor)
+
+
 def place(
     placings: "Iterable[Placing]", numeric_ids: bool, wanted: "Callable[[], bool]"
 ) -> "list[tuple[bytes, bytes]]":
@@ -78,19 +122,18 @@ def place(
 
     It stops between two folders when nobody wants it any more.
     """
-    failed = []
+    placer = Placer(numeric_ids)
     for placing in placings:
         if not wanted():
             break
-        try:
-            _place(placing, numeric_ids)
-        except OSError:
-            failed.append((placing.root, placing.path))
-    return failed
+        placer.place(placing)
+    return placer.finish()
 
 
-def _place(placing: Placing, numeric_ids: bool) -> None:
+def _place(placing: Placing, numeric_ids: bool) -> "list[tuple[int, int]]":
+    """Put the files in their places; return those that were lengthened, still open, each with the time to be set."""
     opened = []  # type: list[tuple[int, Entry]]
+    lengthened = []  # type: list[tuple[int, int]]
     try:
         for path, entry in placing.above:
             if not stat.S_ISDIR(entry.mode):
@@ -101,12 +144,17 @@ def _place(placing: Placing, numeric_ids: bool) -> None:
         folder = opened[-1][0]
         if _is_there(kinds.UPDATES, folder):
             raise FileExistsError(errno.EEXIST, "")  # a killed rsync's: rsync 3.2.3 takes it for what it is to send
-        _replace(placing.files, folder, numeric_ids)
+        _replace(placing.files, folder, numeric_ids, lengthened)
         for directory, entry in reversed(opened):
             _dress(directory, entry, numeric_ids)
+    except OSError:
+        for descriptor, _ in lengthened:
+            os.close(descriptor)
+        raise
     finally:
         for directory, _ in opened:
             os.close(directory)
+    return lengthened
 
 
 def _is_there(name: bytes, directory: int) -> bool:
@@ -117,11 +165,14 @@ def _is_there(name: bytes, directory: int) -> bool:
     return True
 
 
-def _replace(files: "Iterable[File]", directory: int, numeric_ids: bool) -> None:
+def _replace(files: "Iterable[File]", directory: int, numeric_ids: bool, lengthened: "list[tuple[int, int]]") -> None:
     written = []  # type: list[tuple[bytes, bytes]]
     try:
         for file in files:
-            if _is_there_already(file, directory, numeric_ids):
+            # Of metadata of one moment neither size nor time tells.
+            if file.name not in kinds.BOUND and (
+                _is_same(file, directory, numeric_ids) or _lengthen(file, directory, numeric_ids, lengthened)
+            ):
                 continue
             temporary = b".%b.%b" % (file.name, os.urandom(3).hex().encode("ascii"))  # as rsync calls its own
             descriptor = os.open(temporary, _NEW_FILE, 0o600, dir_fd=directory)
@@ -142,13 +193,6 @@ def _replace(files: "Iterable[File]", directory: int, numeric_ids: bool) -> None
             os.unlink(temporary, dir_fd=directory)
 
 
-def _is_there_already(file: File, directory: int, numeric_ids: bool) -> bool:
-    """Tell whether a file needs no replacing; of metadata of one moment neither size nor time tells."""
-    if file.name in kinds.BOUND:
-        return False
-    return _is_same(file, directory, numeric_ids) or _append(file, directory, numeric_ids)
-
-
 def _is_same(file: File, directory: int, numeric_ids: bool) -> bool:
     """Tell whether a file needs no sending, by rsync's quick check, and no attributes."""
     try:
@@ -160,10 +204,10 @@ def _is_same(file: File, directory: int, numeric_ids: bool) -> bool:
     return same_owner and (now.st_mode, now.st_size, now.st_mtime_ns) == known
 
 
-def _append(file: File, directory: int, numeric_ids: bool) -> bool:
+def _lengthen(file: File, directory: int, numeric_ids: bool, lengthened: "list[tuple[int, int]]") -> bool:
     """Write the end of a metadata file that has grown, and tell whether it has: a cache is much, and seldom rewritten.
 
-    One that has other names is left: they are copies that somebody keeps.
+    One that has other names is left: they are copies that somebody keeps. Its time is no original's until it is set.
     """
     if not kinds.is_metadata(file.name):
         return False
@@ -171,17 +215,20 @@ def _append(file: File, directory: int, numeric_ids: bool) -> bool:
         descriptor = os.open(file.name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
     except OSError:
         return False
+    grown = False
     try:
         now = os.fstat(descriptor)
-        if not stat.S_ISREG(now.st_mode) or now.st_nlink != 1 or not 0 < now.st_size < len(file.data):
-            return False
-        if os.read(descriptor, now.st_size) != file.data[: now.st_size]:
-            return False
-        _write(descriptor, memoryview(file.data)[now.st_size :])
-        _dress(descriptor, file.entry, numeric_ids)
+        grown = stat.S_ISREG(now.st_mode) and now.st_nlink == 1 and 0 < now.st_size < len(file.data)
+        grown = grown and os.read(descriptor, now.st_size) == file.data[: now.st_size]
+        if grown:
+            lengthened.append((descriptor, file.entry.mtime))
+            os.utime(descriptor, ns=(now.st_atime_ns, 0))
+            _write(descriptor, memoryview(file.data)[now.st_size :])
+            _dress(descriptor, file.entry._replace(mtime=0), numeric_ids)
     finally:
-        os.close(descriptor)
-    return True
+        if not grown:
+            os.close(descriptor)
+    return grown
 
 
 def _write(descriptor: int, data: "bytes | memoryview") -> None:

@@ -183,6 +183,12 @@ class PosixSide(WithoutAgent):
             if not users or user_of(path) in users or not found[path].readable:
                 yield _folder(path, found, attributes)
 
+    def to_disk(self, roots: Sequence[bytes]) -> None:
+        """Wait until all that was written there is on its disks."""
+        self._link.send(b"sync; printf 'e\\0'\n")
+        for _ in self._items(packed=False):
+            pass
+
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Refuse: an agent is needed for that."""
         raise UsageError(f"{self._link.name}: an audit needs python3 there: audit it where it lies")

@@ -126,6 +126,9 @@ class Side(Protocol):
     def put_token(self, root: bytes, token: Token) -> None:
         """Write what the replica says of itself. Raise NotWrittenError where that can't be."""
 
+    def to_disk(self, roots: Sequence[bytes]) -> None:
+        """Wait until all that was written to these directories is on their disks. Raise OSError."""
+
     def close(self) -> None:
         """Let go of processes and connections."""
 
@@ -203,6 +206,9 @@ class WithoutAgent:
         """Refuse: nobody is there who could."""
         raise NotImplementedError
 
+    def to_disk(self, roots: Sequence[bytes]) -> None:
+        """Leave that to rsync."""
+
 
 class NearSide:
     """The source, when it is on this machine: read by this process."""
@@ -267,6 +273,9 @@ class NearSide:
     def put_token(self, root: bytes, token: Token) -> None:
         """Refuse: a source is only ever read."""
         raise PermissionError(errno.EROFS, "a source is only read", root)
+
+    def to_disk(self, roots: Sequence[bytes]) -> None:
+        """Nothing is written here."""
 
     def close(self) -> None:
         """Nothing is held."""

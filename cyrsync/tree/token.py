@@ -63,8 +63,8 @@ class Token(NamedTuple):
         return json.dumps(record, sort_keys=True)
 
     def cut_off(self, boot: str) -> bool:
-        """Tell whether a power cut ended a run that was writing; `boot` is that of the replica's host now."""
-        return self.doubtful or bool(self.writing and self.writing != boot)
+        """Tell whether a power cut ended a run that was writing; `boot` is its host's now, "" for unknown."""
+        return self.doubtful or bool(boot and self.writing and self.writing != boot)
 
 
 #: Of a replica that no `sync -C` has written to.

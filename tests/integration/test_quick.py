@@ -197,11 +197,11 @@ def test_a_disk_that_is_full(pair: Quick, monkeypatch: pytest.MonkeyPatch) -> No
         samplespool.deliver(folder, 2)
     replace, calls = place._replace, []
 
-    def full(files: object, directory: int, numeric_ids: bool) -> None:
+    def full(files: object, directory: int, *more: object) -> None:
         calls.append(directory)
         if len(calls) == 1:
             raise OSError(28, "No space left on device")
-        replace(files, directory, numeric_ids)  # type: ignore[arg-type]
+        replace(files, directory, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(place, "_replace", full)
     report = pair.sync()

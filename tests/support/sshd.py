@@ -15,7 +15,7 @@ from support.tools import children, free_port, python_words, stop_process, wait_
 POSIX_PROGRAMS = (
     "[ awk basename cat chmod chown cksum cmp comm cp cut date dd df dirname du echo env expr false file find fold",
     "gawk getconf grep head id join kill ln ls mawk mkdir mkfifo mv nice od paste pathchk printf ps pwd rm rmdir",
-    "rsync sed sh sleep sort split stty tail tee test touch tr true tty uname uniq wc who xargs",
+    "rsync sed sh sleep sort split stty sync tail tee test touch tr true tty uname uniq wc who xargs",
 )
 
 SSHD_CONFIG = """\

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.tree.folder import Entry, File
-from cyrsync.tree.place import Placing, decode, encode, place
+from cyrsync.tree.place import Placer, Placing, decode, encode, place
 from cyrsync.tree.walk import Reader
 from support.tools import requires_root
 
@@ -175,6 +175,29 @@ def test_a_cache_that_has_grown_is_lengthened(source: Path, replica: Path) -> No
     assert cache.stat().st_ino == inode
     assert cache.read_bytes() == b"gen1 and more"
     assert cache.stat().st_mtime_ns == NEW
+
+
+def test_a_lengthened_cache_has_the_time_of_its_original_only_when_it_is_on_the_disk(
+    source: Path, replica: Path
+) -> None:
+    """After a power cut it could have the right size and wrong contents: then the next run has to see a difference."""
+    cache = replica / "j/user/joe/cyrus.cache"
+    placer = Placer(numeric_ids=False)
+    placer.place(placing(source, replica, "cyrus.cache"))
+    assert cache.stat().st_size == len(b"gen1 and more") and cache.stat().st_mtime_ns == 0
+    assert placer.finish() == []
+    assert cache.stat().st_mtime_ns == NEW
+
+
+def test_what_cannot_be_written_to_the_disk_is_not_in_its_place(
+    source: Path, replica: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise OSError(errno.EIO, "")
+
+    monkeypatch.setattr("cyrsync.tree.place.to_disk", fail)
+    assert put(placing(source, replica, "cyrus.cache")) == [(os.fsencode(replica), PATH)]
+    assert (replica / "j/user/joe/cyrus.cache").stat().st_mtime_ns == 0
 
 
 @pytest.mark.parametrize("what", ["another beginning", "shorter", "empty", "a second name", "a link"])
