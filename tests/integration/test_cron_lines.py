@@ -1,0 +1,77 @@
+"""The lines for cron in the documents and examples, run as cron runs them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from support.servers import SampleServer
+from support.tools import python_words, requires, requires_root, write_program
+from support.tree import plain_env
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = ("README.md", "docs/hot-spare.md", "man/cyrsync.1", "scripts/cyrsync.cron")
+LINE = re.compile(r" *#?[*/0-9]+ [*/0-9]+ \* \* [*0-9]+ +root +(.+)")
+SETTING = re.compile(r"PATH=(\S+)$", re.MULTILINE)
+#: Runs the line where nothing but what the documents put there is in /usr/local/bin.
+PLACE = 'mount --bind "$1" /usr/local/bin && shift && exec "$@"'
+
+
+def lines() -> list[tuple[str, str, str]]:
+    """Of each line: the page, the PATH that it sets for cron, and the command."""
+    found = []
+    for page in PAGES:
+        text = (ROOT / page).read_text()
+        if page.endswith(".1"):
+            text = text.replace("\\e\n", "").replace("\\-", "-")
+        # What the page for the set-up copies out of the example is used with the PATH of that.
+        setting = SETTING.search(text) or (page.startswith("docs") and SETTING.search(example()))
+        for match in map(LINE.fullmatch, text.splitlines()):
+            if match:
+                found.append((page, setting[1] if setting else "/usr/bin:/bin", match[1]))
+    return found
+
+
+def example() -> str:
+    return (ROOT / "scripts/cyrsync.cron").read_text()
+
+
+def test_lines_are_found() -> None:
+    assert {page for page, _, _ in lines()} == set(PAGES)
+    assert len(lines()) >= 10
+
+
+@pytest.mark.parametrize(("page", "path", "line"), lines())
+def test_as_cron_runs_it(tmp_path: Path, page: str, path: str, line: str) -> None:
+    requires_root()
+    requires("unshare")
+    server = SampleServer(tmp_path / "server", messages=20, folder_count=4)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    env = shlex.join(f"{name}={value}" for name, value in plain_env({"PATH": "/usr/bin:/bin"}).items())
+    write_program(
+        programs / "cyrsync", f'env {env} {python_words("-m", "cyrsync")} "$@"; echo "exit $?" >{tmp_path}/ran'
+    )
+    # The servers of the documents are not here: what stands for them is.
+    (tmp_path / "replica").mkdir()
+    for name, here in {
+        "/etc/imapd.conf": str(server.conf),
+        "/var/spool/cyrus/mail/": f"{server.spool}/",
+        "/var/spool/imap/": f"{server.spool}/",
+        "standby:": f"{tmp_path}/replica",
+        "/var/lib/prometheus/node-exporter": str(tmp_path),
+    }.items():
+        line = line.replace(name, here)
+    for directory in re.findall(rf"{tmp_path}/replica(\S*)", line):
+        (tmp_path / f"replica{directory}").mkdir(parents=True, exist_ok=True)
+    cron = ["env", "-i", f"HOME={tmp_path}", "LOGNAME=root", "SHELL=/bin/sh", f"PATH={path}", "/bin/sh", "-c", line]
+    argv = ["unshare", "--mount", "sh", "-c", PLACE, "sh", str(programs), *cron]
+    done = subprocess.run(argv, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    if "cyrsync" in line.split("|", 1)[0].partition(" -")[0]:
+        assert (tmp_path / "ran").read_text() == "exit 0\n"
+    assert list((tmp_path / "replica").rglob("cyrus.index"))
