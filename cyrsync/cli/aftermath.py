@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from cyrsync.report.result import RunResult
     from cyrsync.run import Run
     from cyrsync.state.history import Record
+    from cyrsync.tree.address import Address
 
 
 class HookFailed(CyrsyncError):
@@ -64,8 +66,8 @@ def _record(run: Run) -> Record:
     return history.Record(
         pair=run.key,
         replica=printable(run.replica_identity),
-        source=printable(result.source),
-        destination=printable(result.destination),
+        source=printable(_absolute(run.source)),
+        destination=printable(_absolute(run.replica)),
         engine=result.engine,
         partitions=printable(" ".join(run.partitions)),
         users=printable(" ".join(sorted(run.options.users))),
@@ -74,6 +76,13 @@ def _record(run: Run) -> Record:
         exit=int(result.exit),
         json=history.brief({**result.to_json(), "roots": result.roots}),
     )
+
+
+def _absolute(address: Address) -> str:
+    """Return an address as it can be looked up from any directory."""
+    if not address.local:
+        return address.text
+    return os.fsdecode(os.path.abspath(address.path) + b"/" * (address.path != b"/" and address.path.endswith(b"/")))
 
 
 def _keep(record: Record, result: RunResult) -> None:

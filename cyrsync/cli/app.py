@@ -12,7 +12,7 @@ from cyrsync.cli import signals, streams
 from cyrsync.cli.check import check_command
 from cyrsync.cli.inspect import inspect_command
 from cyrsync.cli.list import list_command
-from cyrsync.cli.output import complain
+from cyrsync.cli.output import complain, complain_of_end
 from cyrsync.cli.promote import promote_command
 from cyrsync.cli.rsync import drop_in
 from cyrsync.cli.status import status_command
@@ -93,6 +93,14 @@ def main() -> None:
     sys.exit(code)
 
 
+def _end(message: str, code: int) -> int:
+    try:
+        complain_of_end(message, code)
+    except OSError as error:
+        complain(error_text(error))
+    return code
+
+
 def _run() -> int:
     """Run the command line, print the error that ends it, and return the exit code."""
     try:
@@ -103,11 +111,9 @@ def _run() -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except CyrsyncError as error:
-        complain(str(error))
-        return error.code
+        return _end(str(error), error.code)
     except OSError as error:
-        complain(error_text(error))
-        return Exit.FILE_IO
+        return _end(error_text(error), Exit.FILE_IO)
     except Exception as error:  # noqa: BLE001 - all exceptions end here
         from cyrsync.cli import unforeseen  # what no right run needs is not loaded by all
 

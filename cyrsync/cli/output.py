@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -73,11 +74,28 @@ def show_audit(result: AuditResult, *, as_json: bool, verbose: bool, quiet: bool
         complain_of_all(audit.told(path, problem) for path, problem in result.problems)
 
 
+def complain_of_end(message: str, code: int) -> None:
+    """Print the error that ends a command; where a program reads its output, as an object there, too."""
+    complain(message)
+    words = sys.argv[1:]
+    if "--json" in words[: words.index("--") if "--" in words else None]:
+        print(json.dumps({"errors": [message], "exit": int(code)}))
+
+
+def _is_plain_locale() -> bool:
+    """Tell whether the user asked for ASCII: Python prints UTF-8 nevertheless, for the sake of names."""
+    return (os.environ.get("LC_ALL") or os.environ.get("LANG")) in ("C", "POSIX")
+
+
 def console(*, a_line_each: bool = False) -> Console:
     """Return where tables go; with `a_line_each`, no row of them is folded where nobody watches."""
     from rich.console import Console
 
     class Output(Console):
+        @property
+        def encoding(self) -> str:
+            return "ascii" if _is_plain_locale() else super().encoding
+
         def on_broken_pipe(self) -> None:
             signals.die_of_broken_pipe()
 

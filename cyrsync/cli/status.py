@@ -6,7 +6,7 @@ import json
 import os
 import re
 from datetime import datetime, timezone
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from cyrsync.report.text import human_seconds, printable
 from cyrsync.run import identity
 from cyrsync.tree import address
 
+if TYPE_CHECKING:
+    from cyrsync.state.history import Pair
+
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)\Z", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -28,6 +31,9 @@ def status_command(
         str | None,
         typer.Option(metavar="AGE", help="Exit 1 if the last success is older: seconds, or 90m, 2h, 1d."),
     ] = None,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Forget the runs to DEST, as if it had never been one.")
+    ] = False,
     state: StateDirectory = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each replica.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all runs that are known.")] = False,
@@ -39,12 +45,13 @@ def status_command(
     limit = _seconds(max_age) if max_age is not None else None
     if state is not None:
         os.environ["CYRSYNC_STATE"] = state
-    if destination is None:
-        found = history.pairs()
-    else:
-        found = history.pairs(printable(identity(address.parse(destination))), printable(destination))
-    if not found:
-        raise UnusableError(f"no run is known{f' of {destination}' if destination is not None else ''}")
+    if forget:
+        if destination is None:
+            raise UsageError("--forget needs the DEST that is to be forgotten")
+        if not history.forget(printable(identity(address.parse(destination))), printable(destination)):
+            raise UnusableError(f"no run is known of {destination}")
+        return
+    found = _found(destination)
     now = datetime.now(timezone.utc)
     late = [pair for pair in found if limit is not None and not _is_within(status.age(pair, now), limit)]
     with signals.pipe_may_break():
@@ -59,6 +66,24 @@ def status_command(
         what = "no run has succeeded" if behind is None else f"the last success is {human_seconds(behind)} old"
         complain(f"{pair.runs[0].destination}: {what}")
     raise typer.Exit(Exit.UNSOUND if late else Exit.DONE)
+
+
+def _found(destination: str | None) -> list[Pair]:
+    """Return the replicas to show. Raise UnusableError if there is none."""
+    from cyrsync.state import history
+
+    if destination is not None:
+        found = history.pairs(printable(identity(address.parse(destination))), printable(destination))
+        if not found:
+            raise UnusableError(f"no run is known of {destination}")
+        return found
+    known = history.pairs()
+    # Where no run has ever succeeded, it was mistyped, or never set up: asked for by its name, it is shown.
+    found = [pair for pair in known if pair.last_success]
+    if not found:
+        none = "no run has succeeded yet: give DEST to see those that were tried"
+        raise UnusableError(none if known else "no run is known")
+    return found
 
 
 def _is_within(age: float | None, limit: float) -> bool:

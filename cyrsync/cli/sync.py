@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
@@ -33,6 +35,11 @@ from cyrsync.tree import address
 
 if TYPE_CHECKING:
     from cyrsync.cyrus.config import Config, Partition
+
+
+#: A rate as rsync's --bwlimit has it.
+_RATE = re.compile(r"(\d+\.?\d*|\.\d+)([bB]|[kKmMgGtTpP]([bB]|[iI][bB])?)?([+-]1)?", re.ASCII)
+_LOGS = ("syslog", "journal")
 
 
 class Engine(Enum):
@@ -118,6 +125,10 @@ def sync_command(
 
     Messages go first, then their metadata, then what is gone goes.
     """
+    if bwlimit is not None and not _RATE.fullmatch(bwlimit):
+        raise UsageError(f"--bwlimit {bwlimit}: give a rate as rsync reads it: 500 (KiB a second), 5m, 1.5MB")
+    if log is not None:
+        _check_log(log)
     if state is not None:
         os.environ["CYRSYNC_STATE"] = state
     extra = extra or []
@@ -167,6 +178,15 @@ def sync_command(
     aftermath.finish(run, aftermath.Wanted(metrics, log, on_success, on_failure))
     show(result, as_json=as_json, verbose=verbose, quiet=quiet)
     raise typer.Exit(result.exit)
+
+
+def _check_log(where: str) -> None:
+    """Raise UsageError for a word that is more likely misspelled than a file's name."""
+    if "/" in where or where in _LOGS:
+        return
+    near = difflib.get_close_matches(where, _LOGS, n=1)
+    meant = f"did you mean {near[0]}?" if near else "give syslog, journal or a file"
+    raise UsageError(f"--log {where}: {meant} A file's name needs a slash: ./{where}")
 
 
 def _server_run(

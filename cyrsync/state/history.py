@@ -163,6 +163,15 @@ def pairs(replica: str | None = None, destination: str | None = None) -> list[Pa
     return [Pair(tuple(runs)) for runs in ordered]
 
 
+def forget(replica: str, destination: str) -> int:
+    """Remove the runs to one replica, and return how many there were. Raise UnusableError if that can't be done."""
+    path = history_file()
+    if not path.exists():
+        return 0
+    with _told(path), _opened(path) as db:
+        return db.execute("DELETE FROM run WHERE replica = ? OR destination = ?", (replica, destination)).rowcount
+
+
 def runs_of(pair: str) -> tuple[Record, ...]:
     """Return the runs of one pair, latest first. Raise UnusableError if they can't be read."""
     path = history_file()

@@ -253,9 +253,81 @@ def test_max_age(source: Path, replica: Path, tmp_path: Path) -> None:
     assert re.fullmatch(rf"cyrsync: {replica}: the last success is .* old\n", done.stderr)
     sync(tmp_path / "none", tmp_path / "never", expect=(3,))
     assert run_cyrsync("status", "--max-age", "1h", replica).returncode == 0
-    done = run_cyrsync("status", "--max-age", "1h")
+    done = run_cyrsync("status", "--max-age", "1h", tmp_path / "never")
     assert (done.returncode, done.stderr) == (1, f"cyrsync: {tmp_path}/never: no run has succeeded\n")
     assert run_cyrsync("status").returncode == 0
+
+
+def test_what_was_mistyped_once_is_no_replica(source: Path, replica: Path, tmp_path: Path) -> None:
+    sync(tmp_path / "sorce", replica, expect=(3,))
+    done = run_cyrsync("status", "--max-age", "1h")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "no run has succeeded yet" in done.stderr
+    sync(source, replica)
+    done = run_cyrsync("status", "--json", "--max-age", "1h")
+    assert done.returncode == 0
+    assert [json.loads(line)["source"] for line in done.stdout.splitlines()] == [str(source)]
+    assert len(status(replica)) == 2
+
+
+def test_a_replica_is_forgotten(source: Path, replica: Path, tmp_path: Path) -> None:
+    sync(source, replica)
+    sync(source, tmp_path / "wrong")
+    assert run_cyrsync("status", "--forget").returncode == 2
+    done = run_cyrsync("status", "--forget", tmp_path / "wrong")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert [pair["destination"] for pair in status()] == [str(replica)]
+    done = run_cyrsync("status", "--forget", tmp_path / "wrong")
+    assert done.returncode == 3
+
+
+def test_paths_are_kept_absolute(source: Path, replica: Path) -> None:
+    done = run_cyrsync("sync", source.name + "/", replica.name, cwd=source.parent)
+    assert done.returncode == 0, done.stderr
+    (pair,) = status()
+    assert (pair["source"], pair["destination"]) == (f"{source}/", str(replica))
+    assert len(status(replica)) == 1
+
+
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"LANG": "POSIX"}, {"PYTHONIOENCODING": "ascii"}])
+def test_ascii(source: Path, replica: Path, locale: dict[str, str]) -> None:
+    for _ in range(3):
+        sync(source, replica)
+    done = run_cyrsync("status", env=locale)
+    assert done.returncode == 0
+    assert done.stdout.isascii()
+    assert "Took" in done.stdout
+
+
+@pytest.mark.parametrize("word", ["jounral", "sylog", "cyrsync.log"])
+def test_a_log_that_is_misspelled(source: Path, replica: Path, tmp_path: Path, word: str) -> None:
+    done = run_cyrsync("sync", "--log", word, source, replica, cwd=tmp_path)
+    assert done.returncode == 2
+    assert {"jounral": "did you mean journal?", "sylog": "did you mean syslog?"}.get(word, f"./{word}") in done.stderr
+    assert not replica.exists()
+
+
+@pytest.mark.parametrize("rate", ["lots", "5x", "", "-1", "1 m"])
+def test_a_rate_that_is_none(source: Path, replica: Path, rate: str) -> None:
+    done = run_cyrsync("sync", f"--bwlimit={rate}", source, replica)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"cyrsync: --bwlimit {rate}: ")
+    assert not replica.exists()
+
+
+@pytest.mark.parametrize("rate", ["0", "500", "5m", "1.5MB", "10KiB", "1g-1"])
+def test_rates_that_rsync_reads(source: Path, replica: Path, rate: str) -> None:
+    sync(f"--bwlimit={rate}", source, replica)
+
+
+@pytest.mark.parametrize(
+    "words", [("verify", "/nowhere"), ("verify", "/nowhere", "/there"), ("inspect", "user.none"), ("status", "x:/")]
+)
+def test_json_of_an_error(words: tuple[str, ...]) -> None:
+    done = run_cyrsync(*words, "--json")
+    found = json.loads(done.stdout)
+    assert found == {"errors": [done.stderr.removeprefix("cyrsync: ").rstrip()], "exit": done.returncode}
+    assert done.returncode == 3
 
 
 @pytest.mark.parametrize("age", ["", "x", "-1", "3 h", "1w", "h"])
