@@ -103,6 +103,10 @@ class ConnectionFailed(CyrsyncError):
         self.code = code
 
 
+class WrongAnswer(ConnectionFailed):
+    """The far end said what cannot be right: it is not what it should be, and saying it again would not help."""
+
+
 class RsyncFailed(CyrsyncError):
     """rsync ended with a code that no retry of single files can mend."""
 

@@ -15,7 +15,16 @@ from pathlib import Path
 
 from cyrsync import known_roots
 from cyrsync.cyrus import entry as kinds
-from cyrsync.errors import ConnectionFailed, CyrsyncError, Exit, GuardError, LockedError, UnusableError, error_text
+from cyrsync.errors import (
+    ConnectionFailed,
+    CyrsyncError,
+    Exit,
+    GuardError,
+    LockedError,
+    UnusableError,
+    WrongAnswer,
+    error_text,
+)
 from cyrsync.plan.compare import Policy
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.plan.guard import DeleteLimit, MaxDelete
@@ -176,8 +185,8 @@ class Run:
             try:
                 self._attempt(directory)
                 return
-            except ConnectionFailed:
-                if attempt == self.options.retries:
+            except ConnectionFailed as error:
+                if attempt == self.options.retries or isinstance(error, WrongAnswer):
                     raise
                 time.sleep(min(2.0**attempt, _LONGEST_PAUSE))
                 self._be_patient()

@@ -3,7 +3,11 @@
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
+from array import array
 from typing import TYPE_CHECKING, NamedTuple
+
+from cyrsync.tree import wire
+from cyrsync.tree.wire import WireError
 
 if TYPE_CHECKING:
     from typing import Any
@@ -62,8 +66,17 @@ def to_record(audited: Audited) -> "list[Any]":
     return [audited.path.decode("latin-1"), audited.messages, audited.files, audited.bytes_read, problems]
 
 
+@wire.one_error
 def from_record(record: "list[Any]") -> Audited:
-    """Undo `to_record`."""
+    """Undo `to_record`. Raise WireError for anything else."""
     path, messages, files, bytes_read, problems = record
-    found = tuple([Problem(kind, tuple(uids), detail) for kind, uids, detail in problems])
-    return Audited(path.encode("latin-1"), messages, files, bytes_read, found)
+    for count in (messages, files, bytes_read):
+        wire.number(count, wire.MAX_SIZE)
+    found = tuple([_problem(*fields) for fields in wire.list_of(problems)])
+    return Audited(wire.path(path), messages, files, bytes_read, found)
+
+
+def _problem(kind: "Any", uids: "Any", detail: "Any") -> Problem:
+    if kind not in KINDS:
+        raise WireError("a problem of no known kind: " + wire.shown(wire.text(kind)))
+    return Problem(kind, tuple(array("I", wire.list_of(uids))), wire.text(detail))

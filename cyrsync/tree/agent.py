@@ -14,7 +14,6 @@ import json
 import os
 import pwd
 import select
-import shutil
 import signal
 import stat
 import sys
@@ -24,11 +23,11 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus import index, regular_file
-from cyrsync.tree import descent, hold, place, token
+from cyrsync.tree import descent, hold, place, token, wire
 from cyrsync.tree import folder as folders
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.at_work import at_work
-from cyrsync.tree.remove import RENAMED, Remover, decode
+from cyrsync.tree.remove import Remover, clear, decode
 from cyrsync.tree.to_disk import to_disk
 from cyrsync.tree.walk import Reader, start_of, walk
 
@@ -39,7 +38,10 @@ if TYPE_CHECKING:
 GREETING = b"cyrsync-agent 1\n"
 _BLOCK = 1 << 16
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
-_LARGEST = 1 << 20  # bytes of a file that is read as a whole
+#: Bytes of a file that is read as a whole.
+LARGEST = 1 << 20
+_MOST_UIDS = 2_000_000  # that one line tells of
+_MOST_PROGRAM = 64 << 20  # bytes of what an agent is taught
 #: Seconds after which a silent agent lets hear of itself, and of computing time without which it does not work.
 _BEAT, _WORK = 3.0, 0.001
 #: An empty block, which stands behind all that was flushed, and means nothing.
@@ -69,6 +71,10 @@ class _Output:
             self.size += len(data)
             if self.size >= _BLOCK:
                 self._send(last=False)
+
+    def line(self, record: "Any") -> None:
+        """Write a line that is not the last."""
+        self.write(json.dumps(record).encode("ascii") + b"\n")
 
     def end(self, **record: "Any") -> None:
         """Write the last line of an answer and see that all of it leaves."""
@@ -114,11 +120,14 @@ def main(compressed: bool = False) -> None:
     if compressed:
         threading.Thread(target=output.beat, daemon=True).start()
     try:
-        for line in source:
-            fields = json.loads(line.decode("ascii"))
-            _SERVICES[fields["do"]](_Request(fields, source, output))
+        while True:
+            request = _Request(wire.read_record(source), source, output)
+            request.service(request)
     except (BrokenPipeError, EOFError, KeyboardInterrupt):
         os._exit(1)  # nobody listens any more; a flush at exit would only complain
+    except wire.WireError as error:
+        os.write(2, "the agent was asked for what cannot be: {}\n".format(error).encode("ascii", "replace"))
+        os._exit(1)
 
 
 def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool]":
@@ -195,14 +204,38 @@ def user_name(uid: int) -> str:
 class _Request:
     """One request: what it says, where more of it is read from, and where the answer goes."""
 
+    @wire.one_error
     def __init__(self, fields: "dict[str, Any]", source: "BinaryIO", output: _Output) -> None:
         self.fields = fields
-        self.root = fields["root"].encode("latin-1")
+        self.service = _SERVICES[fields["do"]]
+        self.root = wire.whole_path(fields["root"])
         self.source = source
         self.output = output
 
+    @wire.one_error
     def paths(self) -> "list[bytes]":
-        return [path.encode("latin-1") for path in self.fields["paths"]]
+        """Return paths below the root."""
+        return [wire.path(path) for path in wire.list_of(self.fields["paths"])]
+
+    @wire.one_error
+    def whole_paths(self) -> "list[bytes]":
+        return [wire.whole_path(path) for path in wire.list_of(self.fields["paths"])]
+
+    @wire.one_error
+    def texts(self, name: str) -> "list[str]":
+        return [wire.text(text) for text in wire.list_of(self.fields[name])]
+
+    @wire.one_error
+    def flag(self, name: str) -> bool:
+        return wire.flag(self.fields[name])
+
+    @wire.one_error
+    def program(self) -> bytes:
+        return wire.read_data(self.source, self.fields["size"], _MOST_PROGRAM)
+
+    @wire.one_error
+    def token(self) -> str:
+        return token.from_json(wire.text(self.fields["token"])).to_json()
 
 
 def number(name: str) -> "int | None":
@@ -219,7 +252,7 @@ def _identify(request: _Request) -> None:
 
 
 def _numbers(request: _Request) -> None:
-    request.output.end(numbers=[number(name) for name in request.fields["names"]])
+    request.output.end(numbers=[number(name) for name in request.texts("names")])
 
 
 def _about(request: _Request) -> None:
@@ -230,12 +263,12 @@ def _room(request: _Request) -> None:
     try:
         request.output.end(error="", room=room(request.root))
     except OSError as error:
-        request.output.end(error=error.strerror)
+        request.output.end(error=error.strerror or str(error))
 
 
 def _read(request: _Request) -> None:
     try:
-        text = regular_file.read(request.root, _LARGEST, follow=True)
+        text = regular_file.read(request.root, LARGEST, follow=True)
         request.output.end(error=0, text=text.decode("latin-1"))
     except OSError as error:
         request.output.end(error=error.errno)
@@ -251,13 +284,13 @@ def _resolve(request: _Request) -> None:
 
 
 def _at_work(request: _Request) -> None:
-    found = [[one.pid, one.conf.decode("latin-1"), one.directory.decode("latin-1")] for one in at_work(request.paths())]
-    request.output.end(found=found)
+    found = at_work(request.whole_paths())
+    request.output.end(found=[[one.pid, one.conf.decode("latin-1"), one.directory.decode("latin-1")] for one in found])
 
 
 def _walk(request: _Request) -> None:
     output = request.output
-    for found in walk(request.root, frozenset(request.fields["users"]), request.fields["leftovers"]):
+    for found in walk(request.root, frozenset(request.texts("users")), request.flag("leftovers")):
         output.write(folders.encode(found, output.deflate is not None))
     output.end()
 
@@ -270,7 +303,7 @@ def _look(request: _Request) -> None:
 
 
 def _stat(request: _Request) -> None:
-    request.output.end(found=[status(path) for path in request.paths()])
+    request.output.end(found=[status(path) for path in request.whole_paths()])
 
 
 def status(path: bytes) -> "tuple[int, int] | int | None":
@@ -283,7 +316,7 @@ def status(path: bytes) -> "tuple[int, int] | int | None":
 
 
 def _heads(request: _Request) -> None:
-    request.output.end(found=[head(path).decode("latin-1") for path in request.paths()])
+    request.output.end(found=[head(path).decode("latin-1") for path in request.whole_paths()])
 
 
 def head(path: bytes) -> bytes:
@@ -292,16 +325,19 @@ def head(path: bytes) -> bytes:
 
 
 def _load(request: _Request) -> None:
-    exec(request.source.read(request.fields["size"]), {})
+    exec(request.program(), {})
     request.output.end()
 
 
 def _audit(request: _Request) -> None:
-    from cyrsync.audit.finding import to_record  # what few runs need is sent only to those
+    from cyrsync.audit.finding import Problem, to_record  # what few runs need is sent only to those
     from cyrsync.audit.tree import audit_tree
 
-    for found in audit_tree(request.root, request.fields["content"]):
-        request.output.write(json.dumps(to_record(found)).encode("ascii") + b"\n")
+    for found in audit_tree(request.root, request.flag("content")):
+        if sum([len(problem.uids) for problem in found.problems]) > _MOST_UIDS:
+            counts = ["{} {}".format(problem.number(), problem.kind) for problem in found.problems]
+            found = found._replace(problems=(Problem("unreadable", detail="too much is wrong: " + ", ".join(counts)),))
+        request.output.line(to_record(found))
     request.output.end()
 
 
@@ -323,9 +359,9 @@ def _digest(request: _Request) -> None:
 def _make(request: _Request) -> None:
     try:
         descent.make(request.root)
-        shutil.rmtree(os.path.join(request.root, RENAMED), ignore_errors=True)  # what a killed run left
+        clear(request.root)  # what a killed run left
     except OSError as error:
-        request.output.end(error=error.strerror)
+        request.output.end(error=error.strerror or str(error))
     else:
         request.output.end(error="")
 
@@ -341,22 +377,22 @@ def _relink(request: _Request) -> None:
 
 def _hold(request: _Request) -> None:
     try:
-        busy = _holds.hold(request.paths())
+        busy = _holds.hold(request.whole_paths())
     except OSError as error:
-        request.output.end(busy=None, error=error.strerror)
+        request.output.end(busy=None, error=error.strerror or str(error))
     else:
         holder = [busy.root.decode("latin-1"), busy.pid, busy.since] if busy else None
         request.output.end(busy=holder, error="", boot=token.boot_id())
 
 
 def _put_token(request: _Request) -> None:
-    number, error = put_token(request.root, request.fields["token"])
+    number, error = put_token(request.root, request.token())
     request.output.end(number=number, error=error)
 
 
 def _to_disk(request: _Request) -> None:
     try:
-        to_disk(request.paths())
+        to_disk(request.whole_paths())
     except OSError as error:
         request.output.end(number=error.errno)
     else:
@@ -364,16 +400,19 @@ def _to_disk(request: _Request) -> None:
 
 
 def _place(request: _Request) -> None:
-    numeric_ids = request.fields["numeric_ids"]
+    numeric_ids = request.flag("numeric_ids")
     failed = place.place(place.decode(request.source), numeric_ids, request.output.is_heard)
-    request.output.end(failed=[[root.decode("latin-1"), path.decode("latin-1")] for root, path in failed])
+    for root, path in failed:
+        request.output.line([root.decode("latin-1"), path.decode("latin-1")])
+    request.output.end()
 
 
 def _remove(request: _Request) -> None:
-    remover = Remover(request.root, request.fields["keep_times"], request.output.is_heard)
+    remover = Remover(request.root, request.flag("keep_times"), request.output.is_heard)
     remover.remove(decode(request.source))
-    failed = [[path.decode("latin-1"), number] for path, number in remover.failed]
-    request.output.end(files=remover.files, folders=remover.folders, failed=failed)
+    for path, number in remover.failed:
+        request.output.line([path.decode("latin-1"), number])
+    request.output.end(files=remover.files, folders=remover.folders)
 
 
 #: Until this process ends.

@@ -8,15 +8,15 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cyrsync import process
 from cyrsync.audit.finding import Audited, from_record
-from cyrsync.errors import ConnectionFailed, UnusableError, error_text
-from cyrsync.tree import agent, bundle, folder, place, remove, to_disk
+from cyrsync.cyrus import index
+from cyrsync.errors import UnusableError, WrongAnswer, error_text
+from cyrsync.tree import agent, answers, bundle, folder, place, remove, to_disk, wire
 from cyrsync.tree import token as tokens
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.agent import Room
@@ -28,6 +28,7 @@ from cyrsync.tree.place import Placer, Placing
 from cyrsync.tree.remove import Removal
 from cyrsync.tree.shell import HAS_POSIX, HAS_PYTHON, RemoteShell, agent_command
 from cyrsync.tree.side import Held, NotWrittenError, Removed, Rights, Status, resolve_here, unseen
+from cyrsync.tree.wire import WireError
 
 if TYPE_CHECKING:
     from array import array
@@ -36,6 +37,15 @@ if TYPE_CHECKING:
     from cyrsync.tree.relink import Move
     from cyrsync.tree.take import Taken
     from cyrsync.tree.token import Token
+
+Answer = TypeVar("Answer")
+_MAX_ID = (1 << 32) - 1  # of users and groups
+_MAX_GROUPS = 1 << 16  # NGROUPS_MAX of Linux
+_MAX_PROCESSES = 1 << 22  # PID_MAX_LIMIT of Linux
+_MAX_DIGEST = 40  # characters of a SHA-1 in hexadecimal
+_QUESTIONS = 10_000  # that one line answers
+_MAX_BOOT = 100  # characters of what names a boot
+_MAX_ROOM = 1 << 100  # bytes, inodes, or the number of a device
 
 
 class About(NamedTuple):
@@ -72,79 +82,71 @@ class AgentSide:
     def rights(self) -> Rights:
         """Whose rights the agent has."""
         self._ask(do="identify", root=b"")
-        hello = self._end_of_answer()
-        return Rights(hello["euid"] == 0, frozenset(hello["groups"]))
+        return self._end(_rights)
 
     def numbers(self, names: Collection[str]) -> Mapping[str, int | None]:
         """Return the numbers that `user:NAME` and `group:NAME` have there, None for what is unknown."""
         self._ask(do="numbers", root=b"", names=sorted(names))
-        return dict(zip(sorted(names), self._end_of_answer()["numbers"], strict=True))
+        return dict(zip(sorted(names), self._end(partial(_numbers, len(names))), strict=True))
 
     def about(self) -> About:
         """Return what the agent runs on."""
         self._ask(do="about", root=b"")
-        found = self._end_of_answer()
-        return About(found["python"], found["user"], found["time"])
+        return self._end(_about)
 
     def room(self, path: bytes) -> Room:
         """Return what there is room for at `path`. Raise UnusableError where that is not known."""
         self._ask(do="room", root=path)
-        found = self._end_of_answer()
-        if found["error"]:
-            raise UnusableError(f"{os.fsdecode(path)}: {found['error']}")
-        return Room(*found["room"])
+        found = self._end(_room)
+        if isinstance(found, str):
+            raise UnusableError(f"{os.fsdecode(path)}: {found}")
+        return found
 
     def read(self, path: bytes) -> bytes:
         """Return what is in a small file. Raise OSError."""
         self._ask(do="read", root=path)
-        found = self._end_of_answer()
-        if found["error"]:
-            raise OSError(found["error"], os.strerror(found["error"]), path)
-        return bytes(found["text"].encode("latin-1"))
+        found = self._end(_contents)
+        if isinstance(found, int):
+            raise OSError(found, os.strerror(found), path)
+        return found
 
     def resolve(self, path: bytes) -> Status:
         """Return what stands at `path`, links resolved."""
         self._ask(do="resolve", root=path)
-        found = self._end_of_answer()
-        if found["error"]:
-            raise unseen(path, found["error"])
-        return Status(found["root"].encode("latin-1"), *found["status"])
+        found = self._end(_status)
+        if isinstance(found, int):
+            raise unseen(path, found)
+        return found
 
     def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
         """Return who works on one of these directories, of any Cyrus there."""
-        self._ask(do="at_work", root=b"", paths=[root.decode("latin-1") for root in roots])
-        with self._garbled():
-            found = self._end_of_answer()["found"]
-            return [Cyrus(int(pid), conf.encode("latin-1"), root.encode("latin-1")) for pid, conf, root in found]
+        self._ask(do="at_work", root=b"", paths=answers.texts(roots))
+        return self._end(partial(_cyruses, roots))
 
     def make(self, root: bytes) -> None:
         """Make a directory, and those above it, if they are not there. Raise UnusableError where that can't be."""
         self._ask(do="make", root=root)
-        error = self._end_of_answer()["error"]
+        error = self._end(_error)
         if error:
             raise UnusableError(f"{os.fsdecode(root)}: it cannot be made on the replica: {error}")
 
     def hold(self, paths: Sequence[bytes]) -> Held:
         """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""
-        self._ask(do="hold", root=b"", paths=[path.decode("latin-1") for path in paths])
-        found = self._end_of_answer()
-        if found["error"]:
-            raise UnusableError(f"{os.fsdecode(paths[0])}: it cannot be held: {found['error']}")
-        if found["busy"]:
-            root, pid, since = found["busy"]
-            return Held(Busy(root.encode("latin-1"), pid, since), found["boot"])
-        return Held(None, found["boot"])
+        self._ask(do="hold", root=b"", paths=answers.texts(paths))
+        found = self._end(_held)
+        if isinstance(found, str):
+            raise UnusableError(f"{os.fsdecode(paths[0])}: it cannot be held: {found}")
+        return found
 
     def put_token(self, root: bytes, token: Token) -> None:
         """Write what the replica says of itself. Raise NotWrittenError where that can't be."""
         self._ask(do="put_token", root=root, token=token.to_json())
-        found = self._end_of_answer()
-        _check_token(root, found["number"], found["error"])
+        _check_token(root, *self._end(_written))
 
     def to_disk(self, roots: Sequence[bytes]) -> None:
         """Wait until all that was written to these directories is on their disks. Raise OSError."""
-        self._ask(do="to_disk", root=b"", paths=[root.decode("latin-1") for root in roots])
-        number = self._end_of_answer()["number"]
+        self._ask(do="to_disk", root=b"", paths=answers.texts(roots))
+        number = self._end(_number)
         if number:
             raise OSError(number, os.strerror(number), roots[0])
 
@@ -153,91 +155,105 @@ class AgentSide:
 
         None where there is no file, an errno where that was not to be seen.
         """
-        self._ask(do="stat", root=b"", paths=[path.decode("latin-1") for path in paths])
-        return [tuple(found) if isinstance(found, list) else found for found in self._end_of_answer()["found"]]
+        found: list[tuple[int, int] | int | None] = []
+        for portion in answers.portions(paths):
+            self._ask(do="stat", root=b"", paths=answers.texts(portion))
+            found += self._end(partial(_stats, len(portion)))
+        return found
 
     def heads(self, paths: Sequence[bytes]) -> list[bytes]:
         """Return the first bytes of each cyrus.index, by their whole paths; none of one that cannot be read."""
-        self._ask(do="heads", root=b"", paths=[path.decode("latin-1") for path in paths])
-        with self._garbled():
-            found = [str(one).encode("latin-1") for one in self._end_of_answer()["found"]]
-            if len(found) != len(paths):
-                raise ValueError("not as many as were asked for")
-            return found
-        raise self._link.failure()
+        found: list[bytes] = []
+        for portion in answers.portions(paths):
+            self._ask(do="heads", root=b"", paths=answers.texts(portion))
+            found += self._end(partial(_heads, len(portion)))
+        return found
 
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root`; the agent starts at once and reads ahead."""
         self._ask(do="walk", root=root, users=sorted(users), leftovers=True)
-        return self._folders()
+        return self._walked(answers.WalkOrder(users))
 
     def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
         """Delete below `root`."""
         self._ask(do="remove", root=root, keep_times=keep_times)
+        asked = set()
         for removal in removals:
+            asked.add(removal.path)
             self._link.send(remove.encode(removal))
         self._link.send(b"null\n")
-        done = self._end_of_answer()
-        return Removed(done["files"], done["folders"], [(p.encode("latin-1"), n) for p, n in done["failed"]])
+        failed: list[tuple[bytes, int]] = []
+        files, folders = self._end(_counts, lambda record: failed.append(_not_removed(record, asked)))
+        return Removed(files, folders, failed)
 
     def begin_placing(self, *, numeric_ids: bool) -> None:
         """Let `place` follow, and nothing else until `end_placing`: the agent works while more is got ready."""
         self._ask(do="place", root=b"", numeric_ids=numeric_ids)
+        self._placed: set[tuple[bytes, bytes]] = set()
 
     def place(self, placing: Placing) -> None:
         """Put files of a folder in their places."""
+        self._placed.add((placing.root, placing.path))
         self._link.send(place.encode(placing))
 
     def end_placing(self) -> set[tuple[bytes, bytes]]:
         """Return the folders (root, path) where not all files are in their places."""
         self._link.send(b"null\n")
-        return {(root.encode("latin-1"), path.encode("latin-1")) for root, path in self._end_of_answer()["failed"]}
+        failed: set[tuple[bytes, bytes]] = set()
+        self._end(_nothing, lambda record: failed.add(_not_placed(record, self._placed)))
+        return failed
 
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Check every mailbox below `root`, with `content` every message."""
         self._teach()
         self._ask(do="audit", root=root, content=content)
-        for record in self._records():
-            if isinstance(record, dict):
+        order = answers.Rising()
+        while True:
+            found = self._checked(partial(self._read_audited, order))
+            if found is None:
                 return
-            yield from_record(record)
-        raise self._link.failure()
+            yield found
 
     def take(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Taken]:
         """Take folders below `root` under Cyrus's locks, in that order."""
         from cyrsync.tree.take import decode  # what few runs need is not loaded by all
 
-        self._teach()
-        self._ask(do="take", root=root, paths=[path.decode("latin-1") for path in paths])
-        for left in range(len(paths), 0, -1):
-            with self._garbled():
-                taken = decode(self._answers)
-            if left == 1:
-                self._end_of_answer()  # who takes the last asks for no more
-            yield taken
-        if not paths:
-            self._end_of_answer()
+        def read(path: bytes) -> Taken:
+            self._greet()
+            taken = decode(self._answers)
+            answers.asked_for(taken.folder.path, path)
+            return taken
+
+        if paths:
+            self._teach()
+        return self._each("take", root, paths, read)
 
     def digests(self, root: bytes, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
         """Return what indexes say of messages; None where that cannot be read."""
-        from cyrsync.tree.digests import Digests, encode
+        from cyrsync.tree.digests import encode
 
-        if not questions:
-            return {}
-        self._teach()
-        self._ask(do="digest", root=root)
-        for question in questions:
-            self._link.send(encode(question))
-        self._link.send(b"null\n")
-        found = self._end_of_answer()["digests"]
-        with self._garbled():
-            told = [Digests(*map(str, one)) if one else None for one in found]
-            return {question.path: one for question, one in zip(questions, told, strict=True)}
+        found: dict[bytes, Digests | None] = {}
+        for start in range(0, len(questions), _QUESTIONS):
+            asked = questions[start : start + _QUESTIONS]
+            self._teach()
+            self._ask(do="digest", root=root)
+            for question in asked:
+                self._link.send(encode(question))
+            self._link.send(b"null\n")
+            told = self._end(partial(_digests, len(asked)))
+            found.update((question.path, one) for question, one in zip(asked, told, strict=True))
+        return found
 
     def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
         """List folders below `root` by themselves, in that order."""
-        self._ask(do="look", root=root, paths=[path.decode("latin-1") for path in paths])
-        return self._folders()
+
+        def read(path: bytes) -> Folder:
+            self._greet()
+            found = folder.read(self._answers)
+            answers.asked_for(found.path, path)
+            return found
+
+        return self._each("look", root, paths, read)
 
     def relink(self, moves: Sequence[Move]) -> Iterator[array[int]]:
         """Give messages a new place by hard links; yield for each move the UIDs that have it."""
@@ -248,12 +264,9 @@ class AgentSide:
         for move in moves:
             self._link.send(encode(move))
         self._link.send(b"null\n")
-        for _ in moves:
-            with self._garbled():
-                size, length = json.loads(self._answers.readline())
-                uids = uid_sets.unpack(size, self._answers.read(length))
-            yield uids
-        self._end_of_answer()
+        for move in moves:
+            yield self._checked(partial(self._read_linked, move.uids))
+        self._end(_nothing)
 
     def close(self) -> None:
         """End the agent."""
@@ -266,53 +279,220 @@ class AgentSide:
             program = bundle.more()
             self._ask(do="load", root=b"", size=len(program))
             self._link.send(program)
-            self._end_of_answer()
+            self._end(_nothing)
             self._taught = True
 
     def _ask(self, root: bytes, **request: Any) -> None:
         request["root"] = root.decode("latin-1")
         self._link.send(json.dumps(request).encode("ascii") + b"\n")
 
-    def _folders(self) -> Iterator[Folder]:
-        for record in self._records():
-            if isinstance(record, dict):
+    def _each(
+        self, what: str, root: bytes, paths: Sequence[bytes], read: Callable[[bytes], Answer]
+    ) -> Iterator[Answer]:
+        """Ask for something of each of the paths, and yield the answers."""
+        for portion in answers.portions(paths):
+            self._ask(do=what, root=root, paths=answers.texts(portion))
+            for left, path in zip(range(len(portion), 0, -1), portion, strict=True):
+                answer = self._checked(partial(read, path))
+                if left == 1:
+                    self._end(_nothing)  # who takes the last asks for no more
+                yield answer
+
+    def _walked(self, order: answers.WalkOrder) -> Iterator[Folder]:
+        read = partial(self._read_walked, order)
+        while True:
+            found = self._checked(read)
+            if found is None:
                 return
-            yield self._decode(record)
-        raise self._link.failure()
+            yield found
 
-    def _end_of_answer(self) -> dict[str, Any]:
-        for record in self._records():
-            if isinstance(record, dict):
-                return record
-        raise self._link.failure()
+    def _read_walked(self, order: answers.WalkOrder) -> Folder | None:
+        record = self._next()
+        if _is_end(record):
+            order.end()
+            return None
+        found = folder.read_rest(record, self._answers)
+        order.add(found)
+        return found
 
-    def _records(self) -> Iterator[Any]:
+    def _read_audited(self, order: answers.Rising) -> Audited | None:
+        record = self._next()
+        if _is_end(record):
+            return None
+        found = from_record(record)
+        order.add(found.path)
+        return found
+
+    def _read_linked(self, asked: array[int]) -> array[int]:
+        size, length = self._next()
+        uids = uid_sets.unpack(size, wire.read_data(self._answers, length, wire.MAX_MESSAGES))
+        if uid_sets.difference(uids, asked):
+            raise WireError("messages that nobody asked to link")
+        return uids
+
+    def _end(self, read: Callable[[dict[str, Any]], Answer], each: Callable[[Any], object] | None = None) -> Answer:
+        """Return what the last line of an answer says; `each` reads the lines before, if there may be any."""
+
+        def read_all() -> Answer:
+            record = self._next()
+            while not _is_end(record):
+                if each is None:
+                    raise WireError("more than was asked for")
+                each(record)
+                record = self._next()
+            return read(record)
+
+        return self._checked(read_all)
+
+    def _next(self) -> Any:
+        """Return the next line of an answer. Raise WireError, or EOFError."""
+        self._greet()
+        return wire.read_record(self._answers)
+
+    def _greet(self) -> None:
         if not self._greeted:
             self._link.wait_for(agent.GREETING.rstrip())
             self._greeted = True
-        try:
-            for line in iter(self._answers.readline, b""):
-                yield json.loads(line)
-        except (OSError, ValueError, zlib.error):
-            raise self._link.failure() from None
 
-    def _decode(self, record: Any) -> Folder:
-        with self._garbled():
-            size = record[3][1]
-            steps = self._answers.read(size) if size else b""
-            if len(steps) == size:
-                return folder.decode(record, steps)
-        raise self._link.failure()
-
-    @contextmanager
-    def _garbled(self) -> Iterator[None]:
+    def _checked(self, read: Callable[[], Answer]) -> Answer:
         """Make one error of all that can be wrong with an answer."""
         try:
-            yield
-        except EOFError:
+            return read()
+        except (EOFError, OSError):
             raise self._link.failure() from None
-        except (OSError, TypeError, ValueError, LookupError, zlib.error) as error:
-            raise ConnectionFailed(f"{self._link.name}: the answer was garbled: {error}") from error
+        except (*wire.WRONG, zlib.error) as error:
+            reason = f"its answer cannot be right ({error}): nothing more is done with it; look at what runs there"
+            raise WrongAnswer(f"{self._link.name}: {reason}") from None
+
+
+def _is_end(record: Any) -> bool:
+    """Tell whether a line is the last of an answer. Raise WireError for one that is neither that nor another."""
+    if type(record) is dict and record.get("end") is True:
+        return True
+    wire.list_of(record)
+    return False
+
+
+def _nothing(_: dict[str, Any]) -> None:
+    """Read nothing but that this is the end."""
+
+
+def _error(found: dict[str, Any]) -> str:
+    return wire.text(found["error"])
+
+
+def _rights(found: dict[str, Any]) -> Rights:
+    groups = [wire.number(group, _MAX_ID) for group in wire.list_of(found["groups"], _MAX_GROUPS)]
+    return Rights(wire.number(found["euid"], _MAX_ID) == 0, frozenset(groups))
+
+
+def _numbers(count: int, found: dict[str, Any]) -> list[int | None]:
+    told = [None if one is None else wire.number(one, _MAX_ID) for one in wire.list_of(found["numbers"])]
+    if len(told) != count:
+        raise WireError(f"{len(told)} instead of {count}")
+    return told
+
+
+def _digests(count: int, found: dict[str, Any]) -> list[Digests | None]:
+    from cyrsync.tree.digests import Digests
+
+    told = []
+    for one in wire.list_of(found["digests"]):
+        told.append(None if one is None else Digests(*[wire.text(text, _MAX_DIGEST) for text in wire.list_of(one)]))
+    if len(told) != count:
+        raise WireError(f"{len(told)} instead of {count}")
+    return told
+
+
+def _heads(count: int, found: dict[str, Any]) -> list[bytes]:
+    told = [wire.text(one, index.READ_SIZE).encode("latin-1") for one in wire.list_of(found["found"])]
+    if len(told) != count:
+        raise WireError(f"{len(told)} instead of {count}")
+    return told
+
+
+def _number(found: dict[str, Any]) -> int:
+    return wire.number(found["number"], wire.MAX_ERRNO)
+
+
+def _about(found: dict[str, Any]) -> About:
+    return About(wire.text(found["python"]), wire.text(found["user"]), answers.time(found["time"]))
+
+
+def _room(found: dict[str, Any]) -> Room | str:
+    if found["error"]:
+        return wire.text(found["error"])
+    fields = Room(*found["room"])
+    for size in fields[:-1]:
+        wire.number(size, _MAX_ROOM)
+    wire.flag(fields.writable)
+    return fields
+
+
+def _contents(found: dict[str, Any]) -> bytes | int:
+    """Return what is in a file, or its errno."""
+    number = wire.number(found["error"], wire.MAX_ERRNO)
+    return number or wire.text(found["text"], agent.LARGEST).encode("latin-1")
+
+
+def _status(found: dict[str, Any]) -> Status | int:
+    """Return what stands somewhere, or the errno that kept it from being seen."""
+    if found["error"]:
+        return wire.number(found["error"], wire.MAX_ERRNO)
+    exists, directory, parent, token, bare = found["status"]
+    root = wire.whole_path(found["root"])
+    if not root.startswith(b"/"):
+        raise WireError(f"no whole path: {wire.shown(root)}")
+    return Status(root, wire.flag(exists), wire.flag(directory), wire.flag(parent), wire.text(token), wire.flag(bare))
+
+
+def _held(found: dict[str, Any]) -> Held | str:
+    """Return what came of holding, or why it cannot be."""
+    if found["error"]:
+        return wire.text(found["error"])
+    boot = wire.text(found["boot"], _MAX_BOOT)
+    if found["busy"] is None:
+        return Held(None, boot)
+    root, pid, since = found["busy"]
+    return Held(Busy(wire.whole_path(root), wire.number(pid, _MAX_PROCESSES), answers.time(since)), boot)
+
+
+def _written(found: dict[str, Any]) -> tuple[int, str]:
+    """Return the errno of what could not be written, -1 where it has none and 0 where it is written; and why."""
+    return wire.number(found["number"], wire.MAX_ERRNO, -1), wire.text(found["error"])
+
+
+def _cyruses(roots: Sequence[bytes], found: dict[str, Any]) -> list[Cyrus]:
+    there = []
+    for pid, conf, root in wire.list_of(found["found"], _MAX_PROCESSES):
+        there.append(Cyrus(wire.number(pid, _MAX_PROCESSES), wire.whole_path(conf), wire.whole_path(root)))
+        if there[-1].directory not in (b"", *roots):
+            raise WireError(f"what nobody asked for: {wire.shown(there[-1].directory)}")
+    return there
+
+
+def _stats(count: int, found: dict[str, Any]) -> list[tuple[int, int] | int | None]:
+    looks = [answers.size_and_time(look) for look in wire.list_of(found["found"])]
+    if len(looks) != count:
+        raise WireError(f"{len(looks)} instead of {count}")
+    return looks
+
+
+def _counts(found: dict[str, Any]) -> tuple[int, int]:
+    return wire.number(found["files"], wire.MAX_SIZE), wire.number(found["folders"], wire.MAX_SIZE)
+
+
+def _not_removed(record: Any, asked: set[bytes]) -> tuple[bytes, int]:
+    path, number = record
+    return answers.inside(wire.path(path), asked), wire.number(number, wire.MAX_ERRNO)
+
+
+def _not_placed(record: Any, asked: set[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
+    root, path = record
+    found = wire.whole_path(root), wire.path(path)
+    if found not in asked:
+        raise WireError(f"what nobody asked for: {wire.shown(found[1])}")
+    return found
 
 
 class ChildSide(AgentSide):
@@ -415,7 +595,8 @@ class _Inflated(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         data = self._inflate.decompress(self._inflate.unconsumed_tail, len(buffer))
         while not data:
-            arrived = self._stream.read1(1 << 16)  # type: ignore[attr-defined]
+            # What comes after the end of the compressed data is not even kept.
+            arrived = b"" if self._inflate.eof else self._stream.read1(1 << 16)  # type: ignore[attr-defined]
             if not arrived:
                 return 0
             data = self._inflate.decompress(arrived, len(buffer))

@@ -14,6 +14,7 @@ MODULES = (
     "cyrsync.cyrus.header",
     "cyrsync.cyrus.index",
     "cyrsync.cyrus.user",
+    "cyrsync.tree.wire",
     "cyrsync.tree.uids",
     "cyrsync.tree.message_files",
     "cyrsync.tree.folder",

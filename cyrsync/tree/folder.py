@@ -6,24 +6,34 @@ in one row. Names and paths are bytes of any kind; JSON carries them as Latin-1,
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
+import errno
 import json
+import stat
+from operator import lt
 from typing import TYPE_CHECKING, NamedTuple
 
+from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus.entry import MAIN_FILES
+from cyrsync.tree import message_files, wire
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.message_files import MessageFiles
+from cyrsync.tree.wire import WireError
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import IO, Any
 
 #: Stands for the size of a step where the names follow as they are.
 _ROW = 0
+_KINDS = {
+    *(stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK),
+    *(stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK),
+}
 
 
 class Entry(NamedTuple):
     """What `lstat` says of a metadata file, a stray or a directory."""
 
-    mode: int  # st_mode
+    mode: int  # st_mode; of a file, without the bits that lend its owner's rights
     size: int  # bytes
     mtime: int  # nanoseconds
     owner: str  # "uid:gid:user:group"; a name is empty where the system knows none
@@ -91,7 +101,10 @@ def join(path: bytes, name: bytes) -> bytes:
 
 
 def encode(folder: Folder, compressible: bool = True) -> bytes:
-    """Return the folder as one frame, for a connection that is compressed, or for a pipe on one machine."""
+    """Return the folder as one frame, for a connection that is compressed, or for a pipe on one machine.
+
+    One with more in it than a frame may have is sent with EFBIG for its problem.
+    """
     if compressible:
         size, steps = uid_sets.pack(folder.messages.uids)
         odd = [_text(name) for name in folder.messages.odd]
@@ -109,33 +122,115 @@ def encode(folder: Folder, compressible: bool = True) -> bytes:
         folder.incarnation,
         [_text(name) for name in folder.leftovers],
     ]
-    return json.dumps(record, separators=(",", ":")).encode("ascii") + b"\n" + steps
+    line = json.dumps(record, separators=(",", ":")).encode("ascii") + b"\n"
+    if len(line) > wire.MAX_LINE or len(steps) > wire.MAX_MESSAGES:
+        return encode(Folder(folder.path, problem=errno.EFBIG), compressible)
+    return line + steps
 
 
+def read(stream: "IO[bytes]") -> Folder:
+    """Return the folder that the next frame is. Raise WireError for anything else, EOFError where the stream ends."""
+    return read_rest(wire.read_record(stream), stream)
+
+
+@wire.one_error
+def read_rest(record: "Any", stream: "IO[bytes]") -> Folder:
+    """Return the folder of a frame whose line was read already. Raise WireError, or EOFError."""
+    return decode(record, wire.read_data(stream, record[3][1], wire.MAX_MESSAGES))
+
+
+@wire.one_error
 def decode(record: "list[Any]", steps: bytes) -> Folder:
-    """Undo `encode`, given the parsed line and the bytes that followed it."""
-    path, problem, attributes, packed, odd, metadata, strays, folders, incarnation, leftovers = record
+    """Undo `encode`, given the parsed line and the bytes that followed it. Raise WireError for anything else."""
+    path_text, problem, attributes, packed, odd, metadata, strays, folders, incarnation, leftovers = record
+    path = wire.path(path_text)
+    if wire.number(problem, wire.MAX_ERRNO):
+        return Folder(path, problem=problem)
     return Folder(
-        path=path.encode("latin-1"),
-        problem=problem,
-        attributes=_entry(attributes),
-        messages=MessageFiles(steps)
-        if packed[0] == _ROW
-        else MessageFiles.of(uid_sets.unpack(packed[0], steps), _names(odd)),
-        metadata={name.encode("latin-1"): _entry(entry) for name, entry in metadata.items()},
-        strays={name.encode("latin-1"): _entry(entry) for name, entry in strays.items()},
-        folders=_names(folders),
-        incarnation=Incarnation(*incarnation) if incarnation else None,
-        leftovers=_names(leftovers),
+        path=path,
+        attributes=None if attributes is None else directory(attributes),
+        messages=_messages(packed[0], odd, steps),
+        metadata=_members(metadata, path, metadata=True),
+        strays=_members(strays, path, metadata=False),
+        folders=_sorted(_listed(folders, path)),
+        incarnation=None if incarnation is None else _incarnation(*incarnation),
+        leftovers=_leftovers(leftovers),
     )
 
 
-def _entry(fields: "list[Any] | None") -> "Entry | None":
-    return Entry(*fields) if fields else None
+def directory(fields: "list[Any]") -> Entry:
+    """Return what is said of a directory. Raise ValueError for anything else."""
+    found = entry(fields)
+    if not stat.S_ISDIR(found.mode):
+        raise WireError("no directory where one must be")
+    return found
 
 
-def _names(texts: "list[str]") -> "tuple[bytes, ...]":
-    return tuple([text.encode("latin-1") for text in texts])
+def regular(fields: "list[Any]") -> Entry:
+    """Return what is said of a regular file. Raise ValueError for anything else."""
+    found = entry(fields)
+    if not stat.S_ISREG(found.mode):
+        raise WireError("no file where one must be")
+    return found
+
+
+def entry(fields: "list[Any]") -> Entry:
+    """Return what is said of a directory or a file of any kind. Raise TypeError or ValueError for anything else."""
+    mode, size, mtime, owner, extra = fields
+    kind = stat.S_IFMT(wire.number(mode, 0o177777))
+    if kind not in _KINDS or (kind == stat.S_IFREG and mode & ~0o777 != kind):
+        raise WireError("no mode: {:o}".format(mode))
+    wire.number(size, wire.MAX_SIZE)
+    wire.number(mtime, wire.MAX_TIME, -wire.MAX_TIME)
+    return Entry(mode, size, mtime, wire.owner(owner), wire.text(extra))
+
+
+def _messages(size: int, odd: "Any", data: bytes) -> MessageFiles:
+    if size == _ROW:
+        return message_files.from_row(data)
+    uids = uid_sets.unpack(size, data)
+    names = tuple(wire.names(odd))
+    if names and MessageFiles(b"".join(names)) != MessageFiles.of(uid_sets.empty(), names):
+        raise WireError("the name of no message, among: " + wire.shown(b" ".join(names)))
+    return MessageFiles.of(uids, names)
+
+
+def _members(found: "dict[str, Any]", path: bytes, metadata: bool) -> "dict[bytes, Entry | None]":
+    if not found and type(found) is dict:
+        return {}
+    names = _listed(list(found.keys()), path)
+    for name in names:
+        if kinds.is_metadata(name) is not metadata or (not metadata and kinds.is_message(name)):
+            raise WireError("a name of another kind: " + wire.shown(name))
+    return {name: fields and entry(fields) for name, fields in zip(names, found.values())}
+
+
+def _listed(texts: "Any", path: bytes) -> "list[bytes]":
+    """Return names that may be in the listing of a folder."""
+    names = wire.names(texts)
+    for name in names:
+        if kinds.is_left_alone(name, at_root=not path):
+            raise WireError("a name that is left alone: " + wire.shown(name))
+    return names
+
+
+def _sorted(names: "list[bytes]") -> "tuple[bytes, ...]":
+    if not all(map(lt, names, names[1:])):
+        raise WireError("names in another order, or twice")
+    return tuple(names)
+
+
+def _incarnation(uniqueid: "Any", uidvalidity: "Any", last_uid: "Any") -> Incarnation:
+    wire.text(uniqueid).encode("latin-1")
+    wire.number(uidvalidity, uid_sets.MAX_UID)
+    return Incarnation(uniqueid, uidvalidity, wire.number(last_uid, uid_sets.MAX_UID))
+
+
+def _leftovers(texts: "Any") -> "tuple[bytes, ...]":
+    names = wire.names(texts)
+    if not all(kinds.is_leftover(name) for name in names):
+        raise WireError("what is no leftover, among: " + wire.shown(b" ".join(names)))
+    return tuple(names)
 
 
 def _text(name: bytes) -> str:

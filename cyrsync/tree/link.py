@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: What a login shell may print before the far end speaks (bytes).
 _NOISE = 1 << 16
+#: Bytes at the end of what it says on standard error that are looked at.
+_SAID = 1 << 16
 _BLOCK = 1 << 16
 #: Bytes that are kept of what a far end says while it does not listen.
 _EARLY = 1 << 26
@@ -66,13 +68,14 @@ class Link:
 
     def wait_for(self, *lines: bytes) -> bytes:
         """Skip what a login shell prints and return the first of the `lines` that arrives."""
-        seen = 0
-        for line in iter(self.output.readline, b""):
+        left = _NOISE
+        while left > 0:
+            line = self.output.readline(left)
             if line.rstrip(b"\r\n") in lines:
                 return line.rstrip(b"\r\n")
-            seen += len(line)
-            if seen > _NOISE:
+            if not line:
                 break
+            left -= len(line)
         raise self.failure()
 
     def first_answer(self, lines: tuple[bytes, ...], within: float, is_logged_in: Callable[[], bool]) -> bytes:
@@ -177,8 +180,8 @@ class Link:
         """Return the last line on standard error, "" for none; the process is ended for that."""
         self._end()
         if not self.errors.closed:
-            self.errors.seek(0)
-            self._said = self.errors.read().decode("utf-8", "backslashreplace").strip().rpartition("\n")[2].strip()
+            self.errors.seek(max(0, self.errors.seek(0, os.SEEK_END) - _SAID))
+            self._said = self.errors.read(_SAID).decode("utf-8", "backslashreplace").strip().rpartition("\n")[2].strip()
             self.errors.close()
         return self._said
 

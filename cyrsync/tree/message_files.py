@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DIGITS_AND_NUL = b"0123456789\0"
+_MOST_DIGITS = 10  # of a UID
 #: Rows up to this length (bytes) are compared and read in one go; longer ones would take too much memory.
 _WINDOW = 1 << 19
 
@@ -92,6 +93,13 @@ class MessageFiles:
         return self._uids, self._odd
 
 
+def from_row(row: bytes) -> MessageFiles:
+    """Return the set of a row that somebody else gave. Raise ValueError where it is none."""
+    if row.translate(None, b"0123456789.") or b".." in row or row[:1] == b"." or row[-1:] not in (b".", b""):
+        raise ValueError("a row that is not of digits and dots")
+    return MessageFiles(row)
+
+
 def sort_out(names: "list[bytes]") -> "tuple[bytes, list[bytes]]":
     """Split the names in a directory into a row of message files, and the others: without a look at each message."""
     # Names that end with a dot are ended by NUL, others by a slash: neither is in a name.
@@ -123,7 +131,10 @@ def _numbers(row: bytes) -> "array[int] | None":
     if row.startswith(b"0") or b".0" in row:
         return None
     # JSON's scanner reads a row of numbers in half the time that int() takes for them one by one.
-    numbers = json.loads("[" + row[:-1].decode("ascii").replace(".", ",") + "]")
+    try:
+        numbers = json.loads("[" + row[:-1].decode("ascii").replace(".", ",") + "]")
+    except ValueError:
+        return None  # more digits than Python reads
     numbers.sort()
     return uid_sets.of(numbers) if numbers[-1] <= uid_sets.MAX_UID else None
 
@@ -131,7 +142,7 @@ def _numbers(row: bytes) -> "array[int] | None":
 def _one_by_one(row: bytes) -> "tuple[array[int], list[bytes]]":
     numbers, odd = [], []
     for digits in row.split(b".")[:-1]:
-        if digits.startswith(b"0") or int(digits) > uid_sets.MAX_UID:
+        if digits.startswith(b"0") or len(digits) > _MOST_DIGITS or int(digits) > uid_sets.MAX_UID:
             odd.append(digits + b".")
         else:
             numbers.append(int(digits))

@@ -16,12 +16,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus import entry as kinds
+from cyrsync.tree import folder as folders
+from cyrsync.tree import wire
 from cyrsync.tree.folder import Entry, File
 from cyrsync.tree.to_disk import to_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
 _ROOT = os.O_RDONLY | os.O_DIRECTORY
 _DIRECTORY = _ROOT | os.O_NOFOLLOW
@@ -51,26 +53,27 @@ def encode(placing: Placing) -> bytes:
 
 
 def decode(stream: "BinaryIO") -> "Iterator[Placing]":
-    """Yield the placings in a stream, up to a line with `null`. Raise EOFError when the stream ends before."""
-    for line in stream:
-        record = json.loads(line.decode("ascii"))
-        if record is None:
-            return
-        root, path, above, files = record
-        yield Placing(
-            root.encode("latin-1"),
-            path.encode("latin-1"),
-            tuple([(path.encode("latin-1"), Entry(*entry)) for path, entry in above]),
-            tuple([File(name.encode("latin-1"), Entry(*entry), _exactly(stream, size)) for name, entry, size in files]),
-        )
-    raise EOFError
+    """Yield the placings in a stream, up to a line with `null`. Raise WireError, or EOFError when the stream ends."""
+    record = wire.read_record(stream)
+    while record is not None:
+        yield _placing(record, stream)
+        record = wire.read_record(stream)
 
 
-def _exactly(stream: "BinaryIO", size: int) -> bytes:
-    data = stream.read(size)
-    if len(data) != size:
-        raise EOFError
-    return data
+@wire.one_error
+def _placing(record: "Any", stream: "BinaryIO") -> Placing:
+    root, path_text, above_listed, listed = record
+    path = wire.path(path_text)
+    above = tuple([(wire.path(path), folders.directory(fields)) for path, fields in wire.list_of(above_listed)])
+    wire.above([path for path, _ in above], path)
+    names = wire.unhidden(wire.names([name for name, _, _ in wire.list_of(listed)]))
+    files = tuple(
+        [
+            File(name, folders.regular(fields), wire.read_data(stream, size, wire.MAX_FILE))
+            for name, (_, fields, size) in zip(names, listed)
+        ]
+    )
+    return Placing(wire.whole_path(root), path, above, files)
 
 
 class Placer:
@@ -263,6 +266,6 @@ def owner_here(owner: str, numeric_ids: bool) -> "tuple[int, int]":
             try:
                 if name:
                     numbers[which] = grp.getgrnam(name).gr_gid if which else pwd.getpwnam(name).pw_uid
-            except KeyError:
-                pass
+            except (KeyError, ValueError):
+                pass  # ValueError: the name cannot be written in the encoding here
     return numbers[0], numbers[1]

@@ -8,16 +8,16 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 
 import json
 import os
-import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.remove import RENAMED
+from cyrsync.tree import wire
+from cyrsync.tree.remove import RENAMED, clear
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable, Iterator
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -38,14 +38,21 @@ def encode(move: Move) -> bytes:
 
 
 def decode(stream: "BinaryIO") -> "Iterator[Move]":
-    """Yield the moves in a stream, up to a line with `null`."""
-    for line in stream:
-        record = json.loads(line.decode("ascii"))
-        if record is None:
-            return
-        names, size, length = record
-        old_root, old, new_root, new = [name.encode("latin-1") for name in names]
-        yield Move((old_root, old), (new_root, new), uid_sets.unpack(size, stream.read(length)))
+    """Yield the moves in a stream, up to a line with `null`. Raise WireError, or EOFError when the stream ends."""
+    record = wire.read_record(stream)
+    while record is not None:
+        yield _move(record, stream)
+        record = wire.read_record(stream)
+
+
+@wire.one_error
+def _move(record: "Any", stream: "BinaryIO") -> Move:
+    (old_root, old, new_root, new), size, length = record
+    return Move(
+        (wire.whole_path(old_root), wire.path(old)),
+        (wire.whole_path(new_root), wire.path(new)),
+        uid_sets.unpack(size, wire.read_data(stream, length, wire.MAX_MESSAGES)),
+    )
 
 
 def relink(moves: "Iterable[Move]") -> "list[array[int]]":
@@ -59,11 +66,6 @@ def relink(moves: "Iterable[Move]") -> "list[array[int]]":
     for root in roots:
         clear(root)
     return placed
-
-
-def clear(root: bytes) -> None:
-    """Remove what a killed run has left."""
-    shutil.rmtree(os.path.join(root, RENAMED), ignore_errors=True)
 
 
 def _gather(move: Move, number: int) -> "array[int]":

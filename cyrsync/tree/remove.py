@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.tree import uids as uid_sets
+from cyrsync.tree import wire
 from cyrsync.tree.folder import join
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable, Iterator
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
 #: In place of an errno: the file is hidden, and not ours to delete.
 HIDDEN = 0
 #: Below a root, for the time that renamed mailboxes are given their new places (see relink).
 RENAMED = b".cyrsync-renamed"
+#: In one frame at the most: no line is to be longer than it may be.
+_NAMES = 10_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -35,30 +38,34 @@ class Removal(NamedTuple):
 
 
 def encode(removal: Removal) -> bytes:
-    """Return a removal as one frame: a line of JSON, then the UIDs' steps."""
-    size, steps = uid_sets.pack(removal.uids)
-    record = [
-        removal.path.decode("latin-1"),
-        [size, len(steps)],
-        [name.decode("latin-1") for name in removal.files],
-        [name.decode("latin-1") for name in removal.folders],
-    ]
-    return json.dumps(record).encode("ascii") + b"\n" + steps
+    """Return a removal as one frame, a line of JSON, then the UIDs' steps; as more where it has a great many names."""
+    files = sorted(removal.files, key=_rank) if len(removal.files) > _NAMES else removal.files
+    frames = []
+    for start in range(0, max(len(files), len(removal.folders), 1), _NAMES):
+        size, steps = uid_sets.pack(uid_sets.empty() if start else removal.uids)
+        record = [
+            removal.path.decode("latin-1"),
+            [size, len(steps)],
+            [name.decode("latin-1") for name in files[start : start + _NAMES]],
+            [name.decode("latin-1") for name in removal.folders[start : start + _NAMES]],
+        ]
+        frames.append(json.dumps(record).encode("ascii") + b"\n" + steps)
+    return b"".join(frames)
 
 
 def decode(stream: "BinaryIO") -> "Iterator[Removal]":
-    """Yield the removals in a stream, up to a line with `null`."""
-    for line in stream:
-        record = json.loads(line.decode("ascii"))
-        if record is None:
-            return
-        path, packed, files, folders = record
-        yield Removal(
-            path.encode("latin-1"),
-            uid_sets.unpack(packed[0], stream.read(packed[1])),
-            tuple([name.encode("latin-1") for name in files]),
-            tuple([name.encode("latin-1") for name in folders]),
-        )
+    """Yield the removals in a stream, up to a line with `null`. Raise WireError, or EOFError when the stream ends."""
+    record = wire.read_record(stream)
+    while record is not None:
+        yield _removal(record, stream)
+        record = wire.read_record(stream)
+
+
+@wire.one_error
+def _removal(record: "Any", stream: "BinaryIO") -> Removal:
+    path, (size, length), files, folders = record
+    steps = wire.read_data(stream, length, wire.MAX_MESSAGES)
+    return Removal(wire.path(path), uid_sets.unpack(size, steps), tuple(wire.names(files)), tuple(wire.names(folders)))
 
 
 def _rank(name: bytes) -> int:
@@ -70,13 +77,15 @@ class Remover:
     """Removes below one root and keeps count.
 
     With `keep_times`, a folder has the time afterwards that it had before: the source's, as rsync set it.
-    It stops between two folders when nobody wants it any more.
+    It stops between two folders when nobody wants it any more. With `spare_hidden`, a folder stays for what is hidden
+    in it.
     """
 
-    def __init__(self, root: bytes, keep_times: bool, wanted: "Callable[[], bool]") -> None:
+    def __init__(self, root: bytes, keep_times: bool, wanted: "Callable[[], bool]", spare_hidden: bool = True) -> None:
         self.root = root
         self.keep_times = keep_times
         self.wanted = wanted
+        self.spare_hidden = spare_hidden
         self.files = 0
         self.folders = 0
         self.failed = []  # type: list[tuple[bytes, int]]
@@ -129,64 +138,99 @@ class Remover:
         except FileNotFoundError:
             pass
         except OSError as error:
-            self._fail(path, error)
+            self._keep([], path, error.errno)
             return error.errno == errno.EISDIR
         return True
 
-    def _remove_tree(self, parent: int, name: bytes, path: bytes, device: int) -> bool:
-        """Remove a folder that the source has no more, and tell whether it is gone.
+    def _remove_tree(self, parent: int, name: bytes, path: bytes, device: int) -> None:
+        """Remove a folder that the source has no more, however deep it is: one of its directories is open at a time.
 
         Hidden files in it are nobody's to delete: it stays for them.
         """
+        levels = []  # type: list[_Level]
+        directory = self._enter(parent, name, path, device, levels)
         try:
-            folder = os.open(name, _DIRECTORY, dir_fd=parent)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                return True
-            return self._fail(path, error)
-        try:
-            if os.fstat(folder).st_dev != device:
-                return self._fail(path, OSError(errno.EXDEV, ""))
-            names = sorted(map(os.fsencode, os.listdir(folder)), key=_rank)
-            gone = [self._remove_entry(folder, name, path, device) for name in names]
-        except _Stopped:
-            return False
-        except OSError as error:
-            return self._fail(path, error)
+            while levels:
+                if not levels[-1].names:
+                    directory = self._leave(directory, parent, levels)
+                    continue
+                name = levels[-1].names.pop()
+                path = join(levels[-1].path, name)
+                if not self._remove_entry(directory, name, path, levels[-1]):
+                    directory = self._enter(directory, name, path, device, levels)
         finally:
-            os.close(folder)
-        if not all(gone):
-            return False  # what is left in it has been told of
+            if directory != parent:
+                os.close(directory)
+
+    def _enter(self, above: int, name: bytes, path: bytes, device: int, levels: "list[_Level]") -> int:
+        """Go down into a directory, and return it; where that can't be, stay in the one above."""
+        directory = above
         try:
-            os.rmdir(name, dir_fd=parent)
+            directory = os.open(name, _DIRECTORY, dir_fd=above)
+            status = os.fstat(directory)
+            if status.st_dev != device:
+                raise OSError(errno.EXDEV, "")
+            names = sorted(map(os.fsencode, os.listdir(directory)), key=_rank, reverse=True)
         except OSError as error:
-            return self._fail(path, error)
-        self.folders += 1
-        return True
+            if directory != above:
+                os.close(directory)
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                self._keep(levels, path, error.errno)
+            return above
+        if levels:
+            os.close(above)
+        levels.append(_Level(name, path, names, (status.st_dev, status.st_ino)))
+        return directory
 
-    def _fail(self, path: bytes, error: OSError) -> bool:
-        self.failed.append((path, error.errno or errno.EIO))
-        return False
-
-    def _remove_entry(self, folder: int, name: bytes, path: bytes, device: int) -> bool:
-        if name.startswith(b".") and not kinds.is_leftover(name):
-            self.failed.append((join(path, name), HIDDEN))
-            return False
+    def _leave(self, directory: int, parent: int, levels: "list[_Level]") -> int:
+        """Remove a directory with nothing more in it to remove, and return the one above it."""
+        level = levels.pop()
+        above = parent
         try:
-            os.unlink(name, dir_fd=folder)
+            if levels:
+                above = os.open(b"..", _DIRECTORY, dir_fd=directory)
+                status = os.fstat(above)
+                if (status.st_dev, status.st_ino) != levels[-1].identity:
+                    os.close(above)
+                    raise OSError(errno.ESTALE, "")  # somebody has moved it: what is above is not ours to delete in
+        except OSError as error:
+            self._keep(levels, level.path, error.errno)
+            levels.clear()
+            return directory
+        os.close(directory)
+        if level.kept:
+            self._keep(levels)
+        else:
+            try:
+                os.rmdir(level.name, dir_fd=above)
+                self.folders += 1
+            except OSError as error:
+                self._keep(levels, level.path, error.errno)
+        return above
+
+    def _remove_entry(self, directory: int, name: bytes, path: bytes, level: "_Level") -> bool:
+        """Remove what is no directory, or leave it; False for a directory."""
+        if name.startswith(b".") and self.spare_hidden and not kinds.is_leftover(name):
+            self._keep([level], path, HIDDEN)
+            return True
+        try:
+            os.unlink(name, dir_fd=directory)
             self.files += 1
         except FileNotFoundError:
             pass
         except OSError as error:
-            if _is_directory(folder, name, error):
-                return self._remove_tree(folder, name, join(path, name), device)
-            self._fail(join(path, name), error)
-            raise _Stopped() from None
+            if _is_directory(directory, name, error):
+                return False
+            self._keep([level], path, error.errno)
+            level.names.clear()  # an index that stays must keep its messages
         return True
 
-
-class _Stopped(Exception):
-    """A file cannot be removed: what else is in its folder stays."""
+    def _keep(self, levels: "list[_Level]", path: "bytes | None" = None, number: "int | None" = None) -> None:
+        """Have a directory stay, for something in it that does; note what that is and why, where it is not yet told."""
+        if path is not None:
+            self.failed.append((path, errno.EIO if number is None else number))
+        if levels:
+            levels[-1].kept = True
 
 
 def _is_directory(folder: int, name: bytes, error: OSError) -> bool:
@@ -197,3 +241,19 @@ def _is_directory(folder: int, name: bytes, error: OSError) -> bool:
         return stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode)
     except OSError:
         return False
+
+
+class _Level:
+    """A directory on the way down into a folder: what of it is still to be removed, and whether something stays."""
+
+    def __init__(self, name: bytes, path: bytes, names: "list[bytes]", identity: "tuple[int, int]") -> None:
+        self.name = name
+        self.path = path
+        self.names = names  # the last first
+        self.identity = identity  # device and inode
+        self.kept = False
+
+
+def clear(root: bytes) -> None:
+    """Remove the directory of renamed mailboxes that a killed run has left, and all that is in it, if it can be."""
+    Remover(root, keep_times=False, wanted=lambda: True, spare_hidden=False).remove([Removal(b"", folders=(RENAMED,))])

@@ -24,10 +24,12 @@ from cyrsync.cyrus.locks import LockTimeout
 from cyrsync.cyrus.snapshot import MetaFiles
 from cyrsync.tree import folder as folders
 from cyrsync.tree import uids as uid_sets
+from cyrsync.tree import wire
 from cyrsync.tree.folder import Entry, File, Folder, Incarnation
+from cyrsync.tree.wire import WireError
 
 if TYPE_CHECKING:
-    from typing import IO
+    from typing import IO, Any
 
     from cyrsync.cyrus.snapshot import Part
     from cyrsync.tree.walk import Reader
@@ -168,7 +170,12 @@ def have_file(index: "records.Index") -> "array[int]":
 
 
 def encode(taken: Taken, compressible: bool) -> bytes:
-    """Return what was taken as one frame: a line of JSON, the files' bytes, and the folder's frame."""
+    """Return what was taken as one frame: a line of JSON, the files' bytes, and the folder's frame.
+
+    One with a file that is larger than a frame may have is sent with EFBIG for its problem.
+    """
+    if any(len(file.data) > wire.MAX_FILE for file in taken.files):
+        taken = Taken(Folder(taken.folder.path, problem=errno.EFBIG))
     files = [[file.name.decode("latin-1"), file.entry, len(file.data)] for file in taken.files]
     above = [[path.decode("latin-1"), entry] for path, entry in taken.above]
     line = json.dumps([files, above], separators=(",", ":")).encode("ascii") + b"\n"
@@ -176,24 +183,22 @@ def encode(taken: Taken, compressible: bool) -> bytes:
     return line + data + folders.encode(taken.folder, compressible)
 
 
+@wire.one_error
 def decode(stream: "IO[bytes]") -> Taken:
-    """Undo `encode`. Raise ValueError for anything else, EOFError when the stream ends in it."""
-    listed, above = json.loads(_line(stream))
-    files = [File(name.encode("latin-1"), Entry(*entry), _exactly(stream, size)) for name, entry, size in listed]
-    record = json.loads(_line(stream))
-    folder = folders.decode(record, _exactly(stream, record[3][1]))
-    return Taken(folder, tuple(files), tuple([(path.encode("latin-1"), Entry(*entry)) for path, entry in above]))
+    """Undo `encode`. Raise WireError for anything else, EOFError when the stream ends in it."""
+    listed, above_listed = wire.read_record(stream)
+    files = tuple([_file(stream, *fields) for fields in wire.list_of(listed, len(kinds.BOUND))])
+    folder = folders.read(stream)
+    above = tuple([(wire.path(path), folders.directory(fields)) for path, fields in wire.list_of(above_listed)])
+    if files and (folder.problem or len({file.name for file in files}) < len(files)):
+        raise WireError("files of a folder that was not read, or twice")
+    if above or files:
+        wire.above([path for path, _ in above], folder.path)
+    return Taken(folder, files, above)
 
 
-def _line(stream: "IO[bytes]") -> str:
-    line = stream.readline()
-    if not line.endswith(b"\n"):
-        raise EOFError
-    return line.decode("ascii")
-
-
-def _exactly(stream: "IO[bytes]", size: int) -> bytes:
-    data = stream.read(size) if size else b""
-    if len(data) != size:
-        raise EOFError
-    return data
+def _file(stream: "IO[bytes]", name: "Any", fields: "Any", size: "Any") -> File:
+    (found,) = wire.names([name])
+    if found not in kinds.BOUND:
+        raise WireError("a file that is not taken: " + wire.shown(found))
+    return File(found, folders.regular(fields), wire.read_data(stream, size, wire.MAX_FILE))

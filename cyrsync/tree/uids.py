@@ -86,15 +86,18 @@ def unpack(size: int, data: bytes) -> "array[int]":
     """Undo `pack`. Raise ValueError when the bytes are not of its form."""
     if not data:
         return empty()
-    if size not in (1, 4):
-        raise ValueError("UID steps of {} bytes".format(size))
+    if size not in (1, 4) or len(data) < 4:
+        raise ValueError("UID steps of {} bytes, in {}".format(size, len(data)))
     steps = array("B" if size == 1 else "I")
     steps.frombytes(data[4:])
     first = int.from_bytes(data[:4], "little")
     try:
-        return array("I", accumulate(chain([first], steps if size == 1 else _little_endian(steps))))
+        found = array("I", accumulate(chain([first], steps if size == 1 else _little_endian(steps))))
     except OverflowError:
         raise ValueError("a UID past 32 bits") from None
+    # A directory that changes while it is read may show a name twice.
+    twice = b"\0" in data[4:] if size == 1 else 0 in steps
+    return array("I", sorted(set(found))) if twice else found
 
 
 def _little_endian(values: "array[int]") -> "array[int]":

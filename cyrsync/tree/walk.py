@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus import header, index
 from cyrsync.cyrus.user import may_hold_user, user_of
-from cyrsync.tree import message_files
+from cyrsync.tree import message_files, wire
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.descent import Descent
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join
@@ -32,6 +32,7 @@ _LARGE_DIRECTORY = 4 << 20
 _PORTION = 1 << 16
 _DAY = 86400  # seconds: an rsync temporary file older than this is nobody's any more
 _DOT = ord(".")
+_LENT = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 #: A header that fails its CRC may have been read while Cyrus wrote it: worth so many looks.
 _LOOKS = 3
 
@@ -138,14 +139,15 @@ class Reader:
         return ((b"", self.entry(os.stat(self.root))), *found)  # the root may be a link
 
     def entry(self, status: os.stat_result, target: str = "") -> Entry:
-        """Return what a listing has of a file."""
+        """Return what a listing has of a file: no bits that lend rights, which nothing of Cyrus's has."""
         ids = (status.st_uid, status.st_gid)
         owner = self.owners.get(ids)
         if owner is None:
             owner = self.owners[ids] = _owner(*ids)
         if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
             target = str(status.st_rdev)
-        return Entry(status.st_mode, status.st_size, status.st_mtime_ns, owner, target)
+        mode = status.st_mode & ~_LENT if stat.S_ISREG(status.st_mode) else status.st_mode
+        return Entry(mode, status.st_size, status.st_mtime_ns, owner, target)
 
 
 def _names(directory: bytes, size: int) -> "tuple[MessageFiles, list[bytes]]":
@@ -240,4 +242,5 @@ def _owner(uid: int, gid: int) -> str:
         group = grp.getgrgid(gid).gr_name
     except KeyError:
         group = ""
-    return "{}:{}:{}:{}".format(uid, gid, user, group)
+    names = [name if wire.is_owner_name(name) else "" for name in (user, group)]
+    return "{}:{}:{}:{}".format(uid, gid, *names)

@@ -3,28 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 
 from hypothesis import given
-from hypothesis import strategies as st
 
-from cyrsync.audit.finding import KINDS, NO_INDEX, Audited, Problem, from_record, to_record
-
-numbers = st.integers(0, 2**40)
-problems = st.builds(
-    Problem,
-    st.sampled_from(list(KINDS)),
-    st.lists(st.integers(1, 2**32 - 1), max_size=5).map(tuple),
-    st.binary(max_size=20).map(os.fsdecode),
-)
-audits = st.builds(
-    Audited,
-    path=st.binary(max_size=20),
-    messages=numbers,
-    files=numbers,
-    bytes_read=numbers,
-    problems=st.lists(problems, max_size=3).map(tuple),
-)
+from cyrsync.audit.finding import NO_INDEX, Audited, Problem, from_record, to_record
+from support.frames import audits
 
 
 @given(audits)

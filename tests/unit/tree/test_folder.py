@@ -4,39 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-from array import array
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cyrsync.tree import folder as folders
-from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
+from cyrsync.tree.folder import Folder, Incarnation, join, sort_key
 from cyrsync.tree.message_files import MessageFiles
-from cyrsync.tree.uids import MAX_UID
+from support import frames
 
 Tree = dict[bytes, "Tree"]
-#: Names as a directory holds them: any byte but two.
-names = st.binary(min_size=1, max_size=12).filter(lambda name: not {0, ord("/")} & set(name))
-paths = st.lists(names, max_size=4).map(b"/".join)
-big = st.integers(-(2**63), 2**63)
-entries = st.builds(Entry, st.integers(0, 2**32), big, big, st.text(), st.text())
-members = st.dictionaries(names, st.none() | entries, max_size=4)
-incarnations = st.builds(Incarnation, st.text(min_size=1), st.integers(1, 2**32), st.integers(0, 2**32))
-some_uids = st.frozensets(st.integers(0, MAX_UID)).map(lambda values: array("I", sorted(values)))
-odd_names = st.frozensets(st.from_regex(rb"\A0[0-9]{0,9}\.\Z"), max_size=3).map(lambda found: tuple(sorted(found)))
-some_folders = st.builds(
-    Folder,
-    path=paths,
-    problem=st.integers(0, 200),
-    attributes=st.none() | entries,
-    messages=st.builds(MessageFiles.of, some_uids, odd_names),
-    metadata=members,
-    strays=members,
-    folders=st.lists(names, max_size=3).map(tuple),
-    incarnation=st.none() | incarnations,
-    leftovers=st.lists(names, max_size=3).map(tuple),
-)
 
 
 def decoded(stream: io.BytesIO) -> Folder:
@@ -46,7 +24,7 @@ def decoded(stream: io.BytesIO) -> Folder:
 
 
 @pytest.mark.parametrize("compressible", [True, False])
-@given(some=st.lists(some_folders, max_size=3))
+@given(some=st.lists(frames.folders, max_size=3))
 @example(some=[Folder(b"")])
 @example(some=[Folder(b"a\nb/\xff", strays={b"\n": None})])
 def test_round_trip(some: list[Folder], compressible: bool) -> None:
@@ -55,14 +33,14 @@ def test_round_trip(some: list[Folder], compressible: bool) -> None:
     assert not stream.read()
 
 
-@given(some_folders)
+@given(frames.folders)
 def test_decoded_values_have_the_same_types(folder: Folder) -> None:
     found = decoded(io.BytesIO(folders.encode(folder)))
     assert [type(value) for value in found] == [type(value) for value in folder]
     assert type(found.incarnation) is type(folder.incarnation)
 
 
-@given(st.lists(st.lists(names, min_size=1, max_size=4).map(tuple)))
+@given(st.lists(st.lists(frames.names, min_size=1, max_size=4).map(tuple)))
 @example([(b"a",), (b"a", b"b"), (b"a-b",), (b"a b",), (b"a\x01",), (b"a0",)])
 def test_sort_key_is_the_order_of_a_walk(some: list[tuple[bytes, ...]]) -> None:
     tree: Tree = {}

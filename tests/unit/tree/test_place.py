@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrsync.cyrus import entry as kinds
-from cyrsync.tree.folder import Entry, File
+from cyrsync.tree.folder import File
 from cyrsync.tree.place import Placer, Placing, decode, encode, place
 from cyrsync.tree.walk import Reader
+from support import frames
 from support.tools import requires_root
 
 PATH = b"j/user/joe"
@@ -258,24 +259,14 @@ def test_temporary_files_are_known_as_rsyncs(source: Path, replica: Path, monkey
     assert all(kinds.is_leftover(name) for name in left)
 
 
-ENTRIES = st.builds(Entry, *[st.integers(0, 2**40)] * 3, st.just("0:0:root:"), st.text(max_size=3))
-FILES = st.builds(File, st.binary(min_size=1), ENTRIES, st.binary())
-PLACINGS = st.builds(
-    Placing,
-    *[st.binary()] * 2,
-    st.lists(st.tuples(st.binary(), ENTRIES), max_size=2).map(tuple),
-    st.lists(FILES, max_size=2).map(tuple),
-)
-
-
-@given(st.lists(PLACINGS, max_size=3))
+@given(st.lists(frames.placings(), max_size=3))
 def test_it_crosses_a_connection_unchanged(placings: list[Placing]) -> None:
     stream = io.BytesIO(b"".join(map(encode, placings)) + b"null\nmore")
     assert list(decode(stream)) == placings
     assert stream.read() == b"more"
 
 
-@given(st.lists(PLACINGS, min_size=1, max_size=3), st.data())
+@given(st.lists(frames.placings(), min_size=1, max_size=3), st.data())
 def test_what_is_cut_off_is_not_taken_for_whole(placings: list[Placing], data: st.DataObject) -> None:
     whole = b"".join(map(encode, placings)) + b"null\n"
     cut = data.draw(st.integers(0, len(whole) - 2))  # without its newline, `null` is whole

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import resource
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,17 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyrsync.tree.remove import HIDDEN, Removal, Remover, decode, encode
-from cyrsync.tree.uids import MAX_UID
-
-names = st.binary(min_size=1, max_size=12).filter(lambda name: not {0, ord("/")} & set(name))
-some_removals = st.builds(
-    Removal,
-    path=st.lists(names, max_size=3).map(b"/".join),
-    uids=st.frozensets(st.integers(0, MAX_UID)).map(lambda values: array("I", sorted(values))),
-    files=st.lists(names, max_size=3).map(tuple),
-    folders=st.lists(names, max_size=3).map(tuple),
-)
+from cyrsync.tree.remove import HIDDEN, RENAMED, Removal, Remover, clear, decode, encode
+from support import frames
 
 
 def make(root: Path, *paths: bytes | str) -> None:
@@ -360,8 +352,87 @@ def test_no_descriptor_is_lost(root: Path, outside: Path) -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
-@given(st.lists(some_removals, max_size=4), st.binary())
+@given(st.lists(frames.removals, max_size=4), st.binary())
 def test_round_trip(some: list[Removal], behind: bytes) -> None:
     stream = io.BytesIO(b"".join(map(encode, some)) + b"null\n" + behind)
     assert list(decode(stream)) == some
     assert stream.read() == behind
+
+
+def make_deep(root: Path, levels: int, name: str) -> None:
+    """Make so many directories below one another, with a file of that name in the lowest."""
+    current = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=current)
+        below = os.open("d", os.O_RDONLY | os.O_DIRECTORY, dir_fd=current)
+        os.close(current)
+        current = below
+    os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=current))
+    os.close(current)
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[None]:
+    """Let this process open no more than a few files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("few_descriptors")
+def test_folders_of_any_depth(root: Path) -> None:
+    make_deep(root, 3000, "1.")
+    remover = remove(root, Removal(b"", folders=(b"d",)))
+    assert (remover.files, remover.folders, remover.failed) == (1, 3000, [])
+    assert there(root) == set()
+
+
+def test_what_is_hidden_deep_below_keeps_all_above_it(root: Path) -> None:
+    make_deep(root, 3000, ".kept")
+    make(root, "d/1.", "d/e/1.", "d/d/e/1.")
+    remover = remove(root, Removal(b"", folders=(b"d",)))
+    assert remover.failed == [(b"d/" * 3000 + b".kept", 0)]
+    assert (remover.files, remover.folders) == (3, 2)
+    clear_all(root)
+
+
+def clear_all(root: Path) -> None:
+    """Take away what nothing else of the tests could."""
+    (root / "d").rename(root / os.fsdecode(RENAMED))
+    clear(os.fsencode(root))
+    assert not list(root.iterdir())
+
+
+def test_a_folder_that_is_moved_away_meanwhile(root: Path, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is above it then is not ours to delete in."""
+    make(root, "a/b/c/1.", "a/x")
+    real = os.unlink
+
+    def unlink(name: bytes, *, dir_fd: int) -> None:
+        real(name, dir_fd=dir_fd)
+        if name == b"1.":
+            (root / "a/b").rename(outside / "b")
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    monkeypatch.setattr(os, "listdir", lambda fd, real=os.listdir: sorted(real(fd), reverse=True))
+    remover = remove(root, Removal(b"", folders=(b"a",)))
+    (outside / "b").rmdir()
+    assert remover.failed == [(b"a/b", errno.ESTALE)]
+    assert "a/" in there(root)
+
+
+def test_what_may_not_be_unlinked_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no directory for that: a file that is immutable says the same."""
+    make(root, "a/1.", "a/2.")
+    real = os.unlink
+
+    def unlink(name: bytes, *, dir_fd: int) -> None:
+        if name == b"1.":
+            raise PermissionError(errno.EPERM, "")
+        real(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    remover = remove(root, Removal(b"", folders=(b"a",)))
+    assert remover.failed == [(b"a/1.", errno.EPERM)]
+    assert {"a/", "a/1."} <= there(root)

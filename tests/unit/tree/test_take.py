@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import time
-from array import array
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,10 +19,10 @@ from hypothesis import strategies as st
 import samplespool
 from cyrsync.cyrus import locks, snapshot
 from cyrsync.tree import take as taking
-from cyrsync.tree.folder import Entry, Folder, Incarnation
-from cyrsync.tree.message_files import MessageFiles
+from cyrsync.tree.folder import Folder
 from cyrsync.tree.take import File, Taken, decode, encode, take
 from cyrsync.tree.walk import Reader
+from support import frames
 
 PATH = b"j/user/joe"
 BOUND = (b"cyrus.header", b"cyrus.index")
@@ -36,26 +35,6 @@ with open(sys.argv[1], "r+b") as stream:
     print("locked", flush=True)
     sys.stdin.read()
 """
-
-names = st.binary(min_size=1, max_size=12).filter(lambda name: not {0, ord("/")} & set(name))
-paths = st.lists(names, max_size=4).map(b"/".join)
-numbers = st.integers(0, 2**62)
-entries = st.builds(Entry, st.integers(0, 2**32), numbers, numbers, st.text(), st.text())
-some_folders = st.builds(
-    Folder,
-    path=paths,
-    problem=st.integers(0, 200),
-    attributes=st.none() | entries,
-    messages=st.frozensets(st.integers(0, 2**32 - 1)).map(lambda uids: MessageFiles.of(array("I", sorted(uids)))),
-    metadata=st.dictionaries(names, st.none() | entries, max_size=4),
-    incarnation=st.none() | st.builds(Incarnation, st.text(min_size=1), numbers, numbers),
-)
-some_taken = st.builds(
-    Taken,
-    folder=some_folders,
-    files=st.lists(st.builds(File, names, entries, st.binary(max_size=200)), max_size=4).map(tuple),
-    above=st.lists(st.tuples(paths, entries), max_size=4).map(tuple),
-)
 
 
 @pytest.fixture
@@ -93,14 +72,14 @@ def after_the_index(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> Callable
     return arrange
 
 
-@given(some_taken, st.booleans())
+@given(frames.takens(), st.booleans())
 def test_it_crosses_a_connection_unchanged(taken: Taken, compressible: bool) -> None:
     stream = io.BytesIO(encode(taken, compressible) + b"what follows")
     assert decode(stream) == taken
     assert stream.read() == b"what follows"
 
 
-@given(some_taken, st.booleans(), st.data())
+@given(frames.takens(), st.booleans(), st.data())
 def test_a_stream_that_ends_too_early(taken: Taken, compressible: bool, data: st.DataObject) -> None:
     whole = encode(taken, compressible)
     size = data.draw(st.integers(0, len(whole) - 1))

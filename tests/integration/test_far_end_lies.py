@@ -1,0 +1,202 @@
+"""A far end in other hands: it answers as it likes, and reaches nothing beyond what it was asked for."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cyrsync
+import samplespool
+from support.tree import Entry, cyrsync_argv, plain_env, run_cyrsync, snapshot
+
+#: What `-e` leads to: a real agent that lies in one respect. All else, rsync too, is what it should be.
+FAR_END = """\
+#!{python}
+import os, sys
+command = " ".join(sys.argv[2:])  # behind the host
+if "cyrsync-python" not in command:
+    os.execv("/bin/sh", ["sh", "-c", command])
+sys.path.insert(0, {checkout!r})
+print("cyrsync-python", flush=True)
+sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
+import json, stat, zlib
+from cyrsync.tree import agent, folder, relink, take
+from cyrsync.tree.folder import Entry
+from cyrsync.tree.message_files import MessageFiles
+agent._SERVICES["load"] = lambda request: (request.source.read(request.fields["size"]), request.output.end())
+def answer(name, data):
+    def serve(request):
+        request.output.write(data)
+        request.output.end()
+    agent._SERVICES[name] = serve
+def raw(data):
+    sys.stdout.buffer.write(agent.GREETING + data)
+    sys.stdout.buffer.flush()
+    sys.exit()
+def listed(change):
+    real = folder.encode
+    folder.encode = lambda found, compressible=True: real(change(found), compressible)
+def taken(change):
+    real = take.encode
+    take.encode = lambda found, compressible: real(change(found), compressible)
+OUTSIDE = {outside!r}
+{lie}
+agent.main(compressed=True)
+"""
+
+FILE = "Entry(stat.S_IFREG | 0o644, 4, 0, '0:0::', '')"
+#: Each a lie that Python tells, by name.
+LIES = {
+    "a file with a whole path": "taken(lambda t: t._replace(files=[t.files[0]._replace(name=OUTSIDE + b'/x')]))",
+    "a file in another folder": "taken(lambda t: t._replace(files=[t.files[0]._replace(name=b'../../../../out/x')]))",
+    "a file that is not taken": "taken(lambda t: t._replace(files=[t.files[0]._replace(name=b'.cyrsync-replica')]))",
+    "a file that lends rights": f"taken(lambda t: t._replace(files=[t.files[0]._replace(entry={FILE}"
+    "._replace(mode=stat.S_IFREG | 0o4755))]))",
+    "a device": f"taken(lambda t: t._replace(files=[t.files[0]._replace(entry={FILE}"
+    "._replace(mode=stat.S_IFBLK | 0o644))]))",
+    "directories that lead elsewhere": "taken(lambda t: t._replace(above=[(OUTSIDE, e) for _, e in t.above]))",
+    "directories that lead up": "taken(lambda t: t._replace(above=[(b'../../out', e) for _, e in t.above]))",
+    "another folder than asked for": "taken(lambda t: t._replace(folder=t.folder._replace(path=b'../out')))",
+    "an owner that is none": f"taken(lambda t: t._replace(files=[t.files[0]._replace(entry={FILE}"
+    "._replace(owner='x:0::'))]))",
+    "a folder outside": "listed(lambda f: f._replace(path=b'../out') if f.path.endswith(b'Sent') else f)",
+    "a whole path of a folder": "listed(lambda f: f._replace(path=OUTSIDE) if f.path.endswith(b'Sent') else f)",
+    "the name of a folder outside": "listed(lambda f: f._replace(folders=(b'../../../out', *f.folders)))",
+    "a name with a slash": "listed(lambda f: f._replace(strays={b'a/../../out/x': None}))",
+    "the owner file": f"listed(lambda f: f._replace(strays={{b'.cyrsync-replica': {FILE}}}))",
+    "metadata that is none": "listed(lambda f: f._replace(metadata={b'..': None}))",
+    "a message that is none": "listed(lambda f: f._replace(messages=MessageFiles.of(f.messages.uids, (b'../x',))))",
+    "a folder that never comes": "listed(lambda f: f._replace(folders=(*f.folders, b'zzz')))",
+    "a folder twice": "listed(lambda f: f._replace(folders=f.folders + f.folders[-1:]))",
+    "a number past all bounds": "listed(lambda f: f._replace(attributes=f.attributes._replace(mtime=10**30)))",
+    "a number that is true": "listed(lambda f: f._replace(attributes=f.attributes._replace(size=True)))",
+    "no whole path": "answer('resolve', b'')",
+    "a path that is a number": 'answer(\'resolve\', b\'{"end": true, "root": 7, "status": []}\\n\')',
+    "lists without a bottom": "answer('walk', b'[' * 100_000 + b'\\n')",
+    "not JSON": "answer('walk', b'{]\\n')",
+    "not ASCII": "answer('walk', b'\"\\xff\\xfe\"\\n')",
+    "more digits than a number has": "answer('walk', b'[' + b'1' * 100_000 + b']\\n')",
+    "no compressed data": "raw(b'hello\\n' * 100)",
+    "an end in the middle": "raw(zlib.compress(b'{\"end\": tr'))",
+    "more bytes than a folder has": "answer('walk', b'[\"\",0,null,[1,' + b'9' * 15 + b'],[],{},{},[],null,[]]\\n')",
+}
+#: Cut off, the stream is a lost connection, which is tried again unless told otherwise.
+ANSWERS_OF_A_LIAR = ("its answer cannot be right", "the connection failed")
+
+
+class Case:
+    """A source at the far end, its replica here, and a directory that neither has to do with."""
+
+    def __init__(self, directory: Path) -> None:
+        self.outside = directory / "out"
+        self.outside.mkdir()
+        (self.outside / "cyrus.header").write_bytes(b"somebody else's")
+        self.source = directory / "deep/er/source"
+        self.replica = directory / "replica"
+        self.far_end = directory / "far end"
+        samplespool.make(self.source, messages=30, folder_count=4)
+
+    def lie(self, lie: str) -> list[str]:
+        """The words for a run whose far end tells this lie."""
+        checkout = str(Path(cyrsync.__file__).parent.parent)
+        text = FAR_END.format(python=sys.executable, checkout=checkout, outside=bytes(self.outside), lie=lie)
+        self.far_end.write_text(text)
+        self.far_end.chmod(0o755)
+        return ["--delete", "--retries", "0", "-e", f"'{self.far_end}'"]
+
+    def pull(self, lie: str) -> subprocess.CompletedProcess[str]:
+        return run_cyrsync("sync", *self.lie(lie), f"there:{self.source}/", f"{self.replica}/")
+
+    def everything(self) -> dict[bytes, Entry]:
+        """All that a run may not touch, and the replica."""
+        found = snapshot(self.outside.parent, skip_hidden=False, dir_mtimes=False)
+        del found[os.fsencode(self.far_end.name)]
+        return found
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path)
+
+
+def assert_refused(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 12, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "there: " in line
+    assert any(known in line for known in ANSWERS_OF_A_LIAR), line
+
+
+def test_who_does_not_lie_is_believed(case: Case) -> None:
+    done = case.pull("")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(list(case.replica.rglob("[0-9]*."))) == 30
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_a_source_reaches_nothing_beyond_its_replica(case: Case, lie: str) -> None:
+    words = case.lie(lie)
+    before = case.everything()
+    assert_refused(run_cyrsync("sync", *words, f"there:{case.source}/", f"{case.replica}/"))
+    after = {path: found for path, found in case.everything().items() if not path.startswith(b"replica")}
+    assert after == before
+    owner_file = case.replica / ".cyrsync-replica"
+    assert not owner_file.exists() or owner_file.read_bytes().startswith(b"cyrsync-replica ")
+
+
+def test_what_was_announced_and_does_not_come_is_not_deleted(case: Case) -> None:
+    assert case.pull("").returncode == 0
+    before = case.everything()
+    assert_refused(case.pull(LIES["a folder that never comes"]))
+    assert_refused(
+        case.pull(
+            "from cyrsync.tree import walk\nreal = agent.walk\n"
+            "agent.walk = lambda *a: (f for f in real(*a) if not f.path.endswith(b'Sent'))"
+        )
+    )
+    assert case.everything() == before
+
+
+REPLICA_LIES = {
+    "files that nobody asked to delete": "answer('remove', b'[\"other\", 13]\\n')",
+    "files outside": "answer('remove', b'[\"../out\", 13]\\n')",
+    "counts that are none": "agent._SERVICES['remove'] = lambda r: r.output.end(files=-1, folders=0)",
+}
+
+
+@pytest.mark.parametrize("lie", REPLICA_LIES.values(), ids=REPLICA_LIES)
+def test_a_replica_is_not_believed_either(case: Case, lie: str) -> None:
+    ends = (f"{case.source}/", f"there:{case.replica}/")
+    assert run_cyrsync("sync", *case.lie(""), *ends).returncode == 0
+    samplespool.expunge(samplespool.folders(case.source)[0], 1)
+    assert_refused(run_cyrsync("sync", *case.lie(lie), *ends))
+
+
+ENDLESS = {
+    "a line": "request.output.write(b'[' + b'x' * (1 << 20))\n    while True: request.output.write(b'x' * (1 << 20))",
+    "a folder": "request.output.write(b'[\"\",0,null,[1,200000000],[],{},{},[],null,[]]\\n')\n"
+    "    while True: request.output.write(b'\\1' * (1 << 20))",
+    "a greeting": "",
+}
+
+
+@pytest.mark.parametrize("lie", ENDLESS.values(), ids=ENDLESS)
+def test_what_never_ends_takes_no_memory(case: Case, lie: str) -> None:
+    serve = f"def serve(request):\n    {lie or 'pass'}\nagent._SERVICES['resolve'] = serve"
+    if not lie:
+        serve = "while True: sys.stdout.buffer.write(b'x' * (1 << 20))"
+    words = cyrsync_argv("sync", *case.lie(serve), f"there:{case.source}/", f"{case.replica}/")
+    done = subprocess.run(
+        words, env=plain_env(), capture_output=True, encoding="utf-8", check=False, preexec_fn=little_memory
+    )
+    assert_refused(done)
+
+
+def little_memory() -> None:
+    """Leave a process some room beyond what its interpreter and its libraries take."""
+    resource.setrlimit(resource.RLIMIT_AS, (800 << 20, 800 << 20))
+    os.nice(5)
