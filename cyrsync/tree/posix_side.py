@@ -28,7 +28,7 @@ _RESOLVE = r"""
 if cd -- {root} 2>/dev/null; then printf 'd%s\0' "$(pwd -P; echo x)"
   if [ -f {owner} ]; then printf 't%s\0' "$(dd if={owner} bs=65536 count=1 2>/dev/null; echo x)"; fi
 elif [ -e {root} ] || [ -h {root} ]; then printf 'f\0'
-elif [ -d {parent} ]; then printf 'p\0'
+elif [ -d {parent} ]; then printf 'p%s\0' "$(cd -- {parent} && pwd -P; echo x)"
 fi
 id -u | {{ read -r u; printf 'i%s\0' "$u"; }}
 printf 'e\0'
@@ -96,7 +96,9 @@ class PosixSide(WithoutAgent):
         if real is not None:
             text = token.text_of(found[b"t"][:-1]) if b"t" in found else ""
             return Status(real[:-2], exists=True, directory=True, parent=True, token=text)
-        return Status(path, exists=b"f" in found, directory=False, parent=b"p" in found)
+        above = found.get(b"p", b"")[:-2]
+        where = above.rstrip(b"/") + b"/" + path.rstrip(b"/").rpartition(b"/")[2] if above else path
+        return Status(where, exists=b"f" in found, directory=False, parent=b"p" in found)
 
     def numbers(self, names: Collection[str]) -> Mapping[str, int | None]:
         """Return the numbers that `user:NAME` and `group:NAME` have there, None for what is unknown."""

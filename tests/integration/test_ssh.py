@@ -171,3 +171,14 @@ def test_a_host_that_cannot_be_reached(mortal_sshd: Sshd, source: Path, tmp_path
     assert done.returncode in CONNECTION_FAILURES
     assert done.stderr.strip()
     assert not (tmp_path / "replica").exists()
+
+
+def test_a_second_run_to_where_a_link_leads_without_python(sshd_without_python: Sshd, tmp_path: Path) -> None:
+    """Before the first one the replica is not there, and its place is told by the directory that it is made in."""
+    samplespool.make(tmp_path / "source", messages=20, folder_count=2)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    for _ in range(2):
+        replica = sshd_without_python.at(f"{tmp_path}/link/replica/")
+        sync("-e", sshd_without_python.rsh, f"{tmp_path}/source/", replica)
+    assert (tmp_path / "disk" / "replica" / "j").is_dir()
