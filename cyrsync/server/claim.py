@@ -62,6 +62,7 @@ class Claim:
         settings: tuple[tuple[str, str], ...],
         *,
         overwrite: bool,
+        from_replica: bool,
         times: bool,
         full: bool,
         dry_run: bool,
@@ -80,6 +81,7 @@ class Claim:
         self._source = source
         self._settings = settings
         self._overwrite = overwrite
+        self._from_replica = from_replica
         self._times = times
         self._full = full
         self._holds = not dry_run
@@ -98,11 +100,14 @@ class Claim:
     def check(self, *, anew: bool) -> str:
         """Return why the state does not speak of what is there, "" if it does.
 
-        Raise RefusedError where the replica is not ours to write to, UnusableError where it is not there; `anew`, one
-        that was written to and is empty now may be filled.
+        Raise RefusedError where the replica is not ours to write to, or the source is one itself, UnusableError where
+        the replica is not there; `anew`, one that was written to and is empty now may be filled.
         """
         memory = self._store.memory
         reasons = []
+        if not self._from_replica:
+            for root in self._roots:
+                direction.refuse_replica(direction.source_here(root))
         self._hold()
         self._found.clear()
         for root in self._roots:

@@ -112,7 +112,8 @@ class Replica:
         if self._options.trial:
             where = self.address.for_rsync(self.side.resolve(self.address.path).root)
             rsh = self.shell.for_rsync() if self.shell else None
-            ends = Ends(source=f"{self._directory}/", destination=where, roots=(), rsh=rsh)
+            silence = self._options.patience.silence if rsh else 0.0
+            ends = Ends(source=f"{self._directory}/", destination=where, roots=(), rsh=rsh, silence=silence)
             rsync = Rsync(ends, self._features, (), self._directory, verbatim=False)
             rsync.try_words(self._options.trial)
 

@@ -40,11 +40,9 @@ from cyrsync.state.lock import state_directory
 from cyrsync.state.sent import Key, Sent, StateDamaged, seen_of
 from cyrsync.state.store import Store, copied, set_aside
 from cyrsync.transfer.steps import Transfer
-from cyrsync.tree import direction
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.address import Address
 from cyrsync.tree.folder import Folder, owner_names
-from cyrsync.tree.side import resolve_here
 from cyrsync.tree.walk import Reader
 
 #: Seconds before each further look at mailboxes that could not be read; how many, for one that is damaged, says
@@ -94,7 +92,6 @@ class ServerRun(Run):
         self._roots = {partition.name: Roots.of(partition) for partition in partitions}
 
     def _attempt(self, directory: Path) -> None:
-        self._refuse_replica()
         top = self._scope.partition.data if self._scope.partition else b""
         with closing(Replica(self.replica, self.options, self._jobs, directory, top)) as replica:
             try:
@@ -102,14 +99,6 @@ class ServerRun(Run):
             finally:
                 self.result.rsync_runs += replica.runs()
         self.result.exit = self._exit_code()
-
-    def _refuse_replica(self) -> None:
-        """Refuse a source that is a replica."""
-        if not self.options.from_replica:
-            roots = [root for partition in self._roots.values() for root in partition.all()]
-            beside = [self._config.configdirectory] if self._scope.with_conf else []
-            for root in dict.fromkeys([*roots, *beside]):
-                direction.refuse_replica(resolve_here(root))
 
     def _with_state(self, directory: Path, replica: Replica) -> None:
         """Run with what is known of the replica; a state that proves damaged is made anew once."""
@@ -189,6 +178,7 @@ class ServerRun(Run):
             source_name(self.source.path),
             layout_settings(self._config),
             overwrite=self.options.overwrite,
+            from_replica=self.options.from_replica,
             times=policy.times,
             full=self._scope.full,
             dry_run=self.options.dry_run,

@@ -27,7 +27,6 @@ from cyrsync.report.text import human_bytes, human_count, path_text
 from cyrsync.server.roots import Roots
 from cyrsync.state.lock import refuse_shared, state_path
 from cyrsync.tree import agent, direction
-from cyrsync.tree.side import resolve_here
 
 Findings = Iterator[Finding]
 ok, note, fail = (partial(Finding, verdict) for verdict in Verdict)
@@ -100,7 +99,7 @@ class Source:
 
     def _role(self) -> Findings:
         for root in self.roots():
-            found = direction.replica_at(resolve_here(root))
+            found = direction.replica_at(direction.source_here(root))
             if found:
                 yield fail("source", found, "sync refuses to send from it without --from-replica (exit 4)")
         yield ok("source", "a server, no replica of another")

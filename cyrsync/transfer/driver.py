@@ -119,7 +119,10 @@ class Rsync:
         # The user's own log would tell of a run that was none.
         log = ["--log-file=/dev/null"] if any(word.startswith("--log-file=") for word in line) else []
         words = ["rsync", *line, *self._own_words(), "--dry-run", *log, "-0", f"{_FROM}{nothing}"]
-        finished = process.capture([*words, self.ends.source, self.ends.destination], _TRIAL)
+        words += [self.ends.source, self.ends.destination]
+        finished = full_daemon.wait_for_place(
+            lambda: process.capture(words, _TRIAL), lambda ended: ended.err.splitlines()
+        )
         code, said = finished.code, finished.err.splitlines()
         if code == Exit.DONE:
             return

@@ -136,13 +136,20 @@ def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool]":
     exists, directory = _kind(real)
     text, bare = "", False
     if directory:
+        text = owner_text(real)
         try:
-            text = token.read_text(real)
             bare = not text and token.is_bare(real)
         except OSError:
-            # One that cannot be read may say anything. Of the directory, whoever reads on will say why.
-            text = "{}" if os.path.lexists(os.path.join(real, token.NAME)) else ""
+            pass  # whoever reads on will say why
     return real, exists, directory, exists or _kind(os.path.dirname(real))[1], text, bare
+
+
+def owner_text(root: bytes) -> str:
+    """Return a token as JSON, "" where there is none; one that cannot be read may say anything."""
+    try:
+        return token.read_text(root)
+    except OSError:
+        return "{}" if os.path.lexists(os.path.join(root, token.NAME)) else ""
 
 
 def _kind(path: bytes) -> "tuple[bool, bool]":

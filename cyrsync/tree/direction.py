@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from cyrsync.errors import RefusedError
+from cyrsync.tree import agent
 from cyrsync.tree.side import Side, Status, token_of
 
 
@@ -16,6 +17,11 @@ def replica_at(status: Status) -> str:
         return ""
     whose = f"the replica of {token.source}" if token.source else "a replica"
     return f"{os.fsdecode(status.root)}: it is {whose}, and was not promoted"
+
+
+def source_here(root: bytes) -> Status:
+    """Return what a source on this machine says of itself: nothing but its owner file is looked at."""
+    return Status(root, exists=True, directory=True, parent=True, token=agent.owner_text(root))
 
 
 def refuse_replica(status: Status) -> None:
