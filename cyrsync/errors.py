@@ -113,3 +113,7 @@ class RsyncFailed(CyrsyncError):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+class ReplicaFull(RsyncFailed):
+    """rsync gave up because there is no room on the replica: what makes room may go on."""

@@ -21,6 +21,7 @@ from cyrsync.errors import (
     Exit,
     GuardError,
     LockedError,
+    ReplicaFull,
     UnusableError,
     WrongAnswer,
     error_text,
@@ -35,7 +36,7 @@ from cyrsync.report.result import FileCounts, RunResult
 from cyrsync.report.text import path_text
 from cyrsync.state.lock import run_key, run_lock, state_directory
 from cyrsync.transfer import ahead, features
-from cyrsync.transfer.carry import carry
+from cyrsync.transfer.carry import carry, make_room
 from cyrsync.transfer.driver import Ends, Rsync, await_orphans
 from cyrsync.transfer.extended import Extended, Kinds
 from cyrsync.transfer.jobs import Jobs
@@ -122,6 +123,7 @@ class Run:
         self.kinds = Kinds(options.policy.acls, options.policy.xattrs)
         self._jobs = Jobs(options.jobs)
         self._cut_off = False  # a power cut ended a run that was writing to the replica
+        self.full: ReplicaFull | None = None  # once there was no room
         self._deadline = 0.0  # of waiting for others, on the monotonic clock
         #: What names the replica, and the pair of source and replica, however they are spelled.
         self.replica_identity = identity(replica)
@@ -182,6 +184,7 @@ class Run:
 
     def _attempts(self, directory: Path) -> None:
         for attempt in range(self.options.retries + 1):
+            self.full = None
             try:
                 self._attempt(directory)
                 return
@@ -228,6 +231,8 @@ class Run:
         if self._acts():
             with self.phases.phase("transfer"):
                 self._carry_out(planned, sides, directory)
+        if self.full:
+            raise self.full
         self.result.exit = self._exit_code()
 
     def _check_direction(self, sides: BothSides) -> None:
@@ -346,7 +351,7 @@ class Run:
             sides.replica.to_disk([sides.replica_status.root])
         if ownership:
             compared = (self.options.full or self._cut_off) and not (self.options.users or self.result.errors)
-            ownership.end(compared=compared and not self.result.files.failed)
+            ownership.end(compared=compared and not (self.result.files.failed or self.full))
 
     def _try(self, rsync: Rsync) -> None:
         if self.options.trial:
@@ -445,6 +450,7 @@ class Run:
                     force=planned.in_the_way and self.limit.allows(),
                     coarse=own is not None and own.features.coarse and self._compares_nanoseconds(),
                 )
+                self.full = make_room([transfer], sides.replica_status.root) or self.full
                 if transfer.deletes():
                     with self.phases.phase("delete"):
                         self._delete(transfer, sides)

@@ -17,7 +17,7 @@ from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.state.sent import Key, Sent
 from cyrsync.state.store import Store
-from cyrsync.transfer.carry import carry
+from cyrsync.transfer.carry import carry, make_room
 from cyrsync.transfer.driver import Rsync
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree import uids as uid_sets
@@ -47,6 +47,7 @@ class Batch:
         self._replica = replica
         self._roots = roots
         self._works = {work.place.key.path: work for work in works}
+        self._index_root = replica.root(roots.homes[kinds.INDEX], make=True)
         self._lost_before: set[tuple[bytes, int]] = set()
         self._transfers = [
             Transfer(
@@ -72,6 +73,7 @@ class Batch:
             for transfer in self._transfers:
                 self._run.book(transfer)
             raise
+        self._run.full = make_room(self._transfers, self._index_root) or self._run.full
         done = [work for path, work in self._works.items() if path not in held]
         self._store.put(work.after(deleted=not work.deletes()) for work in done)
         new = [work for work in done if work.summary.state is State.NEW]

@@ -7,6 +7,7 @@ replica that Cyrus has been started on is told by its indexes: nobody else makes
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -26,7 +27,7 @@ from cyrsync.state.store import Memory, Store
 from cyrsync.tree import direction
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.ownership import CUT_OFF, hold
-from cyrsync.tree.side import OVERWRITE, Status, refuse_promoted, token_of
+from cyrsync.tree.side import OVERWRITE, NotWrittenError, Status, refuse_promoted, token_of
 from cyrsync.tree.token import Token
 from cyrsync.tree.walk import incarnation_in, start_of
 
@@ -277,7 +278,12 @@ class Claim:
 
     def _put(self, token: Token) -> None:
         for root in self._roots:
-            self._replica.side.put_token(self._replica.root(root, make=True), token)
+            try:
+                self._replica.side.put_token(self._replica.root(root, make=True), token)
+            except NotWrittenError as error:
+                if error.number not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                self.warnings.append(str(error))  # there is none yet; what makes room may go on
 
 
 def is_newer(one: int, other: int) -> bool:

@@ -161,10 +161,12 @@ class ServerRun(Run):
                 self.result.files, self.result.bytes_sent = quick.files, self.result.bytes_sent + quick.bytes_sent
                 with self.phases.phase("transfer"):
                     self._carry_server(store, replica, found, conf)
-                claim.end(complete=not (self.result.errors or self.takings.left()))
+                claim.end(complete=not (self.result.errors or self.takings.left() or self.full))
         self.result.roots = claim.roots
         self.result.warnings += [one for one in claim.warnings if one not in self.result.warnings]
         self._report_untaken()
+        if self.full:
+            raise self.full
 
     def _claim(self, store: Store, replica: Replica) -> Claim:
         """Return this run's right to write to the replica."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from cyrsync import process
-from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, InterruptedRun, RsyncFailed
+from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, InterruptedRun, ReplicaFull, RsyncFailed
 from cyrsync.rsync import full_daemon, list_file, messages
 from cyrsync.rsync.messages import Kind, Message
 from cyrsync.transfer.features import Features
@@ -28,6 +28,7 @@ _FROM, _RULES = "--files-from=", "--filter=. "
 #: What a directory of ours lacked.
 _EMPTIED = "its staged copy is gone: keep RemoveIPC (logind.conf) and cleaners of temporary files from /dev/shm"
 _TOTAL = re.compile(rb"^Total bytes (sent|received): ([\d,]+)$", re.MULTILINE)
+_FULL = (b"No space left on device", b"Disk quota exceeded")
 _HINTS = {
     "Permission denied": "run cyrsync as the owner of the spool, or as root",
     "Operation not permitted": "run cyrsync as the owner of the spool, or as root",
@@ -228,7 +229,9 @@ class Rsync:
             raise ConnectionFailed(f"rsync lost the connection: {messages.general_reason(said)}", code)
         if code not in _GONE_THROUGH:
             reason = messages.general_reason(said)
-            raise RsyncFailed(f"rsync gave up with code {code}: {hint(reason)}", code if code > 0 else 128 - code)
+            full = code == Exit.FILE_IO and any(word in line for line in said for word in _FULL)
+            failure = ReplicaFull if full else RsyncFailed
+            raise failure(f"rsync gave up with code {code}: {hint(reason)}", code if code > 0 else 128 - code)
         outcome = Outcome(code)
         for message in messages.read(said):
             _sort(message, outcome, roots)

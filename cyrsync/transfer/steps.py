@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cyrsync.cyrus import entry as kinds
+from cyrsync.errors import ReplicaFull
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.rsync.filters import NO_RULES, Rules
 from cyrsync.rsync.messages import Kind, Message
@@ -78,6 +79,8 @@ class Transfer:
         self._size_only = size_only
         self._forced: tuple[str, ...] = ()
         self.held: set[bytes] = set()  # folders that keep what they have
+        self.full: ReplicaFull | None = None  # why they do
+        self._unnamed: set[bytes] = set()  # but for messages that no index names
         self._by_path = {plan.path: plan for plan in self.plans}
         self._checked: dict[bytes, FolderPlan] = {}
         self._mixed: set[bytes] = set()  # folders that were another mailbox's when their messages were sent
@@ -256,9 +259,22 @@ class Transfer:
             *file_names(plan.uids),
         }
 
+    def without_index(self, root: bytes) -> set[bytes]:
+        """Return the folders that are held as the replica is full, and have no index below its directory `root`."""
+        if not (self.full and self._side.can_remove):
+            return set()
+        held = [plan.path for plan in self.plans if plan.path in self.held and plan.delete_uids]
+        looks = self._side.stat([join(join(root, path), kinds.INDEX) for path in held])
+        return {path for path, look in zip(held, looks, strict=True) if look is None}
+
+    def make_room(self, paths: Iterable[bytes]) -> None:
+        """Let messages go from these folders though they are held: there is no index that names them."""
+        self._unnamed.update(paths)
+
     def deletes(self) -> bool:
         """Tell whether anything goes."""
-        return any(plan.deletes() for plan in self._settled(self.plans)) and self._may_delete()
+        some = any(plan.deletes() for plan in self._settled(self.plans)) or bool(self._unnamed)
+        return some and self._may_delete()
 
     def goes(self) -> Iterator[bytes]:
         """Yield the paths that are to be deleted, folders with a slash behind."""
@@ -288,8 +304,11 @@ class Transfer:
 
     def _removals(self) -> Iterator[Removal]:
         settled = [plan for plan in self._settled(self.plans) if plan.deletes()]
-        if not (settled and self._may_delete()):
+        if not self.deletes():
             return
+        for plan in self.plans:
+            if plan.path in self._unnamed & self.held and plan.delete_uids:
+                yield Removal(plan.path, plan.delete_uids)
         for plan in settled:
             if plan.state is not State.GONE:
                 files = tuple(name for name in plan.leftovers if name != kinds.UPDATES)
@@ -361,6 +380,25 @@ class Transfer:
         """Run rsync over the entries of these plans, again over what may go well a second time, and book it."""
         if not self._rsync:
             return
+        try:
+            self._send(name, plans, entries, extra, planned, staging)
+        except ReplicaFull as error:
+            # Which of them have arrived it does not tell.
+            self.full = error
+            listed = {plan.path for plan in plans if next(entries(plan), None) is not None}
+            self._give_up(sum(planned(plan) for plan in plans if plan.path in listed - self.held))
+            self.held |= listed
+
+    def _send(
+        self,
+        name: str,
+        plans: list[FolderPlan],
+        entries: Callable[[FolderPlan], Iterator[bytes]],
+        extra: tuple[str, ...],
+        planned: Callable[[FolderPlan], int],
+        staging: Path | None,
+    ) -> None:
+        assert self._rsync
         total = sum(planned(plan) for plan in plans)
         tick = self._tick
         listed = (entry for plan in plans for entry in entries(plan))

@@ -46,6 +46,7 @@ _MAX_DIGEST = 40  # characters of a SHA-1 in hexadecimal
 _QUESTIONS = 10_000  # that one line answers
 _MAX_BOOT = 100  # characters of what names a boot
 _MAX_ROOM = 1 << 100  # bytes, inodes, or the number of a device
+_PATIENCE = 5.0  # seconds
 
 
 class About(NamedTuple):
@@ -571,7 +572,7 @@ class ChildSide(AgentSide):
         """End the child, if there is one, and let go of the replica."""
         super().close()
         process.share(())
-        self._holds.close()
+        self._holds.end(_PATIENCE)  # an rsync that failed ends some time before its own children
 
 
 class _NumbersHere(dict[str, "int | None"]):

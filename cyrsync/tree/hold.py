@@ -9,10 +9,13 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 
 import fcntl
 import os
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from typing import Dict, List, Optional, Sequence
+
+_LOOK_AGAIN = 0.02  # seconds
 
 
 class Busy(NamedTuple):
@@ -58,6 +61,23 @@ class Holds:
     def descriptors(self) -> "List[int]":
         """Return what holds: a process that has one of them keeps us from letting go of it."""
         return [*self._roots.values(), *self._above.values()]
+
+    def end(self, seconds: float) -> None:
+        """Let go of all, and wait, but not longer, until processes that we have shared it with have done so, too."""
+        roots = [*self._roots]
+        self.close()
+        deadline = time.monotonic() + seconds
+        while roots and time.monotonic() < deadline:
+            again = Holds()
+            try:
+                busy = again.hold(roots)
+            except OSError:
+                return
+            finally:
+                again.close()
+            if busy is None or busy.pid != os.getpid():
+                return
+            time.sleep(_LOOK_AGAIN)
 
     def close(self) -> None:
         """Let go of all."""

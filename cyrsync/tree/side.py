@@ -117,6 +117,9 @@ class Side(Protocol):
     def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
         """List folders below `root` by themselves, in that order."""
 
+    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
+        """Return size and time of files where `can_remove` is: see `AgentSide.stat`."""
+
     def make(self, root: bytes) -> None:
         """Make a directory, if it is not there. Raise UnusableError where that can't be."""
 
@@ -195,6 +198,10 @@ class WithoutAgent:
         """Refuse: what is not taken is not looked at again."""
         raise NotImplementedError
 
+    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
+        """Refuse: who asks has not looked at `can_remove`."""
+        raise NotImplementedError
+
     def make(self, root: bytes) -> None:
         """Leave that to rsync."""
 
@@ -261,6 +268,10 @@ class NearSide:
         """List folders below `root` by themselves, in that order."""
         reader = Reader(root)
         return (reader.look(path) for path in paths)
+
+    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
+        """Refuse: that is asked of a replica."""
+        raise NotImplementedError
 
     def make(self, root: bytes) -> None:
         """Refuse: a source is only ever read."""
