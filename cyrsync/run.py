@@ -60,6 +60,8 @@ _LOST_ATTRIBUTES = (
     "ACLs and extended attributes of header, index, expunge and annotations are not kept when they are pulled: "
     "run cyrsync where the spool is"
 )
+#: So many of what is all alike are named.
+_FEW = 5
 _UNKNOWN = (State.UNREADABLE, State.VANISHED)
 
 
@@ -93,6 +95,7 @@ class Planned:
 
     plans: list[FolderPlan] = field(default_factory=list)
     in_the_way: bool = False
+    links: list[bytes] = field(default_factory=list)  # of the source
     indexed: bool = False  # the source has an index in some folder
     cyrus_folders: int = 0  # of the source
     gone_cyrus_folders: int = 0  # of the replica alone
@@ -260,6 +263,7 @@ class Run:
             self.result = self._new_result()
             self.limit.begin()
             planned, _ = self._compare(sides)
+        self.result.warnings += links_warning(sides, planned.links)
         return planned
 
     def _compare(self, sides: BothSides) -> tuple[Planned, set[str]]:
@@ -287,6 +291,7 @@ class Run:
         for plan in engine.spare(planned.plans):
             self.limit.count(plan.path, plan)
         planned.in_the_way = engine.in_the_way
+        planned.links = engine.links
         return planned, engine.names_in_doubt
 
     def _unseen(self, plan: FolderPlan) -> str:
@@ -531,6 +536,16 @@ def identity(address: Address) -> str:
     path = os.path.realpath(address.path) if address.local else address.path.rstrip(b"/")
     host = (address.host or "").rpartition("@")[2]
     return f"{host}:{address.port}:{os.fsdecode(path)}"
+
+
+def links_warning(sides: BothSides, links: list[bytes]) -> list[str]:
+    """Return a line, if there is one to say, about mailboxes behind links of the source."""
+    found = sides.source.links_to_mailboxes(sides.source_status.root, links) if links else []
+    if not found:
+        return []
+    more = f" and {len(found) - _FEW} more" if len(found) > _FEW else ""
+    shown = ", ".join(map(path_text, found[:_FEW]))
+    return [f"mailboxes lie behind links, and are not copied, only the links are: {shown}{more}"]
 
 
 def _tells(numbers: Mapping[str, int | None], name: str) -> bool:

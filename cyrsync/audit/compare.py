@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from cyrsync.audit.finding import Audited, Problem
 from cyrsync.plan.compare import Policy, unchanged, with_other_attributes
+from cyrsync.plan.likeness import Likeness, likeness
 from cyrsync.plan.walk_engine import pair
 from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.digests import Digests
 from cyrsync.tree.folder import Folder
 
 
-def compare(source: Iterator[Folder], replica: Iterator[Folder], policy: Policy) -> Iterator[Audited]:
-    """Yield what differs, folder by folder, and folders without a difference, too."""
+def compare(
+    source: Iterator[Folder],
+    replica: Iterator[Folder],
+    policy: Policy,
+    note: Callable[[Folder, Folder], None] = lambda *_: None,
+) -> Iterator[Audited]:
+    """Yield what differs, folder by folder, and folders without a difference, too.
+
+    `note` is told of each folder that is one mailbox's on both sides.
+    """
     unreadable: bytes | None = None
     unlisted: bytes | None = None  # on the replica
     for ours, theirs in pair(source, replica):
@@ -37,6 +47,8 @@ def compare(source: Iterator[Folder], replica: Iterator[Folder], policy: Policy)
             yield Audited(ours.path, len(ours.messages), problems=(Problem("unreadable", detail=detail),))
         else:
             problems = tuple(_problems(ours, theirs, policy))
+            if ours.incarnation and theirs.incarnation and ours.incarnation.same_as(theirs.incarnation):
+                note(ours, theirs)
             yield Audited(ours.path, len(ours.messages), len(theirs.messages), problems=problems)
 
 
@@ -61,6 +73,20 @@ def _problems(ours: Folder, theirs: Folder, policy: Policy) -> Iterator[Problem]
     with_others = with_other_attributes(ours, theirs, policy)
     if with_others:
         yield Problem("owner", detail=_listed(with_others))
+
+
+def of_records(source: Digests | None, replica: Digests | None) -> Problem | None:
+    """Return what is wrong where both sides' indexes do not say the same of the messages that both have.
+
+    Where one has records that the other lacks, their files tell.
+    """
+    for one, where in ((source, "source"), (replica, "replica")):
+        if one is None:
+            return Problem("index", detail=f"cyrus.index: it cannot be read on the {where}")
+    assert source and replica
+    if source.uids != replica.uids or likeness(source, replica) is Likeness.SAME:
+        return None
+    return Problem("other message", detail="the indexes have other GUIDs, sizes or dates under the same UIDs")
 
 
 def _listed(names: Iterable[bytes]) -> str:

@@ -26,6 +26,7 @@ KINDS = {
     "no mailbox": "a directory with mail that no mailbox owns",
     "orphan": "a message file that the index does not name",
     "other mailbox": "another mailbox than on the source",
+    "other message": "another message under a UID than on the source",
     "lacks folder": "only the source has it",
     "extra folder": "only the replica has it",
     "lacks": "a message that only the source has",

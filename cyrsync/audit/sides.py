@@ -7,13 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cyrsync.audit.compare import compare
-from cyrsync.audit.finding import Audited
+from cyrsync.audit.compare import compare, of_records
+from cyrsync.audit.finding import Audited, Problem
 from cyrsync.errors import UnusableError
 from cyrsync.plan.compare import Policy
+from cyrsync.plan.walk_engine import links_in
+from cyrsync.run import links_warning
 from cyrsync.tree import direction
+from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.address import Address
 from cyrsync.tree.both import BothSides
+from cyrsync.tree.digests import Question
+from cyrsync.tree.folder import Folder
 
 
 @contextmanager
@@ -37,4 +42,36 @@ def audits(
         warnings += filter(None, (direction.replica_at(sides.source_status), *cyrus))
         numbers = sides.replica.numbers(sides.names_of_owner())
         policy = Policy(rights=sides.replica.rights, numbers=numbers, whole_seconds=source.daemon or replica.daemon)
-        yield compare(*sides.folders(frozenset()), policy)
+        yield _compared(sides, policy, warnings)
+
+
+def _compared(sides: BothSides, policy: Policy, warnings: list[str]) -> Iterator[Audited]:
+    """Compare both trees, and when both are listed, what their indexes say of the messages that both have."""
+    links: list[bytes] = []
+    common: list[Question] = []
+
+    def noting(folders: Iterator[Folder]) -> Iterator[Folder]:
+        for folder in folders:
+            links.extend(links_in(folder))
+            yield folder
+
+    def note(ours: Folder, theirs: Folder) -> None:
+        uids = ours.messages.uids
+        both = uid_sets.difference(uids, uid_sets.difference(uids, theirs.messages.uids))
+        common.append(Question(ours.path, both))
+
+    source, replica = sides.folders(frozenset())
+    audited = list(compare(noting(source), replica, policy, note))
+    warnings += links_warning(sides, links)
+    wrong = _records(sides, common)
+    for one in audited:
+        problem = wrong.get(one.path)
+        yield one._replace(problems=(*one.problems, problem)) if problem else one
+
+
+def _records(sides: BothSides, common: list[Question]) -> dict[bytes, Problem]:
+    """Return the folders where the indexes do not say the same; where a side cannot tell, none."""
+    theirs = sides.replica.digests(sides.replica_status.root, common)
+    ours = sides.source.digests(sides.source_status.root, common) if theirs else {}
+    found = ((path, of_records(ours[path], theirs[path])) for path in theirs if path in ours)
+    return {path: problem for path, problem in found if problem}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import stat
 from collections.abc import Callable, Iterator
 
 from cyrsync.plan import compare
 from cyrsync.plan.compare import Policy
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.rsync.filters import Rules
-from cyrsync.tree.folder import Folder, sort_key
+from cyrsync.tree.folder import Folder, join, sort_key
 
 _UNKNOWN = (State.UNREADABLE, State.VANISHED)
 
@@ -42,6 +43,8 @@ class WalkEngine:
         self.in_the_way = False
         #: Names of owners that files of the replica do not have, though the source's have; see `Side.numbers`.
         self.names_in_doubt: set[str] = set()
+        #: The symbolic links of the source, by path.
+        self.links: list[bytes] = []
         self._above: list[Folder] = []  # the source's folders that lead to the present one
         self._sparing: list[bytes] = []  # folders of the replica alone, with something in them that is left out
 
@@ -95,6 +98,7 @@ class WalkEngine:
                     yield plan
 
     def _remember(self, folder: Folder) -> None:
+        self.links += links_in(folder)
         while self._above and not _is_below(folder.path, self._above[-1].path):
             self._above.pop()
         self._above.append(folder)
@@ -119,6 +123,11 @@ def _wanted(
 def _ends(path: bytes) -> list[int]:
     """Return where the paths end that lead to this one, itself among them."""
     return [at for at, byte in enumerate(path) if byte == ord("/")] + [len(path)]
+
+
+def links_in(folder: Folder) -> list[bytes]:
+    """Return the paths of the symbolic links in a folder."""
+    return [join(folder.path, name) for name, found in folder.strays.items() if found and stat.S_ISLNK(found.mode)]
 
 
 def _is_below(path: bytes, top: bytes | None) -> bool:

@@ -357,6 +357,13 @@ def _take(request: _Request) -> None:
     output.end()
 
 
+def _links(request: _Request) -> None:
+    from cyrsync.tree.links import with_mailboxes
+
+    found = with_mailboxes(request.root, request.paths())
+    request.output.end(found=[path.decode("latin-1") for path in found])
+
+
 def _digest(request: _Request) -> None:
     from cyrsync.tree.digests import answers
 
@@ -440,6 +447,7 @@ _SERVICES: "dict[str, Callable[[_Request], None]]" = {
     "audit": _audit,
     "take": _take,
     "digest": _digest,
+    "links": _links,
     "make": _make,
     "relink": _relink,
     "hold": _hold,

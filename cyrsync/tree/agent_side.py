@@ -229,6 +229,13 @@ class AgentSide:
             self._teach()
         return self._each("take", root, paths, read)
 
+    def links_to_mailboxes(self, root: bytes, paths: Sequence[bytes]) -> list[bytes]:
+        """Return those of these links behind which mailboxes lie."""
+        self._teach()
+        self._ask(do="links", root=root, paths=[path.decode("latin-1") for path in paths])
+        found = self._end(_links)
+        return [path for path in paths if path in found]
+
     def digests(self, root: bytes, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
         """Return what indexes say of messages; None where that cannot be read."""
         from cyrsync.tree.digests import encode
@@ -392,6 +399,10 @@ def _numbers(count: int, found: dict[str, Any]) -> list[int | None]:
     if len(told) != count:
         raise WireError(f"{len(told)} instead of {count}")
     return told
+
+
+def _links(found: dict[str, Any]) -> set[bytes]:
+    return {wire.path(path) for path in wire.list_of(found["found"])}
 
 
 def _digests(count: int, found: dict[str, Any]) -> list[Digests | None]:

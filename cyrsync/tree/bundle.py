@@ -38,6 +38,7 @@ MORE_MODULES = (
     "cyrsync.tree.take",
     "cyrsync.tree.relink",
     "cyrsync.tree.digests",
+    "cyrsync.tree.links",
     "cyrsync.audit.finding",
     "cyrsync.audit.cache",
     "cyrsync.audit.mailbox",

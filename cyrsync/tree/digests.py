@@ -33,6 +33,7 @@ class Question(NamedTuple):
 class Digests(NamedTuple):
     """What the records with these UIDs say, in the order of the UIDs; "" where the index does not have it of all."""
 
+    uids: str
     guids: str
     sizes: str
     dates: str
@@ -70,6 +71,7 @@ def of_index(index: "records.Index", uids: "array[int]") -> Digests:
     named = select(index.uids)
     dates = index.dates()
     return Digests(
+        _digest(named, b""),
         _digest(named, b"".join(guids)) if known else "",
         _digest(named, _wide(select(index.sizes))),
         _digest(named, _wide(select(dates))) if dates is not None else "",

@@ -111,6 +111,9 @@ class Side(Protocol):
     def take(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Taken]:
         """Take folders below `root` under Cyrus's locks, in that order."""
 
+    def links_to_mailboxes(self, root: bytes, paths: Sequence[bytes]) -> list[bytes]:
+        """Return those of these links behind which mailboxes lie, as far as that can be told."""
+
     def digests(self, root: bytes, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
         """Return what indexes say of messages, by path: None where that can't be read; {} where nothing can be told."""
 
@@ -190,6 +193,10 @@ class WithoutAgent:
         """Refuse: nobody can hold Cyrus's locks there."""
         raise NotImplementedError
 
+    def links_to_mailboxes(self, root: bytes, paths: Sequence[bytes]) -> list[bytes]:
+        """Nothing can be told."""
+        return []
+
     def digests(self, root: bytes, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
         """Nothing can be told."""
         return {}
@@ -257,6 +264,12 @@ class NearSide:
 
         reader = Reader(root)
         return (take(reader, path) for path in paths)
+
+    def links_to_mailboxes(self, root: bytes, paths: Sequence[bytes]) -> list[bytes]:
+        """Return those of these links behind which mailboxes lie."""
+        from cyrsync.tree.links import with_mailboxes
+
+        return with_mailboxes(root, paths)
 
     def digests(self, root: bytes, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
         """Return what indexes say of messages, by path; None where that cannot be read."""

@@ -82,6 +82,18 @@ def test_the_standby_took_mail_for_a_moment(pair: Pair, run: Callable[[Pair], No
     pair.assert_same()
 
 
+def test_verify_tells_of_it(pair: Pair, sshd: Sshd) -> None:
+    """Not of an older replica, nor of one that has what the source lacks."""
+    deliver(pair.folder, "of the master", 2)
+    samplespool.expunge(pair.folder, 1, rng=random.Random(6))
+    done = run_cyrsync("verify", pair.source, pair.replica)
+    assert (done.returncode, "other message" in done.stderr) == (1, False), done
+    deliver(pair.copy, "of the standby")
+    for words in ((pair.source, pair.replica), ("-e", sshd.rsh, sshd.at(pair.source), pair.replica)):
+        done = run_cyrsync("verify", *words)
+        assert (done.returncode, "j/user/joe/Sent: other message" in done.stderr) == (1, True), done
+
+
 def test_the_standby_went_further(pair: Pair) -> None:
     """What only it has goes; the UIDs are given on the source later."""
     deliver(pair.copy, "of the standby", 2)
