@@ -43,6 +43,7 @@ from cyrsync.transfer.steps import Transfer
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.address import Address
 from cyrsync.tree.folder import Folder, owner_names
+from cyrsync.tree.token import is_bare
 from cyrsync.tree.walk import Reader
 
 #: Seconds before each further look at mailboxes that could not be read; how many, for one that is damaged, says
@@ -282,10 +283,14 @@ class ServerRun(Run):
                 found.changed.append(Key(partition, path))
         found.changed = [key for key in found.changed if not self._is_unlisted(key)]
         self._check_mounted(total, missing)
+        away = self._empty_roots(store)
         unchanged = there = store.messages()
         for key in found.changed:
-            work = self.takings.take(store, key, stage=found.planned_bytes < _STAGED_BYTES, quick=quick)
+            at_once = None if key.partition in away else quick
+            work = self.takings.take(store, key, stage=found.planned_bytes < _STAGED_BYTES, quick=at_once)
             if work:
+                if key.partition in away and work.reading.messages:
+                    raise _unmounted(away[key.partition], key.partition)
                 unchanged -= work.summary.replica_messages
                 there += work.sent.unproven() if work.sent else 0
                 self._plan_one(work, found)
@@ -318,6 +323,19 @@ class ServerRun(Run):
                 raise UnusableError(
                     f"{root}: none of the {count} mailboxes of partition {partition} is there: is it mounted?"
                 )
+
+    def _empty_roots(self, store: Store) -> dict[str, bytes]:
+        """Return the partitions whose indexes lie elsewhere than their messages, and where nothing is for these.
+
+        Raise UnusableError where messages are known to have been there.
+        """
+        empty = {}
+        for name, roots in self._roots.items():
+            if roots.data != roots.homes[kinds.INDEX] and _is_empty(roots.data):
+                if store.has_messages(name):
+                    raise _unmounted(roots.data, name)
+                empty[name] = roots.data
+        return empty
 
     def _plan_one(self, work: Work, found: Found) -> None:
         if work.staged:
@@ -529,3 +547,19 @@ class ServerRun(Run):
             self.result.warnings.append(
                 f"{path_text(key.path)}: being made, renamed or deleted just now ({reason}): left for the next run"
             )
+
+
+def _is_empty(root: bytes) -> bool:
+    """Tell whether a root is not there, or has nothing in it: as when its disk is not mounted."""
+    try:
+        return is_bare(root)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False  # whoever reads there will say why
+
+
+def _unmounted(root: bytes, partition: str) -> UnusableError:
+    return UnusableError(
+        f"{path_text(root)}: it is empty, but the indexes of partition {partition} name messages: is it mounted?"
+    )

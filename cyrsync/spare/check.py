@@ -27,6 +27,7 @@ from cyrsync.report.text import human_bytes, human_count, path_text
 from cyrsync.server.roots import Roots
 from cyrsync.state.lock import refuse_shared, state_path
 from cyrsync.tree import agent, direction
+from cyrsync.tree.token import is_bare
 
 Findings = Iterator[Finding]
 ok, note, fail = (partial(Finding, verdict) for verdict in Verdict)
@@ -120,6 +121,9 @@ class Source:
         """Open every directory of a partition, every index, and the directories of a few mailboxes."""
         for root in _partition_roots(config):
             yield from told("spool", _list_directory(root))
+        for root, name in self._unmounted(config):
+            text = f"{path_text(root)}: it is empty, but the indexes of partition {name} name messages"
+            yield fail("spool", text, "is it mounted? sync refuses such a source (exit 3)")
         for place in self._sample():
             if os.path.lexists(place.data):  # with a metapartition, an empty mailbox may have none
                 yield from told("spool", _list_directory(place.data))
@@ -139,6 +143,17 @@ class Source:
         number, size = len(self._places), sum(size for size, _ in self.needs.values())
         who = agent.user_name(os.geteuid())
         yield ok("spool", f"{who} can read {human_count(number)} mailboxes, some {human_bytes(size)}")
+
+    def _unmounted(self, config: Config) -> Iterator[tuple[bytes, str]]:
+        """Yield directories for messages that have nothing in them, with their partitions, whose indexes name some."""
+        for partition in config.partitions.values():
+            roots = Roots.of(partition)
+            if roots.data == roots.homes[kinds.INDEX] or not os.path.isdir(roots.data) or not is_bare(roots.data):
+                continue
+            for place in self._places:
+                if place.mailbox.partition == partition.name and _names_messages(place.files.index_path):
+                    yield roots.data, partition.name
+                    break
 
     def _count(self, config: Config, place: Located) -> None:
         """Count what a mailbox needs on a replica, at least: its index tells. Raise OSError."""
@@ -227,3 +242,16 @@ def _copy(file: ConfFile, to: bytes) -> Findings:
     except CopyError as error:
         raise UnusableError(f"{path_text(file.whole_path)}: {error}") from None
     yield from ()
+
+
+def _names_messages(index: bytes) -> bool:
+    """Tell whether an index has a record."""
+    try:
+        descriptor = regular_file.opened(index)[0]
+        try:
+            records, _ = _INDEX.unpack(os.read(descriptor, _INDEX.size).ljust(_INDEX.size, b"\0"))
+            return bool(records)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False

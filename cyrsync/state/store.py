@@ -216,6 +216,12 @@ class Store:
         with _damage():
             return int(self._db.execute("SELECT coalesce(sum(messages), 0) FROM sent").fetchone()[0])
 
+    def has_messages(self, partition: str) -> bool:
+        """Tell whether the replica has messages in the data directories of a partition."""
+        with _damage():
+            query = "SELECT 1 FROM sent WHERE partition = ? AND uids NOTNULL LIMIT 1"
+            return self._db.execute(query, (partition,)).fetchone() is not None
+
     def rows(self, partition: str | None = None) -> int:
         """Return how many mailboxes the replica has, of one partition or of all."""
         with _damage():

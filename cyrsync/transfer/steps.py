@@ -424,6 +424,10 @@ class Transfer:
 
     def _book(self, outcome: Outcome, planned: Callable[[FolderPlan], int], plans: list[FolderPlan]) -> None:
         """Count what failed and what vanished, each file once; folders with a failure are held."""
+        # An index that looks otherwise than the source's would be taken for one that somebody else has written.
+        for path, message in outcome.attributes.items():
+            if path.rpartition(b"/")[2] in kinds.BOUND:
+                outcome.failed.setdefault(path, message)
         failed, all_failed = self._by_folder(outcome.failed, plans)
         vanished, all_vanished = self._by_folder(outcome.vanished, plans)
         self.held |= all_failed

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cyrsync.cyrus import entry as kinds
 from cyrsync.errors import RsyncFailed
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.rsync.messages import Kind, Message
@@ -476,7 +477,8 @@ def test_every_file_is_accounted_for(plans: list[FolderPlan], data: st.DataObjec
     transfer, rsync, side = transferring(plans, answer=answer)
     account = transfer.account
     assert account.planned == sum(made.files_planned() for made in plans)
-    bad = {path for path, became in booked.items() if became == "failed"}
+    undressed = {path for path, became in booked.items() if became == "attributes" and b"cyrus." in path}
+    bad = undressed | {path for path, became in booked.items() if became == "failed"}
     held = {path.rpartition(b"/")[0] for path in bad}
     without_index = {path.rpartition(b"/")[0] for path in bad if path.endswith(b".")}
     metadata_sent = {path.rpartition(b"/")[0] for listed in rsync.lists for path in listed if b"cyrus." in path}
@@ -513,3 +515,18 @@ def test_the_account_adds_up_whatever_rsync_says(plans: list[FolderPlan], answer
     account = transfer.account
     assert account.planned == account.sent + account.vanished + account.failed
     assert min(account.sent, account.vanished, account.failed) >= 0
+
+
+@pytest.mark.parametrize("name", sorted(kinds.BOUND))
+def test_metadata_of_one_moment_counts_as_delivered_only_with_its_attributes(name: bytes) -> None:
+    """With another time an index is taken for one that somebody else has written: nothing is deleted there."""
+    complaint = Message(Kind.ATTRIBUTES, b"joe/" + name, "Operation not permitted", 1)
+    rsync = FakeRsync([Outcome(23, attributes={b"joe/" + name: complaint})])
+    side = FakeSide()
+    plans = [plan(b"joe", metadata=(name,), delete_uids=array("I", [9]))]
+    transfer = Transfer(plans, rsync, side, b"/replica", lambda *_: None)  # type: ignore[arg-type]
+    held = carry([transfer], None)
+    assert held == {b"joe"}
+    assert transfer.account.failed == 1
+    transfer.delete(keep_times=False)
+    assert [one for removals in side.removals for one in removals if one.uids] == []

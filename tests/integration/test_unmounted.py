@@ -1,0 +1,55 @@
+"""A mail partition that is not mounted under indexes that lie elsewhere is no partition without mail."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from support.boxes import Box
+from support.servers import sync_server
+from support.tree import run_cyrsync, snapshot
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    return Box("3.6.1-rich", tmp_path)
+
+
+def unmount(box: Box) -> Path:
+    """Leave the mount point of a partition whose metadata has one of its own."""
+    lines = dict(line.split(": ", 1) for line in box.conf.read_text().splitlines() if ": " in line)
+    name = next(key for key in lines if key.startswith("metapartition-")).removeprefix("meta")
+    root = Path(lines[name])
+    root.rename(root.with_name("away"))
+    root.mkdir()
+    return root
+
+
+@pytest.mark.parametrize("words", [(), ("--full",), ("-n",)])
+@pytest.mark.parametrize("synced", [True, False])
+def test_a_mail_partition_that_is_not_mounted(
+    box: Box, tmp_path: Path, state_dir: Path, words: tuple[str, ...], synced: bool
+) -> None:
+    replica = tmp_path / "replica"
+    replica.mkdir()
+    if synced:
+        sync_server(box.conf, "--delete", replica)
+    root = unmount(box)
+    before = snapshot(replica)
+    (error,) = sync_server(box.conf, "--delete", *words, replica, expect=(3,))["errors"]
+    assert error.startswith(f"{root}: it is empty, but the indexes of partition ")
+    assert error.endswith("is it mounted?")
+    assert snapshot(replica) == before
+    shutil.rmtree(root)
+    root.with_name("away").rename(root)
+    sync_server(box.conf, "--delete", replica)
+
+
+def test_check_says_so(box: Box, tmp_path: Path) -> None:
+    root, replica = unmount(box), tmp_path / "replica"
+    replica.mkdir()
+    done = run_cyrsync("check", "-C", box.conf, replica, "--json")
+    assert done.returncode == 1
+    assert f"{root}: it is empty, but the indexes of partition" in done.stdout
