@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +17,11 @@ from cyrsync.cli.options import CONF, Conf, Rsh, RsyncPath, StateDirectory
 from cyrsync.cli.output import console
 from cyrsync.run import Options
 from cyrsync.tree import address
+
+if TYPE_CHECKING:
+    from cyrsync.report.check import Finding
+    from cyrsync.spare.check import Source
+    from cyrsync.tree.address import Address
 
 
 def check_command(
@@ -33,7 +40,6 @@ def check_command(
     """
     from cyrsync.report.check import Checked, show  # what few runs need is not loaded by all
     from cyrsync.spare.check import Source
-    from cyrsync.spare.check_replica import replica_findings
 
     if state is not None:
         os.environ["CYRSYNC_STATE"] = state
@@ -42,11 +48,25 @@ def check_command(
     source = Source(result.conf, with_conf=not no_config)
     with tempfile.TemporaryDirectory(prefix="cyrsync-") as directory, signals.pipe_may_break():
         options = Options(rsh=rsh, rsync_path=rsync_path)
-        for findings in (source.findings(), replica_findings(replica, options, source, Path(directory))):
-            for finding in findings:
-                result.findings.append(finding)
-                if not (quiet or as_json):
-                    show(finding, output)
+        for finding in _findings(replica, options, source, Path(directory), with_conf=not no_config):
+            result.findings.append(finding)
+            if not (quiet or as_json):
+                show(finding, output)
         if as_json:
             print(json.dumps(result.to_json()))
     raise typer.Exit(result.exit)
+
+
+def _findings(
+    replica: Address, options: Options, source: Source, directory: Path, *, with_conf: bool
+) -> Iterator[Finding]:
+    from cyrsync.report.check import Verdict
+    from cyrsync.spare.check_replica import replica_findings
+    from cyrsync.spare.check_run import run_findings
+
+    failed = False
+    for finding in chain(source.findings(), replica_findings(replica, options, source, directory)):
+        failed = failed or finding.verdict is Verdict.FAIL
+        yield finding
+    if not failed:  # else it would only be said again
+        yield from run_findings(replica, options, source, directory, with_conf=with_conf)

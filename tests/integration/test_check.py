@@ -20,13 +20,14 @@ from cyrsync.server.claim import source_name
 from cyrsync.tree import token
 from cyrsync.tree.token import Token
 from support.servers import SampleServer, below
+from support.spool import leaves
 from support.sshd import Sshd
 from support.tools import free_port, oldest_python, python_words, requires, requires_root, unavailable, which
-from support.tree import cyrsync_argv, plain_env, run_cyrsync, snapshot
+from support.tree import cyrsync_argv, plain_env, rsync, run_cyrsync, snapshot
 
 NAMES = (
     "imapd.conf source mailboxes.db spool locks configdirectory state rsync connection destination space space clock "
-    "rights Cyrus"
+    "rights Cyrus run"
 )
 #: What rsync 3.0.9 says of itself.
 OLD_RSYNC = """#!/bin/sh
@@ -479,3 +480,27 @@ def test_what_it_includes_is_read_there(sshd: Sshd, server: SampleServer, replic
     assert check(server, *words).of("standby")[0][0] == "ok"
     below(replica, include).write_text("fulldirhash: yes\n")
     assert "fulldirhash" in check(server, *words).failure("standby")
+
+
+def test_what_a_run_would_refuse(server: SampleServer, replica: Path) -> None:
+    """A copy that rsync has made, on which Cyrus was then started: no owner file tells of it, but its indexes do."""
+    copy = below(replica, server.spool)
+    copy.mkdir(parents=True)
+    rsync("-a", f"{server.spool}/", f"{copy}/")
+    folder = leaves(below(replica, server.spool))[0]
+    samplespool.deliver(folder, 1)
+    report = check(server, replica)
+    refused = run_cyrsync("sync", "-C", server.conf, replica)
+    assert refused.returncode == 4
+    assert (report.exit, report.of("run")[0][0]) == (1, "fail")
+    assert report.failure("run").partition(": sync would")[0] in refused.stderr
+
+
+def test_a_run_that_would_not_be_refused(server: SampleServer, replica: Path) -> None:
+    copy = below(replica, server.spool)
+    copy.mkdir(parents=True)
+    rsync("-a", f"{server.spool}/", f"{copy}/")
+    before = snapshot(replica, skip_hidden=False)
+    report = check(server, replica)
+    assert report.of("run")[0][0] == "ok"
+    assert snapshot(replica, skip_hidden=False) == before
