@@ -333,13 +333,17 @@ def test_it_is_said_as_long_as_a_run_is_writing(pair: Pair, gate: Gate, name: st
 
 
 @pytest.mark.parametrize("name", ["walk", "index", "drop-in"])
-def test_a_power_cut_is_not_forgotten(pair: Pair, name: str) -> None:
-    """Not before somebody has compared what was written."""
+def test_a_power_cut_is_not_forgotten(pair: Pair, gate: Gate, name: str) -> None:
+    """Not by a run that was killed before it had compared what was written."""
     for root in pair.roots:
         pair.forge(root, writing="another boot")
+    there = pair.there(pair.server.spool)
+    with gate.writing(*commands(pair)[name]) as run:
+        run.kill()
+        run.wait()
+    assert (of(there).writing, of(there).doubtful) == (boot_id(), True)
     said(0, *commands(pair)[name])
-    found = of(pair.there(pair.server.spool))
-    assert (found.writing, found.doubtful) == ("", True)
+    assert (of(there).writing, of(there).doubtful) == ("", False)
 
 
 def test_the_walk_makes_an_owner_file_that_claims_nothing(pair: Pair, tmp_path: Path) -> None:
