@@ -12,10 +12,13 @@ from cyrsync.cli.options import patience_of, policy_of
 from cyrsync.cli.output import complain, complain_of_all
 from cyrsync.errors import UsageError
 from cyrsync.plan.guard import MaxDelete
+from cyrsync.report.text import printable
 from cyrsync.rsync import options as rsync_options
 from cyrsync.rsync.options import RsyncLine, Settings
-from cyrsync.run import Options
+from cyrsync.run import Options, identity
 from cyrsync.stand_in import Deletions, NotForUs, StandIn
+from cyrsync.state import handed_over
+from cyrsync.state.lock import run_key
 from cyrsync.tree import address
 from cyrsync.tree.address import Address
 from cyrsync.tree.link import HURRIED
@@ -33,7 +36,7 @@ def drop_in(words: list[str]) -> int:
     settings = rsync_options.settings(line)
 
     def tell(reason: str) -> None:
-        if settings.verbose:
+        if _is_news(words, line, settings, reason) or settings.verbose:
             complain(f"plain rsync runs: {reason}")
 
     def plain_rsync(reason: str, owned: bool) -> int:
@@ -54,11 +57,31 @@ def drop_in(words: list[str]) -> int:
         return hand_over.hand_over(words, line, settings, lambda: _become_rsync(words))
     if run.handed_over:
         return result.exit
+    handed_over.forget(run.key)
     from cyrsync.cli import aftermath  # SQLite is not loaded to become rsync
 
     aftermath.finish(run, aftermath.Wanted())
     complain_of_all((*result.warnings, *result.errors))
     return result.exit
+
+
+def _is_news(words: list[str], line: RsyncLine, settings: Settings, reason: str) -> bool:
+    """Tell whether a line that copies a spool is handed over for the first time, and keep that."""
+    if len(line.operands) != 2 or settings.dry_run or line.unknown or "list-only" in reason:
+        return False
+    try:
+        source, replica = (address.parse(operand) for operand in line.operands)
+    except UsageError:
+        return False
+    # What rsync refuses it says itself.
+    if (
+        "not a Cyrus spool" in reason
+        or reason.startswith("rsync gave up")
+        or (source.local and not handed_over.may_be_spool(source.path))
+    ):
+        return False
+    key = run_key(identity(source), identity(replica))
+    return handed_over.note(key, printable(source.text), printable(replica.text), printable(reason), words)
 
 
 def _addresses(line: RsyncLine, settings: Settings) -> tuple[Address, Address, bytes]:

@@ -40,7 +40,7 @@ def status_command(
 ) -> None:
     """Show when replicas were last brought up to date, how far they are behind, and how the runs went."""
     from cyrsync.report import status  # what few runs need is not loaded by all
-    from cyrsync.state import history
+    from cyrsync.state import handed_over, history
 
     limit = _seconds(max_age) if max_age is not None else None
     if state is not None:
@@ -48,10 +48,12 @@ def status_command(
     if forget:
         if destination is None:
             raise UsageError("--forget needs the DEST that is to be forgotten")
-        if not history.forget(printable(identity(address.parse(destination))), printable(destination)):
+        handed = handed_over.forget_replica(printable(destination))
+        if not history.forget(printable(identity(address.parse(destination))), printable(destination)) + handed:
             raise UnusableError(f"no run is known of {destination}")
         return
-    found = _found(destination)
+    plain = [one for one in handed_over.known() if destination is None or one.destination == printable(destination)]
+    found = _found(destination, or_none=bool(plain) and limit is None)
     now = datetime.now(timezone.utc)
     late = [pair for pair in found if limit is not None and not _is_within(status.age(pair, now), limit)]
     with signals.pipe_may_break():
@@ -61,6 +63,8 @@ def status_command(
                 continue
             print(end="\n" * bool(number))
             status.render(pair, console(), every=verbose, now=now, late=pair in late)
+        for one in plain if not as_json else ():
+            print(f"{one.destination}: plain rsync copies {one.source}, since {one.since}: {one.reason}")
     for pair in late:
         behind = status.age(pair, now)
         what = "no run has succeeded" if behind is None else f"the last success is {human_seconds(behind)} old"
@@ -68,19 +72,19 @@ def status_command(
     raise typer.Exit(Exit.UNSOUND if late else Exit.DONE)
 
 
-def _found(destination: str | None) -> list[Pair]:
-    """Return the replicas to show. Raise UnusableError if there is none."""
+def _found(destination: str | None, *, or_none: bool) -> list[Pair]:
+    """Return the replicas to show. Raise UnusableError if there is none, unless there may be none."""
     from cyrsync.state import history
 
     if destination is not None:
         found = history.pairs(printable(identity(address.parse(destination))), printable(destination))
-        if not found:
+        if not (found or or_none):
             raise UnusableError(f"no run is known of {destination}")
         return found
     known = history.pairs()
     # Where no run has ever succeeded, it was mistyped, or never set up: asked for by its name, it is shown.
     found = [pair for pair in known if pair.last_success]
-    if not found:
+    if not (found or or_none):
         none = "no run has succeeded yet: give DEST to see those that were tried"
         raise UnusableError(none if known else "no run is known")
     return found

@@ -1,0 +1,96 @@
+"""Which lines of `cyrsync rsync` plain rsync does in our stead, and why: a small file for each pair.
+
+It is there to be looked at: a run never depends on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import NamedTuple
+
+from cyrsync.cyrus import entry as kinds
+from cyrsync.errors import UnusableError
+from cyrsync.state.lock import state_directory, state_path
+
+_DIRECTORY = "handed-over"
+#: Directories that are looked into for a mailbox: in a spool, one of the first few has one.
+_LOOKS = 200
+
+
+class HandedOver(NamedTuple):
+    """A line that plain rsync does. `line` is a digest of its words."""
+
+    source: str
+    destination: str
+    reason: str
+    since: str  # ISO 8601, in UTC
+    line: str
+
+
+def note(key: str, source: str, destination: str, reason: str, words: Sequence[str]) -> bool:
+    """Keep that a line of a pair is handed over. Tell whether that is new, and is known from now on."""
+    line = hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()
+    with suppress(OSError, UnusableError):
+        path = state_directory() / _DIRECTORY / f"{key}.json"
+        before = _read(path)
+        if before and before.line == line:
+            return False
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        fresh = path.with_suffix(f".{os.getpid()}")
+        fresh.write_text(json.dumps(HandedOver(source, destination, reason, since, line)))
+        fresh.replace(path)
+        return True
+    return False
+
+
+def forget(key: str) -> None:
+    """Note that a pair's line is not handed over any more."""
+    with suppress(OSError, UnusableError):
+        (state_path() / _DIRECTORY / f"{key}.json").unlink(missing_ok=True)
+
+
+def forget_replica(destination: str) -> int:
+    """Forget all that was handed over to a replica, and return how many lines there were."""
+    count = 0
+    with suppress(OSError, UnusableError):
+        for path in (state_path() / _DIRECTORY).glob("*.json"):
+            one = _read(path)
+            if one and one.destination == destination:
+                path.unlink(missing_ok=True)
+                count += 1
+    return count
+
+
+def known() -> list[HandedOver]:
+    """Return all that is known, by destination."""
+    with suppress(OSError, UnusableError):
+        found = [_read(path) for path in (state_path() / _DIRECTORY).glob("*.json")]
+        return sorted((one for one in found if one), key=lambda one: (one.destination, one.source))
+    return []
+
+
+def may_be_spool(path: bytes) -> bool:
+    """Tell whether a tree here may hold mailboxes; a look at a few directories, names only."""
+    pending, looks = [path], 0
+    while pending and looks < _LOOKS:
+        looks += 1
+        with suppress(OSError), os.scandir(pending.pop()) as entries:
+            for found in entries:
+                if found.name in kinds.MAIN_FILES:
+                    return True
+                if found.is_dir(follow_symlinks=False):
+                    pending.append(os.path.join(os.fsencode(found.path)))
+    return bool(pending)
+
+
+def _read(path: Path) -> HandedOver | None:
+    with suppress(OSError, ValueError, TypeError):
+        return HandedOver(*json.loads(path.read_text()))
+    return None
