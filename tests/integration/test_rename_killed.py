@@ -26,7 +26,7 @@ fault = '''
 import {module}, os, signal
 kept, calls = {module}.{function}, [0]
 def {function}(*words, **options):
-    if "dst_dir_fd" in options or os.path.isdir(words[0]) and words[0].endswith({hidden!r}):
+    if "dst_dir_fd" in options or "dir_fd" in options:
         if calls[0] == {number}:
             os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -56,7 +56,7 @@ class Killed:
     def run_and_kill(self, *, function: str, number: int) -> None:
         """Die at the n-th `os.link`, say, of the agent, from 0: when links are being made, and not all are in place."""
         module, _, name = function.rpartition(".")
-        script = KILLER.format(module=module, function=name, number=number, hidden=RENAMED)
+        script = KILLER.format(module=module, function=name, number=number)
         words = ["sync", "-C", self.server.conf, "--delete", "--max-delete=100%", self.replica]
         argv = [sys.executable, "-c", script, *map(str, words)]
         done = subprocess.run(argv, env=plain_env(), stdin=subprocess.DEVNULL, capture_output=True, check=False)
@@ -117,9 +117,14 @@ def test_killed_while_it_links(killed: Killed, function: str, portions: tuple[fl
     assert_sound(killed.server.conf, killed.replica)
 
 
-def test_killed_before_it_cleans_up(killed: Killed) -> None:
+@pytest.mark.parametrize("number", [0, 1])
+def test_killed_while_it_cleans_up(killed: Killed, number: int) -> None:
+    """All links are in their places, and each mailbox's hidden directory is removed in its turn."""
     rename_some(killed.server, "user/zoe")
-    killed.run_and_kill(function="shutil.rmtree", number=0)
+    killed.run_and_kill(function="os.rmdir", number=number)
+    left = list(killed.hidden().rglob("*"))
+    assert left
+    assert all(path.is_dir() for path in left)
     killed.assert_finished()
 
 
