@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import selectors
 import shutil
 import signal
 import subprocess
@@ -44,6 +45,14 @@ _PAUSE_SHARE = 0.02
 _ORPHANS_PAUSE = 0.02  # seconds between two looks at all processes
 #: Descriptors that the processes of `run` have, too.
 _shared: tuple[int, ...] = ()
+
+
+#: Bytes that are kept of what a command says: a listing goes elsewhere.
+_MOST_SAID = 64 << 20
+
+
+class TooMuchError(ValueError):
+    """A command has said more than can be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +111,57 @@ def environment_of(found: str, env: Mapping[str, str]) -> dict[str, str]:
     return {**env, STARTED_RSYNCS: os.pathsep.join(filter(None, (env.get(STARTED_RSYNCS), found)))}
 
 
-def capture(words: Sequence[str], seconds: float = 0.0) -> Finished:
-    """Run a short command to its end and return what it wrote. Raise ConnectionFailed after so many `seconds`."""
+def capture(words: Sequence[str], seconds: float = 0.0, take: Callable[[bytes], None] | None = None) -> Finished:
+    """Run a command to its end and return what it wrote; with `take`, that has what goes to its standard output.
+
+    What `take` raises ends it. Raise ConnectionFailed after so many `seconds`, TooMuchError where it says too much.
+    """
     found = program(words[0])
+    with subprocess.Popen(
+        [found, *map(os.fsencode, words[1:])],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment_of(found, environment()),
+    ) as running:
+        try:
+            out, err = _listen(running, take, time.monotonic() + seconds if seconds else None)
+        except TimeoutError:
+            running.kill()
+            raise ConnectionFailed(f"{words[0]}: no answer within {seconds:.0f} seconds", Exit.TIMEOUT) from None
+        except BaseException:
+            running.kill()
+            raise
+    return Finished(running.returncode, bytes(out), bytes(err))
+
+
+def _listen(
+    running: subprocess.Popen[bytes], take: Callable[[bytes], None] | None, deadline: float | None
+) -> tuple[bytearray, bytearray]:
+    """Return what a process writes, to its end. Raise TimeoutError after the deadline, TooMuchError."""
+    assert running.stdout and running.stderr
+    out, err = bytearray(), bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(running.stdout, selectors.EVENT_READ, take or out.extend)
+        selector.register(running.stderr, selectors.EVENT_READ, err.extend)
+        while selector.get_map():
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready = selector.select(left)
+            if not ready:
+                raise TimeoutError
+            for key, _ in ready:
+                data = os.read(key.fd, _PIPE_SIZE)
+                if data:
+                    key.data(data)
+                else:
+                    selector.unregister(key.fileobj)
+            if max(len(out), len(err)) > _MOST_SAID:
+                raise TooMuchError(f"more than {_MOST_SAID} bytes were said")
     try:
-        finished = subprocess.run(
-            [found, *map(os.fsencode, words[1:])],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=environment_of(found, environment()),
-            check=False,
-            timeout=seconds or None,
-        )
+        running.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        raise ConnectionFailed(f"{words[0]}: no answer within {seconds:.0f} seconds", Exit.TIMEOUT) from None
-    return Finished(finished.returncode, finished.stdout, finished.stderr)
+        raise TimeoutError from None
+    return out, err
 
 
 def run(

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import sys
-import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 from cyrsync import process
 from cyrsync.audit.finding import Audited, from_record
 from cyrsync.cyrus import index
-from cyrsync.errors import UnusableError, WrongAnswer, error_text
+from cyrsync.errors import UnusableError, error_text
 from cyrsync.tree import agent, answers, bundle, folder, place, remove, to_disk, wire
 from cyrsync.tree import token as tokens
 from cyrsync.tree import uids as uid_sets
@@ -23,6 +22,7 @@ from cyrsync.tree.agent import Room
 from cyrsync.tree.at_work import Cyrus, at_work
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.hold import Busy, Holds
+from cyrsync.tree.inflated import Inflated
 from cyrsync.tree.link import Link, Patience
 from cyrsync.tree.place import Placer, Placing
 from cyrsync.tree.remove import Removal
@@ -77,7 +77,7 @@ class AgentSide:
 
     @cached_property
     def _answers(self) -> IO[bytes]:
-        return io.BufferedReader(_Inflated(self._link.output)) if self._compressed else self._link.output
+        return io.BufferedReader(Inflated(self._link.output)) if self._compressed else self._link.output
 
     @cached_property
     def rights(self) -> Rights:
@@ -368,9 +368,8 @@ class AgentSide:
             return read()
         except (EOFError, OSError):
             raise self._link.failure() from None
-        except (*wire.WRONG, zlib.error) as error:
-            reason = f"its answer cannot be right ({error}): nothing more is done with it; look at what runs there"
-            raise WrongAnswer(f"{self._link.name}: {reason}") from None
+        except answers.WRONG as error:
+            raise answers.wrong(self._link.name, error) from None
 
 
 def _is_end(record: Any) -> bool:
@@ -592,28 +591,6 @@ class _NumbersHere(dict[str, "int | None"]):
     def __missing__(self, name: str) -> int | None:
         self[name] = agent.number(name)
         return self[name]
-
-
-class _Inflated(io.RawIOBase):
-    """What a compressed stream says, as far as it has arrived."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._inflate = zlib.decompressobj()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._inflate.decompress(self._inflate.unconsumed_tail, len(buffer))
-        while not data:
-            # What comes after the end of the compressed data is not even kept.
-            arrived = b"" if self._inflate.eof else self._stream.read1(1 << 16)  # type: ignore[attr-defined]
-            if not arrived:
-                return 0
-            data = self._inflate.decompress(arrived, len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
 
 def _check_token(root: bytes, number: int, error: str) -> None:

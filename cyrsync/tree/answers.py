@@ -6,16 +6,28 @@ What an answer may look like at all is seen to where it is decoded (see wire).
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from cyrsync.cyrus.user import may_hold_user, user_of
+from cyrsync.errors import WrongAnswer
 from cyrsync.tree import wire
 from cyrsync.tree.folder import Folder, join, sort_key
 from cyrsync.tree.wire import WireError
 
 #: Bytes of paths in one request, and paths.
 _PORTION, _MOST = 1 << 20, 10_000
+#: What reading an answer may come to, if it cannot be right.
+WRONG = (*wire.WRONG, zlib.error, MemoryError)
+
+
+def wrong(name: str, error: BaseException) -> WrongAnswer:
+    """Return the one error for whatever is wrong with what the far end of this name said."""
+    why = str(error) if isinstance(error, WireError) else f"{type(error).__name__} {wire.shown(str(error))}".strip()
+    return WrongAnswer(
+        f"{name}: its answer cannot be right ({why}): nothing more is done with it; look at what runs there"
+    )
 
 
 class WalkOrder:

@@ -6,25 +6,28 @@ import calendar
 import math
 import os
 import re
+import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from cyrsync import process
 from cyrsync.audit.finding import Audited
 from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus import header, index, regular_file
-from cyrsync.cyrus.user import user_of
 from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, UnusableError, UsageError
 from cyrsync.rsync import full_daemon, list_file, messages
-from cyrsync.tree import token
+from cyrsync.tree import answers, token, wire
 from cyrsync.tree.address import Address
-from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
+from cyrsync.tree.folder import Entry, Folder, Incarnation, join
+from cyrsync.tree.listing import MAX_BYTES, MAX_ITEM, Found, Listing
 from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.side import Rights, Status, WithoutAgent
+from cyrsync.tree.wire import WireError
 
-_LINE = re.compile(rb"([-dlcbps][-rwxsStT]{9})[+.]?\s+([\d,.]+)\s+(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) (.*)\Z", re.DOTALL)
+_LINE = re.compile(
+    rb"([-dlcbps][-rwxsStT]{9})[+.]?\s+([\d,.]{1,40})\s+(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) (.*)\Z", re.DOTALL
+)
 _KINDS = {
     b"-": 0o100000,
     b"d": 0o040000,
@@ -76,26 +79,42 @@ class DaemonSide(WithoutAgent):
 
     def _owner(self, root: bytes) -> str:
         """Return what the owner file of a root says."""
-        finished = self._rsync(f"{self._address.for_rsync(root)}{_OWNER}", f"{self._directory}/")
-        if finished.code not in (Exit.DONE, Exit.PARTIAL, Exit.VANISHED):
-            raise self._failure(finished)
-        return token.read_text(bytes(self._directory)) or "{}"
+        # A directory for nothing else: some rsyncs write whatever file the daemon says.
+        with tempfile.TemporaryDirectory(prefix="owner", dir=self._directory) as directory:
+            words = (f"--max-size={token.LARGEST}", f"{self._address.for_rsync(root)}{_OWNER}", f"{directory}/")
+            finished = self._rsync(*words)
+            if finished.code not in (Exit.DONE, Exit.PARTIAL, Exit.VANISHED):
+                raise self._failure(finished)
+            return token.read_text(os.fsencode(directory)) or "{}"
 
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root`. An index that looks the same in the `other` tree is not fetched."""
         self._near = {folder.path: folder for folder in other}
-        finished = self._rsync("-r", "--list-only", "-8", *_transient_filters(), self._address.for_rsync(root))
+        tree, finished = self._listing("-r", "--list-only", "-8", *_transient_filters(), self._address.for_rsync(root))
         if finished.code not in (Exit.DONE, Exit.PARTIAL, Exit.VANISHED):
             raise self._failure(finished)
-        found = _read_listing(finished.out.split(b"\n"))
-        problems = self._problems(finished.err.splitlines(), root)
-        paths = [p for p in sorted(found, key=sort_key) if not users or user_of(p) in users or p in problems]
-        incarnations = self._incarnations(root, [p for p in paths if p not in problems], found)
-        for path in paths:
-            if path in problems:
-                yield Folder(path, problem=problems[path])
+        for path, problem in self._problems(finished.err.splitlines(), root).items():
+            if path in tree.found:
+                tree.found[path].problem = problem
+        try:
+            folders = list(tree.in_order(users))
+        except answers.WRONG as error:
+            raise answers.wrong(self._address.text, error) from None
+        metadata = {path: _metadata(found) for path, found, _ in folders if not found.problem}
+        incarnations = self._incarnations(root, metadata)
+        for path, found, names in folders:
+            if found.problem:
+                yield Folder(path, problem=found.problem)
             else:
-                yield found[path].folder(path, incarnations.get(path))
+                yield Folder(
+                    path,
+                    attributes=found.attributes,
+                    messages=MessageFiles(bytes(found.messages)),
+                    metadata=metadata[path],
+                    strays={name: one for name, one in found.others.items() if not kinds.is_metadata(name)},
+                    folders=names,
+                    incarnation=incarnations.get(path),
+                )
 
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Refuse: an agent is needed for that."""
@@ -104,9 +123,20 @@ class DaemonSide(WithoutAgent):
     def close(self) -> None:
         """Nothing is held."""
 
-    def _rsync(self, *words: str) -> process.Finished:
+    def _rsync(self, *words: str, take: Callable[[bytes], None] | None = None) -> process.Finished:
         command = ["rsync", *self._words, *words]
-        return full_daemon.wait_for_place(lambda: process.capture(command), lambda ended: ended.err.splitlines())
+        try:
+            return full_daemon.wait_for_place(
+                lambda: process.capture(command, take=take), lambda ended: ended.err.splitlines()
+            )
+        except answers.WRONG as error:
+            raise answers.wrong(self._address.text, error) from None
+
+    def _listing(self, *words: str) -> tuple[Listing, process.Finished]:
+        """Return what an rsync lists; a daemon that lets nobody in lists nothing."""
+        lines = _Lines()
+        finished = self._rsync(*words, take=lines.add)
+        return lines.listing, finished
 
     def _failure(self, finished: process.Finished) -> Exception:
         said = finished.err.splitlines()
@@ -127,17 +157,24 @@ class DaemonSide(WithoutAgent):
             problems[path] = message.number or 5
         return problems
 
-    def _incarnations(self, root: bytes, paths: list[bytes], found: dict[bytes, _Found]) -> dict[bytes, Incarnation]:
+    def _incarnations(self, root: bytes, metadata: dict[bytes, dict[bytes, Entry | None]]) -> dict[bytes, Incarnation]:
         """Return which mailbox each folder is: headers are small; indexes are fetched where they differ."""
-        mailboxes = [p for p in paths if {kinds.HEADER, kinds.INDEX} <= found[p].metadata.keys()]
-        differing = [p for p in mailboxes if not self._same_index(p, found[p])]
+        mailboxes = [p for p, found in metadata.items() if {kinds.HEADER, kinds.INDEX} <= found.keys()]
+        differing = [p for p in mailboxes if not self._same_index(p, metadata[p][kinds.INDEX])]
         wanted = [join(p, kinds.HEADER) for p in mailboxes] + [join(p, kinds.INDEX) for p in differing]
         copies = self._directory / "daemon"
         copies.mkdir(exist_ok=True)
         entries = self._directory / "daemon.list"
         top, below = self._address.split(root)
         if list_file.write(entries, wanted, below):
-            finished = self._rsync("-t", "-0", f"--files-from={entries}", self._address.for_rsync(top), f"{copies}/")
+            finished = self._rsync(
+                "-t",
+                "-0",
+                f"--max-size={regular_file.LARGEST}",
+                f"--files-from={entries}",
+                self._address.for_rsync(top),
+                f"{copies}/",
+            )
             if finished.code not in (Exit.DONE, Exit.PARTIAL, Exit.VANISHED):
                 raise self._failure(finished)
         incarnations = {}
@@ -151,60 +188,62 @@ class DaemonSide(WithoutAgent):
                 incarnations[path] = Incarnation(uniqueid, *head)
         return incarnations
 
-    def _same_index(self, path: bytes, found: _Found) -> bool:
+    def _same_index(self, path: bytes, theirs: Entry | None) -> bool:
         near = self._near.get(path)
         ours = near.metadata.get(kinds.INDEX) if near and near.incarnation else None
-        theirs = found.metadata[kinds.INDEX]
         return bool(ours and theirs and ours.size == theirs.size and ours.mtime // 10**9 == theirs.mtime // 10**9)
 
 
-@dataclass(slots=True)
-class _Found:
-    attributes: Entry | None = None
-    messages: list[bytes] = field(default_factory=list)
-    metadata: dict[bytes, Entry | None] = field(default_factory=dict)
-    strays: dict[bytes, Entry | None] = field(default_factory=dict)
-    folders: list[bytes] = field(default_factory=list)
+class _Lines:
+    """Lines of `rsync -r --list-only`, as they come. A daemon's greeting may be among them."""
 
-    def folder(self, path: bytes, incarnation: Incarnation | None) -> Folder:
-        return Folder(
-            path,
-            attributes=self.attributes,
-            messages=MessageFiles(b"".join(self.messages)),
-            metadata=self.metadata,
-            strays=self.strays,
-            folders=tuple(sorted(self.folders)),
-            incarnation=incarnation,
-        )
+    def __init__(self) -> None:
+        self.listing = Listing()
+        self._rest = b""
+        self._left = MAX_BYTES
 
+    def add(self, data: bytes) -> None:
+        """Take what comes next. Raise WireError, or another of wire.WRONG."""
+        self._left -= len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if self._left < 0 or len(self._rest) > MAX_ITEM:
+            raise WireError("more than can be a listing")
+        for line in lines:
+            match = _LINE.match(line)
+            if match:
+                self._add(*match.groups())
 
-def _read_listing(lines: Iterable[bytes]) -> dict[bytes, _Found]:
-    """Sort the lines of `rsync -r --list-only` into folders."""
-    found: dict[bytes, _Found] = {}
-    for line in lines:
-        match = _LINE.match(line)
-        if not match:
-            continue
-        mode, size, when, shown = match.groups()
+    def _add(self, mode: bytes, size: bytes, when: bytes, shown: bytes) -> None:
         path = messages.unescape(shown)
-        parent, _, name = path.rpartition(b"/")
+        above, _, name = path.rpartition(b"/")
         if path == b".":
-            path = parent = name = b""
-        folder = found.setdefault(parent, _Found())
-        if name and mode[:1] != b"d" and kinds.is_message(name):
-            folder.messages.append(name)
-            continue
-        seconds = calendar.timegm(time.strptime(when.decode("ascii"), "%Y/%m/%d %H:%M:%S"))
-        entry = Entry(_mode(mode), int(re.sub(rb"\D", b"", size)), seconds * 10**9, "", "")
+            self.listing.add_folder(b"", Found(attributes=_entry(mode, size, when)))
+            return
+        folder = self.listing.folder(above)
+        if mode[:1] != b"d" and kinds.is_message(name):
+            folder.add_message(name)
+            return
+        if kinds.is_left_alone(wire.checked_name(name), at_root=not above):
+            raise WireError(f"a name that is left alone: {wire.shown(name)}")
+        entry = _entry(mode, size, when)
         if mode[:1] == b"d":
-            found.setdefault(path, _Found()).attributes = entry
-            if name:
-                folder.folders.append(name)
-        elif kinds.is_metadata(name):
-            folder.metadata[name] = entry
-        else:
-            folder.strays[name] = entry if mode[:1] == b"-" else None
-    return found
+            self.listing.add_folder(path, Found(attributes=entry))
+            return
+        self.listing.count()
+        folder.others[name] = entry if mode[:1] == b"-" or kinds.is_metadata(name) else None
+
+
+def _metadata(found: Found) -> dict[bytes, Entry | None]:
+    return {name: one for name, one in found.others.items() if kinds.is_metadata(name)}
+
+
+def _entry(mode: bytes, size: bytes, when: bytes) -> Entry:
+    """Return what a line of a listing says. Raise ValueError for what cannot be."""
+    seconds = calendar.timegm(time.strptime(when.decode("ascii"), "%Y/%m/%d %H:%M:%S"))
+    number = wire.number(int(re.sub(rb"\D", b"", size)), wire.MAX_SIZE)
+    bits = _mode(mode)
+    # As everywhere, a file has no bits that lend its owner's rights.
+    return Entry(bits & ~0o7000 if mode[:1] == b"-" else bits, number, seconds * 10**9, "", "")
 
 
 def _mode(text: bytes) -> int:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import errno
+import io
+import os
 import re
 import shlex
 import stat
-import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import IO, TypeVar
 
 from cyrsync.audit.finding import Audited
 from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus import header, index
-from cyrsync.cyrus.user import user_of
-from cyrsync.errors import ConnectionFailed, UnusableError, UsageError
-from cyrsync.tree import token
+from cyrsync.errors import UnusableError, UsageError
+from cyrsync.tree import answers, folder, token, wire
 from cyrsync.tree.at_work import Cyrus, conf_of_words, is_directory, settings
-from cyrsync.tree.folder import Entry, Folder, Incarnation, join, sort_key
+from cyrsync.tree.folder import Entry, Folder, Incarnation, join
+from cyrsync.tree.inflated import GZIP, Inflated
 from cyrsync.tree.link import Link
-from cyrsync.tree.message_files import MessageFiles, sort_out
+from cyrsync.tree.listing import MAX_BYTES, MAX_ITEM, Found, Listing
+from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.side import Rights, Status, WithoutAgent
+from cyrsync.tree.wire import WireError
+
+Answer = TypeVar("Answer")
 
 # Every answer is a row of items, each a letter and its text, ended by NUL; the last is `e`. Paths are
 # quoted for the shell that reads them here, a POSIX sh: no other shell ever sees one.
@@ -71,6 +76,18 @@ find . -name '.?*' -prune -o -type d -exec sh -c {folder} sh {{}} +; printf 'e%s
 
 #: What a name may be so that neither a shell nor grep takes it for anything else.
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+#: What _ATTRIBUTES prints: users and groups may have blanks in their names, and every path begins with a dot.
+_ENTRY = re.compile(
+    rb"([A-Za-z?]) ([0-7]{1,6}) ([0-9]{1,20}) (-?[0-9]{1,20})(?:\.([0-9]{0,20}))? (.{1,1024}?) (\.|\./.*)\Z", re.DOTALL
+)
+_BLOCK = 1 << 16
+_MAX_ID = (1 << 32) - 1  # of users and groups
+_PID = re.compile(rb"[0-9]{1,7}")
+#: Bytes of an answer to a question: what all processes of a host are called.
+_MAX_ANSWER = 16 << 20
+_STATUS = re.compile(rb"[0-9]{1,3}")
+#: Files of settings, and Cyruses, of one host.
+_MOST_CONFS = 1000
 
 
 class PosixSide(WithoutAgent):
@@ -90,15 +107,19 @@ class PosixSide(WithoutAgent):
         self._link.send(
             _RESOLVE.format(root=_quote(path), parent=_quote(parent), owner=token.NAME.decode()).encode("latin-1")
         )
-        found = {item[:1]: item[1:] for item in self._items(packed=False)}
-        self.rights = Rights(root=found.get(b"i") == b"0")
-        real = found.get(b"d")
-        if real is not None:
-            text = token.text_of(found[b"t"][:-1]) if b"t" in found else ""
-            return Status(real[:-2], exists=True, directory=True, parent=True, token=text)
-        above = found.get(b"p", b"")[:-2]
-        where = above.rstrip(b"/") + b"/" + path.rstrip(b"/").rpartition(b"/")[2] if above else path
-        return Status(where, exists=b"f" in found, directory=False, parent=b"p" in found)
+
+        def read() -> Status:
+            found = self._answer()
+            self.rights = Rights(root=found.get(b"i") == b"0")
+            if b"d" in found:
+                text = token.text_of(_whole(found[b"t"])[:-1]) if b"t" in found else ""
+                return Status(_real_path(found[b"d"]), exists=True, directory=True, parent=True, token=text)
+            where = path
+            if b"p" in found:
+                where = _real_path(found[b"p"]).rstrip(b"/") + b"/" + path.rstrip(b"/").rpartition(b"/")[2]
+            return Status(where, exists=b"f" in found, directory=False, parent=b"p" in found)
+
+        return self._checked(read)
 
     def numbers(self, names: Collection[str]) -> Mapping[str, int | None]:
         """Return the numbers that `user:NAME` and `group:NAME` have there, None for what is unknown."""
@@ -107,16 +128,21 @@ class PosixSide(WithoutAgent):
             (_GROUP if name.startswith("group:") else _USER).format(name=name.partition(":")[2]) for name in asked
         ]
         self._link.send("".join([*questions, r"printf 'e\0'", "\n"]).encode("ascii"))
-        answers = [item[1:] for item in self._items(packed=False) if item[:1] == b"n"]
-        return {name: int(found) if found.isdigit() else None for name, found in zip(asked, answers, strict=True)}
+        return dict(zip(asked, self._checked(lambda: self._numbers(len(asked))), strict=True))
+
+    def _numbers(self, count: int) -> list[int | None]:
+        items = self._items(_MAX_ANSWER)
+        found = [_text(next(items, b""), b"n") for _ in range(count)]
+        _text(next(items, b""), b"e")
+        return [wire.number(int(one), _MAX_ID) if one.isdigit() else None for one in found]
 
     def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
         """Return who works on one of these directories, as far as `ps` tells; real paths are compared."""
         confs: dict[bytes, int] = {}
         for line in self._ask(_PROCESSES):
-            pid, *words = line.split()
-            conf = conf_of_words(words, lambda _: b"/") if words else None
-            if conf is not None and pid.isdigit():
+            pid, *words = line.split() or [b""]
+            conf = conf_of_words(words, lambda _: b"/") if words and _PID.fullmatch(pid) else None
+            if conf is not None and len(confs) < _MOST_CONFS:
                 confs.setdefault(conf, int(pid))
         ours = [(root, self._real(root)) for root in roots] if confs else []
         found = []
@@ -131,7 +157,7 @@ class PosixSide(WithoutAgent):
     def _directories(self, conf: bytes) -> Iterator[bytes]:
         """Yield what an imapd.conf names."""
         pending, seen = [conf], set[bytes]()
-        while pending:
+        while pending and len(seen) < _MOST_CONFS:
             path = pending.pop()
             text = b"" if path in seen else b"\n".join(self._ask(_READ.format(path=_quote(path))))
             seen.add(path)
@@ -148,8 +174,7 @@ class PosixSide(WithoutAgent):
     def _ask(self, script: str) -> list[bytes]:
         """Return the lines that a command prints."""
         self._link.send(_LINES.format(script=script).encode("latin-1"))
-        found = {item[:1]: item[1:] for item in self._items(packed=False)}
-        return found[b"l"].split(b"\n")[:-1]
+        return self._checked(lambda: _whole(self._answer()[b"l"]).split(b"\n")[:-1])
 
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root`. `find` does not look for leftovers: their age is not to be had."""
@@ -157,39 +182,20 @@ class PosixSide(WithoutAgent):
         self._link.send(
             _LIST.format(root=_quote(root), attributes=_ATTRIBUTES, folder=shlex.quote(script)).encode("latin-1")
         )
-        found: dict[bytes, _Found] = {}
-        attributes: dict[bytes, Entry | None] = {}
-        current = _Found()
-        status = b""
-        for item in self._items(packed=True):
-            kind, text = item[:1], item[1:]
-            if kind == b"a":
-                path, entry = _attributes(text)
-                attributes[path] = entry
-            elif kind in (b"d", b"u"):
-                current = found[_relative(text)] = _Found(readable=kind == b"d")
-            elif kind == b"n":
-                current.names.append(text)
-            elif kind == b"h":
-                current.header = bytes.fromhex(text.decode("ascii"))
-            elif kind == b"x":
-                current.index = bytes.fromhex(text.decode("ascii"))
-            else:
-                status = text
-        if status != b"0" and not any(not one.readable for one in found.values()):
+        tree = _Tree()
+        status = self._checked(lambda: tree.read(self._listing()))
+        if status != b"0" and not any(one.problem for one in tree.listing.found.values()):
             raise UnusableError(
-                f"{self._link.name}: find could not read all of the tree (status {status.decode('ascii', 'replace')}); "
+                f"{self._link.name}: find could not read all of the tree (status {status.decode('ascii')}); "
                 "install python3 there, which can tell what failed"
             )
-        for path in sorted(found, key=sort_key):
-            if not users or user_of(path) in users or not found[path].readable:
-                yield _folder(path, found, attributes)
+        for path, found, names in self._checked(lambda: list(tree.listing.in_order(users))):
+            yield tree.folder(path, found, names)
 
     def to_disk(self, roots: Sequence[bytes]) -> None:
         """Wait until all that was written there is on its disks."""
         self._link.send(b"sync; printf 'e\\0'\n")
-        for _ in self._items(packed=False):
-            pass
+        self._checked(self._answer)
 
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Refuse: an agent is needed for that."""
@@ -199,80 +205,190 @@ class PosixSide(WithoutAgent):
         """End the shell."""
         self._link.close()
 
-    def _items(self, *, packed: bool) -> Iterator[bytes]:
-        """Yield the items of an answer, whose last begins with `e`."""
-        rest = b""
-        inflate = None
-        first = packed
-        while True:
-            data = self._link.output.read1(1 << 16)  # type: ignore[attr-defined]
-            if not data:
-                raise self._link.failure()
-            if first:
-                inflate, first = zlib.decompressobj(31) if data[:1] == b"\x1f" else None, False
-            try:
-                *items, rest = (rest + (inflate.decompress(data) if inflate else data)).split(b"\0")
-            except zlib.error as error:
-                raise ConnectionFailed(f"{self._link.name}: the answer was cut short: {error}") from error
-            for item in items:
-                yield item
-                if item[:1] == b"e":
-                    return
+    def _checked(self, read: Callable[[], Answer]) -> Answer:
+        """Make one error of all that can be wrong with an answer."""
+        try:
+            return read()
+        except (EOFError, OSError):
+            raise self._link.failure() from None
+        except answers.WRONG as error:
+            raise answers.wrong(self._link.name, error) from None
+
+    def _answer(self) -> dict[bytes, bytes]:
+        """Return the items of an answer, which has one of each kind at the most."""
+        found: dict[bytes, bytes] = {}
+        for item in self._items(_MAX_ANSWER):
+            if item[:1] in found:
+                raise WireError("more than was asked for")
+            found[item[:1]] = item[1:]
+        return found
+
+    def _items(self, longest: int) -> Iterator[bytes]:
+        return _items(self._link.output, longest, 256 * longest)
+
+    def _listing(self) -> Iterator[bytes]:
+        """Yield the items of a listing, which may be compressed."""
+        stream = self._link.output
+        if stream.peek(1)[:1] != b"\x1f":  # type: ignore[attr-defined]
+            yield from _items(stream, MAX_ITEM, MAX_BYTES)
+            return
+        plain = io.BufferedReader(Inflated(stream, GZIP), _BLOCK)
+        yield from _items(plain, MAX_ITEM, MAX_BYTES)
+        if plain.read(1):
+            raise WireError("more than was asked for")
 
 
-@dataclass(slots=True)
-class _Found:
-    readable: bool = True
-    names: list[bytes] = field(default_factory=list)
-    header: bytes = b""
-    index: bytes = b""
+class _Tree:
+    """What the items of a listing say."""
+
+    def __init__(self) -> None:
+        self.listing = Listing()
+        self._attributes: dict[bytes, Entry | None] = {}
+
+    def read(self, items: Iterable[bytes]) -> bytes:
+        """Take all items, and return the status of `find`. Raise WireError, or another of wire.WRONG."""
+        current: Found | None = None
+        status = b""
+        for item in items:
+            kind, text = item[:1], item[1:]
+            if kind == b"a":
+                self.listing.count()
+                path, entry = _attributes(text)
+                self._attributes[path] = entry
+            elif kind in (b"d", b"u"):
+                problem = errno.EACCES if kind == b"u" else 0
+                current = self.listing.add_folder(_relative(text), Found(problem=problem))
+            elif kind == b"e":
+                status = text
+            elif current is None:
+                raise WireError("something that is in no folder")
+            elif kind == b"n":
+                self._add_name(current, text)
+            elif kind == b"h":
+                current.header = _bytes(text, header.READ_SIZE)
+            elif kind == b"x":
+                current.index = _bytes(text, index.READ_SIZE)
+            else:
+                raise WireError(f"an item of an unknown kind: {wire.shown(item)}")
+        if not _STATUS.fullmatch(status):
+            raise WireError(f"no status: {wire.shown(status)}")
+        return status
+
+    def folder(self, path: bytes, found: Found, names: tuple[bytes, ...]) -> Folder:
+        """Return a folder that has these sub-folders."""
+        if found.problem:
+            return Folder(path, problem=found.problem)
+        row = bytes(found.messages)
+        numbered = {name for name in names if kinds.is_message(name)}
+        if numbered:
+            row = b"".join([name for digits in row.split(b".")[:-1] if (name := digits + b".") not in numbered])
+        others = {
+            name: self._attributes.get(join(path, name))
+            for name in found.others
+            if not kinds.is_left_alone(name, at_root=not path)
+            and join(path, name) not in self.listing.found
+            and (found.header or name != kinds.HEADER)  # empty or unreadable: as good as none
+        }
+        uniqueid, head = header.uniqueid(found.header), index.head(found.index)
+        return Folder(
+            path,
+            messages=MessageFiles(row),
+            attributes=self._attributes.get(path),
+            metadata={name: entry for name, entry in others.items() if kinds.is_metadata(name)},
+            strays={name: entry for name, entry in others.items() if not kinds.is_metadata(name)},
+            folders=names,
+            incarnation=Incarnation(uniqueid, *head) if uniqueid and head else None,
+        )
+
+    def _add_name(self, current: Found, name: bytes) -> None:
+        if kinds.is_message(name):
+            current.add_message(name)
+            return
+        self.listing.count()
+        wire.unhidden([wire.checked_name(name)])
+        current.others[name] = None
+
+
+def _items(stream: IO[bytes], longest: int, most: int) -> Iterator[bytes]:
+    """Yield items of so many bytes at the most, all in all `most`; the last begins with `e`.
+
+    Raise WireError, or EOFError where the stream ends before.
+    """
+    rest = b""
+    while True:
+        data = stream.read1(_BLOCK)  # type: ignore[attr-defined]
+        if not data:
+            raise EOFError
+        most -= len(data)
+        *items, rest = (rest + data).split(b"\0")
+        if most < 0 or len(rest) > longest:
+            raise WireError("more than can be an answer")
+        for item in items:
+            yield item
+            if item[:1] == b"e":
+                return
+
+
+def _text(item: bytes, kind: bytes) -> bytes:
+    """Return what an item of this kind says. Raise WireError for any other."""
+    if item[:1] != kind:
+        raise WireError(f"an item of another kind: {wire.shown(item)}")
+    return item[1:]
+
+
+def _whole(text: bytes) -> bytes:
+    """Return what is before the x that keeps blank lines at an end. Raise WireError where there is none."""
+    if not text.endswith(b"x"):
+        raise WireError(f"an end that is none: {wire.shown(text[-20:])}")
+    return text[:-1]
+
+
+def _real_path(text: bytes) -> bytes:
+    """Return what `pwd -P` printed. Raise WireError for what is no whole path."""
+    path = _whole(text)[:-1]
+    if not path.startswith(b"/") or not text.endswith(b"\nx"):
+        raise WireError(f"no whole path: {wire.shown(text)}")
+    return path
+
+
+def _bytes(text: bytes, most: int) -> bytes:
+    """Return the bytes that `od` printed."""
+    found = bytes.fromhex(text.decode("ascii"))
+    wire.number(len(found), most)
+    return found
 
 
 def _attributes(text: bytes) -> tuple[bytes, Entry | None]:
     """Read what GNU find printed of one entry; nothing is said of links and devices, rsync looks at those."""
-    kind, mode, size, time, owner, path = text.split(b" ", 5)
-    formats = {b"f": stat.S_IFREG, b"d": stat.S_IFDIR}
-    if kind not in formats:
-        return _relative(path), None
-    seconds, _, fraction = time.partition(b".")
-    nanoseconds = int(seconds) * 10**9 + int(fraction[:9].ljust(9, b"0"))
-    return _relative(path), Entry(
-        formats[kind] | int(mode, 8), int(size), nanoseconds, _owner(owner.decode("latin-1")), ""
-    )
+    match = _ENTRY.match(text)
+    if not match:
+        raise WireError(f"no entry: {wire.shown(text)}")
+    kind, mode, size, seconds, fraction, owner, path = match.groups()
+    time = int(seconds) * 10**9 + int((fraction or b"0")[:9].ljust(9, b"0"))
+    if kind == b"f":
+        fields = [stat.S_IFREG | (int(mode, 8) & 0o777), int(size), time, _owner(os.fsdecode(owner)), ""]
+        return _relative(path), folder.regular(fields)
+    if kind == b"d":
+        fields = [stat.S_IFDIR | int(mode, 8), int(size), time, _owner(os.fsdecode(owner)), ""]
+        return _relative(path), folder.directory(fields)
+    return _relative(path), None
 
 
 def _owner(text: str) -> str:
     """Return an owner as all sides have it: `find` prints the number where there is no name."""
     uid, gid, user, group = text.split(":")
-    return ":".join([uid, gid, user if user != uid else "", group if group != gid else ""])
-
-
-def _folder(path: bytes, all_found: dict[bytes, _Found], attributes: dict[bytes, Entry | None]) -> Folder:
-    found = all_found[path]
-    if not found.readable:
-        return Folder(path, problem=errno.EACCES)
-    below = [name for name in found.names if join(path, name) in all_found]
-    directories = set(below)
-    files = [name for name in found.names if name not in directories]
-    row, others = sort_out(files)
-    if found.header == b"":
-        # Empty or unreadable: as good as none.
-        others = [name for name in others if name != kinds.HEADER]
-    others = [name for name in others if not kinds.is_left_alone(name, at_root=not path)]
-    uniqueid, head = header.uniqueid(found.header), index.head(found.index)
-    return Folder(
-        path,
-        messages=MessageFiles(row),
-        attributes=attributes.get(path),
-        metadata={name: attributes.get(join(path, name)) for name in others if kinds.is_metadata(name)},
-        strays={name: attributes.get(join(path, name)) for name in others if not kinds.is_metadata(name)},
-        folders=tuple(sorted(n for n in below if not kinds.is_left_alone(n, at_root=not path))),
-        incarnation=Incarnation(uniqueid, *head) if uniqueid and head else None,
-    )
+    names = [
+        name if name != number and wire.is_owner_name(name) else "" for name, number in ((user, uid), (group, gid))
+    ]
+    return ":".join([uid, gid, *names])
 
 
 def _relative(path: bytes) -> bytes:
-    return path[2:] if path != b"." else b""
+    if path == b".":
+        return b""
+    if not path.startswith(b"./") or len(path) == 2:
+        raise WireError(f"a path that leads elsewhere: {wire.shown(path)}")
+    return wire.checked_path(path[2:])
 
 
 def _quote(path: bytes) -> str:

@@ -29,7 +29,7 @@ NAME = b".cyrsync-replica"
 _NEW = NAME + b".new"
 _VERSION = 2
 _SLOT = 4096  # bytes of a slot: a power cut tears a block, not its neighbour
-_LARGEST = 1 << 16  # bytes of the file
+LARGEST = 1 << 16  # bytes of the file, at the most
 _HEADER = re.compile(rb"cyrsync-replica ([0-9]{1,9}) ([0-9]{1,18}) ([0-9]{1,9}) ([0-9a-f]{8})\n")
 #: What a time or a count of runs cannot reach: some thousand years.
 _NEVER = 1 << 37
@@ -118,9 +118,9 @@ def read_text(root: bytes) -> str:
         status = os.fstat(descriptor)
         # Whoever owns the root may have been given all that is in it, this file included.
         owners = (os.geteuid(), 0, os.stat(root).st_uid)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid not in owners or status.st_size > _LARGEST:
+        if not stat.S_ISREG(status.st_mode) or status.st_uid not in owners or status.st_size > LARGEST:
             return "{}"
-        data = os.pread(descriptor, _LARGEST, 0)
+        data = os.pread(descriptor, LARGEST, 0)
     finally:
         os.close(descriptor)
     return text_of(data)
@@ -183,9 +183,9 @@ def _write_in_place(directory: int, text: bytes) -> bool:
     try:
         status = os.fstat(descriptor)
         ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1
-        if not ours or status.st_size > _LARGEST:
+        if not ours or status.st_size > LARGEST:
             return False
-        data = os.pread(descriptor, _LARGEST, 0)
+        data = os.pread(descriptor, LARGEST, 0)
         size = len(data) // 2
         found = _slots(data)
         last = max((slot[0] for slot in found if slot), default=0)
@@ -204,7 +204,7 @@ def _make(directory: int, text: bytes) -> None:
     before = os.fstat(directory)
     number = 1
     size = max(_SLOT, -(-2 * len(text) // _SLOT) * _SLOT)
-    if 2 * size > _LARGEST:
+    if 2 * size > LARGEST:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), NAME)
     with suppress(FileNotFoundError):
         os.unlink(_NEW, dir_fd=directory)

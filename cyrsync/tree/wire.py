@@ -127,9 +127,20 @@ def list_of(value: "Any", most: int = MAX_LINE) -> "list[Any]":
 @one_error
 def path(value: "Any") -> bytes:
     """Return the bytes of a path below a root, whatever the components are called; b"" is the root itself."""
-    found = text(value, _MAX_PATH).encode("latin-1")
+    return checked_path(text(value, _MAX_PATH).encode("latin-1"))
+
+
+def checked_path(found: bytes) -> bytes:
+    """Return a path below a root; b"" is the root itself. Raise WireError for one that leads elsewhere."""
     if found and _BAD_PATH.search(found):
         raise WireError("a path that leads elsewhere: " + shown(found))
+    return found
+
+
+def checked_name(found: bytes) -> bytes:
+    """Return a name in a directory. Raise WireError for what is none."""
+    if b"\0" in found or _BAD_NAME.search(found + b"\0"):
+        raise WireError("a name that cannot be one: " + shown(found))
     return found
 
 

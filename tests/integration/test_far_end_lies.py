@@ -12,6 +12,8 @@ import pytest
 
 import cyrsync
 import samplespool
+from support.daemon import RsyncDaemon
+from support.tools import which
 from support.tree import Entry, cyrsync_argv, plain_env, run_cyrsync, snapshot
 
 #: What `-e` leads to: a real agent that lies in one respect. All else, rsync too, is what it should be.
@@ -189,11 +191,106 @@ def test_what_never_ends_takes_no_memory(case: Case, lie: str) -> None:
     serve = f"def serve(request):\n    {lie or 'pass'}\nagent._SERVICES['resolve'] = serve"
     if not lie:
         serve = "while True: sys.stdout.buffer.write(b'x' * (1 << 20))"
-    words = cyrsync_argv("sync", *case.lie(serve), f"there:{case.source}/", f"{case.replica}/")
-    done = subprocess.run(
-        words, env=plain_env(), capture_output=True, encoding="utf-8", check=False, preexec_fn=little_memory
+    assert_refused(with_little_memory("sync", *case.lie(serve), f"there:{case.source}/", f"{case.replica}/"))
+
+
+#: What `-e` leads to: a shell without python3 that lists as it likes.
+SHELL = """\
+#!{python}
+import gzip, os, sys
+command = " ".join(sys.argv[2:])
+if "cyrsync-posix" not in command:
+    os.execv("/bin/sh", ["sh", "-c", command])
+print("cyrsync-posix", flush=True)
+out = sys.stdout.buffer
+def say(*items):
+    out.write(b"".join(item + bytes(1) for item in items))
+    out.flush()
+for line in sys.stdin.buffer:
+    if b"printf 'i%s" in line:
+        break
+say(b"d" + {source!r} + b"\\nx", b"i0", b"e")
+for line in sys.stdin.buffer:
+    if b"find . -name" in line:
+        break
+{lie}
+sys.stdin.buffer.read()
+"""
+SHELL_LIES = {
+    "a folder outside": "say(b'd.', b'd../out', b'n1.', b'e0')",
+    "a name outside": "say(b'd.', b'n../../out/x', b'e0')",
+    "the owner file": "say(b'd.', b'n.cyrsync-replica', b'e0')",
+    "no hexadecimal": "say(b'd.', b'ncyrus.header', b'hzz', b'e0')",
+    "no number": "say(b'af 644 x 0 0:0:a:b ./x', b'd.', b'e0')",
+    "no compressed data": "out.write(b'\\x1f\\x8bhello'); out.flush()",
+    "an item without an end": "out.write(b'd.\\0n')\nwhile True: out.write(b'x' * (1 << 16))",
+    "names without an end": "say(b'd.')\nwhile True: say(*[b'n' + b'1' * 250 + b'.'] * 1000)",
+    "a bomb": "out.write(gzip.compress(b'd.\\0n' + b'x' * (1 << 30), 1)); out.flush()",
+}
+
+
+@pytest.mark.parametrize("lie", SHELL_LIES.values(), ids=SHELL_LIES)
+def test_a_shell_is_not_believed_either(case: Case, lie: str) -> None:
+    case.far_end.write_text(SHELL.format(python=sys.executable, source=bytes(case.source), lie=lie))
+    case.far_end.chmod(0o755)
+    before = case.everything()
+    done = with_little_memory(
+        "sync", "--delete", "--retries", "0", "-e", f"'{case.far_end}'", f"there:{case.source}/", f"{case.replica}/"
     )
     assert_refused(done)
+    assert {path: one for path, one in case.everything().items() if not path.startswith(b"replica")} == before
+
+
+#: An rsync that lists what a daemon says, and else is what it should be.
+RSYNC = """\
+#!{python}
+import os, sys
+if "--list-only" not in sys.argv or "-r" not in sys.argv:
+    os.execv({rsync!r}, ["rsync", *sys.argv[1:]])
+out = sys.stdout
+BEGIN = "drwxr-xr-x          4,096 2026/11/28 04:00:00 .\\n"
+FILE = "-rw-r--r--          4,096 2026/11/28 04:00:00 "
+out.write(BEGIN)
+{lie}
+"""
+DAEMON_LIES = {
+    "a file outside": "print(FILE + '../../out/x')",
+    "a whole path": "print(FILE + '/etc/x')",
+    "a folder outside": "print('d' + FILE[1:] + '..')",
+    "a name that is not what it shows": "print(FILE + '\\\\#056\\\\#056/x')",
+    "the owner file": "print(FILE + '.cyrsync-replica')",
+    "no time": "print(FILE.replace('11/28', '13/45') + 'x')",
+    "a line without an end": "while True: out.write('x' * (1 << 16))",
+    "names without an end": "while True: out.write((FILE + '1' * 250 + '.\\n') * 1000)",
+    "complaints without an end": "while True: sys.stderr.write('x' * (1 << 16))",
+}
+
+
+@pytest.mark.parametrize("lie", DAEMON_LIES.values(), ids=DAEMON_LIES)
+def test_a_daemon_is_not_believed_either(case: Case, daemon: RsyncDaemon, lie: str) -> None:
+    samplespool.make(daemon.directory("ro"), messages=3, folder_count=1)
+    programs = case.outside.parent / "programs"
+    programs.mkdir()
+    (programs / "rsync").write_text(RSYNC.format(python=sys.executable, rsync=which("rsync"), lie=lie))
+    (programs / "rsync").chmod(0o755)
+    done = with_little_memory(
+        "sync", "--delete", "--retries", "0", daemon.url("ro"), f"{case.replica}/", path=f"{programs}:{os.defpath}"
+    )
+    assert done.returncode == 12, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "127.0.0.1" in line
+    assert "its answer cannot be right" in line
+
+
+def with_little_memory(*words: str, path: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        cyrsync_argv(*words),
+        env={**plain_env(), **({"PATH": path} if path else {})},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        preexec_fn=little_memory,
+    )
 
 
 def little_memory() -> None:

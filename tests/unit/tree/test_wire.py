@@ -223,7 +223,7 @@ ASKED: dict[str, tuple[Callable[[AgentSide], object], bytes]] = {
     "a Cyrus at work": (lambda side: side.cyrus_at_work([b"/r"]), b'{"found": [[1, "/c", "/r"]], "end": true}\n'),
     "make": (lambda side: side.make(b"/r"), b'{"error": "", "end": true}\n'),
     "numbers": (lambda side: side.numbers({"user:a", "group:a"}), b'{"numbers": [7, null], "end": true}\n'),
-    "digests": (lambda side: side.digests(b"/r", [QUESTION]), b'{"digests": [["", "ab", ""]], "end": true}\n'),
+    "digests": (lambda side: side.digests(b"/r", [QUESTION]), b'{"digests": [["", "ab", "", ""]], "end": true}\n'),
     "heads": (lambda side: side.heads([b"/a"]), b'{"found": ["ab"], "end": true}\n'),
     "to_disk": (lambda side: side.to_disk([b"/a"]), b'{"number": 0, "end": true}\n'),
     "hold": (lambda side: side.hold([b"/r"]), b'{"error": "", "busy": ["/r", 1, 1.5], "boot": "x", "end": true}\n'),

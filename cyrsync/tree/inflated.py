@@ -1,0 +1,32 @@
+"""A compressed stream, read as far as it has arrived: never more of it is in memory than was asked for."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from typing import IO, Any
+
+#: What zlib is told of the format that comes: its own, or gzip's (zlib.h, inflateInit2).
+ZLIB, GZIP = 15, 31
+
+
+class Inflated(io.RawIOBase):
+    """What a compressed stream says, to be read through a buffer. Raise zlib.error for what is none."""
+
+    def __init__(self, stream: IO[bytes], wbits: int = ZLIB) -> None:
+        self._stream = stream
+        self._inflate = zlib.decompressobj(wbits)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._inflate.decompress(self._inflate.unconsumed_tail, len(buffer))
+        while not data:
+            # What comes after the end of the compressed data is not even kept.
+            arrived = b"" if self._inflate.eof else self._stream.read1(1 << 16)  # type: ignore[attr-defined]
+            if not arrived:
+                return 0
+            data = self._inflate.decompress(arrived, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
