@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Columns of what a program will read.
 _WIDE = 100_000
+#: What Python sets LC_CTYPE to where the locale is C (PEP 538).
+_COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
 
 
 def complain(message: str) -> None:
@@ -83,8 +85,11 @@ def complain_of_end(message: str, code: int) -> None:
 
 
 def _is_plain_locale() -> bool:
-    """Tell whether the user asked for ASCII: Python prints UTF-8 nevertheless, for the sake of names."""
-    return (os.environ.get("LC_ALL") or os.environ.get("LANG")) in ("C", "POSIX")
+    """Tell whether the user's locale is ASCII, as cron's is, which has none: Python prints UTF-8 nevertheless."""
+    kinds = os.environ.get("LC_CTYPE", "")
+    if sys.flags.utf8_mode and kinds in _COERCED:
+        kinds = ""  # Python has set it itself
+    return (os.environ.get("LC_ALL") or kinds or os.environ.get("LANG") or "C") in ("C", "POSIX")
 
 
 def console(*, a_line_each: bool = False) -> Console:

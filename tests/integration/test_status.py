@@ -289,7 +289,15 @@ def test_paths_are_kept_absolute(source: Path, replica: Path) -> None:
     assert len(status(replica)) == 1
 
 
-@pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"LANG": "POSIX"}, {"PYTHONIOENCODING": "ascii"}])
+@pytest.mark.parametrize(
+    "locale",
+    [
+        {"LC_ALL": "C"},
+        {"LC_ALL": "", "LANG": "POSIX"},
+        {"LC_ALL": ""},  # cron has none
+        {"PYTHONIOENCODING": "ascii"},
+    ],
+)
 def test_ascii(source: Path, replica: Path, locale: dict[str, str]) -> None:
     for _ in range(3):
         sync(source, replica)
