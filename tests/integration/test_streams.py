@@ -22,10 +22,14 @@ COMMANDS = {
     "verify": "verify -v SOURCE",
     "verify json": "verify --json SOURCE",
     "check": "check -C /nowhere/imapd.conf REPLICA",
+    "promote": "promote REPLICA",
+    "rsync": "rsync -av SOURCE/ REPLICA",
     "status": "status",
     "version": "--version",
     "help": "sync --help",
 }
+#: Those that print nothing but to standard output.
+PRINTING = sorted(COMMANDS.keys() - {"missing", "promote", "rsync"})
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +41,14 @@ def spool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(spool: Path, replica: Path, command: str, redirected: str) -> subprocess.CompletedProcess[str]:
     words = [word.replace("SOURCE", str(spool)).replace("REPLICA", str(replica)) for word in COMMANDS[command].split()]
-    if command == "status":
+    if command in ("promote", "status"):
         assert run_cyrsync("sync", spool, replica).returncode == 0
     line = f"{shlex.join(cyrsync_argv(*words))} {redirected}"
     argv = ["bash", "-o", "pipefail", "-c", line]
     return subprocess.run(argv, env=plain_env(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"missing"}))
+@pytest.mark.parametrize("command", PRINTING)
 def test_closed(spool: Path, tmp_path: Path, command: str) -> None:
     done = run(spool, tmp_path / "replica", command, ">&-")
     assert (done.returncode, done.stderr) == (int(command == "check"), "")
@@ -60,10 +64,26 @@ def test_all_closed(spool: Path, tmp_path: Path, closed: str) -> None:
     assert_same_tree(spool, tmp_path / "replica")
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"missing"}))
+@pytest.mark.parametrize("command", PRINTING)
 def test_full(spool: Path, tmp_path: Path, command: str) -> None:
     done = run(spool, tmp_path / "replica", command, ">/dev/full")
     assert (done.returncode, done.stderr) == (11, "cyrsync: standard output: No space left on device\n")
+
+
+def test_full_while_promoting(spool: Path, tmp_path: Path) -> None:
+    done = run(spool, tmp_path / "replica", "promote", ">/dev/full")
+    assert done.returncode == 11
+    assert done.stderr.splitlines()[-1] == "cyrsync: standard output: No space left on device"
+    assert all(line.startswith("cyrsync: ") for line in done.stderr.splitlines())
+
+
+def test_full_for_the_drop_in(spool: Path, tmp_path: Path) -> None:
+    """The words are rsync's: it does not mind, and the replica is whole."""
+    plain = f"rsync -av {shlex.quote(str(spool))}/ {shlex.quote(str(tmp_path / 'plain'))} >/dev/full"
+    by_rsync = subprocess.run(["bash", "-c", plain], capture_output=True, text=True, check=False)
+    done = run(spool, tmp_path / "replica", "rsync", ">/dev/full")
+    assert (done.returncode, done.stderr) == (by_rsync.returncode, by_rsync.stderr)
+    assert_same_tree(spool, tmp_path / "replica")
 
 
 def test_full_standard_error(spool: Path, tmp_path: Path) -> None:
@@ -71,7 +91,7 @@ def test_full_standard_error(spool: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (3, "")
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"missing"}))
+@pytest.mark.parametrize("command", PRINTING)
 def test_no_longer_read(spool: Path, tmp_path: Path, command: str) -> None:
     done = run(spool, tmp_path / "replica", command, "| exec <&-")
     assert done.stderr == ""
