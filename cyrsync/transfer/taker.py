@@ -127,6 +127,8 @@ class Taker:
         if plan.taken or plan.path in self._mixed or not (there and here and here.same_as(there)):
             return None
         assert plan.replica
+        if kinds.INDEX not in plan.replica.metadata:
+            return None  # copied ahead: its index has not been sent yet
         if unchanged(taken.folder.metadata.get(kinds.INDEX), plan.replica.metadata.get(kinds.INDEX), self._policy):
             return None
         index = _index(taken)

@@ -136,17 +136,19 @@ def test_a_folder_that_cannot_be_written_keeps_what_it_has(pair: Pair) -> None:
 
 def test_a_folder_that_vanishes_during_the_walk_is_kept_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     victim = os.fsencode(pair.source / "j/user/joe/Sent")
-    look = os.lstat
+    inode = os.stat(victim).st_ino
+    look = os.stat
 
     def look_and_lose(path: bytes, **words: int) -> os.stat_result:
+        """Lose the folder right after it was found in the directory above."""
         status = look(path, **words)
-        if path == victim:
+        if path == b"Sent" and status.st_ino == inode:
             os.rename(victim, os.fsencode(pair.source.with_name("elsewhere")))
         return status
 
     before = snapshot(pair.replica)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "lstat", look_and_lose)
+        patch.setattr(os, "stat", look_and_lose)
         result = Run(address.parse(str(pair.source)), address.parse(str(pair.replica)), Options(delete=True)).execute()
     assert not os.path.exists(victim)
     assert (result.exit, result.errors, result.folders.gone) == (0, [], 0)
