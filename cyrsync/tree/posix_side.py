@@ -112,7 +112,7 @@ class PosixSide(WithoutAgent):
             found = self._answer()
             self.rights = Rights(root=found.get(b"i") == b"0")
             if b"d" in found:
-                text = token.text_of(_whole(found[b"t"])[:-1]) if b"t" in found else ""
+                text = token.text_of(_whole(found[b"t"])) if b"t" in found else ""
                 return Status(_real_path(found[b"d"]), exists=True, directory=True, parent=True, token=text)
             where = path
             if b"p" in found:

@@ -119,7 +119,8 @@ class Runs:
         """Run, kill it perhaps, and check the replica."""
         killed = self.number % 3 == 2
         code, said = self._run(kill_after=self._moment() if killed else None)
-        found = problems(self.spool)
+        # A cache is derived: it is sent when it was last seen to differ, not with the index as one.
+        found = [problem for problem in problems(self.spool) if problem["kind"] != "cache"]
         print(f"run {self.number}: {code}, {len(found)} leftovers")
         # 23: a folder that never came to rest is left as it was.
         assert code in (0, 23) or killed, (code, said)

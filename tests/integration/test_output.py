@@ -167,7 +167,7 @@ def test_a_dry_run_tells_and_changes_nothing(source: Path, replica: Path, state_
         "Gone folders (1)\n  user/joe/Trash\n",
     ):
         assert said in done.stdout
-    assert re.search(r"^joe +\d+ +\d+ +\d+$", done.stdout, re.MULTILINE)
+    assert re.search(r"^joe +\| +\d+ \| +\d+ \| +\d+$", done.stdout, re.MULTILINE)
 
 
 def test_a_dry_run_foretells_the_run(source: Path, replica: Path) -> None:
