@@ -13,7 +13,7 @@ import pytest
 import cyrsync
 import samplespool
 from support.daemon import RsyncDaemon
-from support.tools import which
+from support.tools import executable, which
 from support.tree import Entry, cyrsync_argv, plain_env, run_cyrsync, snapshot
 
 #: What `-e` leads to: a real agent that lies in one respect. All else, rsync too, is what it should be.
@@ -107,8 +107,7 @@ class Case:
         """The words for a run whose far end tells this lie."""
         checkout = str(Path(cyrsync.__file__).parent.parent)
         text = FAR_END.format(python=sys.executable, checkout=checkout, outside=bytes(self.outside), lie=lie)
-        self.far_end.write_text(text)
-        self.far_end.chmod(0o755)
+        executable(self.far_end, text)
         return ["--delete", "--retries", "0", "-e", f"'{self.far_end}'"]
 
     def pull(self, lie: str) -> subprocess.CompletedProcess[str]:
@@ -231,8 +230,7 @@ SHELL_LIES = {
 
 @pytest.mark.parametrize("lie", SHELL_LIES.values(), ids=SHELL_LIES)
 def test_a_shell_is_not_believed_either(case: Case, lie: str) -> None:
-    case.far_end.write_text(SHELL.format(python=sys.executable, source=bytes(case.source), lie=lie))
-    case.far_end.chmod(0o755)
+    executable(case.far_end, SHELL.format(python=sys.executable, source=bytes(case.source), lie=lie))
     before = case.everything()
     done = with_little_memory(
         "sync", "--delete", "--retries", "0", "-e", f"'{case.far_end}'", f"there:{case.source}/", f"{case.replica}/"
@@ -271,8 +269,7 @@ def test_a_daemon_is_not_believed_either(case: Case, daemon: RsyncDaemon, lie: s
     samplespool.make(daemon.directory("ro"), messages=3, folder_count=1)
     programs = case.outside.parent / "programs"
     programs.mkdir()
-    (programs / "rsync").write_text(RSYNC.format(python=sys.executable, rsync=which("rsync"), lie=lie))
-    (programs / "rsync").chmod(0o755)
+    executable(programs / "rsync", RSYNC.format(python=sys.executable, rsync=which("rsync"), lie=lie))
     done = with_little_memory(
         "sync", "--delete", "--retries", "0", daemon.url("ro"), f"{case.replica}/", path=f"{programs}:{os.defpath}"
     )

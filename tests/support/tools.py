@@ -65,6 +65,13 @@ def write_program(path: Path, script: str) -> None:
     path.chmod(0o755)
 
 
+def executable(path: Path, text: str) -> None:
+    """Make a program of a script for this Python, whose path may have blanks in it."""
+    script = path.with_name(f".{path.name}.py")
+    script.write_text(text)
+    write_program(path, f'exec {python_words(script)} "$@"')
+
+
 def free_port() -> int:
     """A TCP port on loopback that nobody listens on at this moment."""
     with socket.socket() as probe:
