@@ -213,6 +213,8 @@ def _plan_others(plan: FolderPlan, source: Folder, replica: Folder, policy: Poli
     )
     plan.metadata = tuple(name for name in differing if name in kinds.BOUND)
     plan.loose = tuple(name for name in differing if name not in kinds.BOUND)
+    if plan.is_under_index():
+        plan.restored = tuple(sorted(kinds.BOUND.intersection(metadata).difference(plan.metadata)))
     plan.metadata_bytes = sum(found.size for name in plan.metadata if (found := source.metadata[name]))
     strays = [name for name, found in source.strays.items() if _can_be_sent(found, policy)]
     plan.strays_seen = len(strays)

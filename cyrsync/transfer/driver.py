@@ -24,6 +24,10 @@ from cyrsync.transfer.jobs import Jobs
 _GONE_THROUGH = frozenset({Exit.DONE, Exit.PARTIAL, Exit.VANISHED, Exit.WITHHELD})
 _TRIAL = 600.0  # seconds for an rsync that has nothing to do
 _OUT_FORMAT = "--out-format=%i %l %n"
+#: A line of that for what is no directory.
+_ITEM = re.compile(rb"[<>ch.][fLDS][^ ]+ \d+ ")
+#: Words of the user's by which rsync would say more than that.
+_TALK = frozenset(["--verbose", "--itemize-changes", "--progress", "--partial"])
 _FROM, _RULES = "--files-from=", "--filter=. "
 #: What a directory of ours lacked.
 _EMPTIED = "its staged copy is gone: keep RemoveIPC (logind.conf) and cleaners of temporary files from /dev/shm"
@@ -141,6 +145,25 @@ class Rsync:
         except (RsyncFailed, ConnectionFailed):
             return False
         return True
+
+    def differing(self, entries: Iterable[bytes], extra: tuple[str, ...]) -> set[bytes]:
+        """Return the paths of what rsync would send or give other attributes, directories left out; nothing is written.
+
+        Raise what `transfer` does.
+        """
+        listed = self.directory / "asked"
+        if not list_file.write(listed, entries, self.ends.below):
+            return set()
+        asks = copy(self)
+        asks.verbatim = False
+        asks.words = [*(word for word in self.words_given if word not in _TALK), *asks._own_words()]
+        asks.words += ["--dry-run", "--log-file=/dev/null"]
+        asks._run([*extra, "-0", f"{_FROM}{listed}", self.ends.source], None)
+        self.runs = asks.runs
+        with open(self.directory / "rsync.out", "rb") as said:
+            lines = [line for line in said if _ITEM.match(line)]
+        named = [messages.unescape(line.split(b" ", 2)[2].rstrip(b"\n")) for line in lines]
+        return {name.partition(b" -> ")[0] for name in named}
 
     def transfer(
         self,

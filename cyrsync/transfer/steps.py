@@ -84,6 +84,7 @@ class Transfer:
         self._by_path = {plan.path: plan for plan in self.plans}
         self._checked: dict[bytes, FolderPlan] = {}
         self._mixed: set[bytes] = set()  # folders that were another mailbox's when their messages were sent
+        self._without_index: set[bytes] = set()  # folders whose index this run has taken away
         self._arrived: dict[bytes, array[int]] = {}  # messages of folders that were taken again
         self._lost: dict[bytes, set[bytes]] = {}  # folders with the messages in them that vanished
 
@@ -204,9 +205,13 @@ class Transfer:
 
     def _send_messages(self, plans: list[FolderPlan]) -> None:
         renewed, others = _split(plans)
+        under_index = [] if self._pretend else [plan for plan in others if plan.is_under_index()]
+        others = [plan for plan in others if plan not in under_index]
         words = (*self._forced, *self._filters)
         self._step("messages", others, lists.message_entries, words, _messages)
-        self._take_indexes_away(renewed)
+        replaced = self._to_be_replaced(under_index, words)
+        self._take_indexes_away([*renewed, *replaced])
+        self._step("messages", self._settled(replaced), lists.message_entries, words, _messages)
         self._step("messages", self._settled(renewed), lists.message_entries, (*words, _WHOLE_NEW), _messages)
 
     def _settled(self, plans: list[FolderPlan]) -> list[FolderPlan]:
@@ -321,6 +326,25 @@ class Transfer:
                 parent, _, name = plan.path.rpartition(b"/")
                 yield Removal(parent, folders=(name,))
 
+    def _to_be_replaced(self, plans: list[FolderPlan], words: tuple[str, ...]) -> list[FolderPlan]:
+        """Ask rsync which of these folders have a file that it would replace; the others have nothing to send.
+
+        Another mailbox may take such a folder's name before its messages are sent: no index may stand over them.
+        """
+        if not plans or not self._rsync:
+            return plans
+        listed = (entry for plan in plans for entry in lists.message_entries(plan))
+        files, whole = self._by_folder(self._rsync.differing(listed, words), plans)
+        differ = files.keys() | whole | self._without_index
+        for plan in plans:
+            if plan.path in differ:
+                self.account.plan(len(plan.restored))
+                plan.metadata, plan.restored = tuple(sorted((*plan.metadata, *plan.restored))), ()
+            else:
+                self.account.plan(-_messages(plan))
+                plan.uids, plan.whole, plan.odd, plan.loose, plan.messages_send = uid_sets.empty(), False, (), (), 0
+        return [plan for plan in plans if plan.path in differ]
+
     def _take_indexes_away(self, renewed: list[FolderPlan]) -> None:
         """Take `cyrus.index` from folders that are to be filled with another mailbox.
 
@@ -330,6 +354,7 @@ class Transfer:
         """
         if self._pretend or not renewed:
             return
+        self._without_index.update(plan.path for plan in renewed)
         if self._side.can_remove:
             removals = (Removal(plan.path, files=(kinds.INDEX,)) for plan in renewed)
             for path, number in self._side.remove(self._root, removals, keep_times=False).failed:

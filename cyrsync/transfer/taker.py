@@ -176,7 +176,7 @@ class Taker:
         elif not taken.folder.problem and fresh.state is not State.GONE:
             fresh.taken = True
             fresh.identity = identity(taken.folder)
-            fresh.staged = is_staged or bool(fresh.metadata and taken.files)
+            fresh.staged = is_staged or bool((fresh.metadata or fresh.restored) and taken.files)
             if fresh.staged and not is_staged:
                 self._staging.add(taken)
             fresh.touch = fresh.touch or fresh.staged

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +13,9 @@ import pytest
 
 import samplespool
 from support.inside import sync_here
+from support.races import Races
 from support.spool import leaves
-from support.tree import assert_same_tree, messages, rsync, run_cyrsync
+from support.tree import assert_same_tree, messages, rsync, run_cyrsync, start_cyrsync, sync
 
 
 @pytest.fixture
@@ -45,6 +49,33 @@ def chmod(message: Path) -> None:
 
 def first_message(folder: Path) -> Path:
     return min(folder.glob("[0-9]*."))
+
+
+def test_no_index_stands_over_messages_that_are_replaced(source: Path, replica: Path, tmp_path: Path) -> None:
+    """Another mailbox takes the name of a folder that is compared; the run is killed when its messages are there."""
+    sent, trash = leaves(source)[:2]
+    truncate(first_message(replica / sent.relative_to(source)))
+    races = Races(tmp_path / "races")
+    swap = f"samplespool.swap(Path({str(sent)!r}), Path({str(trash)!r}))"
+    send_and_kill = f"subprocess.run([{shutil.which('rsync')!r}, *words])\nos.kill(os.getppid(), 9)\nos._exit(0)"
+    races.before(0, f"import os, samplespool, subprocess\n{swap}\n{send_and_kill}")
+    with start_cyrsync("sync", "--full", "--delete", source, replica, env=races.env) as run:
+        assert run.wait() == -signal.SIGKILL
+    found = json.loads(run_cyrsync("verify", "--content", "--json", replica).stdout)["problems"]
+    assert {problem["kind"] for problem in found} <= {"orphan", "index"}
+
+    races.forget()
+    sync_here("--delete", source, replica)
+    assert_same_tree(source, replica)
+
+
+def test_a_folder_in_which_nothing_differs_keeps_its_index(source: Path, replica: Path, tmp_path: Path) -> None:
+    races = Races(tmp_path / "races")
+    indexes = {path: path.stat() for path in replica.rglob("cyrus.index")}
+    report = sync("--full", "--delete", source, replica, env=races.env)
+    assert [run.listed for run in races.runs() if any(entry.endswith((b".", b"/")) for entry in run.listed)] == []
+    assert {path: path.stat() for path in indexes} == indexes
+    assert report["files"]["sent"] == report["files"]["planned"] == 0
 
 
 @pytest.mark.parametrize("harm", [truncate, touch, chmod])

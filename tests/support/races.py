@@ -28,8 +28,8 @@ def claim(number):
 
 marks = ("--files-from=", "--filter=. ")
 listed = [word[len(mark):] for word in words for mark in marks if word.startswith(mark)]
-# A trial of rsync's words brings nothing.
-listed = [path for path in listed if os.path.basename(path) != "nothing"]
+# A trial of rsync's words brings nothing, nor does a question of what differs.
+listed = [path for path in listed if os.path.basename(path) not in ("nothing", "asked")]
 if listed and "--server" not in words:
     number = claim(0)
     shutil.copy(listed[0], here / f"{{number}}.list")
