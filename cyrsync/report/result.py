@@ -120,6 +120,13 @@ class RunResult:
         self._count(old, -1)
         self._count(new, 1)
 
+    def spare(self, messages: int, folders: set[bytes]) -> None:
+        """Count messages that were to be sent as present, and folders as not changed: they are the same."""
+        self.messages.send -= messages
+        self.messages.present += messages
+        self.folders.changed -= len(folders)
+        self.work = [one for one in self.work if one.path not in folders] if folders else self.work
+
     def hold(self, paths: set[bytes]) -> None:
         """Count folders that failed; with several trees, one may fail in more than one of them."""
         self.held |= paths

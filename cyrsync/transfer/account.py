@@ -15,6 +15,8 @@ class Account:
     deleted: int = 0
     pending: int = 0  # planned, and rsync has not come to an end with them
     bytes_sent: int = 0
+    same_messages: int = 0  # that were to be compared, and are the same
+    same_folders: set[bytes] = field(default_factory=set)  # with nothing else to be done in them
     errors: dict[bytes, str] = field(default_factory=dict)  # by path below the root
 
     def plan(self, count: int) -> None:

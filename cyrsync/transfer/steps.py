@@ -340,9 +340,14 @@ class Transfer:
             if plan.path in differ:
                 self.account.plan(len(plan.restored))
                 plan.metadata, plan.restored = tuple(sorted((*plan.metadata, *plan.restored))), ()
+                plan.touch = plan.touch or plan.staged
             else:
                 self.account.plan(-_messages(plan))
+                self.account.same_messages += plan.messages_send
                 plan.uids, plan.whole, plan.odd, plan.loose, plan.messages_send = uid_sets.empty(), False, (), (), 0
+                plan.staged = plan.staged and bool(plan.metadata)
+                if not (plan.sends() or plan.deletes()):
+                    self.account.same_folders.add(plan.path)
         return [plan for plan in plans if plan.path in differ]
 
     def _take_indexes_away(self, renewed: list[FolderPlan]) -> None:

@@ -179,7 +179,7 @@ class Taker:
             fresh.staged = is_staged or bool((fresh.metadata or fresh.restored) and taken.files)
             if fresh.staged and not is_staged:
                 self._staging.add(taken)
-            fresh.touch = fresh.touch or fresh.staged
+            fresh.touch = fresh.touch or (fresh.staged and bool(fresh.metadata))
             self._delete_listed(plan, fresh, taken)
         self._limit.replan(plan.path, fresh)
         self._result.revise(plan, fresh)

@@ -69,6 +69,13 @@ def test_no_index_stands_over_messages_that_are_replaced(source: Path, replica: 
     assert_same_tree(source, replica)
 
 
+def test_where_nothing_differs_the_report_names_no_folder(source: Path, replica: Path) -> None:
+    done = run_cyrsync("sync", "--full", "-v", source, replica)
+    assert done.returncode == 0
+    assert "120 seen, 120 present\n" in done.stdout
+    assert "Folders with something to do" not in done.stdout
+
+
 def test_a_folder_in_which_nothing_differs_keeps_its_index(source: Path, replica: Path, tmp_path: Path) -> None:
     races = Races(tmp_path / "races")
     indexes = {path: path.stat() for path in replica.rglob("cyrus.index")}
@@ -76,6 +83,9 @@ def test_a_folder_in_which_nothing_differs_keeps_its_index(source: Path, replica
     assert [run.listed for run in races.runs() if any(entry.endswith((b".", b"/")) for entry in run.listed)] == []
     assert {path: path.stat() for path in indexes} == indexes
     assert report["files"]["sent"] == report["files"]["planned"] == 0
+    messages_found, folders = report["messages"], report["folders"]
+    assert (messages_found["send"], messages_found["present"]) == (0, messages_found["seen"])
+    assert (folders["changed"], report["rsync_runs"]) == (0, 1)
 
 
 @pytest.mark.parametrize("harm", [truncate, touch, chmod])
