@@ -17,6 +17,7 @@ from cyrsync.cyrus import entry as kinds
 from cyrsync.errors import RsyncFailed
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.rsync.messages import Kind, Message
+from cyrsync.transfer import lists
 from cyrsync.transfer.carry import carry
 from cyrsync.transfer.driver import Outcome
 from cyrsync.transfer.lists import whole_folder_filters
@@ -469,7 +470,7 @@ def test_every_file_is_accounted_for(plans: list[FolderPlan], data: st.DataObjec
 
     def files(entry: bytes) -> list[bytes]:
         """The messages that an entry stands for; nothing for the folder's own entry."""
-        made = by_path.get(entry.rstrip(b"/"))
+        made = by_path.get(b"" if entry == lists.ROOT else entry.rstrip(b"/"))
         if made is None:
             return [entry]
         return [entry + b"%d." % uid for uid in range(1, made.messages_send + 1)] if entry.endswith(b"/") else []
