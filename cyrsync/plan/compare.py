@@ -213,7 +213,10 @@ def _plan_others(plan: FolderPlan, source: Folder, replica: Folder, policy: Poli
     )
     plan.metadata = tuple(name for name in differing if name in kinds.BOUND)
     plan.loose = tuple(name for name in differing if name not in kinds.BOUND)
-    if plan.is_under_index():
+    plan.under_index = (
+        plan.state is State.COMPARED and kinds.INDEX in source.metadata and kinds.INDEX in replica.metadata
+    )
+    if plan.under_index:
         plan.restored = tuple(sorted(kinds.BOUND.intersection(metadata).difference(plan.metadata)))
     plan.metadata_bytes = sum(found.size for name in plan.metadata if (found := source.metadata[name]))
     strays = [name for name, found in source.strays.items() if _can_be_sent(found, policy)]

@@ -6,7 +6,6 @@ from array import array
 from dataclasses import dataclass, field
 from enum import Enum
 
-from cyrsync.cyrus import entry as kinds
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.folder import Folder, Incarnation, join
 
@@ -45,6 +44,7 @@ class FolderPlan:
     uids: array[int] = field(default_factory=uid_sets.empty)
     odd: tuple[bytes, ...] = ()
     metadata: tuple[bytes, ...] = ()  # what goes last, and must be of one moment
+    under_index: bool = False  # both sides have an index, and messages that the replica has may be replaced
     restored: tuple[bytes, ...] = ()  # metadata that has to be sent only if the index is taken away
     loose: tuple[bytes, ...] = ()  # metadata that goes with the messages
     strays: tuple[bytes, ...] = ()
@@ -75,10 +75,6 @@ class FolderPlan:
     source: Folder | None = None  # so, too, if the replica has none
     incarnation: Incarnation | None = None  # of the source
     identity: tuple[object, ...] = ()  # what changes if another mailbox takes the folder's name
-
-    def is_under_index(self) -> bool:
-        """Tell whether messages that the replica has may be replaced while it has an index of them."""
-        return self.state is State.COMPARED and self.replica is not None and kinds.INDEX in self.replica.metadata
 
     def sends(self) -> bool:
         """Tell whether rsync has anything to do here."""

@@ -205,7 +205,7 @@ class Transfer:
 
     def _send_messages(self, plans: list[FolderPlan]) -> None:
         renewed, others = _split(plans)
-        under_index = [] if self._pretend else [plan for plan in others if plan.is_under_index()]
+        under_index = [] if self._pretend else [plan for plan in others if plan.under_index]
         others = [plan for plan in others if plan not in under_index]
         words = (*self._forced, *self._filters)
         self._step("messages", others, lists.message_entries, words, _messages)

@@ -145,6 +145,23 @@ def test_messages(
         assert plan.messages_present == 0
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "under_index"),
+    [
+        (["cyrus.index", "cyrus.header"], ["cyrus.index", "cyrus.header"], True),
+        (["cyrus.header"], ["cyrus.index", "cyrus.header"], False),  # nothing could be put in the index's place
+        (["cyrus.index", "cyrus.header"], [], False),
+    ],
+)
+def test_messages_that_may_be_replaced_under_an_index(ours: list[str], theirs: list[str], under_index: bool) -> None:
+    source, replica = (folder(1, metadata={name.encode(): FILE for name in names}) for names in (ours, theirs))
+    plan = compare(source, replica, POLICY, doubted=True)
+    assert (plan.state, plan.under_index) == (State.COMPARED, under_index)
+    both = {b"cyrus.header", b"cyrus.index"}
+    assert {*plan.restored, *plan.metadata} >= both or not under_index
+    assert not compare(source, replica, POLICY).under_index
+
+
 def test_odd_names_are_messages_too() -> None:
     source, replica = folder(1, odd=(b"007.", b"0.")), folder(1, odd=(b"0.", b"99999999999."))
     plan = compare(source, replica, POLICY)
