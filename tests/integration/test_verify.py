@@ -20,6 +20,7 @@ from cyrsync.tree.agent_side import AgentSide
 from cyrsync.tree.bundle import BOOTSTRAP, program
 from cyrsync.tree.link import Link
 from support.boxes import NAMES, Box
+from support.servers import SampleServer
 from support.sshd import Sshd
 from support.tools import oldest_python, requires_root
 from support.tree import run_cyrsync, sync
@@ -364,3 +365,15 @@ def test_for_people(box: Box) -> None:
     shown = run_cyrsync("verify", "-v", "--content", box.root / "spool").stdout
     assert all(text in shown for text in ("144 messages", "/s", "orphan", "user/joe/Sent", "Worst folders"))
     assert run_cyrsync("verify", "-q", box.root / "spool").returncode == 1
+
+
+def test_a_partition_whose_root_is_a_link(tmp_path: Path) -> None:
+    """And mailboxes behind a link in it: Cyrus follows either."""
+    server = SampleServer(tmp_path / "server", messages=60, folder_count=6)
+    for path, moved in ((server.spool, tmp_path / "other disk"), (server.spool / "j", tmp_path / "third disk")):
+        path.rename(moved)
+        path.symlink_to(moved)
+    for words in ((), ("--content",)):
+        done = run_cyrsync("verify", "-C", server.conf, "--json", *words)
+        report = json.loads(done.stdout)
+        assert (done.returncode, report["problems"], report["mailboxes"], report["messages"]) == (0, [], 6, 60)
