@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import samplespool
@@ -43,8 +43,9 @@ NOBODY_WRITES = "from cyrsync.tree import take; take._PAUSE = take._LONG_PAUSE =
 
 
 def plain_rsync(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+    """What rsync does in the environment that cyrsync has here: the locale decides how it prints names."""
     argv = ["rsync", *map(str, words)]
-    return subprocess.run(argv, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return subprocess.run(argv, cwd=cwd, env=plain_env(), stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
 # --- Random lines
@@ -58,6 +59,7 @@ def plain_rsync(*words: str | Path, cwd: Path | None = None) -> subprocess.Compl
     slash=st.sampled_from(["/", "/", ""]),
     seed=st.integers(0, 2**32 - 1),
 )
+@example(first="-a", others=["--delete", "-v"], last="", slash="/", seed=1667)
 def test_random_lines(first: str, others: list[str], last: str, slash: str, seed: int) -> None:
     words = [*first.split(), *others]
     with in_memory() as directory:
