@@ -88,7 +88,8 @@ def comparable(root: Path, words: list[str]) -> dict[bytes, Entry]:
 def told_of_deletions(printed: str) -> list[str]:
     """What is said of deletions, each once (rsync may repeat itself), in any order: none promises one."""
     told = ("deleting ", "*deleting ", "cannot delete ")
-    return sorted({line for line in printed.splitlines() if line.startswith(told)})
+    looked = "deleting in "  # where rsync is about to look, with -vv
+    return sorted({line for line in printed.splitlines() if line.startswith(told) and not line.startswith(looked)})
 
 
 # --- Which way it goes

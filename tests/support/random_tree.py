@@ -96,7 +96,7 @@ class RandomTree:
     def add_file(self) -> None:
         """Write a file of any name; not a message's in a mailbox, where only Cyrus writes those."""
         folder = self._folder()
-        names = _NAMES + _METADATA + _LEFT_ALONE + ([] if _is_mailbox(folder) else _MESSAGE_LIKE)
+        names = _NAMES + _METADATA + _LEFT_ALONE + ([] if _has_index(folder) else _MESSAGE_LIKE)
         path = os.path.join(folder, self._name(names))
         if not os.path.isdir(path) and not os.path.islink(path):
             self._write(path, self._content())
@@ -229,9 +229,11 @@ class RandomTree:
 
 
 def _is_mailbox(folder: bytes) -> bool:
-    return all(os.path.isfile(os.path.join(folder, name)) for name in (b"cyrus.header", b"cyrus.index")) and bool(
-        _read_index(folder)
-    )
+    return os.path.isfile(os.path.join(folder, b"cyrus.header")) and _has_index(folder)
+
+
+def _has_index(folder: bytes) -> bool:
+    return os.path.isfile(os.path.join(folder, b"cyrus.index")) and bool(_read_index(folder))
 
 
 def _read_index(folder: bytes) -> tuple[int, int]:
@@ -245,9 +247,11 @@ def _content_of(path: bytes) -> bytes:
 
 
 def _is_protected(path: bytes) -> bool:
-    """What only Cyrus changes: the messages, the header and the index of a mailbox."""
+    """What only Cyrus changes: the header and the index of a mailbox, and the messages under any index."""
     folder, name = os.path.split(path)
-    return _is_mailbox(folder) and (name in (b"cyrus.header", b"cyrus.index") or name[:-1].isdigit())
+    if name[:-1].isdigit():
+        return _has_index(folder)
+    return name in (b"cyrus.header", b"cyrus.index") and _is_mailbox(folder)
 
 
 def _remove(path: bytes) -> None:
