@@ -15,16 +15,18 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeVar
 
 from cyrsync.errors import ConnectionFailed, Exit, UnusableError
 from cyrsync.tree.at_work import command_line, processes
 
 if TYPE_CHECKING:
     import sh
+
+Started = TypeVar("Started")
 
 #: An environment variable with the paths of the rsyncs that were started by us, one calling the other.
 STARTED_RSYNCS = "CYRSYNC_STARTED_RSYNCS"
@@ -176,33 +178,29 @@ def run(
     It ends with us: an exception here (a signal is one) stops it, and so does our own sudden death.
     With None, its output goes where ours does.
     """
-    running = _start(words, out, err, env or environment())
-    try:
+    with _forked(lambda: _start(words, out, err, env or environment()), _stop) as running:
         began = time.monotonic()
         while running.is_alive():
             if tick:
                 tick()
             time.sleep(min(max(_FIRST_PAUSE, (time.monotonic() - began) * _PAUSE_SHARE), _LONGEST_PAUSE))
-    except BaseException:
-        _stop(running)
-        raise
     running.wait()
     return int(running.exit_code)
 
 
 def attached(words: Sequence[str], env: Mapping[str, str]) -> int:
     """Run a command that has our own input and output, and return its code. It ends with us, as in `run`."""
-    with subprocess.Popen(
-        [*map(os.fsencode, words)],
-        env=env,
-        pass_fds=_shared,
-        preexec_fn=_leash(),
-    ) as running:
-        try:
-            code = running.wait()
-        except BaseException:
-            running.terminate()
-            raise
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*map(os.fsencode, words)],
+            env=env,
+            pass_fds=_shared,
+            preexec_fn=_leash(),
+        )
+
+    with _forked(start, lambda child: _end(child, signal.SIGTERM)) as running:
+        code = running.wait()
     return code if code >= 0 else 128 - code
 
 
@@ -211,13 +209,18 @@ def hook(command: str, text: str) -> int:
 
     What it prints goes to standard error.
     """
-    return subprocess.run(
-        ["/bin/sh", "-c", command],
-        input=text.encode(),
-        stdout=2,
-        preexec_fn=_heed_signals,
-        check=False,
-    ).returncode
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=2,
+            preexec_fn=_heed_signals,
+        )
+
+    with _forked(start, lambda child: _end(child, signal.SIGKILL)) as running:
+        running.communicate(text.encode())
+    return running.returncode
 
 
 def open_pipes(words: Sequence[str], err: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -228,6 +231,29 @@ def open_pipes(words: Sequence[str], err: IO[bytes]) -> subprocess.Popen[bytes]:
     with contextlib.suppress(OSError):  # the system may have handed out all the room that it grants a user
         fcntl.fcntl(started.stdout, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
     return started
+
+
+@contextlib.contextmanager
+def _forked(start: Callable[[], Started], stop: Callable[[Started], None]) -> Iterator[Started]:
+    """Give the process that `start` has forked; if an exception (a signal is one) ends the block, `stop` it.
+
+    Signals wait until there is a process to stop. The child heeds them when it has no handlers of ours any more, see
+    `_heed_signals`: ours would raise in a copy of this program. `subprocess` does without a fork where it is given
+    nothing to do in the child, and sees to that itself.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
+        running = start()
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield running
+    except BaseException:
+        stop(running)
+        raise
 
 
 def _start(
@@ -269,6 +295,11 @@ def _stop(running: sh.RunningCommand) -> None:
     running.wait()
 
 
+def _end(running: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with running:  # it waits for the end
+        running.send_signal(number)
+
+
 def await_orphans(*words: str) -> None:
     """Wait, but not for ever, until no process is left that was given a word that begins so.
 
@@ -285,9 +316,10 @@ def _has_one(words: list[bytes], marks: tuple[bytes, ...]) -> bool:
 
 
 def _heed_signals() -> None:
-    """Let a hook be ended: after a signal we are deaf ourselves, and a child would inherit that."""
+    """Let a child be ended: we may be deaf after a signal, and hold signals back while we fork."""
     for number in _HEEDED:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEEDED)
 
 
 def _leash() -> Callable[[], None]:
@@ -297,6 +329,7 @@ def _leash() -> Callable[[], None]:
 
 def _die_with_parent(prctl: Callable[[int, int], int], parent: int) -> None:
     """Have the kernel end this child when its parent is killed: a lone rsync must not race the next run's."""
+    _heed_signals()
     prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # killed before it was asked for
         os._exit(128 + signal.SIGTERM)
