@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 #: While Cyrus runs, the index and the directory are of two moments: worth so many looks, if the index goes on.
 _LOOKS = 3
 _BLOCK = 1 << 20
-#: `options` of an index: the mailbox is deleted, and its directory waits to be removed.
-_MAILBOX_DELETED = 1 << 31
 
 
 class Place(NamedTuple):
@@ -86,7 +84,7 @@ class _Look:
         self._check_header(index)
         if index is None:
             return self._audited(0)
-        if index.header.options & _MAILBOX_DELETED:
+        if index.header.options & records.MAILBOX_DELETED:
             return Audited(self.place.path)
         # What 2.3 expunged with a delay has its records in a file of its own.
         old = self._index(self.taken.expunge_data, "cyrus.expunge") if self.taken.expunge_data is not None else None

@@ -23,6 +23,8 @@ from cyrsync.cyrus.index import FIRST_WITH_CRC, HEADER_SIZES
 ANSWERED, FLAGGED, DELETED, DRAFT, SEEN = 1, 2, 4, 8, 16
 #: The file lies on the archive partition [3.0+]; is no longer there [2.4+]; the message is expunged [2.4+].
 ARCHIVED, UNLINKED, EXPUNGED = 1 << 29, 1 << 30, 1 << 31
+#: A bit of the header's options: the mailbox is deleted, and its directory waits to be removed [2.4+].
+MAILBOX_DELETED = 1 << 31
 _NAMES = ("\\Answered", "\\Flagged", "\\Deleted", "\\Draft", "\\Seen")
 
 #: The oldest minor version in which the bits can mean something: that of 2.4, and that of 3.0 (and of 2.5).
@@ -190,7 +192,7 @@ def read(data: "bytes | bytearray | memoryview", *, check_records: bool = True, 
     modseq of the first time (2.3.19 imap/mailbox.c, mailbox_expunge).
     """
     view = memoryview(data)
-    header = _read_header(view)
+    header = read_header(view)
     end = header.start_offset + header.num_records * header.record_size
     if len(view) < end:
         raise BadIndex(len(view), f"torn: {header.num_records} records need {end} bytes")
@@ -215,7 +217,9 @@ def flag_names(system_flags: int, user_flags: int, header_flags: "tuple[bytes | 
     return names + [name.decode("latin-1") for number, name in named if name and user_flags >> number & 1]
 
 
-def _read_header(view: "memoryview") -> IndexHeader:
+def read_header(data: "bytes | memoryview") -> IndexHeader:
+    """Return what the header says at the beginning of an index, which has to have all of that. Raise BadIndex."""
+    view = memoryview(data)
     if len(view) < 24:
         raise BadIndex(len(view), "too short for a header")
     generation, _, minor, start, record_size, records = struct.unpack_from(">6I", view)

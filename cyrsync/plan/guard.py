@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cyrsync.errors import UsageError
 from cyrsync.plan.folder_plan import FolderPlan, State
@@ -81,13 +81,14 @@ class DeleteLimit:
         self._planned: dict[Hashable, Counts] = {}
         self._tried: dict[Hashable, Counts] = {}  # planned by an attempt that was broken off
         self._done = 0
+        self._doubted = 0  # files and folders
         self._started = False
         self._replica = (0, 0)  # messages and folders, as the last attempt found them
 
     def begin(self) -> None:
         """Begin to count once more, for another attempt: what the last one may have deleted stays counted."""
         if not self._started:
-            self.counted, self.reason = Deletions(), ""
+            self.counted, self.reason, self._doubted = Deletions(), "", 0
             self._planned.clear()
             return
         counted = self.counted
@@ -147,7 +148,7 @@ class DeleteLimit:
 
     def left(self) -> int:
         """Return how many files and folders are to be deleted yet; with a `reason`, they stay."""
-        return self.counted.total() - self._done
+        return self.counted.total() - self._done + self._doubted
 
     def decide(self) -> None:
         """See whether all that is counted by now is too much."""
@@ -156,6 +157,18 @@ class DeleteLimit:
             self.of(messages=messages, folders=folders)
             reason = withhold(self.counted, self.limit)
             self.reason = f"nothing {'more ' if self._done else ''}is deleted: {reason}" if reason else ""
+
+    def doubt(self, plans: Iterable[FolderPlan], reason: str) -> None:
+        """Let nothing more be deleted, for this `reason`, if these plans, too, would make it too much.
+
+        Nobody carries them out, and they count for nothing else.
+        """
+        both = replace(self.counted)
+        for plan in plans:
+            both.change(deletions_of(plan))
+        if self._asked and not self.reason and withhold(both, self.limit):
+            self._doubted = both.total() - self.counted.total()
+            self.refuse(f"{reason} Give --max-delete={both.total()} if it is right")
 
     def refuse(self, reason: str) -> None:
         """Let nothing more be deleted, for another `reason` than the number."""

@@ -1,16 +1,22 @@
-"""Mailboxes that are gone: what of them goes from the replica, and what stays for others' sake."""
+"""Mailboxes that mailboxes.db does not name: which are gone, what of those is deleted, and what stays for others."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus import entry as kinds
+from cyrsync.cyrus import index as cyrus_index
+from cyrsync.cyrus import records, regular_file
+from cyrsync.plan.folder_plan import FolderPlan
 from cyrsync.report.text import path_text
-from cyrsync.server.engine import plan_gone
+from cyrsync.server.engine import count_gone, plan_gone
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
-from cyrsync.state.sent import Sent
+from cyrsync.state.sent import Key, Sent
 from cyrsync.state.store import Store
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree.absence import is_absent
@@ -18,6 +24,61 @@ from cyrsync.tree.walk import incarnation_in
 
 if TYPE_CHECKING:
     from cyrsync.server.run import ServerRun
+
+#: Seconds between two looks at directories that mailboxes.db does not name.
+_PAUSE = 0.3
+
+
+class NotNamed(NamedTuple):
+    """What the replica has of mailboxes that mailboxes.db does not name."""
+
+    gone: list[Sent]  # the source has no such mailbox
+    there: list[Sent]  # the source has it still
+    doubtful: list[tuple[Sent, str]]  # whether it has cannot be told, for a reason
+
+    def would_go(self) -> list[FolderPlan]:
+        """Return what the replica would lose if mailboxes.db were right about those that stay."""
+        return [count_gone(sent, renamed=False) for sent in (*self.there, *(sent for sent, _ in self.doubtful))]
+
+
+def sort_out(rows: Iterable[Sent], partitions: dict[str, Roots]) -> NotNamed:
+    """Look for mailboxes on the source that mailboxes.db does not name, by what the replica has of them."""
+    found = NotNamed([], [], [])
+    for sent in rows:
+        roots = partitions.get(sent.key.partition)
+        try:
+            if roots is None:
+                reason = f"imapd.conf has no partition {sent.key.partition}: it stays on the replica"
+                found.doubtful.append((sent, reason))
+            else:
+                (found.there if _has_mailbox(roots, sent) else found.gone).append(sent)
+        except OSError as error:
+            reason = f"whether it is gone cannot be seen: {error.strerror}: it stays on the replica"
+            found.doubtful.append((sent, reason))
+    return found
+
+
+def find_not_named(run: ServerRun, partitions: dict[str, Roots], store: Store) -> tuple[NotNamed, list[str]]:
+    """Sort out the mailboxes that mailboxes.db does not name; warnings tell of those that are there nevertheless.
+
+    Mailboxes are made, renamed and deleted at any moment: such a mailbox is looked for again, by mailboxes.db as it is
+    then, and there is no warning where something has moved meanwhile.
+    """
+    found, warnings = sort_out(run.not_named(store), partitions), list[str]()
+    if found.there:
+        before = _states(found.there, partitions)
+        time.sleep(_PAUSE)
+        run.refresh(store)
+        found = sort_out(run.not_named(store), partitions)
+        warnings = _warnings(before.items() & _states(found.there, partitions).items())
+    report_doubtful(run, found)
+    return found, warnings
+
+
+def report_doubtful(run: ServerRun, found: NotNamed) -> None:
+    """Report once which mailboxes stay on the replica for want of knowledge; without --delete all do."""
+    lines = [f"{path_text(sent.key.path)}: {reason}" for sent, reason in found.doubtful if run.options.delete]
+    run.result.errors += [line for line in lines if line not in run.result.errors]
 
 
 def remove_gone(run: ServerRun, partitions: dict[str, Roots], store: Store, replica: Replica, gone: list[Sent]) -> None:
@@ -48,10 +109,41 @@ def remove_gone(run: ServerRun, partitions: dict[str, Roots], store: Store, repl
             for sent, plan in zip(rows, plans, strict=True)
             if not any(_is_below(path, plan[roots.data].path) for path in failed)
         )
-    for sent in gone:
-        if sent.key.partition not in partitions:
-            reason = f"imapd.conf has no partition {sent.key.partition}: it stays on the replica"
-            run.result.errors.append(f"{path_text(sent.key.path)}: {reason}")
+
+
+def _warnings(states: Iterable[tuple[Key, object]]) -> list[str]:
+    """Return what to say of mailboxes that are there, and that mailboxes.db does not name."""
+    paths = sorted(key.path for key, _ in states)
+    if not paths:
+        return []
+    which = f"{len(paths)} mailboxes whose directories are there (first {path_text(paths[0])})"
+    if len(paths) == 1:
+        which = f"a mailbox whose directory is there ({path_text(paths[0])})"
+    return [
+        f"mailboxes.db does not name {which}: is it an old mailboxes.db? Their mail stays on the replica. "
+        "`cyrsync verify` lists them, `reconstruct -f` adds them to mailboxes.db"
+    ]
+
+
+def _states(rows: Iterable[Sent], partitions: dict[str, Roots]) -> dict[Key, tuple[int, int]]:
+    """Return how the directories of mailboxes look, which changes as these are deleted; none that is marked so."""
+    states = {}
+    for sent in rows:
+        directory = os.path.join(partitions[sent.key.partition].homes[kinds.INDEX], sent.key.path)
+        with suppress(OSError):
+            status = os.stat(directory)
+            if not _is_marked_deleted(os.path.join(directory, kinds.INDEX)):
+                states[sent.key] = (status.st_ino, status.st_mtime_ns)
+    return states
+
+
+def _is_marked_deleted(index: bytes) -> bool:
+    """Tell whether an index says that its mailbox is deleted: the directory stays while a client has it open."""
+    try:
+        options = records.read_header(regular_file.start(index, cyrus_index.READ_SIZE)).options
+    except records.BadIndex:
+        return False
+    return bool(options & records.MAILBOX_DELETED)
 
 
 def _has_mailbox(roots: Roots, sent: Sent) -> bool:
@@ -63,8 +155,10 @@ def _has_mailbox(roots: Roots, sent: Sent) -> bool:
     if is_absent(index):
         return False
     found = incarnation_in(header, index)
+    if found is None or not sent.uniqueid:
+        return True  # whether that is another one is not known
     # Another one that was made meanwhile is for the next run.
-    return found is None or found[:2] == (sent.uniqueid, sent.uidvalidity)
+    return found[:2] == (sent.uniqueid, sent.uidvalidity)
 
 
 def _whole(roots: Roots, path: bytes, lived_in: set[bytes]) -> bytes | None:

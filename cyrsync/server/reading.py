@@ -26,8 +26,6 @@ from cyrsync.tree.walk import Reader, incarnation_in
 
 _LOOKS = 3
 _PAUSE = 0.02  # seconds; where there are no locks, a writer needs some time to finish
-#: `options` of an index: the mailbox is deleted, and its directory waits to be removed.
-_MAILBOX_DELETED = 1 << 31
 #: Nanoseconds in which a file may change again and keep its times, where times are fine, and where they are seconds.
 _FINE_GRAIN, _COARSE_GRAIN = 20_000_000, 2_000_000_000
 
@@ -158,7 +156,7 @@ class MailboxReader:
             raise _TornError(f"cyrus.index: {error}") from None
         if index.header.header_file_crc not in (None, zlib.crc32(head.data)):
             raise _TornError("cyrus.header is not the one that cyrus.index was written with")
-        if index.header.options & _MAILBOX_DELETED:
+        if index.header.options & records.MAILBOX_DELETED:
             raise UnreadableMailboxError("it is being deleted")
         messages, archived = self._messages(index, parts.get(place.expunge_path))
         incarnation = Incarnation(uniqueid, index.header.uidvalidity, index.header.last_uid)

@@ -26,7 +26,7 @@ from cyrsync.server.claim import Claim, source_name
 from cyrsync.server.conf_run import ConfFound, ConfRun
 from cyrsync.server.doubt import is_another_owners
 from cyrsync.server.engine import Work, count_gone
-from cyrsync.server.gone import remove_gone
+from cyrsync.server.gone import find_not_named, remove_gone, report_doubtful, sort_out
 from cyrsync.server.quick import Quick
 from cyrsync.server.rebuild import Trust, rebuild
 from cyrsync.server.rename import find_renamed, relink
@@ -61,6 +61,8 @@ class Found:
     changed: list[Key] = field(default_factory=list)
     ready: dict[Key, Work] = field(default_factory=dict)  # of those, what is staged already
     gone: list[Sent] = field(default_factory=list)
+    stay: list[FolderPlan] = field(default_factory=list)  # what the replica keeps, though mailboxes.db lacks it
+    warnings: list[str] = field(default_factory=list)
     renamed: list[tuple[Work, Sent]] = field(default_factory=list)  # with what it was
     mailboxes: int = 0  # of the source
     planned_bytes: int = 0  # staged
@@ -137,7 +139,7 @@ class ServerRun(Run):
         anew = self._scope.full or self._scope.listing or self.options.overwrite
         in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
         with self.phases.phase("scan"), Quick(store, replica, claim, self.options) as quick:
-            self._refresh(store, in_full=in_full)
+            self.refresh(store, in_full=in_full)
             if in_full:
                 claim.check(anew=anew)
                 self._compare_in_full(store, replica, claim)
@@ -196,7 +198,7 @@ class ServerRun(Run):
         self.result.warnings = warnings
         self.takings.clear()
 
-    def _refresh(self, store: Store, *, in_full: bool = False) -> bool:
+    def refresh(self, store: Store, *, in_full: bool = False) -> bool:
         """Read mailboxes.db if it has changed, and keep a copy of just that for the replica; `in_full`, anyway.
 
         Tell whether it was read.
@@ -266,7 +268,8 @@ class ServerRun(Run):
 
         What is `quick` is on the replica afterwards.
         """
-        found = Found()
+        not_named, warnings = find_not_named(self, self._roots, store)
+        found = Found(gone=not_named.gone, stay=not_named.would_go(), warnings=warnings)
         counts = self.result
         missing: dict[str, int] = {}
         total: dict[str, int] = {}
@@ -297,10 +300,9 @@ class ServerRun(Run):
         done = quick.finish() if quick else set()
         self.limit.sent(messages=quick.messages if quick else 0)
         found.changed = [key for key in found.changed if key not in done]
-        for sent in self._gone(store):
+        for sent in self.not_named(store):
             unchanged -= len(sent.uids) + len(sent.archived)
             there += sent.unproven()
-            found.gone.append(sent)
         found.renamed = find_renamed(store, found.ready.values())
         moved = {sent.key for _, sent in found.renamed}
         for sent in found.gone:
@@ -311,8 +313,8 @@ class ServerRun(Run):
         self.limit.of(messages=there, folders=store.rows())
         return found
 
-    def _gone(self, store: Store) -> list[Sent]:
-        """Return what the replica has of mailboxes that are no more, but of which that could not be found out."""
+    def not_named(self, store: Store) -> list[Sent]:
+        """Return what the replica has of mailboxes that mailboxes.db does not name, if that could be found out."""
         return [sent for sent in store.gone() if not self._is_unlisted(sent.key)]
 
     def _check_mounted(self, total: dict[str, int], missing: dict[str, int]) -> None:
@@ -376,11 +378,20 @@ class ServerRun(Run):
     def _guard_server(self, found: Found, conf: ConfFound) -> None:
         if not found.mailboxes:
             raise GuardError(f"{self.source.text}: mailboxes.db has no mailbox on this server: is it the right file?")
+        self.result.warnings += found.warnings
         self.limit.files(len(conf.gone), of=self._conf.count() if self._conf else 0)
-        self.limit.decide()
-        self._note_withheld()
+        self._decide(found.stay)
         if self.limit.reason:
             conf.gone.clear()
+
+    def _decide(self, stay: list[FolderPlan]) -> None:
+        """See whether too much would be deleted; and be it that mailboxes.db is so old that it would lose too much.
+
+        That one must not take the place of the replica's either: `stay` is what it does not name, though it is there.
+        """
+        self.limit.decide()
+        self.limit.doubt(stay, f"mailboxes.db does not name {len(stay)} mailboxes of the replica's: is it an old one?")
+        self._note_withheld()
 
     def _carry_server(self, store: Store, replica: Replica, found: Found, conf: ConfFound) -> None:
         if found.renamed:
@@ -388,21 +399,22 @@ class ServerRun(Run):
         self._carry(store, replica, found.changed, found.ready)
         self._look_again(store, replica)
         # Also what has gone since: what was sent of it is not to wait for the next run without an index.
-        gone = self._gone(store)
+        rows = self.not_named(store)
+        now = sort_out(rows, self._roots)
+        report_doubtful(self, now)
         known = {sent.key for sent in found.gone}
-        there = store.messages() + sum(sent.unproven() for sent in gone)
+        there = store.messages() + sum(sent.unproven() for sent in rows)
         self.limit.of(messages=there, folders=store.rows())
-        for sent in gone:
+        for sent in now.gone:
             if sent.key not in known:
                 self._count(sent.key, count_gone(self.takings.before(sent), renamed=False))
-        self.limit.decide()
-        self._note_withheld()
+        self._decide(now.would_go())
         if self._conf:
             self._conf.send(conf, replica)
             if not self.limit.reason:  # one that has lost so many mailboxes may be the wrong one
                 self._conf.send_list(replica)
         if self.limit.allows():
-            remove_gone(self, self._roots, store, replica, gone)
+            remove_gone(self, self._roots, store, replica, now.gone)
             if self._conf:
                 self._conf.remove(conf, replica)
 
@@ -463,7 +475,7 @@ class ServerRun(Run):
             if all(map(transitions.is_still, waiting)):
                 break
             time.sleep(pause)
-            come = store.places_come() if self._refresh(store) else []
+            come = store.places_come() if self.refresh(store) else []
             keys = sorted(key for key in {*self._waiting(store), *come} if store.has_place(key))
             takings.settled = {key for key in keys if transitions.look(store.place(key))}
             takings.unreadable.clear()
@@ -485,7 +497,7 @@ class ServerRun(Run):
             moving = [key for key in takings.unreadable if not transitions.is_still(key)]
             if not moving:
                 return
-            self._refresh(store)
+            self.refresh(store)
             for key in moving:
                 reason = takings.unreadable.pop(key)
                 if store.has_place(key) and not self._send_at_once(store, replica, key, ()):

@@ -219,6 +219,31 @@ def test_a_percentage_is_of_what_the_replica_had_before_the_first_attempt() -> N
     assert limit.allows()
 
 
+@pytest.mark.parametrize(("number", "percent"), [(5, False), (2, False), (49, True)])
+def test_plans_in_doubt_that_would_be_too_much(number: int, percent: bool) -> None:
+    limit = limit_of(number, percent=percent)
+    limit.listed(b"a", changed(b"a", 2, of=10))
+    limit.decide()
+    limit.doubt([changed(b"b", 3), changed(b"c", 1)], "An old list?")
+    assert (limit.allows(), limit.left()) == (False, 6)
+    assert limit.reason == "nothing is deleted: An old list? Give --max-delete=6 if it is right"
+
+
+@pytest.mark.parametrize(("number", "percent"), [(6, False), (60, True)])
+def test_plans_in_doubt_that_would_not_count_for_nothing(number: int, percent: bool) -> None:
+    limit = limit_of(number, percent=percent)
+    limit.listed(b"a", changed(b"a", 2, of=10))
+    limit.decide()
+    limit.doubt([changed(b"b", 3), changed(b"c", 1)], "An old list?")
+    assert (limit.allows(), limit.left(), limit.counted.total()) == (True, 2, 2)
+
+
+def test_plans_in_doubt_are_nothing_to_who_deletes_nothing() -> None:
+    limit = limit_of(0, asked=False)
+    limit.doubt([changed(b"b", 3000)], "An old list?")
+    assert (limit.reason, limit.left()) == ("", 0)
+
+
 def test_who_does_not_ask_deletes_nothing_and_is_not_told_of_it() -> None:
     limit = limit_of(0, asked=False)
     plan = changed(b"a", 3)
