@@ -26,6 +26,7 @@ from cyrsync.errors import (
     WrongAnswer,
     error_text,
 )
+from cyrsync.plan.by_index import Doubtful, replanned
 from cyrsync.plan.compare import Policy
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.plan.guard import DeleteLimit, MaxDelete
@@ -268,7 +269,8 @@ class Run:
 
     def _compare(self, sides: BothSides) -> tuple[Planned, set[str]]:
         """Return the plan, and the names of owners that files on the replica do not have."""
-        engine = WalkEngine(self._policy(sides), self._doubts)
+        policy = self._policy(sides)
+        engine = WalkEngine(policy, self._doubts, takes=sides.source.can_take and sides.replica.can_take)
         planned, counts = Planned(), self.result
         for plan in engine.plans(*sides.folders(self.options.users)):
             if plan.state in _UNKNOWN and not plan.path:
@@ -290,9 +292,21 @@ class Run:
             self.progress.scan(counts.folders.seen, counts.messages.seen)
         for plan in engine.spare(planned.plans):
             self.limit.count(plan.path, plan)
+        self._ask_indexes(engine.doubtful, planned, sides, policy)
         planned.in_the_way = engine.in_the_way
         planned.links = engine.links
         return planned, engine.names_in_doubt
+
+    def _ask_indexes(self, doubtful: list[Doubtful], planned: Planned, sides: BothSides, policy: Policy) -> None:
+        """Plan folders anew whose messages are others by what both indexes say."""
+        questions = [one.question for one in doubtful]
+        theirs = sides.replica.digests(sides.replica_status.root, questions) if questions else {}
+        ours = sides.source.digests(sides.source_status.root, questions) if theirs else {}
+        fresh = {one.plan.path: (one.plan, plan) for one in doubtful if (plan := replanned(one, ours, theirs, policy))}
+        for old, plan in fresh.values():
+            self.limit.replan(plan.path, plan)
+            self.result.revise(old, plan)
+        planned.plans = [fresh[plan.path][1] if plan.path in fresh else plan for plan in planned.plans]
 
     def _unseen(self, plan: FolderPlan) -> str:
         reason = os.strerror(plan.problem)

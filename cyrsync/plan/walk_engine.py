@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Iterator
 
 from cyrsync.plan import compare
+from cyrsync.plan.by_index import Doubtful, doubtful
 from cyrsync.plan.compare import Policy
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.rsync.filters import Rules
@@ -35,10 +36,18 @@ def pair(source: Iterator[Folder], replica: Iterator[Folder]) -> Iterator[tuple[
 class WalkEngine:
     """Makes plans, and remembers what no single plan can tell."""
 
-    def __init__(self, policy: Policy, doubt: Callable[[Folder, Folder], bool] = lambda *_: False) -> None:
-        """`doubt` tells of a folder that both sides have whether names prove nothing there: rsync compares all then."""
+    def __init__(
+        self, policy: Policy, doubt: Callable[[Folder, Folder], bool] = lambda *_: False, *, takes: bool = True
+    ) -> None:
+        """`doubt` tells of a folder that both sides have whether names prove nothing there: rsync compares all then.
+
+        `takes`: folders are taken before they are sent, and both their indexes are asked then.
+        """
         self.policy = policy
         self._doubt = doubt
+        self._takes = takes
+        #: The folders whose indexes are to be asked.
+        self.doubtful: list[Doubtful] = []
         #: Whether a file of the source stands where the replica has a folder: rsync needs --force for it.
         self.in_the_way = False
         #: Names of owners that files of the replica do not have, though the source's have; see `Side.numbers`.
@@ -71,6 +80,8 @@ class WalkEngine:
                 if theirs is not None and not self.policy.numeric_ids:
                     self.names_in_doubt |= compare.names_in_doubt(ours, theirs)
                 plan = compare.compare(ours, theirs, self.policy, doubted=doubted)
+                asked = None if self._takes else doubtful(compare.without(ours, rules), plan, self.policy)
+                self.doubtful += [asked] if asked else []
                 unknown = ours.path if plan.state in _UNKNOWN else unknown
                 self._remember(ours)
                 yield plan

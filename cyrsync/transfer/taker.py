@@ -20,14 +20,12 @@ from cyrsync.transfer.staging import Staging
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.digests import Digests, Question, of_index
-from cyrsync.tree.folder import Folder, Incarnation
+from cyrsync.tree.folder import NOBODY, Folder
 from cyrsync.tree.side import Side
 from cyrsync.tree.take import Taken
 
 #: Bytes of metadata that one batch may stage, and messages that it may list.
 _STAGED_BYTES, _LISTED = 256 << 20, 1_000_000
-#: The incarnation of no mailbox.
-_NOBODY = Incarnation("", 0, 0)
 _BUSY = f"a writer keeps it locked, or never rests: left as it is after {PATIENCE:g} seconds, until the next run"
 
 
@@ -198,7 +196,7 @@ class Taker:
         """Return what the replica has; where two mailboxes' messages were mixed, it is nobody's any more."""
         if plan.replica is None or plan.path not in self._mixed:
             return plan.replica
-        return plan.replica._replace(incarnation=_NOBODY)
+        return plan.replica._replace(incarnation=NOBODY)
 
 
 def _index(taken: Taken) -> records.Index | None:

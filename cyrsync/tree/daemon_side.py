@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cyrsync import process
@@ -19,6 +19,7 @@ from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, UnusableErr
 from cyrsync.rsync import full_daemon, list_file, messages
 from cyrsync.tree import answers, token, wire
 from cyrsync.tree.address import Address
+from cyrsync.tree.digests import Digests, Question, of_folder
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join
 from cyrsync.tree.listing import MAX_BYTES, MAX_ITEM, Found, Listing
 from cyrsync.tree.message_files import MessageFiles
@@ -59,6 +60,7 @@ class DaemonSide(WithoutAgent):
         if silence and not any(word.startswith("--timeout=") for word in words):
             self._words = (*words, f"--timeout={math.ceil(silence)}")
         self._directory = directory
+        self._copies = directory / "daemon"
         self._near: dict[bytes, Folder] = {}
 
     def resolve(self, path: bytes) -> Status:
@@ -116,6 +118,12 @@ class DaemonSide(WithoutAgent):
                     incarnation=incarnations.get(path),
                 )
 
+    def digests(self, root: bytes, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
+        """Return what those indexes say of messages that were fetched for the last listing, as they differ."""
+        copies = bytes(self._copies)
+        fetched = [one for one in questions if os.path.lexists(os.path.join(copies, one.path, kinds.INDEX))]
+        return {question.path: of_folder(copies, *question) for question in fetched}
+
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Refuse: an agent is needed for that."""
         raise UsageError(f"{self._address.text}: an rsync daemon cannot run an audit: audit it where it lies")
@@ -162,7 +170,7 @@ class DaemonSide(WithoutAgent):
         mailboxes = [p for p, found in metadata.items() if {kinds.HEADER, kinds.INDEX} <= found.keys()]
         differing = [p for p in mailboxes if not self._same_index(p, metadata[p][kinds.INDEX])]
         wanted = [join(p, kinds.HEADER) for p in mailboxes] + [join(p, kinds.INDEX) for p in differing]
-        copies = self._directory / "daemon"
+        copies = self._copies
         copies.mkdir(exist_ok=True)
         entries = self._directory / "daemon.list"
         top, below = self._address.split(root)

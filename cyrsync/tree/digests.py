@@ -49,9 +49,16 @@ def of_folder(root: bytes, path: bytes, uids: "array[int]") -> "Digests | None":
     descent = Descent(root)
     try:
         with locks.shared(os.path.join(descent.where(path), kinds.INDEX), PATIENCE) as (descriptor, _):
-            data = locks.read_all(descriptor)
+            return of_data(locks.read_all(descriptor), uids)
+    except (OSError, locks.LockTimeout):
+        return None
+
+
+def of_data(data: bytes, uids: "array[int]") -> "Digests | None":
+    """Return what a whole index says of these messages, None where it is damaged."""
+    try:
         return of_index(records.read(data, check_records=False), uids)
-    except (OSError, locks.LockTimeout, records.BadIndex):
+    except records.BadIndex:
         return None
 
 

@@ -60,6 +60,10 @@ class Incarnation(NamedTuple):
         return self[:2] == other[:2]
 
 
+#: The incarnation of no mailbox.
+NOBODY = Incarnation("", 0, 0)
+
+
 class Folder(NamedTuple):
     """One directory. `problem` is an errno: then nothing else is known of it or of what is below it."""
 

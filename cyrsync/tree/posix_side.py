@@ -17,6 +17,7 @@ from cyrsync.cyrus import header, index
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.tree import answers, folder, token, wire
 from cyrsync.tree.at_work import Cyrus, conf_of_words, is_directory, settings
+from cyrsync.tree.digests import Digests, Question, of_data
 from cyrsync.tree.folder import Entry, Folder, Incarnation, join
 from cyrsync.tree.inflated import GZIP, Inflated
 from cyrsync.tree.link import Link
@@ -72,6 +73,13 @@ _LIST = r"""
 find . -name '.?*' -prune -o -type d -exec sh -c {folder} sh {{}} +; printf 'e%s\0' $?; }} \
 2>/dev/null | if command -v gzip >/dev/null 2>&1; then gzip -c; else cat; fi
 """
+# A number of bytes, and then the bytes themselves.
+_INDEX = r"""if [ -f {path} ] && [ -r {path} ]; then
+printf '%s\0' "$(($(wc -c <{path})))"; dd if={path} bs=65536 2>/dev/null; else printf '0\0'; fi
+"""
+_INDEXES = r"""
+{{ {indexes}printf 'e\0'; }} 2>/dev/null | if command -v gzip >/dev/null 2>&1; then gzip -c; else cat; fi
+"""
 
 
 #: What a name may be so that neither a shell nor grep takes it for anything else.
@@ -81,6 +89,8 @@ _ENTRY = re.compile(
     rb"([A-Za-z?]) ([0-7]{1,6}) ([0-9]{1,20}) (-?[0-9]{1,20})(?:\.([0-9]{0,20}))? (.{1,1024}?) (\.|\./.*)\Z", re.DOTALL
 )
 _BLOCK = 1 << 16
+_SIZE = re.compile(rb"[0-9]{1,12}\0?")
+_MOST_INDEXES = 100  # asked for at once
 _MAX_ID = (1 << 32) - 1  # of users and groups
 _PID = re.compile(rb"[0-9]{1,7}")
 #: Bytes of an answer to a question: what all processes of a host are called.
@@ -192,6 +202,24 @@ class PosixSide(WithoutAgent):
         for path, found, names in self._checked(lambda: list(tree.listing.in_order(users))):
             yield tree.folder(path, found, names)
 
+    def digests(self, root: bytes, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
+        """Fetch indexes, and return what they say of messages; None where one cannot be read."""
+        found: dict[bytes, Digests | None] = {}
+        for start in range(0, len(questions), _MOST_INDEXES):
+            asked = questions[start : start + _MOST_INDEXES]
+            paths = [os.path.join(root, question.path, kinds.INDEX) for question in asked]
+            script = _INDEXES.format(indexes="".join([_INDEX.format(path=_quote(path)) for path in paths]))
+            self._link.send(script.encode("latin-1"))
+            found.update(self._checked(lambda asked=asked: self._digests(asked)))  # type: ignore[misc]
+        return found
+
+    def _digests(self, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
+        stream = self._output()
+        found = {question.path: of_data(_counted(stream), question.uids) for question in questions}
+        list(_items(stream, 1, 2))
+        self._end(stream)
+        return found
+
     def to_disk(self, roots: Sequence[bytes]) -> None:
         """Wait until all that was written there is on its disks."""
         self._link.send(b"sync; printf 'e\\0'\n")
@@ -228,13 +256,19 @@ class PosixSide(WithoutAgent):
 
     def _listing(self) -> Iterator[bytes]:
         """Yield the items of a listing, which may be compressed."""
+        stream = self._output()
+        yield from _items(stream, MAX_ITEM, MAX_BYTES)
+        self._end(stream)
+
+    def _output(self) -> IO[bytes]:
+        """Return what comes, which may be compressed, as it is."""
         stream = self._link.output
-        if stream.peek(1)[:1] != b"\x1f":  # type: ignore[attr-defined]
-            yield from _items(stream, MAX_ITEM, MAX_BYTES)
-            return
-        plain = io.BufferedReader(Inflated(stream, GZIP), _BLOCK)
-        yield from _items(plain, MAX_ITEM, MAX_BYTES)
-        if plain.read(1):
+        is_plain = stream.peek(1)[:1] != b"\x1f"  # type: ignore[attr-defined]
+        return stream if is_plain else io.BufferedReader(Inflated(stream, GZIP), _BLOCK)
+
+    def _end(self, stream: IO[bytes]) -> None:
+        """See that what was compressed is at its end."""
+        if stream is not self._link.output and stream.read(1):
             raise WireError("more than was asked for")
 
 
@@ -327,6 +361,19 @@ def _items(stream: IO[bytes], longest: int, most: int) -> Iterator[bytes]:
             yield item
             if item[:1] == b"e":
                 return
+
+
+def _counted(stream: IO[bytes]) -> bytes:
+    """Return as many bytes as a number before them says. Raise WireError, or EOFError where the stream ends before."""
+    digits = b""
+    while not digits.endswith(b"\0"):
+        byte = stream.read(1)
+        if not byte:
+            raise EOFError
+        digits += byte
+        if not _SIZE.fullmatch(digits):
+            raise WireError(f"no size: {wire.shown(digits)}")
+    return wire.read_data(stream, int(digits[:-1]), wire.MAX_FILE)
 
 
 def _text(item: bytes, kind: bytes) -> bytes:

@@ -197,10 +197,6 @@ class WithoutAgent:
         """Nothing can be told."""
         return []
 
-    def digests(self, root: bytes, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
-        """Nothing can be told."""
-        return {}
-
     def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
         """Refuse: what is not taken is not looked at again."""
         raise NotImplementedError

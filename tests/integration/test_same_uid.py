@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -41,9 +42,15 @@ def deliver(folder: Path, text: str, number: int = 1) -> None:
     os.utime(index, ns=(when, index.stat().st_mtime_ns // 10**9 * 10**9 + when % 10**9))
 
 
+def every_day(folder: Path) -> None:
+    """Mail is expunged and flagged."""
+    samplespool.expunge(folder, 1, rng=random.Random(7))
+    samplespool.set_flags(folder, rng=random.Random(8))
+
+
 class Pair:
-    def __init__(self, directory: Path) -> None:
-        self.source, self.replica = directory / "source", directory / "replica"
+    def __init__(self, directory: Path, source: Path | None = None, replica: Path | None = None) -> None:
+        self.source, self.replica = source or directory / "source", replica or directory / "replica"
         self.folder = samplespool.create_folder(self.source, "user/joe/Sent", rng=random.Random(1))
         samplespool.create_folder(self.source, "user/ann", rng=random.Random(2))
         deliver(self.folder, "first", 5)
@@ -127,6 +134,31 @@ def test_over_ssh(pair: Pair, sshd: Sshd) -> None:
     deliver(pair.copy, "of the standby")
     sync_here("--delete", "-e", sshd.rsh, sshd.at(pair.source), pair.replica)
     pair.assert_same()
+
+
+@pytest.mark.parametrize("far", ["daemon", "sshd_without_python"])
+@pytest.mark.parametrize("pulls", [False, True])
+def test_nobody_there_who_could_be_asked(request: pytest.FixtureRequest, tmp_path: Path, far: str, pulls: bool) -> None:
+    """The indexes that differ are fetched. What happens every day makes no look at messages there either."""
+    server = request.getfixturevalue(far)
+    there = server.directory("rw") if far == "daemon" else tmp_path / "there"
+    url = server.url("rw") if far == "daemon" else server.at(there)
+    words = () if far == "daemon" else ("-e", server.rsh)
+    pair = Pair(tmp_path, *((there, tmp_path / "replica") if pulls else (tmp_path / "source", there)))
+    ends = (url, pair.replica) if pulls else (pair.source, url)
+    deliver(pair.folder, "of the master")
+    deliver(pair.copy, "of the standby")
+    os.utime(pair.copy / "cyrus.index", (TIME, TIME))  # a daemon's listing has whole seconds
+    for happens in (every_day, every_day):
+        done = run_cyrsync("rsync", "-a", "--delete", *words, *(f"{end}/" for end in ends))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert messages(pair.replica) == messages(pair.source)
+        assert_same_tree(pair.source, pair.replica, whole_seconds=True)
+        happens(pair.folder)
+    deliver(pair.folder, "new", 2)
+    done = run_cyrsync("sync", "--delete", *words, *(f"{end}/" for end in ends), "--json")
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["messages"]["send"], said["folders"]["changed"]) == (0, 2, 1), said
 
 
 def test_an_index_that_cannot_be_read_there_is_no_proof(pair: Pair) -> None:

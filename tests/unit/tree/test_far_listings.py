@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
+from array import array
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import samplespool
 from cyrsync import process
 from cyrsync.errors import ConnectionFailed, UnusableError, WrongAnswer
 from cyrsync.tree import listing
 from cyrsync.tree.address import Address
 from cyrsync.tree.daemon_side import DaemonSide
+from cyrsync.tree.digests import Question, of_data
 from cyrsync.tree.folder import Entry, Folder
 from cyrsync.tree.posix_side import PosixSide
 
@@ -139,6 +143,35 @@ def test_a_daemon_is_believed_or_it_is_one_error(tmp_path_factory: pytest.TempPa
     try:
         by_rsync(tmp_path_factory.getbasetemp(), changed(data, b"\n".join(LINES) + b"\n"))
     except WrongAnswer as error:
+        assert_one_line(error)
+
+
+@pytest.fixture(scope="session")
+def indexes(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+    """What a shell says of two indexes, the second of which is not there, and the first of them."""
+    folder = samplespool.create_folder(tmp_path_factory.mktemp("spool"), "user/joe", rng=random.Random(1))
+    samplespool.deliver(folder, 3, rng=random.Random(1))
+    data = (folder / "cyrus.index").read_bytes()
+    return b"%d\0%s0\0e\0" % (len(data), data), data
+
+
+ABOUT = [Question(b"a", array("I", [1, 2, 3])), Question(b"b", array("I", [1]))]
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_indexes_that_a_shell_sends(indexes: tuple[bytes, bytes], pack: type[bytes]) -> None:
+    answer, data = indexes
+    found = shell(pack(answer)).digests(b"/r", ABOUT)
+    assert found == {b"a": of_data(data, ABOUT[0].uids), b"b": None}
+    assert found[b"a"] is not None
+
+
+@given(data=st.data())
+def test_indexes_of_a_shell_are_believed_or_it_is_one_error(indexes: tuple[bytes, bytes], data: st.DataObject) -> None:
+    answer = changed(data, indexes[0])
+    try:
+        shell(gzip.compress(answer) if data.draw(st.booleans()) else answer).digests(b"/r", ABOUT)
+    except (ConnectionFailed, WrongAnswer) as error:
         assert_one_line(error)
 
 
