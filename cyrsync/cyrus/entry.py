@@ -9,6 +9,8 @@ MESSAGE = re.compile(rb"[0-9]+\.\Z")
 #: rsync's own temporary files: a dot, the name, a dot, six letters; of a message's own dot and that one, some
 #: versions write only one (rsync's receiver.c, get_tmpname).
 LEFTOVER = re.compile(rb"\.(?:[0-9]+\.?|cyrus\..+)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
+#: Such a file of any name. rsync does not double a dot at the beginning.
+_TEMPORARY = re.compile(rb"\.(.+)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
 #: The directory in a folder where rsync keeps new metadata until all of it is there.
 UPDATES = b".~tmp~"
 #: Rebuilt by `reconstruct` and `squatter`: what --skip-derived leaves out.
@@ -43,6 +45,12 @@ def is_left_alone(name: bytes, at_root: bool) -> bool:
         or (name.startswith(METADATA_PREFIX) and name.endswith(b".NEW"))
         or (at_root and name in ROOT_TRANSIENT)
     )
+
+
+def temporary_of(name: bytes) -> "tuple[bytes, ...]":
+    """Return whose temporary file this may be by its name, none for another file."""
+    match = _TEMPORARY.match(name)
+    return (match.group(1), match.group(1) + b".", b"." + match.group(1)) if match else ()
 
 
 def is_leftover(name: bytes) -> bool:

@@ -19,6 +19,7 @@ from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus.index import READ_SIZE, highest_modseq
 from cyrsync.errors import RefusedError, UnusableError
 from cyrsync.report.text import path_text
+from cyrsync.server import leftovers
 from cyrsync.server.rebuild import Trust
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
@@ -27,6 +28,7 @@ from cyrsync.state.store import Memory, Store
 from cyrsync.tree import direction
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.ownership import CUT_OFF, hold
+from cyrsync.tree.remove import Removal
 from cyrsync.tree.side import OVERWRITE, NotWrittenError, Status, refuse_promoted, token_of
 from cyrsync.tree.token import Token
 from cyrsync.tree.walk import incarnation_in, start_of
@@ -68,10 +70,12 @@ class Claim:
         full: bool,
         dry_run: bool,
         deadline: float,
+        leftovers: dict[bytes, list[Removal]],
     ) -> None:
         """`roots` are the partitions', `more_roots` others of the source; `times`: rsync keeps times.
 
         With `full`, links may lead elsewhere than at the last run.
+        `leftovers` has, by root of the source, what a killed run was sending: its temporary files are removed.
         The replica is held, but for a `dry_run`; who else holds it is waited for until the `deadline` (monotonic).
         """
         self._store = store
@@ -87,6 +91,7 @@ class Claim:
         self._full = full
         self._holds = not dry_run
         self._deadline = deadline
+        self._leftovers = leftovers
         self._boot = ""
         self._found: list[Token] = []
         self._differing: list[tuple[bytes, bytes, int]] = []  # indexes here and there, with the time of the latter
@@ -264,6 +269,7 @@ class Claim:
         self._store.memory = memory._replace(handed=run)
         self._put(self._token)
         self._store.memory = Memory(self._token.replica, self._roots, run, run, 0.0, complete, self._token.begun)
+        self.warnings += leftovers.remove(self._leftovers, self._replica, keep_times=self._times)
 
     def end(self, *, complete: bool) -> None:
         """See that all is on the disks, and note that the run is over, and whether it left nothing undone."""

@@ -9,7 +9,6 @@ from cyrsync.cyrus import entry as kinds
 from cyrsync.server.roots import Roots
 from cyrsync.state.sent import Key, Sent
 from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.absence import ABSENT
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.side import Side
 
@@ -30,12 +29,12 @@ def rebuild(
     side: Side,
     replica_roots: dict[bytes, bytes],
     look: Callable[[bytes, Folder], Trust] = lambda *_: Trust.PROVEN,
-    unlisted: dict[bytes, int] | None = None,
+    note: Callable[[bytes, Folder], None] = lambda *_: None,
 ) -> Iterator[Sent]:
     """Yield what the replica has of a partition, whoever put it there; `replica_roots` by those of the source.
 
-    Folders that cannot be listed are put into `unlisted`, by path, with the errno: of what is in them and below them
-    nothing is known, whatever is yielded.
+    Every folder is shown to `note`, with the source's root: of what is in and below one that cannot be listed nothing
+    is known, whatever is yielded.
 
     All of it is unseen: every mailbox will be looked into. What has an index is shown to `look`, with the root: that
     says what is known of its messages.
@@ -45,8 +44,7 @@ def rebuild(
     proven: set[bytes] = set()
     for root in roots.all():
         for folder in side.walk(replica_roots[root], frozenset()):
-            if unlisted is not None and folder.problem and folder.problem not in ABSENT:
-                unlisted[folder.path] = folder.problem
+            note(root, folder)
             if folder.is_cyrus() or folder.metadata:
                 sent = found.setdefault(folder.path, Sent(Key(roots.name, folder.path)))
                 if folder.incarnation and root == roots.homes[kinds.INDEX]:

@@ -15,11 +15,11 @@ from cyrsync.cyrus.config import Config
 from cyrsync.cyrus.settings import layout_settings
 from cyrsync.errors import GuardError, UnusableError
 from cyrsync.plan.compare import Policy
-from cyrsync.plan.folder_plan import FolderPlan
+from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.report.progress import Reporter
 from cyrsync.report.text import path_text
 from cyrsync.run import Options, Run
-from cyrsync.server import places, standby
+from cyrsync.server import leftovers, places, standby
 from cyrsync.server.at_once import AtOnce
 from cyrsync.server.batch import Batch
 from cyrsync.server.claim import Claim, source_name
@@ -41,6 +41,7 @@ from cyrsync.state.sent import Key, Sent, StateDamaged, seen_of
 from cyrsync.state.store import Store, copied, set_aside
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree import uids as uid_sets
+from cyrsync.tree.absence import ABSENT
 from cyrsync.tree.address import Address
 from cyrsync.tree.folder import Folder, owner_names
 from cyrsync.tree.token import is_bare
@@ -128,6 +129,7 @@ class ServerRun(Run):
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
         self.limit.begin()
         self._unlisted: list[Key] = []
+        self._leftovers: dict[bytes, list[FolderPlan]] = {}  # old ones, by root
         self.takings = Takings(
             *(self._roots, self.staging_directory),
             listing=self._scope.listing,
@@ -188,6 +190,7 @@ class ServerRun(Run):
             full=self._scope.full,
             dry_run=self.options.dry_run,
             deadline=self._deadline,
+            leftovers={} if self.options.dry_run else leftovers.find(store, self._roots),
         )
 
     def _start_over(self, warning: str) -> None:
@@ -228,8 +231,17 @@ class ServerRun(Run):
                     return Trust.DOUBTED
                 return trust
 
-            there, unlisted = {root: replica.root(root) for root in roots.all()}, dict[bytes, int]()
-            rows += rebuild(roots, replica.side, there, look, unlisted)
+            unlisted: dict[bytes, int] = {}
+
+            def note(root: bytes, folder: Folder, unlisted: dict[bytes, int] = unlisted) -> None:
+                if folder.problem and folder.problem not in ABSENT:
+                    unlisted[folder.path] = folder.problem
+                if folder.leftovers:
+                    plan = FolderPlan(folder.path, State.CHANGED, leftovers=folder.leftovers)
+                    self._leftovers.setdefault(root, []).append(plan)
+
+            there = {root: replica.root(root) for root in roots.all()}
+            rows += rebuild(roots, replica.side, there, look, note)
             self._note_unlisted(name, unlisted)
         claim.refuse_newer()
         # What is known of folders that could not be listed stays; of the others, nothing else than what they have.
@@ -415,6 +427,9 @@ class ServerRun(Run):
                 self._conf.send_list(replica)
         if self.limit.allows():
             remove_gone(self, self._roots, store, replica, now.gone)
+            for root, plans in self._leftovers.items():
+                where = (plans, None, replica.side, replica.root(root), self.progress.transfer)
+                self.delete(Transfer(*where, may_delete=self.limit.start))
             if self._conf:
                 self._conf.remove(conf, replica)
 

@@ -31,6 +31,10 @@ class ConfTable:
         """Return what is known of one file."""
         return next((ConfRow(*row) for row in self._store.query("SELECT * FROM conf WHERE path = ?", (path,))), None)
 
+    def under_way(self) -> list[ConfRow]:
+        """Return the files that were being sent when this was last written."""
+        return [ConfRow(*row) for row in self._store.query("SELECT * FROM conf WHERE digest = X'' ORDER BY root, path")]
+
     def count(self) -> int:
         """Return how many files the replica has."""
         return int(next(count for (count,) in self._store.query("SELECT count(*) FROM conf")))

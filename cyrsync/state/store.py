@@ -197,6 +197,11 @@ class Store:
         with self._transaction():
             self._db.executemany("DELETE FROM sent WHERE partition = ? AND path = ?", keys)
 
+    def under_way(self) -> list[Sent]:
+        """Return what the replica has of mailboxes to which something was being sent when this was last written."""
+        with _damage():
+            return [sent_of(row) for row in self._db.execute("SELECT * FROM sent WHERE seen = X''")]
+
     def all_sent(self) -> list[Sent]:
         """Return all that the replica has."""
         with _damage():

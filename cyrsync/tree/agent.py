@@ -423,7 +423,8 @@ def _place(request: _Request) -> None:
 
 def _remove(request: _Request) -> None:
     remover = Remover(request.root, request.flag("keep_times"), request.output.is_heard)
-    remover.remove(decode(request.source))
+    remove = remover.remove_temporary if request.flag("temporary") else remover.remove
+    remove(decode(request.source))
     for path, number in remover.failed:
         request.output.line([path.decode("latin-1"), number])
     request.output.end(files=remover.files, folders=remover.folders)

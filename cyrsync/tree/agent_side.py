@@ -177,7 +177,14 @@ class AgentSide:
 
     def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
         """Delete below `root`."""
-        self._ask(do="remove", root=root, keep_times=keep_times)
+        return self._remove(root, removals, keep_times=keep_times, temporary=False)
+
+    def remove_temporary(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
+        """Delete what a killed rsync has left of the files that the removals name."""
+        return self._remove(root, removals, keep_times=keep_times, temporary=True)
+
+    def _remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool, temporary: bool) -> Removed:
+        self._ask(do="remove", root=root, keep_times=keep_times, temporary=temporary)
         asked = set()
         for removal in removals:
             asked.add(removal.path)

@@ -95,6 +95,13 @@ class Remover:
 
         Nothing more is removed in a folder then: an index that stays must keep its messages.
         """
+        self._each(removals, self._remove)
+
+    def remove_temporary(self, removals: "Iterable[Removal]") -> None:
+        """Remove the temporary files of all that the removals name, and new metadata that was to be renamed."""
+        self._each(removals, self._remove_temporary)
+
+    def _each(self, removals: "Iterable[Removal]", work: "Callable[[Removal, int, int], None]") -> None:
         for removal in removals:
             if not self.wanted():
                 return
@@ -106,18 +113,30 @@ class Remover:
                 continue
             try:
                 before = os.fstat(folder)
-                files = sorted(removal.files, key=_rank)
-                last = [name for name in files if name not in kinds.BOUND]
-                names = files[: len(files) - len(last)] + uid_sets.file_names(removal.uids) + last
-                if all(self._unlink(folder, name, join(removal.path, name)) for name in names):
-                    for name in removal.folders:
-                        self._remove_tree(folder, name, join(removal.path, name), before.st_dev)
+                work(removal, folder, before.st_dev)
                 if self.keep_times:
                     os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
             except OSError as error:
                 self.failed.append((removal.path, error.errno or errno.EIO))
             finally:
                 os.close(folder)
+
+    def _remove(self, removal: Removal, folder: int, device: int) -> None:
+        files = sorted(removal.files, key=_rank)
+        last = [name for name in files if name not in kinds.BOUND]
+        names = files[: len(files) - len(last)] + uid_sets.file_names(removal.uids) + last
+        if all(self._unlink(folder, name, join(removal.path, name)) for name in names):
+            for name in removal.folders:
+                self._remove_tree(folder, name, join(removal.path, name), device)
+
+    def _remove_temporary(self, removal: Removal, folder: int, device: int) -> None:
+        named = {*uid_sets.file_names(removal.uids), *removal.files}
+        for name in map(os.fsencode, os.listdir(folder)):
+            path = join(removal.path, name)
+            if name == kinds.UPDATES:
+                self._remove_tree(folder, name, path, device)
+            elif not named.isdisjoint(kinds.temporary_of(name)) and _is_file(folder, name):
+                self._unlink(folder, name, path)
 
     def _open(self, path: bytes) -> int:
         """Return a descriptor of the folder, reached from the root one component at a time."""
@@ -231,6 +250,13 @@ class Remover:
             self.failed.append((path, errno.EIO if number is None else number))
         if levels:
             levels[-1].kept = True
+
+
+def _is_file(folder: int, name: bytes) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(name, dir_fd=folder).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _is_directory(folder: int, name: bytes, error: OSError) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cyrsync.cyrus.entry import is_left_alone, is_leftover, is_message, is_metadata
+from cyrsync.cyrus.entry import is_left_alone, is_leftover, is_message, is_metadata, temporary_of
 
 names = st.binary(min_size=1).filter(lambda name: not {0, ord("/")} & set(name))
 
@@ -99,3 +99,24 @@ def test_nothing_is_two_things(name: bytes, at_root: bool) -> None:
 @given(names)
 def test_leftovers_are_hidden(name: bytes) -> None:
     assert is_left_alone(name, at_root=False) or not is_leftover(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "temporary"),
+    [
+        (b".12..AbCd12", b"12."),
+        (b".12.AbCd12", b"12."),
+        (b".cyrus.index.AbCd12", b"cyrus.index"),
+        (b".joe\n.sub.AbCd12", b"joe\n.sub"),
+        (b".hidden.AbCd12", b".hidden"),
+    ],
+)
+def test_whose_temporary_file_it_is(name: bytes, temporary: bytes) -> None:
+    assert temporary in temporary_of(name)
+
+
+@pytest.mark.parametrize(
+    "name", [b"12.", b".12.", b"12..AbCd12", b".12..AbCd1", b".12..AbCd-2", b"..AbCd12", b".~tmp~"]
+)
+def test_no_temporary_file(name: bytes) -> None:
+    assert temporary_of(name) == ()

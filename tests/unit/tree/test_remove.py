@@ -436,3 +436,32 @@ def test_what_may_not_be_unlinked_is_named(root: Path, monkeypatch: pytest.Monke
     remover = remove(root, Removal(b"", folders=(b"a",)))
     assert remover.failed == [(b"a/1.", errno.EPERM)]
     assert {"a/", "a/1."} <= there(root)
+
+
+# --- What a killed rsync has left
+
+
+def remove_temporary(root: Path, *removals: Removal) -> Remover:
+    remover = Remover(os.fsencode(root), True, lambda: True)
+    remover.remove_temporary(removals)
+    return remover
+
+
+def test_temporary_files_of_what_is_named_go(root: Path) -> None:
+    gone = ["joe/.7..AbCdEf", "joe/.7.AbCdEf", "joe/.cyrus.index.AbCdEf", "joe/.~tmp~/cyrus.index"]
+    kept = ["joe/.8..AbCdEf", "joe/.cyrus.header.AbCdEf", "joe/7.", "joe/cyrus.index", "joe/.hidden", ".7..AbCdEf"]
+    make(root, *gone, *kept, "joe/.7..ABCDEF/")
+    remover = remove_temporary(root, Removal(b"joe", array("I", [7]), (b"cyrus.index",)), Removal(b"gone"))
+    assert there(root) == {*kept, "joe/", "joe/.7..ABCDEF/"}
+    assert (remover.files, remover.folders, remover.failed) == (4, 1, [])
+
+
+def test_no_link_leads_elsewhere_from_a_temporary_file(root: Path, outside: Path) -> None:
+    elsewhere = root.parent / "elsewhere"
+    make(elsewhere, ".7..AbCdEf")
+    make(root, "joe/")
+    (root / "joe/.~tmp~").symlink_to(outside)
+    (root / "joe/.7..AbCdEf").symlink_to(outside / "1.")
+    (root / "ann").symlink_to(elsewhere)
+    remove_temporary(root, *(Removal(path, array("I", [7])) for path in (b"joe", b"ann")))
+    assert there(elsewhere) == {".7..AbCdEf"}
