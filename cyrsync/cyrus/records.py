@@ -210,6 +210,14 @@ def read(data: "bytes | bytearray | memoryview", *, check_records: bool = True, 
     return index
 
 
+def is_of_deleted(data: bytes) -> bool:
+    """Tell whether an index says that its mailbox is deleted, and its directory waits to be removed."""
+    try:
+        return bool(read_header(data).options & MAILBOX_DELETED)
+    except BadIndex:
+        return False
+
+
 def flag_names(system_flags: int, user_flags: int, header_flags: "tuple[bytes | None, ...]") -> "list[str]":
     """Return the names of the flags that are set, as IMAP shows them; a number without a name is no flag."""
     names = [name for number, name in enumerate(_NAMES) if system_flags >> number & 1]

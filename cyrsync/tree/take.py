@@ -41,14 +41,15 @@ _PAUSE = 0.02  # seconds that a writer may need to finish
 #: What opening or reading says of a directory, a link, a socket or a FIFO.
 _NO_FILE = (errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL)
 _LONG_PAUSE = 0.2  # to make, rename or remove a whole mailbox takes longer
-#: Nanoseconds since a directory changed in which one without an index may be a mailbox in the making.
+#: Nanoseconds since a directory changed in which one without an index may be a mailbox in the making, and so on.
 _RECENT = 20 * 10**9
 
 
 class Taken(NamedTuple):
     """A folder with its bound metadata, of one moment.
 
-    `folder.problem` is EBUSY where a writer kept the lock or never rested, EAGAIN where an index is still to come.
+    `folder.problem` is EBUSY where a writer kept the lock or never rested, EAGAIN where a mailbox is just being made,
+    renamed or removed.
     `above` are the folder's directory and those it is in, by path, the root first.
     """
 
@@ -76,7 +77,8 @@ def take(reader: "Reader", path: bytes) -> Taken:
             return Taken(folder)
         held = {name: parts[whole] for name, whole in paths.items() if whole in parts}
         bytes_held = {name: part.data for name, part in held.items()}
-        pause = _pause(held, folder, locked)
+        is_passing = _is_passing(held, folder)
+        pause = _LONG_PAUSE if is_passing else _pause(held, folder, locked)
         if pause is None:
             return _taken(reader, folder, held)
         is_stable, before = bytes_held == before, bytes_held
@@ -88,7 +90,7 @@ def take(reader: "Reader", path: bytes) -> Taken:
         time.sleep(pause)
     if not is_stable:
         return Taken(Folder(path, problem=errno.EBUSY))
-    if _lacks_index(held, folder) and _is_recent(folder):
+    if is_passing and _is_recent(folder):
         return Taken(Folder(path, problem=errno.EAGAIN))
     return _taken(reader, folder, held)  # where nothing moves any more, what is missing is missing
 
@@ -114,9 +116,15 @@ def _taken(reader: "Reader", folder: Folder, held: "dict[bytes, Part]") -> Taken
     return Taken(folder._replace(metadata=metadata, incarnation=_incarnation(held)), files, above)
 
 
-def _lacks_index(held: "dict[bytes, Part]", folder: Folder) -> bool:
-    """Tell whether there are messages without an index: a mailbox is made, renamed or removed, or it is damaged."""
-    return bool(folder.messages) and kinds.INDEX not in held
+def _is_passing(held: "dict[bytes, Part]", folder: Folder) -> bool:
+    """Tell whether a mailbox seems to be made, renamed or removed now: else it is damaged.
+
+    There are messages without an index, or an index without a header, or one that says that its mailbox is deleted.
+    """
+    index = held.get(kinds.INDEX)
+    if index is None:
+        return bool(folder.messages)
+    return kinds.HEADER not in held or records.is_of_deleted(index.data)
 
 
 def _is_strange(folder: Folder) -> bool:
@@ -137,7 +145,7 @@ def _incarnation(held: "dict[bytes, Part]") -> "Incarnation | None":
 def _pause(held: "dict[bytes, Part]", folder: Folder, locked: bool) -> "float | None":
     """Return None where header, index and directory fit together, else for how long to wait before the next look."""
     if kinds.INDEX not in held:
-        return _LONG_PAUSE if _lacks_index(held, folder) else None
+        return None
     try:
         index = records.read(held[kinds.INDEX].data, check_records=not locked)
         needed = need_file(index)

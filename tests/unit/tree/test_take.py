@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import io
 import os
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -171,6 +173,15 @@ def test_a_message_that_comes_meanwhile_waits(
     assert max(taken.folder.messages.uids) > taken.folder.incarnation.last_uid
 
 
+def delete_mailbox(folder: Path) -> None:
+    """As Cyrus does: it says so in the index, and then removes the files, in any order."""
+    index = bytearray((folder / "cyrus.index").read_bytes())
+    struct.pack_into(">I", index, 60, 1 << 31)
+    struct.pack_into(">I", index, 156, zlib.crc32(index[:156]))
+    (folder / "cyrus.index").write_bytes(index)
+    next(folder.glob("[0-9]*.")).unlink()
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -179,8 +190,9 @@ def test_a_message_that_comes_meanwhile_waits(
         lambda folder: (folder / "cyrus.header").write_bytes(b"garbage"),
         lambda folder: (folder / "cyrus.index").unlink(),
         lambda folder: (folder / "cyrus.header").unlink(),
+        delete_mailbox,
     ],
-    ids=["message lost", "index overwritten", "header overwritten", "no index", "no header"],
+    ids=["message lost", "index overwritten", "header overwritten", "no index", "no header", "deleted"],
 )
 def test_damage_that_stays_is_taken_as_it_is(reader: Reader, folder: Path, damage: Callable[[Path], object]) -> None:
     damage(folder)
@@ -197,9 +209,20 @@ def grow_old(folder: Path) -> None:
     os.utime(folder, (then, then))
 
 
-def test_messages_without_an_index_may_still_get_one(reader: Reader, folder: Path) -> None:
-    """Where the folder has just changed: Cyrus may be about to make, rename or remove a mailbox."""
-    (folder / "cyrus.index").unlink()
+@pytest.mark.parametrize(
+    "changing",
+    [
+        lambda folder: (folder / "cyrus.index").unlink(),
+        lambda folder: (folder / "cyrus.header").unlink(),
+        delete_mailbox,
+    ],
+    ids=["no index", "no header", "deleted"],
+)
+def test_a_mailbox_that_is_made_renamed_or_removed_just_now(
+    reader: Reader, folder: Path, changing: Callable[[Path], object]
+) -> None:
+    changing(folder)
+    reader.patience = 0
     assert take(reader, PATH) == Taken(Folder(PATH, problem=errno.EAGAIN))
 
 
