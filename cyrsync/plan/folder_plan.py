@@ -49,6 +49,7 @@ class FolderPlan:
     loose: tuple[bytes, ...] = ()  # metadata that goes with the messages
     strays: tuple[bytes, ...] = ()
     inside_gone: bool = False  # goes with a folder above it
+    made_now: bool = False  # the replica has it from this run alone: that it goes again counts for no limit
     spares: bool = False  # gone from the source, but not deleted as a whole: what is left out lies in it
     kept: bool = False  # nothing goes here: it was not asked for, or is withheld
     by_size: bool = False  # the metadata, too, is the same if its size is: no messages change beside it

@@ -188,7 +188,8 @@ def deletions_of(plan: FolderPlan) -> Counts:
     """Return what a plan deletes."""
     if not plan.deletes():
         return _NONE
-    return plan.messages_delete, plan.others_delete, int(plan.state is State.GONE and not plan.spares)
+    is_folder = plan.state is State.GONE and not (plan.spares or plan.made_now)
+    return plan.messages_delete, plan.others_delete, int(is_folder)
 
 
 def withhold(planned: Deletions, limit: MaxDelete | None) -> str | None:

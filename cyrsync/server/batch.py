@@ -101,8 +101,9 @@ class Batch:
             place = self._works[plan.path].place
             if identity_of(place) != plan.identity:
                 transfer.lose(plan.path, None)
-                listed = _listed(reader, plan.path)
-                self._forget(place.key, listed.uids if listed else plan.uids)
+                if plan.messages_send:
+                    listed = _listed(reader, plan.path)
+                    self._forget(place.key, listed.uids if listed else plan.uids)
             elif plan.whole:
                 now = incarnation_in(place.header_path, place.index_path)
                 listed = _listed(reader, plan.path)

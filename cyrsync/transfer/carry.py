@@ -47,6 +47,8 @@ def carry(
         transfer.send_messages(force=force)
     if source:
         _settle(transfers, source)
+        for transfer in transfers:
+            transfer.take_foreign_away()
     held = set().union(*(transfer.held for transfer in transfers))
     for transfer in transfers:
         transfer.hold(held)

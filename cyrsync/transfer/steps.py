@@ -87,6 +87,7 @@ class Transfer:
         self._without_index: set[bytes] = set()  # folders whose index this run has taken away
         self._arrived: dict[bytes, array[int]] = {}  # messages of folders that were taken again
         self._lost: dict[bytes, set[bytes]] = {}  # folders with the messages in them that vanished
+        self._foreign: dict[bytes, set[bytes]] = {}  # folders with loose metadata that may be another mailbox's
 
     def send_messages(self, *, force: bool) -> None:
         """Send messages, and what goes with them; with `force`, folders may make way for files."""
@@ -98,18 +99,30 @@ class Transfer:
         return {plan.path for plan in self._settled(self.plans) if plan.taken and plan.path in self._lost}
 
     def unchecked(self) -> list[FolderPlan]:
-        """Return the folders of which messages were sent since this was last asked."""
-        plans = [plan for plan in self._settled(self.plans) if plan.taken and plan.messages_send]
+        """Return the folders of which messages, or metadata from the spool, were sent since this was last asked."""
+        plans = [plan for plan in self._settled(self.plans) if plan.taken and _messages(plan)]
         fresh = [plan for plan in plans if self._checked.get(plan.path) is not plan]
         self._checked.update((plan.path, plan) for plan in fresh)
+        for plan in fresh:
+            self._foreign.pop(plan.path, None)
         return fresh
 
     def lose(self, path: bytes, uids: array[int] | None) -> None:
         """Take messages for lost that rsync said nothing of; None: what it sent is another mailbox's."""
         plan = self._by_path[path]
         if uids is None:
-            self._mixed.add(path)
+            self._foreign[path] = set(plan.loose)
+            if plan.messages_send:
+                self._mixed.add(path)
         self._lost.setdefault(path, set()).update(plan.entries(file_names(plan.uids if uids is None else uids)))
+
+    def take_foreign_away(self) -> None:
+        """Take loose metadata from folders whose own was not sent after another mailbox's: Cyrus makes it again."""
+        removals = [Removal(path, files=tuple(sorted(names))) for path, names in self._foreign.items() if names]
+        self._foreign.clear()
+        if removals and self._side.can_remove:
+            for path, number in self._side.remove(self._root, removals, keep_times=False).failed:
+                self.account.errors[path] = hint(f"it may be another mailbox's, and stays: {os.strerror(number)}")
 
     def lose_of_whole(self, plan: FolderPlan, now: Folder) -> None:
         """Compare what a folder holds now with what it held when it was taken: rsync sent what was there between.
@@ -160,6 +173,7 @@ class Transfer:
         """Take this plan for that of the same folder: its files have been sent in another way."""
         old = self._by_path.get(plan.path) or FolderPlan(plan.path, State.SAME)
         self._lost.pop(plan.path, None)
+        self._foreign.pop(plan.path, None)
         self.account.plan(-_last(old))
         rest = replace(plan, whole=False, uids=uid_sets.empty(), odd=(), metadata=(), loose=(), strays=())
         self._by_path[plan.path] = replace(rest, messages_send=0, touch=False, staged=False)

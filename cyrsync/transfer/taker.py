@@ -80,7 +80,7 @@ class Taker:
 
         Where messages are to go their folder is taken, too: one that a repack is at work in lacks files before its
         index says so. And where messages are without an index: a mailbox may be in the making there. And where all
-        messages are compared: another mailbox may take the folder's name meanwhile.
+        messages are compared, or other metadata is sent: another mailbox may take the folder's name meanwhile.
         """
         wanted = [plan for plan in plans if self._is_to_be_taken(plan)]
         taken = self._source.take(self._root, [plan.path for plan in wanted])
@@ -110,7 +110,8 @@ class Taker:
         for plan, now in zip(plans, self._source.look(self._root, [plan.path for plan in plans]), strict=True):
             if identity(now) != plan.identity:
                 transfer.lose(plan.path, None)
-                self._mixed.add(plan.path)
+                if plan.messages_send:
+                    self._mixed.add(plan.path)
                 if plan.whole:
                     self._list(plan.path, now.messages.uids)
             elif plan.whole:
@@ -150,7 +151,8 @@ class Taker:
         return fresh
 
     def _is_to_be_taken(self, plan: FolderPlan) -> bool:
-        return bool(plan.metadata or plan.taken or plan.delete_uids or plan.doubted or self._is_odd(plan))
+        changes = plan.metadata or plan.loose or plan.delete_uids
+        return bool(changes or plan.taken or plan.doubted or self._is_odd(plan))
 
     def _is_odd(self, plan: FolderPlan) -> bool:
         return self._indexed and plan.incarnation is None and plan.messages_send > 0
@@ -159,6 +161,7 @@ class Taker:
         if taken.folder.problem in (errno.ENOENT, errno.ENOTDIR) and plan.taken:
             # What was sent of it is not to wait for the next run without an index.
             fresh = gone(plan.replica or Folder(plan.path))
+            fresh.made_now = plan.replica is None
         elif taken.folder.problem == errno.EAGAIN:
             # Messages without an index wait for it.
             seen = plan.messages_seen
@@ -179,6 +182,7 @@ class Taker:
                 self._staging.add(taken)
             fresh.touch = fresh.touch or (fresh.staged and bool(fresh.metadata))
             self._delete_listed(plan, fresh, taken)
+            self._send_loose_again(plan, fresh, taken)
         self._limit.replan(plan.path, fresh)
         self._result.revise(plan, fresh)
         return fresh
@@ -188,6 +192,12 @@ class Taker:
         if plan.taken:
             self._list(plan.path, plan.uids)
             fresh.delete_too(uid_sets.difference(self._listed[plan.path], taken.folder.messages.uids))
+
+    def _send_loose_again(self, plan: FolderPlan, fresh: FolderPlan, taken: Taken) -> None:
+        """See that metadata is sent again that may have been another mailbox's when the last plan sent it."""
+        if plan.taken:
+            names = {name for name in plan.loose if name in taken.folder.metadata}
+            fresh.loose = tuple(sorted(names.union(fresh.loose)))
 
     def _list(self, path: bytes, uids: array[int]) -> None:
         self._listed[path] = uid_sets.union(self._listed.get(path, uid_sets.empty()), uids)

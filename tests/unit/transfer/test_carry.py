@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -227,6 +228,34 @@ def test_what_was_sent_is_looked_at_once_more() -> None:
     retakes = Retakes([plan(b"joe", 2)])
     carry([transfer], retakes)
     assert retakes.checked == [[b"joe", b"ann"], [b"joe"]]
+
+
+CACHE = (b"cyrus.cache",)
+
+
+def test_where_no_message_was_sent_of_another_mailbox_the_rest_is_sent_again() -> None:
+    """Messages that the replica has are still those of the mailbox that it has."""
+    transfer, rsync, side = transfer_of([plan(b"joe", loose=CACHE)])
+    carry([transfer], Retakes([plan(b"joe", 3, loose=CACHE)], looks=[another]))
+    assert rsync.lists == [[b"joe/cyrus.cache"], [b"joe/3.", b"joe/cyrus.cache"], [b"joe", b"joe/cyrus.index"]]
+    assert not any("--ignore-times" in extra for _, extra, _ in rsync.runs)
+    assert side.removals == []
+    assert_adds_up(transfer.account)
+
+
+@pytest.mark.parametrize("fresh", [plan(b"joe", state=State.VANISHED, metadata=(), taken=False), plan(b"joe")])
+def test_what_is_not_sent_again_after_another_mailboxs_is_taken_away(fresh: FolderPlan) -> None:
+    transfer, _, side = transfer_of([plan(b"joe", loose=CACHE)])
+    carry([transfer], Retakes([fresh], looks=[another]))
+    assert side.removals == [Removal(b"joe", files=CACHE)]
+    assert_adds_up(transfer.account)
+
+
+def test_what_is_another_mailboxs_in_every_round_is_taken_away() -> None:
+    transfer, _, side = transfer_of([plan(b"joe", loose=CACHE)])
+    assert carry([transfer], Retakes([plan(b"joe", loose=CACHE)], looks=[another] * (ROUNDS + 1))) == {b"joe"}
+    assert side.removals == [Removal(b"joe", files=CACHE)]
+    assert_adds_up(transfer.account)
 
 
 def test_another_mailbox_in_its_place_is_taken_and_sent_whole() -> None:

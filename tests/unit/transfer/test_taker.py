@@ -150,6 +150,19 @@ def test_only_what_has_metadata_to_send_is_taken(case: Case) -> None:
     assert taken[2] is plans[2]
 
 
+def test_a_folder_whose_cache_alone_has_grown_is_taken(case: Case) -> None:
+    """Another mailbox may take its name, before its cache is sent."""
+    replica = reader_of(case).read(SENT)
+    (case.folder(SENT) / "cyrus.cache").write_bytes(b"more")
+    (fresh,) = case.taker.take([case.plan(SENT, replica)])
+    assert (fresh.taken, fresh.metadata, fresh.loose) == (True, (), (b"cyrus.cache",))
+    other_mailbox(case.folder(SENT))
+    assert case.check(fresh).lost == [(SENT, None)]
+    other_mailbox(case.folder(SENT))
+    back = case.retake(SENT)
+    assert (back.state, back.messages_send, back.loose) == (State.CHANGED, 0, (b"cyrus.cache",))
+
+
 def reader_of(case: Case) -> Reader:
     return Reader(case.source.root)
 
@@ -218,6 +231,8 @@ def test_a_folder_that_went_after_it_was_taken_goes(case: Case) -> None:
     assert fresh.state is State.GONE
     assert not fresh.sends()
     assert fresh.messages_delete == 0
+    assert case.limit.counted.total() == 0
+    assert fresh.deletes()
 
 
 def test_a_mailbox_in_the_making_is_left_to_the_next_run(case: Case) -> None:
