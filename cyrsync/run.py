@@ -358,7 +358,8 @@ class Run:
                 extended = Extended(self.kinds, Descent(sides.source_status.root).where)
             elif self.kinds and sides.source.can_take:
                 self.result.warnings.append(_LOST_ATTRIBUTES)
-            staging = Staging(self.staging_directory, self.options.policy.numeric_ids, extended)
+            policy = self.options.policy
+            staging = Staging(self.staging_directory, policy.numeric_ids, extended, policy.rules.below)
             for batch in batches(planned.plans):
                 self._carry_out_batch(batch, planned, sides, rsync, staging)
                 staging.clear()
@@ -394,12 +395,13 @@ class Run:
         whole = planned.all_new and not (
             options.users or options.policy.rules or rsync.ends.below or options.dry_run or options.jobs > 1
         )
-        return whole and sides.source.can_take and ahead.is_worth_it(planned.plans, rsync.words_given)
+        is_worth_it = whole and ahead.is_worth_it(planned.plans, rsync.words_given, rsync.ends.name)
+        return is_worth_it and sides.source.can_take
 
     def _copy_ahead(self, planned: Planned, sides: BothSides, rsync: Rsync) -> None:
         """Copy all but what must be of one moment, and plan what is left."""
         count = sum(plan.messages_send + len(plan.loose) + len(plan.strays) for plan in planned.plans)
-        rules = ahead.rules(skip_derived=self.options.policy.skip_derived)
+        rules = ahead.rules(self.options.policy.rules.root(), skip_derived=self.options.policy.skip_derived)
         show = None if isinstance(self.progress, NoProgress) else self.progress.transfer
         outcome = rsync.transfer_all(rules, show and (lambda done, size: show("messages", done, count, size)))
         there = sides.replica.walk(sides.replica_status.root, frozenset())
@@ -490,7 +492,8 @@ class Run:
 
     def _protected(self) -> tuple[str, ...]:
         """Return the filters that keep rsync from deleting what is not to be touched on the replica."""
-        names = [f"/{name.decode()}" for name in sorted(kinds.ROOT_TRANSIENT)]
+        root = self.options.policy.rules.root()
+        names = [f"{root}/{name.decode()}" for name in sorted(kinds.ROOT_TRANSIENT)]
         names += [".*", "cyrus.*.NEW"]
         if self.options.policy.skip_derived:
             names += [name.decode() for name in sorted(kinds.DERIVED)]
@@ -503,11 +506,13 @@ class Run:
         elif self.source.daemon or self.replica.daemon:
             known = features.Features(known.options - {"-@"})  # what a daemon can do it does not tell
         source_root, replica_root = sides.source_status.root, sides.replica_status.root
-        top, below = self.source.split(source_root)
+        name = self.options.policy.rules.below
+        top, below = self.source.split(_above(source_root, name))
         ends = Ends(
             source=self.source.for_rsync(top),
             below=below,
-            destination=self.replica.for_rsync(replica_root),
+            name=name,
+            destination=self.replica.for_rsync(_above(replica_root, name)),
             roots=tuple(
                 _as_told(address, root) for address, root in ((self.source, source_root), (self.replica, replica_root))
             ),
@@ -570,6 +575,11 @@ def _tells(numbers: Mapping[str, int | None], name: str) -> bool:
     except KeyError:
         return False
     return True
+
+
+def _above(root: bytes, name: bytes) -> bytes:
+    """Return the directory that a root is in, under its name; without a name, the root."""
+    return root.rstrip(b"/").removesuffix(b"/" + name) + b"/" if name else root
 
 
 def _as_told(address: Address, root: bytes) -> bytes:

@@ -21,6 +21,7 @@ from cyrsync.errors import (
     RsyncFailed,
     UnusableError,
 )
+from cyrsync.report.text import path_text
 from cyrsync.rsync import deletion_lines
 from cyrsync.rsync.deletion_lines import DeletionLines
 from cyrsync.run import Options, Planned, Run
@@ -133,6 +134,7 @@ class StandIn(Run):
     def _sync(self, sides: BothSides, directory: Path) -> None:
         """Do what is ours to do; plain rsync has the replica alone, too."""
         try:
+            self._check_links(sides)
             super()._sync(sides, directory)
         except DoubtfulError:
             raise
@@ -147,6 +149,17 @@ class StandIn(Run):
             self.result.exit = self._plain_rsync(str(error), owned)
             if ownership and self.result.exit == Exit.DONE:
                 ownership.end(compared=False)
+
+    def _check_links(self, sides: BothSides) -> None:
+        """See that no tree is a link where its name is part of the transfer: rsync sends that, or replaces it."""
+        if not self._deletions.below:
+            return
+        ends = [(self.replica, sides.replica, sides.replica_status)]
+        ends += [] if self.source.local else [(self.source, sides.source, sides.source_status)]
+        for address, side, status in ends:
+            above, slash, name = address.path.rpartition(b"/")
+            if not address.daemon and status.root != os.path.join(side.resolve(above or slash or b".").root, name):
+                raise NotForUs(f"{address.text}: {path_text(name)} is a link there, not a directory")
 
     def _guard(self, planned: Planned) -> None:
         if not planned.cyrus_folders:

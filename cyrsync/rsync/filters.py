@@ -53,6 +53,13 @@ class Rules:
     def __bool__(self) -> bool:
         return bool(self.rules)
 
+    def root(self) -> str:
+        """Return how a pattern spells the tree's root: "" for that of the transfer."""
+        if not self.below:
+            return ""
+        literal = re.sub(rb"([*?\[\\])", rb"\\\1", self.below) if re.search(rb"[*?\[]", self.below) else self.below
+        return "/" + os.fsdecode(literal)
+
     def excludes(self, path: bytes, *, directory: bool) -> bool:
         """Tell whether a path below the tree's root is left out, by itself or with a directory that it is in."""
         if not self.rules or not path:

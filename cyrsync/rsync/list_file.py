@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+#: The tree's own entry.
+ROOT = b"."
 
-def write(path: Path, entries: Iterable[bytes], below: bytes = b"") -> bool:
-    """Write a list of entries; all are `below` this directory of the operand. Return whether there are any."""
+
+def write(path: Path, entries: Iterable[bytes], below: bytes = b"", name: bytes = b"") -> bool:
+    """Write a list of entries; all are `below` this directory of the operand. Return whether there are any.
+
+    With a `name`, that is the tree's own, below that directory: it is made on the other side, and rsync prints it.
+    """
     written = False
     # What precedes the first `/./` is not made on the other side; `./` behind it implies the root's own attributes,
-    # and keeps a leading `#` or `;` from being a comment.
+    # and keeps a leading `#` or `;` from being a comment. A name implies its own attributes alone.
     start = below + b"/././" if below else b"./"
+    if name:
+        start = (below or b".") + b"/./" + name + b"/"
     with open(path, "wb", buffering=1 << 16) as stream:
         for entry in entries:
-            stream.write(start + entry + b"\0")
+            # With a slash behind it, or a dot, a directory would stand for its contents.
+            stream.write((start[:-1] if name and entry == ROOT else start + entry) + b"\0")
             written = True
     return written

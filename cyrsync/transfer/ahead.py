@@ -6,6 +6,7 @@ one moment stays behind, and every folder is compared afterwards, by what it hel
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from cyrsync.cyrus import entry as kinds
@@ -17,19 +18,26 @@ from cyrsync.tree.folder import Folder
 
 #: Words of rsync's that leave no file out, and make no other of one.
 _HARMLESS = {"--archive", "--numeric-ids", "--bwlimit", "--compress", "--rsync-path", "--verbose", "--stats"}
+#: What is no pattern, and not hidden.
+_PLAIN = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
 #: With fewer messages one rsync more takes longer than it spares.
 _MANY = 10_000
 
 
-def is_worth_it(plans: list[FolderPlan], words: Iterable[str]) -> bool:
-    """Tell whether all that these plans have may go with the whole tree, and rsync, given these words, leaves none."""
+def is_worth_it(plans: list[FolderPlan], words: Iterable[str], name: bytes = b"") -> bool:
+    """Tell whether all that these plans have may go with the whole tree, and rsync, given these words, leaves none.
+
+    `name` is the tree's, if rsync is to make it: rules for what stays behind must not be about it.
+    """
+    if name and (kinds.is_metadata(name) or not _PLAIN.match(name)):
+        return False
     leaves_none = {word.partition("=")[0] for word in words} <= _HARMLESS
     return leaves_none and sum(plan.messages_send for plan in plans) >= _MANY and all(map(_may_go, plans))
 
 
-def rules(*, skip_derived: bool) -> list[str]:
-    """Return rsync's filter rules for what stays behind."""
-    at_root = [f"H /{name.decode()}" for name in sorted(kinds.ROOT_TRANSIENT)]
+def rules(root: str, *, skip_derived: bool) -> list[str]:
+    """Return rsync's filter rules for what stays behind; `root` is how patterns spell the tree's."""
+    at_root = [f"H {root}/{name.decode()}" for name in sorted(kinds.ROOT_TRANSIENT)]
     return at_root + lists.whole_folder_rules(skip_derived=skip_derived)
 
 

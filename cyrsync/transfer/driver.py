@@ -74,6 +74,7 @@ class Ends:
     destination: str
     roots: tuple[bytes, ...]
     below: bytes = b""  # where the tree is below the source's operand
+    name: bytes = b""  # what it is called below that, and below the destination's: so rsync prints it
     rsh: str | None = None
     pull: bool = False
     silence: float = 0.0  # seconds after which a far end from which nothing comes is lost, 0 for never
@@ -152,7 +153,7 @@ class Rsync:
         Raise what `transfer` does.
         """
         listed = self.directory / "asked"
-        if not list_file.write(listed, entries, self.ends.below):
+        if not list_file.write(listed, entries, self.ends.below, self.ends.name):
             return set()
         asks = copy(self)
         asks.verbatim = False
@@ -163,7 +164,7 @@ class Rsync:
         with open(self.directory / "rsync.out", "rb") as said:
             lines = [line for line in said if _ITEM.match(line)]
         named = [messages.unescape(line.split(b" ", 2)[2].rstrip(b"\n")) for line in lines]
-        return {name.partition(b" -> ")[0] for name in named}
+        return {self._without_name(name.partition(b" -> ")[0]) for name in named}
 
     def transfer(
         self,
@@ -175,16 +176,18 @@ class Rsync:
         """Run over the entries, if there are any. `tick` gets the files done and their bytes.
 
         They are taken from a directory here `instead` of from the source, if there is one: that is ours, and what it
-        lacks has failed. Raise ConnectionFailed when the far end is lost, RsyncFailed when rsync gave up as a whole.
+        lacks has failed; its name is the tree's, if that has one. Raise ConnectionFailed when the far end is lost,
+        RsyncFailed when rsync gave up as a whole.
         """
         listed = self.directory / "entries"
-        if not list_file.write(listed, entries, b"" if instead else self.ends.below):
+        if not list_file.write(listed, entries, b"" if instead else self.ends.below, self.ends.name):
             return Outcome()
         words = [*extra, "-0", f"{_FROM}{listed}"]
         if instead is None:
             return self._run([*words, self.ends.source], tick)
         try:
-            outcome = self._run([*words, f"{instead}/"], tick, os.fsencode(instead))
+            operand = instead.parent if self.ends.name else instead
+            outcome = self._run([*words, f"{operand}/"], tick, os.fsencode(instead))
         except RsyncFailed:
             if instead.is_dir():
                 raise
@@ -197,7 +200,7 @@ class Rsync:
         """Run over the whole source, without a list, by rsync's filter `rules`. Raise what `transfer` does."""
         merged = self.directory / "rules"
         merged.write_text("".join(f"{rule}\n" for rule in rules))
-        return self._run([f"{_RULES}{merged}", self.ends.source], tick)
+        return self._run([f"{_RULES}{merged}", self.ends.source + os.fsdecode(self.ends.name)], tick)
 
     def _run(self, words: list[str], tick: Callable[[int, int], None] | None, instead: bytes | None = None) -> Outcome:
         self.runs += 1
@@ -241,6 +244,11 @@ class Rsync:
             words.append("--trust-sender")
         return words
 
+    def _without_name(self, path: bytes) -> bytes:
+        """Return a path below the tree's root, from one below the operand."""
+        name = self.ends.name
+        return b"" if name and path == name else path.removeprefix(name + b"/") if name else path
+
     def _read(self, code: int, said: list[bytes], roots: tuple[bytes, ...]) -> Outcome:
         if code in (Exit.INTERRUPTED, -2, -15):
             raise InterruptedRun("rsync was interrupted")
@@ -257,7 +265,7 @@ class Rsync:
             raise failure(f"rsync gave up with code {code}: {hint(reason)}", code if code > 0 else 128 - code)
         outcome = Outcome(code)
         for message in messages.read(said):
-            _sort(message, outcome, roots)
+            _sort(message, outcome, roots, self._without_name)
         if code != Exit.PARTIAL:
             outcome.failed.pop(b"", None)  # what has no place has done no harm either
         if code == Exit.PARTIAL and not (outcome.failed or outcome.attributes or outcome.vanished):
@@ -269,11 +277,11 @@ def _is_time_limit(word: str) -> bool:
     return word.partition("=")[0] in ("--timeout", "--no-timeout")
 
 
-def _sort(message: Message, outcome: Outcome, roots: tuple[bytes, ...]) -> None:
+def _sort(message: Message, outcome: Outcome, roots: tuple[bytes, ...], without_name: Callable[[bytes], bytes]) -> None:
     """Note what a message says of the entry that it is about."""
     path = messages.relative(message.path, roots) if message.path else None
     if path is None:
-        path = message.path if message.path and not message.path.startswith(b"/") else None
+        path = without_name(message.path) if message.path and not message.path.startswith(b"/") else None
     if path is None:
         # It may be any folder's: then no folder is safe. A host's banner is no complaint.
         path = b""

@@ -14,8 +14,7 @@ from cyrsync.tree.uids import file_names
 _HIDDEN = (b".*", b"cyrus.*.NEW", *sorted(kinds.BOUND))
 
 
-#: The root's own entry, where there is no other, and what keeps it from standing for its contents.
-ROOT = b"."
+#: What keeps the root's own entry, where there is no other, from standing for its contents; not if it has a name.
 ROOT_ALONE = "--filter=H /*"
 
 

@@ -31,14 +31,17 @@ _EMPTIED = "it was emptied while in use: keep RemoveIPC (logind.conf) and cleane
 class Staging:
     """A directory of this run's own, with copies in the places that their originals have below their root."""
 
-    def __init__(self, directory: Path, numeric_ids: bool = False, extended: Extended | None = None) -> None:
+    def __init__(
+        self, directory: Path, numeric_ids: bool = False, extended: Extended | None = None, name: bytes = b""
+    ) -> None:
         """`directory` is made if need be. With `numeric_ids`, owners keep their numbers where a name means another.
 
-        With `extended`, copies have the ACLs and extended attributes of their originals.
+        With `extended`, copies have the ACLs and extended attributes of their originals. `name` is the tree's.
         """
         self.directory = directory
+        self._name = name or _TREE
         #: What rsync takes the copies from.
-        self.tree = directory / os.fsdecode(_TREE)
+        self.tree = directory / os.fsdecode(self._name)
         self._numeric_ids = numeric_ids
         self._extended = extended
         self._made: set[bytes] = set()
@@ -92,7 +95,7 @@ class Staging:
         for path, entry in directories:
             if path not in self._made:
                 with self._emptied_is_told(), suppress(FileExistsError):
-                    above, name = self._above(path) if path else (self._open_ours(), _TREE)
+                    above, name = self._above(path) if path else (self._open_ours(), self._name)
                     os.mkdir(name, 0o700, dir_fd=above)
                 self._made.add(path)
             self._undressed[path] = entry
@@ -126,7 +129,7 @@ class Staging:
         while len(self._opened) > 1 and not _is_within(path, self._opened[-1][0]):
             os.close(self._opened.pop()[1])
         if len(self._opened) == 1:
-            self._opened.append((b"", os.open(_TREE, _DIRECTORY, dir_fd=self._opened[0][1])))
+            self._opened.append((b"", os.open(self._name, _DIRECTORY, dir_fd=self._opened[0][1])))
         last, descriptor = self._opened[-1]
         for name in path[len(last) :].strip(b"/").split(b"/") if path != last else ():
             descriptor = os.open(name, _DIRECTORY, dir_fd=descriptor)

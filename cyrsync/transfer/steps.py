@@ -15,6 +15,7 @@ from pathlib import Path
 from cyrsync.cyrus import entry as kinds
 from cyrsync.errors import ReplicaFull
 from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.rsync import list_file
 from cyrsync.rsync.filters import NO_RULES, Rules
 from cyrsync.rsync.messages import Kind, Message
 from cyrsync.transfer import lists
@@ -205,8 +206,9 @@ class Transfer:
                 self._step("metadata", some, lists.other_entries, (*words, *by_size), _unstaged)
         root = self._by_path.get(b"")
         if root and root.touch and not any(map(lists.lists_metadata, self._settled(self.plans))):
-            words = (*self._forced, lists.ROOT_ALONE)
-            self._step("metadata", self._settled([root]), lambda _: iter([lists.ROOT]), words, lambda _: 0)
+            alone = () if self._rsync and self._rsync.ends.name else (lists.ROOT_ALONE,)
+            words = (*self._forced, *alone)
+            self._step("metadata", self._settled([root]), lambda _: iter([list_file.ROOT]), words, lambda _: 0)
 
     def _by_size(
         self, plans: list[FolderPlan], is_so: Callable[[FolderPlan], bool]
@@ -380,7 +382,7 @@ class Transfer:
                 self.account.errors[path] = hint(f"cannot be replaced: {os.strerror(number)}")
                 self._hold_back(path, renewed)
         elif self._rsync:
-            blank = self._rsync.directory / "blank"
+            blank = self._rsync.directory / "blank" / os.fsdecode(self._rsync.ends.name)
             indexes = [join(plan.path, kinds.INDEX) for plan in renewed]
             for index in indexes:
                 empty = Path(os.fsdecode(bytes(blank) + b"/" + index))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ import samplespool
 from cyrsync.rsync import options as rsync_options
 from support.memory import in_memory
 from support.random_tree import RandomTree
+from support.spool import everything_happens
 from support.tree import Entry, assert_same_tree, messages, plain_env, run_cyrsync, snapshot, start_cyrsync
 
 #: What `-v` says when rsync itself takes over.
@@ -293,6 +295,120 @@ def test_a_modify_window_of_the_users_own(source: Path, replica: Path) -> None:
     line = ("-ai", "--modify-window=2", f"{source}/", replica)
     assert plain_rsync(*line).stdout == b""
     assert run_cyrsync("rsync", *line).stdout == ""
+
+
+# --- Without a slash behind the source
+
+
+@pytest.fixture
+def below(source: Path, tmp_path: Path) -> list[Path]:
+    """Two directories with a replica in them under the source's own name, with files that have to make way."""
+    tops = [tmp_path / "ours", tmp_path / "theirs"]
+    for top in tops:
+        plain_rsync("-a", "-@-1", source, f"{top}/")
+        for place in (top / "source/j/user/joe/odd", top / "source/gone"):
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+            (place / "below").write_text("below")
+    (source / "j/user/joe/odd").write_text("a file")
+    samplespool.change(source, new=0.1, expunged=0.1, flags=0.5)
+    (source / "new").mkdir()
+    (source / "new/file").write_text("new")
+    source.chmod(0o711)
+    return tops
+
+
+@pytest.mark.parametrize("form", ["-v", "-i", "--out-format=%n", "--info=name,del"])
+@pytest.mark.parametrize("dry", ["", "-n"])
+def test_names_begin_with_the_sources_own(source: Path, below: list[Path], form: str, dry: str, tmp_path: Path) -> None:
+    """As with rsync: what is sent, deleted and makes way, on standard output and in a log."""
+    ours, theirs = below
+    words = ["-a", "--delete", "--force", *form.split(), *dry.split()]
+    mine = run_cyrsync("rsync", *words, f"--log-file={tmp_path}/ours.log", source, ours)
+    rsyncs = plain_rsync(*words, f"--log-file={tmp_path}/theirs.log", source, theirs)
+    assert (mine.returncode, mine.stderr) == (rsyncs.returncode, "") == (0, "")
+    named = names_told(rsyncs.stdout.decode())
+    assert named == names_told(mine.stdout)
+    assert all(name.startswith("source/") for name in named)
+    if not dry:
+        assert_same_tree(theirs, ours, dir_mtimes=False)
+        assert names_told((tmp_path / "ours.log").read_text()) == names_told((tmp_path / "theirs.log").read_text())
+
+
+#: What may stand before a name: when and who, in a log; what is done with it.
+BEFORE_NAME = re.compile(r"(\S+ \S+ \[\d+\] )?(deleting |[.*<>c]\S{8,10} +)?")
+
+
+def names_told(printed: str) -> set[str]:
+    """What lines name, in any order; without directories that are there, of which each of our rsyncs speaks."""
+    found = {BEFORE_NAME.sub("", line, count=1) for line in printed.splitlines()}
+    named = {name for name in found if "/" in name and "bytes" not in name}
+    return {name for name in named if not name.endswith("/") or "new" in name or "gone" in name or "odd" in name}
+
+
+def test_a_source_of_any_name_without_a_slash(source: Path, tmp_path: Path) -> None:
+    """Names that rsync's rules and lists read in another way."""
+    for name in (".spool", "#spool", "cyrus.spool", "[a]*", "copy", "tree", "sp\\ool", "new\nline"):
+        renamed = source.rename(source.parent / name)
+        replica = tmp_path / "ours" / name
+        replica.mkdir(parents=True)
+        done = run_cyrsync("rsync", "-a", "--delete", renamed, replica.parent)
+        assert (done.returncode, done.stderr) == (0, ""), name
+        samplespool.change(renamed, new=0.05, expunged=0.05, flags=0.1)
+        (renamed / "file").write_text(name)
+        renamed.chmod(0o711 if renamed.stat().st_mode & 0o777 == 0o755 else 0o755)
+        done = run_cyrsync("rsync", "-a", "--delete", renamed, replica.parent)
+        assert (done.returncode, done.stderr) == (0, ""), name
+        assert_same_tree(renamed, replica)
+        renamed.rename(source)
+
+
+@pytest.mark.parametrize("way", ["push", "pull"])
+@pytest.mark.parametrize("server", ["sshd", "sshd_without_python", "daemon"])
+def test_without_a_slash_over_a_connection(
+    request: pytest.FixtureRequest, source: Path, tmp_path: Path, server: str, way: str
+) -> None:
+    """Also where rsync itself deletes, and takes indexes away; all names that are told begin with the source's own."""
+    far = request.getfixturevalue(server)
+    shell = [] if server == "daemon" else ["-e", far.rsh]
+    if server == "daemon":
+        module = "rw" if way == "push" else "ro"
+        there, operand = far.directory(module) / "below", far.url(module, "below")
+        there.mkdir()
+    else:
+        there, operand = tmp_path / "far", far.at(tmp_path / "far")
+        there.mkdir()
+    if way == "pull":
+        source = source.rename(there / "source")
+        line = ("-avi", "--delete", *shell, f"{operand}/source", tmp_path / "replica")
+        replica = tmp_path / "replica/source"
+        replica.parent.mkdir()
+    else:
+        line = ("-avi", "--delete", *shell, source, operand)
+        replica = there / "source"
+    for change in range(3):
+        done = run_cyrsync("rsync", *line)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        assert_same_tree(source, replica, whole_seconds=True)
+        told = re.findall(r"^(?:\*deleting  |[.<>c][fdL]\S{9}) (.*)", done.stdout, re.MULTILINE)
+        assert told
+        assert all(name.startswith("source/") for name in told), told
+        if change == 0:
+            everything_happens(source)
+        else:
+            samplespool.change(source, new=0.1, expunged=0.1)
+            source.chmod(0o711)
+
+
+def test_a_link_in_place_of_the_replica_is_replaced_as_by_rsync(source: Path, below: list[Path]) -> None:
+    for top in below:
+        (top / "source").rename(top / "elsewhere")
+        (top / "source").symlink_to("elsewhere")
+    ours, theirs = below
+    mine = run_cyrsync("rsync", "-a", source, ours)
+    assert mine.returncode == plain_rsync("-a", source, theirs).returncode
+    assert not (ours / "source").is_symlink()
+    assert messages(ours) == messages(theirs)
 
 
 # --- What is left out

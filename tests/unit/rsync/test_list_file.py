@@ -29,6 +29,15 @@ def test_write_below_the_operand(tmp_path: Path, below: bytes, start: bytes) -> 
     assert (tmp_path / "list").read_bytes() == start + b"user/joe/\0" + start + b"#x\0"
 
 
+@pytest.mark.parametrize(
+    ("below", "name", "start"), [(b"", b"spool", b"././spool"), (b"a/b", b"#c", b"a/b/./#c"), (b"", b"c/d", b"././c/d")]
+)
+def test_write_a_tree_with_a_name(tmp_path: Path, below: bytes, name: bytes, start: bytes) -> None:
+    """Nothing above the name has an entry, and the tree's own entry is not its contents."""
+    list_file.write(tmp_path / "list", [b"user/joe/", list_file.ROOT], below, name)
+    assert (tmp_path / "list").read_bytes() == start + b"/user/joe/\0" + start + b"\0"
+
+
 def test_an_old_list_is_replaced(tmp_path: Path) -> None:
     list_file.write(tmp_path / "list", [b"a", b"b"])
     assert not list_file.write(tmp_path / "list", [])

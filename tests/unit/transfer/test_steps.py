@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from cyrsync.cyrus import entry as kinds
 from cyrsync.errors import RsyncFailed
 from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.rsync import list_file
 from cyrsync.rsync.messages import Kind, Message
-from cyrsync.transfer import lists
 from cyrsync.transfer.carry import carry
-from cyrsync.transfer.driver import Outcome
+from cyrsync.transfer.driver import Ends, Outcome
 from cyrsync.transfer.lists import whole_folder_filters
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree.remove import Removal
@@ -50,6 +50,7 @@ class FakeRsync:
     answers: list[Outcome] = field(default_factory=list)
     verbatim: bool = False
     directory: Path = Path("/nonexistent")
+    ends: Ends = field(default_factory=lambda: Ends("/source/", "/replica/", (b"/source", b"/replica")))
     runs: list[tuple[list[bytes], tuple[str, ...]]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     answer: Callable[[list[bytes]], Outcome] | None = None
@@ -470,7 +471,7 @@ def test_every_file_is_accounted_for(plans: list[FolderPlan], data: st.DataObjec
 
     def files(entry: bytes) -> list[bytes]:
         """The messages that an entry stands for; nothing for the folder's own entry."""
-        made = by_path.get(b"" if entry == lists.ROOT else entry.rstrip(b"/"))
+        made = by_path.get(b"" if entry == list_file.ROOT else entry.rstrip(b"/"))
         if made is None:
             return [entry]
         return [entry + b"%d." % uid for uid in range(1, made.messages_send + 1)] if entry.endswith(b"/") else []
