@@ -26,8 +26,11 @@ _TRIAL = 600.0  # seconds for an rsync that has nothing to do
 _OUT_FORMAT = "--out-format=%i %l %n"
 #: A line of that for what is no directory.
 _ITEM = re.compile(rb"[<>ch.][fLDS][^ ]+ \d+ ")
-#: Words of the user's by which rsync would say more than that.
-_TALK = frozenset(["--verbose", "--itemize-changes", "--progress", "--partial"])
+#: Words of the user's by which rsync would say more than that, or less, or say it elsewhere.
+_TALK = frozenset(
+    "-P --verbose --no-verbose --quiet --info --debug --itemize-changes --no-itemize-changes --progress --no-progress "
+    "--stderr --msgs2stderr --no-msgs2stderr --outbuf --out-format --human-readable --no-human-readable".split()
+)
 _FROM, _RULES = "--files-from=", "--filter=. "
 #: What a directory of ours lacked.
 _EMPTIED = "its staged copy is gone: keep RemoveIPC (logind.conf) and cleaners of temporary files from /dev/shm"
@@ -99,7 +102,7 @@ class Rsync:
         self.directory = directory
         self.verbatim = verbatim
         self.words_given = words
-        self.words = [*words, *self._own_words()]
+        self.words = [*(words if verbatim else _silent(words)), *self._own_words()]
         self.runs = 0
         self.codes: set[int] = set()
 
@@ -157,7 +160,7 @@ class Rsync:
             return set()
         asks = copy(self)
         asks.verbatim = False
-        asks.words = [*(word for word in self.words_given if word not in _TALK), *asks._own_words()]
+        asks.words = [*_silent(self.words_given), *asks._own_words()]
         asks.words += ["--dry-run", "--log-file=/dev/null"]
         asks._run([*extra, "-0", f"{_FROM}{listed}", self.ends.source], None)
         self.runs = asks.runs
@@ -271,6 +274,11 @@ class Rsync:
         if code == Exit.PARTIAL and not (outcome.failed or outcome.attributes or outcome.vanished):
             raise RsyncFailed(f"rsync could not do all, and named nothing: {messages.general_reason(said)}", code)
         return outcome
+
+
+def _silent(words: Iterable[str]) -> Iterator[str]:
+    """Yield the words that do not change what rsync prints."""
+    return (word for word in words if word.partition("=")[0] not in _TALK)
 
 
 def _is_time_limit(word: str) -> bool:

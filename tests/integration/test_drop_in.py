@@ -297,6 +297,22 @@ def test_a_modify_window_of_the_users_own(source: Path, replica: Path) -> None:
     assert run_cyrsync("rsync", *line).stdout == ""
 
 
+@pytest.mark.parametrize("word", ["-q", "--info=none", "--msgs2stderr", "--stderr=all", "-hhP", "--outbuf=B"])
+@pytest.mark.parametrize("command", ["rsync", "sync"])
+def test_words_about_output_do_not_keep_messages_back(source: Path, replica: Path, command: str, word: str) -> None:
+    """What is compared under an index is asked of rsync, and its answer is read."""
+    folder = source / "j/user/joe"
+    folder.chmod(0o711)
+    truncated = next((replica / "j/user/joe").glob("[0-9]*."))
+    truncated.write_bytes(b"")
+    ends = (f"{source}/", replica)
+    line = ("rsync", "-a", word, *ends) if command == "rsync" else ("sync", *ends, "--", word)
+    done = run_cyrsync(*line)
+    assert done.returncode == 0, done
+    assert truncated.read_bytes() == (folder / truncated.name).read_bytes()
+    assert_same_tree(source, replica)
+
+
 # --- Without a slash behind the source
 
 
