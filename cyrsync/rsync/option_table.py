@@ -23,6 +23,7 @@ class Role(Enum):
     """What cyrsync does with an option."""
 
     PASS = auto()  # goes to each rsync that moves files
+    PRINT = auto()  # as PASS; and changes what is printed, and nothing else
     COMPARE = auto()  # as PASS; and only rsync can tell whether a file is unchanged
     REACH = auto()  # as PASS; and any rsync needs it that talks to the same far end
     OWN = auto()  # cyrsync's own work, or at odds with it: never passed
@@ -64,8 +65,7 @@ size-only
 old-args / no-old-args
 """
 
-_PASS = """
-archive -a
+_PRINT = """
 verbose -v / no-verbose no-v
 info=
 debug=
@@ -75,13 +75,17 @@ quiet -q
 stats
 human-readable -h / no-human-readable no-h
 progress / no-progress
--P
 itemize-changes -i / no-itemize-changes no-i
 out-format= log-format
-log-file=
-log-file-format=
 outbuf=
 8-bit-output -8 / no-8-bit-output no-8
+"""
+
+_PASS = """
+archive -a
+-P
+log-file=
+log-file-format=
 links -l / no-links no-l
 hard-links -H / no-hard-links no-H
 perms -p / no-perms no-p
@@ -245,6 +249,7 @@ def _read(table: str, role: Role) -> None:
 
 
 _read(_OWN, Role.OWN)
+_read(_PRINT, Role.PRINT)
 _read(_PASS, Role.PASS)
 _read(_COMPARE, Role.COMPARE)
 _read(_REACH, Role.REACH)

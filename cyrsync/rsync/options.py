@@ -155,9 +155,14 @@ def settings(line: RsyncLine) -> Settings:
         protect_args="protect-args" in on,
         delete_after="delete-after" in on,
         deletions=_deletion_lines(line.options, on, values),
-        passed=(*_words(line.options, {Role.PASS, Role.COMPARE, Role.REACH}), *_beside(on, values)),
+        passed=(*_words(line.options, set(Role) - {Role.OWN}), *_beside(on, values)),
         connection=_words(line.options, {Role.REACH}),
     )
+
+
+def for_reading(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the words, each an option, without those by which rsync prints more, less or elsewhere."""
+    return tuple(word for word in words if not any(KNOWN[one.name].role is Role.PRINT for one in parse([word]).options))
 
 
 def unfit(line: RsyncLine) -> str | None:

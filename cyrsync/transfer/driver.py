@@ -15,7 +15,7 @@ from typing import IO
 
 from cyrsync import process
 from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, InterruptedRun, ReplicaFull, RsyncFailed
-from cyrsync.rsync import full_daemon, list_file, messages
+from cyrsync.rsync import full_daemon, list_file, messages, options
 from cyrsync.rsync.messages import Kind, Message
 from cyrsync.transfer.features import Features
 from cyrsync.transfer.jobs import Jobs
@@ -26,11 +26,6 @@ _TRIAL = 600.0  # seconds for an rsync that has nothing to do
 _OUT_FORMAT = "--out-format=%i %l %n"
 #: A line of that for what is no directory.
 _ITEM = re.compile(rb"[<>ch.][fLDS][^ ]+ \d+ ")
-#: Words of the user's by which rsync would say more than that, or less, or say it elsewhere.
-_TALK = frozenset(
-    "-P --verbose --no-verbose --quiet --info --debug --itemize-changes --no-itemize-changes --progress --no-progress "
-    "--stderr --msgs2stderr --no-msgs2stderr --outbuf --out-format --human-readable --no-human-readable".split()
-)
 _FROM, _RULES = "--files-from=", "--filter=. "
 #: What a directory of ours lacked.
 _EMPTIED = "its staged copy is gone: keep RemoveIPC (logind.conf) and cleaners of temporary files from /dev/shm"
@@ -102,7 +97,7 @@ class Rsync:
         self.directory = directory
         self.verbatim = verbatim
         self.words_given = words
-        self.words = [*(words if verbatim else _silent(words)), *self._own_words()]
+        self.words = [*(words if verbatim else options.for_reading(words)), *self._own_words()]
         self.runs = 0
         self.codes: set[int] = set()
 
@@ -153,21 +148,24 @@ class Rsync:
     def differing(self, entries: Iterable[bytes], extra: tuple[str, ...]) -> set[bytes]:
         """Return the paths of what rsync would send or give other attributes, directories left out; nothing is written.
 
-        Raise what `transfer` does.
+        Raise what `transfer` does, RsyncFailed also where rsync says nothing: that is no answer.
         """
         listed = self.directory / "asked"
         if not list_file.write(listed, entries, self.ends.below, self.ends.name):
             return set()
         asks = copy(self)
         asks.verbatim = False
-        asks.words = [*_silent(self.words_given), *asks._own_words()]
+        asks.words = [*options.for_reading(self.words_given), *asks._own_words()]
         asks.words += ["--dry-run", "--log-file=/dev/null"]
         asks._run([*extra, "-0", f"{_FROM}{listed}", self.ends.source], None)
         self.runs = asks.runs
         with open(self.directory / "rsync.out", "rb") as said:
-            lines = [line for line in said if _ITEM.match(line)]
-        named = [messages.unescape(line.split(b" ", 2)[2].rstrip(b"\n")) for line in lines]
-        return {self._without_name(name.partition(b" -> ")[0]) for name in named}
+            answer = said.readlines()
+        if not any(map(_TOTAL.match, answer)):
+            raise RsyncFailed("rsync did not say what differs, though it was asked to", Exit.STREAM)
+        lines = filter(_ITEM.match, answer)
+        named = (messages.unescape(line.split(b" ", 2)[2].rstrip(b"\n")) for line in lines)
+        return set(map(self._without_name, named))
 
     def transfer(
         self,
@@ -274,11 +272,6 @@ class Rsync:
         if code == Exit.PARTIAL and not (outcome.failed or outcome.attributes or outcome.vanished):
             raise RsyncFailed(f"rsync could not do all, and named nothing: {messages.general_reason(said)}", code)
         return outcome
-
-
-def _silent(words: Iterable[str]) -> Iterator[str]:
-    """Yield the words that do not change what rsync prints."""
-    return (word for word in words if word.partition("=")[0] not in _TALK)
 
 
 def _is_time_limit(word: str) -> bool:

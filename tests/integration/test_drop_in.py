@@ -206,6 +206,19 @@ def test_what_rsync_refuses_has_touched_nothing(source: Path, replica: Path, wor
     assert snapshot(replica, skip_hidden=False) == before
 
 
+@pytest.mark.parametrize("word", ["-q", "--info=none", "--stderr=all", "-hh", "--out-format=%n"])
+def test_messages_are_compared_whatever_is_printed(source: Path, replica: Path, word: str) -> None:
+    """Also those of a folder whose name looks like a link's line."""
+    folder = (source / "j/user/joe/Sent").rename(source / "j/user/joe/a -> b")
+    assert run_cyrsync("rsync", "-a", "--delete", f"{source}/", replica).returncode == 0
+    samplespool.deliver(folder, 2)
+    os.truncate(sorted((replica / folder.relative_to(source)).glob("*."))[0], 3)
+    folder.chmod(0o750)  # so messages are compared
+    done = run_cyrsync("rsync", "-a", word, f"{source}/", replica)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_same_tree(source, replica)
+
+
 def test_the_first_time_is_told_of(source: Path, replica: Path, tmp_path: Path) -> None:
     """A line that is handed over says so once, without -v; `status` knows of it until the line is ours again."""
     line = ("-ac", f"{source}/", replica)

@@ -68,6 +68,20 @@ def run(fake: FakeProcess, tmp_path: Path) -> Callable[..., Outcome]:
     return transfer
 
 
+def test_no_word_of_the_users_keeps_from_us_what_rsync_says(fake: FakeProcess, tmp_path: Path) -> None:
+    words = ("--archive", "--quiet", "--stderr=all", "--msgs2stderr", "--info=none", "--human-readable")
+    for verbatim in (False, True):
+        rsync = Rsync(ENDS, ALL, words, tmp_path, verbatim=verbatim)
+        rsync.transfer([b"joe/1."])
+        assert set(words[1:] if verbatim else ()) == set(words[1:]) & set(fake.command)
+        fake.out = b">f.st...... 26 a -> b/1.\n.d..t...... 0 a -> b/\n\nTotal bytes sent: 1,234\n"
+        assert rsync.differing([b"a -> b/"], ()) == {b"a -> b/1."}
+        assert not set(words[1:]) & set(fake.command)
+        fake.out = b""
+        with pytest.raises(RsyncFailed, match="did not say"):  # nothing said is not: nothing differs
+            rsync.differing([b"a -> b/"], ())
+
+
 def test_command(fake: FakeProcess, tmp_path: Path) -> None:
     rsync = Rsync(ENDS, ALL, ("-a", "--bwlimit=10"), tmp_path, verbatim=False)
     rsync.transfer([b"joe/1.", b"#x"], ("--force",))
