@@ -31,6 +31,7 @@ def deletion_lines(
     verbose: int,
     quiet: bool,
     itemize: bool,
+    progress: bool,
     info: list[str],
     out_format: str | None,
     log_file: str | None,
@@ -38,7 +39,7 @@ def deletion_lines(
     as_they_are: bool,
 ) -> DeletionLines:
     """Return what rsync would say, given its options."""
-    levels = {"name": min(verbose, 1), "del": min(verbose, 1)}
+    levels = {"name": int(progress or verbose > 0), "del": min(verbose, 1)}
     for token in (token for value in info for token in value.lower().split(",")):
         match = _TOKEN.match(token)
         if match:

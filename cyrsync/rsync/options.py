@@ -330,6 +330,7 @@ def _deletion_lines(options: Sequence[Option], on: set[str], values: Mapping[str
         verbose=_verbosity(options),
         quiet="quiet" in on,
         itemize="itemize-changes" in on,
+        progress="progress" in on,
         info=[option.value or "" for option in options if option.name == "info"],
         out_format=values.get("out-format"),
         log_file=values.get("log-file"),

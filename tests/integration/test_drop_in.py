@@ -16,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import samplespool
+from cyrsync.errors import Exit
 from cyrsync.rsync import options as rsync_options
 from support.memory import in_memory
 from support.random_tree import RandomTree
@@ -76,14 +77,18 @@ def test_random_lines(first: str, others: list[str], last: str, slash: str, seed
             assert mine.returncode == rsyncs.returncode, (mine, rsyncs)
             if mine.returncode == 23:
                 return  # a folder that lacks a message keeps its other files, too, where rsync would go on
-            assert comparable(ours, line) == comparable(theirs, line)
+            code = mine.returncode
+            assert comparable(ours, line, code) == comparable(theirs, line, code)
             assert told_of_deletions(mine.stdout) == told_of_deletions(rsyncs.stdout.decode())
 
 
-def comparable(root: Path, words: list[str]) -> dict[bytes, Entry]:
-    """What is there, without the times that rsync was not asked to keep: those are the moment of the run."""
+def comparable(root: Path, words: list[str], code: int) -> dict[bytes, Entry]:
+    """What is there, without the times that rsync was not asked to keep: those are the moment of the run.
+
+    So are those of the directories in which it stopped to delete.
+    """
     kept = rsync_options.settings(rsync_options.parse(words))
-    found = snapshot(root, dir_mtimes=kept.dir_times)
+    found = snapshot(root, dir_mtimes=kept.dir_times and code != Exit.WITHHELD)
     return found if kept.times else {path: entry._replace(mtime_ns=0) for path, entry in found.items()}
 
 
@@ -512,7 +517,8 @@ def test_size_only_is_for_what_is_no_message(source: Path, replica: Path, line: 
 
 @pytest.mark.parametrize(
     "line",
-    ["-v", "-i", "-vq", "--out-format=%o=%-20n|%l|%f|%i", "--out-format=%f", "--info=del", "-v --info=del0", ""],
+    ["-v", "-i", "-vq", "--out-format=%o=%-20n|%l|%f|%i", "--out-format=%f", "--info=del", "-v --info=del0", "", "-P"]
+    + ["--progress --info=name0", "-P --no-progress"],
 )
 def test_deletions_are_told_of_as_rsync_does(source: Path, replica: Path, line: str) -> None:
     """On standard output and in a log: one line a file, folders after what is in them."""
