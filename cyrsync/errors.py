@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from enum import IntEnum
 
 
@@ -66,9 +67,13 @@ class NoAgentError(UnusableError):
 
 
 class UnreadableError(CyrsyncError):
-    """Some folders could not be read."""
+    """Some folders could not be read: a line each."""
 
     code = Exit.PARTIAL
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = lines
 
 
 class GuardError(CyrsyncError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from cyrsync.plan.walk_engine import WalkEngine
 from cyrsync.report.text import path_text
 from cyrsync.run import Options, for_users
 from cyrsync.transfer import lists
+from cyrsync.transfer.driver import hint
 from cyrsync.tree.address import Address
 from cyrsync.tree.both import BothSides
 
@@ -26,11 +28,12 @@ def entries(source: Address, replica: Address | None, options: Options, director
         engine = WalkEngine(options.policy)
         for plan in engine.plans(*sides.folders(options.users)):
             if plan.state is State.UNREADABLE or plan.problem:
-                unreadable.append(path_text(plan.path) or source.text)
+                name = path_text(plan.path) or source.text
+                unreadable.append(f"{name}: cannot be read, and left out: {hint(os.strerror(plan.problem))}")
             found = found or (plan.is_cyrus and plan.state is not State.GONE)
             yield from lists.message_entries(plan)
             yield from plan.entries((*plan.metadata, *plan.strays))
     if not found and not unreadable:
         raise GuardError(f"{source.text}: no Cyrus folder in it{for_users(options.users)}: is this the spool?")
     if unreadable:
-        raise UnreadableError(f"cannot be read, and left out: {', '.join(unreadable)}")
+        raise UnreadableError(unreadable)

@@ -38,7 +38,7 @@ from cyrsync.report.text import path_text
 from cyrsync.state.lock import run_key, run_lock, state_directory
 from cyrsync.transfer import ahead, features
 from cyrsync.transfer.carry import carry, make_room
-from cyrsync.transfer.driver import Ends, Rsync, await_orphans
+from cyrsync.transfer.driver import Ends, Rsync, await_orphans, hint
 from cyrsync.transfer.extended import Extended, Kinds
 from cyrsync.transfer.jobs import Jobs
 from cyrsync.transfer.scratch import staging_directory
@@ -286,7 +286,10 @@ class Run:
             if plan.state is State.UNSEEN and plan.problem:
                 counts.errors.append(self._unseen(plan))
             if plan.state is State.UNREADABLE:
-                counts.errors.append(f"{path_text(plan.path)}: cannot be read; nothing below it is sent or deleted")
+                reason = hint(os.strerror(plan.problem))
+                counts.errors.append(
+                    f"{path_text(plan.path)}: cannot be read; nothing below it is sent or deleted: {reason}"
+                )
             if plan.sends() or plan.deletes():
                 planned.plans.append(plan)
             self.progress.scan(counts.folders.seen, counts.messages.seen)

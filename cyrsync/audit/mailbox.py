@@ -42,9 +42,10 @@ def audit(place: Place, listed: MessageFiles, content: bool) -> Audited:
     With `content`, every message is read, and its size and SHA-1 compared. Never raises for a mailbox.
     """
     before = None  # type: _Look | None
-    archived = _archived(place)
+    archived = None  # type: MessageFiles | None
     for _ in range(_LOOKS):
         try:
+            archived = _archived(place) if archived is None else archived
             look = _Look(place, snapshot.take(place.files), listed, archived, before)
             found = look.result(content)
             if not found.problems or (before and before.whole):

@@ -13,6 +13,7 @@ from cyrsync.cyrus import header, regular_file
 from cyrsync.cyrus.config import Config
 from cyrsync.cyrus.server import Located
 from cyrsync.inspection import places
+from cyrsync.tree.absence import is_absent
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.walk import walk
@@ -75,21 +76,29 @@ def _settled(config: Config, suspects: dict[bytes, Audited | None], content: boo
 def _look_again(directory: bytes, now: dict[bytes, Located], owned: set[bytes], content: bool) -> Audited | None:
     place = now.get(directory)
     if place:
-        if not place.data or not os.path.isdir(os.path.dirname(place.files.index_path)):
-            lacks = "its directory" if place.data else f"partition {place.mailbox.partition} in imapd.conf"
-            detail = f"{os.fsdecode(place.mailbox.name)} lacks {lacks}"
-            return Audited(directory, problems=(Problem("no directory", detail=detail),))
-        return _audit(place, list_files(place.data), content)
+        try:
+            if not place.data or is_absent(os.path.dirname(place.files.index_path)):
+                lacks = "its directory" if place.data else f"partition {place.mailbox.partition} in imapd.conf"
+                detail = f"{os.fsdecode(place.mailbox.name)} lacks {lacks}"
+                return Audited(directory, problems=(Problem("no directory", detail=detail),))
+            listed = list_files(place.data)
+        except OSError as error:
+            return _unreadable(directory, error.errno or errno.EIO)
+        return _audit(place, listed, content)
     if directory in owned:
         return None
     folder = next(walk(directory))
     if folder.problem == errno.ENOENT:
         return None
     if folder.problem:
-        return Audited(directory, problems=(Problem("unreadable", detail=os.strerror(folder.problem)),))
+        return _unreadable(directory, folder.problem)
     if not folder.is_cyrus():
         return None
     return Audited(directory, files=len(folder.messages), problems=(Problem("no mailbox"),))
+
+
+def _unreadable(directory: bytes, number: int) -> Audited:
+    return Audited(directory, problems=(Problem("unreadable", detail=os.strerror(number)),))
 
 
 def _state(directory: bytes) -> tuple[int, int, int] | None:

@@ -19,7 +19,7 @@ from cyrsync.run import Options
 from cyrsync.tree import address
 
 if TYPE_CHECKING:
-    from cyrsync.report.check import Finding
+    from cyrsync.report.check import Checked, Finding
     from cyrsync.spare.check import Source
     from cyrsync.tree.address import Address
 
@@ -38,7 +38,7 @@ def check_command(
 
     Nothing is changed, neither here nor on DEST. Give -e, --rsync-path and --state as for `sync`.
     """
-    from cyrsync.report.check import Checked, show  # what few runs need is not loaded by all
+    from cyrsync.report.check import Checked, show, summed  # what few runs need is not loaded by all
     from cyrsync.spare.check import Source
 
     if state is not None:
@@ -48,13 +48,20 @@ def check_command(
     source = Source(result.conf, with_conf=not no_config)
     with tempfile.TemporaryDirectory(prefix="cyrsync-") as directory, signals.pipe_may_break():
         options = Options(rsh=rsh, rsync_path=rsync_path)
-        for finding in _findings(replica, options, source, Path(directory), with_conf=not no_config):
-            result.findings.append(finding)
+        found = _noted(_findings(replica, options, source, Path(directory), with_conf=not no_config), result)
+        for finding in summed(found):
             if not (quiet or as_json):
                 show(finding, output)
         if as_json:
             print(json.dumps(result.to_json()))
     raise typer.Exit(result.exit)
+
+
+def _noted(findings: Iterator[Finding], result: Checked) -> Iterator[Finding]:
+    """Yield findings, and keep them in the result: all of them, also those that are not shown."""
+    for finding in findings:
+        result.findings.append(finding)
+        yield finding
 
 
 def _findings(

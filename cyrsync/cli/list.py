@@ -12,6 +12,7 @@ import typer
 
 from cyrsync.cli import signals
 from cyrsync.cli.options import Rsh, RsyncPath, SkipDerived, Users, users_of
+from cyrsync.cli.output import complain_of_all
 from cyrsync.errors import UnreadableError, UsageError
 from cyrsync.listing import entries
 from cyrsync.plan.compare import Policy
@@ -52,4 +53,5 @@ def list_command(
             shutil.copyfileobj(listed, sys.stdout.buffer)
             sys.stdout.buffer.flush()
     if failure:
-        raise failure
+        complain_of_all(failure.lines)
+        raise typer.Exit(failure.code)

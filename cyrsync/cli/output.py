@@ -63,8 +63,7 @@ def show_audit(result: AuditResult, *, as_json: bool, verbose: bool, quiet: bool
     """Print what came of an audit. Nobody watching, and all is sound: nothing."""
     from cyrsync.report import audit
 
-    for message in result.warnings:
-        complain(message)
+    complain_of_all(result.warnings)
     if as_json:
         with signals.pipe_may_break():
             print(json.dumps(result.to_json()))
@@ -73,7 +72,8 @@ def show_audit(result: AuditResult, *, as_json: bool, verbose: bool, quiet: bool
     elif verbose or sys.stdout.isatty():
         audit.render(result, console(), verbose)
     else:
-        complain_of_all(audit.told(path, problem) for path, problem in result.problems)
+        for line in audit.lines(result):
+            complain(line)
 
 
 def complain_of_end(message: str, code: int) -> None:

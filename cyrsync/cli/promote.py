@@ -11,7 +11,7 @@ import typer
 
 from cyrsync.cli import signals
 from cyrsync.cli.options import CONF, Conf, read_conf
-from cyrsync.cli.output import complain, complain_of_all, console, progress
+from cyrsync.cli.output import complain_of_all, console, progress
 from cyrsync.errors import UsageError
 
 
@@ -52,8 +52,7 @@ def promote_command(
             else:
                 promote.promote_server(read_conf(conf), result, options, reporter.scan)
     except promote.UnfitError as error:
-        for reason in error.reasons:
-            complain(reason)
+        complain_of_all(error.reasons)
         raise
     complain_of_all((*result.warnings, *result.errors))
     if as_json:

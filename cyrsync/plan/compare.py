@@ -58,7 +58,9 @@ def compare(source: Folder, replica: Folder | None, policy: Policy, *, doubted: 
     """
     if source.problem:
         vanished = source.problem in (errno.ENOENT, errno.ENOTDIR)
-        return FolderPlan(source.path, State.VANISHED if vanished else State.UNREADABLE)
+        if vanished:
+            return FolderPlan(source.path, State.VANISHED)
+        return FolderPlan(source.path, State.UNREADABLE, problem=source.problem)
     source, replica = without(source, policy.rules), replica and without(replica, policy.rules)
     if replica is not None and not doubted:
         doubted = _is_ahead(replica, source) or bool(with_other_attributes(source, replica, policy))

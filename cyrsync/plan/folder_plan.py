@@ -39,7 +39,7 @@ class FolderPlan:
 
     path: bytes
     state: State
-    problem: int = 0  # the errno, where the replica's folder cannot be listed
+    problem: int = 0  # the errno, where the folder cannot be read, or the replica's not be listed
     whole: bool = False
     uids: array[int] = field(default_factory=uid_sets.empty)
     odd: tuple[bytes, ...] = ()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from cyrsync.audit.finding import KINDS, NO_INDEX, Audited, Problem
 from cyrsync.cyrus.names import mailbox_of
 from cyrsync.errors import Exit
-from cyrsync.report.text import human_bytes, human_count, human_seconds, path_text, printable
+from cyrsync.report.text import Reasons, human_bytes, human_count, human_seconds, path_text, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
@@ -144,9 +144,14 @@ def _print_table(title: str, heads: tuple[str, ...], rows: Sequence[tuple[str, .
     console.print(table)
 
 
-def told(path: bytes, problem: Problem) -> str:
-    """Return one problem as one line, for where there is no table."""
-    return f"{path_text(path) or 'the root'}: {_told(problem)}"
+def lines(result: AuditResult) -> Iterator[str]:
+    """Yield each problem as one line, for where there is no table; of those of one kind only the first few."""
+    kinds = Reasons()
+    for path, problem in result.problems:
+        if kinds.is_shown(problem.kind):
+            yield f"{path_text(path) or 'the root'}: {_told(problem)}"
+    for more, kind in kinds.more():
+        yield f"{more}: {kind}: {KINDS[kind]}"
 
 
 def _told(problem: Problem) -> str:

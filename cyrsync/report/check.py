@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cyrsync.errors import Exit
-from cyrsync.report.text import printable
+from cyrsync.report.text import Reasons, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from rich.console import Console
 
 
@@ -47,6 +50,18 @@ class Checked:
         """Return the object that `--json` prints."""
         checks = [{**one._asdict(), "verdict": one.verdict.value[0].lower()} for one in self.findings]
         return {"conf": self.conf, "destination": self.destination, "checks": checks, "exit": self.exit}
+
+
+def summed(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield findings as they come; of those of one check with one reason only the first, then how many more."""
+    for _, of_one_check in groupby(findings, lambda one: one.check):
+        reasons: dict[tuple[Verdict, str], Reasons] = {}
+        for one in of_one_check:
+            if reasons.setdefault((one.verdict, one.advice), Reasons()).is_shown(one.found.partition(": ")[2]):
+                yield one
+        for (verdict, advice), counted in reasons.items():
+            for more, reason in counted.more():
+                yield Finding(verdict, one.check, f"{more}: {reason}", advice)
 
 
 def show(one: Finding, console: Console) -> None:

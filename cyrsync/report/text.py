@@ -23,17 +23,33 @@ def path_text(path: bytes) -> str:
     return printable(path.replace(b"\\", rb"\\").decode("utf-8", "backslashreplace"))
 
 
-def summed(messages: Iterable[str], few: int = 5) -> Iterator[str]:
+class Reasons:
+    """Counts what is to be said by its reason, so that of many with one reason only the first few are shown."""
+
+    def __init__(self, few: int = 5) -> None:
+        self._few = few
+        self._counts: dict[str, int] = {}
+
+    def is_shown(self, reason: str) -> bool:
+        """Count one, and tell whether it is among the first few; what has no reason always is."""
+        self._counts[reason] = self._counts.get(reason, 0) + 1
+        return not reason or self._counts[reason] <= self._few
+
+    def more(self) -> Iterator[tuple[str, str]]:
+        """Yield the reasons that others have given than those shown: `... and 7 more`, and the reason."""
+        for reason, count in self._counts.items():
+            if reason and count > self._few:
+                yield f"... and {human_count(count - self._few)} more", reason
+
+
+def summed(messages: Iterable[str]) -> Iterator[str]:
     """Yield messages, of those that give one reason after what they are about only the first, then how many more."""
-    counts: dict[str, int] = {}
+    reasons = Reasons()
     for message in messages:
-        reason = message.partition(": ")[2]
-        counts[reason] = counts.get(reason, 0) + 1
-        if not reason or counts[reason] <= few:
+        if reasons.is_shown(message.partition(": ")[2]):
             yield message
-    for reason, count in counts.items():
-        if reason and count > few:
-            yield f"... and {human_count(count - few)} more: {reason}"
+    for more, reason in reasons.more():
+        yield f"{more}: {reason}"
 
 
 def human_count(number: int) -> str:

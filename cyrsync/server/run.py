@@ -39,6 +39,7 @@ from cyrsync.state.conf_table import ConfTable
 from cyrsync.state.lock import state_directory
 from cyrsync.state.sent import Key, Sent, StateDamaged, seen_of
 from cyrsync.state.store import Store, copied, set_aside
+from cyrsync.transfer.driver import hint
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.absence import ABSENT
@@ -568,7 +569,7 @@ class ServerRun(Run):
     def _report_untaken(self) -> None:
         self.result.warnings += self.takings.warnings
         for key, reason in {**self.takings.locked, **self.takings.unreadable}.items():
-            self.result.errors.append(f"{path_text(key.path)}: {reason}")
+            self.result.errors.append(f"{path_text(key.path)}: {hint(reason)}")
             self.result.folders.unreadable += 1
         for key, reason in self.takings.moving.items():
             self.result.warnings.append(

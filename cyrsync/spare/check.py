@@ -9,6 +9,7 @@ import struct
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 
 from cyrsync.cyrus import config as imapd_conf
@@ -26,8 +27,10 @@ from cyrsync.report.check import Finding, Verdict
 from cyrsync.report.text import human_bytes, human_count, path_text
 from cyrsync.server.roots import Roots
 from cyrsync.state.lock import refuse_shared, state_path
-from cyrsync.tree import agent, direction
+from cyrsync.tree import agent, direction, message_files
+from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.token import is_bare
+from cyrsync.tree.uids import file_names
 
 Findings = Iterator[Finding]
 ok, note, fail = (partial(Finding, verdict) for verdict in Verdict)
@@ -118,7 +121,7 @@ class Source:
         yield ok("mailboxes.db", f"{engine}, {human_count(len(places))} mailboxes")
 
     def _spool(self, config: Config) -> Findings:
-        """Open every directory of a partition, every index, and the directories of a few mailboxes."""
+        """Open every directory of a partition, every index, and of a few mailboxes the directory and a message."""
         for root in _partition_roots(config):
             yield from told("spool", _list_directory(root))
         for root, name in self._unmounted(config):
@@ -126,7 +129,7 @@ class Source:
             yield fail("spool", text, "is it mounted? sync refuses such a source (exit 3)")
         for place in self._sample():
             if os.path.lexists(place.data):  # with a metapartition, an empty mailbox may have none
-                yield from told("spool", _list_directory(place.data))
+                yield from told("spool", _open_a_message(place.data))
         failed: Counter[tuple[str, int]] = Counter()
         for place in self._places:
             try:
@@ -225,6 +228,15 @@ def _partition_roots(config: Config) -> dict[bytes, None]:
 
 def _list_directory(path: bytes) -> Findings:
     os.scandir(path).close()
+    yield from ()
+
+
+def _open_a_message(directory: bytes) -> Findings:
+    """Open one message of a mailbox. Raise OSError, but not for one that has just been expunged."""
+    uids = MessageFiles(message_files.sort_out(os.listdir(directory))[0]).uids
+    with suppress(FileNotFoundError):
+        for name in file_names(uids[-1:]):
+            os.close(regular_file.opened(os.path.join(directory, name))[0])
     yield from ()
 
 

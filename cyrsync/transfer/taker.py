@@ -16,6 +16,7 @@ from cyrsync.plan.guard import DeleteLimit
 from cyrsync.plan.likeness import Likeness, likeness
 from cyrsync.report.result import RunResult
 from cyrsync.report.text import path_text
+from cyrsync.transfer.driver import hint
 from cyrsync.transfer.staging import Staging
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree import uids as uid_sets
@@ -173,7 +174,7 @@ class Taker:
         if taken.folder.problem == errno.EBUSY:
             self._result.errors.append(f"{path_text(plan.path)}: {_BUSY}")
         elif fresh.state is State.UNREADABLE:
-            self._result.errors.append(f"{path_text(plan.path)}: {os.strerror(taken.folder.problem)}")
+            self._result.errors.append(f"{path_text(plan.path)}: {hint(os.strerror(taken.folder.problem))}")
         elif not taken.folder.problem and fresh.state is not State.GONE:
             fresh.taken = True
             fresh.identity = identity(taken.folder)

@@ -268,6 +268,35 @@ def test_databases_that_cannot_be_copied(server: SampleServer, replica: Path) ->
     assert check(server, "--no-config", replica).exit == 0
 
 
+def test_many_mailboxes_that_cannot_be_read_are_few_lines(server: SampleServer, replica: Path) -> None:
+    """A wrong user: directories that can be passed, and not listed."""
+    folders = server.folders()
+    for folder in folders:
+        folder.chmod(0o311)
+    report = check(server, replica, user=True)
+    done = run_cyrsync("check", "-C", server.conf, replica, user=True)
+    for folder in folders:
+        folder.chmod(0o755)
+    named = [text for verdict, text in report.of("spool") if verdict == "fail"]
+    assert len(named) == len(folders) > 6
+    lines = [line for line in done.stdout.splitlines() if line.startswith("FAIL spool: ")]
+    advice = "Permission denied: run cyrsync as root, or as Cyrus's own user"
+    assert len(lines) == 6
+    assert lines[5] == f"FAIL spool: ... and {len(folders) - 5} more: {advice}"
+
+
+def test_messages_that_cannot_be_read(server: SampleServer, replica: Path) -> None:
+    """As sync would find: who may open indexes need not be allowed to open messages."""
+    names = list(server.folders()[0].glob("*."))
+    for path in names:
+        path.chmod(0)
+    text = check(server, replica, user=True).failure("spool")
+    for path in names:
+        path.chmod(0o600)
+    assert ".: Permission denied: run cyrsync as root" in text
+    assert check(server, replica, user=True).exit == 0
+
+
 def test_users_files_that_cannot_be_read(server: SampleServer, replica: Path) -> None:
     directory = server.root / "conf/user/j"
     directory.chmod(0)

@@ -211,15 +211,13 @@ def test_what_rsync_refuses_has_touched_nothing(source: Path, replica: Path, wor
     assert snapshot(replica, skip_hidden=False) == before
 
 
-@pytest.mark.parametrize("word", ["-q", "--info=none", "--stderr=all", "-hh", "--out-format=%n"])
-def test_messages_are_compared_whatever_is_printed(source: Path, replica: Path, word: str) -> None:
-    """Also those of a folder whose name looks like a link's line."""
+def test_messages_of_a_folder_with_an_arrow_in_its_name_are_compared(source: Path, replica: Path) -> None:
     folder = (source / "j/user/joe/Sent").rename(source / "j/user/joe/a -> b")
     assert run_cyrsync("rsync", "-a", "--delete", f"{source}/", replica).returncode == 0
     samplespool.deliver(folder, 2)
     os.truncate(sorted((replica / folder.relative_to(source)).glob("*."))[0], 3)
     folder.chmod(0o750)  # so messages are compared
-    done = run_cyrsync("rsync", "-a", word, f"{source}/", replica)
+    done = run_cyrsync("rsync", "-a", f"{source}/", replica)
     assert (done.returncode, done.stderr) == (0, "")
     assert_same_tree(source, replica)
 
@@ -517,8 +515,10 @@ def test_size_only_is_for_what_is_no_message(source: Path, replica: Path, line: 
 
 @pytest.mark.parametrize(
     "line",
-    ["-v", "-i", "-vq", "--out-format=%o=%-20n|%l|%f|%i", "--out-format=%f", "--info=del", "-v --info=del0", "", "-P"]
-    + ["--progress --info=name0", "-P --no-progress"],
+    [
+        *("-v", "-i", "-vq", "--out-format=%o=%-20n|%l|%f|%i", "--out-format=%f", "--info=del", "-v --info=del0", ""),
+        *("-P", "--progress --info=name0", "-P --no-progress"),
+    ],
 )
 def test_deletions_are_told_of_as_rsync_does(source: Path, replica: Path, line: str) -> None:
     """On standard output and in a log: one line a file, folders after what is in them."""

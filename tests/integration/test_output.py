@@ -67,6 +67,27 @@ def test_errors_are_lines_on_stderr(source: Path, replica: Path, option: tuple[s
     assert ("Sent" in done.stdout) == (option in (("-v",), ("--json",)))
 
 
+@pytest.mark.parametrize("command", [("sync",), ("list",), ("rsync", "-a"), ("inspect",), ("verify",)])
+def test_many_errors_with_one_reason_are_few_lines(source: Path, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """A wrong user: but of what cannot be read, all else is done."""
+    folders = sorted(one for one in samplespool.folders(source) if not any(path.is_dir() for path in one.iterdir()))
+    read = folders.pop()
+    operands = [tmp_path / "copy"] if command[0] in ("sync", "rsync") else []
+    for folder in folders:
+        folder.chmod(0)
+    what = [source] if command[0] != "inspect" else [*folders, read]
+    done = run_cyrsync(*command, *what, *operands, user=True)
+    for folder in folders:
+        folder.chmod(0o755)
+    assert (done.returncode, len(folders) > 6) == (1 if command[0] == "verify" else 23, True)
+    assert read.name in done.stdout or (tmp_path / "copy").exists() or command[0] == "verify"
+    if command[0] == "rsync":
+        return  # rsync says it in its own words
+    lines = done.stderr.splitlines()
+    assert len(lines) == 6
+    assert lines[5].startswith(f"cyrsync: ... and {len(folders) - 5} more: ")
+
+
 def test_verbose_reports_every_folder_with_something_to_do(source: Path, replica: Path) -> None:
     changed = [
         folder for folder in samplespool.folders(source) if differs(folder, replica / folder.relative_to(source))

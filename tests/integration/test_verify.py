@@ -21,6 +21,7 @@ from cyrsync.tree.bundle import BOOTSTRAP, program
 from cyrsync.tree.link import Link
 from support.boxes import NAMES, Box
 from support.servers import SampleServer
+from support.spool import leaves
 from support.sshd import Sshd
 from support.tools import oldest_python, requires_root
 from support.tree import run_cyrsync, sync
@@ -332,6 +333,31 @@ def test_what_cannot_be_read(box: Box) -> None:
     folder.chmod(0)
     found = verify(box.root / "spool", code=1, user=True)
     assert [(kind, name) for kind, name, _ in problems(found)] == [("unreadable", "Sent")]
+
+
+def test_what_cannot_be_read_on_a_server_costs_itself_alone(tmp_path: Path) -> None:
+    server = SampleServer(tmp_path / "mail")
+    closed, *others = [folder for folder in leaves(server.spool) if any(folder.glob("*."))]
+    lost = next(others[0].glob("*."))
+    lost.unlink()
+    closed.chmod(0)
+    found = verify("-C", server.conf, code=1, user=True)
+    closed.chmod(0o755)
+    named = {(one["kind"], one["folder"]) for one in found["problems"]}
+    assert named == {("unreadable", str(closed)), ("missing", str(others[0]))}
+
+
+def test_many_problems_of_one_kind_are_few_lines(tmp_path: Path) -> None:
+    server = SampleServer(tmp_path / "mail")
+    folders = server.folders()
+    for folder in folders:
+        (folder / "99999.").write_bytes(b"")
+    next(leaves(server.spool)[0].glob("[1-9].")).unlink()
+    done = run_cyrsync("verify", server.spool)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, done.stdout, len(lines)) == (1, "", 7)
+    assert lines[-1] == f"cyrsync: ... and {len(folders) - 5} more: orphan: a message file that the index does not name"
+    assert sum(": missing: UID" in line for line in lines) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cyrsync.report.check import Checked, Finding, Verdict, show
+from cyrsync.report.check import Checked, Finding, Verdict, show, summed
 
 
 class Utf8(io.StringIO):
@@ -53,3 +53,13 @@ def test_the_exit_code() -> None:
     result.findings.append(Finding(Verdict.FAIL, "a", "b"))
     assert result.exit == 1
     assert result.to_json()["checks"][1] == {"verdict": "note", "check": "a", "found": "b", "advice": "c"}
+
+
+def test_findings_of_one_check_with_one_reason_are_summed_up() -> None:
+    alike = [Finding(Verdict.FAIL, "spool", f"/spool/{number}: Permission denied", "as root") for number in range(7)]
+    others = [Finding(Verdict.OK, "spool", "40 mailboxes"), Finding(Verdict.NOTE, "locks", "/l: Permission denied")]
+    more = Finding(Verdict.FAIL, "spool", "... and 2 more: Permission denied", "as root")
+    assert list(summed([*alike, *others])) == [*alike[:5], others[0], more, others[1]]
+    assert list(summed(alike[:5])) == alike[:5]
+    found = summed(iter([alike[0], others[1]]))
+    assert next(found) == alike[0]  # at once
