@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -36,7 +36,7 @@ from cyrsync.report.progress import NoProgress, Reporter
 from cyrsync.report.result import FileCounts, RunResult
 from cyrsync.report.text import path_text
 from cyrsync.state.lock import run_key, run_lock, state_directory
-from cyrsync.transfer import ahead, features
+from cyrsync.transfer import ahead, features, room
 from cyrsync.transfer.carry import carry, make_room
 from cyrsync.transfer.driver import Ends, Rsync, await_orphans, hint
 from cyrsync.transfer.extended import Extended, Kinds
@@ -49,7 +49,7 @@ from cyrsync.tree import direction, mounts
 from cyrsync.tree.address import Address
 from cyrsync.tree.both import BothSides
 from cyrsync.tree.descent import Descent
-from cyrsync.tree.folder import Folder
+from cyrsync.tree.folder import Folder, join
 from cyrsync.tree.link import DEFAULT_PATIENCE, Patience
 from cyrsync.tree.ownership import CUT_OFF, WalkOwnership, hold
 from cyrsync.tree.side import Side, refuse_promoted, token_of
@@ -453,34 +453,59 @@ class Run:
         staging: Staging,
     ) -> None:
         """Carry out plans beside other jobs that do the same with theirs."""
+        root = sides.replica_status.root
         with rsync.job(number) if rsync else nullcontext() as own:
-            transfer = Transfer(
-                plans,
-                own,
-                sides.replica,
-                sides.replica_status.root,
-                self.progress.transfer,
-                pretend=self.options.dry_run,
-                skip_derived=self.options.policy.skip_derived,
-                staging=staging.tree,
-                may_delete=self.limit.start,
-                rules=self.options.policy.rules,
-                size_only=self.options.policy.size_only,
-            )
-            try:
-                carry(
-                    [transfer],
-                    taker,
-                    force=planned.in_the_way and self.limit.allows(),
-                    coarse=own is not None and own.features.coarse and self._compares_nanoseconds(),
-                )
-                self.full = make_room([transfer], sides.replica_status.root) or self.full
-                if transfer.deletes():
-                    with self.phases.phase("delete"):
-                        self._delete(transfer, sides)
-                    self.limit.done(plan.path for plan in transfer.plans if plan.path not in transfer.held)
-            finally:
-                self.book(transfer)
+
+            def attempt(plans: list[FolderPlan], *, clear: bool = False) -> Transfer:
+                transfer = self._transfer(plans, own, sides, staging)
+                try:
+                    if clear:
+                        room.make_way([transfer], root, [plan.path for plan in plans])
+                    carry(
+                        [transfer],
+                        taker,
+                        force=planned.in_the_way and self.limit.allows(),
+                        coarse=own is not None and own.features.coarse and self._compares_nanoseconds(),
+                    )
+                    make_room([transfer], root)
+                    if transfer.deletes():
+                        with self.phases.phase("delete"):
+                            self._delete(transfer, sides)
+                        self.limit.done(plan.path for plan in transfer.plans if plan.path not in transfer.held)
+                finally:
+                    self.book(transfer)
+                return transfer
+
+            def again(before: Sequence[Transfer], paths: list[bytes], *, clear: bool) -> list[Transfer]:
+                self.forget(before, paths)
+                return [attempt([plan for path in paths if (plan := before[0].plan(path))], clear=clear)]
+
+            self.full = room.try_again([attempt(plans)], root, [partial(_sizes, sides)], again) or self.full
+
+    def _transfer(self, plans: list[FolderPlan], rsync: Rsync | None, sides: BothSides, staging: Staging) -> Transfer:
+        return Transfer(
+            plans,
+            rsync,
+            sides.replica,
+            sides.replica_status.root,
+            self.progress.transfer,
+            pretend=self.options.dry_run,
+            skip_derived=self.options.policy.skip_derived,
+            staging=staging.tree,
+            may_delete=self.limit.start,
+            rules=self.options.policy.rules,
+            size_only=self.options.policy.size_only,
+        )
+
+    def forget(self, transfers: Iterable[Transfer], paths: Iterable[bytes]) -> None:
+        """Take back what was booked of folders that are tried again."""
+        some = set(paths)
+        for transfer in transfers:
+            planned, failed = transfer.files_of(some)
+            self.result.files.planned -= planned
+            self.result.files.failed -= failed
+            self.result.files.sent -= planned - failed
+        self.result.release(some)
 
     def _compares_nanoseconds(self) -> bool:
         """Tell whether a difference of less than a second is one for this run."""
@@ -569,6 +594,14 @@ def links_warning(sides: BothSides, links: list[bytes]) -> list[str]:
     more = f" and {len(found) - _FEW} more" if len(found) > _FEW else ""
     shown = ", ".join(map(path_text, found[:_FEW]))
     return [f"mailboxes lie behind links, and are not copied, only the links are: {shown}{more}"]
+
+
+def _sizes(sides: BothSides, paths: list[bytes]) -> list[int | None]:
+    """Return the sizes of files of the source, by their paths; None where that is not known."""
+    if not (paths and sides.source.can_take):
+        return [None] * len(paths)
+    found = sides.source.stat([join(sides.source_status.root, path) for path in paths])
+    return [one[0] if isinstance(one, tuple) else None for one in found]
 
 
 def _tells(numbers: Mapping[str, int | None], name: str) -> bool:

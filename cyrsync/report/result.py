@@ -132,6 +132,11 @@ class RunResult:
         self.held |= paths
         self.folders.failed = len(self.held)
 
+    def release(self, paths: set[bytes]) -> None:
+        """Count folders no longer as failed: they are tried again."""
+        self.held -= paths
+        self.folders.failed = len(self.held)
+
     def _count(self, plan: FolderPlan, one: int) -> None:
         folders, messages = self.folders, self.messages
         if plan.state is State.GONE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cyrsync.cyrus import entry as kinds
@@ -17,9 +18,11 @@ from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.state.sent import Key, Sent
 from cyrsync.state.store import Store
+from cyrsync.transfer import room
 from cyrsync.transfer.carry import carry, make_room
 from cyrsync.transfer.driver import Rsync
 from cyrsync.transfer.steps import Transfer
+from cyrsync.tree import agent
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.absence import is_seen_absent
 from cyrsync.tree.folder import Folder
@@ -46,6 +49,7 @@ class Batch:
         self._store = store
         self._replica = replica
         self._roots = roots
+        self._rsyncs = rsyncs
         self._works = {work.place.key.path: work for work in works}
         self._index_root = replica.root(roots.homes[kinds.INDEX], make=True)
         self._lost_before: set[tuple[bytes, int]] = set()
@@ -64,16 +68,37 @@ class Batch:
         ]
 
     def carry(self) -> None:
-        """Send, and keep what has arrived; then delete, and keep that."""
+        """Send, and keep what has arrived; then delete, and keep that. Do so again where there was no room."""
+        self._carry(clear=False)
+        works = dict(self._works)
+
+        def again(before: Sequence[Transfer], paths: list[bytes], *, clear: bool) -> list[Transfer]:
+            self._run.forget(before, paths)
+            some = [works[path] for path in paths if path in works]
+            batch = Batch(self._run, self._store, self._replica, self._roots, some, self._rsyncs)
+            batch._carry(clear=clear)
+            works.update(batch._works)
+            return batch._transfers
+
+        sizes = [partial(_sizes, root) for root in self._roots.all()]
+        full = room.try_again(self._transfers, self._index_root, sizes, again, self._device)
+        self._run.full = full or self._run.full
+
+    def _device(self, root: bytes) -> int:
+        return self._replica.side.room(root).device
+
+    def _carry(self, *, clear: bool) -> None:
         self._finish()
         self._store.put(work.before() for work in self._works.values())
         try:
+            if clear:
+                room.make_way(self._transfers, self._index_root, sorted(self._works))
             held = carry(self._transfers, self)
         except BaseException:
             for transfer in self._transfers:
                 self._run.book(transfer)
             raise
-        self._run.full = make_room(self._transfers, self._index_root) or self._run.full
+        make_room(self._transfers, self._index_root)
         done = [work for path, work in self._works.items() if path not in held]
         self._store.put(work.after(deleted=not work.deletes()) for work in done)
         new = [work for work in done if work.summary.state is State.NEW]
@@ -165,6 +190,12 @@ class Batch:
             self._run.result.errors.append(
                 f"{path_text(path)}: the index names messages without a file: {some}: run reconstruct"
             )
+
+
+def _sizes(root: bytes, paths: list[bytes]) -> list[int | None]:
+    """Return the sizes of files below a root of the source; None where that is not known."""
+    found = [agent.status(os.path.join(root, path)) for path in paths]
+    return [one[0] if isinstance(one, tuple) else None for one in found]
 
 
 def _listed(reader: MailboxReader, path: bytes) -> MessageFiles | None:

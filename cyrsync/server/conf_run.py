@@ -306,6 +306,7 @@ class ConfRun:
                 transfer.send_metadata()
             finally:
                 self._run.book(transfer)
+            self._run.full = transfer.full or self._run.full
             self._table.put(row for row in rows if os.path.dirname(row.path[len(root) + 1 :]) not in transfer.held)
         staging.clear()
 

@@ -10,7 +10,6 @@ from array import array
 from collections.abc import Sequence
 from typing import Protocol
 
-from cyrsync.errors import ReplicaFull
 from cyrsync.plan.folder_plan import FolderPlan
 from cyrsync.transfer.steps import Transfer
 
@@ -59,14 +58,12 @@ def carry(
     return held
 
 
-def make_room(transfers: Sequence[Transfer], index_root: bytes) -> ReplicaFull | None:
-    """Let go of what no index names, where a replica is full, and return why that is; `index_root` has the indexes."""
-    full = next((transfer.full for transfer in transfers if transfer.full), None)
-    if full:
+def make_room(transfers: Sequence[Transfer], index_root: bytes) -> None:
+    """Let go of what no index names, where a replica is full; `index_root` has the indexes."""
+    if any(transfer.full for transfer in transfers):
         unnamed = set().union(*(transfer.without_index(index_root) for transfer in transfers))
         for transfer in transfers:
             transfer.make_room(unnamed)
-    return full
 
 
 def _settle(transfers: Sequence[Transfer], source: Source) -> None:

@@ -6,14 +6,16 @@ index on the replica has its messages.
 
 from __future__ import annotations
 
+import errno
 import os
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from cyrsync.cyrus import entry as kinds
-from cyrsync.errors import ReplicaFull
+from cyrsync.errors import Exit, ReplicaFull
 from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.rsync import list_file
 from cyrsync.rsync.filters import NO_RULES, Rules
@@ -28,6 +30,7 @@ from cyrsync.tree.remove import HIDDEN, Removal
 from cyrsync.tree.side import Side
 from cyrsync.tree.uids import file_names
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 #: Neither size nor time tells the files of two mailboxes apart.
 _WHOLE_NEW = "--ignore-times"
 #: Staged metadata is put in place when the last of it has arrived: a header and its index are not parted by a lost
@@ -70,8 +73,8 @@ class Transfer:
         self.account.plan(sum(plan.files_planned() for plan in plans))
         self._filters = lists.whole_folder_filters(skip_derived=skip_derived)
         self._rsync = rsync
-        self._side = side
-        self._root = root
+        self.side = side
+        self.root = root
         self._tick = tick
         self._pretend = pretend
         self._staging = staging
@@ -81,6 +84,8 @@ class Transfer:
         self._forced: tuple[str, ...] = ()
         self.held: set[bytes] = set()  # folders that keep what they have
         self.full: ReplicaFull | None = None  # why they do
+        self.short: set[bytes] = set()  # those for which there is no room
+        self._given_up: Counter[bytes] = Counter()  # files that failed, by folder
         self._unnamed: set[bytes] = set()  # but for messages that no index names
         self._by_path = {plan.path: plan for plan in self.plans}
         self._checked: dict[bytes, FolderPlan] = {}
@@ -121,8 +126,8 @@ class Transfer:
         """Take loose metadata from folders whose own was not sent after another mailbox's: Cyrus makes it again."""
         removals = [Removal(path, files=tuple(sorted(names))) for path, names in self._foreign.items() if names]
         self._foreign.clear()
-        if removals and self._side.can_remove:
-            for path, number in self._side.remove(self._root, removals, keep_times=False).failed:
+        if removals and self.side.can_remove:
+            for path, number in self.side.remove(self.root, removals, keep_times=False).failed:
                 self.account.errors[path] = hint(f"it may be another mailbox's, and stays: {os.strerror(number)}")
 
     def lose_of_whole(self, plan: FolderPlan, now: Folder) -> None:
@@ -193,7 +198,9 @@ class Transfer:
         listed for different.
         """
         differing = ("--ignore-times",) if coarse else ()
-        self._give_up(sum(_last(plan) for plan in self.plans if plan.path in self.held))
+        for plan in self.plans:
+            if plan.path in self.held:
+                self._give_up(plan, _last(plan))
         renewed, others = _split(self._settled(self.plans))
         for plans, how in ((others, differing), (renewed, (_WHOLE_NEW,))):
             staged = [plan for plan in plans if plan.staged]
@@ -237,7 +244,7 @@ class Transfer:
         """Delete on the replica: files, then folders that are gone."""
         if self._pretend:
             return
-        removed = self._side.remove(self._root, self._removals(), keep_times=keep_times)
+        removed = self.side.remove(self.root, self._removals(), keep_times=keep_times)
         self.account.deleted += removed.files + removed.folders
         for path, number in removed.failed:
             if number == HIDDEN and self._is_left_out(path):
@@ -282,15 +289,39 @@ class Transfer:
 
     def without_index(self, root: bytes) -> set[bytes]:
         """Return the folders that are held as the replica is full, and have no index below its directory `root`."""
-        if not (self.full and self._side.can_remove):
+        if not (self.full and self.side.can_remove):
             return set()
         held = [plan.path for plan in self.plans if plan.path in self.held and plan.delete_uids]
-        looks = self._side.stat([join(join(root, path), kinds.INDEX) for path in held])
+        looks = self.side.stat([join(join(root, path), kinds.INDEX) for path in held])
         return {path for path, look in zip(held, looks, strict=True) if look is None}
 
     def make_room(self, paths: Iterable[bytes]) -> None:
         """Let messages go from these folders though they are held: there is no index that names them."""
         self._unnamed.update(paths)
+
+    def plan(self, path: bytes) -> FolderPlan | None:
+        """Return what is to be done in a folder."""
+        return self._by_path.get(path)
+
+    def files_of(self, paths: Iterable[bytes]) -> tuple[int, int]:
+        """Return how many files were planned in these folders, and how many of them have failed."""
+        some = {path for path in paths if path in self._by_path}
+        return sum(self._by_path[path].files_planned() for path in some), sum(self._given_up[path] for path in some)
+
+    def delete_first(self, removals: list[Removal]) -> set[bytes]:
+        """Delete in folders to which much is to be sent yet; return, and hold, those where that could not be."""
+        if not removals or not self._may_delete():
+            return {removal.path for removal in removals}
+        removed = self.side.remove(self.root, removals, keep_times=False)
+        self.account.deleted += removed.files
+        self.account.errors.update((path, hint(f"not deleted: {os.strerror(n)}")) for path, n in removed.failed)
+        files, whole = self._by_folder(
+            (path for path, _ in removed.failed), [self._by_path[removal.path] for removal in removals]
+        )
+        failed = files.keys() | whole
+        self._without_index.update(one.path for one in removals if kinds.INDEX in one.files)
+        self.held |= failed
+        return failed
 
     def deletes(self) -> bool:
         """Tell whether anything goes."""
@@ -376,9 +407,9 @@ class Transfer:
         if self._pretend or not renewed:
             return
         self._without_index.update(plan.path for plan in renewed)
-        if self._side.can_remove:
+        if self.side.can_remove:
             removals = (Removal(plan.path, files=(kinds.INDEX,)) for plan in renewed)
-            for path, number in self._side.remove(self._root, removals, keep_times=False).failed:
+            for path, number in self.side.remove(self.root, removals, keep_times=False).failed:
                 self.account.errors[path] = hint(f"cannot be replaced: {os.strerror(number)}")
                 self._hold_back(path, renewed)
         elif self._rsync:
@@ -398,21 +429,22 @@ class Transfer:
 
         rsync 3.2.3 takes such files for those in their places, and leaves the old ones there.
         """
-        if self._pretend or not self._side.can_remove:
+        if self._pretend or not self.side.can_remove:
             return False
         removals = [Removal(plan.path, folders=(kinds.UPDATES,)) for plan in plans if plan.metadata]
-        return not (removals and self._side.remove(self._root, removals, keep_times=False).failed)
+        return not (removals and self.side.remove(self.root, removals, keep_times=False).failed)
 
     def _hold_back(self, path: bytes, plans: list[FolderPlan]) -> None:
         """Leave a folder, or the one that a file is in, or all below, as it is on the replica."""
         files, whole = self._by_folder([path], plans)
         for folder in (files.keys() | whole) - self.held:
             self.held.add(folder)
-            self._give_up(_messages(self._by_path[folder]))
+            self._give_up(self._by_path[folder], _messages(self._by_path[folder]))
 
-    def _give_up(self, count: int) -> None:
+    def _give_up(self, plan: FolderPlan, count: int) -> None:
         self.account.failed += count
         self.account.pending -= count
+        self._given_up[plan.path] += count
 
     def _step(
         self,
@@ -432,7 +464,10 @@ class Transfer:
             # Which of them have arrived it does not tell.
             self.full = error
             listed = {plan.path for plan in plans if next(entries(plan), None) is not None}
-            self._give_up(sum(planned(plan) for plan in plans if plan.path in listed - self.held))
+            for plan in plans:
+                if plan.path in listed - self.held:
+                    self._give_up(plan, planned(plan))
+            self.short |= listed - self.held
             self.held |= listed
 
     def _send(
@@ -474,6 +509,11 @@ class Transfer:
         for path, message in outcome.attributes.items():
             if path.rpartition(b"/")[2] in kinds.BOUND:
                 outcome.failed.setdefault(path, message)
+        no_room = {path: message for path, message in outcome.failed.items() if message.number in _NO_ROOM}
+        if no_room:
+            reason = next(iter(no_room.values())).reason
+            self.full = self.full or ReplicaFull(f"not all could be written: {hint(reason)}", Exit.PARTIAL)
+            self.short.update(*map(set, self._by_folder(no_room, plans)))
         failed, all_failed = self._by_folder(outcome.failed, plans)
         vanished, all_vanished = self._by_folder(outcome.vanished, plans)
         self.held |= all_failed
@@ -488,8 +528,10 @@ class Transfer:
             failures = count if path in all_failed else min(len(names), count)
             gone = count if path in all_vanished else len(vanished.get(path, set()) - names)
             self.account.failed += failures
+            self._given_up[path] += failures
             self.account.vanished += min(gone, count - failures)
-        self._note({**outcome.failed, **outcome.attributes})
+        others = {path: message for path, message in outcome.failed.items() if path not in no_room}
+        self._note({**others, **outcome.attributes})
 
     def _by_folder(self, paths: Iterable[bytes], plans: list[FolderPlan]) -> tuple[dict[bytes, set[bytes]], set[bytes]]:
         """Sort paths of files by their folders; and return the folders of which all is meant.

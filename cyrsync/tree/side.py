@@ -121,7 +121,7 @@ class Side(Protocol):
         """List folders below `root` by themselves, in that order."""
 
     def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
-        """Return size and time of files where `can_remove` is: see `AgentSide.stat`."""
+        """Return size and time of files where `can_remove` or `can_take` is: see `AgentSide.stat`."""
 
     def make(self, root: bytes) -> None:
         """Make a directory, if it is not there. Raise UnusableError where that can't be."""
@@ -279,8 +279,8 @@ class NearSide:
         return (reader.look(path) for path in paths)
 
     def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
-        """Refuse: that is asked of a replica."""
-        raise NotImplementedError
+        """Return what `AgentSide.stat` does."""
+        return [agent.status(path) for path in paths]
 
     def make(self, root: bytes) -> None:
         """Refuse: a source is only ever read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ import pytest
 import samplespool
 from support.servers import SampleServer, below
 from support.spool import leaves
-from support.tools import requires, requires_root, unavailable
-from support.tree import assert_same_tree, messages, run_cyrsync, sync
+from support.tools import requires, requires_root, unavailable, wait_for
+from support.tree import assert_same_tree, messages, run_cyrsync, snapshot, start_cyrsync, sync
 from support.whole import History, assert_indexed_messages_exist
 
 
@@ -116,6 +117,124 @@ def test_mailboxes_that_are_gone_make_room(small_disk: Path, tmp_path: Path, eng
     samplespool.expunge(first, 40)
     server.record()
     heal(words)
+    assert_same_tree(server.spool, replica, dir_mtimes=False)
+
+
+def fill(disk: Path, *, inodes: bool = False) -> None:
+    """Let somebody else have all the room that is left, or all the files."""
+    if inodes:
+        with suppress(OSError):
+            for number in range(10_000):
+                (disk / f"other{number}").touch()
+        return
+    with open(disk / "others", "wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.parametrize("new", [0, 10], ids=["nothing new", "new mail"])
+@pytest.mark.parametrize("boxes", [1, 12], ids=["one mailbox", "many"])
+@pytest.mark.parametrize("small_disk", ["2m"], indirect=True)
+@pytest.mark.parametrize("engine", ["walk", "index", "drop-in"])
+def test_messages_that_are_expunged_make_room_for_their_index(
+    small_disk: Path, tmp_path: Path, engine: str, boxes: int, new: int
+) -> None:
+    """There is no room for one new index beside the old one: so the old one goes first."""
+    server = SampleServer(tmp_path / "server", messages=0, folder_count=boxes)
+    for folder in leaves(server.spool):
+        samplespool.deliver(folder, 120 // len(leaves(server.spool)) * 2, size=2500)
+    there = small_disk / "replica"
+    there.mkdir()
+    replica = below(there, server.spool) if engine == "index" else there
+    words = command(engine, server, there)
+    assert run_cyrsync(*words).returncode == 0
+    fill(small_disk)
+    history = History()
+    history.remember(server.spool)
+    for folder in leaves(server.spool):
+        number = len(list(folder.glob("[0-9]*.")))
+        samplespool.expunge(folder, number // 2)
+        samplespool.deliver(folder, new * number // 240, size=2500)
+    history.remember(server.spool)
+    for _ in range(5):
+        done = run_cyrsync(*words)
+        history.assert_whole(replica)
+        assert_indexed_messages_exist(replica)
+        if done.returncode == 0:
+            break
+        assert done.returncode in (11, 23), done
+        assert [line for line in done.stderr.splitlines() if "No space left on device" in line]
+    assert done.returncode == 0, done
+    assert_same_tree(server.spool, replica, dir_mtimes=False)
+
+
+@pytest.mark.parametrize("inodes", [False, True], ids=["blocks", "inodes"])
+@pytest.mark.parametrize("small_disk", ["2m,nr_inodes=800"], indirect=True)
+@pytest.mark.parametrize("engine", ["walk", "index"])
+def test_what_was_tried_again_is_reported_once(small_disk: Path, tmp_path: Path, engine: str, inodes: bool) -> None:
+    _, (_, *words) = full_with_new_mail(small_disk, tmp_path, engine, inodes=inodes)
+    report = sync(*words)
+    files, messages = report["files"], report["messages"]
+    assert (report["errors"], report["folders"]["failed"], messages["send"], messages["delete"]) == ([], 0, 20, 60)
+    assert (files["planned"], files["failed"], files["deleted"] >= 60) == (files["sent"], 0, True)
+    assert run_cyrsync("sync", *words).returncode == 0
+
+
+@pytest.mark.parametrize("small_disk", ["2m"], indirect=True)
+@pytest.mark.parametrize("engine", ["walk", "index"])
+def test_killed_while_there_is_no_index(small_disk: Path, tmp_path: Path, engine: str) -> None:
+    """The messages are there that an index would name, and the next run sends it."""
+    server, words = full_with_new_mail(small_disk, tmp_path, engine)
+    (index,) = small_disk.rglob("cyrus.index")
+    with start_cyrsync(*words, "--", "--bwlimit=20", own_group=True) as process:
+        wait_for(lambda: process.poll() is not None or not index.exists(), seconds=60)
+        process.kill_group()
+    assert not index.exists()
+    heal(words)
+    replica = below(small_disk / "replica", server.spool) if engine == "index" else small_disk / "replica"
+    assert_same_tree(server.spool, replica, dir_mtimes=False)
+
+
+def full_with_new_mail(
+    disk: Path, tmp_path: Path, engine: str, *, inodes: bool = False
+) -> tuple[SampleServer, tuple[str | Path, ...]]:
+    """One mailbox on a full disk, where 60 messages are to be deleted and 20 to be sent; and how to do that."""
+    server = SampleServer(tmp_path / "server", messages=0, folder_count=1)
+    (folder,) = server.folders()
+    samplespool.deliver(folder, 120, size=2500)
+    (disk / "replica").mkdir()
+    words = command(engine, server, disk / "replica")
+    assert run_cyrsync(*words).returncode == 0
+    fill(disk, inodes=inodes)
+    samplespool.expunge(folder, 60)
+    samplespool.deliver(folder, 20, size=2500)
+    return server, words
+
+
+@pytest.mark.parametrize("small_disk", ["2m"], indirect=True)
+@pytest.mark.parametrize("engine", ["walk", "index"])
+def test_an_index_stays_where_its_place_would_not_do(small_disk: Path, tmp_path: Path, engine: str) -> None:
+    """More mail has come than goes: the mailbox stays as it was, and others are brought up to date."""
+    server = SampleServer(tmp_path / "server", messages=0, folder_count=4)
+    for folder in leaves(server.spool):
+        samplespool.deliver(folder, 60, size=2500)
+    there = small_disk / "replica"
+    there.mkdir()
+    replica = below(there, server.spool) if engine == "index" else there
+    words = command(engine, server, there)
+    assert run_cyrsync(*words).returncode == 0
+    fill(small_disk)
+    grown, other, *_ = leaves(server.spool)
+    samplespool.expunge(grown, 10)
+    samplespool.deliver(grown, 30, size=2500)
+    samplespool.set_flags(other)
+    before = snapshot(replica / grown.relative_to(server.spool))
+    for _ in range(2):
+        done = run_cyrsync(*words)
+        assert (done.returncode, done.stderr.count("No space left on device")) == (11, 1), done
+        assert snapshot(replica / grown.relative_to(server.spool)) == before
+    enlarge(small_disk)
+    assert run_cyrsync(*words).returncode == 0
     assert_same_tree(server.spool, replica, dir_mtimes=False)
 
 
