@@ -14,6 +14,8 @@ from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.digests import Digests
 from cyrsync.tree.folder import Folder
 
+EXTRA_FOLDER = Problem("extra folder")
+
 
 def compare(
     source: Iterator[Folder],
@@ -31,7 +33,7 @@ def compare(
         if ours is None:
             assert theirs
             if not _is_leftover(theirs) and (unreadable is None or not _below(theirs.path, unreadable)):
-                yield Audited(theirs.path, 0, len(theirs.messages), problems=(Problem("extra folder"),))
+                yield Audited(theirs.path, 0, len(theirs.messages), problems=(EXTRA_FOLDER,))
         elif ours.problem:
             unreadable = ours.path
             yield Audited(ours.path, problems=(Problem("unreadable", detail=os.strerror(ours.problem)),))

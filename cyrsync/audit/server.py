@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from cyrsync.audit.finding import Audited, Problem
 from cyrsync.audit.mailbox import Place, audit, list_files
@@ -13,6 +13,7 @@ from cyrsync.cyrus import header, regular_file
 from cyrsync.cyrus.config import Config
 from cyrsync.cyrus.server import Located
 from cyrsync.inspection import places
+from cyrsync.plan.walk_engine import links_in
 from cyrsync.tree.absence import is_absent
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.message_files import MessageFiles
@@ -20,6 +21,7 @@ from cyrsync.tree.walk import walk
 
 #: Looks at what seems wrong, and seconds between them.
 _ROUNDS, _PAUSE = 20, 0.2
+_NO_LINKS: Mapping[bytes, bytes] = {}
 
 
 def audit_server(config: Config, content: bool) -> Iterator[Audited]:
@@ -29,8 +31,11 @@ def audit_server(config: Config, content: bool) -> Iterator[Audited]:
     """
     expected = _by_directory(config)
     suspects: dict[bytes, Audited | None] = {}
+    links: dict[bytes, bytes] = {}
     for root in sorted({partition.data for partition in config.partitions.values()}):
         for directory, folder in _folders(root):
+            found_links = (os.path.join(root, link) for link in links_in(folder))
+            links.update((os.path.realpath(link), link) for link in found_links if os.path.isdir(link))
             place = expected.pop(directory, None)
             if place and not folder.problem:
                 found = _audit(place, folder.messages, content)
@@ -42,7 +47,7 @@ def audit_server(config: Config, content: bool) -> Iterator[Audited]:
                 suspects[directory] = None
     suspects.update(dict.fromkeys(expected))
     suspects.update(dict.fromkeys(_strange_elsewhere(config)))
-    yield from _settled(config, suspects, content)
+    yield from _settled(config, suspects, content, links)
 
 
 def audit_again(config: Config, directories: Iterable[bytes], content: bool) -> Iterator[Audited]:
@@ -50,10 +55,13 @@ def audit_again(config: Config, directories: Iterable[bytes], content: bool) -> 
     yield from _settled(config, dict.fromkeys(directories), content)
 
 
-def _settled(config: Config, suspects: dict[bytes, Audited | None], content: bool) -> Iterator[Audited]:
+def _settled(
+    config: Config, suspects: dict[bytes, Audited | None], content: bool, links: Mapping[bytes, bytes] = _NO_LINKS
+) -> Iterator[Audited]:
     """Look again at what may be wrong until two looks find the same in a directory that stayed as it was.
 
     Mailboxes are made, renamed and deleted meanwhile: their directories change before or after mailboxes.db does.
+    Directories may be mailboxes' by `links`, which are known by where they lead.
     """
     before: dict[bytes, object] = {}
     for left in reversed(range(_ROUNDS)):
@@ -61,7 +69,9 @@ def _settled(config: Config, suspects: dict[bytes, Audited | None], content: boo
         owned = {path for place in now.values() for path in _directories(place)}
         for directory in sorted(suspects):
             state = _state(directory)
-            found = _look_again(directory, now, owned, content)
+            found = None
+            if directory in now or not _is_owned(directory, owned, links):
+                found = _look_again(directory, now, content)
             if found is None:
                 del suspects[directory]
             elif not found.problems or not left or before.get(directory) == (state, found.problems):
@@ -73,7 +83,13 @@ def _settled(config: Config, suspects: dict[bytes, Audited | None], content: boo
         time.sleep(_PAUSE)
 
 
-def _look_again(directory: bytes, now: dict[bytes, Located], owned: set[bytes], content: bool) -> Audited | None:
+def _is_owned(directory: bytes, owned: set[bytes], links: Mapping[bytes, bytes]) -> bool:
+    """Tell whether a directory is a mailbox's, perhaps by a link that leads to it, or to one above it."""
+    tops = (top for top in links if (directory + b"/").startswith(top + b"/"))
+    return directory in owned or any(links[top] + directory[len(top) :] in owned for top in tops)
+
+
+def _look_again(directory: bytes, now: dict[bytes, Located], content: bool) -> Audited | None:
     place = now.get(directory)
     if place:
         try:
@@ -85,8 +101,6 @@ def _look_again(directory: bytes, now: dict[bytes, Located], owned: set[bytes], 
         except OSError as error:
             return _unreadable(directory, error.errno or errno.EIO)
         return _audit(place, listed, content)
-    if directory in owned:
-        return None
     folder = next(walk(directory))
     if folder.problem == errno.ENOENT:
         return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cyrsync.audit.compare import compare, of_records
+from cyrsync.audit.compare import EXTRA_FOLDER, compare, of_records
 from cyrsync.audit.finding import Audited, Problem
 from cyrsync.errors import UnusableError
 from cyrsync.plan.compare import Policy
@@ -18,7 +18,7 @@ from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.address import Address
 from cyrsync.tree.both import BothSides
 from cyrsync.tree.digests import Question
-from cyrsync.tree.folder import Folder
+from cyrsync.tree.folder import Folder, join
 
 
 @contextmanager
@@ -45,8 +45,12 @@ def audits(
         yield _compared(sides, policy, warnings)
 
 
-def _compared(sides: BothSides, policy: Policy, warnings: list[str]) -> Iterator[Audited]:
-    """Compare both trees, and when both are listed, what their indexes say of the messages that both have."""
+def _compared(sides: BothSides, policy: Policy, warnings: list[str], below: bytes = b"") -> Iterator[Audited]:
+    """Compare both trees, and when both are listed, what their indexes say of the messages that both have.
+
+    Where the source has a link to mailboxes elsewhere, and the replica a directory, as `sync -C` makes it, what is
+    behind the link is compared with that. With `below`, the trees are those in that directory.
+    """
     links: list[bytes] = []
     common: list[Question] = []
 
@@ -60,18 +64,31 @@ def _compared(sides: BothSides, policy: Policy, warnings: list[str]) -> Iterator
         both = uid_sets.difference(uids, uid_sets.difference(uids, theirs.messages.uids))
         common.append(Question(ours.path, both))
 
-    source, replica = sides.folders(frozenset())
+    source, replica = sides.folders(frozenset(), below)
     audited = list(compare(noting(source), replica, policy, note))
-    warnings += links_warning(sides, links)
-    wrong = _records(sides, common)
+    found = sides.source.links_to_mailboxes(sides.roots(below)[0], links) if links else []
+    extra = [one.path for one in audited if EXTRA_FOLDER in one.problems]
+    followed = [link for link in found if any(_is_within(path, link) for path in extra)]
+    if not below:
+        warnings += links_warning(sides, [link for link in links if link not in followed])
+    wrong = _records(sides, common, below)
     for one in audited:
-        problem = wrong.get(one.path)
-        yield one._replace(problems=(*one.problems, problem)) if problem else one
+        if not any(_is_within(one.path, link) for link in followed):
+            problem = wrong.get(one.path)
+            path = join(below, one.path) if one.path else below
+            yield one._replace(path=path, problems=(*one.problems, problem) if problem else one.problems)
+    for link in followed:
+        yield from _compared(sides, policy, warnings, join(below, link))
 
 
-def _records(sides: BothSides, common: list[Question]) -> dict[bytes, Problem]:
+def _is_within(path: bytes, top: bytes) -> bool:
+    return path == top or path.startswith(top + b"/")
+
+
+def _records(sides: BothSides, common: list[Question], below: bytes) -> dict[bytes, Problem]:
     """Return the folders where the indexes do not say the same; where a side cannot tell, none."""
-    theirs = sides.replica.digests(sides.replica_status.root, common)
-    ours = sides.source.digests(sides.source_status.root, common) if theirs else {}
+    source_root, replica_root = sides.roots(below)
+    theirs = sides.replica.digests(replica_root, common)
+    ours = sides.source.digests(source_root, common) if theirs else {}
     found = ((path, of_records(ours[path], theirs[path])) for path in theirs if path in ours)
     return {path: problem for path, problem in found if problem}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterable
@@ -16,10 +17,12 @@ from cyrsync.report.text import path_text
 from cyrsync.server.engine import count_gone, plan_gone
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
+from cyrsync.server.source_links import broken
 from cyrsync.state.sent import Key, Sent
 from cyrsync.state.store import Store
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree.absence import is_absent
+from cyrsync.tree.token import is_bare
 from cyrsync.tree.walk import incarnation_in
 
 if TYPE_CHECKING:
@@ -153,6 +156,8 @@ def _has_mailbox(roots: Roots, sent: Sent) -> bool:
     """
     header, index = (os.path.join(roots.homes[name], sent.key.path, name) for name in (kinds.HEADER, kinds.INDEX))
     if is_absent(index):
+        if broken(roots.homes[kinds.INDEX], sent.key.path):
+            raise OSError(errno.ENOENT, "its directory is a link that leads nowhere")
         return False
     found = incarnation_in(header, index)
     if found is None or not sent.uniqueid:
@@ -174,5 +179,12 @@ def _is_below(path: bytes, top: bytes) -> bool:
 
 
 def _is_there(roots: Roots, path: bytes) -> bool:
-    """Tell whether the source still has a directory of a mailbox that is gone: then others may have things in it."""
-    return not all(is_absent(os.path.join(root, path)) for root in roots.all())
+    """Tell whether the source still has a directory of a mailbox that is gone: then others may have things in it.
+
+    A link stays where Cyrus removes the directory of a mailbox; if nothing is behind it, it stands for none.
+    """
+    return any(_holds(os.path.join(root, path)) for root in roots.all())
+
+
+def _holds(directory: bytes) -> bool:
+    return not is_absent(directory) and not (os.path.islink(directory) and is_bare(directory))

@@ -14,7 +14,9 @@ from cyrsync.cyrus import header, records, regular_file, snapshot
 from cyrsync.cyrus.locks import read_all
 from cyrsync.cyrus.records import Index
 from cyrsync.cyrus.snapshot import MetaFiles, Part
+from cyrsync.report.text import path_text
 from cyrsync.server.roots import Roots
+from cyrsync.server.source_links import broken
 from cyrsync.state.sent import UNSEEN, Place, seen_of
 from cyrsync.tree import message_files
 from cyrsync.tree import uids as uid_sets
@@ -115,10 +117,14 @@ class MailboxReader:
         return self.listed(path).uids, archived
 
     def holds_only(self, path: bytes, messages: array[int], folders: set[bytes]) -> bool:
-        """Tell whether nothing but these messages, metadata and these folders is in a mailbox's data directory."""
+        """Tell whether nothing but these messages, metadata and these folders is in a mailbox's data directory.
+
+        A link to a folder is none: rsync would copy the link.
+        """
         row, others = self._names(self.roots.data, path)
         listed = MessageFiles(row)
-        known = all(name.startswith(kinds.METADATA_PREFIX) or join(path, name) in folders for name in others)
+        below = [join(path, name) for name in others if not name.startswith(kinds.METADATA_PREFIX)]
+        known = all(one in folders and not os.path.islink(os.path.join(self.roots.data, one)) for one in below)
         return known and not listed.odd and listed.uids == messages
 
     def _names(self, root: bytes, path: bytes) -> tuple[bytes, list[bytes]]:
@@ -134,6 +140,9 @@ class MailboxReader:
         head, body = parts.get(place.header_path), parts.get(place.index_path)
         if head is None or body is None:
             name = "cyrus.header" if head is None else "cyrus.index"
+            link = broken(self.roots.homes[name.encode()], place.key.path)
+            if link:
+                raise UnreadableMailboxError(f"{path_text(link)} is a link that leads nowhere: is its disk mounted?")
             raise UnreadableMailboxError(f"{name}: {os.strerror(errno.ENOENT)}: run reconstruct, or restore it")
         uniqueid = header.uniqueid(head.data[: header.READ_SIZE])
         if not uniqueid:

@@ -12,6 +12,7 @@ from cyrsync.report.text import path_text
 from cyrsync.server.engine import Work, plan_mailbox
 from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
 from cyrsync.server.roots import Roots
+from cyrsync.server.source_links import SourceLinks
 from cyrsync.state.sent import Key, Place, Sent
 from cyrsync.state.store import Store
 from cyrsync.transfer.extended import NO_KINDS, Kinds
@@ -56,6 +57,7 @@ class Takings:
         self._numeric_ids = numeric_ids
         self._kinds = kinds
         self._readers = {name: MailboxReader(roots, listing=listing) for name, roots in partitions.items()}
+        self._links = {name: SourceLinks(roots) for name, roots in partitions.items()}
         self._folders: dict[str, set[bytes]] = {}
         self._before: dict[Key, Sent] = {}
         self._stagings: dict[bytes, Staging] = {}
@@ -87,11 +89,16 @@ class Takings:
             name = path_text(key.path)
             self.warnings.append(f"{name}: an index of an unknown version: what is in the directory is sent")
         reading.let_go()
-        if work.summary.state is State.NEW and len(reading.messages) >= _MANY:
+        # Behind a link anything may lie by the time that rsync lists it: there it gets the names of what was read.
+        if work.summary.state is State.NEW and len(reading.messages) >= _MANY and not self.is_behind_link(key):
             with suppress(OSError):
                 folders = self._all_folders(store, key.partition)
                 work.plans[reader.roots.data].whole = reader.holds_only(key.path, reading.messages, folders)
         return work
+
+    def is_behind_link(self, key: Key) -> bool:
+        """Tell whether a mailbox lies behind a link on the source."""
+        return self._links[key.partition].hide(key.path)
 
     def left(self) -> bool:
         """Tell whether some mailboxes are left as they were."""

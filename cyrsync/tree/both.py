@@ -64,9 +64,9 @@ class BothSides:
             self.boot = self._hold(self.replica)
         self.replica_status = self._check_replica(self.replica_address)
 
-    def folders(self, users: frozenset[str]) -> tuple[Iterator[Folder], Iterator[Folder]]:
-        """Return the streams of both sides' folders."""
-        source_root, replica_root = self.source_status.root, self.replica_status.root
+    def folders(self, users: frozenset[str], below: bytes = b"") -> tuple[Iterator[Folder], Iterator[Folder]]:
+        """Return the streams of both sides' folders, or of those `below` a directory, which may be a link."""
+        source_root, replica_root = self.roots(below)
         if not self.replica_status.exists:
             return self.source.walk(source_root, users), iter(())
         if self.source.wants_other:
@@ -78,6 +78,11 @@ class BothSides:
         # The replica's agent is asked first: it reads while the source is being read.
         replica = self.replica.walk(replica_root, users)
         return self.source.walk(source_root, users), replica
+
+    def roots(self, below: bytes = b"") -> tuple[bytes, bytes]:
+        """Return where both sides are, or have a directory `below`."""
+        roots = (self.source_status.root, self.replica_status.root)
+        return (os.path.join(roots[0], below), os.path.join(roots[1], below)) if below else roots
 
     def names_of_owner(self) -> set[str]:
         """Return the names of the source's owner, whose files most are; of a source that is elsewhere, none."""

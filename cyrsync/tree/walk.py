@@ -134,9 +134,8 @@ class Reader:
     def above(self, path: bytes) -> "tuple[tuple[bytes, Entry], ...]":
         """Return a folder's directory and those it is in, the root first; links are followed. Raise OSError."""
         components = path.split(b"/") if path else []
-        chain = [b"/".join(components[:depth]) for depth in range(1, len(components) + 1)]
-        found = [(above, self.entry(os.lstat(self.directory(above)))) for above in chain]
-        return ((b"", self.entry(os.stat(self.root))), *found)  # the root may be a link
+        chain = [b"/".join(components[:depth]) for depth in range(len(components) + 1)]
+        return tuple([(above, self.entry(os.stat(self.directory(above)))) for above in chain])
 
     def entry(self, status: os.stat_result, target: str = "") -> Entry:
         """Return what a listing has of a file: no bits that lend rights, which nothing of Cyrus's has."""

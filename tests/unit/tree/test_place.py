@@ -154,10 +154,20 @@ def test_what_is_in_the_way_stays(source: Path, replica: Path, what: str) -> Non
     assert {name: data for name, (_, _, data) in look(replica).items()} == before
 
 
-def test_a_source_behind_a_link_is_left(source: Path, replica: Path) -> None:
+def test_a_source_behind_a_link_goes_into_directories(source: Path, replica: Path) -> None:
     make_way(source / "j/user")
+    assert put(placing(source, replica, "2.")) == []
+    assert (replica / "j/user/joe/2.").read_bytes() == b"two"
+    assert not (replica / "j/user").is_symlink()
+
+
+def test_what_is_to_be_a_directory_and_is_a_link_is_left(source: Path, replica: Path) -> None:
+    one = placing(source, replica, "2.")
+    make_way(source / "j/user")
+    link = Reader(os.fsencode(source)).entry(os.lstat(source / "j/user"))
     before = look(replica)
-    assert put(placing(source, replica, "2.")) == [(os.fsencode(replica), PATH)]
+    above = tuple((path, link if path == b"j/user" else entry) for path, entry in one.above)
+    assert put(one._replace(above=above)) == [(os.fsencode(replica), PATH)]
     assert look(replica) == before
 
 
