@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from enum import IntEnum
 
+from cyrsync.report.text import path_text
+
 
 class Exit(IntEnum):
     """Exit codes of cyrsync, rsync's own where it has one."""
@@ -37,7 +39,9 @@ def error_text(error: Exception) -> str:
     """Return what to say of an error, of a file with its name as people write it."""
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
-    return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
+    if not isinstance(error.filename, (bytes, str, os.PathLike)) or not error.filename:
+        return error.strerror  # of an open file it is a number
+    return f"{path_text(os.fsencode(error.filename))}: {error.strerror}"
 
 
 class CyrsyncError(Exception):

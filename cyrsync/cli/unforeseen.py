@@ -11,7 +11,7 @@ import traceback
 
 from cyrsync import __version__
 from cyrsync.cli.output import complain
-from cyrsync.errors import Exit
+from cyrsync.errors import Exit, error_text
 from cyrsync.state.lock import state_directory
 
 
@@ -22,7 +22,7 @@ def report(error: Exception) -> Exit:
     try:
         where = _write(text)
     except Exception as failure:  # noqa: BLE001 - whatever keeps the file from being written, the line is printed
-        complain(f"a fault of cyrsync itself: {what}; its traceback could not be written: {failure}")
+        complain(f"a fault of cyrsync itself: {what}; its traceback could not be written: {error_text(failure)}")
     else:
         complain(f"a fault of cyrsync itself: {what}; please report it with {where}")
     return Exit.FAULT

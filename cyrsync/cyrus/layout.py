@@ -183,7 +183,7 @@ def _split(name: bytes) -> "tuple[bytes, list[bytes]]":
     """Return the domain, b"" for none, and the components of the rest; ValueError for what is no name."""
     domain, local = _cut(name)
     if not local or b"/" in name or b"\0" in name or (domain and not domain.strip(b".")):
-        raise ValueError(f"not a mailbox's name: {name!r}")
+        raise ValueError("not a mailbox's name: " + name.decode("utf-8", "backslashreplace"))
     return domain, local.split(b".")
 
 

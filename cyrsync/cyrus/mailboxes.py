@@ -75,7 +75,8 @@ def read(pairs: "Iterable[tuple[bytes, bytes]]") -> "Iterator[Mailbox]":
             try:
                 mailbox = _mailbox(key, value, lettered)
             except ValueError as error:
-                raise DbError("the record of {!r} cannot be read: {}".format(key, error)) from None
+                name = repr(key)[2:-1]  # in one line, whatever is in it
+                raise DbError("the record of {} cannot be read: {}".format(name, error)) from None
             yield mailbox
 
 

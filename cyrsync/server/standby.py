@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyrsync.cyrus import config as imapd_conf
 from cyrsync.cyrus.config import Config, ConfigError
 from cyrsync.cyrus.settings import Difference, differences, layout_settings
+from cyrsync.errors import error_text
 from cyrsync.report.text import path_text
 from cyrsync.server.replica import Replica
 
@@ -29,5 +30,5 @@ def warnings(replica: Replica, conf: bytes, config: Config) -> list[str]:
     try:
         found = differing(replica, conf, config) or []
     except (ConfigError, OSError) as error:
-        return [f"{where}: it cannot be compared with the source's: {error}"]
+        return [f"{where}: it cannot be compared with the source's: {error_text(error)}"]
     return [f"{where}: {one.text}: Cyrus could not find the mail there" for one in found if one.fatal]

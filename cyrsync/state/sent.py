@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from cyrsync.report.text import path_text
 from cyrsync.tree import uids as uid_sets
 
 #: What is known of header and index, each: inode, size, times of modification and change (nanoseconds).
@@ -93,7 +94,8 @@ def sent_of(row: Sequence[Any]) -> Sent:
             *(names_in(names), names_in(stale)),
         )
     except (AttributeError, LookupError, TypeError, ValueError, zlib.error) as error:
-        raise StateDamaged(f"{path!r}: {error}") from None
+        name = path_text(path) if isinstance(path, bytes) else str(path)
+        raise StateDamaged(f"{name}: {error}") from None
 
 
 def text_of(names: tuple[bytes, ...]) -> str | None:

@@ -128,6 +128,15 @@ def main(compressed: bool = False) -> None:
     except wire.WireError as error:
         os.write(2, "the agent was asked for what cannot be: {}\n".format(error).encode("ascii", "replace"))
         os._exit(1)
+    except OSError as error:  # the one who asks shows the last line
+        text = "{}: {}\n".format(_name(error.filename), error.strerror or error)
+        os.write(2, text.encode("utf-8", "surrogateescape"))
+        os._exit(1)
+
+
+def _name(path: "Any") -> str:
+    """Return what to call a file in one line: an error has its name as bytes, or its number."""
+    return os.fsdecode(path).replace("\n", "?") if isinstance(path, (bytes, str)) else "the agent"
 
 
 def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool]":

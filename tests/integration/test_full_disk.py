@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -236,6 +237,20 @@ def test_an_index_stays_where_its_place_would_not_do(small_disk: Path, tmp_path:
     enlarge(small_disk)
     assert run_cyrsync(*words).returncode == 0
     assert_same_tree(server.spool, replica, dir_mtimes=False)
+
+
+@pytest.mark.parametrize("small_disk", ["1m"], indirect=True)
+def test_what_did_not_fit_is_named_as_people_write_it(small_disk: Path, tmp_path: Path) -> None:
+    source, replica = tmp_path / "source", small_disk / "replica"
+    samplespool.make(source, messages=20, folder_count=1)
+    (folder,) = samplespool.folders(source)
+    folder = folder.rename(os.fsdecode(os.fsencode(folder.parent) + b"/a\n\xff"))
+    sync(source, replica)
+    fill(small_disk)
+    samplespool.deliver(folder, 1)
+    (error,) = sync(source, replica, expect=(11,))["errors"]
+    assert "No space left on device" in error
+    assert not {"b'", 'b"', "\n"} & {error[at : at + size] for at in range(len(error)) for size in (1, 2)}
 
 
 def command(engine: str, server: SampleServer, there: Path) -> tuple[str | Path, ...]:
