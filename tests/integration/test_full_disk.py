@@ -13,6 +13,7 @@ import pytest
 import samplespool
 from support.servers import SampleServer, below
 from support.spool import leaves
+from support.sshd import Sshd
 from support.tools import requires, requires_root, unavailable, wait_for
 from support.tree import assert_same_tree, messages, run_cyrsync, snapshot, start_cyrsync, sync
 from support.whole import History, assert_indexed_messages_exist
@@ -179,6 +180,46 @@ def test_what_was_tried_again_is_reported_once(small_disk: Path, tmp_path: Path,
     assert (report["errors"], report["folders"]["failed"], messages["send"], messages["delete"]) == ([], 0, 20, 60)
     assert (files["planned"], files["failed"], files["deleted"] >= 60) == (files["sent"], 0, True)
     assert run_cyrsync("sync", *words).returncode == 0
+
+
+@pytest.mark.parametrize("small_disk", ["2m"], indirect=True)
+@pytest.mark.parametrize("how", ["walk", "index", "walk, pulled"])
+def test_it_heals_over_ssh(small_disk: Path, tmp_path: Path, sshd: Sshd, how: str) -> None:
+    server, (*words, source, there) = full_with_new_mail(small_disk, tmp_path, how.partition(",")[0])
+    far = [sshd.at(str(source)) + "/", there] if "pulled" in how else [source, sshd.at(str(there))]
+    assert run_cyrsync(words[0], "-e", sshd.rsh, *words[1:], *far).returncode == 0
+    replica = below(small_disk / "replica", server.spool) if how == "index" else small_disk / "replica"
+    assert_same_tree(server.spool, replica, dir_mtimes=False)
+
+
+@pytest.mark.parametrize("small_disk", ["2m"], indirect=True)
+def test_an_index_in_a_partition_of_its_own_goes_first(small_disk: Path, tmp_path: Path) -> None:
+    server = SampleServer(tmp_path / "server", messages=0, folder_count=1)
+    (folder,) = server.folders()
+    meta = tmp_path / "server/meta" / folder.relative_to(server.spool)
+    meta.mkdir(parents=True)
+    with server.conf.open("a") as conf:
+        conf.write(f"metapartition-default: {tmp_path}/server/meta\nmetapartition_files: header index\n")
+    samplespool.deliver(folder, 120, size=2500)
+    there = small_disk / "replica"
+    there.mkdir()
+    words = command("index", server, there)
+    move_metadata(folder, meta)
+    assert run_cyrsync(*words).returncode == 0
+    fill(small_disk)
+    move_metadata(meta, folder)
+    samplespool.expunge(folder, 60)
+    samplespool.deliver(folder, 20, size=2500)
+    move_metadata(folder, meta)
+    assert run_cyrsync(*words).returncode == 0
+    for directory in (folder, meta):
+        assert_same_tree(directory, below(there, directory), dir_mtimes=False)
+
+
+def move_metadata(old: Path, new: Path) -> None:
+    """Move header and index, which may lie apart from the messages."""
+    for name in ("cyrus.header", "cyrus.index"):
+        (old / name).rename(new / name)
 
 
 @pytest.mark.parametrize("small_disk", ["2m"], indirect=True)
