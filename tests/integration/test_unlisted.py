@@ -159,7 +159,7 @@ def test_a_metadata_file_of_which_it_cannot_be_seen_whether_it_is_there(
     before = snapshot(pair.there(folder))
     with failing(monkeypatch, "lstat", folder / "cyrus.cache"):
         (error,) = pair.sync(expect=23)["errors"]
-    assert error.endswith("cyrus.cache: Input/output error")
+    assert error.endswith("cyrus.cache: Input/output error: look for a failing disk in the kernel's log")
     assert snapshot(pair.there(folder)) == before
     pair.sync()
     pair.assert_same()
