@@ -39,9 +39,13 @@ class NotNamed(NamedTuple):
     there: list[Sent]  # the source has it still
     doubtful: list[tuple[Sent, str]]  # whether it has cannot be told, for a reason
 
+    def stay(self) -> list[Sent]:
+        """Return what the replica has of those that stay there."""
+        return [*self.there, *(sent for sent, _ in self.doubtful)]
+
     def would_go(self) -> list[FolderPlan]:
         """Return what the replica would lose if mailboxes.db were right about those that stay."""
-        return [count_gone(sent, renamed=False) for sent in (*self.there, *(sent for sent, _ in self.doubtful))]
+        return [count_gone(sent, renamed=False) for sent in self.stay()]
 
 
 def sort_out(rows: Iterable[Sent], partitions: dict[str, Roots]) -> NotNamed:
@@ -155,9 +159,9 @@ def _has_mailbox(roots: Roots, sent: Sent) -> bool:
     Raise OSError where that is not to be seen.
     """
     header, index = (os.path.join(roots.homes[name], sent.key.path, name) for name in (kinds.HEADER, kinds.INDEX))
+    if broken(roots.homes[kinds.INDEX], sent.key.path):
+        raise OSError(errno.ENOENT, "its directory lies behind a link that leads nowhere")
     if is_absent(index):
-        if broken(roots.homes[kinds.INDEX], sent.key.path):
-            raise OSError(errno.ENOENT, "its directory is a link that leads nowhere")
         return False
     found = incarnation_in(header, index)
     if found is None or not sent.uniqueid:

@@ -78,6 +78,7 @@ class MailboxReader:
                 parts, locked = snapshot.parts(files, [annotations])
                 return self._reading(place, parts, now)
             except OSError as error:
+                self._refuse_broken_links(place)
                 raise UnreadableMailboxError(error.strerror or str(error)) from None
             except _TornError as error:
                 reason = str(error)
@@ -139,10 +140,8 @@ class MailboxReader:
     def _reading(self, place: Place, parts: dict[bytes, Part], now: int) -> Reading:
         head, body = parts.get(place.header_path), parts.get(place.index_path)
         if head is None or body is None:
+            self._refuse_broken_links(place)
             name = "cyrus.header" if head is None else "cyrus.index"
-            link = broken(self.roots.homes[name.encode()], place.key.path)
-            if link:
-                raise UnreadableMailboxError(f"{path_text(link)} is a link that leads nowhere: is its disk mounted?")
             raise UnreadableMailboxError(f"{name}: {os.strerror(errno.ENOENT)}: run reconstruct, or restore it")
         uniqueid = header.uniqueid(head.data[: header.READ_SIZE])
         if not uniqueid:
@@ -174,6 +173,13 @@ class MailboxReader:
             messages, archived = (uid_sets.union(a, uid_sets.up_to(b, incarnation.last_uid)) for a, b in both)
         identity = _identity(incarnation, head.status)
         return Reading(incarnation, seen, messages, archived, bound, loose, has_directory, identity)
+
+    def _refuse_broken_links(self, place: Place) -> None:
+        """Say so where a mailbox's metadata lies behind a link that leads nowhere, or in a circle."""
+        for name in (kinds.HEADER, kinds.INDEX):
+            link = broken(self.roots.homes[name], place.key.path)
+            if link:
+                raise UnreadableMailboxError(f"{path_text(link)} is a link that leads nowhere: is its disk mounted?")
 
     def _is_absent(self, root: bytes, place: Place, name: bytes) -> bool:
         try:

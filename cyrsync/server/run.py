@@ -315,7 +315,7 @@ class ServerRun(Run):
         done = quick.finish() if quick else set()
         self.limit.sent(messages=quick.messages if quick else 0)
         found.changed = [key for key in found.changed if key not in done]
-        for sent in self.not_named(store):
+        for sent in (*not_named.gone, *not_named.stay()):
             unchanged -= len(sent.uids) + len(sent.archived)
             there += sent.unproven()
         found.renamed = find_renamed(store, found.ready.values())

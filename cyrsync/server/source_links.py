@@ -28,7 +28,7 @@ class SourceLinks:
 
 
 def broken(root: bytes, path: bytes) -> bytes | None:
-    """Return the path of a link that leads nowhere, among the directories of a mailbox below a root; None for none."""
+    """Return a link that leads nowhere or in a circle, among the directories of a mailbox below a root, else None."""
     while path:
         whole = os.path.join(root, path)
         if os.path.islink(whole) and not os.path.exists(whole):

@@ -236,7 +236,7 @@ def test_a_link_that_leads_nowhere(server: Server, way: str, target: str) -> Non
         assert len(report["errors"]) == (1 if way == "mailbox" else 3)
         for error in report["errors"]:
             assert error.startswith("b/user/bob"), error
-            assert ("leads nowhere" if target == "nowhere" else "Too many levels of symbolic links") in error
+            assert "link that leads nowhere" in error
         assert snapshot(server.there(place)) == before
         assert_same_tree(ann, server.there(ann))
     place.unlink()
