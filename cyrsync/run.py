@@ -49,6 +49,7 @@ from cyrsync.tree import direction, mounts
 from cyrsync.tree.address import Address
 from cyrsync.tree.both import BothSides
 from cyrsync.tree.descent import Descent
+from cyrsync.tree.extended import can_read
 from cyrsync.tree.folder import Folder, join
 from cyrsync.tree.link import DEFAULT_PATIENCE, Patience
 from cyrsync.tree.ownership import CUT_OFF, WalkOwnership, hold
@@ -58,8 +59,8 @@ _FSYNC = "--fsync"
 _LONGEST_PAUSE = 60.0  # seconds between two tries
 _PATIENCE = 10.0  # seconds that it takes a process at the far end to see that its connection is lost
 _LOST_ATTRIBUTES = (
-    "ACLs and extended attributes of header, index, expunge and annotations are not kept when they are pulled: "
-    "run cyrsync where the spool is"
+    "ACLs and extended attributes of header, index, expunge and annotations are not kept: "
+    "Python reads and sets them on Linux alone"
 )
 #: So many of what is all alike are named.
 _FEW = 5
@@ -356,10 +357,8 @@ class Run:
         try:
             if rsync and self._goes_ahead(planned, sides, rsync):
                 self._copy_ahead(planned, sides, rsync)
-            extended = None
-            if self.kinds and self.source.local:
-                extended = Extended(self.kinds, Descent(sides.source_status.root).where)
-            elif self.kinds and sides.source.can_take:
+            extended = self._extended(sides)
+            if self.kinds and sides.source.can_take and not extended:
                 self.result.warnings.append(_LOST_ATTRIBUTES)
             policy = self.options.policy
             staging = Staging(self.staging_directory, policy.numeric_ids, extended, policy.rules.below)
@@ -375,6 +374,12 @@ class Run:
         if ownership:
             compared = (self.options.full or self._cut_off) and not (self.options.users or self.result.errors)
             ownership.end(compared=compared and not (self.result.files.failed or self.full))
+
+    def _extended(self, sides: BothSides) -> Extended | None:
+        """Return what gives staged metadata the attributes that rsync is to keep; None for none, or where none can."""
+        if not (self.kinds and can_read() and sides.source.rights.attributes):
+            return None
+        return Extended(self.kinds, Descent(sides.source_status.root).where if self.source.local else None)
 
     def _try(self, rsync: Rsync) -> None:
         if self.options.trial:
@@ -431,6 +436,7 @@ class Run:
                 self.limit,
                 planned.indexed,
                 partial(sides.replica.digests, sides.replica_status.root),
+                self.kinds,
             )
         parts = self._jobs.share(
             taker.take(batch) if taker else batch, lambda plan: plan.messages_send + plan.messages_delete

@@ -135,6 +135,8 @@ class StandIn(Run):
         """Do what is ours to do; plain rsync has the replica alone, too."""
         try:
             self._check_links(sides)
+            if self.kinds and sides.source.can_take and not self._extended(sides):
+                raise NotForUs("ACLs and extended attributes of metadata can be read and set on Linux alone")
             super()._sync(sides, directory)
         except DoubtfulError:
             raise
@@ -172,8 +174,6 @@ class StandIn(Run):
         self._is_spool = True
         if self._busy:
             raise self._busy
-        if self.kinds and not self.source.local:
-            raise NotForUs("ACLs and extended attributes of metadata are read where the spool is")
         limit = self.options.max_delete
         if limit and self.limit.counted.total() > limit.number:
             reason = f"--max-delete={limit.number} ends within {self.limit.counted.total()} deletions"

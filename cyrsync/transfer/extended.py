@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+from cyrsync.tree import extended
+from cyrsync.tree.extended import ACLS
+
+if TYPE_CHECKING:
+    from cyrsync.tree.extended import Attributes
+
 #: The ACL that says what a mode of 0700 does: version, then tag, rights and id of owner, group and others.
 _PLAIN_ACL = struct.pack("<IHHIHHIHHI", 2, 1, 7, 0xFFFFFFFF, 4, 0, 0xFFFFFFFF, 32, 0, 0xFFFFFFFF)
-#: It has none, its file system has none, or it is not there any more: then rsync says so.
-_NONE = (errno.ENODATA, errno.ENOTSUP, errno.ENOENT, errno.ENOTDIR)
 
 
-@dataclass(frozen=True, slots=True)
-class Kinds:
-    """What rsync is to keep."""
-
-    acls: bool = False
-    xattrs: bool = False
-
-    def __bool__(self) -> bool:
-        return self.acls or self.xattrs
-
-    def includes(self, name: str) -> bool:
-        """Tell whether rsync keeps an attribute: root's all but the system's, others' only the users'."""
-        if name in _ACLS:
-            return self.acls
-        return self.xattrs and (not name.startswith("system.") if os.geteuid() == 0 else name.startswith("user."))
+class Kinds(extended.Kinds):
+    """What rsync is to keep, of what is staged here."""
 
     def below(self, root: bytes) -> Extended | None:
         """Return what gives them to copies of what lies below a root, wherever links lead; None for nothing to give."""
@@ -42,7 +32,7 @@ class Kinds:
                 os.setxattr(directory, "user.cyrsync", b"1")
                 os.removexattr(directory, "user.cyrsync")
             if self.acls:
-                os.setxattr(directory, _ACLS[0], _PLAIN_ACL)
+                os.setxattr(directory, ACLS[0], _PLAIN_ACL)
         except OSError:
             return False
         return True
@@ -53,26 +43,25 @@ NO_KINDS = Kinds()
 
 @dataclass(frozen=True, slots=True)
 class Extended:
-    """Gives copies what their originals have; `where` tells the place of an original's directory.
+    """Gives copies what their originals have; `where` tells the place of an original's directory here.
 
-    With `follow`, an original may be a link to a file.
+    With `follow`, an original may be a link to a file. Without `where`, originals have what was `told` of them.
     """
 
     kinds: Kinds
-    where: Callable[[bytes], bytes]
+    where: Callable[[bytes], bytes] | None = None
     follow: bool = False
+    told: dict[bytes, Attributes] = field(default_factory=dict)
 
-    def of(self, path: bytes, *, directory: bool) -> dict[str, bytes]:
+    def of(self, path: bytes, *, directory: bool) -> Attributes:
         """Return what an original has. Raise OSError."""
-        try:
-            if directory:
-                return self._read(self.where(path), follow=True)
-            above, _, name = path.rpartition(b"/")
-            return self._read(os.path.join(self.where(above), name), follow=self.follow)
-        except OSError as error:
-            if error.errno in _NONE:
-                return {}
-            raise
+        if self.where is None:
+            found = self.told.get(path, {})
+            return {name: value for name, value in found.items() if self.kinds.includes(name)}
+        if directory:
+            return extended.read(self.where(path), self.kinds, follow=True)
+        above, _, name = path.rpartition(b"/")
+        return extended.read(os.path.join(self.where(above), name), self.kinds, follow=self.follow)
 
     def give(self, path: bytes, copy: int, *, directory: bool) -> None:
         """Give an open copy what the original of that path has, and nothing else. Raise OSError."""
@@ -86,13 +75,3 @@ class Extended:
             except OSError as error:
                 reason = f"{name} cannot be kept while it is staged: {error.strerror}"
                 raise OSError(error.errno, reason, os.fsdecode(path)) from None
-
-    def _read(self, original: bytes, *, follow: bool) -> dict[str, bytes]:
-        found = {}
-        for name in filter(self.kinds.includes, os.listxattr(original, follow_symlinks=follow)):
-            try:
-                found[name] = os.getxattr(original, name, follow_symlinks=follow)
-            except OSError as error:
-                if error.errno not in _NONE:
-                    raise
-        return found

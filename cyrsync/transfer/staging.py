@@ -50,6 +50,8 @@ class Staging:
 
     def add(self, taken: Taken) -> None:
         """Write a folder's metadata. OSError where there is no room."""
+        if self._extended:
+            self._extended.told.update(taken.extended)
         self.make(taken.above)
         for file in taken.files:
             path = taken.folder.path + b"/" + file.name if taken.folder.path else file.name
@@ -113,6 +115,8 @@ class Staging:
         self._close()
         self._undressed.clear()
         self._made.clear()
+        if self._extended:
+            self._extended.told.clear()
         if self.directory.exists():
             empty(self._open_ours())
             self._close()

@@ -21,6 +21,7 @@ from cyrsync.transfer.staging import Staging
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.digests import Digests, Question, of_index
+from cyrsync.tree.extended import NO_KINDS, Kinds
 from cyrsync.tree.folder import NOBODY, Folder
 from cyrsync.tree.side import Side
 from cyrsync.tree.take import Taken
@@ -58,12 +59,14 @@ class Taker:
         limit: DeleteLimit,
         indexed: bool,
         digests: Callable[[Sequence[Question]], Mapping[bytes, Digests | None]] = lambda _: {},
+        wanted: Kinds = NO_KINDS,
     ) -> None:
         """`limit` counts what is deleted; `indexed`: there are indexes in this tree, not in a metapartition.
 
-        `digests` tells what the replica's indexes say of messages.
+        `digests` tells what the replica's indexes say of messages. `wanted` are attributes to stage.
         """
         self._digests = digests
+        self._wanted = wanted
         self._asked: list[tuple[FolderPlan, Taken, Question, Digests]] = []
         self._indexed = indexed
         self._source = source
@@ -84,7 +87,8 @@ class Taker:
         messages are compared, or other metadata is sent: another mailbox may take the folder's name meanwhile.
         """
         wanted = [plan for plan in plans if self._is_to_be_taken(plan)]
-        taken = self._source.take(self._root, [plan.path for plan in wanted])
+        paths = [plan.path for plan in wanted]
+        taken = self._source.take(self._root, paths, self._wanted, numeric_ids=self._policy.numeric_ids)
         fresh: dict[bytes, FolderPlan] = {}
         for plan in wanted:
             found = next(taken)

@@ -264,7 +264,7 @@ def number(name: str) -> "int | None":
 
 
 def _identify(request: _Request) -> None:
-    request.output.end(euid=os.geteuid(), groups=os.getgroups())
+    request.output.end(euid=os.geteuid(), groups=os.getgroups(), attributes=hasattr(os, "listxattr"))
 
 
 def _numbers(request: _Request) -> None:
@@ -358,11 +358,13 @@ def _audit(request: _Request) -> None:
 
 
 def _take(request: _Request) -> None:
+    from cyrsync.tree.extended import Kinds
     from cyrsync.tree.take import encode, take
 
     reader, output = Reader(request.root), request.output
+    wanted = Kinds(request.flag("acls"), request.flag("xattrs"))
     for path in request.paths():
-        output.write(encode(take(reader, path), output.deflate is not None))
+        output.write(encode(take(reader, path, wanted), output.deflate is not None))
     output.end()
 
 

@@ -20,6 +20,7 @@ from cyrsync.tree import token as tokens
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.agent import Room
 from cyrsync.tree.at_work import Cyrus, at_work
+from cyrsync.tree.extended import NO_KINDS, Kinds
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.hold import Busy, Holds
 from cyrsync.tree.inflated import Inflated
@@ -222,19 +223,21 @@ class AgentSide:
                 return
             yield found
 
-    def take(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Taken]:
-        """Take folders below `root` under Cyrus's locks, in that order."""
+    def take(
+        self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
+    ) -> Iterator[Taken]:
+        """Take folders below `root` under Cyrus's locks, in that order: see `Side.take`."""
         from cyrsync.tree.take import decode  # what few runs need is not loaded by all
 
         def read(path: bytes) -> Taken:
             self._greet()
-            taken = decode(self._answers)
+            taken = decode(self._answers, numeric_ids)
             answers.asked_for(taken.folder.path, path)
             return taken
 
         if paths:
             self._teach()
-        return self._each("take", root, paths, read)
+        return self._each("take", root, paths, read, acls=wanted.acls, xattrs=wanted.xattrs)
 
     def links_to_mailboxes(self, root: bytes, paths: Sequence[bytes]) -> list[bytes]:
         """Return those of these links behind which mailboxes lie."""
@@ -302,11 +305,11 @@ class AgentSide:
         self._link.send(json.dumps(request).encode("ascii") + b"\n")
 
     def _each(
-        self, what: str, root: bytes, paths: Sequence[bytes], read: Callable[[bytes], Answer]
+        self, what: str, root: bytes, paths: Sequence[bytes], read: Callable[[bytes], Answer], **more: bool
     ) -> Iterator[Answer]:
-        """Ask for something of each of the paths, and yield the answers."""
+        """Ask for something of each of the paths, with `more` to say, and yield the answers."""
         for portion in answers.portions(paths):
-            self._ask(do=what, root=root, paths=answers.texts(portion))
+            self._ask(do=what, root=root, paths=answers.texts(portion), **more)
             for left, path in zip(range(len(portion), 0, -1), portion, strict=True):
                 answer = self._checked(partial(read, path))
                 if left == 1:
@@ -397,7 +400,7 @@ def _error(found: dict[str, Any]) -> str:
 
 def _rights(found: dict[str, Any]) -> Rights:
     groups = [wire.number(group, _MAX_ID) for group in wire.list_of(found["groups"], _MAX_GROUPS)]
-    return Rights(wire.number(found["euid"], _MAX_ID) == 0, frozenset(groups))
+    return Rights(wire.number(found["euid"], _MAX_ID) == 0, frozenset(groups), wire.flag(found["attributes"]))
 
 
 def _numbers(count: int, found: dict[str, Any]) -> list[int | None]:

@@ -35,6 +35,7 @@ MORE_MODULES = (
     "cyrsync.cyrus.records",
     "cyrsync.cyrus.locks",
     "cyrsync.cyrus.snapshot",
+    "cyrsync.tree.extended",
     "cyrsync.tree.take",
     "cyrsync.tree.relink",
     "cyrsync.tree.digests",

@@ -13,6 +13,7 @@ from cyrsync.errors import DoubtfulError, RefusedError, UnusableError
 from cyrsync.tree import agent
 from cyrsync.tree import token as tokens
 from cyrsync.tree.at_work import Cyrus, at_work
+from cyrsync.tree.extended import NO_KINDS, Kinds
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.hold import Busy
 from cyrsync.tree.remove import Removal
@@ -74,6 +75,7 @@ class Rights:
 
     root: bool = True
     groups: frozenset[int] = frozenset()
+    attributes: bool = True  # whether ACLs and extended attributes can be read there
 
 
 class Side(Protocol):
@@ -108,8 +110,14 @@ class Side(Protocol):
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Check every mailbox below `root`, with `content` every message. Raise UsageError where that can't be."""
 
-    def take(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Taken]:
-        """Take folders below `root` under Cyrus's locks, in that order."""
+    def take(
+        self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
+    ) -> Iterator[Taken]:
+        """Take folders below `root` under Cyrus's locks, in that order.
+
+        With attributes of the kinds that are `wanted`, where they are far: here who stages reads them. Owners named in
+        ACLs have the numbers that their names have here, or with `numeric_ids` their own.
+        """
 
     def links_to_mailboxes(self, root: bytes, paths: Sequence[bytes]) -> list[bytes]:
         """Return those of these links behind which mailboxes lie, as far as that can be told."""
@@ -189,7 +197,9 @@ class WithoutAgent:
         """Refuse: rsync has to delete there."""
         raise NotImplementedError
 
-    def take(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Taken]:
+    def take(
+        self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
+    ) -> Iterator[Taken]:
         """Refuse: nobody can hold Cyrus's locks there."""
         raise NotImplementedError
 
@@ -254,7 +264,9 @@ class NearSide:
 
         return audit_tree(root, content)
 
-    def take(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Taken]:
+    def take(
+        self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
+    ) -> Iterator[Taken]:
         """Take folders below `root` under Cyrus's locks, in that order."""
         from cyrsync.tree.take import take
 

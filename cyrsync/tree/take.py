@@ -22,16 +22,18 @@ from cyrsync.cyrus import header, records, snapshot
 from cyrsync.cyrus import index as indexes
 from cyrsync.cyrus.locks import LockTimeout
 from cyrsync.cyrus.snapshot import MetaFiles
+from cyrsync.tree import extended, wire
 from cyrsync.tree import folder as folders
 from cyrsync.tree import uids as uid_sets
-from cyrsync.tree import wire
+from cyrsync.tree.extended import NO_KINDS, Kinds
 from cyrsync.tree.folder import Entry, File, Folder, Incarnation
 from cyrsync.tree.wire import WireError
 
 if TYPE_CHECKING:
-    from typing import IO, Any
+    from typing import IO, Any, Iterable, Iterator
 
     from cyrsync.cyrus.snapshot import Part
+    from cyrsync.tree.extended import Attributes
     from cyrsync.tree.walk import Reader
 
 _LOOKS = 5
@@ -50,16 +52,21 @@ class Taken(NamedTuple):
 
     `folder.problem` is EBUSY where a writer kept the lock or never rested, EAGAIN where a mailbox is just being made,
     renamed or removed.
-    `above` are the folder's directory and those it is in, by path, the root first.
+    `above` are the folder's directory and those it is in, by path, the root first. `extended` are attributes of
+    theirs, and of the files, by path.
     """
 
     folder: Folder
     files: "tuple[File, ...]" = ()
     above: "tuple[tuple[bytes, Entry], ...]" = ()
+    extended: "tuple[tuple[bytes, Attributes], ...]" = ()
 
 
-def take(reader: "Reader", path: bytes) -> Taken:
-    """Take one folder below the reader's root. Never raises for a folder."""
+def take(reader: "Reader", path: bytes, wanted: Kinds = NO_KINDS) -> Taken:
+    """Take one folder below the reader's root, with ACLs and extended attributes if `wanted`.
+
+    Never raises for a folder.
+    """
     before = None
     for _ in range(_LOOKS):
         reader.descent.close()  # the path may be another directory's by now
@@ -80,7 +87,7 @@ def take(reader: "Reader", path: bytes) -> Taken:
         is_passing = _is_passing(held, folder)
         pause = _LONG_PAUSE if is_passing else _pause(held, folder, locked)
         if pause is None:
-            return _taken(reader, folder, held)
+            return _taken(reader, folder, held, wanted)
         is_stable, before = bytes_held == before, bytes_held
         if is_stable and reader.patience <= 0:
             break
@@ -92,7 +99,7 @@ def take(reader: "Reader", path: bytes) -> Taken:
         return Taken(Folder(path, problem=errno.EBUSY))
     if is_passing and _is_recent(folder):
         return Taken(Folder(path, problem=errno.EAGAIN))
-    return _taken(reader, folder, held)  # where nothing moves any more, what is missing is missing
+    return _taken(reader, folder, held, wanted)  # where nothing moves any more, what is missing is missing
 
 
 def _locked_parts(meta_files: MetaFiles, annotations: bytes) -> "tuple[dict[bytes, Part], bool]":
@@ -105,15 +112,32 @@ def _locked_parts(meta_files: MetaFiles, annotations: bytes) -> "tuple[dict[byte
         return {}, False
 
 
-def _taken(reader: "Reader", folder: Folder, held: "dict[bytes, Part]") -> Taken:
+def _taken(reader: "Reader", folder: Folder, held: "dict[bytes, Part]", wanted: Kinds) -> Taken:
     files = tuple([File(name, reader.entry(part.status), part.data) for name, part in sorted(held.items())])
     metadata = {name: entry for name, entry in folder.metadata.items() if name not in kinds.BOUND}
     metadata.update({file.name: file.entry for file in files})
     try:
         above = tuple([(path, reader.entry(status)) for path, status in reader.descent.statuses(folder.path)])
+        attributes = tuple(_extended(reader, folder.path, [path for path, _ in above], held, wanted))
     except OSError as error:
         return Taken(Folder(folder.path, problem=error.errno or errno.EIO))
-    return Taken(folder._replace(metadata=metadata, incarnation=_incarnation(held)), files, above)
+    return Taken(folder._replace(metadata=metadata, incarnation=_incarnation(held)), files, above, attributes)
+
+
+def _extended(
+    reader: "Reader", folder: bytes, above: "list[bytes]", names: "Iterable[bytes]", wanted: Kinds
+) -> "Iterator[tuple[bytes, Attributes]]":
+    """Yield the attributes of directories and of a folder's files, of those that have any. Raise OSError."""
+    if not wanted:
+        return
+    for path in above:
+        found = extended.read(reader.descent.where(path), wanted, follow=True)
+        if found:
+            yield path, found
+    for name in sorted(names):
+        found = extended.read(os.path.join(reader.descent.where(folder), name), wanted)
+        if found:
+            yield folders.join(folder, name), found
 
 
 def _is_passing(held: "dict[bytes, Part]", folder: Folder) -> bool:
@@ -180,21 +204,27 @@ def have_file(index: "records.Index") -> "array[int]":
 def encode(taken: Taken, compressible: bool) -> bytes:
     """Return what was taken as one frame: a line of JSON, the files' bytes, and the folder's frame.
 
-    One with a file that is larger than a frame may have is sent with EFBIG for its problem.
+    One with a file or attributes that are larger than a frame may have is sent with EFBIG for its problem.
     """
     if any(len(file.data) > wire.MAX_FILE for file in taken.files):
         taken = Taken(Folder(taken.folder.path, problem=errno.EFBIG))
     files = [[file.name.decode("latin-1"), file.entry, len(file.data)] for file in taken.files]
     above = [[path.decode("latin-1"), entry] for path, entry in taken.above]
-    line = json.dumps([files, above], separators=(",", ":")).encode("ascii") + b"\n"
+    attributes = [[path.decode("latin-1"), extended.to_record(found)] for path, found in taken.extended]
+    line = json.dumps([files, above, attributes], separators=(",", ":")).encode("ascii") + b"\n"
+    if len(line) > wire.MAX_LINE:
+        return encode(Taken(Folder(taken.folder.path, problem=errno.EFBIG)), compressible)
     data = b"".join([file.data for file in taken.files])
     return line + data + folders.encode(taken.folder, compressible)
 
 
 @wire.one_error
-def decode(stream: "IO[bytes]") -> Taken:
-    """Undo `encode`. Raise WireError for anything else, EOFError when the stream ends in it."""
-    listed, above_listed = wire.read_record(stream)
+def decode(stream: "IO[bytes]", numeric_ids: bool = False) -> Taken:
+    """Undo `encode`; whom an ACL names gets the number that the name has here, unless with `numeric_ids`.
+
+    Raise WireError for anything else, EOFError when the stream ends in it.
+    """
+    listed, above_listed, attributes = wire.read_record(stream)
     files = tuple([_file(stream, *fields) for fields in wire.list_of(listed, len(kinds.BOUND))])
     folder = folders.read(stream)
     above = tuple([(wire.path(path), folders.directory(fields)) for path, fields in wire.list_of(above_listed)])
@@ -202,7 +232,11 @@ def decode(stream: "IO[bytes]") -> Taken:
         raise WireError("files of a folder that was not read, or twice")
     if above or files:
         wire.above([path for path, _ in above], folder.path)
-    return Taken(folder, files, above)
+    asked = {path for path, _ in above} | {folders.join(folder.path, file.name) for file in files}
+    found = tuple([(wire.path(p), extended.from_record(record, numeric_ids)) for p, record in wire.list_of(attributes)])
+    if not asked.issuperset([path for path, _ in found]):
+        raise WireError("attributes of what is not there")
+    return Taken(folder, files, above, found)
 
 
 def _file(stream: "IO[bytes]", name: "Any", fields: "Any", size: "Any") -> File:

@@ -142,7 +142,7 @@ class Reader:
         ids = (status.st_uid, status.st_gid)
         owner = self.owners.get(ids)
         if owner is None:
-            owner = self.owners[ids] = _owner(*ids)
+            owner = self.owners[ids] = owner_of(*ids)
         if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
             target = str(status.st_rdev)
         mode = status.st_mode & ~_LENT if stat.S_ISREG(status.st_mode) else status.st_mode
@@ -232,7 +232,8 @@ def start_of(path: bytes, size: int, directory: "int | None" = None) -> bytes:
         os.close(descriptor)
 
 
-def _owner(uid: int, gid: int) -> str:
+def owner_of(uid: int, gid: int) -> str:
+    """Return the owner of an entry: numbers, and the names that they have here."""
     try:
         user = pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import struct
 from pathlib import Path
 
@@ -10,12 +12,13 @@ import pytest
 
 import samplespool
 from cyrsync.transfer import scratch
-from cyrsync.transfer.extended import Kinds
+from cyrsync.transfer.extended import Extended, Kinds
+from cyrsync.tree import extended
 from support.inside import sync_here, sync_server_here
 from support.servers import SampleServer, below
 from support.sshd import Sshd
 from support.tools import requires_root, unavailable
-from support.tree import run_cyrsync
+from support.tree import run_cyrsync, start_cyrsync
 
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
 FOLDER = "j/user/joe/Sent"
@@ -113,14 +116,59 @@ def test_of_a_server(tmp_path: Path) -> None:
         (home / "joe.seen").write_text("read more")
 
 
-def test_pulled(source: Path, tmp_path: Path, sshd: Sshd) -> None:
-    """They are not read over a connection: sync says so, and plain rsync stands in for the drop-in."""
-    far = sshd.at(f"{source}/")
-    report = sync_here("-e", sshd.rsh, far, f"{tmp_path}/replica/", "--", "-AX")
-    assert ["not kept when they are pulled" in warning for warning in report["warnings"]] == [True]
-    done = run_cyrsync("rsync", "-aAXv", "-e", sshd.rsh, far, f"{tmp_path}/other/")
-    assert done.returncode == 0, done.stderr
-    assert "plain rsync runs" in done.stderr
+@pytest.mark.parametrize("how", ["sync", "drop-in"])
+def test_pulled(source: Path, tmp_path: Path, sshd: Sshd, how: str) -> None:
+    """They are read where the spool is, with what is read under the locks."""
+    far, replica = sshd.at(f"{source}/"), tmp_path / "replica"
+    for _ in range(2):
+        if how == "drop-in":
+            done = run_cyrsync("rsync", "-aAXv", "--delete", "-e", sshd.rsh, far, f"{replica}/")
+            assert (done.returncode, done.stderr) == (0, "")
+        else:
+            report = sync_here("--delete", "-e", sshd.rsh, far, f"{replica}/", "--", "-AX")
+            assert report["warnings"] == []
+        assert_same_attributes(source, replica)
+        samplespool.deliver(source / FOLDER, 2)
+        samplespool.change(source, flags=1)
+        os.setxattr(source / FOLDER / "cyrus.index", "user.more", b"\0\xfffour")
+        os.removexattr(source / FOLDER / "cyrus.header", ACCESS)
+    plain = tmp_path / "plain"
+    sync_here("-e", sshd.rsh, far, f"{plain}/")
+    assert attributes(plain / FOLDER / "cyrus.index") == {}
+
+
+def test_who_is_not_root_keeps_what_users_may_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the far end has sent, as with rsync."""
+    told = {"user.note": b"one", "trusted.note": b"two", ACCESS: acl(4711, 6)}
+    staged = Extended(Kinds(acls=True, xattrs=True), told={b"a": told})
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    assert staged.of(b"a", directory=False).keys() == {"user.note", ACCESS}
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert staged.of(b"a", directory=False) == told
+
+
+def test_names_in_acls_have_the_numbers_of_here() -> None:
+    """As in rsync: what a far host calls by a name is who has that name here."""
+    uid, gid = pwd.getpwnam("daemon").pw_uid, grp.getgrnam("daemon").gr_gid
+    record = extended.to_record({ACCESS: acl(uid, 6)})
+    assert record[0][1][1] == [2, 6, f"{uid}:0:daemon:root"]
+    for number, entry in ((12345, "12345:0:daemon:"), (uid, f"{uid}:0:nobody here:")):
+        record[0][1][1][2] = entry
+        assert extended.from_record(record, numeric_ids=False) == {ACCESS: acl(uid, 6)}
+        assert extended.from_record(record, numeric_ids=True) == {ACCESS: acl(number, 6)}
+    group = struct.pack("<IHHI", 2, 8, 7, gid)
+    assert extended.from_record([[ACCESS, [[8, 7, "0:7777::daemon"]]]], numeric_ids=False) == {ACCESS: group}
+
+
+def test_where_python_reads_none(source: Path, tmp_path: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On another system than Linux sync says so, and plain rsync stands in for the drop-in."""
+    hide = "import os; del os.listxattr"
+    monkeypatch.setattr("cyrsync.run.can_read", lambda: False)
+    report = sync_here("-e", sshd.rsh, sshd.at(f"{source}/"), f"{tmp_path}/replica/", "--", "-AX")
+    assert ["are not kept" in warning for warning in report["warnings"]] == [True]
+    with start_cyrsync("rsync", "-aAXv", f"{source}/", f"{tmp_path}/other/", first=hide) as run:
+        done = run.complete(timeout=60)
+    assert (done.returncode, "plain rsync runs" in done.stderr) == (0, True)
     assert_same_attributes(source, tmp_path / "other")
 
 

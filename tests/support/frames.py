@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from array import array
 
 from hypothesis import strategies as st
 
 from cyrsync.audit.finding import KINDS, Audited, Problem
 from cyrsync.cyrus import entry as kinds
-from cyrsync.tree.folder import Entry, File, Folder, Incarnation
+from cyrsync.tree.extended import ACLS
+from cyrsync.tree.folder import Entry, File, Folder, Incarnation, join
 from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.place import Placing
 from cyrsync.tree.relink import Move
@@ -73,6 +75,20 @@ def above(draw: st.DrawFn, path: bytes) -> tuple[tuple[bytes, Entry], ...]:
     return tuple((one, draw(directories)) for one in leading_to(path))
 
 
+#: Of whom no host has a name.
+_acl_entries = st.tuples(st.sampled_from([2, 8]), st.integers(0, 7), st.integers(10**9, 2**32 - 2))
+_acls = st.lists(_acl_entries, max_size=3).map(
+    lambda found: struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in sorted(found))
+)
+attributes = st.builds(
+    dict.__or__,
+    st.dictionaries(
+        st.text("abc.\xff", min_size=1, max_size=9).map("user.{}".format), st.binary(max_size=20), max_size=3
+    ),
+    st.dictionaries(st.sampled_from(ACLS), _acls),
+)
+
+
 @st.composite
 def takens(draw: st.DrawFn) -> Taken:
     folder = draw(folders)
@@ -80,7 +96,10 @@ def takens(draw: st.DrawFn) -> Taken:
         return Taken(folder)
     found = draw(st.lists(st.sampled_from(sorted(kinds.BOUND)), unique=True))
     files = tuple(File(name, draw(regular_files), draw(st.binary(max_size=200))) for name in found)
-    return Taken(folder, files, draw(above(folder.path)))
+    leading = draw(above(folder.path))
+    has_some = [path for path, _ in leading] + [join(folder.path, file.name) for file in files]
+    extended = draw(st.dictionaries(st.sampled_from(has_some), attributes, max_size=3))
+    return Taken(folder, files, leading, tuple(extended.items()))
 
 
 @st.composite

@@ -20,6 +20,7 @@ from cyrsync.report.result import RunResult
 from cyrsync.transfer import taker as taking
 from cyrsync.transfer.staging import Staging
 from cyrsync.transfer.taker import Taker, batches
+from cyrsync.tree.extended import NO_KINDS, Kinds
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.take import Taken, take
 from cyrsync.tree.walk import Reader
@@ -35,7 +36,9 @@ class Source:
     problems: dict[bytes, int] = field(default_factory=dict)
     asked: list[list[bytes]] = field(default_factory=list)
 
-    def take(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Taken]:
+    def take(
+        self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
+    ) -> Iterator[Taken]:
         assert root == self.root
         self.asked.append(list(paths))
         reader = Reader(root)

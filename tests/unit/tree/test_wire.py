@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import cyrsync
 from cyrsync.audit import finding
 from cyrsync.errors import ConnectionFailed, UnusableError, WrongAnswer
-from cyrsync.tree import agent, answers, digests, folder, place, relink, remove, take, wire
+from cyrsync.tree import agent, answers, digests, extended, folder, place, relink, remove, take, wire
 from cyrsync.tree.agent_side import AgentSide
 from cyrsync.tree.folder import Entry, Folder
 from cyrsync.tree.token import UNOWNED
@@ -212,7 +212,7 @@ def test_a_great_many_names_go_in_more_than_one_frame(count: int) -> None:
 QUESTION = digests.Question(b"a", array("I", [1]))
 MOVE = relink.Move((b"/r", b"a"), (b"/r", b"b"), array("I", [1, 2, 3]))
 ASKED: dict[str, tuple[Callable[[AgentSide], object], bytes]] = {
-    "rights": (lambda side: side.rights, b'{"euid": 0, "groups": [0], "end": true}\n'),
+    "rights": (lambda side: side.rights, b'{"euid": 0, "groups": [0], "attributes": true, "end": true}\n'),
     "about": (lambda side: side.about(), b'{"python": "3.6", "user": "x", "time": 1.5, "end": true}\n'),
     "room": (lambda side: side.room(b"/r"), b'{"error": "", "room": [1, 2, 3, 4, 5, 6, true], "end": true}\n'),
     "read": (lambda side: side.read(b"/r"), b'{"error": 0, "text": "x", "end": true}\n'),
@@ -359,9 +359,43 @@ def test_bits_that_lend_rights_are_not_taken() -> None:
     assert folder.entry([0o043775, 0, 0, "0:0::", ""]) == Entry(0o043775, 0, 0, "0:0::", "")
 
 
+ACL, DIRECTORY = "system.posix_acl_access", Entry(0o040755, 0, 0, "0:0::", "")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        [["security.capability", "x"]], [["user.a", "x"], ["user.a", "y"]], [["user.\0", ""]], [["u" * 300, ""]],
+        [["user.a", "x" * 70_000]], [["user.a", 1]], [["user.a", "\u0100"]], [[ACL, "raw"]], [[ACL, [[3, 7, ""]]]],
+        [[ACL, [[1, 8, ""]]]], [[ACL, [[2, 7, "-1:0::"]]]], [[ACL, [[2, 7, ""]]]], {}, [1], None,
+    ],
+)  # fmt: skip
+def test_attributes_that_cannot_be_are_not_taken(record: object) -> None:
+    assert extended.from_record([["user.a", "x"]], numeric_ids=False) == {"user.a": b"x"}
+    taken = take.Taken(Folder(b"a"), above=tuple((path, DIRECTORY) for path in (b"", b"a")))
+    with pytest.raises(WireError):
+        take.decode(io.BytesIO(frame(taken, [["a", record]])))
+
+
+def test_attributes_of_what_was_not_taken_are_not_taken() -> None:
+    taken = take.Taken(Folder(b"a"), above=tuple((path, DIRECTORY) for path in (b"", b"a")))
+    told = take.decode(io.BytesIO(frame(taken, [["a", [["user.a", "x"]]]])))
+    assert told.extended == ((b"a", {"user.a": b"x"}),)
+    for path in ("b", "a/cyrus.index", "../a", "/a"):
+        with pytest.raises(WireError):
+            take.decode(io.BytesIO(frame(taken, [[path, [["user.a", "x"]]]])))
+
+
+def frame(taken: take.Taken, attributes: list[object]) -> bytes:
+    """What a far end might say of attributes."""
+    line, rest = take.encode(taken, False).split(b"\n", 1)
+    files, above, _ = json.loads(line)
+    return json.dumps([files, above, attributes]).encode() + b"\n" + rest
+
+
 def test_a_request_that_cannot_be_ends_the_agent_in_one_line() -> None:
     start = "from cyrsync.tree import agent; agent.main()"
-    asked = b'{"do": "take", "root": "/", "paths": ["../x"]}\n'
+    asked = b'{"do": "take", "root": "/", "paths": ["../x"], "acls": false, "xattrs": false}\n'
     checkout = Path(cyrsync.__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", start], input=asked, capture_output=True, check=False, cwd=checkout)
     assert done.returncode == 1
