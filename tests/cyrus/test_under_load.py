@@ -124,6 +124,9 @@ class Runs:
         print(f"run {self.number}: {code}, {len(found)} leftovers")
         assert code == 0 or killed, (code, said)
         if code != 0:
+            # Another mailbox's cache, which is sent with the messages, may be there until the next run: it is derived,
+            # and Cyrus compares the checksum of each of its records.
+            found = [problem for problem in found if problem["kind"] != "cache"]
             harm = [problem for problem in found if not is_harmless(problem, not_mailboxes(found))]
         elif self.engine.leaves_nothing:
             harm = found
