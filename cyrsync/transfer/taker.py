@@ -6,6 +6,7 @@ import errno
 import os
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.cyrus import records
@@ -22,7 +23,7 @@ from cyrsync.transfer.steps import Transfer
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.digests import Digests, Question, of_index
 from cyrsync.tree.extended import NO_KINDS, Kinds
-from cyrsync.tree.folder import NOBODY, Folder
+from cyrsync.tree.folder import NOBODY, Folder, Incarnation
 from cyrsync.tree.side import Side
 from cyrsync.tree.take import Taken
 
@@ -100,7 +101,7 @@ class Taker:
                 fresh[plan.path] = self._replan(plan, found)
         fresh.update(self._replan_asked())
         self._staging.finish()
-        self._plans.update(fresh)
+        self._plans.update((path, replace(plan)) for path, plan in fresh.items())  # who carries them out changes them
         return [fresh.get(plan.path, plan) for plan in plans]
 
     def retake(self, paths: list[bytes]) -> list[list[FolderPlan]]:
@@ -174,6 +175,8 @@ class Taker:
         else:
             if plan.identity and not plan.taken and plan.identity != identity(taken.folder):
                 self._mixed.add(plan.path)  # another mailbox was there when the whole tree was copied
+            if plan.taken and _whose(plan.incarnation) != _whose(taken.folder.incarnation):
+                self._mixed.add(plan.path)  # what the replica had says nothing any more, also if that comes back
             fresh = compare(taken.folder, self._replica_of(plan), self._policy, doubted=plan.doubted)
         if taken.folder.problem == errno.EBUSY:
             self._result.errors.append(f"{path_text(plan.path)}: {_BUSY}")
@@ -212,6 +215,11 @@ class Taker:
         if plan.replica is None or plan.path not in self._mixed:
             return plan.replica
         return plan.replica._replace(incarnation=NOBODY)
+
+
+def _whose(incarnation: Incarnation | None) -> tuple[object, ...]:
+    """Return what tells two mailboxes apart."""
+    return incarnation[:2] if incarnation else ()
 
 
 def _index(taken: Taken) -> records.Index | None:

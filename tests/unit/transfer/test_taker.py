@@ -293,6 +293,23 @@ def test_where_two_were_mixed_the_folder_is_sent_anew(case: Case) -> None:
     assert back.messages_send == back.messages_seen
 
 
+def test_a_mailbox_that_comes_back_after_another_was_sent_is_sent_anew(case: Case) -> None:
+    """What the replica had of it has been replaced, and its index is gone."""
+    replica = reader_of(case).read(SENT)
+    samplespool.set_flags(case.folder(SENT))
+    (sent,) = case.taker.take([case.plan(SENT, replica)])
+    assert (sent.state, sent.messages_send) == (State.CHANGED, 0)
+    other_mailbox(case.folder(SENT))
+    assert case.retake(SENT).state is State.RECREATED
+    other_mailbox(case.folder(SENT))
+    back = case.retake(SENT)
+    assert (back.state, back.messages_send, b"cyrus.index" in back.metadata) == (
+        State.RECREATED,
+        back.messages_seen,
+        True,
+    )
+
+
 def test_messages_of_another_mailbox_that_went_whole_are_deleted(case: Case) -> None:
     (sent,) = case.taker.take([case.plan(SENT)])
     other_mailbox(case.folder(SENT))
