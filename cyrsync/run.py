@@ -568,7 +568,7 @@ class Run:
         """Add what became of the files of a transfer."""
         account, result = transfer.account, self.result
         result.bytes_sent += account.bytes_sent
-        result.spare(account.same_messages.total(), account.same_metadata.total(), account.same_folders)
+        result.spare(account.same_messages, account.same_folders)
         files = result.files
         files.planned += account.planned
         files.vanished += account.vanished

@@ -120,11 +120,10 @@ class RunResult:
         self._count(old, -1)
         self._count(new, 1)
 
-    def spare(self, messages: int, metadata: int, folders: set[bytes]) -> None:
-        """Count messages that were to be sent as present, metadata and folders as not changed: they are the same."""
+    def spare(self, messages: int, folders: set[bytes]) -> None:
+        """Count messages that were to be sent as present, and folders as not changed: they are the same."""
         self.messages.send -= messages
         self.messages.present += messages
-        self.metadata.send -= metadata
         self.folders.changed -= len(folders)
         self.work = [one for one in self.work if one.path not in folders] if folders else self.work
 

@@ -52,7 +52,6 @@ class Batch:
         self._rsyncs = rsyncs
         self._works = {work.place.key.path: work for work in works}
         self._index_root = replica.root(roots.homes[kinds.INDEX], make=True)
-        self._look_for_indexes()
         self._lost_before: set[tuple[bytes, int]] = set()
         self._transfers = [
             Transfer(
@@ -64,26 +63,9 @@ class Batch:
                 skip_derived=run.options.policy.skip_derived,
                 staging=run.takings.staging(root).tree,
                 may_delete=run.limit.start,
-                index_root=self._index_root,
-                asks=run.may_be_same,
             )
             for root in roots.all()
         ]
-
-    def _look_for_indexes(self) -> None:
-        """See which mailboxes have an index on the replica, where messages under it may be replaced."""
-        plans = [plan for work in self._works.values() for plan in work.plans.values() if plan.under_index]
-        paths = [os.path.join(self._index_root, plan.path, kinds.INDEX) for plan in plans]
-        for plan, look in zip(plans, self._replica.side.stat(paths) if paths else (), strict=True):
-            plan.under_index = look is not None
-
-    def _count_same(self) -> None:
-        """Count a mailbox as not changed if nothing of it was to be sent to any root, nor deleted there."""
-        same = set().union(*(transfer.account.same_folders for transfer in self._transfers))
-        busy = {plan.path for transfer in self._transfers for plan in transfer.plans if plan.sends() or plan.deletes()}
-        for transfer in self._transfers:
-            transfer.account.same_folders = set()
-        self._transfers[0].account.same_folders = same - busy
 
     def carry(self) -> None:
         """Send, and keep what has arrived; then delete, and keep that. Do so again where there was no room."""
@@ -116,7 +98,6 @@ class Batch:
             for transfer in self._transfers:
                 self._run.book(transfer)
             raise
-        self._count_same()
         make_room(self._transfers, self._index_root)
         done = [work for path, work in self._works.items() if path not in held]
         self._store.put(work.after(deleted=not work.deletes()) for work in done)
@@ -173,7 +154,6 @@ class Batch:
             if new:
                 self._run.recount(old, new)
                 self._works[path] = new
-                self._look_for_indexes()
                 for root, transfer in zip(self._roots.all(), self._transfers, strict=True):
                     self._note_lacking(new, root, transfer.lost(path))
             for found, root in zip(plans, self._roots.all(), strict=True):

@@ -301,15 +301,10 @@ class ConfRun:
                 *(plans, replica.rsync(root), replica.side, replica.root(root, make=True)),
                 self._run.progress.transfer,
                 staging=staging.tree,
-                asks=self._run.may_be_same,
             )
             try:
                 transfer.send_metadata()
             finally:
-                account = transfer.account
-                self._run.result.config.send -= account.same_metadata.total()
-                account.same_metadata.clear()  # what these count are mailboxes
-                account.same_folders.clear()
                 self._run.book(transfer)
             self._run.full = transfer.full or self._run.full
             self._table.put(row for row in rows if os.path.dirname(row.path[len(root) + 1 :]) not in transfer.held)

@@ -111,9 +111,6 @@ def plan_mailbox(
         plan.uids = now if state is not State.CHANGED else uid_sets.difference(now, proven)
         plan.messages_send = len(plan.uids)
         plan.delete_uids = uid_sets.difference(uid_sets.union(proven, old.maybe), now)
-        # What may be there is compared, and replaced where it differs. Whether there is an index, the replica tells.
-        may_be_there = len(uid_sets.difference(plan.uids, old.maybe)) < len(plan.uids)
-        plan.under_index = state is State.CHANGED and may_be_there
     _count_deletions(plans, reading, roots, before or old)
     for root, file in reading.bound:
         if file.name == kinds.HEADER and state is State.CHANGED and same_header(old.seen, reading.seen):

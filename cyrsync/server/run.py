@@ -132,8 +132,6 @@ class ServerRun(Run):
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
         self.limit.begin()
         self._unlisted: list[Key] = []
-        #: Whether much may be the same on the replica, of which the state says nothing: rsync is asked what differs.
-        self.may_be_same = False
         self._leftovers: dict[bytes, list[FolderPlan]] = {}  # old ones, by root
         self.takings = Takings(
             *(self._roots, self.staging_directory),
@@ -251,7 +249,6 @@ class ServerRun(Run):
         claim.refuse_newer()
         # What is known of folders that could not be listed stays; of the others, nothing else than what they have.
         rows = [sent for sent in rows if not self._is_unlisted(sent.key)]
-        self.may_be_same = bool(rows)
         store.begin_anew([*rows, *(sent for sent in store.all_sent() if self._is_unlisted(sent.key))])
         if self._conf:
             self._conf.learn(replica)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 
@@ -16,22 +15,14 @@ class Account:
     deleted: int = 0
     pending: int = 0  # planned, and rsync has not come to an end with them
     bytes_sent: int = 0
-    # What was to be compared and is the same, by folder; and folders with nothing else to be done in them:
-    same_messages: Counter[bytes] = field(default_factory=Counter)
-    same_metadata: Counter[bytes] = field(default_factory=Counter)
-    same_folders: set[bytes] = field(default_factory=set)
+    same_messages: int = 0  # that were to be compared, and are the same
+    same_folders: set[bytes] = field(default_factory=set)  # with nothing else to be done in them
     errors: dict[bytes, str] = field(default_factory=dict)  # by path below the root
 
     def plan(self, count: int) -> None:
         """Expect so many files more."""
         self.planned += count
         self.pending += count
-
-    def forget_same(self, path: bytes) -> None:
-        """Count nothing of a folder as the same any more: it is compared anew."""
-        for counter in (self.same_messages, self.same_metadata):
-            counter.pop(path, None)
-        self.same_folders.discard(path)
 
     @property
     def sent(self) -> int:

@@ -24,9 +24,8 @@ from cyrsync.transfer.jobs import Jobs
 _GONE_THROUGH = frozenset({Exit.DONE, Exit.PARTIAL, Exit.VANISHED, Exit.WITHHELD})
 _TRIAL = 600.0  # seconds for an rsync that has nothing to do
 _OUT_FORMAT = "--out-format=%i %l %n"
-#: A line of that for what is no directory, and for anything.
+#: A line of that for what is no directory.
 _ITEM = re.compile(rb"[<>ch.][fLDS][^ ]+ \d+ ")
-_ANY_ITEM = re.compile(rb"[<>ch.][fdLDS][^ ]+ \d+ ")
 _FROM, _RULES = "--files-from=", "--filter=. "
 #: What a directory of ours lacked.
 _EMPTIED = "its staged copy is gone: keep RemoveIPC (logind.conf) and cleaners of temporary files from /dev/shm"
@@ -63,14 +62,6 @@ class Outcome:
     attributes: dict[bytes, Message] = field(default_factory=dict)
     bytes_sent: int = 0
     deleted: list[bytes] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Differing:
-    """What one rsync would send; the paths are below the root."""
-
-    other: set[bytes] = field(default_factory=set)  # also what it could not look at
-    new: set[bytes] = field(default_factory=set)  # the replica has nothing of that name
 
 
 @dataclass(slots=True)
@@ -156,46 +147,27 @@ class Rsync:
             return False
         return True
 
-    def differing(
-        self,
-        entries: Iterable[bytes],
-        extra: tuple[str, ...],
-        instead: Path | None = None,
-        *,
-        directories: bool = False,
-    ) -> Differing:
-        """Return the paths of what rsync would send, give other attributes, or cannot look at; nothing is written.
+    def differing(self, entries: Iterable[bytes], extra: tuple[str, ...]) -> set[bytes]:
+        """Return the paths of what rsync would send or give other attributes, directories left out; nothing is written.
 
-        That is files, and with `directories` those, too. For `instead`, see `transfer`. Raise what that does,
-        RsyncFailed also where rsync says nothing: that is no answer.
+        Raise what `transfer` does, RsyncFailed also where rsync says nothing: that is no answer.
         """
-        found = Differing()
         listed = self.directory / "asked"
-        if not list_file.write(listed, entries, b"" if instead else self.ends.below, self.ends.name):
-            return found
+        if not list_file.write(listed, entries, self.ends.below, self.ends.name):
+            return set()
         asks = copy(self)
         asks.verbatim = False
         asks.words = [*options.for_reading(self.words_given), *asks._own_words()]
         asks.words += ["--dry-run", "--log-file=/dev/null"]
-        words = [*extra, "-0", f"{_FROM}{listed}"]
-        try:
-            outcome = asks._run_from(words, None, instead)
-        except RsyncFailed:
-            if instead is None or instead.is_dir():
-                raise
-            return Differing({b""})  # who sends it will say what is wrong
-        finally:
-            self.runs = asks.runs
+        asks._run([*extra, "-0", f"{_FROM}{listed}", self.ends.source], None)
+        self.runs = asks.runs
         with open(self.directory / "rsync.out", "rb") as said:
             answer = said.readlines()
         if not any(map(_TOTAL.match, answer)):
             raise RsyncFailed("rsync did not say what differs, though it was asked to", Exit.STREAM)
-        lines = filter((_ANY_ITEM if directories else _ITEM).match, answer)
-        for line in lines:
-            path = self._without_name(messages.unescape(line.split(b" ", 2)[2].rstrip(b"\n")).rstrip(b"/"))
-            (found.new if line[2:3] == b"+" else found.other).add(b"" if path == b"." else path)
-        found.other.update(outcome.failed, outcome.vanished, outcome.attributes)
-        return found
+        lines = filter(_ITEM.match, answer)
+        named = (messages.unescape(line.split(b" ", 2)[2].rstrip(b"\n")) for line in lines)
+        return set(map(self._without_name, named))
 
     def transfer(
         self,
@@ -214,23 +186,18 @@ class Rsync:
         if not list_file.write(listed, entries, b"" if instead else self.ends.below, self.ends.name):
             return Outcome()
         words = [*extra, "-0", f"{_FROM}{listed}"]
-        try:
-            outcome = self._run_from(words, tick, instead)
-        except RsyncFailed:
-            if instead is None or instead.is_dir():
-                raise
-            outcome = Outcome(Exit.PARTIAL, vanished={b""})
-        if instead:
-            outcome.failed.update((path, Message(Kind.FAILED, path, _EMPTIED)) for path in outcome.vanished)
-            outcome.vanished.clear()
-        return outcome
-
-    def _run_from(self, words: list[str], tick: Callable[[int, int], None] | None, instead: Path | None) -> Outcome:
-        """Run from a directory here instead of from the source, if there is one."""
         if instead is None:
             return self._run([*words, self.ends.source], tick)
-        operand = instead.parent if self.ends.name else instead
-        return self._run([*words, f"{operand}/"], tick, os.fsencode(instead))
+        try:
+            operand = instead.parent if self.ends.name else instead
+            outcome = self._run([*words, f"{operand}/"], tick, os.fsencode(instead))
+        except RsyncFailed:
+            if instead.is_dir():
+                raise
+            outcome = Outcome(Exit.PARTIAL, vanished={b""})
+        outcome.failed.update((path, Message(Kind.FAILED, path, _EMPTIED)) for path in outcome.vanished)
+        outcome.vanished.clear()
+        return outcome
 
     def transfer_all(self, rules: Iterable[str], tick: Callable[[int, int], None] | None) -> Outcome:
         """Run over the whole source, without a list, by rsync's filter `rules`. Raise what `transfer` does."""

@@ -57,13 +57,8 @@ class Transfer:
         may_delete: Callable[[], bool] = lambda: True,
         rules: Rules = NO_RULES,
         size_only: bool = False,
-        index_root: bytes | None = None,
-        asks: bool = False,
     ) -> None:
         """`side` and `root` are the replica's; no `rsync` is needed where nothing is sent.
-
-        Indexes lie in `index_root`, if that is another. With `asks`, the plans are of what may all be there as it is:
-        rsync is asked what differs, before anything is sent.
 
         Staged metadata lies in `staging`. `may_delete` is asked right before anything is deleted, whatever the plans
         say.
@@ -86,8 +81,6 @@ class Transfer:
         self._may_delete = may_delete
         self._rules = rules
         self._size_only = size_only
-        self._index_root = root if index_root is None else index_root
-        self._asks = asks
         self._forced: tuple[str, ...] = ()
         self.held: set[bytes] = set()  # folders that keep what they have
         self.full: ReplicaFull | None = None  # why they do
@@ -100,7 +93,6 @@ class Transfer:
         self._without_index: set[bytes] = set()  # folders whose index this run has taken away
         self._arrived: dict[bytes, array[int]] = {}  # messages of folders that were taken again
         self._lost: dict[bytes, set[bytes]] = {}  # folders with the messages in them that vanished
-        self._compared: list[FolderPlan] = []  # with what was found to be the same
         self._foreign: dict[bytes, set[bytes]] = {}  # folders with loose metadata that may be another mailbox's
 
     def send_messages(self, *, force: bool) -> None:
@@ -113,15 +105,13 @@ class Transfer:
         return {plan.path for plan in self._settled(self.plans) if plan.taken and plan.path in self._lost}
 
     def unchecked(self) -> list[FolderPlan]:
-        """Return the folders of which anything was sent from the spool, or compared, since this was last asked."""
+        """Return the folders of which messages, or metadata from the spool, were sent since this was last asked."""
         plans = [plan for plan in self._settled(self.plans) if plan.taken and _messages(plan)]
         fresh = [plan for plan in plans if self._checked.get(plan.path) is not plan]
         self._checked.update((plan.path, plan) for plan in fresh)
         for plan in fresh:
             self._foreign.pop(plan.path, None)
-        compared = {plan.path: plan for plan in self._settled(self._compared) if plan.taken}
-        self._compared.clear()
-        return [*(compared.pop(plan.path, plan) for plan in fresh), *compared.values()]
+        return fresh
 
     def lose(self, path: bytes, uids: array[int] | None) -> None:
         """Take messages for lost that rsync said nothing of; None: what it sent is another mailbox's."""
@@ -165,7 +155,6 @@ class Transfer:
             old = self._by_path.get(new.path) or FolderPlan(new.path, State.SAME)
             arrived = self.arrived(new.path)
             self._lost.pop(new.path, None)
-            self.account.forget_same(new.path)
             if new.path in self._mixed or _is_another(old, new):
                 new.state = State.RECREATED  # what was sent is the other mailbox's
                 arrived = uid_sets.empty()
@@ -213,7 +202,6 @@ class Transfer:
             if plan.path in self.held:
                 self._give_up(plan, _last(plan))
         renewed, others = _split(self._settled(self.plans))
-        others = self._with_differing_metadata(others, differing)
         for plans, how in ((others, differing), (renewed, (_WHOLE_NEW,))):
             staged = [plan for plan in plans if plan.staged]
             words = (*self._forced, *how)
@@ -240,15 +228,13 @@ class Transfer:
 
     def _send_messages(self, plans: list[FolderPlan]) -> None:
         renewed, others = _split(plans)
-        asked, others = _parted(
-            others, lambda plan: not self._pretend and (plan.under_index or self._may_be_same(plan))
-        )
+        under_index = [] if self._pretend else [plan for plan in others if plan.under_index]
+        others = [plan for plan in others if plan not in under_index]
         words = (*self._forced, *self._filters)
         self._step("messages", others, lists.message_entries, words, _messages)
-        differing = self._with_differing_messages(asked, words)
-        replaced = [plan for plan in differing if plan.under_index]
+        replaced = self._to_be_replaced(under_index, words)
         self._take_indexes_away([*renewed, *replaced])
-        self._step("messages", self._settled(differing), lists.message_entries, words, _messages)
+        self._step("messages", self._settled(replaced), lists.message_entries, words, _messages)
         self._step("messages", self._settled(renewed), lists.message_entries, (*words, _WHOLE_NEW), _messages)
 
     def _settled(self, plans: list[FolderPlan]) -> list[FolderPlan]:
@@ -387,77 +373,29 @@ class Transfer:
                 parent, _, name = plan.path.rpartition(b"/")
                 yield Removal(parent, folders=(name,))
 
-    def _may_be_same(self, plan: FolderPlan) -> bool:
-        return self._asks and plan.state in (State.CHANGED, State.COMPARED)
+    def _to_be_replaced(self, plans: list[FolderPlan], words: tuple[str, ...]) -> list[FolderPlan]:
+        """Ask rsync which of these folders have a file that it would replace; the others have nothing to send.
 
-    def _with_differing_messages(self, plans: list[FolderPlan], words: tuple[str, ...]) -> list[FolderPlan]:
-        """Ask rsync which of these folders have messages, or loose metadata, that it would replace or that are new.
-
-        The others have nothing to send. Another mailbox may take a folder's name before its messages are sent: no index
-        may stand over those that are replaced. Where messages are new only these are sent, by name.
+        Another mailbox may take such a folder's name before its messages are sent: no index may stand over them.
         """
         if not plans or not self._rsync:
             return plans
-        found = self._rsync.differing((entry for plan in plans for entry in lists.message_entries(plan)), words)
-        files, whole = self._by_folder(found.other, plans)
-        added, all_new = self._by_folder(found.new, plans)
-        whole |= all_new | self._without_index
+        listed = (entry for plan in plans for entry in lists.message_entries(plan))
+        files, whole = self._by_folder(self._rsync.differing(listed, words), plans)
+        differ = files.keys() | whole | self._without_index
         for plan in plans:
-            other, new = ({path.rpartition(b"/")[2] for path in paths.get(plan.path, ())} for paths in (files, added))
-            if plan.path in whole or any(map(kinds.is_message, other)):
-                if plan.under_index:
-                    self.account.plan(len(plan.restored))
-                    plan.metadata, plan.restored = tuple(sorted((*plan.metadata, *plan.restored))), ()
-                    plan.touch = plan.touch or plan.staged
-                continue
-            plan.under_index = False
-            self._leave_out_same(plan, other | new)
-        return [plan for plan in plans if _messages(plan)]
-
-    def _leave_out_same(self, plan: FolderPlan, differing: set[bytes]) -> None:
-        """Take out of a plan the messages, and loose metadata, that were compared and are the same."""
-        before = replace(plan)
-        new = MessageFiles(b"".join(sorted(filter(kinds.is_message, differing))))
-        plan.loose = tuple(name for name in plan.loose if name in differing)
-        plan.uids, plan.whole, plan.odd, plan.messages_send = new.uids, False, new.odd, len(new)
-        self.account.plan(_messages(plan) - _messages(before))
-        self.account.same_messages[plan.path] += before.messages_send - plan.messages_send
-        self.account.same_metadata[plan.path] += len(before.loose) - len(plan.loose)
-        if before.messages_send > plan.messages_send:
-            self._compared.append(replace(before, messages_send=plan.messages_send))
-        plan.staged = plan.staged and bool(plan.metadata)
-        if not (plan.sends() or plan.deletes()):
-            self.account.same_folders.add(plan.path)
-
-    def _with_differing_metadata(self, plans: list[FolderPlan], words: tuple[str, ...]) -> list[FolderPlan]:
-        """Ask rsync which of these folders have other attributes than on the replica, or a file that it would send."""
-        asked = [plan for plan in plans if self._may_be_same(plan) and not plan.strays]
-        if not asked or not self._rsync:
-            return plans
-        words = (*self._forced, *words)
-        staged = [entry for plan in asked if plan.staged for entry in lists.staged_entries(plan)]
-        others = [entry for plan in asked for entry in lists.other_entries(plan)]
-        answers = (
-            self._rsync.differing(staged, words, self._staging, directories=True),
-            self._rsync.differing(others, words, directories=True),
-        )
-        found = set().union(*(answer.other | answer.new for answer in answers))
-        own = found.intersection(plan.path for plan in asked)  # directories: what differs is not what is below
-        files, whole = self._by_folder(found - own, asked)
-        for plan in asked:
-            if plan.path in own | whole | self._without_index:
-                continue
-            wanted = {path.rpartition(b"/")[2] for path in files.get(plan.path, ())}
-            if wanted & kinds.BOUND:
-                wanted |= kinds.BOUND  # of one moment
-            metadata = tuple(name for name in plan.metadata if name in wanted)
-            self.account.plan(len(metadata) - len(plan.metadata))
-            self.account.same_metadata[plan.path] += len(plan.metadata) - len(metadata)
-            plan.metadata = metadata
-            plan.staged, plan.touch = plan.staged and bool(metadata), plan.touch and bool(metadata)
-            if not (plan.sends() or plan.deletes()):
-                self.account.same_folders.add(plan.path)
-        return [plan for plan in plans if plan.sends()]
+            if plan.path in differ:
+                self.account.plan(len(plan.restored))
+                plan.metadata, plan.restored = tuple(sorted((*plan.metadata, *plan.restored))), ()
+                plan.touch = plan.touch or plan.staged
+            else:
+                self.account.plan(-_messages(plan))
+                self.account.same_messages += plan.messages_send
+                plan.uids, plan.whole, plan.odd, plan.loose, plan.messages_send = uid_sets.empty(), False, (), (), 0
+                plan.staged = plan.staged and bool(plan.metadata)
+                if not (plan.sends() or plan.deletes()):
+                    self.account.same_folders.add(plan.path)
+        return [plan for plan in plans if plan.path in differ]
 
     def _take_indexes_away(self, renewed: list[FolderPlan]) -> None:
         """Take `cyrus.index` from folders that are to be filled with another mailbox.
@@ -471,7 +409,7 @@ class Transfer:
         self._without_index.update(plan.path for plan in renewed)
         if self.side.can_remove:
             removals = (Removal(plan.path, files=(kinds.INDEX,)) for plan in renewed)
-            for path, number in self.side.remove(self._index_root, removals, keep_times=False).failed:
+            for path, number in self.side.remove(self.root, removals, keep_times=False).failed:
                 self.account.errors[path] = hint(f"cannot be replaced: {os.strerror(number)}")
                 self._hold_back(path, renewed)
         elif self._rsync:
@@ -658,13 +596,8 @@ def _last(plan: FolderPlan) -> int:
 
 def _split(plans: list[FolderPlan]) -> tuple[list[FolderPlan], list[FolderPlan]]:
     """Part the folders that are filled with another mailbox from the others; return those first."""
-    return _parted(plans, lambda plan: plan.state is State.RECREATED)
-
-
-def _parted(
-    plans: list[FolderPlan], is_first: Callable[[FolderPlan], bool]
-) -> tuple[list[FolderPlan], list[FolderPlan]]:
-    return [plan for plan in plans if is_first(plan)], [plan for plan in plans if not is_first(plan)]
+    renewed = [plan for plan in plans if plan.state is State.RECREATED]
+    return renewed, [plan for plan in plans if plan.state is not State.RECREATED]
 
 
 def _is_another(old: FolderPlan, new: FolderPlan) -> bool:

@@ -16,7 +16,7 @@ from cyrsync.plan.folder_plan import FolderPlan, State
 from cyrsync.rsync.messages import Kind, Message
 from cyrsync.transfer.account import Account
 from cyrsync.transfer.carry import carry
-from cyrsync.transfer.driver import Differing, Outcome
+from cyrsync.transfer.driver import Outcome
 from cyrsync.transfer.steps import Transfer
 from cyrsync.tree.folder import Folder, Incarnation
 from cyrsync.tree.message_files import MessageFiles
@@ -39,10 +39,6 @@ class FakeRsync:
     runs: list[tuple[list[bytes], tuple[str, ...], Path | None]] = field(default_factory=list)
     verbatim: bool = False
     directory: Path = Path("/nonexistent")
-    differences: Differing = field(default_factory=Differing)
-
-    def differing(self, entries: Iterable[bytes], *_: object, **__: object) -> Differing:
-        return self.differences if list(entries) else Differing()
 
     def transfer(
         self,
@@ -235,48 +231,6 @@ def test_what_was_sent_is_looked_at_once_more() -> None:
 
 
 CACHE = (b"cyrus.cache",)
-
-
-def compared(*uids: int, **fields: Any) -> FolderPlan:
-    return plan(b"joe", *uids, state=State.COMPARED, under_index=True, metadata=(), staged=False, **fields)
-
-
-def test_what_was_found_to_be_the_same_is_looked_at_once_more() -> None:
-    """It may have been another mailbox's, or of a folder in the making."""
-    transfer, rsync, side = transfer_of([compared(1, 2, whole=True)])
-    retakes = Retakes([compared(1, 2)], looks=[another])
-    assert carry([transfer], retakes) == set()
-    assert retakes.checked == [[b"joe"], [b"joe"]]
-    assert (rsync.runs, side.removals, transfer.account.same_messages) == ([], [], {b"joe": 2})
-    assert_adds_up(transfer.account)
-
-
-def test_a_whole_folder_that_was_the_same_without_some_messages_is_taken_again() -> None:
-    transfer, _, _ = transfer_of([compared(1, 2, whole=True)])
-    retakes = Retakes([compared(1, 2)], looks=[holding(2)])
-    carry([transfer], retakes)
-    assert retakes.asked == [[b"joe"]]
-
-
-@pytest.mark.parametrize(
-    ("differs", "sent", "removed"),
-    [
-        (Differing({b"joe/2."}), [b"joe/1.", b"joe/2.", b"joe/cyrus.cache"], INDEX),
-        (Differing({b"joe/2."}, {b"joe/1."}), [b"joe/1.", b"joe/2.", b"joe/cyrus.cache"], INDEX),
-        (Differing({b"joe/cyrus.cache"}), [b"joe/cyrus.cache"], ()),
-        (Differing(set(), {b"joe/2."}), [b"joe/2."], ()),
-    ],
-)
-def test_an_index_goes_before_messages_that_differ(
-    differs: Differing, sent: list[bytes], removed: tuple[bytes, ...]
-) -> None:
-    """Not where all that differs is derived, or new."""
-    transfer, rsync, side = transfer_of([compared(1, 2, loose=CACHE)])
-    rsync.differences = differs
-    carry([transfer], Retakes([]))
-    assert rsync.lists[0] == sent
-    assert [removal.files for removal in side.removals] == ([removed] if removed else [])
-    assert_adds_up(transfer.account)
 
 
 def test_where_no_message_was_sent_of_another_mailbox_the_rest_is_sent_again() -> None:

@@ -75,7 +75,7 @@ def test_no_word_of_the_users_keeps_from_us_what_rsync_says(fake: FakeProcess, t
         rsync.transfer([b"joe/1."])
         assert set(words[1:] if verbatim else ()) == set(words[1:]) & set(fake.command)
         fake.out = b">f.st...... 26 a -> b/1.\n.d..t...... 0 a -> b/\n\nTotal bytes sent: 1,234\n"
-        assert rsync.differing([b"a -> b/"], ()).other == {b"a -> b/1."}
+        assert rsync.differing([b"a -> b/"], ()) == {b"a -> b/1."}
         assert not set(words[1:]) & set(fake.command)
         fake.out = b""
         with pytest.raises(RsyncFailed, match="did not say"):  # nothing said is not: nothing differs
