@@ -6,17 +6,21 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
 from cyrsync import process
+from cyrsync.cyrus import entry as kinds
 from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, InterruptedRun, ReplicaFull, RsyncFailed
 from cyrsync.rsync import full_daemon, list_file, messages, options
 from cyrsync.rsync.messages import Kind, Message
+from cyrsync.transfer import asked
+from cyrsync.transfer.asked import Piece
 from cyrsync.transfer.features import Features
 from cyrsync.transfer.jobs import Jobs
 
@@ -27,6 +31,13 @@ _OUT_FORMAT = "--out-format=%i %l %n"
 #: A line of that for what is no directory.
 _ITEM = re.compile(rb"[<>ch.][fLDS][^ ]+ \d+ ")
 _FROM, _RULES = "--files-from=", "--filter=. "
+#: Who writes to the replica has the rights to make what lends them: a far end must not choose.
+_LENDS_NO_RIGHTS = "--chmod=Fug-s"
+#: Where a file was asked for, no device comes, nor a link that leads out; rsync says so on standard output.
+_FILES_ALONE = ("--safe-links", "--no-devices")
+_TELL = "--info=name1"
+_NO_FILE = re.compile(rb'(?:ignoring unsafe symlink "(.*)" -> ".*"|skipping non-regular file "(.*)")\Z')
+_NOT_TAKEN = "the source has no file there, but a device or a link that leads out of it: see what that is"
 #: What a directory of ours lacked.
 _EMPTIED = "its staged copy is gone: keep RemoveIPC (logind.conf) and cleaners of temporary files from /dev/shm"
 _TOTAL = re.compile(rb"^Total bytes (sent|received): ([\d,]+)$", re.MULTILINE)
@@ -62,6 +73,15 @@ class Outcome:
     attributes: dict[bytes, Message] = field(default_factory=dict)
     bytes_sent: int = 0
     deleted: list[bytes] = field(default_factory=list)
+
+    def add(self, other: Outcome) -> None:
+        """Take what another rsync came to."""
+        self.code = max(self.code, other.code)
+        self.failed.update(other.failed)
+        self.vanished |= other.vanished
+        self.attributes.update(other.attributes)
+        self.bytes_sent += other.bytes_sent
+        self.deleted += other.deleted
 
 
 @dataclass(slots=True)
@@ -148,26 +168,31 @@ class Rsync:
         return True
 
     def differing(self, entries: Iterable[bytes], extra: tuple[str, ...]) -> set[bytes]:
-        """Return the paths of what rsync would send or give other attributes, directories left out; nothing is written.
+        """Return the paths of what rsync would send, give other attributes, or cannot look at, directories left out.
 
-        Raise what `transfer` does, RsyncFailed also where rsync says nothing: that is no answer.
+        Nothing is written. Raise what `transfer` does, RsyncFailed also where rsync says nothing: that is no answer.
         """
-        listed = self.directory / "asked"
-        if not list_file.write(listed, entries, self.ends.below, self.ends.name):
-            return set()
+        found: set[bytes] = set()
         asks = copy(self)
         asks.verbatim = False
         asks.words = [*options.for_reading(self.words_given), *asks._own_words()]
         asks.words += ["--dry-run", "--log-file=/dev/null"]
-        asks._run([*extra, "-0", f"{_FROM}{listed}", self.ends.source], None)
-        self.runs = asks.runs
-        with open(self.directory / "rsync.out", "rb") as said:
-            answer = said.readlines()
-        if not any(map(_TOTAL.match, answer)):
-            raise RsyncFailed("rsync did not say what differs, though it was asked to", Exit.STREAM)
-        lines = filter(_ITEM.match, answer)
-        named = (messages.unescape(line.split(b" ", 2)[2].rstrip(b"\n")) for line in lines)
-        return set(map(self._without_name, named))
+        for piece in self._pieces(entries, None):
+            before = asks.runs
+            try:
+                outcome = asks._run_over(piece, extra, name="asked")
+            finally:
+                self.runs = asks.runs
+            if asks.runs == before:
+                continue
+            with open(self.directory / "rsync.out", "rb") as said:
+                answer = said.readlines()
+            if not any(map(_TOTAL.match, answer)):
+                raise RsyncFailed("rsync did not say what differs, though it was asked to", Exit.STREAM)
+            lines = filter(_ITEM.match, answer)
+            found.update(self._without_name(messages.unescape(line.split(b" ", 2)[2].rstrip(b"\n"))) for line in lines)
+            found.update(outcome.failed, outcome.vanished, outcome.attributes)
+        return found
 
     def transfer(
         self,
@@ -182,30 +207,69 @@ class Rsync:
         lacks has failed; its name is the tree's, if that has one. Raise ConnectionFailed when the far end is lost,
         RsyncFailed when rsync gave up as a whole.
         """
-        listed = self.directory / "entries"
-        if not list_file.write(listed, entries, b"" if instead else self.ends.below, self.ends.name):
-            return Outcome()
-        words = [*extra, "-0", f"{_FROM}{listed}"]
-        if instead is None:
-            return self._run([*words, self.ends.source], tick)
+        total = _Total(tick) if tick else None
+        outcome = Outcome()
         try:
-            operand = instead.parent if self.ends.name else instead
-            outcome = self._run([*words, f"{operand}/"], tick, os.fsencode(instead))
+            for piece in self._pieces(entries, instead):
+                outcome.add(self._run_over(piece, extra, total.of_next_run() if total else None, instead))
         except RsyncFailed:
-            if instead.is_dir():
+            if instead is None or instead.is_dir():
                 raise
             outcome = Outcome(Exit.PARTIAL, vanished={b""})
-        outcome.failed.update((path, Message(Kind.FAILED, path, _EMPTIED)) for path in outcome.vanished)
-        outcome.vanished.clear()
+        if instead:
+            outcome.failed.update((path, Message(Kind.FAILED, path, _EMPTIED)) for path in outcome.vanished)
+            outcome.vanished.clear()
         return outcome
 
     def transfer_all(self, rules: Iterable[str], tick: Callable[[int, int], None] | None) -> Outcome:
         """Run over the whole source, without a list, by rsync's filter `rules`. Raise what `transfer` does."""
         merged = self.directory / "rules"
         merged.write_text("".join(f"{rule}\n" for rule in rules))
-        return self._run([f"{_RULES}{merged}", self.ends.source + os.fsdecode(self.ends.name)], tick)
+        whole = self.ends.source + os.fsdecode(self.ends.name)
+        return self._run([*self._files_alone(), f"{_RULES}{merged}", whole], tick)
 
-    def _run(self, words: list[str], tick: Callable[[int, int], None] | None, instead: bytes | None = None) -> Outcome:
+    def _files_alone(self) -> list[str]:
+        """Return the words by which nothing but files and directories is pulled; a line of the user's is rsync's."""
+        if self.verbatim or not self.ends.pull:
+            return []
+        return [*_FILES_ALONE, *([_TELL] if "--info" in self.features.options else [])]
+
+    def _pieces(self, entries: Iterable[bytes], instead: Path | None) -> Iterator[Piece]:
+        pulled = self.ends.pull and instead is None
+        return asked.pieces(entries, self.ends.name) if pulled else iter([Piece(entries)])
+
+    def _run_over(
+        self,
+        piece: Piece,
+        extra: tuple[str, ...],
+        tick: Callable[[int, int], None] | None = None,
+        instead: Path | None = None,
+        name: str = "entries",
+    ) -> Outcome:
+        listed = self.directory / name
+        entries, below = chain(piece.entries, piece.aliases), b"" if instead else self.ends.below
+        if not list_file.write(listed, entries, below, self.ends.name):
+            return Outcome()
+        words = [*extra, *piece.words, "-0"]
+        if piece.files:
+            words += self._files_alone()
+        if piece.rules:
+            merged = self.directory / "rules"
+            merged.write_bytes(b"".join(rule + b"\0" for rule in piece.rules))
+            words.append(f"{_RULES}{merged}")
+        words.append(f"{_FROM}{listed}")
+        if instead is None:
+            return self._run([*words, self.ends.source], tick, aliases=piece.aliases)
+        operand = instead.parent if self.ends.name else instead
+        return self._run([*words, f"{operand}/"], tick, os.fsencode(instead))
+
+    def _run(
+        self,
+        words: list[str],
+        tick: Callable[[int, int], None] | None,
+        instead: bytes | None = None,
+        aliases: Sequence[bytes] = (),
+    ) -> Outcome:
         self.runs += 1
         command = ["rsync", *self.words, *words, self.ends.destination]
         out_path, err_path = self.directory / "rsync.out", self.directory / "rsync.err"
@@ -221,7 +285,7 @@ class Rsync:
                 else:
                     code = process.run(command, out, err, watch)
                 err.seek(0)
-                return code, err.readlines()
+                return _without(aliases, code, err.readlines())
 
             with self._jobs.aside():
                 code, said = full_daemon.wait_for_place(run, lambda ended: ended[1], self._jobs.others_run)
@@ -242,9 +306,8 @@ class Rsync:
             words.append("--modify-window=-1")
         if self.ends.silence and not self.verbatim and not any(map(_is_time_limit, self.words_given)):
             words.append(f"--timeout={math.ceil(self.ends.silence)}")
-        if self.ends.pull and "--trust-sender" in self.features.options:
-            # Checking each name against the list costs the square of the number of directories.
-            words.append("--trust-sender")
+        if self.ends.pull and not self.verbatim:
+            words.append(_LENDS_NO_RIGHTS)
         return words
 
     def _without_name(self, path: bytes) -> bytes:
@@ -274,6 +337,14 @@ class Rsync:
         if code == Exit.PARTIAL and not (outcome.failed or outcome.attributes or outcome.vanished):
             raise RsyncFailed(f"rsync could not do all, and named nothing: {messages.general_reason(said)}", code)
         return outcome
+
+
+def _without(aliases: Sequence[bytes], code: int, said: list[bytes]) -> tuple[int, list[bytes]]:
+    """Leave out that there is nothing by these names: that is as it should be."""
+    left = [line for line in said if not (b"link_stat" in line and any(alias in line for alias in aliases))]
+    if code == Exit.PARTIAL and len(left) < len(said) and not any(messages.read(left)):
+        return Exit.DONE, []
+    return code, left
 
 
 def _is_time_limit(word: str) -> bool:
@@ -319,9 +390,34 @@ class _Counter:
         self._report(self._files, self._bytes)
 
 
+class _Total:
+    """Adds up what is done by one rsync after the other."""
+
+    def __init__(self, report: Callable[[int, int], None]) -> None:
+        self._report = report
+        self._before = self._now = (0, 0)
+
+    def of_next_run(self) -> Callable[[int, int], None]:
+        self._before = self._now
+        return self._add
+
+    def _add(self, files: int, size: int) -> None:
+        self._now = (self._before[0] + files, self._before[1] + size)
+        self._report(*self._now)
+
+
+def _is_cyrus(name: bytes) -> bool:
+    return kinds.is_message(name) or kinds.is_metadata(name)
+
+
 def _read_totals(out: IO[bytes], outcome: Outcome, direction: str) -> None:
     out.seek(0)
     for line in out:
+        no_file = _NO_FILE.match(line.rstrip(b"\n"))
+        if no_file:
+            path = messages.unescape(no_file[1] or no_file[2])
+            if _is_cyrus(path.rpartition(b"/")[2]):
+                outcome.failed[path] = Message(Kind.FAILED, path, _NOT_TAKEN)
         if line.startswith(b"*deleting"):
             outcome.deleted.append(messages.unescape(line[12:].partition(b" ")[2].rstrip(b"\n")))
         total = _TOTAL.match(line)

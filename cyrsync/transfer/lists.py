@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from cyrsync.cyrus import entry as kinds
 from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.transfer.asked import Own, Stray
 from cyrsync.tree.folder import join
 from cyrsync.tree.uids import file_names
 
@@ -55,9 +56,11 @@ def other_entries(plan: FolderPlan) -> Iterator[bytes]:
     The root has no entry of its own (it would stand for its contents): rsync sees to it with any other. See ROOT.
     """
     if plan.touch and plan.path and not plan.staged:
-        yield plan.path
-    for name in (*(() if plan.staged else plan.metadata), *plan.strays):
+        yield Own(plan.path)
+    for name in () if plan.staged else plan.metadata:
         yield join(plan.path, name)
+    for name in plan.strays:
+        yield Stray(join(plan.path, name))
 
 
 def lists_metadata(plan: FolderPlan) -> bool:

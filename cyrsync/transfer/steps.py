@@ -22,6 +22,7 @@ from cyrsync.rsync.filters import NO_RULES, Rules
 from cyrsync.rsync.messages import Kind, Message
 from cyrsync.transfer import lists
 from cyrsync.transfer.account import Account
+from cyrsync.transfer.asked import Own
 from cyrsync.transfer.driver import Outcome, Rsync, hint
 from cyrsync.tree import uids as uid_sets
 from cyrsync.tree.folder import Folder, join
@@ -215,7 +216,7 @@ class Transfer:
         if root and root.touch and not any(map(lists.lists_metadata, self._settled(self.plans))):
             alone = () if self._rsync and self._rsync.ends.name else (lists.ROOT_ALONE,)
             words = (*self._forced, *alone)
-            self._step("metadata", self._settled([root]), lambda _: iter([list_file.ROOT]), words, lambda _: 0)
+            self._step("metadata", self._settled([root]), lambda _: iter([Own(list_file.ROOT)]), words, lambda _: 0)
 
     def _by_size(
         self, plans: list[FolderPlan], is_so: Callable[[FolderPlan], bool]
