@@ -14,7 +14,7 @@ from cyrsync.cyrus.config import Config
 from cyrsync.cyrus.server import Located
 from cyrsync.inspection import places
 from cyrsync.plan.walk_engine import links_in
-from cyrsync.tree.absence import is_absent
+from cyrsync.tree.absence import ABSENT, is_absent
 from cyrsync.tree.folder import Folder
 from cyrsync.tree.message_files import MessageFiles
 from cyrsync.tree.walk import walk
@@ -93,14 +93,14 @@ def _look_again(directory: bytes, now: dict[bytes, Located], content: bool) -> A
     place = now.get(directory)
     if place:
         try:
-            if not place.data or is_absent(os.path.dirname(place.files.index_path)):
-                lacks = "its directory" if place.data else f"partition {place.mailbox.partition} in imapd.conf"
-                detail = f"{os.fsdecode(place.mailbox.name)} lacks {lacks}"
-                return Audited(directory, problems=(Problem("no directory", detail=detail),))
-            listed = list_files(place.data)
+            if place.data and not is_absent(os.path.dirname(place.files.index_path)):
+                return _audit(place, list_files(place.data), content)
         except OSError as error:
-            return _unreadable(directory, error.errno or errno.EIO)
-        return _audit(place, listed, content)
+            if error.errno not in ABSENT:
+                return _unreadable(directory, error.errno or errno.EIO)
+        lacks = "its directory" if place.data else f"partition {place.mailbox.partition} in imapd.conf"
+        detail = f"{os.fsdecode(place.mailbox.name)} lacks {lacks}"
+        return Audited(directory, problems=(Problem("no directory", detail=detail),))
     folder = next(walk(directory))
     if folder.problem == errno.ENOENT:
         return None

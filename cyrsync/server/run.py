@@ -26,7 +26,7 @@ from cyrsync.server.claim import Claim, source_name
 from cyrsync.server.conf_run import ConfFound, ConfRun
 from cyrsync.server.doubt import is_another_owners
 from cyrsync.server.engine import Work, count_gone
-from cyrsync.server.gone import find_not_named, remove_gone, report_doubtful, sort_out
+from cyrsync.server.gone import NotNamed, find_not_named, remove_gone, report_doubtful, sort_out
 from cyrsync.server.quick import Quick
 from cyrsync.server.rebuild import Trust, rebuild
 from cyrsync.server.rename import find_renamed, relink
@@ -414,8 +414,7 @@ class ServerRun(Run):
         self._carry(store, replica, found.changed, found.ready)
         self._look_again(store, replica)
         # Also what has gone since: what was sent of it is not to wait for the next run without an index.
-        rows = self.not_named(store)
-        now = sort_out(rows, self._roots)
+        rows, now = self._not_named_at_last(store, replica)
         report_doubtful(self, now)
         known = {sent.key for sent in found.gone}
         there = store.messages() + sum(sent.unproven() for sent in rows)
@@ -491,13 +490,34 @@ class ServerRun(Run):
         failed = set(transfer.account.errors) - before
         return failed | {path.rpartition(b"/")[0] for path in failed}
 
-    def _look_again(self, store: Store, replica: Replica) -> None:
-        """Carry over what could not be read at first: mailboxes are made, renamed and deleted meanwhile."""
+    def _not_named_at_last(self, store: Store, replica: Replica) -> tuple[list[Sent], NotNamed]:
+        """Return what the replica has of mailboxes that mailboxes.db does not name, and what became of them.
+
+        One that this run has begun with, and that was deleted and made again meanwhile, is on the replica without its
+        index: it is looked for until mailboxes.db names it.
+        """
+        rows = self.not_named(store)
+        now = sort_out(rows, self._roots)
+        for pause in _PAUSES:
+            if all(sent.uniqueid for sent in now.there):
+                break
+            time.sleep(pause)
+            self._look_again(store, replica, anew=True)
+            rows = self.not_named(store)
+            now = sort_out(rows, self._roots)
+        return rows, now
+
+    def _look_again(self, store: Store, replica: Replica, *, anew: bool = False) -> None:
+        """Carry over what could not be read at first: mailboxes are made, renamed and deleted meanwhile.
+
+        With `anew`, mailboxes.db is looked at in any case.
+        """
         takings, transitions = self.takings, Transitions()
         for pause in _PAUSES:
             waiting = self._waiting(store)
-            if all(map(transitions.is_still, waiting)):
+            if all(map(transitions.is_still, waiting)) and not anew:
                 break
+            anew = False
             time.sleep(pause)
             come = store.places_come() if self.refresh(store) else []
             keys = sorted(key for key in {*self._waiting(store), *come} if store.has_place(key))

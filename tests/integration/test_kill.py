@@ -20,7 +20,8 @@ KILLS = 50
 
 def test_killed_at_random_points(tmp_path: Path) -> None:
     source, replica = tmp_path / "source", tmp_path / "replica"
-    samplespool.make(source, messages=300, folder_count=10, size=1500)
+    # Sizes differ: a killed first copy is compared by size and time alone, and folders may change places meanwhile.
+    samplespool.make(source, messages=300, folder_count=10)
     arguments = ("--delete", "--max-delete=1000", f"{source}/", f"{replica}/")
     warm.python()
     started = time.monotonic()
@@ -31,7 +32,7 @@ def test_killed_at_random_points(tmp_path: Path) -> None:
     history.remember(source)
     rng = random.Random(os.urandom(4).hex())
     for number in range(KILLS):
-        everything_happens(source, seed=number, size=1500)
+        everything_happens(source, seed=number)
         history.remember(source)
         moment = rng.uniform(0, duration)
         run_and_kill(*arguments, after=moment)
