@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from enum import IntEnum
 
-from cyrsync.report.text import path_text
+from cyrsync.text import path_text
 
 
 class Exit(IntEnum):

@@ -21,7 +21,7 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, TypeVar
 
 from cyrsync.errors import ConnectionFailed, Exit, UnusableError
-from cyrsync.tree.at_work import command_line, processes
+from cyrsync.far.at_work import command_line, processes
 
 if TYPE_CHECKING:
     import sh

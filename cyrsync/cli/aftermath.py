@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync import process
 from cyrsync.errors import CyrsyncError, UnusableError, error_text
-from cyrsync.report.text import printable
 from cyrsync.state import history
+from cyrsync.text import printable
 
 if TYPE_CHECKING:
-    from cyrsync.report.result import RunResult
-    from cyrsync.run import Run
+    from cyrsync.ends.address import Address
+    from cyrsync.spool.run import Run
     from cyrsync.state.history import Record
-    from cyrsync.tree.address import Address
+    from cyrsync.sync.result import RunResult
 
 
 class HookFailed(CyrsyncError):

@@ -63,7 +63,7 @@ def rsync_command() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from cyrsync.transfer.features import version
+        from cyrsync.rsync.features import version
 
         print(f"cyrsync {__version__} (rsync {version()})")
         raise typer.Exit

@@ -15,13 +15,13 @@ import typer
 from cyrsync.cli import signals
 from cyrsync.cli.options import CONF, Conf, Rsh, RsyncPath, StateDirectory
 from cyrsync.cli.output import console
-from cyrsync.run import Options
-from cyrsync.tree import address
+from cyrsync.ends import address
+from cyrsync.spool.run import Options
 
 if TYPE_CHECKING:
+    from cyrsync.ends.address import Address
     from cyrsync.report.check import Checked, Finding
-    from cyrsync.spare.check import Source
-    from cyrsync.tree.address import Address
+    from cyrsync.standby.check import Source
 
 
 def check_command(
@@ -39,7 +39,7 @@ def check_command(
     Nothing is changed, neither here nor on DEST. Give -e, --rsync-path and --state as for `sync`.
     """
     from cyrsync.report.check import Checked, show, summed  # what few runs need is not loaded by all
-    from cyrsync.spare.check import Source
+    from cyrsync.standby.check import Source
 
     if state is not None:
         os.environ["CYRSYNC_STATE"] = state
@@ -68,8 +68,8 @@ def _findings(
     replica: Address, options: Options, source: Source, directory: Path, *, with_conf: bool
 ) -> Iterator[Finding]:
     from cyrsync.report.check import Verdict
-    from cyrsync.spare.check_replica import replica_findings
-    from cyrsync.spare.check_run import run_findings
+    from cyrsync.standby.check_replica import replica_findings
+    from cyrsync.standby.check_run import run_findings
 
     failed = False
     for finding in chain(source.findings(), replica_findings(replica, options, source, directory)):

@@ -28,7 +28,7 @@ def inspect_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Show mailboxes: where they are, what their indexes say, and one in detail."""
-    from cyrsync.inspection import inspect  # what few runs need is not loaded by all
+    from cyrsync.inspect.inspection import inspect  # what few runs need is not loaded by all
     from cyrsync.report.inspection import render_all, render_one
 
     names = wanted or []

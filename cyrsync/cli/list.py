@@ -13,12 +13,12 @@ import typer
 from cyrsync.cli import signals
 from cyrsync.cli.options import Rsh, RsyncPath, SkipDerived, Users, users_of
 from cyrsync.cli.output import complain_of_all
+from cyrsync.ends import address
 from cyrsync.errors import UnreadableError, UsageError
-from cyrsync.listing import entries
-from cyrsync.plan.compare import Policy
-from cyrsync.report.text import path_text
-from cyrsync.run import Options
-from cyrsync.tree import address
+from cyrsync.spool.compare import Policy
+from cyrsync.spool.listing import entries
+from cyrsync.spool.run import Options
+from cyrsync.text import path_text
 
 
 def list_command(

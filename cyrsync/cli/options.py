@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cyrsync.ends.link import LEAST_SILENCE, Patience
 from cyrsync.errors import UnusableError, UsageError
-from cyrsync.plan.compare import Policy
 from cyrsync.rsync.options import Settings
-from cyrsync.tree.link import LEAST_SILENCE, Patience
+from cyrsync.spool.compare import Policy
 
 if TYPE_CHECKING:
-    from cyrsync.cyrus.config import Config
+    from cyrsync.cyrus.server.config import Config
 
 #: Where Cyrus itself looks.
 CONF = "/etc/imapd.conf"
@@ -68,7 +68,7 @@ def patience_of(settings: Settings, seconds: float | None = None, *, answer: flo
 
 def read_conf(path: str | None) -> Config:
     """Return what imapd.conf says. Raise UnusableError where it cannot be understood."""
-    from cyrsync.cyrus import config  # what few commands need is not loaded by all
+    from cyrsync.cyrus.server import config  # what few commands need is not loaded by all
 
     try:
         return config.read(path or CONF)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from cyrsync.cli import signals
 from cyrsync.report.progress import Reporter, progress_for
-from cyrsync.report.result import RunResult
-from cyrsync.report.text import printable, summed
+from cyrsync.sync.result import RunResult
+from cyrsync.text import printable, summed
 
 if TYPE_CHECKING:
     from rich.console import Console

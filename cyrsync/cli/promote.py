@@ -36,7 +36,7 @@ def promote_command(
     """
     from cyrsync.report import promotion  # what few runs need is not loaded by all
     from cyrsync.report.audit import AuditResult
-    from cyrsync.spare import promote
+    from cyrsync.standby import promote
 
     if tree is not None and (conf or run):
         raise UsageError("give either TREE, which only its own files are known of, or -C IMAPD_CONF")

@@ -13,10 +13,10 @@ import typer
 from cyrsync.cli import signals
 from cyrsync.cli.options import StateDirectory
 from cyrsync.cli.output import complain, console
+from cyrsync.ends import address
 from cyrsync.errors import Exit, UnusableError, UsageError
-from cyrsync.report.text import human_seconds, printable
-from cyrsync.run import identity
-from cyrsync.tree import address
+from cyrsync.spool.run import identity
+from cyrsync.text import human_seconds, printable
 
 if TYPE_CHECKING:
     from cyrsync.state.history import Pair

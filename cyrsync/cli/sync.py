@@ -25,16 +25,16 @@ from cyrsync.cli.options import (
     users_of,
 )
 from cyrsync.cli.output import progress, show
+from cyrsync.ends import address
 from cyrsync.errors import UnusableError, UsageError
-from cyrsync.plan.guard import MaxDelete
 from cyrsync.report.progress import Reporter
 from cyrsync.rsync import options as rsync_options
-from cyrsync.run import Options, Run
 from cyrsync.server.scope import Scope
-from cyrsync.tree import address
+from cyrsync.spool.run import Options, Run
+from cyrsync.sync.guard import MaxDelete
 
 if TYPE_CHECKING:
-    from cyrsync.cyrus.config import Config, Partition
+    from cyrsync.cyrus.server.config import Config, Partition
 
 
 #: A rate as rsync's --bwlimit has it.

@@ -11,12 +11,12 @@ import typer
 
 from cyrsync.cli.options import CONF, Conf, Rsh, read_conf
 from cyrsync.cli.output import progress, show_audit
+from cyrsync.ends import address
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.report.progress import Reporter
-from cyrsync.tree import address
 
 if TYPE_CHECKING:
-    from cyrsync.audit.finding import Audited
+    from cyrsync.far.finding import Audited
     from cyrsync.report.audit import AuditResult
 
 
@@ -38,9 +38,9 @@ def verify_command(
 
     With SRC and DEST, a source and its replica are compared.
     """
-    from cyrsync.audit.server import audit_server  # what few runs need is not loaded by all
-    from cyrsync.audit.sides import audits
     from cyrsync.report.audit import AuditResult
+    from cyrsync.verify.server import audit_server  # what few runs need is not loaded by all
+    from cyrsync.verify.sides import audits
 
     if tree and conf:
         raise UsageError("give either TREE or -C: imapd.conf tells by itself where the partitions are")

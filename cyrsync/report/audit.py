@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cyrsync.audit.finding import KINDS, NO_INDEX, Audited, Problem
-from cyrsync.cyrus.names import mailbox_of
+from cyrsync.cyrus.server.names import mailbox_of
 from cyrsync.errors import Exit
-from cyrsync.report.text import Reasons, human_bytes, human_count, human_seconds, path_text, printable
+from cyrsync.far.finding import KINDS, NO_INDEX, Audited, Problem
+from cyrsync.text import Reasons, human_bytes, human_count, human_seconds, path_text, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cyrsync.errors import Exit
-from cyrsync.report.text import Reasons, printable
+from cyrsync.text import Reasons, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cyrsync.cyrus.mailbox import Message, OpenMailbox
-from cyrsync.report.text import human_bytes, human_count, printable
+from cyrsync.cyrus.mailbox.mailbox import Message, OpenMailbox
+from cyrsync.text import human_bytes, human_count, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -13,10 +13,10 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from cyrsync.errors import Exit
-from cyrsync.report.text import printable, summed
+from cyrsync.text import printable, summed
 
 if TYPE_CHECKING:
-    from cyrsync.report.result import RunResult
+    from cyrsync.sync.result import RunResult
 
 #: Priorities of syslog(3) and the journal.
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6

@@ -7,11 +7,11 @@ import tempfile
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from cyrsync.report.text import printable
+from cyrsync.text import printable
 
 if TYPE_CHECKING:
-    from cyrsync.report.result import RunResult
     from cyrsync.state.history import Pair, Record
+    from cyrsync.sync.result import RunResult
 
 
 def render(result: RunResult, known: Pair) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from cyrsync.report.text import human_bytes, human_count
+from cyrsync.text import human_bytes, human_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from cyrsync.errors import Exit
 from cyrsync.report.audit import AuditResult, render
-from cyrsync.report.text import human_count, human_seconds, path_text, printable
+from cyrsync.text import human_count, human_seconds, path_text, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cyrsync.spare.commands import Step
-    from cyrsync.spare.sweep import Swept
+    from cyrsync.standby.commands import Step
+    from cyrsync.standby.sweep import Swept
 
 #: It keeps mail from nobody who had it: Cyrus does not know of such a directory.
 _HARMLESS = frozenset(["no mailbox"])

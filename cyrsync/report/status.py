@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cyrsync.report.text import human_bytes, human_count, human_seconds, printable
+from cyrsync.text import human_bytes, human_count, human_seconds, printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,16 +14,16 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cyrsync.cyrus.names import mailbox_of
-from cyrsync.cyrus.user import user_of
-from cyrsync.report.text import human_bytes, human_count, human_seconds, printable, summed
+from cyrsync.cyrus.mailbox.user import user_of
+from cyrsync.cyrus.server.names import mailbox_of
+from cyrsync.text import human_bytes, human_count, human_seconds, printable, summed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import Console
 
-    from cyrsync.report.result import FolderWork, RunResult
+    from cyrsync.sync.result import FolderWork, RunResult
 
 #: Rows of each list and table, unless all are asked for. Of problems with one reason, five are shown.
 FEW = 10

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from cyrsync.cyrus import entry as kinds
+from cyrsync.cyrus.mailbox import entry as kinds
 
 #: `--filter=RULE` with neither modifiers nor a side: a letter or a word, a separator, the pattern (rsync's exclude.c).
 _RULE = re.compile(r"(?:(-|exclude)|\+|include)[ _](.+)\Z", re.DOTALL)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cyrsync.cyrus import entry as kinds
+from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.rsync import deletion_lines, filters
 from cyrsync.rsync.deletion_lines import DeletionLines
 from cyrsync.rsync.filters import Rules

@@ -9,16 +9,16 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable
 
-from cyrsync.cyrus import entry as kinds
-from cyrsync.plan.folder_plan import State
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.far import uids as uid_sets
+from cyrsync.far.place import Placing
+from cyrsync.far.remove import Removal
 from cyrsync.server.engine import Work
 from cyrsync.server.quick import placing_of
 from cyrsync.server.reading import MailboxReader
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
-from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.place import Placing
-from cyrsync.tree.remove import Removal
+from cyrsync.sync.folder_plan import State
 
 #: So often a mailbox is read until all that its index names is there.
 _LOOKS = 20

@@ -8,26 +8,26 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cyrsync.cyrus import entry as kinds
-from cyrsync.plan.folder_plan import FolderPlan, State
-from cyrsync.report.text import path_text
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.far import agent
+from cyrsync.far import uids as uid_sets
+from cyrsync.far.folder import Folder
+from cyrsync.far.message_files import MessageFiles
+from cyrsync.far.walk import incarnation_in
+from cyrsync.rsync.driver import Rsync
+from cyrsync.server.absence import is_seen_absent
 from cyrsync.server.at_once import AtOnce
 from cyrsync.server.engine import Work
 from cyrsync.server.reading import MailboxReader, identity_of
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
+from cyrsync.spool import room
+from cyrsync.spool.carry import carry, make_room
+from cyrsync.spool.steps import Transfer
 from cyrsync.state.sent import Key, Sent
 from cyrsync.state.store import Store
-from cyrsync.transfer import room
-from cyrsync.transfer.carry import carry, make_room
-from cyrsync.transfer.driver import Rsync
-from cyrsync.transfer.steps import Transfer
-from cyrsync.tree import agent
-from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.absence import is_seen_absent
-from cyrsync.tree.folder import Folder
-from cyrsync.tree.message_files import MessageFiles
-from cyrsync.tree.walk import incarnation_in
+from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.text import path_text
 
 if TYPE_CHECKING:
     from cyrsync.server.run import ServerRun

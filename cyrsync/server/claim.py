@@ -14,24 +14,23 @@ import time
 from collections.abc import Iterable
 from datetime import datetime
 
-from cyrsync import known_roots
-from cyrsync.cyrus import entry as kinds
-from cyrsync.cyrus.index import READ_SIZE, highest_modseq
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.mailbox.index import READ_SIZE, highest_modseq
+from cyrsync.ends.side import OVERWRITE, NotWrittenError, Status, refuse_promoted, token_of
 from cyrsync.errors import RefusedError, UnusableError
-from cyrsync.report.text import path_text
+from cyrsync.far.folder import Folder
+from cyrsync.far.remove import Removal
+from cyrsync.far.token import Token
+from cyrsync.far.walk import incarnation_in, start_of
 from cyrsync.server import leftovers
 from cyrsync.server.rebuild import Trust
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.state.sent import Key, Place
 from cyrsync.state.store import Memory, Store
-from cyrsync.tree import direction
-from cyrsync.tree.folder import Folder
-from cyrsync.tree.ownership import CUT_OFF, hold
-from cyrsync.tree.remove import Removal
-from cyrsync.tree.side import OVERWRITE, NotWrittenError, Status, refuse_promoted, token_of
-from cyrsync.tree.token import Token
-from cyrsync.tree.walk import incarnation_in, start_of
+from cyrsync.sync import direction, known_roots
+from cyrsync.sync.ownership import CUT_OFF, hold
+from cyrsync.text import path_text
 
 _SECOND = 1_000_000_000  # nanoseconds
 #: Seconds after which a run looks at the replica, though it has nothing to send.

@@ -18,25 +18,25 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cyrsync.cyrus import database_copy
-from cyrsync.cyrus.conf_files import ConfFile, ConfFiles, is_scratch, is_shared
-from cyrsync.cyrus.config import Config
-from cyrsync.cyrus.database_copy import Copied, CopyError
+from cyrsync.cyrus.server import database_copy
+from cyrsync.cyrus.server.conf_files import ConfFile, ConfFiles, is_scratch, is_shared
+from cyrsync.cyrus.server.config import Config
+from cyrsync.cyrus.server.database_copy import Copied, CopyError
 from cyrsync.errors import error_text
-from cyrsync.plan.folder_plan import FolderPlan, State
-from cyrsync.report.text import path_text
+from cyrsync.far import token
+from cyrsync.far import uids as uid_sets
+from cyrsync.far.descent import Descent
+from cyrsync.far.folder import Entry, Folder
+from cyrsync.far.walk import Reader
+from cyrsync.server.absence import ABSENT, is_absent, is_seen_absent
 from cyrsync.server.places import MailboxList
 from cyrsync.server.replica import Replica
+from cyrsync.spool.staging import Staging
+from cyrsync.spool.steps import Transfer
 from cyrsync.state.conf_table import ConfRow, ConfTable
 from cyrsync.state.sent import UNSEEN
-from cyrsync.transfer.staging import Staging
-from cyrsync.transfer.steps import Transfer
-from cyrsync.tree import token
-from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.absence import ABSENT, is_absent, is_seen_absent
-from cyrsync.tree.descent import Descent
-from cyrsync.tree.folder import Entry, Folder
-from cyrsync.tree.walk import Reader
+from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.text import path_text
 
 if TYPE_CHECKING:
     from cyrsync.server.run import ServerRun

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from cyrsync.cyrus import entry as kinds
-from cyrsync.plan.compare import Policy, with_other_attributes
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.far.folder import Folder
+from cyrsync.far.walk import Reader
+from cyrsync.spool.compare import Policy, with_other_attributes
 from cyrsync.state.sent import Place
-from cyrsync.tree.folder import Folder
-from cyrsync.tree.walk import Reader
 
 
 def is_another_owners(place: Place, there: Folder, policy: Policy, reader: Reader) -> bool:

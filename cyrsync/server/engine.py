@@ -5,12 +5,12 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, replace
 
-from cyrsync.cyrus import entry as kinds
-from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.far import uids as uid_sets
 from cyrsync.server.reading import Reading
 from cyrsync.server.roots import Roots
 from cyrsync.state.sent import UNSEEN, Place, Sent, same_header
-from cyrsync.tree import uids as uid_sets
+from cyrsync.sync.folder_plan import FolderPlan, State
 
 
 @dataclass(slots=True)

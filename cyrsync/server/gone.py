@@ -9,21 +9,21 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from cyrsync.cyrus import entry as kinds
-from cyrsync.cyrus import index as cyrus_index
-from cyrsync.cyrus import records, regular_file
-from cyrsync.plan.folder_plan import FolderPlan
-from cyrsync.report.text import path_text
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.mailbox import index as cyrus_index
+from cyrsync.cyrus.mailbox import records, regular_file
+from cyrsync.far.token import is_bare
+from cyrsync.far.walk import incarnation_in
+from cyrsync.server.absence import is_absent
 from cyrsync.server.engine import count_gone, plan_gone
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.server.source_links import broken
+from cyrsync.spool.steps import Transfer
 from cyrsync.state.sent import Key, Sent
 from cyrsync.state.store import Store
-from cyrsync.transfer.steps import Transfer
-from cyrsync.tree.absence import is_absent
-from cyrsync.tree.token import is_bare
-from cyrsync.tree.walk import incarnation_in
+from cyrsync.sync.folder_plan import FolderPlan
+from cyrsync.text import path_text
 
 if TYPE_CHECKING:
     from cyrsync.server.run import ServerRun

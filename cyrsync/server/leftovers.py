@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from itertools import groupby
 
-from cyrsync.report.text import path_text
+from cyrsync.far.remove import Removal
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.state.conf_table import ConfTable
 from cyrsync.state.store import Store
-from cyrsync.tree.remove import Removal
+from cyrsync.text import path_text
 
 
 def find(store: Store, partitions: dict[str, Roots]) -> dict[bytes, list[Removal]]:

@@ -8,16 +8,16 @@ import time
 from collections.abc import Container, Iterator
 from typing import NamedTuple
 
-from cyrsync.cyrus import regular_file
-from cyrsync.cyrus.config import Config
-from cyrsync.cyrus.db import reader, twom
-from cyrsync.cyrus.db.error import DbError
-from cyrsync.cyrus.mailboxes import Mailbox
-from cyrsync.cyrus.server import located
+from cyrsync.cyrus.mailbox import regular_file
+from cyrsync.cyrus.server.config import Config
+from cyrsync.cyrus.server.db import reader, twom
+from cyrsync.cyrus.server.db.error import DbError
+from cyrsync.cyrus.server.mailboxes import Mailbox
+from cyrsync.cyrus.server.server import located
 from cyrsync.errors import UnusableError, error_text
-from cyrsync.report.text import path_text
 from cyrsync.state.sent import Key, Place
 from cyrsync.state.store import Store
+from cyrsync.text import path_text
 
 #: Nanoseconds in which mailboxes.db may change again and keep its times.
 _GRAIN = 2_000_000_000

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from cyrsync.cyrus import entry as kinds
-from cyrsync.plan.folder_plan import FolderPlan, State
-from cyrsync.report.result import FileCounts
-from cyrsync.run import Options
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.far.folder import File
+from cyrsync.far.place import Placing
+from cyrsync.far.uids import file_names
 from cyrsync.server.claim import Claim
 from cyrsync.server.engine import Work
 from cyrsync.server.reading import MailboxReader, UnreadableMailboxError, identity_of
 from cyrsync.server.replica import Replica
+from cyrsync.spool.run import Options
 from cyrsync.state.sent import Key, StateDamaged
 from cyrsync.state.store import Store
-from cyrsync.tree.folder import File
-from cyrsync.tree.place import Placing
-from cyrsync.tree.uids import file_names
+from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.sync.result import FileCounts
 
 #: rsync's words that ask for nothing but a copy like the original.
 _PLAIN = {"--archive", "--numeric-ids"}

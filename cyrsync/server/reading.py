@@ -9,22 +9,22 @@ import zlib
 from array import array
 from dataclasses import dataclass, field
 
-from cyrsync.cyrus import entry as kinds
-from cyrsync.cyrus import header, records, regular_file, snapshot
-from cyrsync.cyrus.locks import read_all
-from cyrsync.cyrus.records import Index
-from cyrsync.cyrus.snapshot import MetaFiles, Part
-from cyrsync.report.text import path_text
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.mailbox import header, records, regular_file, snapshot
+from cyrsync.cyrus.mailbox.locks import read_all
+from cyrsync.cyrus.mailbox.records import Index
+from cyrsync.cyrus.mailbox.snapshot import MetaFiles, Part
+from cyrsync.far import message_files
+from cyrsync.far import uids as uid_sets
+from cyrsync.far.folder import Entry, File, Incarnation, join
+from cyrsync.far.message_files import MessageFiles
+from cyrsync.far.take import have_file, need_file
+from cyrsync.far.walk import Reader, incarnation_in
+from cyrsync.server.absence import is_absent
 from cyrsync.server.roots import Roots
 from cyrsync.server.source_links import broken
 from cyrsync.state.sent import UNSEEN, Place, seen_of
-from cyrsync.tree import message_files
-from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.absence import is_absent
-from cyrsync.tree.folder import Entry, File, Incarnation, join
-from cyrsync.tree.message_files import MessageFiles
-from cyrsync.tree.take import have_file, need_file
-from cyrsync.tree.walk import Reader, incarnation_in
+from cyrsync.text import path_text
 
 _LOOKS = 3
 _PAUSE = 0.02  # seconds; where there are no locks, a writer needs some time to finish

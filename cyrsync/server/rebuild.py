@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from enum import Enum
 
-from cyrsync.cyrus import entry as kinds
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.ends.side import Side
+from cyrsync.far import uids as uid_sets
+from cyrsync.far.folder import Folder
 from cyrsync.server.roots import Roots
 from cyrsync.state.sent import Key, Sent
-from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.folder import Folder
-from cyrsync.tree.side import Side
 
 
 class Trust(Enum):

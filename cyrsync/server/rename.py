@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cyrsync.cyrus import entry as kinds
-from cyrsync.plan.folder_plan import State
-from cyrsync.report.result import RunResult
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.far import uids as uid_sets
+from cyrsync.far.relink import Move
+from cyrsync.far.remove import Removal
 from cyrsync.server.engine import Work
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.state.sent import Sent
 from cyrsync.state.store import Store
-from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.relink import Move
-from cyrsync.tree.remove import Removal
+from cyrsync.sync.folder_plan import State
+from cyrsync.sync.result import RunResult
 
 
 def find_renamed(store: Store, works: Iterable[Work]) -> list[tuple[Work, Sent]]:

@@ -7,16 +7,16 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from cyrsync.ends.address import Address
+from cyrsync.ends.agent_side import AgentSide
+from cyrsync.ends.connections import Connections
+from cyrsync.ends.shell import RemoteShell
+from cyrsync.ends.side import Status
 from cyrsync.errors import UnusableError, UsageError
-from cyrsync.run import Options
-from cyrsync.transfer import features
-from cyrsync.transfer.driver import Ends, Rsync
-from cyrsync.transfer.jobs import Jobs
-from cyrsync.tree.address import Address
-from cyrsync.tree.agent_side import AgentSide
-from cyrsync.tree.connections import Connections
-from cyrsync.tree.shell import RemoteShell
-from cyrsync.tree.side import Status
+from cyrsync.rsync import features
+from cyrsync.rsync.driver import Ends, Rsync
+from cyrsync.rsync.jobs import Jobs
+from cyrsync.spool.run import Options
 
 
 class Replica:

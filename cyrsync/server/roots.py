@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cyrsync.cyrus import entry as kinds
-from cyrsync.cyrus.config import Partition
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.server.config import Partition
 
 #: The words of metapartition_files, by file.
 _WORDS = {

@@ -10,16 +10,19 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from cyrsync.cyrus import entry as kinds
-from cyrsync.cyrus.config import Config
-from cyrsync.cyrus.settings import layout_settings
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.server.config import Config
+from cyrsync.cyrus.server.settings import layout_settings
+from cyrsync.ends.address import Address
 from cyrsync.errors import GuardError, UnusableError
-from cyrsync.plan.compare import Policy
-from cyrsync.plan.folder_plan import FolderPlan, State
+from cyrsync.far import uids as uid_sets
+from cyrsync.far.folder import Folder, owner_names
+from cyrsync.far.token import is_bare
+from cyrsync.far.walk import Reader
 from cyrsync.report.progress import Reporter
-from cyrsync.report.text import path_text
-from cyrsync.run import Options, Run
+from cyrsync.rsync.driver import hint
 from cyrsync.server import leftovers, places, standby
+from cyrsync.server.absence import ABSENT
 from cyrsync.server.at_once import AtOnce
 from cyrsync.server.batch import Batch
 from cyrsync.server.claim import Claim, source_name
@@ -35,18 +38,15 @@ from cyrsync.server.roots import Roots
 from cyrsync.server.scope import Scope
 from cyrsync.server.takings import Direct, Takings
 from cyrsync.server.transition import Transitions
+from cyrsync.spool.compare import Policy
+from cyrsync.spool.run import Options, Run
+from cyrsync.spool.steps import Transfer
 from cyrsync.state.conf_table import ConfTable
 from cyrsync.state.lock import state_directory
 from cyrsync.state.sent import Key, Sent, StateDamaged, seen_of
 from cyrsync.state.store import Store, copied, set_aside
-from cyrsync.transfer.driver import hint
-from cyrsync.transfer.steps import Transfer
-from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.absence import ABSENT
-from cyrsync.tree.address import Address
-from cyrsync.tree.folder import Folder, owner_names
-from cyrsync.tree.token import is_bare
-from cyrsync.tree.walk import Reader
+from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.text import path_text
 
 #: Seconds before each further look at mailboxes that could not be read; how many, for one that is damaged, says
 #: `Transitions`. Where something moves still after the last of them, that is left for the next run.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cyrsync.cyrus.config import Partition
+    from cyrsync.cyrus.server.config import Partition
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from cyrsync.cyrus import config as imapd_conf
-from cyrsync.cyrus.config import Config, ConfigError
-from cyrsync.cyrus.settings import Difference, differences, layout_settings
+from cyrsync.cyrus.server import config as imapd_conf
+from cyrsync.cyrus.server.config import Config, ConfigError
+from cyrsync.cyrus.server.settings import Difference, differences, layout_settings
 from cyrsync.errors import error_text
-from cyrsync.report.text import path_text
 from cyrsync.server.replica import Replica
+from cyrsync.text import path_text
 
 
 def differing(replica: Replica, conf: bytes, config: Config) -> list[Difference] | None:

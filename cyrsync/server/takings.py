@@ -6,19 +6,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from cyrsync.cyrus.locks import LockTimeout
-from cyrsync.plan.folder_plan import State
-from cyrsync.report.text import path_text
+from cyrsync.cyrus.mailbox.locks import LockTimeout
+from cyrsync.far.folder import Folder
+from cyrsync.far.take import Taken
 from cyrsync.server.engine import Work, plan_mailbox
 from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
 from cyrsync.server.roots import Roots
 from cyrsync.server.source_links import SourceLinks
+from cyrsync.spool.extended import NO_KINDS, Kinds
+from cyrsync.spool.staging import Staging
 from cyrsync.state.sent import Key, Place, Sent
 from cyrsync.state.store import Store
-from cyrsync.transfer.extended import NO_KINDS, Kinds
-from cyrsync.transfer.staging import Staging
-from cyrsync.tree.folder import Folder
-from cyrsync.tree.take import Taken
+from cyrsync.sync.folder_plan import State
+from cyrsync.text import path_text
 
 #: From so many messages on, a folder that the replica lacks goes to rsync as one entry: it is slow at reading lists.
 _MANY = 100

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cyrsync.ends.address import Address
 from cyrsync.errors import UnusableError
-from cyrsync.run import Options, Run
-from cyrsync.tree.address import Address
+from cyrsync.spool.run import Options, Run
 
 
 class UnreadyRun(Run):

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cyrsync.cyrus import regular_file
+from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.errors import Exit, UnusableError
 from cyrsync.state.lock import state_directory
 

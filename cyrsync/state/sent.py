@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cyrsync.report.text import path_text
-from cyrsync.tree import uids as uid_sets
+from cyrsync.far import uids as uid_sets
+from cyrsync.text import path_text
 
 #: What is known of header and index, each: inode, size, times of modification and change (nanoseconds).
 SEEN = struct.Struct("<8Q")

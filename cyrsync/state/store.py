@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cyrsync.cyrus import regular_file
+from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.state.sent import SEEN, Key, Place, Sent, StateDamaged, names_in, row_of, sent_of, text_of
 
 #: `application_id` and `user_version` of a state file that is ours, and of this shape.

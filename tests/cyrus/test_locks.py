@@ -18,8 +18,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from cyrsync.cyrus import config, locks, snapshot
-from cyrsync.cyrus.server import Located, located
+from cyrsync.cyrus.mailbox import locks, snapshot
+from cyrsync.cyrus.server import config
+from cyrsync.cyrus.server.server import Located, located
 from support.imapd import CyrusServer, ok
 from support.inside import sync_server_here
 from support.servers import assert_sound, below, problems, replica_conf

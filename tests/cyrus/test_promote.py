@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from cyrsync.cyrus import config
-from cyrsync.cyrus.server import located
-from cyrsync.cyrus.settings import layout_settings
-from cyrsync.tree import token
-from cyrsync.tree.token import Token
+from cyrsync.cyrus.server import config
+from cyrsync.cyrus.server.server import located
+from cyrsync.cyrus.server.settings import layout_settings
+from cyrsync.far import token
+from cyrsync.far.token import Token
 from support.imapd import CyrusServer, dump, folders, ok
 from support.tools import requires_root
 from support.tree import run_cyrsync

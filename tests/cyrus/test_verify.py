@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from cyrsync.cyrus import config, snapshot
-from cyrsync.cyrus.server import Located, located
+from cyrsync.cyrus.mailbox import snapshot
+from cyrsync.cyrus.server import config
+from cyrsync.cyrus.server.server import Located, located
 from support.imapd import CyrusServer, ok
 from support.tree import run_cyrsync
 

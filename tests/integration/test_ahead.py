@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import samplespool
-from cyrsync.transfer import ahead
+from cyrsync.spool import ahead
 from support.inside import sync_here
 from support.races import Races
 from support.sshd import Sshd

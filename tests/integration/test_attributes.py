@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.transfer import scratch
-from cyrsync.transfer.extended import Extended, Kinds
-from cyrsync.tree import extended
+from cyrsync.far import extended
+from cyrsync.spool import scratch
+from cyrsync.spool.extended import Extended, Kinds
 from support.inside import sync_here, sync_server_here
 from support.servers import SampleServer, below
 from support.sshd import Sshd
@@ -163,7 +163,7 @@ def test_names_in_acls_have_the_numbers_of_here() -> None:
 def test_where_python_reads_none(source: Path, tmp_path: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     """On another system than Linux sync says so, and plain rsync stands in for the drop-in."""
     hide = "import os; del os.listxattr"
-    monkeypatch.setattr("cyrsync.run.can_read", lambda: False)
+    monkeypatch.setattr("cyrsync.spool.run.can_read", lambda: False)
     report = sync_here("-e", sshd.rsh, sshd.at(f"{source}/"), f"{tmp_path}/replica/", "--", "-AX")
     assert ["are not kept" in warning for warning in report["warnings"]] == [True]
     with start_cyrsync("rsync", "-aAXv", f"{source}/", f"{tmp_path}/other/", first=hide) as run:

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import pytest
 
 import samplespool
+from cyrsync.far import token
+from cyrsync.far.token import Token
 from cyrsync.server.claim import source_name
-from cyrsync.tree import token
-from cyrsync.tree.token import Token
 from support.servers import SampleServer, below
 from support.spool import leaves
 from support.sshd import Sshd

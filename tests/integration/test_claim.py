@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.tree import token
-from cyrsync.tree.hold import Holds
+from cyrsync.far import token
+from cyrsync.far.hold import Holds
 from support.boxes import Box
 from support.replicas import Pair
 from support.servers import below, replica_conf, roots, sync_server

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import samplespool
+from cyrsync.far import token
 from cyrsync.server import conf_run, places
-from cyrsync.tree import token
 from support.replicas import Pair
 from support.servers import assert_sound
 from support.spool import leaves
@@ -250,9 +250,9 @@ victim.{method} = dying
 from cyrsync.cli.app import main
 main()
 """
-PUT = ("cyrsync.tree.agent_side", "ChildSide", "put_token")
+PUT = ("cyrsync.ends.agent_side", "ChildSide", "put_token")
 END = ("cyrsync.server.claim", "Claim", "end")
-SEND = ("cyrsync.transfer.driver", "Rsync", "transfer")
+SEND = ("cyrsync.rsync.driver", "Rsync", "transfer")
 STATE = ("cyrsync.state.store", "Store", "put")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import samplespool
-from cyrsync.cyrus import database_copy
+from cyrsync.cyrus.server import database_copy
 from cyrsync.server import conf_run
 from support.cyrusdb import Skiplist, Twom
 from support.inside import sync_server_here

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.tree import token
-from cyrsync.tree.token import Token
+from cyrsync.far import token
+from cyrsync.far.token import Token
 from support.tree import run_cyrsync, snapshot, sync
 
 REFUSED, UNUSABLE = 4, 3

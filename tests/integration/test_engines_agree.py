@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 import samplespool
-from cyrsync.cyrus import config
-from cyrsync.plan.guard import MaxDelete
+from cyrsync.cyrus.server import config
+from cyrsync.ends import address
 from cyrsync.report.progress import NoProgress
-from cyrsync.report.result import RunResult
-from cyrsync.run import Options, Run
 from cyrsync.server.run import ServerRun
 from cyrsync.server.scope import Scope
-from cyrsync.tree import address
+from cyrsync.spool.run import Options, Run
+from cyrsync.sync.guard import MaxDelete
+from cyrsync.sync.result import RunResult
 from support.memory import in_memory
 from support.servers import SampleServer, assert_sound, below
 from support.tree import Entry, differences, snapshot

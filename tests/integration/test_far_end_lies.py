@@ -27,9 +27,9 @@ sys.path.insert(0, {checkout!r})
 print("cyrsync-python", flush=True)
 sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
 import json, stat, zlib
-from cyrsync.tree import agent, folder, relink, take
-from cyrsync.tree.folder import Entry
-from cyrsync.tree.message_files import MessageFiles
+from cyrsync.far import agent, folder, relink, take
+from cyrsync.far.folder import Entry
+from cyrsync.far.message_files import MessageFiles
 agent._SERVICES["load"] = lambda request: (request.source.read(request.fields["size"]), request.output.end())
 def answer(name, data):
     def serve(request):
@@ -156,7 +156,7 @@ def test_what_was_announced_and_does_not_come_is_not_deleted(case: Case) -> None
     assert_refused(case.pull(LIES["a folder that never comes"]))
     assert_refused(
         case.pull(
-            "from cyrsync.tree import walk\nreal = agent.walk\n"
+            "from cyrsync.far import walk\nreal = agent.walk\n"
             "agent.walk = lambda *a: (f for f in real(*a) if not f.path.endswith(b'Sent'))"
         )
     )

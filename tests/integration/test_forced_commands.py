@@ -21,7 +21,7 @@ VALIDATING = (
     'case "$SSH_ORIGINAL_COMMAND" in "rsync --server"*) exec $SSH_ORIGINAL_COMMAND ;; *) echo Rejected; exit 1 ;; esac'
 )
 #: What takes a few seconds by itself is not waited for so long here.
-HURRIED = "from cyrsync.cli import rsync; rsync.HURRIED = 1.0; from cyrsync.tree import link; link._LOGIN = 1.0"
+HURRIED = "from cyrsync.cli import rsync; rsync.HURRIED = 1.0; from cyrsync.ends import link; link._LOGIN = 1.0"
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_sync_does_not_wait_for_ever_for_an_answer(
     force: Callable[[str], ForcedSshd], source: Path, tmp_path: Path
 ) -> None:
     sshd = force("sleep 60")
-    first = "from cyrsync.tree import link; link.Patience.__new__.__defaults__ = (600.0, 1.0)"
+    first = "from cyrsync.ends import link; link.Patience.__new__.__defaults__ = (600.0, 1.0)"
     with start_cyrsync("sync", "-e", sshd.rsh, f"{source}/", sshd.at(tmp_path / "replica"), first=first) as run:
         done = run.complete(timeout=50)
     assert done.returncode == UNUSABLE

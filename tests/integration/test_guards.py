@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.run import Options, Run
-from cyrsync.tree import address, token
+from cyrsync.ends import address
+from cyrsync.far import token
+from cyrsync.spool.run import Options, Run
 from support.spool import leaves
 from support.tools import children, requires_root, wait_for
 from support.tree import assert_same_tree, cyrsync_argv, messages, plain_env, rsync, run_cyrsync, snapshot, sync

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.cyrus import entry as kinds
+from cyrsync.cyrus.mailbox import entry as kinds
 from support.tools import executable, requires_root
 from support.tree import Entry, run_cyrsync, snapshot
 

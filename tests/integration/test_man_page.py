@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 import typer
 
-from cyrsync.audit.finding import KINDS, Audited, Problem
 from cyrsync.cli.app import app
 from cyrsync.errors import CONNECTION_CODES, Exit
+from cyrsync.far.finding import KINDS, Audited, Problem
 from cyrsync.report import status
 from cyrsync.report.audit import AuditResult
 from cyrsync.report.check import Checked, Finding, Verdict
 from cyrsync.report.promotion import Promotion
-from cyrsync.report.result import RunResult
-from cyrsync.spare.commands import Step
+from cyrsync.standby.commands import Step
 from cyrsync.state.history import Pair
+from cyrsync.sync.result import RunResult
 from support.boxes import Box
 from support.runs import record
 from support.runs import result as past_run

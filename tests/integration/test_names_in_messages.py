@@ -105,7 +105,7 @@ def test_of_what_cannot_be_read_or_written(command: str, closed: str, open_dir: 
 def test_of_what_an_agent_stumbles_over() -> None:
     program = """
 import io, os, sys
-from cyrsync.tree import agent
+from cyrsync.far import agent
 def stumble(request):
     raise PermissionError(13, "Permission denied", b"/spool/a\\n\\xff")
 agent._SERVICES["about"] = stumble

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import samplespool
-from cyrsync.cyrus import records
+from cyrsync.cyrus.mailbox import records
 from support.replicas import Pair
 from support.spool import leaves
 from support.tree import run_cyrsync, snapshot

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.tree.address import parse
-from cyrsync.tree.connections import Connections
+from cyrsync.ends.address import parse
+from cyrsync.ends.connections import Connections
 from support.inside import sync_here
 from support.servers import SampleServer, below, sync_server
 from support.sshd import Sshd

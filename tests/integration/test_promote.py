@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from cyrsync.cyrus import config
-from cyrsync.cyrus.settings import layout_settings
-from cyrsync.tree import token
-from cyrsync.tree.hold import Holds
-from cyrsync.tree.token import Token
+from cyrsync.cyrus.server import config
+from cyrsync.cyrus.server.settings import layout_settings
+from cyrsync.far import token
+from cyrsync.far.hold import Holds
+from cyrsync.far.token import Token
 from support.servers import SampleServer
 from support.tools import requires_root
 from support.tree import cyrsync_argv, plain_env, run_cyrsync, snapshot

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 import samplespool
+from cyrsync.far import place
+from cyrsync.far.folder import File
 from cyrsync.server import quick
 from cyrsync.server.reading import MailboxReader
-from cyrsync.tree import place
-from cyrsync.tree.folder import File
 from support.inside import sync_server_here
 from support.servers import SampleServer, assert_sound, below, problems, replica_conf
 from support.sshd import Sshd
@@ -252,8 +252,8 @@ STORE, CLAIM = ("cyrsync.state.store", "Store"), ("cyrsync.server.claim", "Claim
     ("where", "name", "number"),
     [
         *(((STORE, "put", number)) for number in range(2)),
-        *((("cyrsync.tree", "place"), "_replace", number) for number in range(3)),
-        *((("cyrsync.tree.place", "os"), "rename", number) for number in random.Random(1).sample(range(1, 12), 5)),
+        *((("cyrsync.far", "place"), "_replace", number) for number in range(3)),
+        *((("cyrsync.far.place", "os"), "rename", number) for number in random.Random(1).sample(range(1, 12), 5)),
         (CLAIM, "end", 0),
     ],
 )

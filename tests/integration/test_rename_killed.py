@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.tree.remove import RENAMED
+from cyrsync.far.remove import RENAMED
 from support.inside import sync_server_here
 from support.servers import SampleServer, assert_sound, below
 from support.spool import count, leaves

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cyrsync.plan import compare
-from cyrsync.plan.folder_plan import FolderPlan, State
-from cyrsync.plan.guard import MaxDelete
-from cyrsync.report.result import RunResult
-from cyrsync.run import Options, Run
-from cyrsync.tree import address, take
+from cyrsync.ends import address
+from cyrsync.far import take
+from cyrsync.spool import compare
+from cyrsync.spool.run import Options, Run
+from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.sync.guard import MaxDelete
+from cyrsync.sync.result import RunResult
 from support.memory import in_memory
 from support.random_tree import RandomTree
 from support.tree import assert_same_tree, rsync

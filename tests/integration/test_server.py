@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import samplespool
-from cyrsync.tree.remove import Removal, Remover
+from cyrsync.far.remove import Removal, Remover
 from support import warm
 from support.boxes import NAMES, Box
 from support.servers import SampleServer, assert_sound, below, problems, replica_conf, roots, sync_server

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync import run
 from cyrsync.errors import CONNECTION_CODES
+from cyrsync.spool import run
 from support.inside import sync_server_here
 from support.races import Races
 from support.servers import SampleServer, assert_sound, below

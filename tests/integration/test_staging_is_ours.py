@@ -207,7 +207,7 @@ def test_emptied_while_it_is_filled(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, races: Races
 ) -> None:
     """Nothing is sent of it, and nothing deleted."""
-    from cyrsync.transfer.staging import Staging
+    from cyrsync.spool.staging import Staging
 
     replica = tmp_path / "replica"
     sync_here("--delete", f"{source}/", f"{replica}/")

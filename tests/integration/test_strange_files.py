@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.cyrus.conf_files import ConfFile, ConfFiles
+from cyrsync.cyrus.server.conf_files import ConfFile, ConfFiles
 from support.inside import sync_server_here
 from support.servers import SampleServer, below
 from support.spool import leaves

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.tree import token
+from cyrsync.far import token
 from support.replicas import Pair
 from support.spool import leaves
 from support.sshd import Sshd

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import samplespool
+from cyrsync.ends.link import Link
 from cyrsync.errors import ConnectionFailed
-from cyrsync.tree.link import Link
 from support.sshd import Sshd
 from support.tree import assert_same_tree, start_cyrsync
 
@@ -20,10 +20,10 @@ TIMEOUT = 30
 SHORT = "from cyrsync.cli import options; options.LEAST_SILENCE = 1.0"
 #: What the agent is made to do before it answers for the first time.
 SLOW = """
-from cyrsync.tree import bundle
+from cyrsync.ends import bundle
 bundle._START = '''
 import time
-from cyrsync.tree import agent
+from cyrsync.far import agent
 agent._BEAT = 0.1
 def slow(request, resolve=agent._resolve):
     end = time.monotonic() + 4

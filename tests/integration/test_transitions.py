@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import samplespool
-from cyrsync.cyrus import snapshot as snapshots
+from cyrsync.cyrus.mailbox import snapshot as snapshots
 from cyrsync.server import run as server_run
 from cyrsync.state.store import Store
 from support.inside import sync_here

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import samplespool
-from cyrsync.audit.tree import audit_tree
-from cyrsync.tree.agent_side import AgentSide
-from cyrsync.tree.bundle import BOOTSTRAP, program
-from cyrsync.tree.link import Link
+from cyrsync.ends.agent_side import AgentSide
+from cyrsync.ends.bundle import BOOTSTRAP, program
+from cyrsync.ends.link import Link
+from cyrsync.far.audit_tree import audit_tree
 from support.boxes import NAMES, Box
 from support.servers import SampleServer
 from support.spool import leaves

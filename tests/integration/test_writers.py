@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.tree import token
-from cyrsync.tree.hold import Holds
-from cyrsync.tree.token import UNOWNED, Token, boot_id
+from cyrsync.far import token
+from cyrsync.far.hold import Holds
+from cyrsync.far.token import UNOWNED, Token, boot_id
 from support.boxes import Box
 from support.replicas import Pair
 from support.spool import leaves
@@ -239,7 +239,7 @@ def test_nobody_writes_to_what_is_promoted(pair: Pair, name: str, held: bool) ->
 #: Promotes, and stands still after the mark until a line is read.
 STOPPED = """\
 import sys
-from cyrsync.spare import promote
+from cyrsync.standby import promote
 audit = promote._audit
 def stopped(*words):
     print("marked", flush=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cyrsync.cyrus import database_copy
-from cyrsync.cyrus.database_copy import Copied
+from cyrsync.cyrus.server import database_copy
+from cyrsync.cyrus.server.database_copy import Copied
 
 
 class Original:

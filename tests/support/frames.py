@@ -9,16 +9,16 @@ from array import array
 
 from hypothesis import strategies as st
 
-from cyrsync.audit.finding import KINDS, Audited, Problem
-from cyrsync.cyrus import entry as kinds
-from cyrsync.tree.extended import ACLS
-from cyrsync.tree.folder import Entry, File, Folder, Incarnation, join
-from cyrsync.tree.message_files import MessageFiles
-from cyrsync.tree.place import Placing
-from cyrsync.tree.relink import Move
-from cyrsync.tree.remove import Removal
-from cyrsync.tree.take import Taken
-from cyrsync.tree.uids import MAX_UID
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.far.extended import ACLS
+from cyrsync.far.finding import KINDS, Audited, Problem
+from cyrsync.far.folder import Entry, File, Folder, Incarnation, join
+from cyrsync.far.message_files import MessageFiles
+from cyrsync.far.place import Placing
+from cyrsync.far.relink import Move
+from cyrsync.far.remove import Removal
+from cyrsync.far.take import Taken
+from cyrsync.far.uids import MAX_UID
 
 #: Names as a directory holds them: any byte but two, and not its own two entries.
 names = st.binary(min_size=1, max_size=12).filter(

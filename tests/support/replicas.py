@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import samplespool
-from cyrsync.tree import token
-from cyrsync.tree.token import Token
+from cyrsync.far import token
+from cyrsync.far.token import Token
 from support.inside import sync_server_here
 from support.servers import SampleServer, below
 from support.spool import leaves

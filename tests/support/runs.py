@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-from cyrsync.report.result import RunResult
 from cyrsync.state import history
 from cyrsync.state.history import Record
+from cyrsync.sync.result import RunResult
 
 
 def result(minute: int = 0, code: int = 0, **more: Any) -> RunResult:

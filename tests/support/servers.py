@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import samplespool
-from cyrsync.cyrus.db import flat
+from cyrsync.cyrus.server.db import flat
 from support.tree import run_cyrsync, sync
 
 _ROOT = re.compile(r"^((?:meta|archive)?partition-\w+: )(.*)$", re.MULTILINE)

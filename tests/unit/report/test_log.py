@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cyrsync.report import log
-from cyrsync.report.result import FileCounts, FolderCounts, MessageCounts, RunResult
+from cyrsync.sync.result import FileCounts, FolderCounts, MessageCounts, RunResult
 from support.runs import result
 
 

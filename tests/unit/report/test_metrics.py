@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cyrsync.report import metrics
-from cyrsync.report.phases import PhaseSeconds
-from cyrsync.report.result import FileCounts, FolderCounts, MessageCounts
 from cyrsync.state.history import Pair
+from cyrsync.sync.phases import PhaseSeconds
+from cyrsync.sync.result import FileCounts, FolderCounts, MessageCounts
 from support.runs import record, result
 
 SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)\{((?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\["\\n])*",?)*)\} (\S+)')

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from cyrsync.report import status
-from cyrsync.report.result import FileCounts, MessageCounts
 from cyrsync.state.history import Pair, Record
+from cyrsync.sync.result import FileCounts, MessageCounts
 from support.runs import record, result
 
 NOW = datetime.fromtimestamp(3600 * 10, timezone.utc)

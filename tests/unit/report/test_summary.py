@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from cyrsync.report.result import (
+from cyrsync.report.summary import render_dry_run, render_run
+from cyrsync.sync.result import (
     ConfigCounts,
     FileCounts,
     FolderCounts,
@@ -16,7 +17,6 @@ from cyrsync.report.result import (
     MetadataCounts,
     RunResult,
 )
-from cyrsync.report.summary import render_dry_run, render_run
 
 HOSTILE = [
     b"j/user/joe/[red]x[/]",

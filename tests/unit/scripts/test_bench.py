@@ -15,9 +15,9 @@ import samplespool
 from benchlib import cyrus, mailboxes, native, spools
 from benchlib.bench import Link, Row, table
 from benchlib.running import Calls, Sample
-from cyrsync.cyrus import config
-from cyrsync.cyrus.conf_files import ConfFiles
-from cyrsync.cyrus.server import located
+from cyrsync.cyrus.server import config
+from cyrsync.cyrus.server.conf_files import ConfFiles
+from cyrsync.cyrus.server.server import located
 
 BENCH = Path(__file__).resolve().parents[3] / "scripts" / "bench"
 SPOOL = Path("/var/spool/imap")

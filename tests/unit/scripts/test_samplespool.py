@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.cyrus.header import uniqueid
-from cyrsync.cyrus.index import READ_SIZE, head
+from cyrsync.cyrus.mailbox.header import uniqueid
+from cyrsync.cyrus.mailbox.index import READ_SIZE, head
 
 UNLINKED = 1 << 30
 EXPUNGED = 1 << 31

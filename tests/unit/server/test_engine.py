@@ -12,16 +12,16 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cyrsync.cyrus import entry as kinds
-from cyrsync.plan.folder_plan import State
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.far.folder import Entry, Folder, Incarnation
+from cyrsync.far.message_files import MessageFiles
+from cyrsync.far.take import File
 from cyrsync.server.engine import Work, count_gone, plan_gone, plan_mailbox
 from cyrsync.server.reading import Reading
 from cyrsync.server.rebuild import rebuild
 from cyrsync.server.roots import Roots
 from cyrsync.state.sent import UNSEEN, Key, Place, Sent
-from cyrsync.tree.folder import Entry, Folder, Incarnation
-from cyrsync.tree.message_files import MessageFiles
-from cyrsync.tree.take import File
+from cyrsync.sync.folder_plan import State
 
 DATA, META, ARCHIVE = b"/data", b"/meta", b"/archive"
 PLAIN = Roots("default", DATA, DATA, dict.fromkeys([*kinds.BOUND, b"cyrus.cache"], DATA), DATA)

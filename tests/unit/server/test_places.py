@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from cyrsync.cyrus import config
-from cyrsync.cyrus.config import Config
+from cyrsync.cyrus.server import config
+from cyrsync.cyrus.server.config import Config
 from cyrsync.errors import UnusableError
 from cyrsync.server import places
 from cyrsync.state.sent import Key

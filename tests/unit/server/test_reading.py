@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from cyrsync.cyrus import config, snapshot
-from cyrsync.cyrus import entry as kinds
-from cyrsync.cyrus.config import Config
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.mailbox import snapshot
+from cyrsync.cyrus.server import config
+from cyrsync.cyrus.server.config import Config
 from cyrsync.server import places
 from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
 from cyrsync.server.roots import Roots

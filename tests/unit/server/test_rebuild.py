@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from cyrsync.cyrus import entry as kinds
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.far import uids as uid_sets
+from cyrsync.far.folder import Folder, Incarnation
+from cyrsync.far.message_files import MessageFiles
 from cyrsync.server.rebuild import Trust, rebuild
 from cyrsync.server.roots import Roots
 from cyrsync.state.sent import UNSEEN, Key, Sent
-from cyrsync.tree import uids as uid_sets
-from cyrsync.tree.folder import Folder, Incarnation
-from cyrsync.tree.message_files import MessageFiles
 
 DATA, META, ARCHIVE = b"/data", b"/meta", b"/archive"
 NAMES = (kinds.HEADER, kinds.INDEX)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cyrsync.cyrus import config
-from cyrsync.cyrus import entry as kinds
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.server import config
 from cyrsync.server.roots import CACHE, Roots
 
 PLAIN = "partition-p: /data\n"

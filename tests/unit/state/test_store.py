@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cyrsync.far.uids import MAX_UID
 from cyrsync.state.sent import UNSEEN, Key, Place, Sent, StateDamaged, seen_of
 from cyrsync.state.store import Store
-from cyrsync.tree.uids import MAX_UID
 from support.memory import in_memory
 
 PAIR = "/etc/imapd.conf backup:/replica"

@@ -1,0 +1,306 @@
+"""All of `cyrus.index` and of 2.3's `cyrus.expunge`, minor versions 6 to 20 (11 was never released).
+
+A header, then records of one size; where they begin and their size stand in the header. All integers are big-endian.
+Offsets are those of imap/index_file.c. Minor version 19 with the record size of 20 was written by 3.13 alphas: its
+records are those of 19 with 32 zero bytes behind (imap/mailbox.c, mailbox_buf_to_index_record, goes by the minor
+version alone, and mailbox_buf_to_index_header lets the size pass).
+
+Also runs at the far end of a connection: standard library only, Python 3.6.
+"""
+
+import struct
+import sys
+import zlib
+from array import array
+from functools import lru_cache
+from itertools import compress, starmap
+from operator import lt
+from typing import NamedTuple
+
+from cyrsync.cyrus.mailbox.index import FIRST_WITH_CRC, HEADER_SIZES
+
+#: Bits of a record's system flags. SEEN is the owner's, from minor version 12 on (before, it is in the seen database).
+ANSWERED, FLAGGED, DELETED, DRAFT, SEEN = 1, 2, 4, 8, 16
+#: The file lies on the archive partition [3.0+]; is no longer there [2.4+]; the message is expunged [2.4+].
+ARCHIVED, UNLINKED, EXPUNGED = 1 << 29, 1 << 30, 1 << 31
+#: A bit of the header's options: the mailbox is deleted, and its directory waits to be removed [2.4+].
+MAILBOX_DELETED = 1 << 31
+_NAMES = ("\\Answered", "\\Flagged", "\\Deleted", "\\Draft", "\\Seen")
+
+#: The oldest minor version in which the bits can mean something: that of 2.4, and that of 3.0 (and of 2.5).
+_FIRST_WITH_EXPUNGED, _FIRST_WITH_ARCHIVED = 12, 13
+_FIRST_WITH_MODSEQ, _FIRST_WITH_GUID = 8, 10
+_GUID_AT, _GUID_SIZE = 60, 20
+UNKNOWN_GUID = bytes(_GUID_SIZE)
+
+#: A version above this is none: what stands there is something else.
+_ANY_VERSION = 255
+
+#: Minor version: bytes of a record.
+_RECORD_SIZES = {6: 60, 7: 72, 8: 80, 9: 80, 10: 88, 12: 96, 13: 104, 14: 104, 15: 104}
+_RECORD_SIZES.update({16: 112, 17: 112, 18: 112, 19: 112, 20: 144})
+
+# Where the fields of the header are, from which minor version on: four bytes (I) or eight (Q).
+_V6 = {"last_appenddate": (24, "I"), "last_uid": (28, "I"), "quota_used": (32, "Q"), "uidvalidity": (44, "I")}
+_V6.update({"deleted": (48, "I"), "answered": (52, "I"), "flagged": (56, "I"), "options": (60, "I")})
+_V8 = dict(_V6, highestmodseq=(68, "Q"))
+_V12 = dict(_V8, deletedmodseq=(76, "Q"), exists=(84, "I"), first_expunged=(88, "I"), last_repack=(92, "I"))
+_V12["header_file_crc"] = (96, "I")
+_V19 = dict(_V12, exists=(60, "I"), options=(64, "I"), highestmodseq=(72, "Q"), deletedmodseq=(80, "Q"))
+_V20 = dict(_V19, last_appenddate=(24, "Q"), last_uid=(88, "I"), uidvalidity=(92, "I"))
+_V20.update(first_expunged=(168, "Q"), last_repack=(176, "Q"))
+_FIELDS = ((20, _V20), (19, _V19), (12, _V12), (8, _V8), (6, _V6))
+_TIMES = ("last_appenddate", "first_expunged", "last_repack")
+
+
+class IndexHeader(NamedTuple):
+    """The header of an index. Times are seconds since 1970, sizes are bytes; what a version does not have is 0."""
+
+    generation: int
+    minor_version: int
+    start_offset: int
+    record_size: int
+    num_records: int
+    last_appenddate: int
+    last_uid: int
+    quota_used: int
+    uidvalidity: int
+    deleted: int
+    answered: int
+    flagged: int
+    options: int
+    #: Messages that IMAP shows; before 12, all that there are.
+    exists: int
+    highestmodseq: int = 0
+    deletedmodseq: int = 0
+    first_expunged: int = 0
+    last_repack: int = 0
+    #: CRC-32 of the whole cyrus.header; None before 12.
+    header_file_crc: "int | None" = None
+
+
+class BadIndex(ValueError):
+    """What is no index, or a damaged or torn one, and at which byte."""
+
+    def __init__(self, offset: int, reason: str) -> None:
+        super().__init__(f"byte {offset}: {reason}")
+        self.offset = offset
+        self.reason = reason
+
+
+class UnknownVersion(BadIndex):
+    """An index of a minor version that is newer than we are."""
+
+
+class Index:
+    """The header, and of every record what it says, a column each.
+
+    `sizes` are those of the message files in bytes; `modseqs` are 0 before minor version 8. `expunged`, `unlinked`,
+    `archived` and `live` hold one byte a record, 1 where it is so (`live`: neither expunged nor unlinked, what IMAP
+    shows); in minor versions older than the flags all are live, whatever stands in `system_flags`.
+    Keeps hold of the bytes it was read from.
+    """
+
+    def __init__(self, header: IndexHeader, area: "memoryview") -> None:
+        minor, self.header, self._area = header.minor_version, header, area
+        sizes, flags = ((24, 8), 36) if minor >= 20 else ((12, 4), 32)
+        self._flags_at = flags
+        self.uids = self._column(0, 4)
+        self.sizes = self._column(*sizes)
+        self.system_flags = self._column(flags, 4)
+        self.modseqs = array("Q", bytes(8 * header.num_records))
+        if minor >= _FIRST_WITH_MODSEQ:
+            self.modseqs = self._column(80 if minor >= _FIRST_WITH_GUID else 72, 8)
+        highest = self._bytes(flags)
+        self.expunged = highest.translate(_having(EXPUNGED >> 24 if minor >= _FIRST_WITH_EXPUNGED else 0))
+        self.unlinked = highest.translate(_having(UNLINKED >> 24 if minor >= _FIRST_WITH_EXPUNGED else 0))
+        self.archived = highest.translate(_having(ARCHIVED >> 24 if minor >= _FIRST_WITH_ARCHIVED else 0))
+        self.live = highest.translate(_lacking((EXPUNGED | UNLINKED) >> 24 if minor >= _FIRST_WITH_EXPUNGED else 0))
+
+    def __len__(self) -> int:
+        return self.header.num_records
+
+    def guid(self, number: int) -> "bytes | None":
+        """Return the SHA-1 of the message file, None where it is not known."""
+        if self.header.minor_version < _FIRST_WITH_GUID:
+            return None
+        at = self._at(number) + _GUID_AT
+        found = bytes(self._area[at : at + _GUID_SIZE])
+        return None if found == UNKNOWN_GUID else found
+
+    @property
+    def has_guids(self) -> bool:
+        """Whether this version has GUIDs."""
+        return self.header.minor_version >= _FIRST_WITH_GUID
+
+    def guids(self) -> "list[bytes]":
+        """Return the SHA-1 of every message file, UNKNOWN_GUID where it is not known."""
+        if not self.has_guids:
+            return []
+        rest = self.header.record_size - _GUID_AT - _GUID_SIZE
+        cells = struct.Struct("{}x{}s{}x".format(_GUID_AT, _GUID_SIZE, rest)).iter_unpack(self._area)
+        return [guid for (guid,) in cells]
+
+    def dates(self) -> "array[int] | None":
+        """Return when every message arrived, in seconds since 1970; None from minor version 20 on."""
+        return self._column(4, 4) if self.header.minor_version < 20 else None
+
+    def cache_offsets(self) -> "array[int]":
+        """Return where in cyrus.cache each record is, the low 32 bits of that; 0 for none."""
+        return self._column(4 if self.header.minor_version >= 20 else 24, 4)
+
+    def user_flags(self, number: int) -> int:
+        """Return the user flags, bit n for the n-th name in cyrus.header."""
+        first, second, third, fourth = struct.unpack_from(">4I", self._area, self._at(number) + self._flags_at + 4)
+        return int(first | second << 32 | third << 64 | fourth << 96)
+
+    def _at(self, number: int) -> int:
+        return range(len(self))[number] * self.header.record_size
+
+    def _column(self, at: int, size: int) -> "array[int]":
+        """Take one field of four or eight bytes out of all records."""
+        column = array("Q" if size == 8 else "I")
+        # An empty view can't be cast.
+        if len(self):
+            cells = self._area.cast("Q" if size == 8 else "I")
+            column.frombytes(cells[at // size :: self.header.record_size // size].tobytes())
+        if sys.byteorder == "little":
+            column.byteswap()
+        return column
+
+    def _bytes(self, at: int) -> bytes:
+        """Take one byte out of all records."""
+        return self._area[at :: self.header.record_size].tobytes()
+
+
+@lru_cache(maxsize=256)
+def _having(bits: int) -> bytes:
+    """Return a table that makes 1 of every byte with one of the bits, and 0 of the others."""
+    return bytes(bool(byte & bits) for byte in range(256))
+
+
+@lru_cache(maxsize=256)
+def _lacking(bits: int) -> bytes:
+    return bytes(not byte & bits for byte in range(256))
+
+
+def read(data: "bytes | bytearray | memoryview", *, check_records: bool = True, sorted_uids: bool = True) -> Index:
+    """Return what a whole index says, or raise BadIndex; bytes after the last record are left over and ignored.
+
+    From minor version 12 on every record's CRC is looked at, unless told not to. A cyrus.expunge is to be read with
+    `sorted_uids=False`: its records come as they were expunged, and its header keeps the last UID and the highest
+    modseq of the first time (2.3.19 imap/mailbox.c, mailbox_expunge).
+    """
+    view = memoryview(data)
+    header = read_header(view)
+    end = header.start_offset + header.num_records * header.record_size
+    if len(view) < end:
+        raise BadIndex(len(view), f"torn: {header.num_records} records need {end} bytes")
+    index = Index(header, view[header.start_offset : end])
+    if check_records and header.minor_version >= FIRST_WITH_CRC:
+        _check_crcs(index, view)
+    if sorted_uids:
+        _check_order(index)
+        _check_modseqs(index)
+    elif 0 in index.uids:
+        raise BadIndex(header.start_offset + index.uids.index(0) * header.record_size, "a record without a UID")
+    # Before, there is no count of the messages beside that of the records.
+    if header.minor_version >= FIRST_WITH_CRC:
+        _check_counts(index)
+    return index
+
+
+def is_of_deleted(data: bytes) -> bool:
+    """Tell whether an index says that its mailbox is deleted, and its directory waits to be removed."""
+    try:
+        return bool(read_header(data).options & MAILBOX_DELETED)
+    except BadIndex:
+        return False
+
+
+def flag_names(system_flags: int, user_flags: int, header_flags: "tuple[bytes | None, ...]") -> "list[str]":
+    """Return the names of the flags that are set, as IMAP shows them; a number without a name is no flag."""
+    names = [name for number, name in enumerate(_NAMES) if system_flags >> number & 1]
+    named = enumerate(header_flags)
+    return names + [name.decode("latin-1") for number, name in named if name and user_flags >> number & 1]
+
+
+def read_header(data: "bytes | memoryview") -> IndexHeader:
+    """Return what the header says at the beginning of an index, which has to have all of that. Raise BadIndex."""
+    view = memoryview(data)
+    if len(view) < 24:
+        raise BadIndex(len(view), "too short for a header")
+    generation, _, minor, start, record_size, records = struct.unpack_from(">6I", view)
+    size = HEADER_SIZES.get(minor)
+    if size is None:
+        newer = max(HEADER_SIZES) < minor <= _ANY_VERSION
+        raise (UnknownVersion if newer else BadIndex)(8, f"unknown minor version {minor}")
+    if start != size:
+        raise BadIndex(12, f"records begin at {start} instead of {size}")
+    # Eight-byte fields are aligned in a record, so that all of them can be taken out at once.
+    if record_size < _RECORD_SIZES[minor] or record_size % (8 if minor >= _FIRST_WITH_MODSEQ else 4):
+        raise BadIndex(16, f"records of {record_size} bytes")
+    if len(view) < size:
+        raise BadIndex(len(view), "too short for a header")
+    if minor >= FIRST_WITH_CRC and zlib.crc32(view[: size - 4]) != _unsigned(view, size - 4, "I"):
+        raise BadIndex(size - 4, "wrong CRC of the header")
+    places = _places(minor)
+    fields = {"exists": records}
+    fields.update({name: _unsigned(view, *place) for name, place in places.items()})
+    if minor >= 20:
+        # From here on, times are nanoseconds.
+        fields.update({name: fields[name] // 10**9 for name in _TIMES})
+    if not fields["uidvalidity"]:
+        raise BadIndex(places["uidvalidity"][0], "no UIDVALIDITY")
+    return IndexHeader(generation, minor, start, record_size, records, **fields)
+
+
+def _places(minor: int) -> "dict[str, tuple[int, str]]":
+    return next(places for first, places in _FIELDS if minor >= first)
+
+
+def _unsigned(view: "memoryview", at: int, kind: str) -> int:
+    return int(struct.unpack_from(">" + kind, view, at)[0])
+
+
+def _check_crcs(index: Index, view: "memoryview") -> None:
+    """Compare each record with the CRC in its end; all in C, as there may be a million."""
+    header = index.header
+    covered = _RECORD_SIZES[header.minor_version] - 4
+    area = view[header.start_offset : header.start_offset + len(index) * header.record_size]
+    contents = struct.Struct(f"{covered}s{header.record_size - covered}x").iter_unpack(area)
+    found, stored = array("I", starmap(zlib.crc32, contents)), index._column(covered, 4)
+    if found != stored:
+        number = next(number for number in range(len(found)) if found[number] != stored[number])
+        raise BadIndex(header.start_offset + number * header.record_size + covered, "wrong CRC of a record")
+
+
+def _check_order(index: Index) -> None:
+    uids, header = index.uids.tolist(), index.header
+    before = [0, *uids]
+    if not all(map(lt, before, uids)):
+        number = next(number for number, uid in enumerate(uids) if uid <= before[number])
+        raise BadIndex(header.start_offset + number * header.record_size, "UIDs do not ascend")
+    if uids and uids[-1] > header.last_uid:
+        raise BadIndex(header.start_offset + (len(uids) - 1) * header.record_size, "a UID above the last one")
+
+
+def _check_modseqs(index: Index) -> None:
+    """From 10 on: what 8 and 9 (2.3.4 to 2.3.9) wrote, nobody has looked at."""
+    header = index.header
+    if header.minor_version >= _FIRST_WITH_GUID and index.modseqs and max(index.modseqs) > header.highestmodseq:
+        number = next(i for i, modseq in enumerate(index.modseqs) if modseq > header.highestmodseq)
+        raise BadIndex(header.start_offset + number * header.record_size + 80, "a modseq above the highest one")
+
+
+def _check_counts(index: Index) -> None:
+    header, flags = index.header, index._bytes(index._flags_at + 3)
+    if 0 in index.live:
+        flags = bytes(compress(flags, index.live))
+    found = {"exists": len(flags)}
+    for name, bit in (("answered", ANSWERED), ("flagged", FLAGGED), ("deleted", DELETED)):
+        found[name] = flags.translate(_having(bit)).count(1)
+    for name, count in found.items():
+        if count != getattr(header, name):
+            at = _places(header.minor_version)[name][0]
+            raise BadIndex(at, f"{name}: {getattr(header, name)} in the header, {count} records")

@@ -1,0 +1,206 @@
+"""The files beside the partitions that a server needs to go on elsewhere: which they are, and where they lie.
+
+What each version keeps where, and what of it another server must have, was gathered from lib/imapoptions,
+imap/mboxname.c, imap/quota_db.c and the start of a fresh server from such copies. Left out are what only this machine
+has (proc, sockets, locks, log-in caches), what makes the other one do something (msg/shutdown, sync logs), and what
+it would believe though it was never told (statuscache.db).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from cyrsync.cyrus.server.config import Config
+
+#: Databases by their names in imapd.conf, and files of the configdirectory; `mboxlist` goes by itself, last of all.
+_DATABASES = ("annotation", "userdeny", "zoneinfo")
+_FILES = (b"fetchnews.db", b"newsrc.db", b"msg/motd")
+_SHARED = b"shared."
+#: What is on the way to another name, and what a database leaves beside itself while it is written.
+_NEW = b".NEW"
+_MINUTE = 60.0  # seconds
+_SCRATCH = (_NEW, b".lock", b"-journal", b"-wal", b"-shm")
+#: What goes with a search index, which is made anew: `joe.xapianactive`, or by itself in a directory of the user's.
+_SEARCH = (b".xapianactive", b"/xapianactive.db")
+
+
+class ConfFile(NamedTuple):
+    """One file: the root it is sent from, its path below that, and how it looks."""
+
+    root: bytes
+    path: bytes
+    status: os.stat_result
+
+    @property
+    def whole_path(self) -> bytes:
+        """Where it is."""
+        return os.path.join(self.root, self.path)
+
+
+class ConfFiles:
+    """The files of one server."""
+
+    def __init__(self, config: Config) -> None:
+        home, userpath = config.configdirectory, config.userpath
+        self._home = home
+        self.mailbox_list = config.database("mboxlist")[1]
+        names = [config.database(name)[1] for name in _DATABASES]
+        names.append(config.raw("caldav_alarm_db_path") or home + b"/caldav_alarm.sqlite3")
+        # Of quotalegacy's path Cyrus takes the directory.
+        kind, quotas = config.database("quota")
+        names += [] if kind == "quotalegacy" else [quotas]
+        quota_home = os.path.dirname(quotas)
+        #: Where `shared.counters` and the like may be.
+        self._homes = tuple(dict.fromkeys([home, userpath]))
+        self._files = tuple(dict.fromkeys([*names, *(os.path.join(home, name) for name in _FILES)]))
+        trees = [quota_home + b"/quota", quota_home + b"/domain", home + b"/domain"]
+        trees += [userpath + b"/user", userpath + b"/domain", config.sievedir, home + b"/zoneinfo"]
+        self._trees = tuple(dict.fromkeys(trees))
+        #: What is listed by itself, and not as a part of a tree that it lies in.
+        self._apart = frozenset([*self._trees, *self._files, self.mailbox_list])
+        #: A tree that a link leads to has a root of its own: the replica may have a directory there.
+        links = [tree for tree in self._trees if os.path.islink(tree)]
+        self._roots = [*links, config.sievedir, userpath, quota_home, home]
+
+    def roots(self) -> tuple[bytes, ...]:
+        """Return the directories that files are sent from: those that are there."""
+        found = [self._split(tree)[0] for tree in self._trees if os.path.isdir(tree)]
+        found += [self._split(name)[0] for name in [self.mailbox_list, *self._files] if os.path.exists(name)]
+        return tuple(dict.fromkeys(found))
+
+    def trees(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield root and path of the directories that are taken with all that is below them."""
+        for tree in self._trees:
+            yield self._split(tree)
+
+    def named(self) -> tuple[bytes, ...]:
+        """Return the whole paths of the files that have names of their own, whether they are there or not."""
+        return self._files
+
+    def may_be_link(self, name: bytes) -> bool:
+        """Tell whether a file has a name of its own, where people put links to where there is room; by its whole path.
+
+        Others lie in a tree, below directories that are no links.
+        """
+        directory, last = os.path.split(name)
+        return name in self._files or name == self.mailbox_list or (directory in self._homes and is_shared(last))
+
+    def homes(self) -> tuple[bytes, ...]:
+        """Return the directories that files of no user are in, see `is_shared`."""
+        return self._homes
+
+    def listed(self, unreadable: dict[bytes, OSError]) -> Iterator[ConfFile]:
+        """Yield the files there are but mailboxes.db; what cannot be read is put into `unreadable`."""
+        names = list(self._files)
+        for home in self._homes:
+            try:
+                names += sorted(os.path.join(home, name) for name in os.listdir(home) if is_shared(name))
+            except OSError as error:
+                unreadable[home] = error
+        for name in names:
+            try:
+                yield from self._file(name)
+            except OSError as error:
+                unreadable[name] = error
+        for tree in self._trees:
+            yield from self._below(*self._split(tree), unreadable)
+
+    def above(self, name: bytes) -> bytes | None:
+        """Return the directory by which to tell that a file is gone: None for a file that nobody looks for now."""
+        directory, last = os.path.split(name)
+        if name in self._files or (directory in self._homes and is_shared(last)):
+            # Of the configdirectory's own ones, some were alone where they were.
+            return self._home if name.startswith(self._home + b"/") else directory
+        return max((tree for tree in self._trees if name.startswith(tree + b"/")), key=len, default=None)
+
+    def file(self, name: bytes) -> ConfFile | None:
+        """Return one file by its whole path, None if it is not there, or not to be seen."""
+        with suppress(OSError):
+            return next(self._file(name), None)
+        return None
+
+    def _file(self, name: bytes) -> Iterator[ConfFile]:
+        """Yield a file, if it is there. Raise OSError where that is not to be seen, as for a link to nowhere."""
+        try:
+            status = os.stat(name)
+        except (FileNotFoundError, NotADirectoryError):
+            if os.path.islink(name):
+                raise
+            return
+        if stat.S_ISREG(status.st_mode) and not is_scratch(name):
+            yield ConfFile(*self._split(name), status)
+
+    def _split(self, name: bytes) -> tuple[bytes, bytes]:
+        """Return the root that a name is below of, and its path from there."""
+        for root in self._roots:
+            if name == root:
+                return root, b""
+            if name.startswith(root + b"/"):
+                return root, name[len(root) + 1 :]
+        return os.path.split(name)
+
+    def _below(self, root: bytes, path: bytes, unreadable: dict[bytes, OSError]) -> Iterator[ConfFile]:
+        """Yield the files and links below a directory; one that is not there at all is no error for the topmost."""
+        top = os.path.join(root, path) if path else root
+        pending = [top]
+        while pending:
+            directory = pending.pop()
+            for entry in _entries(directory, unreadable, is_top=directory == top):
+                if entry.path in self._apart:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                elif not is_scratch(entry.path):
+                    status = _status(entry, unreadable)
+                    if status and not _is_on_the_way(entry.path, status):
+                        yield ConfFile(root, entry.path[len(root) + 1 :], status)
+
+
+def is_shared(name: bytes) -> bool:
+    """Tell whether a file beside the directories of users is one of theirs who are no users."""
+    return name.startswith(_SHARED)
+
+
+def is_scratch(name: bytes) -> bool:
+    """Tell whether a file, by its whole path, is nobody else's business."""
+    if os.path.basename(name).startswith(b"."):
+        return True
+    return not _is_quota(name) and name.endswith((*_SCRATCH, *_SEARCH))
+
+
+def _is_quota(name: bytes) -> bool:
+    """Tell whether a file has the name of a mailbox, which a user may have chosen: those in quota/j have."""
+    return os.path.basename(os.path.dirname(os.path.dirname(name))) == b"quota"
+
+
+def _is_on_the_way(name: bytes, status: os.stat_result) -> bool:
+    """Tell whether a quota is just being written: one that stays is of a mailbox that is called NEW."""
+    return name.endswith(_NEW) and status.st_mtime > time.time() - _MINUTE
+
+
+def _entries(directory: bytes, unreadable: dict[bytes, OSError], *, is_top: bool) -> list[os.DirEntry[bytes]]:
+    """Return what may be ours in a directory; one that is not there at all is no error for the topmost."""
+    try:
+        with os.scandir(directory) as entries:
+            return [e for e in entries if e.name[:1] != b"." and not (is_top and e.name == b"lost+found")]
+    except OSError as error:
+        if not (is_top and isinstance(error, FileNotFoundError)):
+            unreadable[directory] = error
+        return []
+
+
+def _status(entry: os.DirEntry[bytes], unreadable: dict[bytes, OSError]) -> os.stat_result | None:
+    """Return how a file or a link looks, None for what is neither, or not there any more."""
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        unreadable[entry.path] = error
+        return None
+    return status if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode) else None

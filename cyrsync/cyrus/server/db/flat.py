@@ -1,0 +1,50 @@
+"""flat, the engine of the subscriptions: sorted lines of key, TAB, value, LF.
+
+In keys and values NUL, TAB, CR and LF are written as FF and the byte with its high bit set, FF as FF FF
+(lib/cyrusdb_flat.c, encode); versions before 2.5 wrote them as they were. A changed file is written anew and renamed.
+"""
+
+import re
+from typing import TYPE_CHECKING
+
+from cyrsync.cyrus.server.db.error import DbError
+from cyrsync.cyrus.server.db.order import ascending
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from re import Match
+
+_ESCAPED = re.compile(rb"\xff(.?)", re.DOTALL)
+_MEANING = {b"\x80": b"\0", b"\x89": b"\t", b"\x8a": b"\n", b"\x8d": b"\r", b"\xff": b"\xff"}
+
+
+def records(data: bytes) -> "Iterator[tuple[bytes, bytes]]":
+    """Yield the pairs by key, or raise DbError: a NUL, a line cut short or one without TAB, keys out of order."""
+    if b"\0" in data:
+        raise DbError("no text", data.index(b"\0"))
+    if data and not data.endswith(b"\n"):
+        raise DbError("the last line is cut short", len(data))
+    pairs = []
+    at = 0
+    for line in data.split(b"\n")[:-1]:
+        key, tab, value = line.partition(b"\t")
+        if not tab:
+            raise DbError("a line without key and value", at)
+        pairs.append((key, value))
+        at += len(line) + 1
+    # They are compared as they are written.
+    pairs = ascending(pairs)
+    if b"\xff" in data:
+        pairs = sorted((_plain(key), _plain(value)) for key, value in pairs)
+    return iter(pairs)
+
+
+def _plain(text: bytes) -> bytes:
+    return _ESCAPED.sub(_meaning, text)
+
+
+def _meaning(found: "Match[bytes]") -> bytes:
+    meaning = _MEANING.get(found.group(1))
+    if meaning is None:
+        raise DbError("an escape that means nothing")
+    return meaning

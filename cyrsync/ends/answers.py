@@ -1,0 +1,132 @@
+"""Whether what a far end answers is what it was asked for: nothing else, and all of it.
+
+What an answer may look like at all is seen to where it is decoded (see wire).
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from cyrsync.cyrus.mailbox.user import may_hold_user, user_of
+from cyrsync.errors import WrongAnswer
+from cyrsync.far import wire
+from cyrsync.far.folder import Folder, join, sort_key
+from cyrsync.far.wire import WireError
+
+#: Bytes of paths in one request, and paths.
+_PORTION, _MOST = 1 << 20, 10_000
+#: What reading an answer may come to, if it cannot be right.
+WRONG = (*wire.WRONG, zlib.error, MemoryError)
+
+
+def wrong(name: str, error: BaseException) -> WrongAnswer:
+    """Return the one error for whatever is wrong with what the far end of this name said."""
+    why = str(error) if isinstance(error, WireError) else f"{type(error).__name__} {wire.shown(str(error))}".strip()
+    return WrongAnswer(
+        f"{name}: its answer cannot be right ({why}): nothing more is done with it; look at what runs there"
+    )
+
+
+class WalkOrder:
+    """The folders that a walk has announced: each has to be listed in its turn, and none is left out."""
+
+    def __init__(self, users: frozenset[str]) -> None:
+        """With `users`, only those users' folders come, and what leads to them is not listed."""
+        self._users = users
+        self._pending = [] if users else [b""]
+        self._top: bytes | None = None  # the last user's folder that no other has announced
+        self._last = b""
+
+    def add(self, folder: Folder) -> None:
+        """See that it is this folder's turn. Raise WireError."""
+        path = folder.path
+        if self._pending:
+            if path != self._pending.pop():
+                raise WireError(f"a folder out of turn, or that was not announced: {wire.shown(path)}")
+        elif not self._users or not self._may_come(folder):
+            raise WireError(f"a folder that nobody asked for: {wire.shown(path)}")
+        else:
+            self._top = path
+        self._last = path
+        self._pending += [join(path, name) for name in reversed(folder.folders)]
+
+    def end(self) -> None:
+        """See that all have come."""
+        if self._pending:
+            raise WireError(f"a folder was announced and did not come: {wire.shown(self._pending[-1])}")
+
+    def _may_come(self, folder: Folder) -> bool:
+        path = folder.path
+        wanted = may_hold_user(path, self._users) if folder.problem else user_of(path) in self._users
+        if self._top is None or not wanted:
+            return wanted
+        return sort_key(path) > sort_key(self._last) and not (path + b"/").startswith(self._top + b"/")
+
+
+class Rising:
+    """Paths that come in the order of a walk, none of them twice."""
+
+    def __init__(self) -> None:
+        self._last: bytes | None = None
+
+    def add(self, path: bytes) -> None:
+        """See that this one comes after the one before. Raise WireError."""
+        key = sort_key(path)
+        if self._last is not None and key <= self._last:
+            raise WireError(f"a folder out of turn: {wire.shown(path)}")
+        self._last = key
+
+
+def asked_for(found: bytes, asked: bytes) -> None:
+    """See that an answer is about the path that was asked for. Raise WireError."""
+    if found != asked:
+        raise WireError(f"{wire.shown(found)} instead of {wire.shown(asked)}")
+
+
+def time(value: Any) -> float:
+    """Return seconds since 1970 on some clock, not before, and before the year 5000."""
+    if type(value) is not float or not (math.isfinite(value) and 0 <= value < 1e11):
+        raise WireError("no time")
+    return value
+
+
+def size_and_time(value: Any) -> tuple[int, int] | int | None:
+    """Return the size and time of a file, None for one that is not there, an errno for one that was not to be seen."""
+    if value is None:
+        return None
+    if type(value) is int:
+        return wire.number(value, wire.MAX_ERRNO, 1)
+    size, mtime = value
+    return wire.number(size, wire.MAX_SIZE), wire.number(mtime, wire.MAX_TIME, -wire.MAX_TIME)
+
+
+def inside(path: bytes, asked: set[bytes]) -> bytes:
+    """Return a path that is one of those that were asked for, or below one of them. Raise WireError."""
+    above = path
+    while above not in asked:
+        if not above:
+            raise WireError(f"what nobody asked for: {wire.shown(path)}")
+        above = above.rpartition(b"/")[0]
+    return path
+
+
+def portions(paths: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Part paths so that no request is too long."""
+    portion: list[bytes] = []
+    size = 0
+    for path in paths:
+        portion.append(path)
+        size += len(path) + 1
+        if size >= _PORTION or len(portion) == _MOST:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def texts(paths: Iterable[bytes]) -> list[str]:
+    """Return paths as JSON can carry them."""
+    return [path.decode("latin-1") for path in paths]

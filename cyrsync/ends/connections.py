@@ -1,0 +1,77 @@
+"""The way to either side: a process of our own, a remote shell with one connection for all, a daemon."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from cyrsync.ends.address import Address
+from cyrsync.ends.agent_side import AgentSide, ChildSide, open_far
+from cyrsync.ends.link import DEFAULT_PATIENCE, Patience
+from cyrsync.ends.shell import RemoteShell
+from cyrsync.ends.side import NearSide, Side
+
+#: A socket's path has room for 108 bytes, of which ssh wants some for itself while it connects.
+_SOCKET_ROOM = 80
+#: What ssh would make something else of, where it reads an option with a path in it.
+_SPECIAL = re.compile(rb"[^A-Za-z0-9/._,@:=+-]")
+
+
+class Connections:
+    """What was opened, to be closed together."""
+
+    def __init__(
+        self,
+        far: Address | None,
+        rsh: str | None,
+        connection: tuple[str, ...],
+        directory: Path,
+        patience: Patience = DEFAULT_PATIENCE,
+    ) -> None:
+        """`connection` are rsync's words to reach a daemon; `directory` is for this run alone."""
+        self._patience = patience
+        self._connection = connection
+        self._directory = directory
+        self._socket_directory: str | None = None
+        self._sides: list[Side] = []
+        self.shell: RemoteShell | None = None
+        if far and far.host is not None and not far.daemon:
+            self.shell = RemoteShell(far.host, rsh, self._room_for_socket())
+
+    def open(self, address: Address, *, is_replica: bool) -> Side:
+        """Return the side at an address."""
+        side = self._choose(address, is_replica=is_replica)
+        self._sides.append(side)
+        return side
+
+    def close(self) -> None:
+        """Close all."""
+        for side in self._sides:
+            side.close()
+        if self._socket_directory:
+            shutil.rmtree(self._socket_directory, ignore_errors=True)
+
+    def _choose(self, address: Address, *, is_replica: bool) -> Side:
+        if address.daemon:
+            from cyrsync.ends.daemon_side import DaemonSide  # what few runs need is not loaded by all
+
+            return DaemonSide(address, self._connection, self._directory, self._patience.silence)
+        if address.local:
+            return ChildSide() if is_replica else NearSide()
+        assert self.shell and address.host
+        opened = open_far(self.shell, address.host, self._patience)
+        if isinstance(opened, AgentSide):
+            return opened
+        from cyrsync.ends.posix_side import PosixSide
+
+        return PosixSide(opened)
+
+    def _room_for_socket(self) -> Path:
+        path = os.fsencode(self._directory)
+        if len(path) <= _SOCKET_ROOM and not _SPECIAL.search(path):
+            return self._directory
+        self._socket_directory = tempfile.mkdtemp(prefix="cyrsync-", dir="/tmp")
+        return Path(self._socket_directory)

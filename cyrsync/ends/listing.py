@@ -1,0 +1,85 @@
+"""A tree that was listed in one piece, by a `find` or an rsync of a far end: checked as it comes, then put in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.mailbox.user import may_hold_user, user_of
+from cyrsync.far import wire
+from cyrsync.far.folder import Entry, join
+from cyrsync.far.wire import WireError
+
+#: Bytes of a listing, and of one item or line of it: some fifty for each of 80 million messages; a path is 4 KiB.
+MAX_BYTES, MAX_ITEM = 4 << 30, 1 << 16
+#: What is no message, in a whole tree: folders, and their metadata and strays.
+MAX_OTHERS = 1 << 24
+
+
+@dataclass(slots=True)
+class Found:
+    """What was told of one folder. `others` are the entries that are no messages and no folders."""
+
+    problem: int = 0
+    attributes: Entry | None = None
+    messages: bytearray = field(default_factory=bytearray)
+    others: dict[bytes, Entry | None] = field(default_factory=dict)
+    header: bytes = b""
+    index: bytes = b""
+
+    def add_message(self, name: bytes) -> None:
+        """Take the name of a message file. Raise WireError where no directory has room for all of them."""
+        self.messages += name
+        if len(self.messages) > wire.MAX_MESSAGES:
+            raise WireError("more messages than a folder has")
+
+
+class Listing:
+    """Folders by path, each of which came after the one that it is in, the root first."""
+
+    def __init__(self) -> None:
+        self.found: dict[bytes, Found] = {}
+        self._others = 0
+
+    def add_folder(self, path: bytes, found: Found) -> Found:
+        """Take a folder. Raise WireError for one that comes twice, or that is in none."""
+        self.count()
+        wire.checked_path(path)
+        if path in self.found or (path and path.rpartition(b"/")[0] not in self.found):
+            raise WireError(f"a folder out of turn, or twice: {wire.shown(path)}")
+        self.found[path] = found
+        return found
+
+    def folder(self, path: bytes) -> Found:
+        """Return a folder that has come. Raise WireError for any other."""
+        found = self.found.get(path)
+        if found is None:
+            raise WireError(f"something in a folder that did not come: {wire.shown(path)}")
+        return found
+
+    def count(self) -> None:
+        """See that no tree is told of that has no end. Raise WireError."""
+        self._others += 1
+        if self._others > MAX_OTHERS:
+            raise WireError(f"more than {MAX_OTHERS} files and folders beside messages")
+
+    def in_order(self, users: frozenset[str]) -> Iterator[tuple[bytes, Found, tuple[bytes, ...]]]:
+        """Yield path, contents and sub-folders in the order of a walk; with `users`, only those users' folders.
+
+        Nothing is known of what is below a folder that has a problem. Raise WireError where not even the root came.
+        """
+        below: dict[bytes, list[bytes]] = {}
+        for path in self.found:
+            above, _, name = path.rpartition(b"/")
+            if path and not kinds.is_left_alone(name, at_root=not above):
+                below.setdefault(above, []).append(name)
+        self.folder(b"")
+        pending = [b""]
+        while pending:
+            path = pending.pop()
+            found = self.found[path]
+            names = () if found.problem else tuple(sorted(below.get(path, ())))
+            pending += [join(path, name) for name in reversed(names)]
+            if not users or (may_hold_user(path, users) if found.problem else user_of(path) in users):
+                yield path, found, names

@@ -1,0 +1,313 @@
+"""One side of a run: a tree that can be listed and, where it is the replica, deleted in."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from cyrsync.errors import DoubtfulError, RefusedError, UnusableError
+from cyrsync.far import agent
+from cyrsync.far import token as tokens
+from cyrsync.far.at_work import Cyrus, at_work
+from cyrsync.far.extended import NO_KINDS, Kinds
+from cyrsync.far.finding import Audited
+from cyrsync.far.folder import Folder
+from cyrsync.far.hold import Busy
+from cyrsync.far.remove import Removal
+from cyrsync.far.token import Token
+from cyrsync.far.walk import Reader, walk
+
+if TYPE_CHECKING:
+    from cyrsync.far.digests import Digests, Question
+    from cyrsync.far.take import Taken
+
+
+#: What to do where a replica is not ours to write to.
+OVERWRITE = "end this job, or --overwrite-replica makes it a replica of this server, and what only it has is lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What a deletion came to: files and folders that went, and what did not, with its errno."""
+
+    files: int = 0
+    folders: int = 0
+    failed: list[tuple[bytes, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What stands at the root of a side, its real path first."""
+
+    root: bytes
+    exists: bool
+    directory: bool
+    parent: bool  # whether the directory above it exists
+    token: str = ""  # as it lies there, "" for none
+    bare: bool = False  # nothing is in it
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What came of holding a replica: who keeps us from it, None for nobody; and the boot of its host.
+
+    The boot is "" where nothing of ours runs: there nothing is held, and no owner file is written.
+    """
+
+    busy: Busy | None
+    boot: str
+
+
+class NotWrittenError(DoubtfulError):
+    """An owner file cannot be written; `number` is the errno."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """Whose rights the far process has: what decides which owners rsync can set there."""
+
+    root: bool = True
+    groups: frozenset[int] = frozenset()
+    attributes: bool = True  # whether ACLs and extended attributes can be read there
+
+
+class Side(Protocol):
+    """What the engine asks of a tree, wherever it is."""
+
+    #: Whether `remove` works here: else rsync itself must delete.
+    can_remove: bool
+    #: Whether `take` works here: else metadata goes as rsync finds it.
+    can_take: bool
+    #: Whether `walk` is to be given the other side's folders, to spare the fetching of what is the same there.
+    wants_other: bool
+
+    @property
+    def rights(self) -> Rights:
+        """What this side's process may do; matters on the receiving side."""
+
+    def numbers(self, names: Collection[str]) -> Mapping[str, int | None]:
+        """Return the numbers that `user:NAME` and `group:NAME` have there, None for what is unknown; {}: no telling."""
+
+    def resolve(self, path: bytes) -> Status:
+        """Return what stands at `path`, links resolved."""
+
+    def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
+        """Return who works on one of these directories, of any Cyrus there."""
+
+    def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
+        """Yield the folders below `root` in order of their sort key; `other` as `wants_other` says."""
+
+    def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
+        """Delete below `root`; with `keep_times`, folders keep their modification times."""
+
+    def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
+        """Check every mailbox below `root`, with `content` every message. Raise UsageError where that can't be."""
+
+    def take(
+        self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
+    ) -> Iterator[Taken]:
+        """Take folders below `root` under Cyrus's locks, in that order.
+
+        With attributes of the kinds that are `wanted`, where they are far: here who stages reads them. Owners named in
+        ACLs have the numbers that their names have here, or with `numeric_ids` their own.
+        """
+
+    def links_to_mailboxes(self, root: bytes, paths: Sequence[bytes]) -> list[bytes]:
+        """Return those of these links behind which mailboxes lie, as far as that can be told."""
+
+    def digests(self, root: bytes, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
+        """Return what indexes say of messages, by path: None where that can't be read; {} where nothing can be told."""
+
+    def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
+        """List folders below `root` by themselves, in that order."""
+
+    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
+        """Return size and time of files where `can_remove` or `can_take` is: see `AgentSide.stat`."""
+
+    def make(self, root: bytes) -> None:
+        """Make a directory, if it is not there. Raise UnusableError where that can't be."""
+
+    def hold(self, paths: Sequence[bytes]) -> Held:
+        """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""
+
+    def put_token(self, root: bytes, token: Token) -> None:
+        """Write what the replica says of itself. Raise NotWrittenError where that can't be."""
+
+    def to_disk(self, roots: Sequence[bytes]) -> None:
+        """Wait until all that was written to these directories is on their disks. Raise OSError."""
+
+    def close(self) -> None:
+        """Let go of processes and connections."""
+
+
+#: A process that may set every owner, as root may.
+ALL_RIGHTS = Rights()
+
+
+def token_of(status: Status) -> Token | None:
+    """Return the token of a root, None where it has none. Raise DoubtfulError for one that cannot be understood."""
+    name = os.path.join(os.fsdecode(status.root), os.fsdecode(tokens.NAME))
+    try:
+        return tokens.from_json(status.token) if status.token else None
+    except tokens.NewerVersion:
+        raise DoubtfulError(f"{name}: written by a newer cyrsync: run that, or one that is as new") from None
+    except ValueError:
+        raise DoubtfulError(f"{name}: damaged: if this is the right replica, remove the file") from None
+
+
+def refuse_promoted(token: Token, status: Status) -> None:
+    """Raise RefusedError for the root of a replica that a Cyrus of its own is at work on."""
+    if token.promoted:
+        where = os.fsdecode(status.root)
+        raise RefusedError(f"{where}: it was promoted at {token.promoted}, and has mail of its own: {OVERWRITE}")
+
+
+def resolve_here(path: bytes) -> Status:
+    """Return what stands at `path` on this machine, links resolved. Raise UnusableError where that can't be seen."""
+    try:
+        return Status(*agent.resolve(path))
+    except OSError as error:
+        raise unseen(path, error.errno or errno.EIO) from None
+
+
+def unseen(path: bytes, number: int) -> UnusableError:
+    """Return the error for a path of which it cannot be told what is there: that is not to say that nothing is."""
+    return UnusableError(f"{os.fsdecode(path)}: what is there cannot be seen: {os.strerror(number)}")
+
+
+class WithoutAgent:
+    """What no side can do at which nothing of ours runs: who asks has not looked at `can_take` and `can_remove`."""
+
+    def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
+        """Return none: nobody can look at the processes there."""
+        return []
+
+    def numbers(self, names: Collection[str]) -> Mapping[str, int | None]:
+        """Nothing can be told."""
+        return {}
+
+    def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
+        """Refuse: rsync has to delete there."""
+        raise NotImplementedError
+
+    def take(
+        self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
+    ) -> Iterator[Taken]:
+        """Refuse: nobody can hold Cyrus's locks there."""
+        raise NotImplementedError
+
+    def links_to_mailboxes(self, root: bytes, paths: Sequence[bytes]) -> list[bytes]:
+        """Nothing can be told."""
+        return []
+
+    def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
+        """Refuse: what is not taken is not looked at again."""
+        raise NotImplementedError
+
+    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
+        """Refuse: who asks has not looked at `can_remove`."""
+        raise NotImplementedError
+
+    def make(self, root: bytes) -> None:
+        """Leave that to rsync."""
+
+    def hold(self, paths: Sequence[bytes]) -> Held:
+        """Hold nothing: nobody is there who could."""
+        return Held(None, "")
+
+    def put_token(self, root: bytes, token: Token) -> None:
+        """Refuse: nobody is there who could."""
+        raise NotImplementedError
+
+    def to_disk(self, roots: Sequence[bytes]) -> None:
+        """Leave that to rsync."""
+
+
+class NearSide:
+    """The source, when it is on this machine: read by this process."""
+
+    can_remove = False
+    can_take = True
+    wants_other = False
+    rights = ALL_RIGHTS
+
+    def numbers(self, names: Collection[str]) -> Mapping[str, int | None]:
+        """Nobody asks: nothing is written here."""
+        return {}
+
+    def resolve(self, path: bytes) -> Status:
+        """Return what stands at `path`, links resolved."""
+        return resolve_here(path)
+
+    def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
+        """Return who works on one of these directories, of any Cyrus here."""
+        return at_work(roots)
+
+    def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
+        """Yield the folders below `root` in order of their sort key."""
+        return walk(root, users)
+
+    def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
+        """Refuse: a source is only ever read."""
+        raise PermissionError(errno.EROFS, "a source is only read", root)
+
+    def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
+        """Check every mailbox below `root`, with `content` every message."""
+        from cyrsync.far.audit_tree import audit_tree  # what few runs need is not loaded by all
+
+        return audit_tree(root, content)
+
+    def take(
+        self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
+    ) -> Iterator[Taken]:
+        """Take folders below `root` under Cyrus's locks, in that order."""
+        from cyrsync.far.take import take
+
+        reader = Reader(root)
+        return (take(reader, path) for path in paths)
+
+    def links_to_mailboxes(self, root: bytes, paths: Sequence[bytes]) -> list[bytes]:
+        """Return those of these links behind which mailboxes lie."""
+        from cyrsync.far.links import with_mailboxes
+
+        return with_mailboxes(root, paths)
+
+    def digests(self, root: bytes, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
+        """Return what indexes say of messages, by path; None where that cannot be read."""
+        from cyrsync.far.digests import of_folder
+
+        return {question.path: of_folder(root, *question) for question in questions}
+
+    def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
+        """List folders below `root` by themselves, in that order."""
+        reader = Reader(root)
+        return (reader.look(path) for path in paths)
+
+    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
+        """Return what `AgentSide.stat` does."""
+        return [agent.status(path) for path in paths]
+
+    def make(self, root: bytes) -> None:
+        """Refuse: a source is only ever read."""
+        raise PermissionError(errno.EROFS, "a source is only read", root)
+
+    def hold(self, paths: Sequence[bytes]) -> Held:
+        """Refuse: a source is only ever read."""
+        raise PermissionError(errno.EROFS, "a source is only read", paths[0])
+
+    def put_token(self, root: bytes, token: Token) -> None:
+        """Refuse: a source is only ever read."""
+        raise PermissionError(errno.EROFS, "a source is only read", root)
+
+    def to_disk(self, roots: Sequence[bytes]) -> None:
+        """Nothing is written here."""
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,1 @@
+"""Mailboxes as Cyrus's own files have them."""

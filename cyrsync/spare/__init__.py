@@ -1,1 +1,0 @@
-"""Making a server of a replica, on the machine that it lies on."""

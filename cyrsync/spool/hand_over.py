@@ -1,0 +1,112 @@
+"""Lines that are handed over to plain rsync whole: to a replica it writes as every other writer does, or not at all.
+
+What it would write to is held, is refused where it was promoted, and keeps its owner file.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from cyrsync import process
+from cyrsync.ends import address
+from cyrsync.ends.address import Address
+from cyrsync.ends.agent_side import AgentSide, ChildSide
+from cyrsync.ends.connections import Connections
+from cyrsync.ends.side import refuse_promoted, token_of
+from cyrsync.errors import ConnectionFailed, Exit, UnusableError, UsageError
+from cyrsync.far import token
+from cyrsync.rsync.options import RsyncLine, Settings
+from cyrsync.spool.run import identity
+from cyrsync.state.lock import state_path
+from cyrsync.sync import direction, known_roots
+from cyrsync.sync.ownership import WalkOwnership, hold
+
+#: For rsync: the owner file is neither deleted nor sent.
+_FILTERS = tuple(f"--filter={kind} {os.fsdecode(token.NAME)}" for kind in "HP")
+
+
+def plain_rsync(words: Sequence[str], *, owned: bool) -> int:
+    """Run rsync with our input and output, and return its code; `owned`: one of both ends has an owner file."""
+    rsync = process.program("rsync")
+    filters = _FILTERS if owned else ()
+    return process.attached([rsync, *filters, *words], process.environment_of(rsync, os.environ))
+
+
+def hand_over(words: Sequence[str], line: RsyncLine, settings: Settings, become_rsync: Callable[[], None]) -> int:
+    """Run plain rsync, and return its code; `become_rsync` where no replica of ours is concerned.
+
+    Raise RefusedError for a replica that was promoted, LockedError for one that is being written to.
+    """
+    places = [] if settings.dry_run else list(_destinations(line))
+    with ExitStack() as stack:
+        owned = [side for side in (_held(place, settings, stack) for place in places) if side]
+        if not owned:
+            become_rsync()
+        for ownership in owned:
+            ownership.begin()
+        code = plain_rsync(words, owned=True)
+        if code == Exit.DONE:
+            for ownership in owned:
+                ownership.end(compared=False)
+        return code
+
+
+def _destinations(line: RsyncLine) -> Iterator[Address]:
+    """Yield where the line may write what it reads: in its last operand, or below it by the name of a source."""
+    try:
+        *sources, destination = (address.parse(operand) for operand in line.operands)
+    except (UsageError, ValueError):
+        return  # rsync will say what is wrong with them
+    if destination.daemon or not sources:
+        return
+    top = destination.path.rstrip(b"/")
+    names = [name for one in sources for name in (one.path.rpartition(b"/")[2], one.path.strip(b"/")) if name]
+    for path in dict.fromkeys([destination.path, *(top + b"/" + name for name in names)]):
+        yield replace(destination, path=path)
+
+
+def _held(place: Address, settings: Settings, stack: ExitStack) -> WalkOwnership | None:
+    """Hold a replica while rsync writes to it; None where there is none that anything is known of."""
+    side = _side(place, settings, stack)
+    if side is None:
+        return None
+    status = side.resolve(place.path)
+    if not status.token:
+        if place.local and status.root != os.path.abspath(place.path):
+            known_roots.check(known_roots.name_of(place, place.path), status, anew=False)
+        return None
+    boot = hold(side, [place.path], place.host, time.monotonic(), overwrite=False).boot
+    status = side.resolve(place.path)
+    found = token_of(status)
+    if found is None:
+        return None
+    refuse_promoted(found, status)
+    direction.refuse_cyrus(side, [status.root])
+    return WalkOwnership(side, status, boot)
+
+
+def _side(place: Address, settings: Settings, stack: ExitStack) -> AgentSide | None:
+    """Return who can look at a replica; at a far end only if we have kept it: another login may ask for a password."""
+    if place.local:
+        side: AgentSide = ChildSide()
+        stack.callback(side.close)
+        return side
+    if not (state_path() / "runs.sqlite").exists():
+        return None
+    from cyrsync.state import history  # SQLite is not loaded for nothing
+
+    with suppress(UnusableError, ConnectionFailed):
+        if not history.pairs(identity(place)):
+            return None
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="cyrsync-"))
+        connections = Connections(place, settings.rsh, settings.connection, Path(directory))
+        stack.callback(connections.close)
+        opened = connections.open(place, is_replica=True)
+        return opened if isinstance(opened, AgentSide) else None
+    return None

@@ -1,0 +1,39 @@
+"""What `cyrsync list` prints: the same walk and comparison as a run's, for an rsync of the user's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cyrsync.ends.address import Address
+from cyrsync.ends.both import BothSides
+from cyrsync.errors import GuardError, UnreadableError
+from cyrsync.rsync.driver import hint
+from cyrsync.spool import lists
+from cyrsync.spool.run import Options, for_users
+from cyrsync.spool.walk_engine import WalkEngine
+from cyrsync.sync.folder_plan import State
+from cyrsync.text import path_text
+
+
+def entries(source: Address, replica: Address | None, options: Options, directory: Path) -> Iterator[bytes]:
+    """Yield the paths of what rsync is to be handed, without a replica: of everything.
+
+    Raise GuardError where there is no spool. Folders that can't be read raise at the end, when all else is listed.
+    """
+    unreadable = []
+    found = False
+    with BothSides(source, replica, options.rsh, options.connection, directory) as sides:
+        engine = WalkEngine(options.policy)
+        for plan in engine.plans(*sides.folders(options.users)):
+            if plan.state is State.UNREADABLE or plan.problem:
+                name = path_text(plan.path) or source.text
+                unreadable.append(f"{name}: cannot be read, and left out: {hint(os.strerror(plan.problem))}")
+            found = found or (plan.is_cyrus and plan.state is not State.GONE)
+            yield from lists.message_entries(plan)
+            yield from plan.entries((*plan.metadata, *plan.strays))
+    if not found and not unreadable:
+        raise GuardError(f"{source.text}: no Cyrus folder in it{for_users(options.users)}: is this the spool?")
+    if unreadable:
+        raise UnreadableError(unreadable)

@@ -1,0 +1,613 @@
+"""The steps of a transfer: messages, then the metadata they belong to, then what goes.
+
+A folder whose messages did not all arrive keeps its old metadata, and nothing is deleted in it: so every
+index on the replica has its messages.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.ends.side import Side
+from cyrsync.errors import Exit, ReplicaFull
+from cyrsync.far import uids as uid_sets
+from cyrsync.far.folder import Folder, join
+from cyrsync.far.message_files import MessageFiles
+from cyrsync.far.remove import HIDDEN, Removal
+from cyrsync.far.uids import file_names
+from cyrsync.rsync import list_file
+from cyrsync.rsync.asked import Own
+from cyrsync.rsync.driver import Outcome, Rsync, hint
+from cyrsync.rsync.filters import NO_RULES, Rules
+from cyrsync.rsync.messages import Kind, Message
+from cyrsync.spool import lists
+from cyrsync.spool.account import Account
+from cyrsync.sync.folder_plan import FolderPlan, State
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+#: Neither size nor time tells the files of two mailboxes apart.
+_WHOLE_NEW = "--ignore-times"
+#: Staged metadata is put in place when the last of it has arrived: a header and its index are not parted by a lost
+#: connection. Where it waits is rsync's default, but the user may have named another: there names might not be unique.
+_TOGETHER = ("--delay-updates", f"--partial-dir={kinds.UPDATES.decode()}")
+
+Tick = Callable[[str, int, int, int], None]
+
+
+class Transfer:
+    """Carries plans out."""
+
+    def __init__(
+        self,
+        plans: list[FolderPlan],
+        rsync: Rsync | None,
+        side: Side,
+        root: bytes,
+        tick: Tick,
+        *,
+        pretend: bool = False,
+        skip_derived: bool = False,
+        staging: Path | None = None,
+        may_delete: Callable[[], bool] = lambda: True,
+        rules: Rules = NO_RULES,
+        size_only: bool = False,
+    ) -> None:
+        """`side` and `root` are the replica's; no `rsync` is needed where nothing is sent.
+
+        Staged metadata lies in `staging`. `may_delete` is asked right before anything is deleted, whatever the plans
+        say.
+
+        What the user's `rules` leave out may stay in folders that are gone. With `size_only`, rsync compares what is no
+        message by size.
+
+        With `pretend`, rsync is told to do nothing, and nothing is done here.
+        """
+        self.plans = [plan for plan in plans if plan.sends() or plan.deletes()]
+        self.account = Account()
+        self.account.plan(sum(plan.files_planned() for plan in plans))
+        self._filters = lists.whole_folder_filters(skip_derived=skip_derived)
+        self._rsync = rsync
+        self.side = side
+        self.root = root
+        self._tick = tick
+        self._pretend = pretend
+        self._staging = staging
+        self._may_delete = may_delete
+        self._rules = rules
+        self._size_only = size_only
+        self._forced: tuple[str, ...] = ()
+        self.held: set[bytes] = set()  # folders that keep what they have
+        self.full: ReplicaFull | None = None  # why they do
+        self.short: set[bytes] = set()  # those for which there is no room
+        self._given_up: Counter[bytes] = Counter()  # files that failed, by folder
+        self._unnamed: set[bytes] = set()  # but for messages that no index names
+        self._by_path = {plan.path: plan for plan in self.plans}
+        self._checked: dict[bytes, FolderPlan] = {}
+        self._mixed: set[bytes] = set()  # folders that were another mailbox's when their messages were sent
+        self._without_index: set[bytes] = set()  # folders whose index this run has taken away
+        self._arrived: dict[bytes, array[int]] = {}  # messages of folders that were taken again
+        self._lost: dict[bytes, set[bytes]] = {}  # folders with the messages in them that vanished
+        self._foreign: dict[bytes, set[bytes]] = {}  # folders with loose metadata that may be another mailbox's
+
+    def send_messages(self, *, force: bool) -> None:
+        """Send messages, and what goes with them; with `force`, folders may make way for files."""
+        self._forced = ("--force",) if force else ()
+        self._send_messages(self.plans)
+
+    def stale(self) -> set[bytes]:
+        """Return the folders that have lost a message since their metadata was staged."""
+        return {plan.path for plan in self._settled(self.plans) if plan.taken and plan.path in self._lost}
+
+    def unchecked(self) -> list[FolderPlan]:
+        """Return the folders of which messages, or metadata from the spool, were sent since this was last asked."""
+        plans = [plan for plan in self._settled(self.plans) if plan.taken and _messages(plan)]
+        fresh = [plan for plan in plans if self._checked.get(plan.path) is not plan]
+        self._checked.update((plan.path, plan) for plan in fresh)
+        for plan in fresh:
+            self._foreign.pop(plan.path, None)
+        return fresh
+
+    def lose(self, path: bytes, uids: array[int] | None) -> None:
+        """Take messages for lost that rsync said nothing of; None: what it sent is another mailbox's."""
+        plan = self._by_path[path]
+        if uids is None:
+            self._foreign[path] = set(plan.loose)
+            if plan.messages_send:
+                self._mixed.add(path)
+        self._lost.setdefault(path, set()).update(plan.entries(file_names(plan.uids if uids is None else uids)))
+
+    def take_foreign_away(self) -> None:
+        """Take loose metadata from folders whose own was not sent after another mailbox's: Cyrus makes it again."""
+        removals = [Removal(path, files=tuple(sorted(names))) for path, names in self._foreign.items() if names]
+        self._foreign.clear()
+        if removals and self.side.can_remove:
+            for path, number in self.side.remove(self.root, removals, keep_times=False).failed:
+                self.account.errors[path] = hint(f"it may be another mailbox's, and stays: {os.strerror(number)}")
+
+    def lose_of_whole(self, plan: FolderPlan, now: Folder) -> None:
+        """Compare what a folder holds now with what it held when it was taken: rsync sent what was there between.
+
+        What has gone was perhaps not there any more; what has come was perhaps sent without its index.
+        """
+        missing = uid_sets.difference(plan.uids, now.messages.uids)
+        if missing:
+            self.lose(plan.path, missing)
+        came = uid_sets.difference(now.messages.uids, plan.uids)
+        if plan.incarnation and now.incarnation:
+            since = array("I", range(plan.incarnation.last_uid + 1, now.incarnation.last_uid + 1))
+            came = uid_sets.union(came, since)
+        plan.delete_too(came)
+
+    def lost(self, path: bytes) -> list[bytes]:
+        """Return the names of the messages that a folder has lost."""
+        return [whole.rpartition(b"/")[2] for whole in self._lost.get(path, ())]
+
+    def renew(self, plans: list[FolderPlan]) -> None:
+        """Take these plans, made since, for those of the same folders, and send what messages they still lack."""
+        renewed = [replace(plan) for plan in plans]
+        for new in renewed:
+            old = self._by_path.get(new.path) or FolderPlan(new.path, State.SAME)
+            arrived = self.arrived(new.path)
+            self._lost.pop(new.path, None)
+            if new.path in self._mixed or _is_another(old, new):
+                new.state = State.RECREATED  # what was sent is the other mailbox's
+                arrived = uid_sets.empty()
+            else:
+                _leave_out_sent(new, old, arrived)
+            self._arrived[new.path] = arrived
+            self.account.plan(new.files_planned() - _last(old))
+            self._by_path[new.path] = new
+        self.plans = [plan for plan in self._by_path.values() if plan.sends() or plan.deletes()]
+        self._send_messages(renewed)
+
+    def arrived(self, path: bytes) -> array[int]:
+        """Return the messages of a folder's that have been sent by now, none if they may be another mailbox's."""
+        plan = self._by_path.get(path)
+        if plan is None or path in self._mixed:
+            return uid_sets.empty()
+        names = b"".join(name for name in self.lost(path) if kinds.is_message(name))
+        sent = uid_sets.difference(plan.uids, MessageFiles(names).uids)
+        return uid_sets.union(self._arrived.get(path, uid_sets.empty()), sent)
+
+    def sent_otherwise(self, plan: FolderPlan) -> None:
+        """Take this plan for that of the same folder: its files have been sent in another way."""
+        old = self._by_path.get(plan.path) or FolderPlan(plan.path, State.SAME)
+        self._lost.pop(plan.path, None)
+        self._foreign.pop(plan.path, None)
+        self.account.plan(-_last(old))
+        rest = replace(plan, whole=False, uids=uid_sets.empty(), odd=(), metadata=(), loose=(), strays=())
+        self._by_path[plan.path] = replace(rest, messages_send=0, touch=False, staged=False)
+        self.plans = [plan for plan in self._by_path.values() if plan.sends() or plan.deletes()]
+
+    def hold(self, paths: Iterable[bytes], reason: str = "") -> None:
+        """Leave what comes after the messages undone in these folders."""
+        self.held.update(paths)
+        if reason:
+            self.account.errors.update((path, reason) for path in paths)
+
+    def send_metadata(self, *, coarse: bool = False) -> None:
+        """Send metadata and strays.
+
+        With `coarse`, rsync would not see differences of less than a second, and is told to take all metadata that is
+        listed for different.
+        """
+        differing = ("--ignore-times",) if coarse else ()
+        for plan in self.plans:
+            if plan.path in self.held:
+                self._give_up(plan, _last(plan))
+        renewed, others = _split(self._settled(self.plans))
+        for plans, how in ((others, differing), (renewed, (_WHOLE_NEW,))):
+            staged = [plan for plan in plans if plan.staged]
+            words = (*self._forced, *how)
+            together = _TOGETHER if self._clear_updates(staged) and any(map(_in_parts, staged)) else ()
+            for some, by_size in self._by_size(staged, _compares_metadata_by_size):
+                extra = (*words, *together, *by_size)
+                self._step("metadata", some, lists.staged_entries, extra, _staged, self._staging)
+            for some, by_size in self._by_size(plans, _compares_others_by_size):
+                self._step("metadata", some, lists.other_entries, (*words, *by_size), _unstaged)
+        root = self._by_path.get(b"")
+        if root and root.touch and not any(map(lists.lists_metadata, self._settled(self.plans))):
+            alone = () if self._rsync and self._rsync.ends.name else (lists.ROOT_ALONE,)
+            words = (*self._forced, *alone)
+            self._step("metadata", self._settled([root]), lambda _: iter([Own(list_file.ROOT)]), words, lambda _: 0)
+
+    def _by_size(
+        self, plans: list[FolderPlan], is_so: Callable[[FolderPlan], bool]
+    ) -> list[tuple[list[FolderPlan], tuple[str, ...]]]:
+        """Part the plans whose files rsync is to compare by size alone from the others."""
+        if not self._size_only:
+            return [(plans, ())]
+        exact, by_size = [plan for plan in plans if not is_so(plan)], [plan for plan in plans if is_so(plan)]
+        return [(exact, ()), (by_size, ("--size-only",))]
+
+    def _send_messages(self, plans: list[FolderPlan]) -> None:
+        renewed, others = _split(plans)
+        under_index = [] if self._pretend else [plan for plan in others if plan.under_index]
+        others = [plan for plan in others if plan not in under_index]
+        words = (*self._forced, *self._filters)
+        self._step("messages", others, lists.message_entries, words, _messages)
+        replaced = self._to_be_replaced(under_index, words)
+        self._take_indexes_away([*renewed, *replaced])
+        self._step("messages", self._settled(replaced), lists.message_entries, words, _messages)
+        self._step("messages", self._settled(renewed), lists.message_entries, (*words, _WHOLE_NEW), _messages)
+
+    def _settled(self, plans: list[FolderPlan]) -> list[FolderPlan]:
+        return [plan for plan in plans if plan.path not in self.held]
+
+    def delete(self, *, keep_times: bool) -> None:
+        """Delete on the replica: files, then folders that are gone."""
+        if self._pretend:
+            return
+        removed = self.side.remove(self.root, self._removals(), keep_times=keep_times)
+        self.account.deleted += removed.files + removed.folders
+        for path, number in removed.failed:
+            if number == HIDDEN and self._is_left_out(path):
+                continue
+            reason = os.strerror(number) if number else "hidden files are left alone, and so is their folder"
+            self.account.errors[path] = hint(f"not deleted: {reason}")
+
+    def _is_left_out(self, path: bytes) -> bool:
+        return any(self._rules.excludes(path, directory=directory) for directory in (False, True))
+
+    def delete_by_rsync(self, protected: tuple[str, ...], limit: int) -> None:
+        """Have rsync delete, where nothing else can: it looks at each folder concerned itself, one level deep."""
+        assert self._rsync
+        folders = sorted({removal.path for removal in self._removals()})
+        words = ("--delete", "--existing", "--ignore-existing", f"--max-delete={limit}", *protected)
+        outcome = self._rsync.transfer((path + b"/" if path else b"" for path in folders), words)
+        self._note({**outcome.failed, **outcome.attributes})
+        if self._rsync.verbatim:
+            # What it deleted it told the user alone; and so it did of what it left.
+            self.account.deleted += len(set(self.goes()).difference(outcome.failed))
+            return
+        self.account.deleted += len(outcome.deleted)
+        for path in filter(self._is_left, set(self.goes()).difference(outcome.deleted)):
+            # rsync ends with 0 where a directory is not empty, or the daemon is told to keep a name.
+            self.account.errors.setdefault(path.rstrip(b"/"), "not deleted: rsync left it there")
+
+    def sent_too_many(self) -> int:
+        """Return how many messages are to be deleted that this run may have sent: they count for no limit."""
+        return sum(max(0, len(plan.delete_uids) - plan.messages_delete) for plan in self._settled(self.plans))
+
+    def _is_left(self, path: bytes) -> bool:
+        """Tell whether a path should have gone by now: --force has made way for a file of the same name."""
+        folder, _, name = path.rstrip(b"/").rpartition(b"/")
+        plan = self._by_path.get(folder)
+        return plan is None or name not in {
+            *plan.metadata,
+            *plan.loose,
+            *plan.strays,
+            *plan.odd,
+            *file_names(plan.uids),
+        }
+
+    def without_index(self, root: bytes) -> set[bytes]:
+        """Return the folders that are held as the replica is full, and have no index below its directory `root`."""
+        if not (self.full and self.side.can_remove):
+            return set()
+        held = [plan.path for plan in self.plans if plan.path in self.held and plan.delete_uids]
+        looks = self.side.stat([join(join(root, path), kinds.INDEX) for path in held])
+        return {path for path, look in zip(held, looks, strict=True) if look is None}
+
+    def make_room(self, paths: Iterable[bytes]) -> None:
+        """Let messages go from these folders though they are held: there is no index that names them."""
+        self._unnamed.update(paths)
+
+    def plan(self, path: bytes) -> FolderPlan | None:
+        """Return what is to be done in a folder."""
+        return self._by_path.get(path)
+
+    def files_of(self, paths: Iterable[bytes]) -> tuple[int, int]:
+        """Return how many files were planned in these folders, and how many of them have failed."""
+        some = {path for path in paths if path in self._by_path}
+        return sum(self._by_path[path].files_planned() for path in some), sum(self._given_up[path] for path in some)
+
+    def delete_first(self, removals: list[Removal]) -> set[bytes]:
+        """Delete in folders to which much is to be sent yet; return, and hold, those where that could not be."""
+        if not removals or not self._may_delete():
+            return {removal.path for removal in removals}
+        removed = self.side.remove(self.root, removals, keep_times=False)
+        self.account.deleted += removed.files
+        self.account.errors.update((path, hint(f"not deleted: {os.strerror(n)}")) for path, n in removed.failed)
+        files, whole = self._by_folder(
+            (path for path, _ in removed.failed), [self._by_path[removal.path] for removal in removals]
+        )
+        failed = files.keys() | whole
+        self._without_index.update(one.path for one in removals if kinds.INDEX in one.files)
+        self.held |= failed
+        return failed
+
+    def deletes(self) -> bool:
+        """Tell whether anything goes."""
+        some = any(plan.deletes() for plan in self._settled(self.plans)) or bool(self._unnamed)
+        return some and self._may_delete()
+
+    def goes(self) -> Iterator[bytes]:
+        """Yield the paths that are to be deleted, folders with a slash behind."""
+        for removal in self._removals():
+            for name in (*file_names(removal.uids), *removal.files):
+                yield join(removal.path, name)
+            for name in removal.folders:
+                yield join(removal.path, name) + b"/"
+
+    def deleted_entries(self) -> Iterator[bytes]:
+        """Yield the paths of all that is to be deleted, also in folders that are gone, as rsync would name them."""
+        if not self._may_delete():
+            return
+        made_way = b"/"  # rsync has put a file in place of the folder, and says nothing of what was in it
+        plans = []
+        for plan in self._settled(self.plans):
+            if plan.deletes() and not plan.path.startswith(made_way):
+                if plan.state is State.GONE and not self._is_left(plan.path):
+                    made_way = plan.path + b"/"
+                else:
+                    plans.append(plan)
+        yield from lists.deleted_entries(plans)
+
+    def left_standing(self) -> list[bytes]:
+        """Return the folders that are gone and stay, as what is left out lies in them."""
+        return [plan.path for plan in self._settled(self.plans) if plan.spares] if self._may_delete() else []
+
+    def _removals(self) -> Iterator[Removal]:
+        settled = [plan for plan in self._settled(self.plans) if plan.deletes()]
+        if not self.deletes():
+            return
+        for plan in self.plans:
+            if plan.path in self._unnamed & self.held and plan.delete_uids:
+                yield Removal(plan.path, plan.delete_uids)
+        for plan in settled:
+            if plan.state is not State.GONE:
+                files = tuple(name for name in plan.leftovers if name != kinds.UPDATES)
+                folders = (kinds.UPDATES,) if kinds.UPDATES in plan.leftovers else ()
+                yield Removal(plan.path, plan.delete_uids, (*plan.delete_files, *files), folders)
+        for plan in settled:
+            if plan.spares:
+                yield Removal(plan.path, files=tuple(n for n in lists.deleted_names(plan) if n != kinds.UPDATES))
+            elif plan.state is State.GONE and not plan.inside_gone:
+                parent, _, name = plan.path.rpartition(b"/")
+                yield Removal(parent, folders=(name,))
+
+    def _to_be_replaced(self, plans: list[FolderPlan], words: tuple[str, ...]) -> list[FolderPlan]:
+        """Ask rsync which of these folders have a file that it would replace; the others have nothing to send.
+
+        Another mailbox may take such a folder's name before its messages are sent: no index may stand over them.
+        """
+        if not plans or not self._rsync:
+            return plans
+        listed = (entry for plan in plans for entry in lists.message_entries(plan))
+        files, whole = self._by_folder(self._rsync.differing(listed, words), plans)
+        differ = files.keys() | whole | self._without_index
+        for plan in plans:
+            if plan.path in differ:
+                self.account.plan(len(plan.restored))
+                plan.metadata, plan.restored = tuple(sorted((*plan.metadata, *plan.restored))), ()
+                plan.touch = plan.touch or plan.staged
+            else:
+                self.account.plan(-_messages(plan))
+                self.account.same_messages += plan.messages_send
+                plan.uids, plan.whole, plan.odd, plan.loose, plan.messages_send = uid_sets.empty(), False, (), (), 0
+                plan.staged = plan.staged and bool(plan.metadata)
+                if not (plan.sends() or plan.deletes()):
+                    self.account.same_folders.add(plan.path)
+        return [plan for plan in plans if plan.path in differ]
+
+    def _take_indexes_away(self, renewed: list[FolderPlan]) -> None:
+        """Take `cyrus.index` from folders that are to be filled with another mailbox.
+
+        Should this run die on the way, an index would stand over the other mailbox's messages; and should the mailboxes
+        change places again on the source, they would be taken for its own. Without its index the folder is sent whole
+        by the next run, and Cyrus does not open it meanwhile.
+        """
+        if self._pretend or not renewed:
+            return
+        self._without_index.update(plan.path for plan in renewed)
+        if self.side.can_remove:
+            removals = (Removal(plan.path, files=(kinds.INDEX,)) for plan in renewed)
+            for path, number in self.side.remove(self.root, removals, keep_times=False).failed:
+                self.account.errors[path] = hint(f"cannot be replaced: {os.strerror(number)}")
+                self._hold_back(path, renewed)
+        elif self._rsync:
+            blank = self._rsync.directory / "blank" / os.fsdecode(self._rsync.ends.name)
+            indexes = [join(plan.path, kinds.INDEX) for plan in renewed]
+            for index in indexes:
+                empty = Path(os.fsdecode(bytes(blank) + b"/" + index))
+                empty.parent.mkdir(parents=True, exist_ok=True)
+                empty.touch()
+            outcome = self._rsync.transfer(indexes, ("--no-implied-dirs", "--omit-dir-times"), instead=blank)
+            self._note(outcome.failed)
+            for path in outcome.failed:
+                self._hold_back(path, renewed)
+
+    def _clear_updates(self, plans: list[FolderPlan]) -> bool:
+        """Remove what a run that was cut off left of new metadata, and tell whether that could be done.
+
+        rsync 3.2.3 takes such files for those in their places, and leaves the old ones there.
+        """
+        if self._pretend or not self.side.can_remove:
+            return False
+        removals = [Removal(plan.path, folders=(kinds.UPDATES,)) for plan in plans if plan.metadata]
+        return not (removals and self.side.remove(self.root, removals, keep_times=False).failed)
+
+    def _hold_back(self, path: bytes, plans: list[FolderPlan]) -> None:
+        """Leave a folder, or the one that a file is in, or all below, as it is on the replica."""
+        files, whole = self._by_folder([path], plans)
+        for folder in (files.keys() | whole) - self.held:
+            self.held.add(folder)
+            self._give_up(self._by_path[folder], _messages(self._by_path[folder]))
+
+    def _give_up(self, plan: FolderPlan, count: int) -> None:
+        self.account.failed += count
+        self.account.pending -= count
+        self._given_up[plan.path] += count
+
+    def _step(
+        self,
+        name: str,
+        plans: list[FolderPlan],
+        entries: Callable[[FolderPlan], Iterator[bytes]],
+        extra: tuple[str, ...],
+        planned: Callable[[FolderPlan], int],
+        staging: Path | None = None,
+    ) -> None:
+        """Run rsync over the entries of these plans, again over what may go well a second time, and book it."""
+        if not self._rsync:
+            return
+        try:
+            self._send(name, plans, entries, extra, planned, staging)
+        except ReplicaFull as error:
+            # Which of them have arrived it does not tell.
+            self.full = error
+            listed = {plan.path for plan in plans if next(entries(plan), None) is not None}
+            for plan in plans:
+                if plan.path in listed - self.held:
+                    self._give_up(plan, planned(plan))
+            self.short |= listed - self.held
+            self.held |= listed
+
+    def _send(
+        self,
+        name: str,
+        plans: list[FolderPlan],
+        entries: Callable[[FolderPlan], Iterator[bytes]],
+        extra: tuple[str, ...],
+        planned: Callable[[FolderPlan], int],
+        staging: Path | None,
+    ) -> None:
+        assert self._rsync
+        total = sum(planned(plan) for plan in plans)
+        tick = self._tick
+        listed = (entry for plan in plans for entry in entries(plan))
+        outcome = self._rsync.transfer(listed, extra, lambda done, size: tick(name, done, total, size), staging)
+        self.account.bytes_sent += outcome.bytes_sent
+        again = sorted(path for path, message in outcome.failed.items() if message.worth_another_try())
+        entries_again = (entry for path in again for entry in self._entries_of(path, entries))
+        extra_again = tuple(word for word in extra if word not in _TOGETHER)
+        second = self._rsync.transfer(entries_again, extra_again, instead=staging)
+        self.account.bytes_sent += second.bytes_sent
+        for path in again:
+            del outcome.failed[path]
+        outcome.failed.update(second.failed)
+        outcome.vanished.update(second.vanished)
+        outcome.attributes.update(second.attributes)
+        self.account.pending -= total
+        self._book(outcome, planned, plans)
+
+    def _entries_of(self, path: bytes, entries: Callable[[FolderPlan], Iterator[bytes]]) -> Iterable[bytes]:
+        """Return what to list again of a path that failed: of a folder, all of it."""
+        plan = self._by_path.get(path)
+        return entries(plan) if plan else [path]
+
+    def _book(self, outcome: Outcome, planned: Callable[[FolderPlan], int], plans: list[FolderPlan]) -> None:
+        """Count what failed and what vanished, each file once; folders with a failure are held."""
+        # An index that looks otherwise than the source's would be taken for one that somebody else has written.
+        for path, message in outcome.attributes.items():
+            if path.rpartition(b"/")[2] in kinds.BOUND:
+                outcome.failed.setdefault(path, message)
+        no_room = {path: message for path, message in outcome.failed.items() if message.number in _NO_ROOM}
+        if no_room:
+            reason = next(iter(no_room.values())).reason
+            self.full = self.full or ReplicaFull(f"not all could be written: {hint(reason)}", Exit.PARTIAL)
+            self.short.update(*map(set, self._by_folder(no_room, plans)))
+        failed, all_failed = self._by_folder(outcome.failed, plans)
+        vanished, all_vanished = self._by_folder(outcome.vanished, plans)
+        self.held |= all_failed
+        self.held |= {folder for folder, files in failed.items() if not all(_is_left_out(outcome, f) for f in files)}
+        for path in all_vanished | vanished.keys():
+            plan = self._by_path[path]
+            names = plan.entries(file_names(plan.uids)) if path in all_vanished else vanished[path]
+            self._lost.setdefault(path, set()).update(names)
+        for path in all_failed | all_vanished | failed.keys() | vanished.keys():
+            count = planned(self._by_path[path])
+            names = failed.get(path, set())
+            failures = count if path in all_failed else min(len(names), count)
+            gone = count if path in all_vanished else len(vanished.get(path, set()) - names)
+            self.account.failed += failures
+            self._given_up[path] += failures
+            self.account.vanished += min(gone, count - failures)
+        others = {path: message for path, message in outcome.failed.items() if path not in no_room}
+        self._note({**others, **outcome.attributes})
+
+    def _by_folder(self, paths: Iterable[bytes], plans: list[FolderPlan]) -> tuple[dict[bytes, set[bytes]], set[bytes]]:
+        """Sort paths of files by their folders; and return the folders of which all is meant.
+
+        A folder's path stands for all that is below it, and so does one that no plan knows.
+        """
+        files: dict[bytes, set[bytes]] = {}
+        whole: set[bytes] = set()
+        known = {plan.path for plan in plans}
+        for path in paths:
+            folder = path.rpartition(b"/")[0]
+            if path and path not in known and folder in known:
+                files.setdefault(folder, set()).add(path)
+            else:
+                whole.update(p.path for p in plans if not path or (p.path + b"/").startswith(path + b"/"))
+        return files, whole
+
+    def _note(self, complaints: dict[bytes, Message]) -> None:
+        if self._rsync and self._rsync.verbatim:
+            return  # the user has seen rsync's own words
+        for path, message in complaints.items():
+            self.account.errors[path] = hint(message.reason)
+
+
+def _is_left_out(outcome: Outcome, path: bytes) -> bool:
+    """Tell whether the replica never has this file, by its daemon's will, and its folder does not need it."""
+    name = path.rpartition(b"/")[2]
+    needed = kinds.is_message(name) or name in kinds.BOUND
+    return outcome.failed[path].kind is Kind.REFUSED and not needed
+
+
+def _messages(plan: FolderPlan) -> int:
+    return plan.messages_send + len(plan.loose)
+
+
+def _staged(plan: FolderPlan) -> int:
+    return len(plan.metadata) if plan.staged else 0
+
+
+def _in_parts(plan: FolderPlan) -> bool:
+    """Tell whether metadata goes that must be of one moment, in more than one file."""
+    return len(kinds.BOUND.intersection(plan.metadata)) > 1
+
+
+def _compares_metadata_by_size(plan: FolderPlan) -> bool:
+    return plan.by_size
+
+
+def _compares_others_by_size(plan: FolderPlan) -> bool:
+    """Tell so of what is not staged: with a staged copy, that is strays alone."""
+    return plan.state is not State.RECREATED and (plan.by_size or plan.staged or not plan.metadata)
+
+
+def _unstaged(plan: FolderPlan) -> int:
+    return len(plan.strays) + (0 if plan.staged else len(plan.metadata))
+
+
+def _last(plan: FolderPlan) -> int:
+    """Return how many files go after the messages."""
+    return len(plan.metadata) + len(plan.strays)
+
+
+def _split(plans: list[FolderPlan]) -> tuple[list[FolderPlan], list[FolderPlan]]:
+    """Part the folders that are filled with another mailbox from the others; return those first."""
+    renewed = [plan for plan in plans if plan.state is State.RECREATED]
+    return renewed, [plan for plan in plans if plan.state is not State.RECREATED]
+
+
+def _is_another(old: FolderPlan, new: FolderPlan) -> bool:
+    return bool(old.incarnation and new.incarnation and not new.incarnation.same_as(old.incarnation))
+
+
+def _leave_out_sent(new: FolderPlan, old: FolderPlan, arrived: array[int]) -> None:
+    """Take out of a folder's new plan the messages that have been sent by the old ones; other files change."""
+    new.whole = False
+    new.uids = uid_sets.difference(new.uids, arrived)
+    new.odd = tuple(name for name in new.odd if name not in old.odd)
+    new.messages_send = len(new.uids) + len(new.odd)

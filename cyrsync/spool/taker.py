@@ -1,0 +1,237 @@
+"""Taking folders just before they are sent: their metadata into the staging, and their plans made anew from that."""
+
+from __future__ import annotations
+
+import errno
+import os
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.mailbox import records
+from cyrsync.cyrus.mailbox.snapshot import PATIENCE
+from cyrsync.ends.side import Side
+from cyrsync.far import uids as uid_sets
+from cyrsync.far.digests import Digests, Question, of_index
+from cyrsync.far.extended import NO_KINDS, Kinds
+from cyrsync.far.folder import NOBODY, Folder, Incarnation
+from cyrsync.far.take import Taken
+from cyrsync.rsync.driver import hint
+from cyrsync.spool.compare import Policy, compare, gone, unchanged
+from cyrsync.spool.likeness import Likeness, likeness
+from cyrsync.spool.staging import Staging
+from cyrsync.spool.steps import Transfer
+from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.sync.guard import DeleteLimit
+from cyrsync.sync.result import RunResult
+from cyrsync.text import path_text
+
+#: Bytes of metadata that one batch may stage, and messages that it may list.
+_STAGED_BYTES, _LISTED = 256 << 20, 1_000_000
+_BUSY = f"a writer keeps it locked, or never rests: left as it is after {PATIENCE:g} seconds, until the next run"
+
+
+def batches(plans: list[FolderPlan]) -> Iterator[list[FolderPlan]]:
+    """Part the plans so that neither their staged copies nor their lists grow without bounds."""
+    batch: list[FolderPlan] = []
+    size = messages = 0
+    for plan in plans:
+        if batch and (size + plan.metadata_bytes > _STAGED_BYTES or messages + plan.messages_send > _LISTED):
+            yield batch
+            batch, size, messages = [], 0, 0
+        batch.append(plan)
+        size += plan.metadata_bytes
+        messages += plan.messages_send
+    if batch:
+        yield batch
+
+
+class Taker:
+    """Takes folders of one source."""
+
+    def __init__(
+        self,
+        source: Side,
+        root: bytes,
+        policy: Policy,
+        staging: Staging,
+        result: RunResult,
+        limit: DeleteLimit,
+        indexed: bool,
+        digests: Callable[[Sequence[Question]], Mapping[bytes, Digests | None]] = lambda _: {},
+        wanted: Kinds = NO_KINDS,
+    ) -> None:
+        """`limit` counts what is deleted; `indexed`: there are indexes in this tree, not in a metapartition.
+
+        `digests` tells what the replica's indexes say of messages. `wanted` are attributes to stage.
+        """
+        self._digests = digests
+        self._wanted = wanted
+        self._asked: list[tuple[FolderPlan, Taken, Question, Digests]] = []
+        self._indexed = indexed
+        self._source = source
+        self._root = root
+        self._policy = policy
+        self._staging = staging
+        self._result = result
+        self._limit = limit
+        self._plans: dict[bytes, FolderPlan] = {}
+        self._mixed: set[bytes] = set()  # folders that were another mailbox's when their messages were sent
+        self._listed: dict[bytes, array[int]] = {}  # messages that rsync may have been given already
+
+    def take(self, plans: list[FolderPlan]) -> list[FolderPlan]:
+        """Return the plans, of folders with bound metadata to send as they are now, with that metadata staged.
+
+        Where messages are to go their folder is taken, too: one that a repack is at work in lacks files before its
+        index says so. And where messages are without an index: a mailbox may be in the making there. And where all
+        messages are compared, or other metadata is sent: another mailbox may take the folder's name meanwhile.
+        """
+        wanted = [plan for plan in plans if self._is_to_be_taken(plan)]
+        paths = [plan.path for plan in wanted]
+        taken = self._source.take(self._root, paths, self._wanted, numeric_ids=self._policy.numeric_ids)
+        fresh: dict[bytes, FolderPlan] = {}
+        for plan in wanted:
+            found = next(taken)
+            asked = self._question(plan, found)
+            if asked:
+                self._staging.add(found)  # its index is to be sent, whatever the answer
+                self._asked.append((plan, found._replace(files=()), *asked))
+            else:
+                fresh[plan.path] = self._replan(plan, found)
+        fresh.update(self._replan_asked())
+        self._staging.finish()
+        self._plans.update((path, replace(plan)) for path, plan in fresh.items())  # who carries them out changes them
+        return [fresh.get(plan.path, plan) for plan in plans]
+
+    def retake(self, paths: list[bytes]) -> list[list[FolderPlan]]:
+        """Take folders again."""
+        return [self.take([self._plans[path] for path in paths])]
+
+    def send_at_once(self, path: bytes, arrived: Sequence[array[int]]) -> None:
+        """Leave it: all that this engine sends is sent by rsync."""
+
+    def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
+        """See that the folders are the mailboxes that were taken, and of those that went whole, that all was there."""
+        for plan, now in zip(plans, self._source.look(self._root, [plan.path for plan in plans]), strict=True):
+            if identity(now) != plan.identity:
+                transfer.lose(plan.path, None)
+                if plan.messages_send:
+                    self._mixed.add(plan.path)
+                if plan.whole:
+                    self._list(plan.path, now.messages.uids)
+            elif plan.whole:
+                transfer.lose_of_whole(plan, now)
+
+    def _question(self, plan: FolderPlan, taken: Taken) -> tuple[Question, Digests] | None:
+        """Return what to ask of the replica's index, where it should be an older one of the same mailbox, with ours.
+
+        A folder that was asked about before is not asked about again: its messages may have been sent since.
+        """
+        there, here = plan.replica and plan.replica.incarnation, taken.folder.incarnation
+        if plan.taken or plan.path in self._mixed or not (there and here and here.same_as(there)):
+            return None
+        assert plan.replica
+        if kinds.INDEX not in plan.replica.metadata:
+            return None  # copied ahead: its index has not been sent yet
+        if unchanged(taken.folder.metadata.get(kinds.INDEX), plan.replica.metadata.get(kinds.INDEX), self._policy):
+            return None
+        index = _index(taken)
+        if index is None:
+            return None
+        uids = uid_sets.up_to(index.uids, there.last_uid)
+        return Question(plan.path, uids), of_index(index, uids)
+
+    def _replan_asked(self) -> dict[bytes, FolderPlan]:
+        """Return the plans of the folders that were asked about: names prove nothing where records differ."""
+        asked, self._asked = self._asked, []
+        told = self._digests([question for _, _, question, _ in asked])
+        fresh = {}
+        for plan, taken, _, ours in asked:
+            if plan.path in told:
+                found = likeness(ours, told[plan.path])
+                plan.doubted = plan.doubted or found is Likeness.DOUBTFUL
+                if found is Likeness.OTHER:
+                    self._mixed.add(plan.path)
+            fresh[plan.path] = self._replan(plan, taken, is_staged=True)
+        return fresh
+
+    def _is_to_be_taken(self, plan: FolderPlan) -> bool:
+        changes = plan.metadata or plan.loose or plan.delete_uids
+        return bool(changes or plan.taken or plan.doubted or self._is_odd(plan))
+
+    def _is_odd(self, plan: FolderPlan) -> bool:
+        return self._indexed and plan.incarnation is None and plan.messages_send > 0
+
+    def _replan(self, plan: FolderPlan, taken: Taken, *, is_staged: bool = False) -> FolderPlan:
+        if taken.folder.problem in (errno.ENOENT, errno.ENOTDIR) and plan.taken:
+            # What was sent of it is not to wait for the next run without an index.
+            fresh = gone(plan.replica or Folder(plan.path))
+            fresh.made_now = plan.replica is None
+        elif taken.folder.problem == errno.EAGAIN:
+            # Messages without an index wait for it.
+            seen = plan.messages_seen
+            fresh = FolderPlan(plan.path, State.VANISHED, messages_seen=seen, messages_waiting=seen)
+        else:
+            if plan.identity and not plan.taken and plan.identity != identity(taken.folder):
+                self._mixed.add(plan.path)  # another mailbox was there when the whole tree was copied
+            if plan.taken and _whose(plan.incarnation) != _whose(taken.folder.incarnation):
+                self._mixed.add(plan.path)  # what the replica had says nothing any more, also if that comes back
+            fresh = compare(taken.folder, self._replica_of(plan), self._policy, doubted=plan.doubted)
+        if taken.folder.problem == errno.EBUSY:
+            self._result.errors.append(f"{path_text(plan.path)}: {_BUSY}")
+        elif fresh.state is State.UNREADABLE:
+            self._result.errors.append(f"{path_text(plan.path)}: {hint(os.strerror(taken.folder.problem))}")
+        elif not taken.folder.problem and fresh.state is not State.GONE:
+            fresh.taken = True
+            fresh.identity = identity(taken.folder)
+            fresh.staged = is_staged or bool((fresh.metadata or fresh.restored) and taken.files)
+            if fresh.staged and not is_staged:
+                self._staging.add(taken)
+            fresh.touch = fresh.touch or (fresh.staged and bool(fresh.metadata))
+            self._delete_listed(plan, fresh, taken)
+            self._send_loose_again(plan, fresh, taken)
+        self._limit.replan(plan.path, fresh)
+        self._result.revise(plan, fresh)
+        return fresh
+
+    def _delete_listed(self, plan: FolderPlan, fresh: FolderPlan, taken: Taken) -> None:
+        """See that messages go that were sent after the last taking, and are no more."""
+        if plan.taken:
+            self._list(plan.path, plan.uids)
+            fresh.delete_too(uid_sets.difference(self._listed[plan.path], taken.folder.messages.uids))
+
+    def _send_loose_again(self, plan: FolderPlan, fresh: FolderPlan, taken: Taken) -> None:
+        """See that metadata is sent again that may have been another mailbox's when the last plan sent it."""
+        if plan.taken:
+            names = {name for name in plan.loose if name in taken.folder.metadata}
+            fresh.loose = tuple(sorted(names.union(fresh.loose)))
+
+    def _list(self, path: bytes, uids: array[int]) -> None:
+        self._listed[path] = uid_sets.union(self._listed.get(path, uid_sets.empty()), uids)
+
+    def _replica_of(self, plan: FolderPlan) -> Folder | None:
+        """Return what the replica has; where two mailboxes' messages were mixed, it is nobody's any more."""
+        if plan.replica is None or plan.path not in self._mixed:
+            return plan.replica
+        return plan.replica._replace(incarnation=NOBODY)
+
+
+def _whose(incarnation: Incarnation | None) -> tuple[object, ...]:
+    """Return what tells two mailboxes apart."""
+    return incarnation[:2] if incarnation else ()
+
+
+def _index(taken: Taken) -> records.Index | None:
+    """Return the index that was taken with a folder, None where there is none, or it is damaged."""
+    data = next((file.data for file in taken.files if file.name == kinds.INDEX), b"")
+    try:
+        return records.read(data, check_records=False)
+    except records.BadIndex:
+        return None
+
+
+def identity(folder: Folder) -> tuple[object, ...]:
+    """Return what no two mailboxes have alike that take turns at a name: a rename makes a new header."""
+    header = folder.metadata.get(kinds.HEADER)
+    return (folder.problem, folder.incarnation and folder.incarnation[:2], header and (header.size, header.mtime))

@@ -1,0 +1,1 @@
+"""A hot spare: `check` and `promote`."""

@@ -1,0 +1,224 @@
+"""What has to be right before a first run, on the replica, by the connection that a run would make."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from cyrsync.cyrus.server.config import Config
+from cyrsync.ends.address import Address
+from cyrsync.ends.agent_side import About
+from cyrsync.ends.side import Status, token_of
+from cyrsync.errors import ConnectionFailed, RefusedError, UnusableError, error_text
+from cyrsync.far import agent
+from cyrsync.far.agent import Room
+from cyrsync.report.check import Finding
+from cyrsync.rsync import features
+from cyrsync.rsync.jobs import Jobs
+from cyrsync.server.claim import refuse, source_name
+from cyrsync.server.replica import Replica
+from cyrsync.server.standby import differing
+from cyrsync.spool.run import Options
+from cyrsync.standby.check import TOLD, Findings, Source, fail, note, ok, told
+from cyrsync.sync import direction
+from cyrsync.text import human_bytes, human_count, human_seconds, path_text
+
+#: A timer has nobody to ask.
+_UNPROMPTED = "-o BatchMode=yes -o ConnectTimeout=30"
+_LOGIN = "ssh has to get there as this user without a question: a key, and the host in known_hosts"
+#: Seconds between two clocks from which on it is worth knowing, and from which on it is wrong.
+_APART, _WRONG = 2.0, 60.0
+_NEARLY_FULL = 20  # a twentieth of what is there is free
+
+
+def replica_findings(address: Address, options: Options, source: Source, directory: Path) -> Findings:
+    """Look at everything on the replica; `directory` is for temporary files."""
+    if address.daemon:
+        yield fail("connection", f"{address.text}: an rsync daemon cannot be asked what it has", "-C needs ssh there")
+        return
+    yield from told("rsync", _rsync())
+    with closing(Replica(address, replace(options, rsh=_unprompted(options.rsh)), Jobs(1), directory)) as replica:
+        reached = True
+        try:
+            about = replica.agent.about()
+        except TOLD as error:
+            reached = not isinstance(error, ConnectionFailed)
+            yield fail("connection", error_text(error), "" if reached else _LOGIN)
+        else:
+            yield ok("connection", f"{address.host or 'here'}: Python {about.python}, as {about.user}")
+            yield from _answered(replica, about, source)
+        if reached and replica.shell:
+            yield from told("far rsync", _far_rsync(replica, options), "install it, or name it by --rsync-path")
+
+
+def _answered(replica: Replica, about: About, source: Source) -> Findings:
+    yield from told("destination", _destination(replica, source))
+    yield from told("space", _space(replica, source))
+    yield from told("clock", _clock(replica))
+    if source.config:
+        yield from told("rights", _rights(replica, about, source.config))
+        yield from told("token", _token(replica, source))
+        yield from told("Cyrus", _cyrus(replica, source))
+        yield from told("standby", _standby(replica, source, source.config), "Cyrus there would not run with it")
+
+
+def _unprompted(rsh: str | None) -> str | None:
+    words = rsh or os.environ.get("RSYNC_RSH") or "ssh"
+    return f"{words} {_UNPROMPTED}" if os.path.basename(words.split(" ")[0]) == "ssh" else rsh
+
+
+def _rsync() -> Findings:
+    yield _able("rsync", features.near(), features.version())
+
+
+def _far_rsync(replica: Replica, options: Options) -> Findings:
+    assert replica.shell
+    known = features.far(replica.shell, options.rsync_path)
+    version = features.version(replica.shell.words(f"{options.rsync_path or 'rsync'} --version"))
+    yield _able("far rsync", known, version)
+
+
+def _able(check: str, known: features.Features, version: str) -> Finding:
+    """Tell what a run loses by an old rsync."""
+    if not {"--protect-args", "--secluded-args"} & known.options:
+        return fail(check, f"{version}: it has no -s", "install rsync 3.0.0 or newer")
+    if not known.nanoseconds:
+        missed = "metadata that changes twice in a second may be taken for unchanged"
+        return note(check, f"{version}: {missed}", "3.1.3 and newer compare nanoseconds")
+    return ok(check, version)
+
+
+def _destination(replica: Replica, source: Source) -> Findings:
+    for root in source.roots():
+        status, found = replica.status(root), replica.root(root)
+        if status.exists and not status.directory:
+            yield fail("destination", f"{path_text(found)}: not a directory", "move it away")
+        elif not replica.side.room(found).writable:
+            yield fail("destination", f"{path_text(found)}: no right to write there", "log in as root, or as its owner")
+    yield ok("destination", f"{path_text(replica.side.resolve(replica.address.path).root)}: a directory")
+
+
+@dataclass(slots=True)
+class Disk:
+    """A file system of the replica, and what it has to hold, at least."""
+
+    path: bytes
+    room: Room
+    size: int = 0
+    inodes: int = 0
+    occupied: bool = False  # something is there
+    complete: bool = True  # all of it was, some time ago
+
+
+def _space(replica: Replica, source: Source) -> Findings:
+    disks: dict[int, Disk] = {}
+    for root in source.roots():
+        status = replica.agent.resolve(replica.path(root))
+        room = replica.agent.room(status.root)
+        disk = disks.setdefault(room.device, Disk(status.root, room))
+        size, inodes = source.needs.get(root, (0, 0))
+        disk.size, disk.inodes = disk.size + size, disk.inodes + inodes
+        disk.occupied |= status.directory and not status.bare
+        disk.complete &= _is_complete(status)
+    for disk in disks.values():
+        room, where = disk.room, path_text(disk.path)
+        text = f"{where}: {human_bytes(room.free)} free, for at least {human_bytes(disk.size)}"
+        yield room_finding(disk, text, disk.size, room.used, room.free)
+        if room.inodes:
+            text = f"{where}: {human_count(room.free_inodes)} inodes free, for at least {human_count(disk.inodes)}"
+            yield room_finding(disk, text, disk.inodes, room.used_inodes, room.free_inodes)
+
+
+def _is_complete(status: Status) -> bool:
+    """Tell whether a root says that once all was there; of a token that is damaged another check tells."""
+    with suppress(UnusableError):
+        token = token_of(status)
+        return bool(token and token.complete)
+    return False
+
+
+def room_finding(disk: Disk, text: str, need: int, used: int, free: int) -> Finding:
+    """Tell whether something has room. Of what is there, nobody knows what is a copy, but by a token."""
+    if need <= free:
+        return ok("space", text)
+    if not disk.occupied or need - used > free:
+        return fail("space", text, "make room there, or choose another DEST")
+    if disk.complete and free * _NEARLY_FULL >= need:
+        return ok("space", f"{text}, most of which is there")
+    return note("space", text, "nearly full" if disk.complete else "enough if what is there is most of a copy")
+
+
+def _clock(replica: Replica) -> Findings:
+    asked = []
+    for _ in range(3):
+        before = time.time()
+        there = replica.agent.about().time
+        after = time.time()
+        asked.append((after - before, there - (before + after) / 2))
+    yield clock_finding(*min(asked))
+
+
+def clock_finding(round_trip: float, ahead: float) -> Finding:
+    """Judge by how much the other clock is ahead for certain: half of the way there and back is in doubt."""
+    apart = max(abs(ahead) - round_trip / 2, 0.0)
+    if apart <= _APART:
+        return ok("clock", f"within {human_seconds(_APART)}")
+    text = f"there it is {human_seconds(apart)} {'ahead' if ahead > 0 else 'behind'}"
+    return (fail if apart > _WRONG else note)("clock", text, "set both by NTP: promote tells a replica's age by it")
+
+
+def _rights(replica: Replica, about: About, config: Config) -> Findings:
+    owners = {agent.user_name(os.stat(one.data).st_uid) for one in config.partitions.values()}
+    if replica.agent.rights.root or owners == {about.user}:
+        yield ok("rights", f"{about.user} can give files there to their owners")
+    else:
+        advice = "log in as root, or see to the owners before Cyrus is started there: promote says how"
+        yield note("rights", f"all files there will be {about.user}'s", advice)
+
+
+def _token(replica: Replica, source: Source) -> Findings:
+    """Tell whose it is, by the rules that a run goes by."""
+    tokens = []
+    for root in source.roots():
+        status = replica.agent.resolve(replica.path(root))
+        token = token_of(status)
+        try:
+            if token:
+                refuse(token, status, source_name(os.path.realpath(os.fsencode(source.conf))))
+                tokens.append(token)
+        except RefusedError as error:
+            yield fail("token", str(error), "sync refuses to write there (exit 4)")
+            return
+    complete = max([token.complete for token in tokens], default=0.0)
+    last = datetime.fromtimestamp(complete).isoformat(" ", "seconds") if complete else "none"
+    ours = any(token.source for token in tokens)
+    yield ok("token", f"this server's, last complete run: {last}" if ours else "none yet: nobody's replica")
+
+
+def _cyrus(replica: Replica, source: Source) -> Findings:
+    """Tell whether a Cyrus is at work on the replica."""
+    known, doubtful = direction.cyrus_on(replica.agent, [replica.path(root) for root in source.roots()])
+    if known:
+        yield fail("Cyrus", known, "stop it, or sync refuses to write there (exit 4)")
+    elif doubtful:
+        yield note("Cyrus", doubtful)
+    else:
+        yield ok("Cyrus", "not at work on the replica")
+
+
+def _standby(replica: Replica, source: Source, config: Config) -> Findings:
+    """Compare the imapd.conf that a Cyrus on the replica would have."""
+    path = os.path.realpath(os.fsencode(source.conf))
+    where = path_text(replica.path(path))
+    found = differing(replica, path, config)
+    if found is None:
+        yield note("standby", f"{where}: not there", "promote compares the standby's imapd.conf, wherever that is")
+        return
+    for one in found:
+        yield (fail if one.fatal else note)("standby", f"{where}: {one.text}", "set it there as it is here")
+    if not any(one.fatal for one in found):
+        yield ok("standby", f"{where}: Cyrus can read what this server has written")

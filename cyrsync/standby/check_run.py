@@ -1,0 +1,40 @@
+"""Whether a run would be refused: asked of the run itself, dry, so that it is the very code that refuses."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from cyrsync.ends.address import Address
+from cyrsync.errors import Exit, UnusableError
+from cyrsync.report.progress import NoProgress
+from cyrsync.server.run import ServerRun
+from cyrsync.server.scope import Scope
+from cyrsync.spool.run import Options
+from cyrsync.standby.check import Findings, Source, fail, ok
+from cyrsync.state.lock import state_path
+
+_REFUSED = frozenset({Exit.UNUSABLE, Exit.REFUSED, Exit.WITHHELD})
+
+
+def run_findings(replica: Address, options: Options, source: Source, directory: Path, *, with_conf: bool) -> Findings:
+    """Do all of `sync -C --delete` that changes nothing; `directory` is for temporary files."""
+    if not source.config:
+        return
+    if not state_path().exists():  # a run would make it
+        os.environ["CYRSYNC_STATE"] = str(directory / "state")
+    where = os.path.realpath(os.fsencode(source.conf))
+    options = replace(options, dry_run=True, delete=True, retries=0)
+    try:
+        scope = Scope(with_conf=with_conf)
+        run = ServerRun(source.config, Address(source.conf, where), replica, options, NoProgress(), scope=scope)
+        result = run.execute()
+    except UnusableError as error:
+        yield fail("run", str(error), f"sync would end there (exit {error.code})")
+        return
+    if result.exit in _REFUSED:
+        for message in result.errors:
+            yield fail("run", message, f"sync would end there (exit {result.exit})")
+    else:
+        yield ok("run", "it would not be refused")

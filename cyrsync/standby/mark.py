@@ -1,0 +1,107 @@
+"""The tokens of a replica when it is promoted: held, read, and marked, so that no cyrsync writes to it again."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from cyrsync.errors import LockedError, UnusableError, error_text
+from cyrsync.far import token
+from cyrsync.far.hold import Holds
+from cyrsync.far.token import UNOWNED, Token
+from cyrsync.sync.ownership import said_of
+from cyrsync.text import path_text
+
+_LOOK_AGAIN = 0.2  # seconds
+
+
+@dataclass(slots=True)
+class Found:
+    """What the roots say of themselves."""
+
+    tokens: dict[bytes, Token] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def owned(self) -> dict[bytes, Token]:
+        """Those that say whose the replica is: the walk leaves others."""
+        return {root: one for root, one in self.tokens.items() if one.source}
+
+    @property
+    def newest(self) -> Token | None:
+        """The token of the last run of `sync -C` that wrote here."""
+        return max(self.owned.values(), key=lambda one: (one.begun, one.run), default=None)
+
+    @property
+    def complete(self) -> float:
+        """When the last run began that left nothing undone at any root, 0.0 for never or unknown."""
+        return min((one.complete for one in self.owned.values()), default=0.0)
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the last run did not come to its end."""
+        return any(one.writing or (one.begun > 0.0 and one.ended == 0.0) for one in self.tokens.values())
+
+
+@contextmanager
+def held(roots: Sequence[bytes], wait: float) -> Iterator[None]:
+    """Have the roots alone; wait up to so many seconds for runs to end. Raise LockedError where one goes on."""
+    deadline = time.monotonic() + wait
+    with closing(Holds()) as holds:
+        while busy := holds.hold(roots):
+            if time.monotonic() >= deadline:
+                raise LockedError(said_of(busy, None, "stop it, if it is a run's, on the master"))
+            time.sleep(_LOOK_AGAIN)
+        yield
+
+
+def read(roots: Sequence[bytes]) -> Found:
+    """Return what the tokens say. Raise UnusableError where one cannot be read."""
+    found = Found()
+    for root in roots:
+        try:
+            one = token.read(root)
+        except token.NewerVersion:
+            name = path_text(os.path.join(root, token.NAME))
+            raise UnusableError(f"{name}: written by a newer cyrsync: run that, or one that is as new") from None
+        except ValueError:
+            found.warnings.append(f"{path_text(root)}: its token is damaged, and is made anew")
+        except OSError as error:
+            raise UnusableError(f"{path_text(os.path.join(root, token.NAME))}: {error_text(error)}") from None
+        else:
+            if one:
+                found.tokens[root] = one
+    found.warnings += _doubts(roots, found.owned)
+    return found
+
+
+def _doubts(roots: Sequence[bytes], tokens: dict[bytes, Token]) -> Iterator[str]:
+    if not tokens:
+        yield "no token anywhere: no sync -C has made this replica, so it does not tell whose it is, nor how old"
+        return
+    lacking = [path_text(root) for root in roots if root not in tokens]
+    if lacking:
+        yield f"no token, so no sync -C has written there: {', '.join(lacking)}"
+    said: dict[tuple[str, int], list[str]] = {}
+    for root, one in tokens.items():
+        said.setdefault((one.replica, one.run), []).append(path_text(root))
+    if len(said) > 1:
+        groups = "; ".join(f"{', '.join(paths)} (run {run})" for (_, run), paths in sorted(said.items()))
+        yield f"these are not of one replica and one run: {groups}"
+
+
+def promote(roots: Sequence[bytes], found: Found) -> str:
+    """Mark all roots and return since when they are: the first time counts. Raise UnusableError where it fails."""
+    earlier = sorted(one.promoted for one in found.tokens.values() if one.promoted)
+    since = earlier[0] if earlier else datetime.now(timezone.utc).isoformat(timespec="seconds")
+    for root in roots:
+        try:
+            for _ in range(2):  # in both slots: should one be damaged, the other does not tell otherwise
+                token.write(root, found.tokens.get(root, UNOWNED)._replace(promoted=since, writing=""))
+        except OSError as error:
+            raise UnusableError(f"{path_text(root)}: it cannot be marked as promoted: {error_text(error)}") from None
+    return since

@@ -1,0 +1,54 @@
+"""Whether a run leads from a server to its replica, and not the other way: SRC and DEST are easily swapped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from cyrsync.ends.side import Side, Status, token_of
+from cyrsync.errors import RefusedError
+from cyrsync.far import agent
+
+
+def replica_at(status: Status) -> str:
+    """Return what to say of a source that is a replica and was not promoted; "" for a server's own mail."""
+    token = token_of(status)
+    if token is None or token.promoted:
+        return ""
+    whose = f"the replica of {token.source}" if token.source else "a replica"
+    return f"{os.fsdecode(status.root)}: it is {whose}, and was not promoted"
+
+
+def source_here(root: bytes) -> Status:
+    """Return what a source on this machine says of itself: nothing but its owner file is looked at."""
+    return Status(root, exists=True, directory=True, parent=True, token=agent.owner_text(root))
+
+
+def refuse_replica(status: Status) -> None:
+    """Raise RefusedError for a source that is a replica."""
+    found = replica_at(status)
+    if found:
+        raise RefusedError(f"{found}: are SRC and DEST swapped? `sync --from-replica` sends from it nevertheless")
+
+
+def cyrus_on(side: Side, roots: Sequence[bytes]) -> tuple[str, str]:
+    """Return what to say of a Cyrus at work on one of a replica's roots, and of one of which that is not known."""
+    known, doubtful = "", ""
+    for cyrus in side.cyrus_at_work(roots):
+        process = f"process {cyrus.pid} there with {os.fsdecode(cyrus.conf)}"
+        if cyrus.directory:
+            known = known or f"{os.fsdecode(cyrus.directory)}: a Cyrus is at work on it, {process}"
+        else:
+            doubtful = f"a Cyrus is at work, {process}, which cannot be read: if it works on the replica, stop it"
+    return known, doubtful
+
+
+def refuse_cyrus(side: Side, roots: Sequence[bytes]) -> list[str]:
+    """Raise RefusedError for a replica that a Cyrus is at work on; return a warning where that is not known."""
+    known, doubtful = cyrus_on(side, roots)
+    if known:
+        raise RefusedError(
+            f"{known}: are SRC and DEST swapped? Stop it, or `sync --overwrite-replica` writes there, "
+            "and what only it has is lost"
+        )
+    return [doubtful] if doubtful else []

@@ -1,0 +1,88 @@
+"""What every command that writes to a replica does first and last: have it alone, and say there that it is writing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Sequence
+from datetime import datetime
+
+from cyrsync.ends.side import Held, NotWrittenError, Side, Status, refuse_promoted, token_of
+from cyrsync.errors import LockedError
+from cyrsync.far.hold import Busy
+from cyrsync.far.token import UNOWNED, Token
+from cyrsync.text import path_text
+
+#: Why names prove nothing on a replica.
+CUT_OFF = "a power cut ended a run that was writing there"
+_LOOK_AGAIN = 0.2  # seconds
+#: Errors by which a file cannot be made that an rsync may do without: it makes none at the root, or only later.
+_NO_FILE = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM])
+
+
+def hold(side: Side, paths: Sequence[bytes], host: str | None, deadline: float, *, overwrite: bool) -> Held:
+    """Hold the roots of a replica, as far as they are there; wait until the `deadline` (monotonic) for who has them.
+
+    Raise RefusedError where that is who promotes them, unless told to `overwrite`, LockedError for anybody else.
+    """
+    while True:
+        held = side.hold(paths)
+        if held.busy is None:
+            return held
+        status = side.resolve(held.busy.root)
+        token = token_of(status)
+        if token and not overwrite:
+            refuse_promoted(token, status)
+        if time.monotonic() >= deadline:
+            raise LockedError(said_of(held.busy, host))
+        time.sleep(_LOOK_AGAIN)
+
+
+def said_of(busy: Busy, host: str | None, advice: str = "wait for it") -> str:
+    """Return what to say of who holds a replica, on another `host` or here."""
+    there = f" on {host}" if host else ""
+    who = f"process {busy.pid}{there}" if busy.pid else f"another process{there}"
+    since = f"since {datetime.fromtimestamp(busy.since).isoformat(' ', 'seconds')}" if busy.since else "already"
+    return f"{path_text(busy.root)}: {who} has been at it {since}; {advice}, or give --wait SECONDS"
+
+
+class WalkOwnership:
+    """What a run of the walk says at the root of its replica. It claims it for nobody."""
+
+    def __init__(self, side: Side, status: Status, boot: str) -> None:
+        """The root is held, and `boot` is its host's; "" where no owner file can be written."""
+        self._side = side
+        self._root = status.root
+        self._boot = boot
+        self._found = token_of(status)
+        self._token: Token | None = None
+
+    @property
+    def cut_off(self) -> bool:
+        """Tell whether a power cut ended a run that was writing, and what it wrote has not been compared since."""
+        return bool(self._found and self._found.cut_off(self._boot))
+
+    def begin(self) -> str:
+        """Say that a run is writing; return a warning where there is no owner file, and none can be made."""
+        if not self._boot:
+            return ""
+        token = self._found or UNOWNED
+        # Nobody's state speaks of this replica any more.
+        token = token._replace(
+            replica=os.urandom(16).hex(), promoted="", writing=self._boot, doubtful=token.cut_off(self._boot)
+        )
+        try:
+            self._side.put_token(self._root, token)
+        except NotWrittenError as error:
+            if self._found or error.number not in _NO_FILE:
+                raise
+            return f"{error}: should the power fail there during a run, the next one would not know"
+        self._token = token
+        return ""
+
+    def end(self, *, compared: bool) -> None:
+        """Say that the run is over; `compared`: nothing that it found there was taken for right unseen."""
+        if self._token:
+            doubtful = self._token.doubtful and not compared
+            self._side.put_token(self._root, self._token._replace(writing="", doubtful=doubtful))

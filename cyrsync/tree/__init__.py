@@ -1,1 +1,0 @@
-"""Reading a tree of folders, here or at the far end."""

@@ -1,0 +1,1 @@
+"""Audits: of one tree, and of a replica beside its source."""

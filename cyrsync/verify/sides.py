@@ -1,0 +1,94 @@
+"""The audit of a tree wherever it is, alone or beside its replica."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cyrsync.ends.address import Address
+from cyrsync.ends.both import BothSides
+from cyrsync.errors import UnusableError
+from cyrsync.far import uids as uid_sets
+from cyrsync.far.digests import Question
+from cyrsync.far.finding import Audited, Problem
+from cyrsync.far.folder import Folder, join
+from cyrsync.spool.compare import Policy
+from cyrsync.spool.run import links_warning
+from cyrsync.spool.walk_engine import links_in
+from cyrsync.sync import direction
+from cyrsync.verify.compare import EXTRA_FOLDER, compare, of_records
+
+
+@contextmanager
+def audits(
+    source: Address, replica: Address | None, content: bool, rsh: str | None, warnings: list[str]
+) -> Iterator[Iterator[Audited]]:
+    """Give what is found in a tree, or between a source and its replica, folder by folder.
+
+    To `warnings` is added what tells that source and replica are swapped.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="cyrsync-") as directory,
+        BothSides(source, replica, rsh, (), Path(directory)) as sides,
+    ):
+        if replica is None:
+            yield sides.source.audit(sides.source_status.root, content)
+            return
+        if not sides.replica_status.exists:
+            raise UnusableError(f"{replica.text}: no such directory")
+        cyrus = direction.cyrus_on(sides.replica, [sides.replica_status.root])
+        warnings += filter(None, (direction.replica_at(sides.source_status), *cyrus))
+        numbers = sides.replica.numbers(sides.names_of_owner())
+        policy = Policy(rights=sides.replica.rights, numbers=numbers, whole_seconds=source.daemon or replica.daemon)
+        yield _compared(sides, policy, warnings)
+
+
+def _compared(sides: BothSides, policy: Policy, warnings: list[str], below: bytes = b"") -> Iterator[Audited]:
+    """Compare both trees, and when both are listed, what their indexes say of the messages that both have.
+
+    Where the source has a link to mailboxes elsewhere, and the replica a directory, as `sync -C` makes it, what is
+    behind the link is compared with that. With `below`, the trees are those in that directory.
+    """
+    links: list[bytes] = []
+    common: list[Question] = []
+
+    def noting(folders: Iterator[Folder]) -> Iterator[Folder]:
+        for folder in folders:
+            links.extend(links_in(folder))
+            yield folder
+
+    def note(ours: Folder, theirs: Folder) -> None:
+        uids = ours.messages.uids
+        both = uid_sets.difference(uids, uid_sets.difference(uids, theirs.messages.uids))
+        common.append(Question(ours.path, both))
+
+    source, replica = sides.folders(frozenset(), below)
+    audited = list(compare(noting(source), replica, policy, note))
+    found = sides.source.links_to_mailboxes(sides.roots(below)[0], links) if links else []
+    extra = [one.path for one in audited if EXTRA_FOLDER in one.problems]
+    followed = [link for link in found if any(_is_within(path, link) for path in extra)]
+    if not below:
+        warnings += links_warning(sides, [link for link in links if link not in followed])
+    wrong = _records(sides, common, below)
+    for one in audited:
+        if not any(_is_within(one.path, link) for link in followed):
+            problem = wrong.get(one.path)
+            path = join(below, one.path) if one.path else below
+            yield one._replace(path=path, problems=(*one.problems, problem) if problem else one.problems)
+    for link in followed:
+        yield from _compared(sides, policy, warnings, join(below, link))
+
+
+def _is_within(path: bytes, top: bytes) -> bool:
+    return path == top or path.startswith(top + b"/")
+
+
+def _records(sides: BothSides, common: list[Question], below: bytes) -> dict[bytes, Problem]:
+    """Return the folders where the indexes do not say the same; where a side cannot tell, none."""
+    source_root, replica_root = sides.roots(below)
+    theirs = sides.replica.digests(replica_root, common)
+    ours = sides.source.digests(source_root, common) if theirs else {}
+    found = ((path, of_records(ours[path], theirs[path])) for path in theirs if path in ours)
+    return {path: problem for path, problem in found if problem}

@@ -1,0 +1,39 @@
+"""flat: sorted lines, some bytes escaped."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cyrsync.cyrus.server.db.error import DbError
+from cyrsync.cyrus.server.db.flat import records
+
+_MEANT = {0: b"\xff\x80", 9: b"\xff\x89", 10: b"\xff\x8a", 13: b"\xff\x8d", 255: b"\xff\xff"}
+
+
+def escaped(text: bytes) -> bytes:
+    return b"".join(_MEANT.get(byte, bytes([byte])) for byte in text)
+
+
+@given(st.dictionaries(st.binary(min_size=1, max_size=6), st.binary(max_size=20)))
+def test_any_pairs_come_back(pairs: dict[bytes, bytes]) -> None:
+    lines = sorted((escaped(key), escaped(value)) for key, value in pairs.items())
+    data = b"".join(key + b"\t" + value + b"\n" for key, value in lines)
+    assert list(records(data)) == sorted(pairs.items())
+
+
+def test_tabs_in_the_value_of_an_old_version() -> None:
+    assert list(records(b"user.joe\t0 default joe\tlrs\t\n")) == [(b"user.joe", b"0 default joe\tlrs\t")]
+
+
+def test_nothing() -> None:
+    assert list(records(b"")) == []
+
+
+@pytest.mark.parametrize(
+    "data", [b"a\tb", b"a\tb\nc\n", b"b\t1\na\t2\n", b"a\t1\na\t2\n", b"a\t\0\n", b"\xff\t1\n", b"a\t\xffx\n", b"\n"]
+)
+def test_damage(data: bytes) -> None:
+    with pytest.raises(DbError):
+        records(data)

@@ -1,0 +1,92 @@
+"""The lock on a replica's roots."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from cyrsync.far.hold import Busy, Holds
+from support.tree import plain_env
+
+
+@pytest.fixture
+def roots(tmp_path: Path) -> list[bytes]:
+    for name in ("a", "b", "a/below"):
+        (tmp_path / name).mkdir()
+    return [os.fsencode(tmp_path / name) for name in ("a", "b")]
+
+
+def hold(*paths: bytes) -> Busy | None:
+    """Try to hold, and let go."""
+    with closing(Holds()) as holds:
+        return holds.hold(paths)
+
+
+@contextmanager
+def held(*paths: bytes) -> Iterator[None]:
+    with closing(Holds()) as holds:
+        assert holds.hold(paths) is None
+        yield
+
+
+def test_one_has_them_alone(roots: list[bytes]) -> None:
+    with held(*roots):
+        for root in roots:
+            busy = hold(root)
+            assert busy and (busy.root, busy.pid) == (root, os.getpid())
+            assert 0 < busy.since <= time.time()
+    assert hold(*roots) is None
+
+
+def test_all_or_none(roots: list[bytes]) -> None:
+    with held(roots[1]), closing(Holds()) as holds:
+        assert holds.hold(roots)
+        assert hold(roots[0]) is None
+
+
+def test_what_is_below_and_what_is_above_belongs_to_it(roots: list[bytes], tmp_path: Path) -> None:
+    below, above = os.path.join(roots[0], b"below"), os.fsencode(tmp_path)
+    for first, second in ((below, above), (above, below), (below, roots[0]), (roots[0], below)):
+        with held(first):
+            assert hold(second)
+        with held(first, second):  # a configdirectory with a partition in it
+            pass
+    with held(below):
+        assert hold(roots[1]) is None
+
+
+def test_more_is_held_later(roots: list[bytes], tmp_path: Path) -> None:
+    below, above = os.path.join(roots[0], b"below"), os.fsencode(tmp_path)
+    with closing(Holds()) as holds:
+        for path in (below, below, roots[1], above):
+            assert holds.hold([path]) is None
+        assert all(hold(path) for path in (below, *roots, above))
+    assert hold(above, below, *roots) is None
+
+
+def test_what_is_no_directory_is_left_out(roots: list[bytes], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("b")
+    assert hold(os.fsencode(tmp_path / "missing"), os.fsencode(tmp_path / "file")) is None
+    with held(os.fsencode(tmp_path / "link")):
+        assert hold(roots[1])
+
+
+def test_who_is_killed_lets_go(roots: list[bytes]) -> None:
+    script = "import os, sys\nfrom cyrsync.far.hold import Holds\nholds = Holds()\n"
+    script += "print(holds.hold([os.fsencode(sys.argv[1])]), flush=True)\ninput()"
+    argv = [sys.executable, "-c", script, roots[0]]
+    with subprocess.Popen(argv, env=plain_env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline() == b"None\n"
+        busy = hold(roots[0])
+        assert busy and busy.pid == process.pid
+        process.kill()
+        process.wait()
+        assert hold(roots[0]) is None
