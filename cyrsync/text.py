@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
 
 #: Unicode categories that show nothing, move the cursor, or turn the text around: controls, formats (bidi,
 #: zero width), surrogates, private and unassigned characters, line and paragraph separators.
@@ -87,3 +88,8 @@ def _escape(char: str) -> str:
     if point < 0x80:
         return f"\\x{point:02x}"
     return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+
+
+def iso(when: float) -> str | None:
+    """Return seconds since 1970 as ISO 8601, None for never."""
+    return datetime.fromtimestamp(when, timezone.utc).isoformat(timespec="seconds") if when else None

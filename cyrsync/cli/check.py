@@ -20,8 +20,8 @@ from cyrsync.spool.run import Options
 
 if TYPE_CHECKING:
     from cyrsync.ends.address import Address
-    from cyrsync.report.check import Checked, Finding
     from cyrsync.standby.check import Source
+    from cyrsync.standby.checked import Checked, Finding
 
 
 def check_command(
@@ -38,8 +38,9 @@ def check_command(
 
     Nothing is changed, neither here nor on DEST. Give -e, --rsync-path and --state as for `sync`.
     """
-    from cyrsync.report.check import Checked, show, summed  # what few runs need is not loaded by all
+    from cyrsync.report.check import show, summed
     from cyrsync.standby.check import Source
+    from cyrsync.standby.checked import Checked
 
     if state is not None:
         os.environ["CYRSYNC_STATE"] = state
@@ -67,9 +68,9 @@ def _noted(findings: Iterator[Finding], result: Checked) -> Iterator[Finding]:
 def _findings(
     replica: Address, options: Options, source: Source, directory: Path, *, with_conf: bool
 ) -> Iterator[Finding]:
-    from cyrsync.report.check import Verdict
     from cyrsync.standby.check_replica import replica_findings
     from cyrsync.standby.check_run import run_findings
+    from cyrsync.standby.checked import Verdict
 
     failed = False
     for finding in chain(source.findings(), replica_findings(replica, options, source, directory)):

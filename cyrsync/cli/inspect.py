@@ -15,7 +15,7 @@ from cyrsync.cli.output import complain_of_all, console
 from cyrsync.errors import Exit
 
 if TYPE_CHECKING:
-    from cyrsync.report.inspection import Inspected
+    from cyrsync.inspect.inspected import Inspected
 
 
 def inspect_command(

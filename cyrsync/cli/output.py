@@ -10,14 +10,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cyrsync.cli import signals
-from cyrsync.report.progress import Reporter, progress_for
+from cyrsync.report.progress import progress_for
+from cyrsync.sync.progress import Reporter
 from cyrsync.sync.result import RunResult
 from cyrsync.text import printable, summed
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cyrsync.report.audit import AuditResult
+    from cyrsync.verify.result import AuditResult
 
 #: Columns of what a program will read.
 _WIDE = 100_000

@@ -35,15 +35,16 @@ def promote_command(
     and prints the commands between it and a running Cyrus. -C names the standby's own imapd.conf.
     """
     from cyrsync.report import promotion  # what few runs need is not loaded by all
-    from cyrsync.report.audit import AuditResult
     from cyrsync.standby import promote
+    from cyrsync.standby.promotion import Promotion
+    from cyrsync.verify.result import AuditResult
 
     if tree is not None and (conf or run):
         raise UsageError("give either TREE, which only its own files are known of, or -C IMAPD_CONF")
     conf = None if tree is not None else conf or CONF
     began = datetime.now(timezone.utc).isoformat(timespec="seconds")
     audit = AuditResult(tree=tree or conf or "", replica=None, content=content, started=began)
-    result = promotion.Promotion(conf, tree, audit)
+    result = Promotion(conf, tree, audit)
     options = promote.Options(run=run, content=content, wait=wait)
     try:
         with progress(quiet or as_json) as reporter:

@@ -27,11 +27,11 @@ from cyrsync.cli.options import (
 from cyrsync.cli.output import progress, show
 from cyrsync.ends import address
 from cyrsync.errors import UnusableError, UsageError
-from cyrsync.report.progress import Reporter
 from cyrsync.rsync import options as rsync_options
 from cyrsync.server.scope import Scope
 from cyrsync.spool.run import Options, Run
 from cyrsync.sync.guard import MaxDelete
+from cyrsync.sync.progress import Reporter
 
 if TYPE_CHECKING:
     from cyrsync.cyrus.server.config import Config, Partition

@@ -13,11 +13,11 @@ from cyrsync.cli.options import CONF, Conf, Rsh, read_conf
 from cyrsync.cli.output import progress, show_audit
 from cyrsync.ends import address
 from cyrsync.errors import UnusableError, UsageError
-from cyrsync.report.progress import Reporter
+from cyrsync.sync.progress import Reporter
 
 if TYPE_CHECKING:
     from cyrsync.far.finding import Audited
-    from cyrsync.report.audit import AuditResult
+    from cyrsync.verify.result import AuditResult
 
 
 def verify_command(
@@ -38,7 +38,7 @@ def verify_command(
 
     With SRC and DEST, a source and its replica are compared.
     """
-    from cyrsync.report.audit import AuditResult
+    from cyrsync.verify.result import AuditResult
     from cyrsync.verify.server import audit_server  # what few runs need is not loaded by all
     from cyrsync.verify.sides import audits
 

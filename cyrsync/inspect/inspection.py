@@ -16,7 +16,7 @@ from cyrsync.cyrus.server.names import mailbox_of
 from cyrsync.cyrus.server.server import Located, located
 from cyrsync.ends.side import resolve_here
 from cyrsync.errors import UnusableError, error_text
-from cyrsync.report.inspection import Inspected
+from cyrsync.inspect.inspected import Inspected
 
 
 def inspect(wanted: list[str], config: Config | None) -> Iterator[Inspected]:

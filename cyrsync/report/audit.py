@@ -1,82 +1,24 @@
-"""The result of an audit: one model that tables, JSON and the exit code are made from."""
+"""The result of an audit, printed: problems by kind, and the folders with most of them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cyrsync.cyrus.server.names import mailbox_of
-from cyrsync.errors import Exit
-from cyrsync.far.finding import KINDS, NO_INDEX, Audited, Problem
+from cyrsync.far.finding import KINDS, Problem
 from cyrsync.text import Reasons, human_bytes, human_count, human_seconds, path_text, printable
+from cyrsync.verify.result import AuditResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
-#: Of a folder with such a problem nobody says that it is a mailbox.
-_NO_MAILBOX = frozenset(["no mailbox", "extra folder"])
 #: Rows of the list of folders, unless all are asked for.
 FEW = 10
 #: UIDs of one problem that are shown; `--json` has them all.
 FEW_UIDS = 3
-
-
-@dataclass(slots=True)
-class AuditResult:
-    """What an audit looked at, and what is wrong; `to_json` is the schema of `verify --json`."""
-
-    tree: str
-    replica: str | None
-    content: bool
-    started: str
-    seconds: float = 0.0
-    mailboxes: int = 0
-    messages: int = 0
-    files: int = 0
-    bytes_read: int = 0
-    problems: list[tuple[bytes, Problem]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def add(self, audited: Audited) -> None:
-        """Count one mailbox."""
-        self.mailboxes += not any(problem.kind in _NO_MAILBOX for problem in audited.problems)
-        self.messages += audited.messages
-        self.files += audited.files
-        self.bytes_read += audited.bytes_read
-        self.problems += [(audited.path, problem) for problem in audited.problems]
-
-    @property
-    def has_no_index(self) -> bool:
-        """Tell whether there are mailboxes, and none has an index."""
-        return 0 < self.mailboxes == [problem for _, problem in self.problems].count(NO_INDEX)
-
-    @property
-    def exit(self) -> int:
-        """Return what tells whether all is sound."""
-        return Exit.UNSOUND if self.problems else Exit.DONE
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the object that `--json` prints."""
-        return {
-            "tree": self.tree,
-            "replica": self.replica,
-            "content": self.content,
-            "started": self.started,
-            "seconds": self.seconds,
-            "mailboxes": self.mailboxes,
-            "messages": self.messages,
-            "files": self.files,
-            "bytes_read": self.bytes_read,
-            "problems": [
-                {"kind": problem.kind, "folder": path_text(path), "uids": list(problem.uids), "detail": problem.detail}
-                for path, problem in self.problems
-            ],
-            "warnings": self.warnings,
-            "exit": self.exit,
-        }
 
 
 def render(result: AuditResult, console: Console, verbose: bool) -> None:

@@ -6,8 +6,9 @@ rich is imported when a display is made, not for a run without one.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from cyrsync.sync.progress import NoProgress, Reporter
 from cyrsync.text import human_bytes, human_count
 
 if TYPE_CHECKING:
@@ -19,40 +20,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two refreshes.
 INTERVAL = 0.1
-
-
-class Reporter(Protocol):
-    """What a run tells while it works. Every method is cheap enough to be called for each folder or file."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def scan(self, folders: int, messages: int) -> None:
-        """Tell how many folders and messages have been looked at so far."""
-
-    def transfer(self, step: str, files_done: int, files_total: int, bytes_done: int) -> None:
-        """Tell how far a step ("messages", "metadata", ...) is; bytes are those of this step."""
-
-
-class NoProgress:
-    """Shows nothing: for cron, pipes and --quiet."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
-
-    def scan(self, folders: int, messages: int) -> None:
-        """Show nothing."""
-
-    def transfer(self, step: str, files_done: int, files_total: int, bytes_done: int) -> None:
-        """Show nothing."""
 
 
 class Progress:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cyrsync import process
-from cyrsync.ends.shell import RemoteShell
 from cyrsync.errors import ConnectionFailed, Exit, UnusableError
+
+if TYPE_CHECKING:
+    from cyrsync.ends.shell import RemoteShell
 
 _OPTION = re.compile(rb"(?<![\w-])(--[a-z][a-z0-9-]+|-@)")
 

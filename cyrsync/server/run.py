@@ -19,7 +19,6 @@ from cyrsync.far import uids as uid_sets
 from cyrsync.far.folder import Folder, owner_names
 from cyrsync.far.token import is_bare
 from cyrsync.far.walk import Reader
-from cyrsync.report.progress import Reporter
 from cyrsync.rsync.driver import hint
 from cyrsync.server import leftovers, places, standby
 from cyrsync.server.absence import ABSENT
@@ -46,6 +45,7 @@ from cyrsync.state.lock import state_directory
 from cyrsync.state.sent import Key, Sent, StateDamaged, seen_of
 from cyrsync.state.store import Store, copied, set_aside
 from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.sync.progress import Reporter
 from cyrsync.text import path_text
 
 #: Seconds before each further look at mailboxes that could not be read; how many, for one that is damaged, says

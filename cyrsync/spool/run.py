@@ -32,7 +32,6 @@ from cyrsync.errors import (
 from cyrsync.far.descent import Descent
 from cyrsync.far.extended import can_read
 from cyrsync.far.folder import Folder, join
-from cyrsync.report.progress import NoProgress, Reporter
 from cyrsync.rsync import features
 from cyrsync.rsync.driver import Ends, Rsync, await_orphans, hint
 from cyrsync.rsync.jobs import Jobs
@@ -52,6 +51,7 @@ from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.guard import DeleteLimit, MaxDelete
 from cyrsync.sync.ownership import CUT_OFF, WalkOwnership, hold
 from cyrsync.sync.phases import Phases
+from cyrsync.sync.progress import NoProgress, Reporter
 from cyrsync.sync.result import FileCounts, RunResult
 from cyrsync.text import path_text
 

@@ -28,8 +28,8 @@ from cyrsync.far import agent, message_files
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.token import is_bare
 from cyrsync.far.uids import file_names
-from cyrsync.report.check import Finding, Verdict
 from cyrsync.server.roots import Roots
+from cyrsync.standby.checked import Finding, Verdict
 from cyrsync.state.lock import refuse_shared, state_path
 from cyrsync.sync import direction
 from cyrsync.text import human_bytes, human_count, path_text

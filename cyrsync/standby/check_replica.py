@@ -16,7 +16,6 @@ from cyrsync.ends.side import Status, token_of
 from cyrsync.errors import ConnectionFailed, RefusedError, UnusableError, error_text
 from cyrsync.far import agent
 from cyrsync.far.agent import Room
-from cyrsync.report.check import Finding
 from cyrsync.rsync import features
 from cyrsync.rsync.jobs import Jobs
 from cyrsync.server.claim import refuse, source_name
@@ -24,6 +23,7 @@ from cyrsync.server.replica import Replica
 from cyrsync.server.standby import differing
 from cyrsync.spool.run import Options
 from cyrsync.standby.check import TOLD, Findings, Source, fail, note, ok, told
+from cyrsync.standby.checked import Finding
 from cyrsync.sync import direction
 from cyrsync.text import human_bytes, human_count, human_seconds, path_text
 

@@ -19,11 +19,11 @@ from cyrsync.far import token
 from cyrsync.far.audit_tree import audit_tree
 from cyrsync.far.finding import Audited
 from cyrsync.inspect.inspection import places
-from cyrsync.report.promotion import Promotion
 from cyrsync.server.roots import Roots
 from cyrsync.standby import at_work, commands, leftovers, mark
 from cyrsync.standby.mark import Found
 from cyrsync.standby.ownership import identity
+from cyrsync.standby.promotion import Promotion
 from cyrsync.standby.sweep import Swept, sweep
 from cyrsync.text import path_text
 from cyrsync.verify.server import audit_again, audit_server

@@ -12,11 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 import samplespool
 from cyrsync.cyrus.server import config
 from cyrsync.ends import address
-from cyrsync.report.progress import NoProgress
 from cyrsync.server.run import ServerRun
 from cyrsync.server.scope import Scope
 from cyrsync.spool.run import Options, Run
 from cyrsync.sync.guard import MaxDelete
+from cyrsync.sync.progress import NoProgress
 from cyrsync.sync.result import RunResult
 from support.memory import in_memory
 from support.servers import SampleServer, assert_sound, below

@@ -18,12 +18,12 @@ from cyrsync.cli.app import app
 from cyrsync.errors import CONNECTION_CODES, Exit
 from cyrsync.far.finding import KINDS, Audited, Problem
 from cyrsync.report import status
-from cyrsync.report.audit import AuditResult
-from cyrsync.report.check import Checked, Finding, Verdict
-from cyrsync.report.promotion import Promotion
+from cyrsync.standby.checked import Checked, Finding, Verdict
 from cyrsync.standby.commands import Step
+from cyrsync.standby.promotion import Promotion
 from cyrsync.state.history import Pair
 from cyrsync.sync.result import RunResult
+from cyrsync.verify.result import AuditResult
 from support.boxes import Box
 from support.runs import record
 from support.runs import result as past_run

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cyrsync.report.check import Checked, Finding, Verdict, show, summed
+from cyrsync.report.check import show, summed
+from cyrsync.standby.checked import Checked, Finding, Verdict
 
 
 class Utf8(io.StringIO):

@@ -11,7 +11,8 @@ from contextlib import suppress
 import pytest
 from rich.console import Console
 
-from cyrsync.report.progress import NoProgress, Progress, Reporter, progress_for
+from cyrsync.report.progress import Progress, progress_for
+from cyrsync.sync.progress import NoProgress, Reporter
 
 
 class Clock:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cyrsync.far.agent import Room
-from cyrsync.report.check import Verdict
 from cyrsync.standby.check_replica import Disk, clock_finding, room_finding
+from cyrsync.standby.checked import Verdict
 
 OK, NOTE, FAIL = Verdict
 

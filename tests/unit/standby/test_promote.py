@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cyrsync.report.audit import AuditResult
-from cyrsync.report.promotion import Promotion
 from cyrsync.standby.promote import Options, promote_tree
+from cyrsync.standby.promotion import Promotion
+from cyrsync.verify.result import AuditResult
 from support.servers import SampleServer
 
 
