@@ -17,7 +17,7 @@ from cyrsync.ends import answers, bundle
 from cyrsync.ends.inflated import Inflated
 from cyrsync.ends.link import Link, Patience
 from cyrsync.ends.shell import HAS_POSIX, HAS_PYTHON, RemoteShell, agent_command
-from cyrsync.ends.side import Held, NotWrittenError, Removed, Rights, Status, resolve_here, unseen
+from cyrsync.ends.side import Held, NotWrittenError, Removed, Rights, Status, UnderLocks, Writer, resolve_here, unseen
 from cyrsync.errors import UnusableError, error_text
 from cyrsync.far import agent, folder, place, remove, to_disk, wire
 from cyrsync.far import token as tokens
@@ -62,8 +62,6 @@ class About(NamedTuple):
 class AgentSide:
     """A tree read by an agent that answers over a link."""
 
-    can_remove = True
-    can_take = True
     wants_other = False
 
     def __init__(self, start: Callable[[], Link], compressed: bool) -> None:
@@ -72,6 +70,16 @@ class AgentSide:
         self._compressed = compressed
         self._greeted = False
         self._taught = False
+
+    @property
+    def under_locks(self) -> UnderLocks:
+        """The agent."""
+        return self
+
+    @property
+    def writer(self) -> Writer:
+        """The agent."""
+        return self
 
     @cached_property
     def _link(self) -> Link:

@@ -46,8 +46,6 @@ _NO_SUCH_PLACE = (b"No such file or directory", b"Not a directory", b"Unknown mo
 class DaemonSide(WithoutAgent):
     """A tree that only rsync can look at. Listings have times in whole seconds, and no owners."""
 
-    can_remove = False
-    can_take = False
     wants_other = True
     rights = Rights()
 

@@ -104,8 +104,6 @@ _MOST_CONFS = 1000
 class PosixSide(WithoutAgent):
     """A tree listed by a POSIX shell that answers over a link."""
 
-    can_remove = False
-    can_take = False
     wants_other = False
 
     def __init__(self, link: Link) -> None:

@@ -78,15 +78,57 @@ class Rights:
     attributes: bool = True  # whether ACLs and extended attributes can be read there
 
 
+class UnderLocks(Protocol):
+    """Reads a source's folders, under Cyrus's locks where that matters."""
+
+    def take(
+        self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
+    ) -> Iterator[Taken]:
+        """Take folders below `root` under Cyrus's locks, in that order.
+
+        With attributes of the kinds that are `wanted`, where they are far: here who stages reads them. Owners named in
+        ACLs have the numbers that their names have here, or with `numeric_ids` their own.
+        """
+
+    def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
+        """List folders below `root` by themselves, in that order."""
+
+    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
+        """Return size and time of files: see `AgentSide.stat`."""
+
+
+class Writer(Protocol):
+    """Writes on a replica what rsync does not."""
+
+    def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
+        """Delete below `root`; with `keep_times`, folders keep their modification times."""
+
+    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
+        """Return size and time of files: see `AgentSide.stat`."""
+
+    def make(self, root: bytes) -> None:
+        """Make a directory, if it is not there. Raise UnusableError where that can't be."""
+
+    def hold(self, paths: Sequence[bytes]) -> Held:
+        """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""
+
+    def put_token(self, root: bytes, token: Token) -> None:
+        """Write what the replica says of itself. Raise NotWrittenError where that can't be."""
+
+
 class Side(Protocol):
     """What the engine asks of a tree, wherever it is."""
 
-    #: Whether `remove` works here: else rsync itself must delete.
-    can_remove: bool
-    #: Whether `take` works here: else metadata goes as rsync finds it.
-    can_take: bool
     #: Whether `walk` is to be given the other side's folders, to spare the fetching of what is the same there.
     wants_other: bool
+
+    @property
+    def under_locks(self) -> UnderLocks | None:
+        """Who reads folders under Cyrus's locks here; None: metadata is sent as rsync finds it."""
+
+    @property
+    def writer(self) -> Writer | None:
+        """Who writes here what rsync does not; None: rsync itself has to delete."""
 
     @property
     def rights(self) -> Rights:
@@ -104,41 +146,14 @@ class Side(Protocol):
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root` in order of their sort key; `other` as `wants_other` says."""
 
-    def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
-        """Delete below `root`; with `keep_times`, folders keep their modification times."""
-
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Check every mailbox below `root`, with `content` every message. Raise UsageError where that can't be."""
-
-    def take(
-        self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
-    ) -> Iterator[Taken]:
-        """Take folders below `root` under Cyrus's locks, in that order.
-
-        With attributes of the kinds that are `wanted`, where they are far: here who stages reads them. Owners named in
-        ACLs have the numbers that their names have here, or with `numeric_ids` their own.
-        """
 
     def links_to_mailboxes(self, root: bytes, paths: Sequence[bytes]) -> list[bytes]:
         """Return those of these links behind which mailboxes lie, as far as that can be told."""
 
     def digests(self, root: bytes, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
         """Return what indexes say of messages, by path: None where that can't be read; {} where nothing can be told."""
-
-    def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
-        """List folders below `root` by themselves, in that order."""
-
-    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
-        """Return size and time of files where `can_remove` or `can_take` is: see `AgentSide.stat`."""
-
-    def make(self, root: bytes) -> None:
-        """Make a directory, if it is not there. Raise UnusableError where that can't be."""
-
-    def hold(self, paths: Sequence[bytes]) -> Held:
-        """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""
-
-    def put_token(self, root: bytes, token: Token) -> None:
-        """Write what the replica says of itself. Raise NotWrittenError where that can't be."""
 
     def to_disk(self, roots: Sequence[bytes]) -> None:
         """Wait until all that was written to these directories is on their disks. Raise OSError."""
@@ -183,7 +198,10 @@ def unseen(path: bytes, number: int) -> UnusableError:
 
 
 class WithoutAgent:
-    """What no side can do at which nothing of ours runs: who asks has not looked at `can_take` and `can_remove`."""
+    """What holds of every side at which nothing of ours runs: rsync writes and deletes there."""
+
+    under_locks = None
+    writer = None
 
     def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
         """Return none: nobody can look at the processes there."""
@@ -193,38 +211,9 @@ class WithoutAgent:
         """Nothing can be told."""
         return {}
 
-    def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
-        """Refuse: rsync has to delete there."""
-        raise NotImplementedError
-
-    def take(
-        self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
-    ) -> Iterator[Taken]:
-        """Refuse: nobody can hold Cyrus's locks there."""
-        raise NotImplementedError
-
     def links_to_mailboxes(self, root: bytes, paths: Sequence[bytes]) -> list[bytes]:
         """Nothing can be told."""
         return []
-
-    def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
-        """Refuse: what is not taken is not looked at again."""
-        raise NotImplementedError
-
-    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
-        """Refuse: who asks has not looked at `can_remove`."""
-        raise NotImplementedError
-
-    def make(self, root: bytes) -> None:
-        """Leave that to rsync."""
-
-    def hold(self, paths: Sequence[bytes]) -> Held:
-        """Hold nothing: nobody is there who could."""
-        return Held(None, "")
-
-    def put_token(self, root: bytes, token: Token) -> None:
-        """Refuse: nobody is there who could."""
-        raise NotImplementedError
 
     def to_disk(self, roots: Sequence[bytes]) -> None:
         """Leave that to rsync."""
@@ -233,10 +222,14 @@ class WithoutAgent:
 class NearSide:
     """The source, when it is on this machine: read by this process."""
 
-    can_remove = False
-    can_take = True
+    writer = None  # a source is only read
     wants_other = False
     rights = ALL_RIGHTS
+
+    @property
+    def under_locks(self) -> UnderLocks:
+        """We read, in this process."""
+        return self
 
     def numbers(self, names: Collection[str]) -> Mapping[str, int | None]:
         """Nobody asks: nothing is written here."""
@@ -253,10 +246,6 @@ class NearSide:
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root` in order of their sort key."""
         return walk(root, users)
-
-    def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
-        """Refuse: a source is only ever read."""
-        raise PermissionError(errno.EROFS, "a source is only read", root)
 
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Check every mailbox below `root`, with `content` every message."""
@@ -293,18 +282,6 @@ class NearSide:
     def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
         """Return what `AgentSide.stat` does."""
         return [agent.status(path) for path in paths]
-
-    def make(self, root: bytes) -> None:
-        """Refuse: a source is only ever read."""
-        raise PermissionError(errno.EROFS, "a source is only read", root)
-
-    def hold(self, paths: Sequence[bytes]) -> Held:
-        """Refuse: a source is only ever read."""
-        raise PermissionError(errno.EROFS, "a source is only read", paths[0])
-
-    def put_token(self, root: bytes, token: Token) -> None:
-        """Refuse: a source is only ever read."""
-        raise PermissionError(errno.EROFS, "a source is only read", root)
 
     def to_disk(self, roots: Sequence[bytes]) -> None:
         """Nothing is written here."""

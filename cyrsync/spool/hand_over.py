@@ -88,7 +88,7 @@ def _held(place: Address, settings: Settings, stack: ExitStack) -> WalkOwnership
         return None
     refuse_promoted(found, status)
     direction.refuse_cyrus(side, [status.root])
-    return WalkOwnership(side, status, boot)
+    return WalkOwnership(side.writer, status, boot)
 
 
 def _side(place: Address, settings: Settings, stack: ExitStack) -> AgentSide | None:

@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Protocol
 
 from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.ends.side import Writer
 from cyrsync.errors import ReplicaFull
 from cyrsync.far.folder import join
 from cyrsync.far.remove import Removal
@@ -108,12 +109,13 @@ def _balance(
         plan = transfer.plan(path)
         if plan is None:
             continue
-        if not transfer.side.can_remove or (transfer.root == index_root and kinds.INDEX not in plan.metadata):
+        writer = transfer.writer
+        if not writer or (transfer.root == index_root and kinds.INDEX not in plan.metadata):
             return None
         needed = _needed(plan, sizes_of)
         if needed is None:
             return None
-        freed = _freed(plan, transfer, with_index=transfer.root == index_root)
+        freed = _freed(plan, transfer.root, writer, with_index=transfer.root == index_root)
         balance[device(transfer.root)] += freed - needed
     return balance
 
@@ -126,9 +128,9 @@ def _needed(plan: FolderPlan, sizes_of: Sizes) -> int | None:
     return sum(map(_blocks, known)) + staged if len(known) == len(sizes) else None
 
 
-def _freed(plan: FolderPlan, transfer: Transfer, *, with_index: bool) -> int:
+def _freed(plan: FolderPlan, root: bytes, writer: Writer, *, with_index: bool) -> int:
     names = [*file_names(plan.delete_uids), *[kinds.INDEX][:with_index]]
-    found = transfer.side.stat([join(transfer.root, path) for path in plan.entries(names)])
+    found = writer.stat([join(root, path) for path in plan.entries(names)])
     return sum(_blocks(one[0]) for one in found if isinstance(one, tuple))
 
 

@@ -227,7 +227,7 @@ class Run:
         return hold(side, [self.replica.path], host, self._deadline, overwrite=overwrite).boot
 
     def _sync(self, sides: BothSides, directory: Path) -> None:
-        self._cut_off = WalkOwnership(sides.replica, sides.replica_status, sides.boot).cut_off
+        self._cut_off = WalkOwnership(sides.replica.writer, sides.replica_status, sides.boot).cut_off
         if self._cut_off:
             self.result.warnings.append(f"{self.replica.text}: {CUT_OFF}: all messages are compared")
         with self.phases.phase("scan"):
@@ -271,7 +271,7 @@ class Run:
     def _compare(self, sides: BothSides) -> tuple[Planned, set[str]]:
         """Return the plan, and the names of owners that files on the replica do not have."""
         policy = self._policy(sides)
-        engine = WalkEngine(policy, self._doubts, takes=sides.source.can_take and sides.replica.can_take)
+        engine = WalkEngine(policy, self._doubts, takes=bool(sides.source.under_locks and sides.replica.under_locks))
         planned, counts = Planned(), self.result
         for plan in engine.plans(*sides.folders(self.options.users)):
             if plan.state in _UNKNOWN and not plan.path:
@@ -348,7 +348,7 @@ class Run:
         if not (planned.plans or self._cut_off):
             return
         rsync = None
-        sends = any(plan.sends() for plan in planned.plans) or not sides.replica.can_remove
+        sends = any(plan.sends() for plan in planned.plans) or not sides.replica.writer
         if sends or self.options.trial:
             rsync = self._rsync(sides, directory)
             self._try(rsync)
@@ -358,7 +358,7 @@ class Run:
             if rsync and self._goes_ahead(planned, sides, rsync):
                 self._copy_ahead(planned, sides, rsync)
             extended = self._extended(sides)
-            if self.kinds and sides.source.can_take and not extended:
+            if self.kinds and sides.source.under_locks and not extended:
                 self.result.warnings.append(_LOST_ATTRIBUTES)
             policy = self.options.policy
             staging = Staging(self.staging_directory, policy.numeric_ids, extended, policy.rules.below)
@@ -387,12 +387,13 @@ class Run:
 
     def _own(self, sides: BothSides) -> WalkOwnership:
         """Make the replica's root, if there is none, and say there that a run is writing."""
-        if not sides.replica_status.exists and sides.replica.can_remove:
-            sides.replica.make(sides.replica_status.root)
+        writer = sides.replica.writer
+        if writer and not sides.replica_status.exists:
+            writer.make(sides.replica_status.root)
             sides.hold()
             if sides.replica_status.token or not sides.replica_status.bare:
                 raise LockedError(f"{self.replica.text}: another run has begun to fill it meanwhile: run again")
-        ownership = WalkOwnership(sides.replica, sides.replica_status, sides.boot)
+        ownership = WalkOwnership(sides.replica.writer, sides.replica_status, sides.boot)
         warning = ownership.begin()
         self.result.warnings += [warning] if warning else []
         return ownership
@@ -404,7 +405,7 @@ class Run:
             options.users or options.policy.rules or rsync.ends.below or options.dry_run or options.jobs > 1
         )
         is_worth_it = whole and ahead.is_worth_it(planned.plans, rsync.words_given, rsync.ends.name)
-        return is_worth_it and sides.source.can_take
+        return is_worth_it and bool(sides.source.under_locks)
 
     def _copy_ahead(self, planned: Planned, sides: BothSides, rsync: Rsync) -> None:
         """Copy all but what must be of one moment, and plan what is left."""
@@ -426,9 +427,9 @@ class Run:
         self, batch: list[FolderPlan], planned: Planned, sides: BothSides, rsync: Rsync | None, staging: Staging
     ) -> None:
         taker = None
-        if sides.source.can_take and not self.options.dry_run:
+        if sides.source.under_locks and not self.options.dry_run:
             taker = Taker(
-                sides.source,
+                sides.source.under_locks,
                 sides.source_status.root,
                 self._policy(sides),
                 staging,
@@ -492,7 +493,7 @@ class Run:
         return Transfer(
             plans,
             rsync,
-            sides.replica,
+            sides.replica.writer,
             sides.replica_status.root,
             self.progress.transfer,
             pretend=self.options.dry_run,
@@ -518,7 +519,7 @@ class Run:
         return self.options.policy.own_quick_check
 
     def _delete(self, transfer: Transfer, sides: BothSides) -> None:
-        if sides.replica.can_remove:
+        if sides.replica.writer:
             policy = self.options.policy
             transfer.delete(keep_times=policy.times and policy.dir_times)
         else:
@@ -604,9 +605,9 @@ def links_warning(sides: BothSides, links: list[bytes]) -> list[str]:
 
 def _sizes(sides: BothSides, paths: list[bytes]) -> list[int | None]:
     """Return the sizes of files of the source, by their paths; None where that is not known."""
-    if not (paths and sides.source.can_take):
+    if not (paths and sides.source.under_locks):
         return [None] * len(paths)
-    found = sides.source.stat([join(sides.source_status.root, path) for path in paths])
+    found = sides.source.under_locks.stat([join(sides.source_status.root, path) for path in paths])
     return [one[0] if isinstance(one, tuple) else None for one in found]
 
 

@@ -135,7 +135,7 @@ class StandIn(Run):
         """Do what is ours to do; plain rsync has the replica alone, too."""
         try:
             self._check_links(sides)
-            if self.kinds and sides.source.can_take and not self._extended(sides):
+            if self.kinds and sides.source.under_locks and not self._extended(sides):
                 raise NotForUs("ACLs and extended attributes of metadata can be read and set on Linux alone")
             super()._sync(sides, directory)
         except DoubtfulError:
@@ -144,7 +144,7 @@ class StandIn(Run):
             owned = bool(sides.replica_status.token)
             if not sides.boot or not (owned or (isinstance(error, NotForUs) and error.spool)):
                 raise
-            ownership = WalkOwnership(sides.replica, sides.replica_status, sides.boot) if owned else None
+            ownership = WalkOwnership(sides.replica.writer, sides.replica_status, sides.boot) if owned else None
             if ownership:
                 ownership.begin()
             self.handed_over = True
@@ -217,7 +217,7 @@ class StandIn(Run):
         failed = self.result.folders.unreadable or (self._deletions.last and transfer.account.failed)
         if failed:
             self._skip_deletions()
-        if sides.replica.can_remove:
+        if sides.replica.writer:
             self._deletions.tell(transfer.deleted_entries(), transfer.left_standing(), logs=not self.options.dry_run)
         super()._delete(transfer, sides)
 

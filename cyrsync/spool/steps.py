@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.ends.side import Side
+from cyrsync.ends.side import Writer
 from cyrsync.errors import Exit, ReplicaFull
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.folder import Folder, join
@@ -48,7 +48,7 @@ class Transfer:
         self,
         plans: list[FolderPlan],
         rsync: Rsync | None,
-        side: Side,
+        writer: Writer | None,
         root: bytes,
         tick: Tick,
         *,
@@ -59,7 +59,7 @@ class Transfer:
         rules: Rules = NO_RULES,
         size_only: bool = False,
     ) -> None:
-        """`side` and `root` are the replica's; no `rsync` is needed where nothing is sent.
+        """`writer` and `root` are the replica's; without a writer rsync deletes. No `rsync` is needed to send nothing.
 
         Staged metadata lies in `staging`. `may_delete` is asked right before anything is deleted, whatever the plans
         say.
@@ -74,7 +74,7 @@ class Transfer:
         self.account.plan(sum(plan.files_planned() for plan in plans))
         self._filters = lists.whole_folder_filters(skip_derived=skip_derived)
         self._rsync = rsync
-        self.side = side
+        self.writer = writer
         self.root = root
         self._tick = tick
         self._pretend = pretend
@@ -127,8 +127,8 @@ class Transfer:
         """Take loose metadata from folders whose own was not sent after another mailbox's: Cyrus makes it again."""
         removals = [Removal(path, files=tuple(sorted(names))) for path, names in self._foreign.items() if names]
         self._foreign.clear()
-        if removals and self.side.can_remove:
-            for path, number in self.side.remove(self.root, removals, keep_times=False).failed:
+        if removals and self.writer:
+            for path, number in self.writer.remove(self.root, removals, keep_times=False).failed:
                 self.account.errors[path] = hint(f"it may be another mailbox's, and stays: {os.strerror(number)}")
 
     def lose_of_whole(self, plan: FolderPlan, now: Folder) -> None:
@@ -243,9 +243,9 @@ class Transfer:
 
     def delete(self, *, keep_times: bool) -> None:
         """Delete on the replica: files, then folders that are gone."""
-        if self._pretend:
+        if self._pretend or not self.writer:
             return
-        removed = self.side.remove(self.root, self._removals(), keep_times=keep_times)
+        removed = self.writer.remove(self.root, self._removals(), keep_times=keep_times)
         self.account.deleted += removed.files + removed.folders
         for path, number in removed.failed:
             if number == HIDDEN and self._is_left_out(path):
@@ -290,10 +290,10 @@ class Transfer:
 
     def without_index(self, root: bytes) -> set[bytes]:
         """Return the folders that are held as the replica is full, and have no index below its directory `root`."""
-        if not (self.full and self.side.can_remove):
+        if not (self.full and self.writer):
             return set()
         held = [plan.path for plan in self.plans if plan.path in self.held and plan.delete_uids]
-        looks = self.side.stat([join(join(root, path), kinds.INDEX) for path in held])
+        looks = self.writer.stat([join(join(root, path), kinds.INDEX) for path in held])
         return {path for path, look in zip(held, looks, strict=True) if look is None}
 
     def make_room(self, paths: Iterable[bytes]) -> None:
@@ -311,9 +311,9 @@ class Transfer:
 
     def delete_first(self, removals: list[Removal]) -> set[bytes]:
         """Delete in folders to which much is to be sent yet; return, and hold, those where that could not be."""
-        if not removals or not self._may_delete():
+        if not (self.writer and removals and self._may_delete()):
             return {removal.path for removal in removals}
-        removed = self.side.remove(self.root, removals, keep_times=False)
+        removed = self.writer.remove(self.root, removals, keep_times=False)
         self.account.deleted += removed.files
         self.account.errors.update((path, hint(f"not deleted: {os.strerror(n)}")) for path, n in removed.failed)
         files, whole = self._by_folder(
@@ -408,9 +408,9 @@ class Transfer:
         if self._pretend or not renewed:
             return
         self._without_index.update(plan.path for plan in renewed)
-        if self.side.can_remove:
+        if self.writer:
             removals = (Removal(plan.path, files=(kinds.INDEX,)) for plan in renewed)
-            for path, number in self.side.remove(self.root, removals, keep_times=False).failed:
+            for path, number in self.writer.remove(self.root, removals, keep_times=False).failed:
                 self.account.errors[path] = hint(f"cannot be replaced: {os.strerror(number)}")
                 self._hold_back(path, renewed)
         elif self._rsync:
@@ -430,10 +430,10 @@ class Transfer:
 
         rsync 3.2.3 takes such files for those in their places, and leaves the old ones there.
         """
-        if self._pretend or not self.side.can_remove:
+        if self._pretend or not self.writer:
             return False
         removals = [Removal(plan.path, folders=(kinds.UPDATES,)) for plan in plans if plan.metadata]
-        return not (removals and self.side.remove(self.root, removals, keep_times=False).failed)
+        return not (removals and self.writer.remove(self.root, removals, keep_times=False).failed)
 
     def _hold_back(self, path: bytes, plans: list[FolderPlan]) -> None:
         """Leave a folder, or the one that a file is in, or all below, as it is on the replica."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import records
 from cyrsync.cyrus.mailbox.snapshot import PATIENCE
-from cyrsync.ends.side import Side
+from cyrsync.ends.side import UnderLocks
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.digests import Digests, Question, of_index
 from cyrsync.far.extended import NO_KINDS, Kinds
@@ -52,7 +52,7 @@ class Taker:
 
     def __init__(
         self,
-        source: Side,
+        source: UnderLocks,
         root: bytes,
         policy: Policy,
         staging: Staging,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 
-from cyrsync.ends.side import Held, NotWrittenError, Side, Status, refuse_promoted, token_of
+from cyrsync.ends.side import Held, NotWrittenError, Side, Status, Writer, refuse_promoted, token_of
 from cyrsync.errors import LockedError
 from cyrsync.far.hold import Busy
 from cyrsync.far.token import UNOWNED, Token
@@ -16,6 +16,8 @@ from cyrsync.text import path_text
 
 #: Why names prove nothing on a replica.
 CUT_OFF = "a power cut ended a run that was writing there"
+#: What is held where nobody is there who could hold anything.
+_NOBODY = Held(None, "")
 _LOOK_AGAIN = 0.2  # seconds
 #: Errors by which a file cannot be made that an rsync may do without: it makes none at the root, or only later.
 _NO_FILE = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM])
@@ -27,7 +29,7 @@ def hold(side: Side, paths: Sequence[bytes], host: str | None, deadline: float, 
     Raise RefusedError where that is who promotes them, unless told to `overwrite`, LockedError for anybody else.
     """
     while True:
-        held = side.hold(paths)
+        held = side.writer.hold(paths) if side.writer else _NOBODY
         if held.busy is None:
             return held
         status = side.resolve(held.busy.root)
@@ -50,9 +52,9 @@ def said_of(busy: Busy, host: str | None, advice: str = "wait for it") -> str:
 class WalkOwnership:
     """What a run of the walk says at the root of its replica. It claims it for nobody."""
 
-    def __init__(self, side: Side, status: Status, boot: str) -> None:
-        """The root is held, and `boot` is its host's; "" where no owner file can be written."""
-        self._side = side
+    def __init__(self, writer: Writer | None, status: Status, boot: str) -> None:
+        """The root is held, and `boot` is its host's. Without a `writer` there is no owner file."""
+        self._writer = writer
         self._root = status.root
         self._boot = boot
         self._found = token_of(status)
@@ -65,7 +67,7 @@ class WalkOwnership:
 
     def begin(self) -> str:
         """Say that a run is writing; return a warning where there is no owner file, and none can be made."""
-        if not self._boot:
+        if not (self._writer and self._boot):
             return ""
         token = self._found or UNOWNED
         # Nobody's state speaks of this replica any more.
@@ -73,7 +75,7 @@ class WalkOwnership:
             replica=os.urandom(16).hex(), promoted="", writing=self._boot, doubtful=token.cut_off(self._boot)
         )
         try:
-            self._side.put_token(self._root, token)
+            self._writer.put_token(self._root, token)
         except NotWrittenError as error:
             if self._found or error.number not in _NO_FILE:
                 raise
@@ -83,6 +85,6 @@ class WalkOwnership:
 
     def end(self, *, compared: bool) -> None:
         """Say that the run is over; `compared`: nothing that it found there was taken for right unseen."""
-        if self._token:
+        if self._writer and self._token:
             doubtful = self._token.doubtful and not compared
-            self._side.put_token(self._root, self._token._replace(writing="", doubtful=doubtful))
+            self._writer.put_token(self._root, self._token._replace(writing="", doubtful=doubtful))

@@ -60,8 +60,7 @@ class FakeRsync:
 
 
 @dataclass
-class FakeSide:
-    can_remove: bool = True
+class FakeWriter:
     removals: list[Removal] = field(default_factory=list)
 
     def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
@@ -110,8 +109,8 @@ def plan(path: bytes = b"joe", *uids: int, state: State = State.CHANGED, **field
     return FolderPlan(path, state, uids=array("I", uids), **fields)
 
 
-def transfer_of(plans: list[FolderPlan], *answers: Outcome | Answer) -> tuple[Transfer, FakeRsync, FakeSide]:
-    rsync, side = FakeRsync(list(answers)), FakeSide()
+def transfer_of(plans: list[FolderPlan], *answers: Outcome | Answer) -> tuple[Transfer, FakeRsync, FakeWriter]:
+    rsync, side = FakeRsync(list(answers)), FakeWriter()
     made = Transfer(plans, rsync, side, b"/replica", lambda *_: None, staging=STAGING)  # type: ignore[arg-type]
     return made, rsync, side
 

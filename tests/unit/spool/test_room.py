@@ -17,9 +17,7 @@ FULL = ReplicaFull("full", 11)
 SIZE = 5000  # of every file: two blocks
 
 
-class Side:
-    can_remove = True
-
+class Writer:
     def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int]]:
         return [(SIZE, 0) for _ in paths]
 
@@ -31,7 +29,7 @@ class Transfer:
     plans: dict[bytes, FolderPlan]
     root: bytes = b"/data"
     full: ReplicaFull | None = FULL
-    side: Side = field(default_factory=Side)
+    writer: Writer = field(default_factory=Writer)
 
     @property
     def short(self) -> set[bytes]:

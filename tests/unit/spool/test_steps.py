@@ -77,10 +77,9 @@ class FakeRsync:
 
 
 @dataclass
-class FakeSide:
+class FakeWriter:
     """The replica: keeps what is to be removed."""
 
-    can_remove: bool = True
     answers: list[Removed] = field(default_factory=list)
     removals: list[list[Removal]] = field(default_factory=list)
     keep_times: list[bool] = field(default_factory=list)
@@ -95,13 +94,14 @@ class FakeSide:
 
 
 def transferring(
-    plans: list[FolderPlan], *answers: Outcome, side: FakeSide | None = None, **fields: Any
-) -> tuple[Transfer, FakeRsync, FakeSide]:
+    plans: list[FolderPlan], *answers: Outcome, side: FakeWriter | None = None, **fields: Any
+) -> tuple[Transfer, FakeRsync, FakeWriter]:
     """Send these plans, and delete what goes, with an rsync that answers so."""
-    pretend = fields.pop("pretend", False)
-    rsync, side = FakeRsync(list(answers), **fields), side or FakeSide()
+    pretend, writes = fields.pop("pretend", False), fields.pop("writes", True)
+    rsync, side = FakeRsync(list(answers), **fields), side or FakeWriter()
     side.log = rsync.log
-    transfer = Transfer(plans, rsync, side, b"/replica", lambda *_: None, pretend=pretend)  # type: ignore[arg-type]
+    writer = side if writes else None
+    transfer = Transfer(plans, rsync, writer, b"/replica", lambda *_: None, pretend=pretend)  # type: ignore[arg-type]
     carry([transfer], None)
     if transfer.deletes():
         transfer.delete(keep_times=True)
@@ -123,14 +123,14 @@ INDEX = (b"cyrus.index",)
 def test_all_metadata_goes_where_rsync_sees_no_difference(coarse: bool) -> None:
     rsync = FakeRsync()
     joe = plan(b"joe", 1, metadata=INDEX)
-    carry([Transfer([joe], rsync, FakeSide(), b"/replica", lambda *_: None)], None, coarse=coarse)  # type: ignore[arg-type]
+    carry([Transfer([joe], rsync, FakeWriter(), b"/replica", lambda *_: None)], None, coarse=coarse)  # type: ignore[arg-type]
     assert ["--ignore-times" in extra for _, extra in rsync.runs] == [False, coarse]
 
 
 def test_what_rsync_did_not_come_to_is_not_sent() -> None:
     """It gave up as a whole in the first step: nothing that was planned counts as sent."""
     rsync = FakeRsync(answer=lambda _: fail())
-    transfer = Transfer([plan(b"joe", 1, metadata=INDEX)], rsync, FakeSide(), b"/replica", lambda *_: None)  # type: ignore[arg-type]
+    transfer = Transfer([plan(b"joe", 1, metadata=INDEX)], rsync, FakeWriter(), b"/replica", lambda *_: None)  # type: ignore[arg-type]
     with pytest.raises(RsyncFailed):
         carry([transfer], None)
     assert (transfer.account.planned, transfer.account.pending, transfer.account.sent) == (2, 2, 0)
@@ -168,7 +168,7 @@ def test_nothing_to_do_starts_nothing() -> None:
 
 
 def test_deletions_alone_need_no_rsync() -> None:
-    side = FakeSide()
+    side = FakeWriter()
     transfer = Transfer(
         [plan(b"joe", delete_files=(b"x",))], None, side, b"/replica", lambda *_: None  # type: ignore[arg-type]
     )  # fmt: skip
@@ -181,7 +181,7 @@ def test_deletions_alone_need_no_rsync() -> None:
 def test_force(force: bool) -> None:
     rsync = FakeRsync()
     carry(
-        [Transfer([plan(b"joe", 1, metadata=INDEX)], rsync, FakeSide(), b"/replica", lambda *_: None)],
+        [Transfer([plan(b"joe", 1, metadata=INDEX)], rsync, FakeWriter(), b"/replica", lambda *_: None)],
         None,
         force=force,
     )  # type: ignore[arg-type]
@@ -200,7 +200,7 @@ def test_recreated_folders_lose_their_index_first_and_are_sent_whatever_they_loo
 
 def test_a_recreated_folder_whose_index_stays_is_left_as_it_is() -> None:
     joe = plan(b"joe", 1, 2, state=State.RECREATED, metadata=INDEX, delete_uids=array("I", [9]))
-    side = FakeSide(answers=[Removed(failed=[(b"joe/cyrus.index", DENIED)])])
+    side = FakeWriter(answers=[Removed(failed=[(b"joe/cyrus.index", DENIED)])])
     transfer, rsync, _ = transferring([joe], side=side)
     assert rsync.lists == []
     assert not transfer.deletes()
@@ -210,7 +210,7 @@ def test_a_recreated_folder_whose_index_stays_is_left_as_it_is() -> None:
 
 def test_indexes_go_by_rsync_where_nothing_else_can_remove_them(tmp_path: Path) -> None:
     joe = plan(b"joe/\xff", 1, state=State.RECREATED, metadata=INDEX)
-    _, rsync, _ = transferring([joe], side=FakeSide(can_remove=False), directory=tmp_path)
+    _, rsync, _ = transferring([joe], writes=False, directory=tmp_path)
     assert rsync.lists[0] == [b"joe/\xff/cyrus.index"]
     (blank,) = tmp_path.rglob("cyrus.*")
     assert blank.read_bytes() == b""
@@ -220,7 +220,7 @@ def test_an_index_that_rsync_cannot_replace_holds_its_folder(tmp_path: Path) -> 
     joe = plan(b"joe", 1, state=State.RECREATED, metadata=INDEX)
     ann = plan(b"ann", 1, state=State.RECREATED, metadata=INDEX)
     answers = [failed(b"joe/cyrus.index")]
-    transfer, rsync, _ = transferring([joe, ann], *answers, side=FakeSide(can_remove=False), directory=tmp_path)
+    transfer, rsync, _ = transferring([joe, ann], *answers, writes=False, directory=tmp_path)
     assert rsync.lists[1:] == [[b"ann/1."], [b"ann/cyrus.index"]]
     assert (transfer.account.failed, transfer.account.sent) == (2, 2)
 
@@ -245,7 +245,7 @@ def test_gone_folders_go_last_and_only_the_topmost_are_named() -> None:
 
 
 def test_what_could_not_be_deleted_is_named() -> None:
-    side = FakeSide(answers=[Removed(5, 2, [(b"joe/9.", DENIED)])])
+    side = FakeWriter(answers=[Removed(5, 2, [(b"joe/9.", DENIED)])])
     transfer, _, _ = transferring([plan(b"joe", delete_uids=array("I", [9]))], side=side)
     assert transfer.account.deleted == 7
     assert transfer.account.errors[b"joe/9."].startswith("not deleted: Permission denied")
@@ -350,7 +350,7 @@ def test_passing_failures_are_tried_once() -> None:
 def test_staged_metadata_comes_to_its_place_together(cleared: Removed, together: bool) -> None:
     """Unless what an earlier run left is in the way; and what is tried again finds nothing of the first time."""
     joe = plan(b"joe", metadata=(b"cyrus.header", b"cyrus.index"), staged=True)
-    _, rsync, side = transferring([joe], failed(b"joe/cyrus.index", number=BUSY), side=FakeSide(answers=[cleared]))
+    _, rsync, side = transferring([joe], failed(b"joe/cyrus.index", number=BUSY), side=FakeWriter(answers=[cleared]))
     assert side.removals == [[Removal(b"joe", folders=(b".~tmp~",))]]
     assert ["--delay-updates" in extra for _, extra in rsync.runs] == [together, False]
 
@@ -404,17 +404,15 @@ def test_deleting_by_rsync() -> None:
         plan(b"a/gone", state=State.GONE),
         plan(b"joe", delete_uids=array("I", [9]), delete_files=(b"y",)),
     ]
-    side = FakeSide(can_remove=False)
     deleted = Outcome(deleted=[b"x", b"joe/9.", b"a/gone/1.", b"a/gone/"])
     rsync = FakeRsync([deleted])
-    transfer = Transfer(plans, rsync, side, b"/replica", lambda *_: None)  # type: ignore[arg-type]
+    transfer = Transfer(plans, rsync, None, b"/replica", lambda *_: None)  # type: ignore[arg-type]
     transfer.delete_by_rsync(("--filter=P .*",), 17)
     ((listed, extra),) = rsync.runs
     assert listed == [b"", b"a/", b"joe/"]
     assert {"--delete", "--existing", "--ignore-existing", "--max-delete=17", "--filter=P .*"} == set(extra)
     assert transfer.account.deleted == 4
     assert transfer.account.errors.keys() == {b"joe/y"}
-    assert side.removals == []
 
 
 FOLDERS = [b"", b"joe", b"joe/Sub", b"ann"]
@@ -524,7 +522,7 @@ def test_metadata_of_one_moment_counts_as_delivered_only_with_its_attributes(nam
     """With another time an index is taken for one that somebody else has written: nothing is deleted there."""
     complaint = Message(Kind.ATTRIBUTES, b"joe/" + name, "Operation not permitted", 1)
     rsync = FakeRsync([Outcome(23, attributes={b"joe/" + name: complaint})])
-    side = FakeSide()
+    side = FakeWriter()
     plans = [plan(b"joe", metadata=(name,), delete_uids=array("I", [9]))]
     transfer = Transfer(plans, rsync, side, b"/replica", lambda *_: None)  # type: ignore[arg-type]
     held = carry([transfer], None)
