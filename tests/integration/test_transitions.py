@@ -12,6 +12,7 @@ import pytest
 
 import samplespool
 from cyrsync.cyrus.mailbox import snapshot as snapshots
+from cyrsync.rsync import driver
 from cyrsync.server import run as server_run
 from cyrsync.state.store import Store
 from support.inside import sync_here
@@ -76,6 +77,41 @@ def test_a_mailbox_whose_files_go_before_its_record(pair: Pair, monkeypatch: pyt
     report = pair.sync()
     assert (report["errors"], report["warnings"]) == ([], [])
     pair.sync()
+    pair.assert_same()
+
+
+def test_a_mailbox_that_is_made_again_after_the_run_has_begun_with_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its index was taken from the replica; at the last look its files are there, and its record comes after that."""
+    folder = leaves(pair.server.spool)[0]
+    samplespool.recreate_folder(folder, 5)
+    name = "/".join(folder.relative_to(pair.server.spool).parts[1:])
+    sort_out, looks = server_run.sort_out, list[int]()
+
+    transfer, deleted = driver.Rsync.transfer, list[Path]()
+
+    def send(*args: Any, **words: Any) -> Any:
+        outcome = transfer(*args, **words)
+        if not deleted and not (pair.there(folder) / "cyrus.index").exists():
+            pair.server.delete(folder)
+            deleted.append(folder)
+        return outcome
+
+    def make(*args: Any) -> Any:
+        looks.append(len(looks))
+        if looks == [0]:
+            samplespool.deliver(samplespool.create_folder(pair.server.spool, name), 3)
+            pair.server.record(folder)
+        found = sort_out(*args)
+        if looks == [0]:
+            pair.server.record()
+        return found
+
+    monkeypatch.setattr(driver.Rsync, "transfer", send)
+    monkeypatch.setattr(server_run, "sort_out", make)
+    report = pair.sync()
+    assert (report["errors"], report["warnings"], deleted) == ([], [], [folder])
     pair.assert_same()
 
 
