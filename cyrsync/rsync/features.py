@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from cyrsync import process
 from cyrsync.errors import ConnectionFailed, Exit, UnusableError
-
-if TYPE_CHECKING:
-    from cyrsync.ends.shell import RemoteShell
 
 _OPTION = re.compile(rb"(?<![\w-])(--[a-z][a-z0-9-]+|-@)")
 
@@ -42,10 +38,10 @@ def near() -> Features:
     return _read(finished, "rsync")
 
 
-def far(shell: RemoteShell, rsync_path: str | None, silence: float = 0.0) -> Features:
-    """Ask the rsync at the far end, and wait so many seconds for it."""
+def far(words: Callable[[str], list[str]], rsync_path: str | None, silence: float = 0.0) -> Features:
+    """Ask the rsync at the far end, and wait so many seconds for it; `words` tells how to run a command there."""
     command = f"{rsync_path or 'rsync'} --help"
-    finished = process.capture(shell.words(command), silence)
+    finished = process.capture(words(command), silence)
     if finished.code == Exit.SSH:
         reason = finished.err.decode("utf-8", "backslashreplace").strip().rpartition("\n")[2]
         raise ConnectionFailed(f"the connection failed while rsync was looked for: {reason}", Exit.SSH)

@@ -125,5 +125,5 @@ class Replica:
     def _features(self) -> features.Features:
         known = features.near()
         if self.shell:
-            known &= features.far(self.shell, self._options.rsync_path, self._options.patience.silence)
+            known &= features.far(self.shell.words, self._options.rsync_path, self._options.patience.silence)
         return known

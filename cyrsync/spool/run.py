@@ -537,7 +537,7 @@ class Run:
     def _rsync(self, sides: BothSides, directory: Path) -> Rsync:
         known = features.near()
         if sides.shell:
-            known &= features.far(sides.shell, self.options.rsync_path, self.options.patience.silence)
+            known &= features.far(sides.shell.words, self.options.rsync_path, self.options.patience.silence)
         elif self.source.daemon or self.replica.daemon:
             known = features.Features(known.options - {"-@"})  # what a daemon can do it does not tell
         source_root, replica_root = sides.source_status.root, sides.replica_status.root

@@ -77,7 +77,7 @@ def _rsync() -> Findings:
 
 def _far_rsync(replica: Replica, options: Options) -> Findings:
     assert replica.shell
-    known = features.far(replica.shell, options.rsync_path)
+    known = features.far(replica.shell.words, options.rsync_path)
     version = features.version(replica.shell.words(f"{options.rsync_path or 'rsync'} --version"))
     yield _able("far rsync", known, version)
 

@@ -72,7 +72,7 @@ def test_both_must_have_it(answers: dict[str, Finished], tmp_path: Path) -> None
     shell = RemoteShell("host", "rsh", tmp_path)
     answers["rsync --help"] = Finished(0, NEW, b"")
     answers["host rsync --help"] = Finished(0, OLD, b"banner: --trust-sender is not --here\n")
-    both = features.near() & features.far(shell, None)
+    both = features.near() & features.far(shell.words, None)
     assert not both.nanoseconds
     assert "--files-from" in both.options
 
@@ -90,13 +90,13 @@ def test_unusable(answers: dict[str, Finished], tmp_path: Path, finished: Finish
     with pytest.raises(UnusableError, match=f"^rsync cannot be used: {says}"):
         features.near()
     with pytest.raises(UnusableError, match=f"^rsync at the far end cannot be used: {says}"):
-        features.far(RemoteShell("host", "rsh", tmp_path), None)
+        features.far(RemoteShell("host", "rsh", tmp_path).words, None)
 
 
 def test_a_lost_connection(answers: dict[str, Finished], tmp_path: Path) -> None:
     answers["host rsync --help"] = Finished(255, b"", b"banner\nConnection closed\n")
     with pytest.raises(ConnectionFailed, match="Connection closed") as caught:
-        features.far(RemoteShell("host", "rsh", tmp_path), None)
+        features.far(RemoteShell("host", "rsh", tmp_path).words, None)
     assert caught.value.code == 255
 
 
@@ -108,7 +108,7 @@ def test_the_far_rsync_may_be_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_pat
         return Finished(0, NEW, b"")
 
     monkeypatch.setattr(process, "capture", capture)
-    features.far(RemoteShell("host", "rsh", tmp_path), "sudo /opt/rsync")
+    features.far(RemoteShell("host", "rsh", tmp_path).words, "sudo /opt/rsync")
     assert asked == [["rsh", "host", "sudo /opt/rsync --help"]]
 
 
