@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from abc import ABC, abstractmethod
 from bisect import bisect_left, insort
 from collections.abc import Mapping
 from typing import TypeVar
@@ -61,7 +62,7 @@ class Skiplist:
         self.data += bytes(4 * level) + b"\xff\xff\xff\xff"
 
 
-class _TwoPointers:
+class _TwoPointers(ABC):
     """What twoskip and twom share: two lowest pointers, of which one always leads to what was last committed."""
 
     def __init__(self, header_size: int, order: str) -> None:
@@ -104,17 +105,21 @@ class _TwoPointers:
             insort(self._keys, key)
         self._offsets[key] = at
 
+    @abstractmethod
     def change(self, changes: Changes) -> None:
-        raise NotImplementedError
+        """Write changes: a value for a key, or None for one that is deleted."""
 
+    @abstractmethod
     def commit(self) -> None:
-        raise NotImplementedError
+        """Close a transaction."""
 
+    @abstractmethod
     def pointers_at(self, at: int) -> int:
-        raise NotImplementedError
+        """Return where the pointers of a record begin."""
 
+    @abstractmethod
     def sum_up(self, at: int) -> None:
-        raise NotImplementedError
+        """Write the checksum of a record's head."""
 
 
 class Twoskip(_TwoPointers):
