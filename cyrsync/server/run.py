@@ -42,7 +42,7 @@ from cyrsync.spool.run import Options, Run
 from cyrsync.spool.steps import Transfer
 from cyrsync.state.conf_table import ConfTable
 from cyrsync.state.lock import state_directory
-from cyrsync.state.sent import Key, Sent, StateDamaged, seen_of
+from cyrsync.state.sent import UNSEEN, Key, Sent, StateDamaged, seen_of
 from cyrsync.state.store import Store, copied, set_aside
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.progress import Reporter
@@ -499,7 +499,7 @@ class ServerRun(Run):
         rows = self.not_named(store)
         now = sort_out(rows, self._roots)
         for pause in _PAUSES:
-            if all(sent.uniqueid for sent in now.there):
+            if all(sent.seen != UNSEEN for sent in now.there):
                 break
             time.sleep(pause)
             self._look_again(store, replica, anew=True)

@@ -129,8 +129,7 @@ class Runs:
             found = [problem for problem in found if problem["kind"] != "cache"]
             harm = [problem for problem in found if not is_harmless(problem, not_mailboxes(found))]
         elif self.engine.leaves_nothing:
-            # But for a mailbox that was made again, and has not come back to mailboxes.db: Cyrus does not open it.
-            harm = [problem for problem in found if not lacks_metadata(problem)]
+            harm = found
         else:
             harm = [problem for problem in found if not is_harmless(problem)]
         assert not harm, f"run {self.number} ({code}): {[(one, self._there(one)) for one in harm]}\n{said}"

@@ -80,28 +80,25 @@ def test_a_mailbox_whose_files_go_before_its_record(pair: Pair, monkeypatch: pyt
     pair.assert_same()
 
 
-def test_a_mailbox_that_is_made_again_after_the_run_has_begun_with_it(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
+def sync_while_away(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, folder: Path, leave: Callable[[], object], come: Callable[[], object]
 ) -> None:
-    """Its index was taken from the replica; at the last look its files are there, and its record comes after that."""
-    folder = leaves(pair.server.spool)[0]
-    samplespool.recreate_folder(folder, 5)
-    name = "/".join(folder.relative_to(pair.server.spool).parts[1:])
-    sort_out, looks = server_run.sort_out, list[int]()
-
-    transfer, deleted = driver.Rsync.transfer, list[Path]()
+    """Sync; a mailbox leaves when its messages are sent, comes at the last look, and is named only after that."""
+    sort_out, transfer, left, looks = server_run.sort_out, driver.Rsync.transfer, list[Path](), list[int]()
 
     def send(*args: Any, **words: Any) -> Any:
         outcome = transfer(*args, **words)
-        if not deleted and not (pair.there(folder) / "cyrus.index").exists():
-            pair.server.delete(folder)
-            deleted.append(folder)
+        there = pair.there(folder)
+        if not left and there.exists() and not (there / "cyrus.index").exists():
+            leave()
+            pair.server.record()
+            left.append(folder)
         return outcome
 
-    def make(*args: Any) -> Any:
+    def look(*args: Any) -> Any:
         looks.append(len(looks))
         if looks == [0]:
-            samplespool.deliver(samplespool.create_folder(pair.server.spool, name), 3)
+            come()
             pair.server.record(folder)
         found = sort_out(*args)
         if looks == [0]:
@@ -109,10 +106,30 @@ def test_a_mailbox_that_is_made_again_after_the_run_has_begun_with_it(
         return found
 
     monkeypatch.setattr(driver.Rsync, "transfer", send)
-    monkeypatch.setattr(server_run, "sort_out", make)
+    monkeypatch.setattr(server_run, "sort_out", look)
     report = pair.sync()
-    assert (report["errors"], report["warnings"], deleted) == ([], [], [folder])
+    assert (report["errors"], report["warnings"], left) == ([], [], [folder])
     pair.assert_same()
+
+
+def test_a_mailbox_that_is_made_again_while_it_is_sent(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its index was taken from the replica."""
+    folder = leaves(pair.server.spool)[0]
+    samplespool.recreate_folder(folder, 5)
+    name = "/".join(folder.relative_to(pair.server.spool).parts[1:])
+
+    def make() -> None:
+        samplespool.deliver(samplespool.create_folder(pair.server.spool, name), 3)
+
+    sync_while_away(pair, monkeypatch, folder, lambda: samplespool.delete_folder(folder), make)
+
+
+def test_a_new_mailbox_that_is_away_for_a_moment(pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whose it is is known, and its index was never sent."""
+    folder, aside = samplespool.create_folder(pair.server.spool, "user/joe/New"), tmp_path / "aside"
+    samplespool.deliver(folder, 150)
+    pair.server.record()
+    sync_while_away(pair, monkeypatch, folder, lambda: folder.rename(aside), lambda: aside.rename(folder))
 
 
 def test_a_mailbox_that_never_rests_is_left_for_the_next_run(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
