@@ -89,13 +89,17 @@ def report_doubtful(run: ServerRun, found: NotNamed) -> None:
 
 
 def remove_gone(run: ServerRun, partitions: dict[str, Roots], store: Store, replica: Replica, gone: list[Sent]) -> None:
-    """Delete mailboxes on the replica that mailboxes.db has no more, and that are not on the source."""
+    """Delete mailboxes on the replica that mailboxes.db has no more, and that were seen not to be on the source.
+
+    One that has come back meanwhile stays. Where it is not known whose the replica's files are, what is on the source
+    now came after it was seen that nothing is there: it is another one.
+    """
     for name, roots in partitions.items():
         rows, plans = [], []
         lived_in = store.directories(name)
         for sent in gone:
             try:
-                if sent.key.partition == name and not _has_mailbox(roots, sent):
+                if sent.key.partition == name and not (sent.uniqueid and _has_mailbox(roots, sent)):
                     plans.append(plan_gone(sent, roots, whole=_whole(roots, sent.key.path, lived_in)))
                     rows.append(sent)
             except OSError as error:

@@ -14,6 +14,7 @@ import samplespool
 from cyrsync.cyrus.mailbox import snapshot as snapshots
 from cyrsync.rsync import driver
 from cyrsync.server import run as server_run
+from cyrsync.server.conf_run import ConfRun
 from cyrsync.state.store import Store
 from support.inside import sync_here
 from support.races import Races
@@ -130,6 +131,35 @@ def test_a_new_mailbox_that_is_away_for_a_moment(pair: Pair, monkeypatch: pytest
     samplespool.deliver(folder, 150)
     pair.server.record()
     sync_while_away(pair, monkeypatch, folder, lambda: folder.rename(aside), lambda: aside.rename(folder))
+
+
+def test_a_mailbox_that_is_made_again_after_the_last_look(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sent of the one before is deleted, as it was seen to be gone: it has no index."""
+    folder = leaves(pair.server.spool)[0]
+    samplespool.recreate_folder(folder, 5)
+    name = "/".join(folder.relative_to(pair.server.spool).parts[1:])
+    send, transfer, left = ConfRun.send, driver.Rsync.transfer, list[Path]()
+
+    def sent(*args: Any, **words: Any) -> Any:
+        outcome = transfer(*args, **words)
+        if not left and not (pair.there(folder) / "cyrus.index").exists():
+            pair.server.delete(folder)
+            left.append(folder)
+        return outcome
+
+    def make(*args: Any) -> Any:
+        samplespool.deliver(samplespool.create_folder(pair.server.spool, name), 3)
+        return send(*args)
+
+    monkeypatch.setattr(driver.Rsync, "transfer", sent)
+    monkeypatch.setattr(ConfRun, "send", make)
+    report = pair.sync()
+    assert (report["errors"], left) == ([], [folder])
+    assert not list(pair.there(folder).glob("*"))
+    pair.server.record()
+    monkeypatch.setattr(ConfRun, "send", send)
+    pair.sync()
+    pair.assert_same()
 
 
 def test_a_mailbox_that_never_rests_is_left_for_the_next_run(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
