@@ -1,4 +1,4 @@
-"""Plans of folders whose indexes differ, made while one end has no agent: both indexes are asked at once. Pure."""
+"""Plans of folders whose indexes differ, of a source without an agent: both indexes are asked at once. Pure."""
 
 from __future__ import annotations
 

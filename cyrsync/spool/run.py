@@ -271,7 +271,7 @@ class Run:
     def _compare(self, sides: BothSides) -> tuple[Planned, set[str]]:
         """Return the plan, and the names of owners that files on the replica do not have."""
         policy = self._policy(sides)
-        engine = WalkEngine(policy, self._doubts, takes=bool(sides.source.under_locks and sides.replica.under_locks))
+        engine = WalkEngine(policy, self._doubts, takes=bool(sides.source.under_locks))
         planned, counts = Planned(), self.result
         for plan in engine.plans(*sides.folders(self.options.users)):
             if plan.state in _UNKNOWN and not plan.path:
