@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,8 @@ TRACED = (
     "renameat2",
 )
 
+_UNFINISHED = b" <unfinished ...>"
+_RESUMED = re.compile(rb"(?P<pid>\d+) +<\.\.\. \w+ resumed>(?P<rest>.*)")
 _LINE = re.compile(rb"(?P<pid>\d+) +(?P<name>\w+)\((?P<rest>.*)")
 _FIRST_FD = re.compile(rb"(?:AT_FDCWD|\d+)<(?P<path>[^>]*)>")
 _STRING = re.compile(rb'"(?P<text>(?:[^"\\]|\\.)*)"')
@@ -56,11 +58,27 @@ def strace_calls(
     command = ["strace", "-f", "-qq", "-y", "-s", "4096", "-o", str(output), "-e", f"trace={trace}", *argv]
     done = subprocess.run(command, env=dict(env), stdin=subprocess.DEVNULL, capture_output=True, check=False)
     assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout!r}\n{done.stderr!r}"
-    return [call for line in output.read_bytes().splitlines() if (call := parse(line))]
+    return [call for line in whole_lines(output.read_bytes().splitlines()) if (call := parse(line))]
+
+
+def whole_lines(lines: Iterable[bytes]) -> list[bytes]:
+    """Put the two halves of a call together that strace wrote apart, as another process's came in between."""
+    whole: list[bytes] = []
+    begun: dict[bytes, int] = {}  # where the first half is, by process
+    for line in lines:
+        if half := _RESUMED.match(line):
+            if half["pid"] in begun:
+                whole[begun.pop(half["pid"])] += half["rest"]
+            continue
+        if line.endswith(_UNFINISHED):
+            begun[line.split(b" ", 1)[0]] = len(whole)
+            line = line.removesuffix(_UNFINISHED)
+        whole.append(line)
+    return whole
 
 
 def parse(line: bytes) -> Call | None:
-    """One line of strace's; None for signals, exits and the second halves of calls."""
+    """One line of strace's; None for signals and exits."""
     if not (match := _LINE.match(line)):
         return None
     rest, base, text = match["rest"], b"", b""
