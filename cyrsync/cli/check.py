@@ -16,7 +16,7 @@ from cyrsync.cli import signals
 from cyrsync.cli.options import CONF, Conf, Rsh, RsyncPath, StateDirectory
 from cyrsync.cli.output import console
 from cyrsync.ends import address
-from cyrsync.spool.run import Options
+from cyrsync.sync.options import Options
 
 if TYPE_CHECKING:
     from cyrsync.ends.address import Address

@@ -15,9 +15,9 @@ from cyrsync.cli.options import Rsh, RsyncPath, SkipDerived, Users, users_of
 from cyrsync.cli.output import complain_of_all
 from cyrsync.ends import address
 from cyrsync.errors import UnreadableError, UsageError
-from cyrsync.spool.compare import Policy
 from cyrsync.spool.listing import entries
-from cyrsync.spool.run import Options
+from cyrsync.sync.options import Options
+from cyrsync.sync.policy import Policy
 from cyrsync.text import path_text
 
 

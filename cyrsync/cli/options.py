@@ -9,7 +9,7 @@ import typer
 from cyrsync.ends.link import LEAST_SILENCE, Patience
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.rsync.options import Settings
-from cyrsync.spool.compare import Policy
+from cyrsync.sync.policy import Policy
 
 if TYPE_CHECKING:
     from cyrsync.cyrus.server.config import Config

@@ -11,17 +11,17 @@ from cyrsync import process
 from cyrsync.cli.options import patience_of, policy_of
 from cyrsync.cli.output import complain, complain_of_all
 from cyrsync.ends import address
-from cyrsync.ends.address import Address
+from cyrsync.ends.address import Address, identity
 from cyrsync.ends.link import HURRIED
 from cyrsync.errors import UsageError
 from cyrsync.rsync import options as rsync_options
 from cyrsync.rsync.options import RsyncLine, Settings
 from cyrsync.spool import hand_over
-from cyrsync.spool.run import Options, identity
 from cyrsync.spool.stand_in import Deletions, NotForUs, StandIn
 from cyrsync.state import handed_over
 from cyrsync.state.lock import run_key
 from cyrsync.sync.guard import MaxDelete
+from cyrsync.sync.options import Options
 from cyrsync.text import printable
 
 #: What a far rsync expands, and what no shell reads in any other way.

@@ -14,8 +14,8 @@ from cyrsync.cli import signals
 from cyrsync.cli.options import StateDirectory
 from cyrsync.cli.output import complain, console
 from cyrsync.ends import address
+from cyrsync.ends.address import identity
 from cyrsync.errors import Exit, UnusableError, UsageError
-from cyrsync.spool.run import identity
 from cyrsync.text import human_seconds, printable
 
 if TYPE_CHECKING:

@@ -29,8 +29,9 @@ from cyrsync.ends import address
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.rsync import options as rsync_options
 from cyrsync.server.scope import Scope
-from cyrsync.spool.run import Options, Run
+from cyrsync.spool.run import Run
 from cyrsync.sync.guard import MaxDelete
+from cyrsync.sync.options import Options
 from cyrsync.sync.progress import Reporter
 
 if TYPE_CHECKING:

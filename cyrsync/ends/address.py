@@ -76,3 +76,10 @@ def _daemon(text: str, host: bytes, path: bytes, port: bytes | None) -> Address:
     if not path.strip(b"/") or not host:
         raise UsageError(f"{text}: name the daemon's host and module, as rsync://HOST/MODULE/PATH")
     return Address(text, path.lstrip(b"/"), os.fsdecode(host), port.decode() if port else None, daemon=True)
+
+
+def identity(address: Address) -> str:
+    """Return what names a side for the lock: two spellings of one directory here are one side."""
+    path = os.path.realpath(address.path) if address.local else address.path.rstrip(b"/")
+    host = (address.host or "").rpartition("@")[2]
+    return f"{host}:{address.port}:{os.fsdecode(path)}"

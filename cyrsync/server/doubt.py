@@ -7,8 +7,9 @@ import os
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far.folder import Folder
 from cyrsync.far.walk import Reader
-from cyrsync.spool.compare import Policy, with_other_attributes
+from cyrsync.spool.compare import with_other_attributes
 from cyrsync.state.sent import Place
+from cyrsync.sync.policy import Policy
 
 
 def is_another_owners(place: Place, there: Folder, policy: Policy, reader: Reader) -> bool:

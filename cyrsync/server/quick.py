@@ -17,10 +17,10 @@ from cyrsync.server.claim import Claim
 from cyrsync.server.engine import Work
 from cyrsync.server.reading import MailboxReader, UnreadableMailboxError, identity_of
 from cyrsync.server.replica import Replica
-from cyrsync.spool.run import Options
 from cyrsync.state.sent import Key, StateDamaged
 from cyrsync.state.store import Store
 from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.sync.options import Options
 from cyrsync.sync.result import FileCounts
 
 #: rsync's words that ask for nothing but a copy like the original.

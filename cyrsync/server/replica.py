@@ -16,7 +16,7 @@ from cyrsync.errors import UnusableError, UsageError
 from cyrsync.rsync import features
 from cyrsync.rsync.driver import Ends, Rsync
 from cyrsync.rsync.jobs import Jobs
-from cyrsync.spool.run import Options
+from cyrsync.sync.options import Options
 
 
 class Replica:

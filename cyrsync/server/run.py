@@ -37,14 +37,15 @@ from cyrsync.server.roots import Roots
 from cyrsync.server.scope import Scope
 from cyrsync.server.takings import Direct, Takings
 from cyrsync.server.transition import Transitions
-from cyrsync.spool.compare import Policy
-from cyrsync.spool.run import Options, Run
+from cyrsync.spool.run import Run
 from cyrsync.spool.steps import Transfer
 from cyrsync.state.conf_table import ConfTable
 from cyrsync.state.lock import state_directory
 from cyrsync.state.sent import UNSEEN, Key, Sent, StateDamaged, seen_of
 from cyrsync.state.store import Store, copied, set_aside
 from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.sync.options import Options
+from cyrsync.sync.policy import Policy
 from cyrsync.sync.progress import Reporter
 from cyrsync.text import path_text
 

@@ -13,10 +13,10 @@ from cyrsync.server.engine import Work, plan_mailbox
 from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
 from cyrsync.server.roots import Roots
 from cyrsync.server.source_links import SourceLinks
-from cyrsync.spool.extended import NO_KINDS, Kinds
 from cyrsync.spool.staging import Staging
 from cyrsync.state.sent import Key, Place, Sent
 from cyrsync.state.store import Store
+from cyrsync.sync.extended import NO_KINDS, Kinds
 from cyrsync.sync.folder_plan import State
 from cyrsync.text import path_text
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from cyrsync.ends.address import Address
 from cyrsync.errors import UnusableError
-from cyrsync.spool.run import Options, Run
+from cyrsync.spool.run import Run
+from cyrsync.sync.options import Options
 
 
 class UnreadyRun(Run):

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far.folder import Folder
 from cyrsync.spool import lists
-from cyrsync.spool.compare import Policy, compare
+from cyrsync.spool.compare import compare
 from cyrsync.spool.taker import identity
 from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.sync.policy import Policy
 
 #: Words of rsync's that leave no file out, and make no other of one.
 _HARMLESS = {"--archive", "--numeric-ids", "--bwlimit", "--compress", "--rsync-path", "--verbose", "--stats"}

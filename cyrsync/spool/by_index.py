@@ -9,9 +9,10 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.digests import Digests, Question
 from cyrsync.far.folder import NOBODY, Folder
-from cyrsync.spool.compare import Policy, compare, unchanged
+from cyrsync.spool.compare import compare, unchanged
 from cyrsync.spool.likeness import Likeness, likeness
 from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.sync.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)

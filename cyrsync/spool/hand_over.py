@@ -15,14 +15,13 @@ from pathlib import Path
 
 from cyrsync import process
 from cyrsync.ends import address
-from cyrsync.ends.address import Address
+from cyrsync.ends.address import Address, identity
 from cyrsync.ends.agent_side import AgentSide, ChildSide
 from cyrsync.ends.connections import Connections
 from cyrsync.ends.side import refuse_promoted, token_of
 from cyrsync.errors import ConnectionFailed, Exit, UnusableError, UsageError
 from cyrsync.far import token
 from cyrsync.rsync.options import RsyncLine, Settings
-from cyrsync.spool.run import identity
 from cyrsync.state.lock import state_path
 from cyrsync.sync import direction, known_roots
 from cyrsync.sync.ownership import WalkOwnership, hold

@@ -11,9 +11,10 @@ from cyrsync.ends.both import BothSides
 from cyrsync.errors import GuardError, UnreadableError
 from cyrsync.rsync.driver import hint
 from cyrsync.spool import lists
-from cyrsync.spool.run import Options, for_users
+from cyrsync.spool.run import for_users
 from cyrsync.spool.walk_engine import WalkEngine
 from cyrsync.sync.folder_plan import State
+from cyrsync.sync.options import Options
 from cyrsync.text import path_text
 
 

@@ -14,9 +14,8 @@ from functools import partial
 from pathlib import Path
 
 from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.ends.address import Address
+from cyrsync.ends.address import Address, identity
 from cyrsync.ends.both import BothSides
-from cyrsync.ends.link import DEFAULT_PATIENCE, Patience
 from cyrsync.ends.side import Side, refuse_promoted, token_of
 from cyrsync.errors import (
     ConnectionFailed,
@@ -38,21 +37,22 @@ from cyrsync.rsync.jobs import Jobs
 from cyrsync.spool import ahead, room
 from cyrsync.spool.by_index import Doubtful, replanned
 from cyrsync.spool.carry import carry, make_room
-from cyrsync.spool.compare import Policy
-from cyrsync.spool.extended import Extended, Kinds
-from cyrsync.spool.scratch import staging_directory
 from cyrsync.spool.staging import Staging
 from cyrsync.spool.steps import Transfer
 from cyrsync.spool.taker import Taker, batches
 from cyrsync.spool.walk_engine import WalkEngine
 from cyrsync.state.lock import run_key, run_lock, state_directory
 from cyrsync.sync import direction, known_roots, mounts
+from cyrsync.sync.extended import Extended, Kinds
 from cyrsync.sync.folder_plan import FolderPlan, State
-from cyrsync.sync.guard import DeleteLimit, MaxDelete
+from cyrsync.sync.guard import DeleteLimit
+from cyrsync.sync.options import Options
 from cyrsync.sync.ownership import CUT_OFF, WalkOwnership, hold
 from cyrsync.sync.phases import Phases
+from cyrsync.sync.policy import Policy
 from cyrsync.sync.progress import NoProgress, Reporter
 from cyrsync.sync.result import FileCounts, RunResult
+from cyrsync.sync.scratch import staging_directory
 from cyrsync.text import path_text
 
 _FSYNC = "--fsync"
@@ -65,30 +65,6 @@ _LOST_ATTRIBUTES = (
 #: So many of what is all alike are named.
 _FEW = 5
 _UNKNOWN = (State.UNREADABLE, State.VANISHED)
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a run is asked for, beside its two addresses."""
-
-    delete: bool = False
-    max_delete: MaxDelete | None = None
-    dry_run: bool = False
-    users: frozenset[str] = frozenset()
-    policy: Policy = field(default_factory=Policy)
-    rsh: str | None = None
-    rsync_path: str | None = None
-    words: tuple[str, ...] = ("-a",)  # for every rsync
-    one_file_system: bool = False  # no other may be mounted in either tree
-    trial: tuple[str, ...] = ()  # what rsync has to accept before anything is touched; () for no doubt
-    connection: tuple[str, ...] = ()  # for an rsync that only looks
-    retries: int = 3
-    wait: float = 0.0
-    jobs: int = 1
-    overwrite: bool = False  # a replica that is another's, was promoted, or has a Cyrus at work on it
-    patience: Patience = DEFAULT_PATIENCE
-    from_replica: bool = False  # the source may be one
-    full: bool = False  # names prove nothing: rsync compares every message
 
 
 @dataclass(slots=True)
@@ -584,13 +560,6 @@ class Run:
         if result.folders.unreadable or result.files.failed or len(result.errors) > bool(result.withheld):
             return Exit.PARTIAL
         return Exit.WITHHELD if result.withheld else Exit.DONE
-
-
-def identity(address: Address) -> str:
-    """Return what names a side for the lock: two spellings of one directory here are one side."""
-    path = os.path.realpath(address.path) if address.local else address.path.rstrip(b"/")
-    host = (address.host or "").rpartition("@")[2]
-    return f"{host}:{address.port}:{os.fsdecode(path)}"
 
 
 def links_warning(sides: BothSides, links: list[bytes]) -> list[str]:

@@ -17,8 +17,8 @@ from pathlib import Path
 from cyrsync.far.folder import Entry, sort_key
 from cyrsync.far.place import owner_here
 from cyrsync.far.take import Taken
-from cyrsync.spool.extended import Extended
-from cyrsync.spool.scratch import empty
+from cyrsync.sync.extended import Extended
+from cyrsync.sync.scratch import empty
 
 _TREE = b"tree"
 _COPY = b"copy"

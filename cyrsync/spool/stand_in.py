@@ -27,9 +27,10 @@ from cyrsync.errors import (
 from cyrsync.rsync import deletion_lines
 from cyrsync.rsync.deletion_lines import DeletionLines
 from cyrsync.rsync.driver import Rsync
-from cyrsync.spool.run import Options, Planned, Run
+from cyrsync.spool.run import Planned, Run
 from cyrsync.spool.steps import Transfer
 from cyrsync.state import no_agent
+from cyrsync.sync.options import Options
 from cyrsync.sync.ownership import WalkOwnership
 from cyrsync.text import path_text
 

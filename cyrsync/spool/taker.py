@@ -18,12 +18,13 @@ from cyrsync.far.extended import NO_KINDS, Kinds
 from cyrsync.far.folder import NOBODY, Folder, Incarnation
 from cyrsync.far.take import Taken
 from cyrsync.rsync.driver import hint
-from cyrsync.spool.compare import Policy, compare, gone, unchanged
+from cyrsync.spool.compare import compare, gone, unchanged
 from cyrsync.spool.likeness import Likeness, likeness
 from cyrsync.spool.staging import Staging
 from cyrsync.spool.steps import Transfer
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.guard import DeleteLimit
+from cyrsync.sync.policy import Policy
 from cyrsync.sync.result import RunResult
 from cyrsync.text import path_text
 

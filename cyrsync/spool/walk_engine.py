@@ -10,8 +10,8 @@ from cyrsync.far.folder import Folder, join, sort_key
 from cyrsync.rsync.filters import Rules
 from cyrsync.spool import compare
 from cyrsync.spool.by_index import Doubtful, doubtful
-from cyrsync.spool.compare import Policy
 from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.sync.policy import Policy
 
 _UNKNOWN = (State.UNREADABLE, State.VANISHED)
 

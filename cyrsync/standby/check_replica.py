@@ -21,10 +21,10 @@ from cyrsync.rsync.jobs import Jobs
 from cyrsync.server.claim import refuse, source_name
 from cyrsync.server.replica import Replica
 from cyrsync.server.standby import differing
-from cyrsync.spool.run import Options
 from cyrsync.standby.check import TOLD, Findings, Source, fail, note, ok, told
 from cyrsync.standby.checked import Finding
 from cyrsync.sync import direction
+from cyrsync.sync.options import Options
 from cyrsync.text import human_bytes, human_count, human_seconds, path_text
 
 #: A timer has nobody to ask.

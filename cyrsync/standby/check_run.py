@@ -10,9 +10,9 @@ from cyrsync.ends.address import Address
 from cyrsync.errors import Exit, UnusableError
 from cyrsync.server.run import ServerRun
 from cyrsync.server.scope import Scope
-from cyrsync.spool.run import Options
 from cyrsync.standby.check import Findings, Source, fail, ok
 from cyrsync.state.lock import state_path
+from cyrsync.sync.options import Options
 from cyrsync.sync.progress import NoProgress
 
 _REFUSED = frozenset({Exit.UNUSABLE, Exit.REFUSED, Exit.WITHHELD})

@@ -10,9 +10,10 @@ from cyrsync.far import uids as uid_sets
 from cyrsync.far.digests import Digests
 from cyrsync.far.finding import Audited, Problem
 from cyrsync.far.folder import Folder
-from cyrsync.spool.compare import Policy, unchanged, with_other_attributes
+from cyrsync.spool.compare import unchanged, with_other_attributes
 from cyrsync.spool.likeness import Likeness, likeness
 from cyrsync.spool.walk_engine import pair
+from cyrsync.sync.policy import Policy
 
 EXTRA_FOLDER = Problem("extra folder")
 

@@ -12,8 +12,8 @@ import pytest
 
 import samplespool
 from cyrsync.far import extended
-from cyrsync.spool import scratch
-from cyrsync.spool.extended import Extended, Kinds
+from cyrsync.sync import scratch
+from cyrsync.sync.extended import Extended, Kinds
 from support.inside import sync_here, sync_server_here
 from support.servers import SampleServer, below
 from support.sshd import Sshd

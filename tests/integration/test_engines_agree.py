@@ -14,8 +14,9 @@ from cyrsync.cyrus.server import config
 from cyrsync.ends import address
 from cyrsync.server.run import ServerRun
 from cyrsync.server.scope import Scope
-from cyrsync.spool.run import Options, Run
+from cyrsync.spool.run import Run
 from cyrsync.sync.guard import MaxDelete
+from cyrsync.sync.options import Options
 from cyrsync.sync.progress import NoProgress
 from cyrsync.sync.result import RunResult
 from support.memory import in_memory

@@ -16,7 +16,8 @@ import pytest
 import samplespool
 from cyrsync.ends import address
 from cyrsync.far import token
-from cyrsync.spool.run import Options, Run
+from cyrsync.spool.run import Run
+from cyrsync.sync.options import Options
 from support.spool import leaves
 from support.tools import children, requires_root, wait_for
 from support.tree import assert_same_tree, cyrsync_argv, messages, plain_env, rsync, run_cyrsync, snapshot, sync

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from cyrsync.ends import address
 from cyrsync.far import take
 from cyrsync.spool import compare
-from cyrsync.spool.run import Options, Run
+from cyrsync.spool.run import Run
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.guard import MaxDelete
+from cyrsync.sync.options import Options
 from cyrsync.sync.result import RunResult
 from support.memory import in_memory
 from support.random_tree import RandomTree

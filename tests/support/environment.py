@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 
-from cyrsync.spool.scratch import _remove_leftovers
+from cyrsync.sync.scratch import _remove_leftovers
 
 #: Whether, and where, Python keeps byte code: no test depends on it, and the checkout is to stay clean.
 BYTE_CODE = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")

@@ -16,8 +16,9 @@ from cyrsync.ends.side import Rights
 from cyrsync.far.folder import Entry, Folder, Incarnation
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.uids import above
-from cyrsync.spool.compare import Policy, compare, gone, names_in_doubt, unchanged
+from cyrsync.spool.compare import compare, gone, names_in_doubt, unchanged
 from cyrsync.sync.folder_plan import State
+from cyrsync.sync.policy import Policy
 
 POLICY = Policy()
 FILE = Entry(stat.S_IFREG | 0o600, 100, 10**18, "97:8:cyrus:mail", "")

@@ -18,11 +18,12 @@ from cyrsync.far.folder import Folder
 from cyrsync.far.take import Taken, take
 from cyrsync.far.walk import Reader
 from cyrsync.spool import taker as taking
-from cyrsync.spool.compare import Policy, compare
+from cyrsync.spool.compare import compare
 from cyrsync.spool.staging import Staging
 from cyrsync.spool.taker import Taker, batches
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.guard import DeleteLimit, MaxDelete
+from cyrsync.sync.policy import Policy
 from cyrsync.sync.result import RunResult
 
 JOE, SENT = b"j/user/joe", b"j/user/joe/Sent"

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from cyrsync.far.folder import Folder, Incarnation, join, sort_key
 from cyrsync.far.message_files import MessageFiles
-from cyrsync.spool.compare import Policy
 from cyrsync.spool.walk_engine import WalkEngine, pair
 from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.sync.policy import Policy
 
 MAILBOX = Incarnation("3f1d0cb8", 1000, 10)
 names = st.sampled_from([b"a", b"a b", b"a-b", b"b", b"5.", b"\x01", b"\xff"])

@@ -16,9 +16,9 @@ from cyrsync.cyrus.mailbox.entry import BOUND, is_message, is_metadata
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.folder import Entry, Folder, Incarnation, join, sort_key
 from cyrsync.far.message_files import MessageFiles
-from cyrsync.spool.compare import Policy
 from cyrsync.spool.walk_engine import WalkEngine
 from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.sync.policy import Policy
 
 
 class Node(NamedTuple):

@@ -12,7 +12,7 @@ import pytest
 from cyrsync.far.finding import KINDS, Problem
 from cyrsync.far.folder import Entry, Folder, Incarnation
 from cyrsync.far.message_files import MessageFiles
-from cyrsync.spool.compare import Policy
+from cyrsync.sync.policy import Policy
 from cyrsync.verify.compare import compare
 
 POLICY = Policy()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cyrsync.spool.extended import NO_KINDS, Kinds
+from cyrsync.sync.extended import NO_KINDS, Kinds
 
 #: A file system in memory that every Linux has, and everybody may write to.
 _MEMORY = Path("/dev/shm")

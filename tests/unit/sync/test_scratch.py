@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cyrsync.spool import scratch
-from cyrsync.spool.scratch import remove_tree, staging_directory
+from cyrsync.sync import scratch
+from cyrsync.sync.scratch import remove_tree, staging_directory
 from support.tools import requires_root
 
 

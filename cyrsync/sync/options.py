@@ -1,0 +1,33 @@
+"""What a run is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cyrsync.ends.link import DEFAULT_PATIENCE, Patience
+from cyrsync.sync.guard import MaxDelete
+from cyrsync.sync.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run is asked for, beside its two addresses."""
+
+    delete: bool = False
+    max_delete: MaxDelete | None = None
+    dry_run: bool = False
+    users: frozenset[str] = frozenset()
+    policy: Policy = field(default_factory=Policy)
+    rsh: str | None = None
+    rsync_path: str | None = None
+    words: tuple[str, ...] = ("-a",)  # for every rsync
+    one_file_system: bool = False  # no other may be mounted in either tree
+    trial: tuple[str, ...] = ()  # what rsync has to accept before anything is touched; () for no doubt
+    connection: tuple[str, ...] = ()  # for an rsync that only looks
+    retries: int = 3
+    wait: float = 0.0
+    jobs: int = 1
+    overwrite: bool = False  # a replica that is another's, was promoted, or has a Cyrus at work on it
+    patience: Patience = DEFAULT_PATIENCE
+    from_replica: bool = False  # the source may be one
+    full: bool = False  # names prove nothing: rsync compares every message
