@@ -105,12 +105,12 @@ class Index:
         minor, self.header, self._area = header.minor_version, header, area
         sizes, flags = ((24, 8), 36) if minor >= 20 else ((12, 4), 32)
         self._flags_at = flags
-        self.uids = self._column(0, 4)
-        self.sizes = self._column(*sizes)
-        self.system_flags = self._column(flags, 4)
+        self.uids = self.column(0, 4)
+        self.sizes = self.column(*sizes)
+        self.system_flags = self.column(flags, 4)
         self.modseqs = array("Q", bytes(8 * header.num_records))
         if minor >= _FIRST_WITH_MODSEQ:
-            self.modseqs = self._column(80 if minor >= _FIRST_WITH_GUID else 72, 8)
+            self.modseqs = self.column(80 if minor >= _FIRST_WITH_GUID else 72, 8)
         highest = self._bytes(flags)
         self.expunged = highest.translate(_having(EXPUNGED >> 24 if minor >= _FIRST_WITH_EXPUNGED else 0))
         self.unlinked = highest.translate(_having(UNLINKED >> 24 if minor >= _FIRST_WITH_EXPUNGED else 0))
@@ -143,11 +143,11 @@ class Index:
 
     def dates(self) -> "array[int] | None":
         """Return when every message arrived, in seconds since 1970; None from minor version 20 on."""
-        return self._column(4, 4) if self.header.minor_version < 20 else None
+        return self.column(4, 4) if self.header.minor_version < 20 else None
 
     def cache_offsets(self) -> "array[int]":
         """Return where in cyrus.cache each record is, the low 32 bits of that; 0 for none."""
-        return self._column(4 if self.header.minor_version >= 20 else 24, 4)
+        return self.column(4 if self.header.minor_version >= 20 else 24, 4)
 
     def user_flags(self, number: int) -> int:
         """Return the user flags, bit n for the n-th name in cyrus.header."""
@@ -157,8 +157,8 @@ class Index:
     def _at(self, number: int) -> int:
         return range(len(self))[number] * self.header.record_size
 
-    def _column(self, at: int, size: int) -> "array[int]":
-        """Take one field of four or eight bytes out of all records."""
+    def column(self, at: int, size: int) -> "array[int]":
+        """Return one field of all records: of four or eight bytes, `at` so many bytes from their beginnings."""
         column = array("Q" if size == 8 else "I")
         # An empty view can't be cast.
         if len(self):
@@ -263,13 +263,18 @@ def _unsigned(view: "memoryview", at: int, kind: str) -> int:
     return int(struct.unpack_from(">" + kind, view, at)[0])
 
 
+def crc_at(minor: int) -> int:
+    """Return where in a record its CRC stands, that of all before, from minor version 12 on."""
+    return _RECORD_SIZES[minor] - 4
+
+
 def _check_crcs(index: Index, view: "memoryview") -> None:
     """Compare each record with the CRC in its end; all in C, as there may be a million."""
     header = index.header
-    covered = _RECORD_SIZES[header.minor_version] - 4
+    covered = crc_at(header.minor_version)
     area = view[header.start_offset : header.start_offset + len(index) * header.record_size]
     contents = struct.Struct(f"{covered}s{header.record_size - covered}x").iter_unpack(area)
-    found, stored = array("I", starmap(zlib.crc32, contents)), index._column(covered, 4)
+    found, stored = array("I", starmap(zlib.crc32, contents)), index.column(covered, 4)
     if found != stored:
         number = next(number for number in range(len(found)) if found[number] != stored[number])
         raise BadIndex(header.start_offset + number * header.record_size + covered, "wrong CRC of a record")

@@ -99,6 +99,7 @@ _SAME = {
 _LARGEST = 1 << 20
 _SETTING = re.compile(rb"(@?[A-Za-z0-9_-]*):\s*(.*)", re.DOTALL)
 _HOME = b"{configdirectory}"
+_ROOT_OF = re.compile(r"partition-|metadir-\w+-")
 
 
 class ConfigError(Exception):
@@ -288,6 +289,21 @@ def read(
     if not home.value.startswith(b"/") or home.value == b"/":
         raise home.error("has to be an absolute path, and not /")
     return Config(settings, prefix, version)
+
+
+def moved(config: Config, place: "Callable[[bytes], bytes]") -> Config:
+    """Return what the imapd.conf would say if each of its directories and files lay where `place` tells by its path."""
+    settings = {
+        key: setting._replace(value=place(setting.value)) if _is_path(setting) else setting
+        for key, setting in config._settings.items()
+    }
+    return Config(settings, config._prefix, config.version)
+
+
+def _is_path(setting: _Setting) -> bool:
+    words = ("configdirectory", "sievedir", "mboxname_lockpath", "mboxname_userpath")
+    named = setting.key in words or setting.key.endswith("_db_path") or bool(_ROOT_OF.search(setting.key))
+    return named and setting.value.startswith(b"/")
 
 
 def _settings(path: bytes, prefix: str, load: "Callable[[bytes], bytes]") -> "Iterator[_Setting]":

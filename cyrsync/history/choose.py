@@ -1,0 +1,100 @@
+"""Which mailboxes of a tree are meant. Pure."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cyrsync.cyrus.server import layout
+from cyrsync.cyrus.server.names import decode_mutf7
+from cyrsync.cyrus.server.server import Located
+from cyrsync.errors import UnusableError
+from cyrsync.text import printable
+
+_TIME = re.compile(rb"[0-9A-F]{8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody asks for; what is None or False leaves all mailboxes and their live messages."""
+
+    mailbox: str | None = None  # a name as people, administrators or Cyrus itself write it, or a uniqueid
+    user: str | None = None
+    message: bytes | int | None = None  # a GUID, or a UID of the mailbox
+    recursive: bool = False  # what is below the mailbox, too
+    only_expunged: bool = False
+
+
+def shown(name: bytes) -> str:
+    """Return a mailbox's name as people read it: `user/jane/Sent Items@example.com`. Safe on a terminal."""
+    before, mark, after = name.partition(b"!")
+    domain, local = (before, after) if mark else (b"", name)
+    text = "/".join(decode_mutf7(component).replace("^", ".") for component in local.split(b"."))
+    return printable(f"{text}@{os.fsdecode(domain)}" if mark else text)
+
+
+def choose(known: Sequence[Located], request: Request, prefix: bytes = b"DELETED") -> list[Located]:
+    """Return the mailboxes that are meant, by their names. Raise UnusableError where there are none.
+
+    `prefix` is imapd.conf's deletedprefix.
+    """
+    found = list(known)
+    if request.user is not None:
+        wanted = os.fsencode(request.user)
+        found = [one for one in found if layout.user_of_name(one.mailbox.name, prefix) == wanted]
+        if not found:
+            raise UnusableError(f"{printable(request.user)}: no mailbox of this user")
+        if request.mailbox is None:
+            # Deleted ones are restored by their names: one user may have had several of the same.
+            found = [one for one in found if not layout.is_deleted(one.mailbox.name, prefix)] or found
+    if request.mailbox is not None:
+        found = _named(found, request.mailbox, request.recursive, prefix)
+    return sorted(found, key=lambda one: one.mailbox.name.replace(b".", b"\0"))
+
+
+def _named(known: Sequence[Located], name: str, recursive: bool, prefix: bytes) -> list[Located]:
+    given = os.fsencode(name)
+    tops = [one for one in known if _is(one, name, given)]
+    if not tops:
+        raise UnusableError(f"{printable(name)}: no such mailbox{_hint(known, name, prefix)}")
+    if not recursive:
+        return tops
+    inside = tuple(one.mailbox.name + b"." for one in tops)
+    return tops + [one for one in known if one.mailbox.name.startswith(inside) and one not in tops]
+
+
+def _is(one: Located, name: str, given: bytes) -> bool:
+    mailbox = one.mailbox
+    return given in _spellings(mailbox.name) or name in (mailbox.uniqueid, shown(mailbox.name))
+
+
+def _spellings(name: bytes) -> tuple[bytes, ...]:
+    return (name, layout.external(name, b"/"), layout.external(name, b"."))
+
+
+def _hint(known: Sequence[Located], name: str, prefix: bytes) -> str:
+    """Return the deleted mailboxes that had the name."""
+    found = []
+    for one in known:
+        former = former_name(one.mailbox.name, prefix)
+        if former and (os.fsencode(name) in _spellings(former) or name == shown(former)):
+            found.append(shown(one.mailbox.name))
+    return f"; deleted ones of that name: {', '.join(found)}" if found else ""
+
+
+def former_name(name: bytes, prefix: bytes = b"DELETED") -> bytes | None:
+    """Return the name that a deleted mailbox had, None for one that is not deleted."""
+    if not layout.is_deleted(name, prefix):
+        return None
+    domain, mark, local = name.rpartition(b"!")
+    return domain + mark + b".".join(local.split(b".")[1:-1])
+
+
+def deleted_at(name: bytes, prefix: bytes = b"DELETED") -> int | None:
+    """Return when a deleted mailbox was deleted, in seconds since 1970, by the end of its name."""
+    last = name.rpartition(b".")[2]
+    if not layout.is_deleted(name, prefix) or not _TIME.fullmatch(last):
+        return None
+    return int(last, 16)

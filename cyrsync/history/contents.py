@@ -1,0 +1,77 @@
+"""A message's file, opened and proved: it has the size and the SHA-1 that its record says."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+
+from cyrsync.cyrus.mailbox import regular_file
+from cyrsync.errors import error_text
+from cyrsync.history.selected import Message
+from cyrsync.text import path_text
+
+_BLOCK = 1 << 20
+
+
+class Damaged(Exception):
+    """A message that cannot be restored: why, in one line."""
+
+
+def blocks(message: Message) -> Iterator[bytes]:
+    """Yield the message's bytes as they are on disk, with CRLF.
+
+    Raise Damaged, at the end only where its bytes are not those of its record: nothing is to be made of them before.
+    """
+    descriptor, path = _opened(message)
+    try:
+        digest, size = hashlib.sha1(usedforsecurity=False), 0
+        while block := _read(descriptor, path):
+            digest.update(block)
+            size += len(block)
+            yield block
+    finally:
+        os.close(descriptor)
+    if size != message.size:
+        raise Damaged(f"UID {message.uid}: {path_text(path)}: {size} bytes instead of {message.size}")
+    if message.guid is not None and digest.digest() != message.guid:
+        raise Damaged(f"UID {message.uid}: {path_text(path)}: its SHA-1 is not its GUID {message.guid.hex()}")
+
+
+def whole(message: Message) -> bytes:
+    """Return all of a message. Raise Damaged."""
+    return b"".join(blocks(message))
+
+
+def start(message: Message, size: int) -> bytes:
+    """Return the first bytes of a message, none where they cannot be read."""
+    try:
+        descriptor = _opened(message)[0]
+    except Damaged:
+        return b""
+    try:
+        return os.read(descriptor, size)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+
+
+def _opened(message: Message) -> tuple[int, bytes]:
+    """Open the first file there is. Raise Damaged."""
+    reason = ""
+    for path in message.places:
+        try:
+            return regular_file.opened(path)[0], path
+        except OSError as error:
+            # What is wrong with the file tells more than that it is not in the other place.
+            if not reason or not isinstance(error, FileNotFoundError):
+                reason = error_text(error)
+    raise Damaged(f"UID {message.uid}: {reason}")
+
+
+def _read(descriptor: int, path: bytes) -> bytes:
+    try:
+        return os.read(descriptor, _BLOCK)
+    except OSError as error:
+        raise Damaged(f"{path_text(path)}: {error.strerror}") from None

@@ -1,0 +1,88 @@
+"""Which mailboxes are meant by what people write."""
+
+from __future__ import annotations
+
+import pytest
+
+from cyrsync.cyrus.mailbox.snapshot import MetaFiles
+from cyrsync.cyrus.server.mailboxes import Mailbox
+from cyrsync.cyrus.server.server import Located
+from cyrsync.errors import UnusableError
+from cyrsync.history.choose import Request, choose, deleted_at, former_name, shown
+
+NAMES = (
+    "DELETED.user.joe.Work.65A00000",
+    "example.com!user.john^doe.Sent",
+    "shared.news",
+    "user.joe",
+    "user.joe-2",
+    "user.joe.Entw&APw-rfe",
+    "user.joe.Work",
+    "user.joe.Work.2023",
+    "user.joe.Workshop",
+)
+
+
+def located(name: str) -> Located:
+    mailbox = Mailbox(name.encode(), "default", f"id-{name}", 1, "e", False, False, "", False, False, True, ())
+    return Located(mailbox, b"/d", b"/d", b"/d", MetaFiles(b"/h", b"/i", b"/e"))
+
+
+KNOWN = [located(name) for name in NAMES]
+
+
+def chosen(request: Request) -> list[str]:
+    return [one.mailbox.name.decode() for one in choose(KNOWN, request)]
+
+
+@pytest.mark.parametrize(
+    "name", ["user.joe.Entw&APw-rfe", "user/joe/Entw&APw-rfe", "user/joe/Entwürfe", "id-user.joe.Entw&APw-rfe"]
+)
+def test_every_spelling_of_a_name(name: str) -> None:
+    assert chosen(Request(mailbox=name)) == ["user.joe.Entw&APw-rfe"]
+
+
+@pytest.mark.parametrize("name", ["user/john.doe/Sent@example.com", "example.com!user.john^doe.Sent"])
+def test_a_domain(name: str) -> None:
+    assert chosen(Request(mailbox=name)) == ["example.com!user.john^doe.Sent"]
+
+
+def test_what_is_below_a_mailbox() -> None:
+    assert chosen(Request(mailbox="user/joe/Work", recursive=True)) == ["user.joe.Work", "user.joe.Work.2023"]
+    assert chosen(Request(mailbox="user/joe/Work")) == ["user.joe.Work"]
+
+
+def test_a_user() -> None:
+    assert chosen(Request(user="joe")) == [
+        "user.joe",
+        "user.joe.Entw&APw-rfe",
+        "user.joe.Work",
+        "user.joe.Work.2023",
+        "user.joe.Workshop",
+    ]
+    assert chosen(Request(user="john.doe@example.com")) == ["example.com!user.john^doe.Sent"]
+
+
+def test_nobody() -> None:
+    with pytest.raises(UnusableError, match="nobody: no mailbox of this user"):
+        chosen(Request(user="nobody"))
+
+
+def test_a_deleted_mailbox_is_named_where_its_former_name_is_asked_for() -> None:
+    known = [one for one in KNOWN if one.mailbox.name != b"user.joe.Work"]
+    with pytest.raises(UnusableError, match="no such mailbox; deleted ones of that name: DELETED/user/joe/Work/65A0"):
+        choose(known, Request(mailbox="user/joe/Work"))
+    assert chosen(Request(mailbox="DELETED/user/joe/Work/65A00000")) == [NAMES[0]]
+
+
+def test_when_and_what_a_deleted_mailbox_was() -> None:
+    assert former_name(b"DELETED.user.joe.Work.65A00000") == b"user.joe.Work"
+    assert former_name(b"example.com!DELETED.user.joe.Work.65A00000") == b"example.com!user.joe.Work"
+    assert former_name(b"user.joe.Work") is None
+    assert deleted_at(b"DELETED.user.joe.Work.65A00000") == 0x65A00000
+    assert deleted_at(b"DELETED.user.joe.Work.65A0000") is None
+    assert deleted_at(b"user.joe.65A00000") is None
+
+
+def test_a_name_cannot_move_the_cursor() -> None:
+    assert shown(b"user.joe.\x1b[2J") == "user/joe/\\x1b[2J"

@@ -1,0 +1,149 @@
+"""What is read of real servers' mailboxes is what those servers said: messages, dates, flags and contents."""
+
+from __future__ import annotations
+
+import calendar
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cyrsync.history import contents
+from cyrsync.history.choose import Request, choose
+from cyrsync.history.reading import Unreadable, read
+from cyrsync.history.selected import Message, Selection
+from cyrsync.history.tree import Tree, open_tree
+from support.boxes import NAMES, Box
+
+
+def opened(box: Box, conf: bool = True) -> Tree:
+    return open_tree(os.fsencode(box.root), str(box.conf) if conf else None)
+
+
+def selections(tree: Tree, request: Request) -> dict[str, Selection]:
+    found = {}
+    for place in choose(tree.mailboxes, request, tree.deletedprefix):
+        found[place.mailbox.name.decode()] = read(tree, place, request)
+    return found
+
+
+def seconds(internaldate: str) -> int:
+    day, clock, _ = internaldate.split()
+    return calendar.timegm(time.strptime(f"{day} {clock}", "%d-%b-%Y %H:%M:%S"))
+
+
+def in_state(mailbox: dict[str, Any], state: str) -> dict[int, dict[str, Any]]:
+    return {one["uid"]: one for one in mailbox["messages"] if one["state"] == state}
+
+
+def check(message: Message, true: dict[str, Any]) -> None:
+    assert message.size == true["size"]
+    assert message.internaldate == seconds(true["internaldate"])
+    assert set(message.flags) - {"\\Seen"} == set(true["flags"]) - {"\\Seen", "\\Recent"}
+    assert hashlib.sha1(contents.whole(message)).hexdigest() == true["sha1"]
+
+
+@pytest.mark.parametrize("by", ["mailboxes.db", "directories"])
+@pytest.mark.parametrize("name", NAMES)
+def test_real_servers(tmp_path: Path, name: str, by: str) -> None:
+    box = Box(name, tmp_path)
+    if by == "directories":
+        (box.root / "conf" / "mailboxes.db").unlink()
+    tree = opened(box)
+    found = selections(tree, Request())
+    assert found.keys() == {mailbox["name"] for mailbox in box.mailboxes}
+    for true in box.mailboxes:
+        one = found[true["name"]]
+        visible = in_state(true, "visible")
+        assert (one.count, one.size) == (len(visible), sum(message["size"] for message in visible.values()))
+        assert (one.mailbox.uidvalidity, one.mailbox.uniqueid) == (true["uidvalidity"], true["uniqueid"])
+        assert one.mailbox.deleted == true["deleted"]
+        assert [message.uid for message in one.messages()] == sorted(visible)
+        for message in one.messages():
+            check(message, visible[message.uid])
+    assert [f"{box.root}/conf/mailboxes.db" in line for line in tree.warnings] == [True] * (by == "directories")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_expunged_messages_that_still_have_their_files(tmp_path: Path, name: str) -> None:
+    box = Box(name, tmp_path)
+    found = selections(opened(box), Request(only_expunged=True))
+    for true in box.mailboxes:
+        expunged = in_state(true, "expunged")
+        assert sorted(message.uid for message in found[true["name"]].messages()) == sorted(expunged)
+        for message in found[true["name"]].messages():
+            assert message.expunged
+            assert hashlib.sha1(contents.whole(message)).hexdigest() == expunged[message.uid]["sha1"]
+
+
+def names(box: Box) -> list[str]:
+    return [mailbox["name"] for mailbox in box.mailboxes]
+
+
+@pytest.mark.parametrize("name", ["2.3.12-plain", "3.4.9-plain", "3.13.7-plain", "3.8.7-plain-upgraded-from-2.3.12"])
+def test_a_tree_without_an_imapd_conf(tmp_path: Path, name: str) -> None:
+    """Where the mailboxes are is found by looking: the partition begins before `user` and `uuid`."""
+    box = Box(name, tmp_path)
+    assert sorted(selections(opened(box, conf=False), Request())) == sorted(names(box))
+
+
+def test_one_message_by_its_guid(tmp_path: Path) -> None:
+    box = Box("3.4.9-plain", tmp_path)
+    true = next(iter(in_state(box.mailbox("user.joe"), "visible").values()))
+    request = Request(mailbox="user/joe", message=bytes.fromhex(true["sha1"]))
+    (one,) = selections(opened(box), request)["user.joe"].messages()
+    check(one, true)
+
+
+def test_one_message_by_its_uid(tmp_path: Path) -> None:
+    box = Box("2.3.12-plain", tmp_path)
+    true = next(iter(in_state(box.mailbox("user.joe"), "expunged").values()))
+    (one,) = selections(opened(box), Request(mailbox="user/joe", message=true["uid"]))["user.joe"].messages()
+    assert one.uid == true["uid"] and one.expunged
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    return Box("3.4.9-plain", tmp_path)
+
+
+def joes(box: Box, name: str) -> Path:
+    return Path(box.root / box.mailbox("user.joe")["datadir"] / name)
+
+
+def test_a_message_that_is_not_what_its_record_says(box: Box) -> None:
+    path = joes(box, "1.")
+    path.write_bytes(path.read_bytes()[::-1])
+    bad = joes(box, "3.")
+    bad.unlink()
+    bad.symlink_to(joes(box, "4."))
+    found = {one.uid: one for one in selections(opened(box), Request(mailbox="user/joe"))["user.joe"].messages()}
+    for uid, reason in ((1, "SHA-1"), (3, "symbolic link")):
+        with pytest.raises(contents.Damaged, match=rf"UID {uid}: .*{reason}"):
+            contents.whole(found[uid])
+    contents.whole(found[4])
+
+
+@pytest.mark.parametrize("name", ["cyrus.header", "cyrus.index"])
+def test_a_mailbox_that_cannot_be_read(box: Box, name: str) -> None:
+    tree = opened(box)
+    (place,) = choose(tree.mailboxes, Request(mailbox="user/joe"))
+    for damage in (lambda: joes(box, name).write_bytes(b"none"), joes(box, name).unlink):
+        damage()
+        with pytest.raises(Unreadable, match=r"^user/joe: "):
+            read(tree, place, Request())
+
+
+def test_a_record_with_a_wrong_crc_is_not_restored_by_its_guid(box: Box) -> None:
+    true = in_state(box.mailbox("user.joe"), "visible")[4]
+    path = joes(box, "cyrus.index")
+    data = bytearray(path.read_bytes())
+    data[data.index(bytes.fromhex(true["sha1"])) - 50] ^= 1
+    path.write_bytes(data)
+    tree = opened(box)
+    request = Request(mailbox="user/joe", message=bytes.fromhex(true["sha1"]))
+    with pytest.raises(Unreadable, match="CRC"):
+        read(tree, choose(tree.mailboxes, request)[0], request)
