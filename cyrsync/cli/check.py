@@ -68,12 +68,15 @@ def _noted(findings: Iterator[Finding], result: Checked) -> Iterator[Finding]:
 def _findings(
     replica: Address, options: Options, source: Source, directory: Path, *, with_conf: bool
 ) -> Iterator[Finding]:
+    from cyrsync.standby.check_log import log_findings
     from cyrsync.standby.check_replica import replica_findings
     from cyrsync.standby.check_run import run_findings
     from cyrsync.standby.checked import Verdict
 
     failed = False
-    for finding in chain(source.findings(), replica_findings(replica, options, source, directory)):
+    for finding in chain(
+        source.findings(), log_findings(source), replica_findings(replica, options, source, directory)
+    ):
         failed = failed or finding.verdict is Verdict.FAIL
         yield finding
     if not failed:  # else it would only be said again

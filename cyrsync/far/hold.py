@@ -125,10 +125,10 @@ def _holder(status: os.stat_result) -> "tuple[int, float]":
     # Some file systems have another device here than stat tells.
     found = [row for row in rows if row[5] == number] or [row for row in rows if row[5].endswith(":%d" % status.st_ino)]
     pid = int(found[0][4]) if found else 0
-    return max(pid, 0), _started(pid) if pid > 0 else 0.0
+    return max(pid, 0), started(pid) if pid > 0 else 0.0
 
 
-def _started(pid: int) -> float:
+def started(pid: int) -> float:
     """Return since when a process runs, 0.0 for unknown. The fields are those of proc(5)."""
     try:
         with open("/proc/%d/stat" % pid, "rb") as file:

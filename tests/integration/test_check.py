@@ -26,8 +26,8 @@ from support.tools import free_port, oldest_python, python_words, requires, requ
 from support.tree import cyrsync_argv, plain_env, rsync, run_cyrsync, snapshot
 
 NAMES = (
-    "imapd.conf source mailboxes.db spool locks configdirectory state rsync connection destination space space clock "
-    "rights Cyrus run"
+    "imapd.conf source mailboxes.db spool locks configdirectory state sync_log rsync connection destination "
+    "space space clock rights Cyrus run"
 )
 #: What rsync 3.0.9 says of itself.
 OLD_RSYNC = """#!/bin/sh

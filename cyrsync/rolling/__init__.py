@@ -1,0 +1,1 @@
+"""The sync log of Cyrus, which tells at once what has changed."""

@@ -1,0 +1,74 @@
+"""The channel of the sync log that is ours: whether imapd.conf has it, where it lies, and which lines would add it."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple
+
+from cyrsync.cyrus.server.config import Config
+from cyrsync.errors import UsageError
+
+#: What the channel is called unless told otherwise.
+DEFAULT = "cyrsync"
+#: It is a directory's name, and a word of a setting that blanks part.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z", re.ASCII)
+
+
+class Channel(NamedTuple):
+    """One channel of a server's sync log; `name` "" for the one without."""
+
+    name: str
+    directory: bytes
+
+    @property
+    def log(self) -> bytes:
+        """The file that Cyrus writes to."""
+        return os.path.join(self.directory, b"log")
+
+    @property
+    def taken(self) -> bytes:
+        """What its reader renames that to."""
+        return os.path.join(self.directory, b"log-run")
+
+
+def checked(name: str) -> str:
+    """Return the name of a channel. Raise UsageError for what can be none."""
+    if not _NAME.match(name):
+        raise UsageError(f"--channel {name}: give letters, digits, - and _, as in sync_log_channels of imapd.conf")
+    return name
+
+
+def channel(config: Config, name: str) -> Channel:
+    """Return where a channel's log lies, whether imapd.conf has it or not."""
+    home = os.path.join(config.configdirectory, b"sync")
+    return Channel(name, os.path.join(home, os.fsencode(name)) if name else home)
+
+
+def is_set(config: Config, name: str) -> bool:
+    """Tell whether Cyrus logs to a channel."""
+    return name in config.sync_log_channels
+
+
+def lines_to_add(config: Config, name: str) -> str:
+    """Return what imapd.conf needs for a channel to be logged to, in one line; "" if it has it.
+
+    Without `sync_log_channels` the one channel is that without a name: who reads it is not to lose it.
+    """
+    if is_set(config, name):
+        return ""
+    if not config.switch("sync_log"):
+        return f"`sync_log: yes` and `sync_log_channels: {name}`"
+    channels = " ".join(known or '""' for known in [*config.sync_log_channels, name])
+    return f"`sync_log_channels: {channels}`"
+
+
+def lines_for_arriving_users(config: Config, name: str) -> str:
+    """Return what imapd.conf needs for users to be logged who arrive by replication; "" if it has it.
+
+    sync_server logs to no other channels than these, unless it is told to log to all of them.
+    """
+    known = config.text("sync_log_unsuppressable_channels").split()
+    if name in known or config.switch("sync_log_chain"):
+        return ""
+    return f"`sync_log_unsuppressable_channels: {' '.join([*known, name])}`"

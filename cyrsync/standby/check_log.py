@@ -1,0 +1,163 @@
+"""What `check` says of the sync log, by which Cyrus tells others of changes: no run needs it, so nothing here fails."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from contextlib import suppress
+
+from cyrsync.cyrus.mailbox import regular_file
+from cyrsync.cyrus.server.config import Config
+from cyrsync.far import agent, at_work, hold
+from cyrsync.rolling import channel as channels
+from cyrsync.rolling.channel import Channel
+from cyrsync.rolling.log_lines import parse
+from cyrsync.rolling.readers import Reader, readers
+from cyrsync.standby.check import Findings, Source, note, ok, told
+from cyrsync.text import human_bytes, human_seconds, path_text
+
+_CHECK = "sync_log"
+#: Seconds after which a log waits for its reader too long, and bytes of it that are looked into.
+_LATE, _LOOKED_INTO = 60.0, 16 << 20
+_MASTERS = frozenset([b"master", b"cyrmaster", b"cyrus-master"])
+
+
+def log_findings(source: Source) -> Findings:
+    """Look at the channels that imapd.conf has, if that is understood."""
+    if source.config:
+        yield from told(_CHECK, _findings(source.config, source.conf))
+
+
+def _findings(config: Config, conf: str) -> Findings:
+    """Say which channels there are, and what keeps a change from being logged to them, or read."""
+    names = config.sync_log_channels
+    if not names:
+        lines = channels.lines_to_add(config, channels.DEFAULT)
+        yield ok(
+            _CHECK,
+            "off: Cyrus tells nobody of changes",
+            f"for rolling replication, put {lines} into {conf}, restart Cyrus",
+        )
+        return
+    owner = os.stat(config.database("mboxlist")[1]).st_uid
+    known = readers(os.fsencode(conf))
+    for name in dict.fromkeys(names):
+        one = channels.channel(config, name)
+        yield from _rights(one, owner)
+        yield from _reading(one, config, conf, [reader for reader in known if reader.channel == name])
+        yield from _contents(one)
+    yield from _ours(config, conf)
+    yield from _old_processes(conf)
+    yield ok(_CHECK, f"{conf}: on, for {', '.join(map(_shown, names))}")
+
+
+def _ours(config: Config, conf: str) -> Findings:
+    """Say what imapd.conf lacks for a watcher, if it has its channel."""
+    name = channels.DEFAULT
+    if not channels.is_set(config, name):
+        yield ok(
+            _CHECK,
+            f"no channel {name}",
+            f"for rolling replication, put {channels.lines_to_add(config, name)} into {conf}",
+        )
+        return
+    lines = channels.lines_for_arriving_users(config, name)
+    if lines:
+        what = f"users who arrive by replication (sync_client -u) are not logged for {name}"
+        yield note(_CHECK, what, f"put {lines} into {conf}")
+    if config.text("sync_rightnow_channel") == name:
+        what = f"sync_rightnow_channel is {name}: Cyrus does not log what it sends at once"
+        yield note(_CHECK, what, "name another channel there")
+
+
+def _rights(one: Channel, owner: int) -> Findings:
+    """Cyrus answers OK where it cannot log: only syslog has it."""
+    user = agent.user_name(owner)
+    for path in (os.path.dirname(one.directory), one.directory, one.log):
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            continue  # Cyrus makes it
+        except OSError as error:
+            yield note(_CHECK, f"{path_text(path)}: {error.strerror}", "run cyrsync as root, or as Cyrus's own user")
+            return
+        writable = status.st_uid == owner and status.st_mode & stat.S_IWUSR
+        if not writable and not status.st_mode & stat.S_IWOTH:
+            what = f"{path_text(path)}: {user} may not write there: changes are not logged"
+            yield note(_CHECK, what, f"`chown {user} {path_text(path)}` and `chmod u+rwX {path_text(path)}`")
+            return
+
+
+def _reading(one: Channel, config: Config, conf: str, found: list[Reader]) -> Findings:
+    """Say who reads a channel; one that nobody does grows for ever."""
+    for reader in found:
+        yield ok(_CHECK, f"{_shown(one.name)}: read by {reader.program} (process {reader.pid})")
+    if len(found) > 1 or (found and one.name == channels.DEFAULT):
+        names = ", ".join(f"{reader.program} (process {reader.pid})" for reader in found)
+        advice = "each reader needs its own: what one takes the others never see"
+        yield note(_CHECK, f"{_shown(one.name)}: read by {names}", advice)
+    waits = [(path, status) for path in (one.taken, one.log) if (status := _status(path))]
+    late = [path for path, status in waits if time.time() - _born(path, status) > _LATE]
+    if found or not late:
+        return
+    size = human_bytes(sum(status.st_size for _, status in waits))
+    advice = "start its reader"
+    if one.name != channels.DEFAULT:
+        others = [name for name in config.sync_log_channels if name != one.name]
+        rest = " ".join(name or '""' for name in others)
+        lines = f"`sync_log_channels: {rest}`" if rest else "`sync_log: no`"
+        advice = f"start its reader, or put {lines} into {conf} and delete the log"
+    yield note(_CHECK, f"{_shown(one.name)}: nobody reads it, and it grows ({path_text(late[0])}: {size})", advice)
+
+
+def _contents(one: Channel) -> Findings:
+    """Look for lines that every reader drops: what they name is not told to anybody."""
+    for path in (one.taken, one.log):
+        with suppress(OSError):
+            descriptor, _ = regular_file.opened(path)
+            try:
+                data = os.read(descriptor, _LOOKED_INTO)
+            finally:
+                os.close(descriptor)
+            # The last one may be on its way.
+            for doubt in parse(data[: data.rfind(b"\n") + 1]).doubts[:1]:
+                advice = "was its disk full? Cyrus's readers drop such lines, and miss what they name"
+                yield note(_CHECK, f"{path_text(path)}: {doubt}", advice)
+
+
+def _old_processes(conf: str) -> Findings:
+    """Cyrus's processes read imapd.conf once, when they start."""
+    changed = os.stat(conf).st_mtime
+    real = os.path.realpath(os.fsencode(conf))
+    old = []
+    for pid in at_work.processes():
+        theirs = at_work.conf_of(pid)
+        if theirs is None or os.path.realpath(theirs) != real:
+            continue
+        program = os.path.basename(at_work.command_line(pid)[0].partition(b":")[0])
+        if program not in _MASTERS and hold.started(pid) < int(changed):
+            old.append(pid)
+    if old:
+        age = human_seconds(max(time.time() - changed, 0))
+        number = "1 process is" if len(old) == 1 else f"{len(old)} processes are"
+        what = f"{number} older than {conf}, which was changed {age} ago (first {min(old)})"
+        yield note(_CHECK, what, "they log by what it said before: restart Cyrus, or wait until they have ended")
+
+
+def _status(path: bytes) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _born(path: bytes, status: os.stat_result) -> float:
+    """Return since when a log has been waiting, as far as its directory tells: it changes as the log is made."""
+    with suppress(OSError):
+        return min(status.st_mtime, os.stat(os.path.dirname(path)).st_mtime)
+    return status.st_mtime
+
+
+def _shown(name: str) -> str:
+    return f"channel {name}" if name else 'the channel without a name ("")'
