@@ -25,6 +25,8 @@ class Request:
     message: bytes | int | None = None  # a GUID, or a UID of the mailbox
     recursive: bool = False  # what is below the mailbox, too
     only_expunged: bool = False
+    every: bool = False  # every message that has a file, expunged ones too
+    deleted: bool = False  # deleted mailboxes, too, though they are not named
 
 
 def shown(name: bytes) -> str:
@@ -36,7 +38,7 @@ def shown(name: bytes) -> str:
 
 
 def choose(known: Sequence[Located], request: Request, prefix: bytes = b"DELETED") -> list[Located]:
-    """Return the mailboxes that are meant, by their names. Raise UnusableError where there are none.
+    """Return the mailboxes that are meant, by their names, deleted ones last. Raise UnusableError where there are none.
 
     `prefix` is imapd.conf's deletedprefix.
     """
@@ -46,12 +48,19 @@ def choose(known: Sequence[Located], request: Request, prefix: bytes = b"DELETED
         found = [one for one in found if layout.user_of_name(one.mailbox.name, prefix) == wanted]
         if not found:
             raise UnusableError(f"{printable(request.user)}: no mailbox of this user")
-        if request.mailbox is None:
-            # Deleted ones are restored by their names: one user may have had several of the same.
-            found = [one for one in found if not layout.is_deleted(one.mailbox.name, prefix)] or found
     if request.mailbox is not None:
         found = _named(found, request.mailbox, request.recursive, prefix)
-    return sorted(found, key=lambda one: one.mailbox.name.replace(b".", b"\0"))
+    elif request.message is None and not request.deleted:
+        # They are restored by their names: of one folder there may be several.
+        found = [one for one in found if not layout.is_deleted(one.mailbox.name, prefix)]
+        if not found:
+            raise UnusableError("deleted mailboxes alone: name the one that is meant")
+    return sorted(found, key=lambda one: _order(one.mailbox.name, prefix))
+
+
+def _order(name: bytes, prefix: bytes) -> tuple[bool, bytes]:
+    """Put what is below a mailbox behind it, and what is deleted last."""
+    return layout.is_deleted(name, prefix), name.replace(b".", b"\0")
 
 
 def _named(known: Sequence[Located], name: str, recursive: bool, prefix: bytes) -> list[Located]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from cyrsync.cyrus.mailbox import details, header, records, snapshot
+from cyrsync.cyrus.mailbox import details, entry, header, records, snapshot
 from cyrsync.cyrus.mailbox.index import FIRST_WITH_CRC
 from cyrsync.cyrus.mailbox.locks import LockTimeout
-from cyrsync.cyrus.mailbox.records import Index
+from cyrsync.cyrus.mailbox.records import Index, IndexHeader
 from cyrsync.cyrus.mailbox.snapshot import MetaFiles
 from cyrsync.cyrus.server import layout
 from cyrsync.cyrus.server.server import Located
 from cyrsync.errors import error_text
-from cyrsync.history.choose import Request, shown
+from cyrsync.history.choose import Request, choose, shown
 from cyrsync.history.selected import Mailbox, Message, Selection
 from cyrsync.history.tree import Tree
 from cyrsync.text import path_text
@@ -34,6 +34,21 @@ class _Part:
     expunged: bool
 
 
+def selections(tree: Tree, request: Request, unreadable: Callable[[str], None]) -> Iterator[Selection]:
+    """Yield what is meant, a mailbox each; `unreadable` is told of those that cannot be read.
+
+    Raise UnusableError where there is no such mailbox.
+    """
+    for place in choose(tree.mailboxes, request, tree.deletedprefix):
+        try:
+            found = read(tree, place, request)
+        except Unreadable as error:
+            unreadable(str(error))
+        else:
+            if found.count or request.message is None:
+                yield found
+
+
 def read(tree: Tree, place: Located, request: Request) -> Selection:
     """Return what is meant of a mailbox. Raise Unreadable."""
     name = shown(place.mailbox.name)
@@ -41,26 +56,43 @@ def read(tree: Tree, place: Located, request: Request) -> Selection:
         raise Unreadable(f"{name}: imapd.conf has no partition {place.mailbox.partition}")
     try:
         placed = _placed(tree, place)
-        taken = snapshot.take(placed.files)
-        if taken.index_data is None or taken.header_data is None:
-            lacking = placed.files.index_path if taken.index_data is None else placed.files.header_path
-            raise Unreadable(f"{name}: {path_text(lacking)}: no such file")
-        parts = [_part(taken.index_data, request, expunged=False)]
-        if taken.expunge_data is not None:
-            parts.append(_part(taken.expunge_data, request, expunged=True))
-        head = header.read(taken.header_data)
+        # All that only those write who hold the same locks.
+        annotations = os.path.join(_directory(tree, place, "annotations"), entry.ANNOTATIONS)
+        taken, _ = snapshot.parts(placed.files, [annotations])
+        metadata = {os.path.basename(path): part.data for path, part in taken.items()}
+        for kind, path in ((entry.HEADER, placed.files.header_path), (entry.INDEX, placed.files.index_path)):
+            if kind not in metadata:
+                raise Unreadable(f"{name}: {path_text(path)}: no such file")
+        head = header.read(metadata[entry.HEADER])
+        parts = [_part(data, request, data is metadata[entry.INDEX]) for data in _indexes(metadata, request)]
+        index = records.read_header(metadata[entry.INDEX])
+        caches = [os.path.join(_directory(tree, place, word), b"cyrus.cache") for word in ("cache", "archivecache")]
     except OSError as error:
         raise Unreadable(f"{name}: {error_text(error)}") from None
     except (records.BadIndex, header.HeaderError, LockTimeout) as error:
         raise Unreadable(f"{name}: {path_text(place.data)}: {error}") from None
-    mailbox = _mailbox(place, parts[0].index, head, layout.is_deleted(place.mailbox.name, tree.deletedprefix))
     return Selection(
-        mailbox,
+        _mailbox(place, index, head, layout.is_deleted(place.mailbox.name, tree.deletedprefix)),
         count=sum(len(part.numbers) for part in parts),
         size=sum(part.index.sizes[number] for part in parts for number in part.numbers),
-        files=placed.files,
         messages=lambda: (message for part in parts for message in _messages(part, head, placed)),
+        metadata=metadata,
+        caches=tuple(dict.fromkeys(caches)),
     )
+
+
+def _directory(tree: Tree, place: Located, word: str) -> bytes:
+    """Return where a kind of metadata lies, a word of metapartition_files. Raise OSError."""
+    partition = tree.config.partitions.get(place.mailbox.partition) if tree.config else None
+    if partition is None:
+        return tree.place(place.data)
+    return tree.place(os.path.join(partition.root_of(word), place.data[len(partition.data) :].lstrip(b"/")))
+
+
+def _indexes(metadata: dict[bytes, bytes], request: Request) -> list[bytes]:
+    """Return the indexes that can name what is asked for: of a large one that does not, nothing is taken apart."""
+    found = [metadata[name] for name in (entry.INDEX, entry.EXPUNGE) if name in metadata]
+    return [data for data in found if not isinstance(request.message, bytes) or request.message in data]
 
 
 def _placed(tree: Tree, place: Located) -> Located:
@@ -76,19 +108,15 @@ def _in_directory(tree: Tree, path: bytes) -> bytes:
     return os.path.join(tree.place(directory), name)
 
 
-def _part(data: bytes, request: Request, *, expunged: bool) -> _Part:
-    """Return the records that are meant. Raise BadIndex."""
-    if isinstance(request.message, bytes) and request.message not in data:
-        # Nothing of a large index has to be taken apart.
-        index = records.read(data, check_records=False, sorted_uids=False)
-        return _Part(index, (), expunged)
-    one = request.message is not None
-    index = records.read(data, check_records=not one, sorted_uids=not expunged and not one)
-    if one:
-        numbers = [number for number in _numbers_of(index, request.message) if not index.unlinked[number]]
-        _check(data, index, numbers)
-        return _Part(index, numbers, expunged)
-    return _Part(index, _wanted(index, request, expunged), expunged)
+def _part(data: bytes, request: Request, is_index: bool) -> _Part:
+    """Return the records that are meant, of cyrus.index or of 2.3's cyrus.expunge. Raise BadIndex."""
+    if request.message is None:
+        index = records.read(data, sorted_uids=is_index)
+        return _Part(index, _wanted(index, request, not is_index), not is_index)
+    index = records.read(data, check_records=False, sorted_uids=False)
+    numbers = [number for number in _numbers_of(index, request.message) if not index.unlinked[number]]
+    _check(data, index, numbers)
+    return _Part(index, numbers, not is_index)
 
 
 def _numbers_of(index: Index, message: bytes | int | None) -> list[int]:
@@ -98,6 +126,8 @@ def _numbers_of(index: Index, message: bytes | int | None) -> list[int]:
 
 
 def _wanted(index: Index, request: Request, all_expunged: bool) -> Sequence[int]:
+    if request.every:
+        return [n for n in range(len(index)) if not index.unlinked[n]]
     if all_expunged:
         return range(len(index)) if request.only_expunged else ()
     if request.only_expunged:
@@ -117,7 +147,7 @@ def _check(data: bytes, index: Index, numbers: Sequence[int]) -> None:
             raise records.BadIndex(at + covered, "wrong CRC of a record")
 
 
-def _mailbox(place: Located, index: Index, head: header.Header, deleted: bool) -> Mailbox:
+def _mailbox(place: Located, index: IndexHeader, head: header.Header, deleted: bool) -> Mailbox:
     known = place.mailbox
     acl = tuple((os.fsencode(who), os.fsencode(rights)) for who, rights in known.acl) or head.acl
     return Mailbox(
@@ -125,10 +155,10 @@ def _mailbox(place: Located, index: Index, head: header.Header, deleted: bool) -
         kind=known.kind,
         partition=known.partition,
         uniqueid=head.uniqueid,
-        uidvalidity=index.header.uidvalidity,
-        last_uid=index.header.last_uid,
-        highest_modseq=index.header.highestmodseq,
-        options=index.header.options,
+        uidvalidity=index.uidvalidity,
+        last_uid=index.last_uid,
+        highest_modseq=index.highestmodseq,
+        options=index.options,
         acl=acl,
         quota_root=head.quotaroot,
         user_flags=head.flags,

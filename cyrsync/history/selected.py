@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from cyrsync.cyrus.mailbox.snapshot import MetaFiles
-
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
@@ -67,5 +65,8 @@ class Selection:
     mailbox: Mailbox
     count: int
     size: int  # bytes of the messages
-    files: MetaFiles  # the header, the index and the other metadata
     messages: Callable[[], Iterator[Message]]
+    #: `cyrus.header`, `cyrus.index` and the like by their names, of the same moment as the messages.
+    metadata: dict[bytes, bytes]
+    #: Where `cyrus.cache` is: with the index, and on the archive partition.
+    caches: tuple[bytes, ...]

@@ -63,6 +63,12 @@ def test_a_user() -> None:
     assert chosen(Request(user="john.doe@example.com")) == ["example.com!user.john^doe.Sent"]
 
 
+def test_all_but_what_is_deleted() -> None:
+    assert chosen(Request()) == [*NAMES[1:3], *chosen(Request(user="joe")), "user.joe-2"]
+    assert chosen(Request(deleted=True)) == [*chosen(Request()), NAMES[0]]
+    assert chosen(Request(message=5, user="joe")) == [*chosen(Request(user="joe")), NAMES[0]]
+
+
 def test_nobody() -> None:
     with pytest.raises(UnusableError, match="nobody: no mailbox of this user"):
         chosen(Request(user="nobody"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cyrsync.history import contents
+from cyrsync.history import contents, reading
 from cyrsync.history.choose import Request, choose
 from cyrsync.history.reading import Unreadable, read
 from cyrsync.history.selected import Message, Selection
@@ -24,9 +24,9 @@ def opened(box: Box, conf: bool = True) -> Tree:
 
 
 def selections(tree: Tree, request: Request) -> dict[str, Selection]:
-    found = {}
-    for place in choose(tree.mailboxes, request, tree.deletedprefix):
-        found[place.mailbox.name.decode()] = read(tree, place, request)
+    unreadable: list[str] = []
+    found = {one.mailbox.name.decode(): one for one in reading.selections(tree, request, unreadable.append)}
+    assert not unreadable
     return found
 
 
@@ -53,7 +53,7 @@ def test_real_servers(tmp_path: Path, name: str, by: str) -> None:
     if by == "directories":
         (box.root / "conf" / "mailboxes.db").unlink()
     tree = opened(box)
-    found = selections(tree, Request())
+    found = selections(tree, Request(deleted=True))
     assert found.keys() == {mailbox["name"] for mailbox in box.mailboxes}
     for true in box.mailboxes:
         one = found[true["name"]]
@@ -70,7 +70,7 @@ def test_real_servers(tmp_path: Path, name: str, by: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_expunged_messages_that_still_have_their_files(tmp_path: Path, name: str) -> None:
     box = Box(name, tmp_path)
-    found = selections(opened(box), Request(only_expunged=True))
+    found = selections(opened(box), Request(only_expunged=True, deleted=True))
     for true in box.mailboxes:
         expunged = in_state(true, "expunged")
         assert sorted(message.uid for message in found[true["name"]].messages()) == sorted(expunged)
@@ -87,7 +87,7 @@ def names(box: Box) -> list[str]:
 def test_a_tree_without_an_imapd_conf(tmp_path: Path, name: str) -> None:
     """Where the mailboxes are is found by looking: the partition begins before `user` and `uuid`."""
     box = Box(name, tmp_path)
-    assert sorted(selections(opened(box, conf=False), Request())) == sorted(names(box))
+    assert sorted(selections(opened(box, conf=False), Request(deleted=True))) == sorted(names(box))
 
 
 def test_one_message_by_its_guid(tmp_path: Path) -> None:
