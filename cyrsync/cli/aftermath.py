@@ -16,9 +16,9 @@ from cyrsync.text import printable
 
 if TYPE_CHECKING:
     from cyrsync.ends.address import Address
-    from cyrsync.spool.run import Run
     from cyrsync.state.history import Record
     from cyrsync.sync.result import RunResult
+    from cyrsync.sync.session import Session
 
 
 class HookFailed(CyrsyncError):
@@ -34,15 +34,15 @@ class Wanted(NamedTuple):
     on_failure: str | None = None
 
 
-def finish(run: Run, wanted: Wanted) -> None:
+def finish(session: Session, wanted: Wanted) -> None:
     """Tell whom it concerns that a run is over. What fails here is a warning, and changes nothing else of the run.
 
     A dry run leaves no trace.
     """
-    result = run.result
+    result = session.result
     if result.dry_run:
         return
-    record = _record(run)
+    record = _record(session)
     _step(result, "not recorded", partial(_keep, record, result))
     if wanted.metrics:
         _step(result, "--metrics", partial(_write_metrics, wanted.metrics, record, result))
@@ -61,16 +61,16 @@ def _step(result: RunResult, what: str, step: Callable[[], None]) -> None:
         result.warnings.append(f"{what}: {error_text(error)}")
 
 
-def _record(run: Run) -> Record:
-    result = run.result
+def _record(session: Session) -> Record:
+    result = session.result
     return history.Record(
-        pair=run.key,
-        replica=printable(run.replica_identity),
-        source=printable(_absolute(run.source)),
-        destination=printable(_absolute(run.replica)),
+        pair=session.key,
+        replica=printable(session.replica_identity),
+        source=printable(_absolute(session.source)),
+        destination=printable(_absolute(session.replica)),
         engine=result.engine,
-        partitions=printable(" ".join(run.partitions)),
-        users=printable(" ".join(sorted(run.options.users))),
+        partitions=printable(" ".join(session.partitions)),
+        users=printable(" ".join(sorted(session.options.users))),
         started=result.started,
         seconds=result.seconds,
         exit=int(result.exit),

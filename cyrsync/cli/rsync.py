@@ -22,6 +22,7 @@ from cyrsync.state import handed_over
 from cyrsync.state.lock import run_key
 from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.options import Options
+from cyrsync.sync.session import Session
 from cyrsync.text import printable
 
 #: What a far rsync expands, and what no shell reads in any other way.
@@ -49,7 +50,8 @@ def drop_in(words: list[str]) -> int:
         if reason or os.environ.get("RSYNC_ICONV"):
             raise NotForUs(reason or "RSYNC_ICONV changes names")
         source, replica, below = _addresses(line, settings)
-        run = StandIn(source, replica, _options(line, settings, below), _deletions(settings, below), plain_rsync)
+        session = Session(source, replica, _options(line, settings, below))
+        run = StandIn(session, _deletions(settings, below), plain_rsync)
         result = run.execute()
     except (NotForUs, UsageError) as refusal:
         tell(str(refusal))
@@ -58,10 +60,10 @@ def drop_in(words: list[str]) -> int:
         return hand_over.hand_over(words, line, settings, lambda: _become_rsync(words))
     if run.handed_over:
         return result.exit
-    handed_over.forget(run.key)
+    handed_over.forget(session.key)
     from cyrsync.cli import aftermath  # SQLite is not loaded to become rsync
 
-    aftermath.finish(run, aftermath.Wanted())
+    aftermath.finish(session, aftermath.Wanted())
     complain_of_all((*result.warnings, *result.errors))
     return result.exit
 
@@ -126,7 +128,7 @@ def _options(line: RsyncLine, settings: Settings, below: bytes) -> Options:
         policy=replace(policy, rules=replace(policy.rules, below=below)),
         rsh=settings.rsh,
         rsync_path=settings.rsync_path,
-        words=settings.passed,
+        words=(*settings.passed, *(["--dry-run"] if settings.dry_run else [])),
         # Paths are protected from the far shell: both at once rsync refuses.
         trial=tuple(word for option in line.options if option.name != "old-args" for word in option.words),
         one_file_system=settings.one_file_system,

@@ -7,7 +7,8 @@ import os
 import re
 from dataclasses import replace
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -29,10 +30,11 @@ from cyrsync.ends import address
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.rsync import options as rsync_options
 from cyrsync.server.scope import Scope
-from cyrsync.spool.run import Run
+from cyrsync.spool.run import run
 from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.options import Options
 from cyrsync.sync.progress import Reporter
+from cyrsync.sync.session import Session
 
 if TYPE_CHECKING:
     from cyrsync.cyrus.server.config import Config, Partition
@@ -170,15 +172,15 @@ def sync_command(
             if settings.rules or settings.size_only or settings.one_file_system:
                 raise UsageError("after --: the index engine leaves out no files: give SRC and DEST for that")
             scope = Scope(full=full, listing=engine is Engine.walk, with_conf=not (source or no_config))
-            run = _server_run(conf or CONF, source, replica, options, scope, reporter)
+            session = _sync_server(conf or CONF, source, replica, options, scope, reporter)
         else:
-            run = Run(address.parse(source), replica, replace(options, full=full), reporter)
-        result = run.execute()
+            session = Session(address.parse(source), replica, replace(options, full=full), reporter)
+            run(session)
     from cyrsync.cli import aftermath  # what no other command needs is not loaded by all
 
-    aftermath.finish(run, aftermath.Wanted(metrics, log, on_success, on_failure))
-    show(result, as_json=as_json, verbose=verbose, quiet=quiet)
-    raise typer.Exit(result.exit)
+    aftermath.finish(session, aftermath.Wanted(metrics, log, on_success, on_failure))
+    show(session.result, as_json=as_json, verbose=verbose, quiet=quiet)
+    raise typer.Exit(session.result.exit)
 
 
 def _check_log(where: str) -> None:
@@ -190,10 +192,13 @@ def _check_log(where: str) -> None:
     raise UsageError(f"--log {where}: {meant} A file's name needs a slash: ./{where}")
 
 
-def _server_run(
+def _sync_server(
     conf: str, source: str, replica: address.Address, options: Options, scope: Scope, reporter: Reporter
-) -> Run:
-    """Return a run of a server, or of the partition of it that `source` is."""
+) -> Session:
+    """Sync a server, or the partition of it that `source` is.
+
+    Where its imapd.conf cannot be understood the run ends, and is told of, like any other.
+    """
     from cyrsync.server.run import ServerRun  # what only runs of servers need is not loaded by all
 
     if options.users:
@@ -203,15 +208,22 @@ def _server_run(
     if not where.local:
         raise UsageError(f"{name}: the index engine asks the server's own files: run it there")
     where = replace(where, path=os.path.realpath(where.path))
+    session = Session(where, replica, options, reporter, engine=scope.engine)
     try:
         config = read_conf(conf)
         if source:
             scope = replace(scope, partition=_partition(config, conf, where))
-        return ServerRun(config, where, replica, options, reporter, scope=scope)
+        else:
+            session.partitions = tuple(config.partitions)
+        attempt = ServerRun(session, config, scope).attempt
     except UnusableError as error:
-        from cyrsync.server.unready import UnreadyRun
+        attempt = partial(_fail, error)
+    session.execute(attempt)
+    return session
 
-        return UnreadyRun(where, replica, options, error, scope.engine)
+
+def _fail(error: UnusableError) -> NoReturn:
+    raise error
 
 
 def _partition(config: Config, conf: str, source: address.Address) -> Partition:

@@ -6,7 +6,6 @@ import os
 from array import array
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far import agent
@@ -17,20 +16,21 @@ from cyrsync.far.walk import incarnation_in
 from cyrsync.rsync.driver import Rsync
 from cyrsync.server.absence import is_seen_absent
 from cyrsync.server.at_once import AtOnce
+from cyrsync.server.deleting import delete
 from cyrsync.server.engine import Work
 from cyrsync.server.reading import MailboxReader, identity_of
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
+from cyrsync.server.takings import Takings, take_late
 from cyrsync.spool import room
+from cyrsync.spool.booking import book, forget
 from cyrsync.spool.carry import carry, make_room
 from cyrsync.spool.steps import Transfer
 from cyrsync.state.sent import Key, Sent
 from cyrsync.state.store import Store
 from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.sync.session import Session
 from cyrsync.text import path_text
-
-if TYPE_CHECKING:
-    from cyrsync.server.run import ServerRun
 
 
 class Batch:
@@ -38,14 +38,16 @@ class Batch:
 
     def __init__(
         self,
-        run: ServerRun,
+        session: Session,
+        takings: Takings,
         store: Store,
         replica: Replica,
         roots: Roots,
         works: list[Work],
         rsyncs: dict[bytes, Rsync],
     ) -> None:
-        self._run = run
+        self._session = session
+        self._takings = takings
         self._store = store
         self._replica = replica
         self._roots = roots
@@ -59,10 +61,10 @@ class Batch:
                 rsyncs[root],
                 replica.side,
                 replica.root(root, make=True),
-                run.progress.transfer,
-                skip_derived=run.options.policy.skip_derived,
-                staging=run.takings.staging(root).tree,
-                may_delete=run.limit.start,
+                session.progress.transfer,
+                skip_derived=session.options.policy.skip_derived,
+                staging=takings.staging(root).tree,
+                may_delete=session.limit.start,
             )
             for root in roots.all()
         ]
@@ -73,16 +75,16 @@ class Batch:
         works = dict(self._works)
 
         def again(before: Sequence[Transfer], paths: list[bytes], *, clear: bool) -> list[Transfer]:
-            self._run.forget(before, paths)
+            forget(self._session.result, before, paths)
             some = [works[path] for path in paths if path in works]
-            batch = Batch(self._run, self._store, self._replica, self._roots, some, self._rsyncs)
+            batch = Batch(self._session, self._takings, self._store, self._replica, self._roots, some, self._rsyncs)
             batch._carry(clear=clear)
             works.update(batch._works)
             return batch._transfers
 
         sizes = [partial(_sizes, root) for root in self._roots.all()]
         full = room.try_again(self._transfers, self._index_root, sizes, again, self._device)
-        self._run.full = full or self._run.full
+        self._session.full = full or self._session.full
 
     def _device(self, root: bytes) -> int:
         return self._replica.side.room(root).device
@@ -96,32 +98,32 @@ class Batch:
             held = carry(self._transfers, self)
         except BaseException:
             for transfer in self._transfers:
-                self._run.book(transfer)
+                book(self._session.result, transfer)
             raise
         make_room(self._transfers, self._index_root)
         done = [work for path, work in self._works.items() if path not in held]
         self._store.put(work.after(deleted=not work.deletes()) for work in done)
         new = [work for work in done if work.summary.state is State.NEW]
-        self._run.limit.sent(messages=sum(work.summary.messages_send for work in done), folders=len(new))
-        deletes = self._run.limit.allows()
+        self._session.limit.sent(messages=sum(work.summary.messages_send for work in done), folders=len(new))
+        deletes = self._session.limit.allows()
         failed = set(held)
         for transfer in self._transfers:
-            failed |= self._run.delete(transfer)
+            failed |= delete(self._session, transfer)
         if deletes:
             gone = [work for work in done if work.deletes()]
-            self._run.limit.done(work.place.key for work in gone)
+            self._session.limit.done(work.place.key for work in gone)
             self._store.put(work.after(deleted=True) for work in gone if work.place.key.path not in failed)
 
     def _finish(self) -> None:
         for root in self._roots.all():
-            self._run.takings.staging(root).finish()
-        if not self._run.limit.allows():
+            self._takings.staging(root).finish()
+        if not self._session.limit.allows():
             for work in self._works.values():
                 work.keep()
 
     def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
         """See that the mailboxes are those that were read, and of those that went whole, that all was there."""
-        reader = self._run.takings.reader(self._roots.name)
+        reader = self._takings.reader(self._roots.name)
         for plan in plans:
             place = self._works[plan.path].place
             if identity_of(place) != plan.identity:
@@ -149,10 +151,10 @@ class Batch:
         plans: list[list[FolderPlan]] = [[] for _ in self._transfers]
         for path in paths:
             old = self._works.pop(path)
-            self._run.takings.remember(old)
-            new = self._run.take_late(self._store, old.place.key)
+            self._takings.remember(old)
+            new = take_late(self._takings, self._session.limit, self._store, old.place.key)
             if new:
-                self._run.recount(old, new)
+                self._session.result.revise(old.summary, new.summary)
                 self._works[path] = new
                 for root, transfer in zip(self._roots.all(), self._transfers, strict=True):
                     self._note_lacking(new, root, transfer.lost(path))
@@ -167,15 +169,15 @@ class Batch:
         old = self._works[path]
         roots = self._roots.all()
         sender = AtOnce(self._roots, dict(zip(roots, arrived, strict=True)))
-        work = sender.read(lambda: self._run.take_late(self._store, old.place.key, sender))
-        if work is None or not self._run.keeps_all():
+        work = sender.read(lambda: take_late(self._takings, self._session.limit, self._store, old.place.key, sender))
+        if work is None or not self._session.options.policy.keeps_all():
             return None
-        self._run.recount(old, work)
+        self._session.result.revise(old.summary, work.summary)
         self._works[path] = work
         self._store.put([work.before()])
         if not sender.send(self._replica, work):
             return None
-        self._run.count_sent(work.summary.files_planned())
+        self._session.result.count_sent(work.summary.files_planned())
         return [work.plans[root] for root in roots]
 
     def _note_lacking(self, work: Work, root: bytes, lost: Iterable[bytes]) -> None:
@@ -187,7 +189,7 @@ class Batch:
         self._lost_before.update((path, uid) for uid in gone)
         if lacking:
             some = ", ".join(map(str, lacking[:3])) + (", ..." if len(lacking) > 3 else "")
-            self._run.result.errors.append(
+            self._session.result.errors.append(
                 f"{path_text(path)}: the index names messages without a file: {some}: run reconstruct"
             )
 

@@ -15,8 +15,6 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cyrsync.cyrus.server import database_copy
 from cyrsync.cyrus.server.conf_files import ConfFile, ConfFiles, is_scratch, is_shared
@@ -29,17 +27,17 @@ from cyrsync.far.descent import Descent
 from cyrsync.far.folder import Entry, Folder
 from cyrsync.far.walk import Reader
 from cyrsync.server.absence import ABSENT, is_absent, is_seen_absent
+from cyrsync.server.deleting import delete
 from cyrsync.server.places import MailboxList
 from cyrsync.server.replica import Replica
+from cyrsync.spool.booking import book
 from cyrsync.spool.staging import Staging
 from cyrsync.spool.steps import Transfer
 from cyrsync.state.conf_table import ConfRow, ConfTable
 from cyrsync.state.sent import UNSEEN
 from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.sync.session import Session
 from cyrsync.text import path_text
-
-if TYPE_CHECKING:
-    from cyrsync.server.run import ServerRun
 
 #: Nanoseconds in which a file may change again and keep its times.
 _GRAIN = 2_000_000_000
@@ -61,12 +59,10 @@ class ConfFound:
 class ConfRun:
     """One run's part with these files."""
 
-    def __init__(self, run: ServerRun, config: Config, table: ConfTable, directory: Path) -> None:
-        """`directory` is this run's own."""
-        self._run = run
+    def __init__(self, session: Session, config: Config, table: ConfTable) -> None:
+        self._session = session
         self._files = ConfFiles(config)
         self._table = table
-        self._directory = directory
         self._list: ConfRow | None = None  # mailboxes.db, staged
         self._list_staging: Staging | None = None
         self._readers: dict[bytes, Reader] = {}
@@ -115,7 +111,7 @@ class ConfRun:
         known = self._table.seen()
         known.pop(self._files.mailbox_list, None)
         unreadable: dict[bytes, OSError] = {}
-        count = self._run.result.config
+        count = self._session.result.config
         for file in self._files.listed(unreadable):
             count.seen += 1
             self._warn_of_link(file)
@@ -124,8 +120,8 @@ class ConfRun:
                 found.changed.append(file)
         count.send = len(found.changed) + (self._list is not None)
         for path, error in unreadable.items():
-            self._run.result.errors.append(f"{path_text(path)}: {error.strerror}: it stays as it is on the replica")
-        if known and self._run.options.delete:
+            self._session.result.errors.append(f"{path_text(path)}: {error.strerror}: it stays as it is on the replica")
+        if known and self._session.options.delete:
             found.gone = list(self._gone(known, unreadable))
             count.delete = len(found.gone)
         return found
@@ -136,8 +132,8 @@ class ConfRun:
             return
         warning = f"{path_text(file.whole_path)}: a link to a directory: what is in that is not sent"
         is_sent = self._files.above(os.path.realpath(file.whole_path)) is not None
-        if not is_sent and warning not in self._run.result.warnings:
-            self._run.result.warnings.append(warning)
+        if not is_sent and warning not in self._session.result.warnings:
+            self._session.result.warnings.append(warning)
 
     def _gone(self, known: Iterable[bytes], unreadable: Iterable[bytes]) -> Iterator[ConfRow]:
         """Yield what was sent and is seen not to be there: not what lies below a directory that is not to be seen."""
@@ -152,14 +148,14 @@ class ConfRun:
             yield row
         for directory in (directory for directory, is_away in away.items() if is_away):
             reason = "what was in it is not there any more, and stays on the replica: is its disk mounted?"
-            self._run.result.errors.append(f"{path_text(directory)}: {reason}")
+            self._session.result.errors.append(f"{path_text(directory)}: {reason}")
 
     def _is_absent(self, path: bytes) -> bool:
         """Tell whether a file, and the directories above it, are seen not to be there."""
         try:
             return is_absent(path)
         except OSError as error:
-            self._run.result.errors.append(f"{path_text(path)}: {error.strerror}: it stays as it is on the replica")
+            self._session.result.errors.append(f"{path_text(path)}: {error.strerror}: it stays as it is on the replica")
             return False
 
     def count(self) -> int:
@@ -168,12 +164,12 @@ class ConfRun:
 
     def send(self, found: ConfFound, replica: Replica) -> None:
         """Carry over what changed, but for mailboxes.db."""
-        self._run.result.config.send = int(self._list is not None)
+        self._session.result.config.send = int(self._list is not None)
         for number, batch in enumerate(_batches(found.changed)):
             for root, files in groupby(sorted(batch, key=lambda file: file.root), key=lambda file: file.root):
                 staging = self._staging(f"conf{number}", root)
                 rows = [row for row in (self._stage(file, staging) for file in files) if row]
-                self._run.result.config.send += len(rows)
+                self._session.result.config.send += len(rows)
                 self._send(root, rows, staging, replica)
 
     def send_list(self, replica: Replica) -> None:
@@ -190,9 +186,9 @@ class ConfRun:
             plans = _plans_gone(root, some)
             side, there = replica.side, replica.root(root)
             transfer = Transfer(
-                *(plans, None, side, there, self._run.progress.transfer), may_delete=self._run.limit.start
+                *(plans, None, side, there, self._session.progress.transfer), may_delete=self._session.limit.start
             )
-            failed = self._run.delete(transfer)
+            failed = delete(self._session, transfer)
             self._table.drop(row.path for row in some if not _within(row.path[len(root) + 1 :], failed))
 
     @property
@@ -208,7 +204,7 @@ class ConfRun:
         self._table.put(ConfRow(path, root, UNSEEN, b"") for path, root in whole if not is_scratch(path))
         for path, number in unseen.items():
             reason = f"it cannot be listed on the replica: {os.strerror(number)}: it stays as it is there"
-            self._run.result.errors.append(f"{path_text(path)}: {reason}")
+            self._session.result.errors.append(f"{path_text(path)}: {reason}")
         if not unseen:
             self._table.mark_complete()
 
@@ -246,7 +242,7 @@ class ConfRun:
                 return None  # the next run finds it gone
             if isinstance(error, OSError) and error.errno in _OURS:
                 raise
-            self._run.result.errors.append(f"{path_text(file.whole_path)}: {error_text(error)}")
+            self._session.result.errors.append(f"{path_text(file.whole_path)}: {error_text(error)}")
             return None
         row = self._row(file, copied)
         known = self._table.row(row.path)
@@ -270,7 +266,7 @@ class ConfRun:
 
     def _is_as_sent(self, file: ConfFile) -> bool:
         """Look into a file that may have changed unseen when it was copied."""
-        staging = Staging(self._directory / "scratch")
+        staging = Staging(self._session.staging_directory / "scratch")
         try:
             copied = self._copy(file, staging)
         except (CopyError, OSError):
@@ -299,19 +295,23 @@ class ConfRun:
             self._table.put(row._replace(seen=UNSEEN, digest=b"") for row in rows)
             transfer = Transfer(
                 *(plans, replica.rsync(root), replica.side, replica.root(root, make=True)),
-                self._run.progress.transfer,
+                self._session.progress.transfer,
                 staging=staging.tree,
             )
             try:
                 transfer.send_metadata()
             finally:
-                self._run.book(transfer)
-            self._run.full = transfer.full or self._run.full
+                book(self._session.result, transfer)
+            self._session.full = transfer.full or self._session.full
             self._table.put(row for row in rows if os.path.dirname(row.path[len(root) + 1 :]) not in transfer.held)
         staging.clear()
 
     def _staging(self, name: str, root: bytes) -> Staging:
-        return Staging(self._directory / name, self._run.options.policy.numeric_ids, self._run.kinds.below(root))
+        return Staging(
+            self._session.staging_directory / name,
+            self._session.options.policy.numeric_ids,
+            self._session.kinds.below(root),
+        )
 
     def _above(self, file: ConfFile) -> list[tuple[bytes, Entry]]:
         reader = self._reader(file.root)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import index as cyrus_index
@@ -15,6 +15,7 @@ from cyrsync.cyrus.mailbox import records, regular_file
 from cyrsync.far.token import is_bare
 from cyrsync.far.walk import incarnation_in
 from cyrsync.server.absence import is_absent
+from cyrsync.server.deleting import delete
 from cyrsync.server.engine import count_gone, plan_gone
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
@@ -23,10 +24,8 @@ from cyrsync.spool.steps import Transfer
 from cyrsync.state.sent import Key, Sent
 from cyrsync.state.store import Store
 from cyrsync.sync.folder_plan import FolderPlan
+from cyrsync.sync.session import Session
 from cyrsync.text import path_text
-
-if TYPE_CHECKING:
-    from cyrsync.server.run import ServerRun
 
 #: Seconds between two looks at directories that mailboxes.db does not name.
 _PAUSE = 0.3
@@ -65,30 +64,34 @@ def sort_out(rows: Iterable[Sent], partitions: dict[str, Roots]) -> NotNamed:
     return found
 
 
-def find_not_named(run: ServerRun, partitions: dict[str, Roots], store: Store) -> tuple[NotNamed, list[str]]:
+def find_not_named(
+    session: Session, partitions: dict[str, Roots], not_named: Callable[[], list[Sent]], refresh: Callable[[], object]
+) -> tuple[NotNamed, list[str]]:
     """Sort out the mailboxes that mailboxes.db does not name; warnings tell of those that are there nevertheless.
 
     Mailboxes are made, renamed and deleted at any moment: such a mailbox is looked for again, by mailboxes.db as it is
     then, and there is no warning where something has moved meanwhile.
     """
-    found, warnings = sort_out(run.not_named(store), partitions), list[str]()
+    found, warnings = sort_out(not_named(), partitions), list[str]()
     if found.there:
         before = _states(found.there, partitions)
         time.sleep(_PAUSE)
-        run.refresh(store)
-        found = sort_out(run.not_named(store), partitions)
+        refresh()
+        found = sort_out(not_named(), partitions)
         warnings = _warnings(before.items() & _states(found.there, partitions).items())
-    report_doubtful(run, found)
+    report_doubtful(session, found)
     return found, warnings
 
 
-def report_doubtful(run: ServerRun, found: NotNamed) -> None:
+def report_doubtful(session: Session, found: NotNamed) -> None:
     """Report once which mailboxes stay on the replica for want of knowledge; without --delete all do."""
-    lines = [f"{path_text(sent.key.path)}: {reason}" for sent, reason in found.doubtful if run.options.delete]
-    run.result.errors += [line for line in lines if line not in run.result.errors]
+    lines = [f"{path_text(sent.key.path)}: {reason}" for sent, reason in found.doubtful if session.options.delete]
+    session.result.errors += [line for line in lines if line not in session.result.errors]
 
 
-def remove_gone(run: ServerRun, partitions: dict[str, Roots], store: Store, replica: Replica, gone: list[Sent]) -> None:
+def remove_gone(
+    session: Session, partitions: dict[str, Roots], store: Store, replica: Replica, gone: list[Sent]
+) -> None:
     """Delete mailboxes on the replica that mailboxes.db has no more, and that were seen not to be on the source.
 
     One that has come back meanwhile stays. Where it is not known whose the replica's files are, what is on the source
@@ -104,7 +107,7 @@ def remove_gone(run: ServerRun, partitions: dict[str, Roots], store: Store, repl
                     rows.append(sent)
             except OSError as error:
                 reason = f"whether it is gone cannot be seen: {error.strerror}: it stays on the replica"
-                run.result.errors.append(f"{path_text(sent.key.path)}: {reason}")
+                session.result.errors.append(f"{path_text(sent.key.path)}: {reason}")
         if not rows:
             continue
         failed: set[bytes] = set()
@@ -112,9 +115,10 @@ def remove_gone(run: ServerRun, partitions: dict[str, Roots], store: Store, repl
             # Where an index stays, so do the messages in another root.
             there = [plan[root] for plan in plans if not any(_is_below(path, plan[root].path) for path in failed)]
             transfer = Transfer(
-                *(there, None, replica.side, replica.root(root), run.progress.transfer), may_delete=run.limit.start
+                *(there, None, replica.side, replica.root(root), session.progress.transfer),
+                may_delete=session.limit.start,
             )
-            failed |= run.delete(transfer)
+            failed |= delete(session, transfer)
         store.drop(
             sent.key
             for sent, plan in zip(rows, plans, strict=True)

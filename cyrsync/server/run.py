@@ -8,12 +8,10 @@ from collections.abc import Container, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.settings import layout_settings
-from cyrsync.ends.address import Address
 from cyrsync.errors import GuardError, UnusableError
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.folder import Folder, owner_names
@@ -26,6 +24,7 @@ from cyrsync.server.at_once import AtOnce
 from cyrsync.server.batch import Batch
 from cyrsync.server.claim import Claim, source_name
 from cyrsync.server.conf_run import ConfFound, ConfRun
+from cyrsync.server.deleting import delete
 from cyrsync.server.doubt import is_another_owners
 from cyrsync.server.engine import Work, count_gone
 from cyrsync.server.gone import NotNamed, find_not_named, remove_gone, report_doubtful, sort_out
@@ -35,18 +34,16 @@ from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.server.scope import Scope
-from cyrsync.server.takings import Direct, Takings
+from cyrsync.server.takings import Direct, Takings, take_late
 from cyrsync.server.transition import Transitions
-from cyrsync.spool.run import Run
 from cyrsync.spool.steps import Transfer
 from cyrsync.state.conf_table import ConfTable
 from cyrsync.state.lock import state_directory
 from cyrsync.state.sent import UNSEEN, Key, Sent, StateDamaged, seen_of
 from cyrsync.state.store import Store, copied, set_aside
 from cyrsync.sync.folder_plan import FolderPlan, State
-from cyrsync.sync.options import Options
 from cyrsync.sync.policy import Policy
-from cyrsync.sync.progress import Reporter
+from cyrsync.sync.session import Session
 from cyrsync.text import path_text
 
 #: Seconds before each further look at mailboxes that could not be read; how many, for one that is damaged, says
@@ -73,48 +70,39 @@ class Found:
     planned_bytes: int = 0  # staged
 
 
-class ServerRun(Run):
+class ServerRun:
     """Brings the replica of a whole server up to date."""
 
     takings: Takings  # of the present look at the server
 
-    def __init__(
-        self,
-        config: Config,
-        source: Address,
-        replica: Address,
-        options: Options,
-        progress: Reporter,
-        *,
-        scope: Scope,
-    ) -> None:
-        """`source` is the imapd.conf, or the one directory of the `scope`."""
-        self.engine = scope.engine
-        super().__init__(source, replica, options, progress)
+    def __init__(self, session: Session, config: Config, scope: Scope) -> None:
+        """The session's source is the imapd.conf, or the one directory of the `scope`."""
+        self._session = session
         self._config = config
         self._scope = scope
         partitions = [scope.partition] if scope.partition else list(config.partitions.values())
-        self.partitions = () if scope.partition else tuple(config.partitions)
         self._conf: ConfRun | None = None
         self._mailboxes_read = 0
         self._roots = {partition.name: Roots.of(partition) for partition in partitions}
 
-    def _attempt(self, directory: Path) -> None:
+    def attempt(self) -> None:
+        """Do all of it once."""
+        session = self._session
         top = self._scope.partition.data if self._scope.partition else b""
-        with closing(Replica(self.replica, self.options, self._jobs, directory, top)) as replica:
+        with closing(Replica(session.replica, session.options, session.jobs, session.directory, top)) as replica:
             try:
-                self._with_state(directory, replica)
+                self._with_state(replica)
             finally:
-                self.result.rsync_runs += replica.runs()
-        self.result.exit = self._exit_code()
+                session.result.rsync_runs += replica.runs()
+        session.result.exit = session.result.exit_code()
 
-    def _with_state(self, directory: Path, replica: Replica) -> None:
+    def _with_state(self, replica: Replica) -> None:
         """Run with what is known of the replica; a state that proves damaged is made anew once."""
-        path = state_directory() / f"{self.key}.sqlite"
-        if self.options.dry_run:
-            path = copied(path, directory / "state")
-        store, warning = Store.open(path, self.key)
-        self.result.warnings += [warning] if warning else []
+        path = state_directory() / f"{self._session.key}.sqlite"
+        if self._session.options.dry_run:
+            path = copied(path, self._session.directory / "state")
+        store, warning = Store.open(path, self._session.key)
+        self._session.result.warnings += [warning] if warning else []
         try:
             self._run(store, replica)
         except StateDamaged as error:
@@ -122,7 +110,7 @@ class ServerRun(Run):
             aside = set_aside(path)
             self._start_over(f"{path}: {error}: set aside as {aside.name}, and made anew from the replica")
             try:
-                store = Store(path, self.key)
+                store = Store(path, self._session.key)
                 self._run(store, replica)
             except StateDamaged as again:
                 reason = f"{again}: damaged again right after it was made anew: look for a failing disk"
@@ -131,21 +119,21 @@ class ServerRun(Run):
             store.close()
 
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
-        self.limit.begin()
+        self._session.limit.begin()
         self._unlisted: list[Key] = []
         self._leftovers: dict[bytes, list[FolderPlan]] = {}  # old ones, by root
         self.takings = Takings(
-            *(self._roots, self.staging_directory),
+            *(self._roots, self._session.staging_directory),
             listing=self._scope.listing,
-            numeric_ids=self.options.policy.numeric_ids,
-            last_look=self.options.dry_run,
-            kinds=self.kinds,
+            numeric_ids=self._session.options.policy.numeric_ids,
+            last_look=self._session.options.dry_run,
+            kinds=self._session.kinds,
         )
         claim = self._claim(store, replica)
-        anew = self._scope.full or self._scope.listing or self.options.overwrite
+        anew = self._scope.full or self._scope.listing or self._session.options.overwrite
         in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
-        with self.phases.phase("scan"), Quick(store, replica, claim, self.options) as quick:
-            self.refresh(store, in_full=in_full)
+        with self._session.phases.phase("scan"), Quick(store, replica, claim, self._session.options) as quick:
+            self._refresh(store, in_full=in_full)
             if in_full:
                 claim.check(anew=anew)
                 self._compare_in_full(store, replica, claim)
@@ -162,50 +150,49 @@ class ServerRun(Run):
                 return
             for key, (path, number) in claim.unseen.items():
                 if not self._is_unlisted(key):
-                    self.result.errors.append(f"{path_text(path)}: {os.strerror(number)}")
-            if to_do and not self.options.dry_run:
+                    self._session.result.errors.append(f"{path_text(path)}: {os.strerror(number)}")
+            if to_do and not self._session.options.dry_run:
                 replica.try_words()
                 if not claim.begun:
                     claim.begin()
-                self.result.files, self.result.bytes_sent = quick.files, self.result.bytes_sent + quick.bytes_sent
-                with self.phases.phase("transfer"):
+                self._session.result.files = quick.files
+                self._session.result.bytes_sent += quick.bytes_sent
+                with self._session.phases.phase("transfer"):
                     self._carry_server(store, replica, found, conf)
-                claim.end(complete=not (self.result.errors or self.takings.left() or self.full))
-        self.result.roots = claim.roots
-        self.result.warnings += [one for one in claim.warnings if one not in self.result.warnings]
+                claim.end(complete=not (self._session.result.errors or self.takings.left() or self._session.full))
+        self._session.result.roots = claim.roots
+        self._session.result.warnings += [one for one in claim.warnings if one not in self._session.result.warnings]
         self._report_untaken()
-        if self.full:
-            raise self.full
+        if self._session.full:
+            raise self._session.full
 
     def _claim(self, store: Store, replica: Replica) -> Claim:
         """Return this run's right to write to the replica."""
         self._conf = None
         if self._scope.with_conf:
-            self._conf = ConfRun(self, self._config, ConfTable(store), self.staging_directory)
-        policy = self.options.policy
+            self._conf = ConfRun(self._session, self._config, ConfTable(store))
+        policy = self._session.options.policy
         return Claim(
             *(store, replica, self._roots),
             self._conf.roots() if self._conf else (),
-            source_name(self.source.path),
+            source_name(self._session.source.path),
             layout_settings(self._config),
-            overwrite=self.options.overwrite,
-            from_replica=self.options.from_replica,
+            overwrite=self._session.options.overwrite,
+            from_replica=self._session.options.from_replica,
             times=policy.times,
             full=self._scope.full,
-            dry_run=self.options.dry_run,
-            deadline=self._deadline,
-            leftovers={} if self.options.dry_run else leftovers.find(store, self._roots),
+            dry_run=self._session.options.dry_run,
+            deadline=self._session.deadline,
+            leftovers={} if self._session.options.dry_run else leftovers.find(store, self._roots),
         )
 
     def _start_over(self, warning: str) -> None:
         """Forget what was found, but not what was said."""
-        self.result.warnings.append(warning)
-        warnings = self.result.warnings
-        self.result = self._new_result()
-        self.result.warnings = warnings
+        self._session.start_over()
+        self._session.result.warnings.append(warning)
         self.takings.clear()
 
-    def refresh(self, store: Store, *, in_full: bool = False) -> bool:
+    def _refresh(self, store: Store, *, in_full: bool = False) -> bool:
         """Read mailboxes.db if it has changed, and keep a copy of just that for the replica; `in_full`, anyway.
 
         Tell whether it was read.
@@ -213,7 +200,7 @@ class ServerRun(Run):
         only = self._roots if self._scope.partition else None
         anyway = self._conf is not None and (in_full or not self._conf.list_is_known)
         errors, read = places.refresh(store, self._config, only, anyway=anyway)
-        self.result.errors += [error for error in errors if error not in self.result.errors]
+        self._session.result.errors += [error for error in errors if error not in self._session.result.errors]
         if self._conf:
             self._conf.take_list(read, anyway=in_full)
         return read is not None
@@ -253,7 +240,7 @@ class ServerRun(Run):
         store.begin_anew([*rows, *(sent for sent in store.all_sent() if self._is_unlisted(sent.key))])
         if self._conf:
             self._conf.learn(replica)
-            self.result.warnings += standby.warnings(replica, self.source.path, self._config)
+            self._session.result.warnings += standby.warnings(replica, self._session.source.path, self._config)
         store.complete = not self._unlisted
 
     def _note_unlisted(self, partition: str, unlisted: dict[bytes, int]) -> None:
@@ -262,7 +249,7 @@ class ServerRun(Run):
             self._unlisted.append(Key(partition, path))
             name = path_text(path) or self._roots[partition].name
             reason = f"it cannot be listed on the replica: {os.strerror(number)}: it stays as it is there"
-            self.result.errors.append(f"{name}: {reason}")
+            self._session.result.errors.append(f"{name}: {reason}")
 
     def _is_unlisted(self, key: Key) -> bool:
         """Tell whether what the replica has of a mailbox could not be found out."""
@@ -277,16 +264,17 @@ class ServerRun(Run):
             names = owner_names(reader.entry(os.stat(reader.root)).owner)
         except OSError:
             names = set()
-        return replace(self.options.policy, rights=replica.side.rights, numbers=replica.side.numbers(names))
+        return replace(self._session.options.policy, rights=replica.side.rights, numbers=replica.side.numbers(names))
 
     def _look(self, store: Store, quick: Quick | None) -> Found:
         """Stat header and index of every mailbox, and look into those that are not as they were.
 
         What is `quick` is on the replica afterwards.
         """
-        not_named, warnings = find_not_named(self, self._roots, store)
+        looks = (partial(self._not_named, store), partial(self._refresh, store))
+        not_named, warnings = find_not_named(self._session, self._roots, *looks)
         found = Found(gone=not_named.gone, stay=not_named.would_go(), warnings=warnings)
-        counts = self.result
+        counts = self._session.result
         missing: dict[str, int] = {}
         total: dict[str, int] = {}
         for partition, path, header, index, seen, settled in store.files():
@@ -298,7 +286,7 @@ class ServerRun(Run):
                 now = b""
             except OSError:
                 now = b""  # whoever opens it will say why
-            if now != seen or not seen or (self.options.delete and not settled):
+            if now != seen or not seen or (self._session.options.delete and not settled):
                 found.changed.append(Key(partition, path))
         found.changed = [key for key in found.changed if not self._is_unlisted(key)]
         self._check_mounted(total, missing)
@@ -314,7 +302,7 @@ class ServerRun(Run):
                 there += work.sent.unproven() if work.sent else 0
                 self._plan_one(work, found)
         done = quick.finish() if quick else set()
-        self.limit.sent(messages=quick.messages if quick else 0)
+        self._session.limit.sent(messages=quick.messages if quick else 0)
         found.changed = [key for key in found.changed if key not in done]
         for sent in (*not_named.gone, *not_named.stay()):
             unchanged -= len(sent.uids) + len(sent.archived)
@@ -326,10 +314,10 @@ class ServerRun(Run):
         counts.folders.seen = found.mailboxes = sum(total.values())
         counts.messages.seen += unchanged
         counts.messages.present += unchanged
-        self.limit.of(messages=there, folders=store.rows())
+        self._session.limit.of(messages=there, folders=store.rows())
         return found
 
-    def not_named(self, store: Store) -> list[Sent]:
+    def _not_named(self, store: Store) -> list[Sent]:
         """Return what the replica has of mailboxes that mailboxes.db does not name, if that could be found out."""
         return [sent for sent in store.gone() if not self._is_unlisted(sent.key)]
 
@@ -361,43 +349,23 @@ class ServerRun(Run):
             found.ready[work.place.key] = work
         self._count(work.place.key, work.summary)
         self._mailboxes_read += 1
-        self.progress.scan(self._mailboxes_read, self.result.messages.seen)
+        self._session.progress.scan(self._mailboxes_read, self._session.result.messages.seen)
 
     def _count(self, key: Key, summary: FolderPlan) -> None:
-        self.limit.count(key, summary)
-        self.result.add(summary)
+        self._session.limit.count(key, summary)
+        self._session.result.add(summary)
 
-    def take_late(self, store: Store, key: Key, direct: Direct | None = None) -> Work | None:
-        """Read a mailbox when others have been sent already, or once more; what it would delete is counted first.
-
-        It is staged, or offered to who sends it `direct`.
-        """
-        work = self.takings.take(store, key, stage=direct is None, quick=direct)
-        if work:
-            self.limit.replan(key, work.summary)
-        return work
-
-    def keeps_all(self) -> bool:
-        """Tell whether files are to have all that their originals have: what is sent without rsync has that."""
-        policy = self.options.policy
-        return policy.perms and policy.owner and policy.group and policy.times and policy.own_quick_check
-
-    def count_sent(self, files: int) -> None:
-        """Count files that were sent without rsync."""
-        self.result.files.planned += files
-        self.result.files.sent += files
-
-    def recount(self, old: Work, new: Work) -> None:
-        """Count a mailbox as it is found now."""
-        self.result.revise(old.summary, new.summary)
+    def _take_late(self, store: Store, key: Key, direct: Direct | None = None) -> Work | None:
+        return take_late(self.takings, self._session.limit, store, key, direct)
 
     def _guard_server(self, found: Found, conf: ConfFound) -> None:
         if not found.mailboxes:
-            raise GuardError(f"{self.source.text}: mailboxes.db has no mailbox on this server: is it the right file?")
-        self.result.warnings += found.warnings
-        self.limit.files(len(conf.gone), of=self._conf.count() if self._conf else 0)
+            conf_name = self._session.source.text
+            raise GuardError(f"{conf_name}: mailboxes.db has no mailbox on this server: is it the right file?")
+        self._session.result.warnings += found.warnings
+        self._session.limit.files(len(conf.gone), of=self._conf.count() if self._conf else 0)
         self._decide(found.stay)
-        if self.limit.reason:
+        if self._session.limit.reason:
             conf.gone.clear()
 
     def _decide(self, stay: list[FolderPlan]) -> None:
@@ -405,34 +373,35 @@ class ServerRun(Run):
 
         That one must not take the place of the replica's either: `stay` is what it does not name, though it is there.
         """
-        self.limit.decide()
-        self.limit.doubt(stay, f"mailboxes.db does not name {len(stay)} mailboxes of the replica's: is it an old one?")
-        self._note_withheld()
+        limit = self._session.limit
+        limit.decide()
+        limit.doubt(stay, f"mailboxes.db does not name {len(stay)} mailboxes of the replica's: is it an old one?")
+        self._session.note_withheld()
 
     def _carry_server(self, store: Store, replica: Replica, found: Found, conf: ConfFound) -> None:
         if found.renamed:
-            relink(store, replica, self._roots, found.renamed, self.result)
+            relink(store, replica, self._roots, found.renamed, self._session.result)
         self._carry(store, replica, found.changed, found.ready)
         self._look_again(store, replica)
         # Also what has gone since: what was sent of it is not to wait for the next run without an index.
         rows, now = self._not_named_at_last(store, replica)
-        report_doubtful(self, now)
+        report_doubtful(self._session, now)
         known = {sent.key for sent in found.gone}
         there = store.messages() + sum(sent.unproven() for sent in rows)
-        self.limit.of(messages=there, folders=store.rows())
+        self._session.limit.of(messages=there, folders=store.rows())
         for sent in now.gone:
             if sent.key not in known:
                 self._count(sent.key, count_gone(self.takings.before(sent), renamed=False))
         self._decide(now.would_go())
         if self._conf:
             self._conf.send(conf, replica)
-            if not self.limit.reason:  # one that has lost so many mailboxes may be the wrong one
+            if not self._session.limit.reason:  # one that has lost so many mailboxes may be the wrong one
                 self._conf.send_list(replica)
-        if self.limit.allows():
-            remove_gone(self, self._roots, store, replica, now.gone)
+        if self._session.limit.allows():
+            remove_gone(self._session, self._roots, store, replica, now.gone)
             for root, plans in self._leftovers.items():
-                where = (plans, None, replica.side, replica.root(root), self.progress.transfer)
-                self.delete(Transfer(*where, may_delete=self.limit.start))
+                where = (plans, None, replica.side, replica.root(root), self._session.progress.transfer)
+                delete(self._session, Transfer(*where, may_delete=self._session.limit.start))
             if self._conf:
                 self._conf.remove(conf, replica)
 
@@ -444,8 +413,8 @@ class ServerRun(Run):
                 for work in works:
                     kept[self.takings.is_behind_link(work.place.key)].append(work)
                 for some, words in zip(kept, ((), _BEHIND_LINKS), strict=True):
-                    parts = self._jobs.share(some, lambda work: work.summary.messages_send) if some else []
-                    self._jobs.run(
+                    parts = self._session.jobs.share(some, lambda work: work.summary.messages_send) if some else []
+                    self._session.jobs.run(
                         [
                             partial(self._job_of_mailboxes, number, words, store, replica, roots, part)
                             for number, part in enumerate(parts)
@@ -460,7 +429,7 @@ class ServerRun(Run):
         """Carry mailboxes over beside other jobs that do the same with theirs; `words` are for their rsyncs."""
         with ExitStack() as running:
             rsyncs = {root: running.enter_context(replica.rsync(root).job(number, *words)) for root in roots.all()}
-            Batch(self, store, replica, roots, works, rsyncs).carry()
+            Batch(self._session, self.takings, store, replica, roots, works, rsyncs).carry()
 
     def _batches(self, store: Store, keys: list[Key], ready: dict[Key, Work]) -> Iterator[list[Work]]:
         """Yield works with staged metadata, as many at once as there is room for."""
@@ -472,7 +441,7 @@ class ServerRun(Run):
             if works and (not size or size > _STAGED_BYTES or messages > _LISTED):
                 yield works
                 works, size, messages = [], 0, 0
-            work = self.take_late(store, key)
+            work = self._take_late(store, key)
             if work:
                 works.append(work)
                 size += work.summary.metadata_bytes
@@ -480,31 +449,20 @@ class ServerRun(Run):
         if works:
             yield works
 
-    def delete(self, transfer: Transfer) -> set[bytes]:
-        """Delete what goes, and return the folders where something stayed."""
-        before = set(transfer.account.errors)
-        if transfer.deletes():
-            policy = self.options.policy
-            with self.phases.phase("delete"):
-                transfer.delete(keep_times=policy.times and policy.dir_times)
-        self.book(transfer)
-        failed = set(transfer.account.errors) - before
-        return failed | {path.rpartition(b"/")[0] for path in failed}
-
     def _not_named_at_last(self, store: Store, replica: Replica) -> tuple[list[Sent], NotNamed]:
         """Return what the replica has of mailboxes that mailboxes.db does not name, and what became of them.
 
         One that this run has begun with, and that was deleted and made again meanwhile, is on the replica without its
         index: it is looked for until mailboxes.db names it.
         """
-        rows = self.not_named(store)
+        rows = self._not_named(store)
         now = sort_out(rows, self._roots)
         for pause in _PAUSES:
             if all(sent.seen != UNSEEN for sent in now.there):
                 break
             time.sleep(pause)
             self._look_again(store, replica, anew=True)
-            rows = self.not_named(store)
+            rows = self._not_named(store)
             now = sort_out(rows, self._roots)
         return rows, now
 
@@ -520,12 +478,12 @@ class ServerRun(Run):
                 break
             anew = False
             time.sleep(pause)
-            come = store.places_come() if self.refresh(store) else []
+            come = store.places_come() if self._refresh(store) else []
             keys = sorted(key for key in {*self._waiting(store), *come} if store.has_place(key))
             takings.settled = {key for key in keys if transitions.look(store.place(key))}
             takings.unreadable.clear()
             keys = [key for key in keys if not self._send_at_once(store, replica, key, come)]
-            works = [work for work in (self.take_late(store, key) for key in keys) if work]
+            works = [work for work in (self._take_late(store, key) for key in keys) if work]
             for work in works:
                 self._count_late(work, come)
             self._carry(store, replica, keys, {work.place.key: work for work in works})
@@ -542,7 +500,7 @@ class ServerRun(Run):
             moving = [key for key in takings.unreadable if not transitions.is_still(key)]
             if not moving:
                 return
-            self.refresh(store)
+            self._refresh(store)
             for key in moving:
                 reason = takings.unreadable.pop(key)
                 if store.has_place(key) and not self._send_at_once(store, replica, key, ()):
@@ -551,29 +509,29 @@ class ServerRun(Run):
     def _send_at_once(self, store: Store, replica: Replica, key: Key, come: Container[Key]) -> bool:
         """Send a mailbox without rsync, if that can be; tell whether the replica has it."""
         roots = self._roots[key.partition]
-        if not self.keeps_all() or not self._is_on_replica(replica, roots, key):
+        if not self._session.options.policy.keeps_all() or not self._is_on_replica(replica, roots, key):
             return False
         sender = AtOnce(roots, {root: uid_sets.empty() for root in roots.all()})
-        work = sender.read(lambda: self.take_late(store, key, sender), looks=1)
-        if work is None or self.limit.reason:
+        work = sender.read(lambda: self._take_late(store, key, sender), looks=1)
+        if work is None or self._session.limit.reason:
             return False
         store.put([work.before()])
         if not sender.send(replica, work):
             return False
         self._count_late(work, come)
-        self.count_sent(work.summary.files_planned())
-        self.limit.sent(messages=work.summary.messages_send)
+        self._session.result.count_sent(work.summary.files_planned())
+        self._session.limit.sent(messages=work.summary.messages_send)
         store.put([work.after(deleted=not work.deletes())])
-        if work.deletes() and self.limit.allows():
+        if work.deletes() and self._session.limit.allows():
             failed: set[bytes] = set()
             for root in roots.all():
                 rest = Transfer(
-                    *([], None, replica.side, replica.root(root, make=True), self.progress.transfer),
-                    may_delete=self.limit.start,
+                    *([], None, replica.side, replica.root(root, make=True), self._session.progress.transfer),
+                    may_delete=self._session.limit.start,
                 )
                 rest.sent_otherwise(work.plans[root])
-                failed |= self.delete(rest)
-            self.limit.done([key])
+                failed |= delete(self._session, rest)
+            self._session.limit.done([key])
             if key.path not in failed:
                 store.put([work.after(deleted=True)])
         return True
@@ -584,9 +542,9 @@ class ServerRun(Run):
         return all(isinstance(found, tuple) for found in replica.side.stat(paths))
 
     def _count_late(self, work: Work, come: Container[Key]) -> None:
-        self.result.add(work.summary)
-        self.result.folders.seen -= work.place.key not in come  # it was counted at first
-        self.result.files.planned -= work.summary.files_planned()  # who sends it counts them
+        self._session.result.add(work.summary)
+        self._session.result.folders.seen -= work.place.key not in come  # it was counted at first
+        self._session.result.files.planned -= work.summary.files_planned()  # who sends it counts them
 
     def _waiting(self, store: Store) -> set[Key]:
         """Return the mailboxes that are still to be read."""
@@ -596,12 +554,12 @@ class ServerRun(Run):
         return [key for key in store.not_sent() if not self._is_unlisted(key)]
 
     def _report_untaken(self) -> None:
-        self.result.warnings += self.takings.warnings
+        self._session.result.warnings += self.takings.warnings
         for key, reason in {**self.takings.locked, **self.takings.unreadable}.items():
-            self.result.errors.append(f"{path_text(key.path)}: {hint(reason)}")
-            self.result.folders.unreadable += 1
+            self._session.result.errors.append(f"{path_text(key.path)}: {hint(reason)}")
+            self._session.result.folders.unreadable += 1
         for key, reason in self.takings.moving.items():
-            self.result.warnings.append(
+            self._session.result.warnings.append(
                 f"{path_text(key.path)}: being made, renamed or deleted just now ({reason}): left for the next run"
             )
 

@@ -18,6 +18,7 @@ from cyrsync.state.sent import Key, Place, Sent
 from cyrsync.state.store import Store
 from cyrsync.sync.extended import NO_KINDS, Kinds
 from cyrsync.sync.folder_plan import State
+from cyrsync.sync.guard import DeleteLimit
 from cyrsync.text import path_text
 
 #: From so many messages on, a folder that the replica lacks goes to rsync as one entry: it is slow at reading lists.
@@ -142,3 +143,16 @@ class Takings:
         if partition not in self._folders:
             self._folders[partition] = store.directories(partition)
         return self._folders[partition]
+
+
+def take_late(
+    takings: Takings, limit: DeleteLimit, store: Store, key: Key, direct: Direct | None = None
+) -> Work | None:
+    """Read a mailbox when others have been sent already, or once more; what it would delete is counted first.
+
+    It is staged, or offered to who sends it `direct`.
+    """
+    work = takings.take(store, key, stage=direct is None, quick=direct)
+    if work:
+        limit.replan(key, work.summary)
+    return work

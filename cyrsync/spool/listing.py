@@ -11,7 +11,7 @@ from cyrsync.ends.both import BothSides
 from cyrsync.errors import GuardError, UnreadableError
 from cyrsync.rsync.driver import hint
 from cyrsync.spool import lists
-from cyrsync.spool.run import for_users
+from cyrsync.spool.planning import for_users
 from cyrsync.spool.walk_engine import WalkEngine
 from cyrsync.sync.folder_plan import State
 from cyrsync.sync.options import Options

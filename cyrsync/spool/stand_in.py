@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
-from cyrsync.ends.address import Address
 from cyrsync.ends.both import BothSides
 from cyrsync.ends.side import Side
 from cyrsync.errors import (
@@ -27,11 +26,15 @@ from cyrsync.errors import (
 from cyrsync.rsync import deletion_lines
 from cyrsync.rsync.deletion_lines import DeletionLines
 from cyrsync.rsync.driver import Rsync
-from cyrsync.spool.run import Planned, Run
+from cyrsync.spool.carrying import extended_of
+from cyrsync.spool.manner import Manner
+from cyrsync.spool.planning import Planned
+from cyrsync.spool.run import hold, opened, walk
 from cyrsync.spool.steps import Transfer
 from cyrsync.state import no_agent
-from cyrsync.sync.options import Options
 from cyrsync.sync.ownership import WalkOwnership
+from cyrsync.sync.result import RunResult
+from cyrsync.sync.session import Session
 from cyrsync.text import path_text
 
 
@@ -82,63 +85,55 @@ class Deletions:
         return deletion_lines.escape(line, as_they_are=self.lines.as_they_are)
 
 
-class StandIn(Run):
+class StandIn:
     """A run whose output and exit code are rsync's."""
 
-    verbatim = True
-
-    def __init__(
-        self,
-        source: Address,
-        replica: Address,
-        options: Options,
-        deletions: Deletions,
-        plain_rsync: Callable[[str, bool], int],
-    ) -> None:
+    def __init__(self, session: Session, deletions: Deletions, plain_rsync: Callable[[str, bool], int]) -> None:
         """`plain_rsync` runs the line as it is, for a reason, and returns rsync's code.
 
         It is told whether there is an owner file.
         """
-        super().__init__(source, replica, options)
+        self._session = session
         self._deletions = deletions
         self._plain_rsync = plain_rsync
-        self._codes: set[int] = set()
         self._busy: LockedError | None = None  # why the replica is not held
         self._is_spool = False  # what is copied
         self.handed_over = False  # plain rsync has run
 
-    def _attempt(self, directory: Path) -> None:
-        refusal = no_agent.recall(self.key, self.options.rsh)
+    def execute(self) -> RunResult:
+        """Do what is ours to do. Raise NotForUs where plain rsync is to do it all."""
+        return self._session.execute(self._attempt, self._refuse)
+
+    def _attempt(self) -> None:
+        refusal = no_agent.recall(self._session.key, self._session.options.rsh)
         if refusal:
             raise NotForUs(refusal, no_agent=True)
-        super()._attempt(directory)
+        with opened(self._session, self._hold) as sides:
+            self._sync(sides)
 
-    def _acts(self) -> bool:
-        return True  # a dry run is rsync's
-
-    def _fail(self, error: CyrsyncError) -> None:
-        if isinstance(error, NoAgentError) and not self.options.dry_run:
-            no_agent.remember(self.key, self.options.rsh, str(error))
+    def _refuse(self, error: CyrsyncError) -> None:
+        if isinstance(error, NoAgentError) and not self._session.options.dry_run:
+            no_agent.remember(self._session.key, self._session.options.rsh, str(error))
         if isinstance(error, UnusableError) and not isinstance(error, DoubtfulError):
             raise NotForUs(str(error), no_agent=isinstance(error, NoAgentError)) from None
-        super()._fail(error)
 
     def _hold(self, side: Side) -> str:
         try:
-            return super()._hold(side)
+            return hold(self._session, side)
         except LockedError as error:
-            if self._is_spool or side.resolve(self.replica.path).token:
+            if self._is_spool or side.resolve(self._session.replica.path).token:
                 raise
             self._busy = error  # what is no spool may be written to by two lines at once
             return ""
 
-    def _sync(self, sides: BothSides, directory: Path) -> None:
+    def _sync(self, sides: BothSides) -> None:
         """Do what is ours to do; plain rsync has the replica alone, too."""
+        session = self._session
         try:
             self._check_links(sides)
-            if self.kinds and sides.source.under_locks and not self._extended(sides):
+            if session.kinds and sides.source.under_locks and not extended_of(session, sides):
                 raise NotForUs("ACLs and extended attributes of metadata can be read and set on Linux alone")
-            super()._sync(sides, directory)
+            self._walk(sides)
         except DoubtfulError:
             raise
         except (NotForUs, UnusableError) as error:
@@ -149,81 +144,76 @@ class StandIn(Run):
             if ownership:
                 ownership.begin()
             self.handed_over = True
-            self.result.exit = self._plain_rsync(str(error), owned)
-            if ownership and self.result.exit == Exit.DONE:
+            session.result.exit = self._plain_rsync(str(error), owned)
+            if ownership and session.result.exit == Exit.DONE:
                 ownership.end(compared=False)
 
     def _check_links(self, sides: BothSides) -> None:
         """See that no tree is a link where its name is part of the transfer: rsync sends that, or replaces it."""
         if not self._deletions.below:
             return
-        ends = [(self.replica, sides.replica, sides.replica_status)]
-        ends += [] if self.source.local else [(self.source, sides.source, sides.source_status)]
+        source = self._session.source
+        ends = [(self._session.replica, sides.replica, sides.replica_status)]
+        ends += [] if source.local else [(source, sides.source, sides.source_status)]
         for address, side, status in ends:
             above, slash, name = address.path.rpartition(b"/")
             if not address.daemon and status.root != os.path.join(side.resolve(above or slash or b".").root, name):
                 raise NotForUs(f"{address.text}: {path_text(name)} is a link there, not a directory")
 
+    def _walk(self, sides: BothSides) -> None:
+        """Walk in rsync's manner, and end with the code that it would end with."""
+        manner = Manner(self._guard, self._try_words, partial(self._tell_deletions, sides), verbatim=True)
+        codes, result = walk(self._session, sides, manner), self._session.result
+        if Exit.PARTIAL in codes:
+            result.exit = Exit.PARTIAL
+        elif Exit.VANISHED in codes:
+            result.exit = result.exit or Exit.VANISHED
+
     def _guard(self, planned: Planned) -> None:
+        session = self._session
         if not planned.cyrus_folders:
-            if self.options.delete and planned.gone_cyrus_folders:
+            if session.options.delete and planned.gone_cyrus_folders:
                 raise GuardError(
-                    f"{self.source.text}: no Cyrus folder in it, but {self.replica.text} holds a spool: "
+                    f"{session.source.text}: no Cyrus folder in it, but {session.replica.text} holds a spool: "
                     "is the partition mounted? Run rsync itself if all of the replica is to go"
                 )
-            raise NotForUs(f"{self.source.text} is not a Cyrus spool")
+            raise NotForUs(f"{session.source.text} is not a Cyrus spool")
         self._is_spool = True
         if self._busy:
             raise self._busy
-        limit = self.options.max_delete
-        if limit and self.limit.counted.total() > limit.number:
-            reason = f"--max-delete={limit.number} ends within {self.limit.counted.total()} deletions"
+        limit = session.options.max_delete
+        if limit and session.limit.counted.total() > limit.number:
+            reason = f"--max-delete={limit.number} ends within {session.limit.counted.total()} deletions"
             raise NotForUs(reason, spool=True)
         if limit is None:
-            self.limit.decide()
-            self._note_withheld()
-        if self.result.folders.unreadable:
+            session.limit.decide()
+            session.note_withheld()
+        if session.result.folders.unreadable:
             self._skip_deletions()
 
     def _skip_deletions(self) -> None:
         """Delete nothing after an error of the source's, as rsync does."""
-        if self._deletions.after_errors or not self.limit.left():
+        limit = self._session.limit
+        if self._deletions.after_errors or not limit.left():
             return
-        if self.limit.allows() and not self._deletions.quiet:
+        if limit.allows() and not self._deletions.quiet:
             sys.stdout.write("IO error encountered -- skipping file deletion\n")
             sys.stdout.flush()
-        self.limit.refuse("not all could be read, and there is no --ignore-errors")
-        self._note_withheld()
+        limit.refuse("not all could be read, and there is no --ignore-errors")
+        self._session.note_withheld()
 
-    def _try(self, rsync: Rsync) -> None:
+    def _try_words(self, rsync: Rsync) -> None:
         try:
-            super()._try(rsync)
+            rsync.try_words(self._session.options.trial)
         except (ConnectionFailed, RsyncFailed) as refusal:
-            if self.result.withheld:
+            if self._session.result.withheld:
                 raise  # rsync would delete what is withheld
             raise NotForUs(str(refusal), spool=True) from None
 
-    def _words(self) -> tuple[str, ...]:
-        return (*self.options.words, "--dry-run") if self.options.dry_run else self.options.words
-
-    def _compares_nanoseconds(self) -> bool:
-        return False  # rsync by itself looks at whole seconds
-
-    def _rsync(self, sides: BothSides, directory: Path) -> Rsync:
-        rsync = super()._rsync(sides, directory)
-        self._codes = rsync.codes
-        return rsync
-
-    def _delete(self, transfer: Transfer, sides: BothSides) -> None:
-        failed = self.result.folders.unreadable or (self._deletions.last and transfer.account.failed)
+    def _tell_deletions(self, sides: BothSides, transfer: Transfer) -> None:
+        failed = self._session.result.folders.unreadable or (self._deletions.last and transfer.account.failed)
         if failed:
             self._skip_deletions()
         if sides.replica.writer:
-            self._deletions.tell(transfer.deleted_entries(), transfer.left_standing(), logs=not self.options.dry_run)
-        super()._delete(transfer, sides)
-
-    def _exit_code(self) -> int:
-        if Exit.PARTIAL in self._codes:
-            return Exit.PARTIAL
-        code = super()._exit_code()
-        return code or (Exit.VANISHED if Exit.VANISHED in self._codes else Exit.DONE)
+            logs = not self._session.options.dry_run
+            self._deletions.tell(transfer.deleted_entries(), transfer.left_standing(), logs=logs)

@@ -13,7 +13,7 @@ from cyrsync.server.scope import Scope
 from cyrsync.standby.check import Findings, Source, fail, ok
 from cyrsync.state.lock import state_path
 from cyrsync.sync.options import Options
-from cyrsync.sync.progress import NoProgress
+from cyrsync.sync.session import Session
 
 _REFUSED = frozenset({Exit.UNUSABLE, Exit.REFUSED, Exit.WITHHELD})
 
@@ -28,8 +28,8 @@ def run_findings(replica: Address, options: Options, source: Source, directory: 
     options = replace(options, dry_run=True, delete=True, retries=0)
     try:
         scope = Scope(with_conf=with_conf)
-        run = ServerRun(source.config, Address(source.conf, where), replica, options, NoProgress(), scope=scope)
-        result = run.execute()
+        session = Session(Address(source.conf, where), replica, options, engine=scope.engine)
+        result = session.execute(ServerRun(session, source.config, scope).attempt)
     except UnusableError as error:
         yield fail("run", str(error), f"sync would end there (exit {error.code})")
         return

@@ -40,3 +40,7 @@ class Policy:
     rights: Rights = ALL_RIGHTS
     #: The numbers that names have on the replica's side, see `Side.numbers`; what is not in it was not asked.
     numbers: Mapping[str, int | None] = field(default_factory=dict)
+
+    def keeps_all(self) -> bool:
+        """Tell whether files are to have all that their originals have: what is sent without rsync has that."""
+        return self.perms and self.owner and self.group and self.times and self.own_quick_check

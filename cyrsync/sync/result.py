@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from cyrsync.errors import Exit
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.phases import PhaseSeconds
 
@@ -127,6 +128,11 @@ class RunResult:
         self.folders.changed -= len(folders)
         self.work = [one for one in self.work if one.path not in folders] if folders else self.work
 
+    def count_sent(self, files: int) -> None:
+        """Count files that were sent without rsync."""
+        self.files.planned += files
+        self.files.sent += files
+
     def hold(self, paths: set[bytes]) -> None:
         """Count folders that failed; with several trees, one may fail in more than one of them."""
         self.held |= paths
@@ -136,6 +142,12 @@ class RunResult:
         """Count folders no longer as failed: they are tried again."""
         self.held -= paths
         self.folders.failed = len(self.held)
+
+    def exit_code(self) -> int:
+        """Return what a run ends with that has gone through."""
+        if self.folders.unreadable or self.files.failed or len(self.errors) > bool(self.withheld):
+            return Exit.PARTIAL
+        return Exit.WITHHELD if self.withheld else Exit.DONE
 
     def _count(self, plan: FolderPlan, one: int) -> None:
         folders, messages = self.folders, self.messages

@@ -14,7 +14,7 @@ from cyrsync.far import uids as uid_sets
 from cyrsync.far.digests import Question
 from cyrsync.far.finding import Audited, Problem
 from cyrsync.far.folder import Folder, join
-from cyrsync.spool.run import links_warning
+from cyrsync.spool.planning import links_warning
 from cyrsync.spool.walk_engine import links_in
 from cyrsync.sync import direction
 from cyrsync.sync.policy import Policy

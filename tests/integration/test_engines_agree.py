@@ -14,11 +14,10 @@ from cyrsync.cyrus.server import config
 from cyrsync.ends import address
 from cyrsync.server.run import ServerRun
 from cyrsync.server.scope import Scope
-from cyrsync.spool.run import Run
+from cyrsync.spool import run as walk
 from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.options import Options
-from cyrsync.sync.progress import NoProgress
-from cyrsync.sync.result import RunResult
+from cyrsync.sync.session import Session
 from support.memory import in_memory
 from support.servers import SampleServer, assert_sound, below
 from support.tree import Entry, differences, snapshot
@@ -129,19 +128,12 @@ class Engines(RuleBasedStateMachine):
     @rule()
     def sync_with_both(self) -> None:
         self.server.record()
-        walk = Run(address.parse(f"{self.spool}/"), address.parse(f"{self.walked}/"), OPTIONS)
         conf = str(self.server.conf)
         where = address.Address(conf, conf.encode())
-        index = ServerRun(
-            config.read(conf),
-            where,
-            address.parse(str(self.indexed)),
-            OPTIONS,
-            NoProgress(),
-            scope=Scope(with_conf=False),
-        )
-        for run in (walk, index):
-            result: RunResult = run.execute()
+        index = Session(where, address.parse(str(self.indexed)), OPTIONS, engine="index")
+        attempt = ServerRun(index, config.read(conf), Scope(with_conf=False)).attempt
+        walked = Session(address.parse(f"{self.spool}/"), address.parse(f"{self.walked}/"), OPTIONS)
+        for result in (walk.run(walked), index.execute(attempt)):
             assert (result.exit, result.errors, result.warnings) == (0, [], [])
         assert not differences(contents(self.walked), contents(below(self.indexed, self.spool)))
 

@@ -16,8 +16,9 @@ import pytest
 import samplespool
 from cyrsync.ends import address
 from cyrsync.far import token
-from cyrsync.spool.run import Run
+from cyrsync.spool.run import run
 from cyrsync.sync.options import Options
+from cyrsync.sync.session import Session
 from support.spool import leaves
 from support.tools import children, requires_root, wait_for
 from support.tree import assert_same_tree, cyrsync_argv, messages, plain_env, rsync, run_cyrsync, snapshot, sync
@@ -151,7 +152,8 @@ def test_a_folder_that_vanishes_during_the_walk_is_kept_once(pair: Pair, monkeyp
     before = snapshot(pair.replica)
     with monkeypatch.context() as patch:
         patch.setattr(os, "stat", look_and_lose)
-        result = Run(address.parse(str(pair.source)), address.parse(str(pair.replica)), Options(delete=True)).execute()
+        session = Session(address.parse(str(pair.source)), address.parse(str(pair.replica)), Options(delete=True))
+        result = run(session)
     assert not os.path.exists(victim)
     assert (result.exit, result.errors, result.folders.gone) == (0, [], 0)
     assert snapshot(pair.replica, dir_mtimes=False).keys() == before.keys()

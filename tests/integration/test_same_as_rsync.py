@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from cyrsync.ends import address
 from cyrsync.far import take
 from cyrsync.spool import compare
-from cyrsync.spool.run import Run
+from cyrsync.spool import run as walk
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.options import Options
 from cyrsync.sync.result import RunResult
+from cyrsync.sync.session import Session
 from support.memory import in_memory
 from support.random_tree import RandomTree
 from support.tree import assert_same_tree, rsync
@@ -93,7 +94,7 @@ def test_whatever_the_replica_was_before(seed: int) -> None:
 
 
 def run(source: Path, replica: Path) -> RunResult:
-    return Run(address.parse(str(source)), address.parse(str(replica)), OPTIONS).execute()
+    return walk.run(Session(address.parse(str(source)), address.parse(str(replica)), OPTIONS))
 
 
 def assert_done(result: RunResult) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import samplespool
 from cyrsync.errors import CONNECTION_CODES
-from cyrsync.spool import run
+from cyrsync.sync import session
 from support.inside import sync_server_here
 from support.races import Races
 from support.servers import SampleServer, assert_sound, below
@@ -152,7 +152,7 @@ class Breaking:
 
 @pytest.fixture
 def breaking(mortal_sshd: Sshd, tmp_path: Path, races: Races, monkeypatch: pytest.MonkeyPatch) -> Breaking:
-    monkeypatch.setattr(run, "_LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(session, "_LONGEST_PAUSE", 0.1)
     server, replica = SampleServer(tmp_path / "server"), tmp_path / "replica"
     replica.mkdir()
     found = Breaking(server, replica, mortal_sshd, races, History())

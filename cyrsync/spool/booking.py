@@ -1,0 +1,34 @@
+"""What became of the files of a transfer, added to the result of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cyrsync.spool.steps import Transfer
+from cyrsync.sync.result import RunResult
+from cyrsync.text import path_text
+
+
+def book(result: RunResult, transfer: Transfer) -> None:
+    """Add what became of the files of a transfer."""
+    account, files = transfer.account, result.files
+    result.bytes_sent += account.bytes_sent
+    result.spare(account.same_messages, account.same_folders)
+    files.planned += account.planned
+    files.vanished += account.vanished
+    files.failed += account.failed + account.pending
+    files.sent += account.sent
+    files.deleted += account.deleted
+    result.errors += [f"{path_text(path)}: {reason}" for path, reason in account.errors.items()]
+    result.hold(transfer.held)
+
+
+def forget(result: RunResult, transfers: Iterable[Transfer], paths: Iterable[bytes]) -> None:
+    """Take back what was booked of folders that are tried again."""
+    some = set(paths)
+    for transfer in transfers:
+        planned, failed = transfer.files_of(some)
+        result.files.planned -= planned
+        result.files.failed -= failed
+        result.files.sent -= planned - failed
+    result.release(some)

@@ -1,0 +1,242 @@
+"""A plan carried out: batch by batch and job by job, from what is staged to what is deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
+
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.ends.both import BothSides
+from cyrsync.errors import LockedError
+from cyrsync.far.descent import Descent
+from cyrsync.far.extended import can_read
+from cyrsync.far.folder import join
+from cyrsync.rsync.driver import Rsync
+from cyrsync.spool import ahead, room
+from cyrsync.spool.booking import book, forget
+from cyrsync.spool.carry import carry, make_room
+from cyrsync.spool.manner import Manner
+from cyrsync.spool.planning import Planned
+from cyrsync.spool.staging import Staging
+from cyrsync.spool.steps import Transfer
+from cyrsync.spool.taker import Taker, batches
+from cyrsync.spool.transport import rsync_between
+from cyrsync.sync.extended import Extended
+from cyrsync.sync.folder_plan import FolderPlan
+from cyrsync.sync.ownership import WalkOwnership
+from cyrsync.sync.progress import NoProgress
+from cyrsync.sync.result import FileCounts
+from cyrsync.sync.session import Session
+from cyrsync.text import path_text
+
+_LOST_ATTRIBUTES = (
+    "ACLs and extended attributes of header, index, expunge and annotations are not kept: "
+    "Python reads and sets them on Linux alone"
+)
+
+
+def carry_out(session: Session, sides: BothSides, planned: Planned, manner: Manner, *, cut_off: bool) -> set[int]:
+    """Transfer and delete, and return the codes that rsync ended with.
+
+    `cut_off`: the replica has been written to without an end. Else a run that finds nothing starts no rsync, and does
+    not even ask for one.
+    """
+    if not (planned.plans or cut_off):
+        return set()
+    options = session.options
+    rsync = None
+    if any(plan.sends() for plan in planned.plans) or not sides.replica.writer or options.trial:
+        rsync = rsync_between(session, sides, verbatim=manner.verbatim)
+        if options.trial:
+            manner.try_words(rsync)
+    ownership = None if options.dry_run else _own(session, sides)
+    session.result.files = FileCounts()
+    try:
+        _Carrying(session, sides, planned, manner, rsync).carry()
+    finally:
+        session.note_withheld()
+        if rsync:
+            session.result.rsync_runs += rsync.runs
+    if not options.dry_run:
+        sides.replica.to_disk([sides.replica_status.root])
+    if ownership:
+        compared = (options.full or cut_off) and not (options.users or session.result.errors)
+        ownership.end(compared=compared and not (session.result.files.failed or session.full))
+    return rsync.codes if rsync else set()
+
+
+def extended_of(session: Session, sides: BothSides) -> Extended | None:
+    """Return what gives staged metadata the attributes that rsync is to keep; None for none, or where none can."""
+    if not (session.kinds and can_read() and sides.source.rights.attributes):
+        return None
+    return Extended(session.kinds, Descent(sides.source_status.root).where if session.source.local else None)
+
+
+def _own(session: Session, sides: BothSides) -> WalkOwnership:
+    """Make the replica's root, if there is none, and say there that a run is writing."""
+    writer = sides.replica.writer
+    if writer and not sides.replica_status.exists:
+        writer.make(sides.replica_status.root)
+        sides.hold()
+        if sides.replica_status.token or not sides.replica_status.bare:
+            raise LockedError(f"{session.replica.text}: another run has begun to fill it meanwhile: run again")
+    ownership = WalkOwnership(sides.replica.writer, sides.replica_status, sides.boot)
+    warning = ownership.begin()
+    session.result.warnings += [warning] if warning else []
+    return ownership
+
+
+class _Carrying:
+    """What carries one plan out."""
+
+    def __init__(
+        self, session: Session, sides: BothSides, planned: Planned, manner: Manner, rsync: Rsync | None
+    ) -> None:
+        self._session = session
+        self._sides = sides
+        self._planned = planned
+        self._manner = manner
+        self._rsync = rsync
+        self._options = session.options
+        extended = extended_of(session, sides)
+        if session.kinds and sides.source.under_locks and not extended:
+            session.result.warnings.append(_LOST_ATTRIBUTES)
+        policy = session.options.policy
+        self._staging = Staging(session.staging_directory, policy.numeric_ids, extended, policy.rules.below)
+
+    def carry(self) -> None:
+        """Do all that is planned."""
+        if self._rsync and self._goes_ahead(self._rsync):
+            self._copy_ahead(self._rsync)
+        for batch in batches(self._planned.plans):
+            self._carry_batch(batch)
+            self._staging.clear()
+
+    def _goes_ahead(self, rsync: Rsync) -> bool:
+        """Tell whether this is a first copy of a whole tree that can be looked at once more afterwards."""
+        options = self._options
+        whole = self._planned.all_new and not (
+            options.users or options.policy.rules or rsync.ends.below or options.dry_run or options.jobs > 1
+        )
+        is_worth_it = whole and ahead.is_worth_it(self._planned.plans, rsync.words_given, rsync.ends.name)
+        return is_worth_it and bool(self._sides.source.under_locks)
+
+    def _copy_ahead(self, rsync: Rsync) -> None:
+        """Copy all but what must be of one moment, and plan what is left."""
+        planned, session, policy = self._planned, self._session, self._options.policy
+        count = _files(planned.plans)
+        rules = ahead.rules(policy.rules.root(), skip_derived=policy.skip_derived)
+        show = None if isinstance(session.progress, NoProgress) else session.progress.transfer
+        outcome = rsync.transfer_all(rules, show and (lambda done, size: show("messages", done, count, size)))
+        there = self._sides.replica.walk(self._sides.replica_status.root, frozenset())
+        planned.plans = ahead.plans_after(planned.plans, there, planned.policy)
+        left = _files(planned.plans)
+        files = session.result.files
+        files.planned += count - left
+        files.sent += count - left
+        session.result.bytes_sent += outcome.bytes_sent
+        if not self._manner.verbatim:
+            session.result.errors += [f"{path_text(path)}: {m.reason}" for path, m in outcome.attributes.items()]
+
+    def _carry_batch(self, batch: list[FolderPlan]) -> None:
+        session, sides = self._session, self._sides
+        taker = None
+        if sides.source.under_locks and not self._options.dry_run:
+            taker = Taker(
+                sides.source.under_locks,
+                sides.source_status.root,
+                self._planned.policy,
+                self._staging,
+                session.result,
+                session.limit,
+                self._planned.indexed,
+                partial(sides.replica.digests, sides.replica_status.root),
+                session.kinds,
+            )
+        parts = session.jobs.share(
+            taker.take(batch) if taker else batch, lambda plan: plan.messages_send + plan.messages_delete
+        )
+        session.jobs.run([partial(self._job, number, part, taker) for number, part in enumerate(parts)])
+
+    def _job(self, number: int, plans: list[FolderPlan], taker: Taker | None) -> None:
+        """Carry out plans beside other jobs that do the same with theirs."""
+        session, root = self._session, self._sides.replica_status.root
+        with self._rsync.job(number) if self._rsync else nullcontext() as own:
+
+            def attempt(plans: list[FolderPlan], *, clear: bool = False) -> Transfer:
+                transfer = self._transfer(plans, own)
+                try:
+                    if clear:
+                        room.make_way([transfer], root, [plan.path for plan in plans])
+                    carry(
+                        [transfer],
+                        taker,
+                        force=self._planned.in_the_way and session.limit.allows(),
+                        coarse=own is not None and own.features.coarse and self._compares_nanoseconds(),
+                    )
+                    make_room([transfer], root)
+                    if transfer.deletes():
+                        with session.phases.phase("delete"):
+                            self._delete(transfer)
+                        session.limit.done(plan.path for plan in transfer.plans if plan.path not in transfer.held)
+                finally:
+                    book(session.result, transfer)
+                return transfer
+
+            def again(before: Sequence[Transfer], paths: list[bytes], *, clear: bool) -> list[Transfer]:
+                forget(session.result, before, paths)
+                return [attempt([plan for path in paths if (plan := before[0].plan(path))], clear=clear)]
+
+            full = room.try_again([attempt(plans)], root, [partial(_sizes, self._sides)], again)
+            session.full = full or session.full
+
+    def _transfer(self, plans: list[FolderPlan], rsync: Rsync | None) -> Transfer:
+        policy = self._options.policy
+        return Transfer(
+            plans,
+            rsync,
+            self._sides.replica.writer,
+            self._sides.replica_status.root,
+            self._session.progress.transfer,
+            pretend=self._options.dry_run,
+            skip_derived=policy.skip_derived,
+            staging=self._staging.tree,
+            may_delete=self._session.limit.start,
+            rules=policy.rules,
+            size_only=policy.size_only,
+        )
+
+    def _compares_nanoseconds(self) -> bool:
+        """Tell whether a difference of less than a second is one for this run: rsync itself looks at whole seconds."""
+        return self._options.policy.own_quick_check and not self._manner.verbatim
+
+    def _delete(self, transfer: Transfer) -> None:
+        self._manner.deleting(transfer)
+        if self._sides.replica.writer:
+            policy = self._options.policy
+            transfer.delete(keep_times=policy.times and policy.dir_times)
+        else:
+            transfer.delete_by_rsync(self._protected(), self._session.limit.left() + transfer.sent_too_many())
+
+    def _protected(self) -> tuple[str, ...]:
+        """Return the filters that keep rsync from deleting what is not to be touched on the replica."""
+        policy = self._options.policy
+        names = [f"{policy.rules.root()}/{name.decode()}" for name in sorted(kinds.ROOT_TRANSIENT)]
+        names += [".*", "cyrus.*.NEW"]
+        if policy.skip_derived:
+            names += [name.decode() for name in sorted(kinds.DERIVED)]
+        return (*(f"--filter=P {name}" for name in names), *policy.rules.words)
+
+
+def _files(plans: list[FolderPlan]) -> int:
+    """Return how many files are to be sent that need not be of one moment."""
+    return sum(plan.messages_send + len(plan.loose) + len(plan.strays) for plan in plans)
+
+
+def _sizes(sides: BothSides, paths: list[bytes]) -> list[int | None]:
+    """Return the sizes of files of the source, by their paths; None where that is not known."""
+    if not (paths and sides.source.under_locks):
+        return [None] * len(paths)
+    found = sides.source.under_locks.stat([join(sides.source_status.root, path) for path in paths])
+    return [one[0] if isinstance(one, tuple) else None for one in found]
