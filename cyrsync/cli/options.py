@@ -37,16 +37,7 @@ def policy_of(settings: Settings, *, skip_derived: bool) -> Policy:
     """Return which differences matter with these rsync options."""
     return Policy(
         skip_derived=skip_derived,
-        perms=settings.perms,
-        owner=settings.owner,
-        group=settings.group,
-        times=settings.times,
-        dir_times=settings.dir_times,
-        links=settings.links,
-        devices=settings.devices,
-        numeric_ids=settings.numeric_ids,
-        acls=settings.acls,
-        xattrs=settings.xattrs,
+        preserve=settings.preserve,
         own_quick_check=settings.own_quick_check,
         size_only=settings.size_only,
         rules=settings.rules,

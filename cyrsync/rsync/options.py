@@ -16,6 +16,7 @@ from cyrsync.rsync import deletion_lines, filters
 from cyrsync.rsync.deletion_lines import DeletionLines
 from cyrsync.rsync.filters import Rules
 from cyrsync.rsync.option_table import KNOWN, LONG, SHORT, Known, Role, Takes
+from cyrsync.rsync.preserve import Preserve
 
 #: What an option switches on besides itself.
 _IMPLIED: Mapping[str, tuple[str, ...]] = {
@@ -66,16 +67,7 @@ class Settings:
     delete: bool
     max_delete: int | None
     dry_run: bool
-    perms: bool
-    owner: bool
-    group: bool
-    times: bool
-    dir_times: bool
-    links: bool
-    devices: bool
-    numeric_ids: bool
-    acls: bool
-    xattrs: bool
+    preserve: Preserve
     compress: bool
     rsh: str | None
     rsync_path: str | None
@@ -126,16 +118,7 @@ def settings(line: RsyncLine) -> Settings:
         delete=bool(_DELETE & on),
         max_delete=_max_delete(values.get("max-delete")),
         dry_run="dry-run" in on,
-        perms="perms" in on,
-        owner="owner" in on,
-        group="group" in on,
-        times="times" in on,
-        dir_times="times" in on and "omit-dir-times" not in on,
-        links="links" in on,
-        devices=bool({"devices", "specials"} & on),
-        numeric_ids="numeric-ids" in on,
-        acls="acls" in on,
-        xattrs="xattrs" in on,
+        preserve=_preserve(on),
         compress=_compresses(line.options),
         rsh=values.get("rsh"),
         rsync_path=values.get("rsync-path"),
@@ -336,6 +319,21 @@ def _deletion_lines(options: Sequence[Option], on: set[str], values: Mapping[str
         log_file=values.get("log-file"),
         log_format=values.get("log-file-format"),
         as_they_are="8-bit-output" in on,
+    )
+
+
+def _preserve(on: set[str]) -> Preserve:
+    return Preserve(
+        perms="perms" in on,
+        owner="owner" in on,
+        group="group" in on,
+        times="times" in on,
+        dir_times="times" in on and "omit-dir-times" not in on,
+        links="links" in on,
+        devices=bool({"devices", "specials"} & on),
+        numeric_ids="numeric-ids" in on,
+        acls="acls" in on,
+        xattrs="xattrs" in on,
     )
 
 

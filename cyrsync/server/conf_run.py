@@ -309,7 +309,7 @@ class ConfRun:
     def _staging(self, name: str, root: bytes) -> Staging:
         return Staging(
             self._session.staging_directory / name,
-            self._session.options.policy.numeric_ids,
+            self._session.options.policy.preserve.numeric_ids,
             self._session.kinds.below(root),
         )
 

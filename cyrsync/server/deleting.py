@@ -13,7 +13,7 @@ def delete(session: Session, transfer: Transfer) -> set[bytes]:
     if transfer.deletes():
         policy = session.options.policy
         with session.phases.phase("delete"):
-            transfer.delete(keep_times=policy.times and policy.dir_times)
+            transfer.delete(keep_times=policy.preserve.times and policy.preserve.dir_times)
     book(session.result, transfer)
     failed = set(transfer.account.errors) - before
     return failed | {path.rpartition(b"/")[0] for path in failed}

@@ -28,7 +28,7 @@ class Replica:
             raise UsageError(f"{address.text}: an rsync daemon cannot be asked what it has: give SRC and DEST for it")
         self.address = address
         self._top = top
-        self.numeric_ids = options.policy.numeric_ids
+        self.numeric_ids = options.policy.preserve.numeric_ids
         self._options = options
         self._jobs = jobs
         self._directory = directory

@@ -125,7 +125,7 @@ class ServerRun:
         self.takings = Takings(
             *(self._roots, self._session.staging_directory),
             listing=self._scope.listing,
-            numeric_ids=self._session.options.policy.numeric_ids,
+            numeric_ids=self._session.options.policy.preserve.numeric_ids,
             last_look=self._session.options.dry_run,
             kinds=self._session.kinds,
         )
@@ -179,7 +179,7 @@ class ServerRun:
             layout_settings(self._config),
             overwrite=self._session.options.overwrite,
             from_replica=self._session.options.from_replica,
-            times=policy.times,
+            times=policy.preserve.times,
             full=self._scope.full,
             dry_run=self._session.options.dry_run,
             deadline=self._session.deadline,

@@ -103,7 +103,7 @@ class _Carrying:
         if session.kinds and sides.source.under_locks and not extended:
             session.result.warnings.append(_LOST_ATTRIBUTES)
         policy = session.options.policy
-        self._staging = Staging(session.staging_directory, policy.numeric_ids, extended, policy.rules.below)
+        self._staging = Staging(session.staging_directory, policy.preserve.numeric_ids, extended, policy.rules.below)
 
     def carry(self) -> None:
         """Do all that is planned."""
@@ -215,7 +215,7 @@ class _Carrying:
         self._manner.deleting(transfer)
         if self._sides.replica.writer:
             policy = self._options.policy
-            transfer.delete(keep_times=policy.times and policy.dir_times)
+            transfer.delete(keep_times=policy.preserve.times and policy.preserve.dir_times)
         else:
             transfer.delete_by_rsync(self._protected(), self._session.limit.left() + transfer.sent_too_many())
 

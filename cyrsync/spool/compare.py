@@ -96,7 +96,7 @@ def unchanged(source: Entry | None, replica: Entry | None, policy: Policy) -> bo
     same_time = _same_time(source, replica, policy)
     if kind == stat.S_IFREG and (source.size != replica.size or not (same_time or policy.size_only)):
         return False
-    if policy.times and not same_time:
+    if policy.preserve.times and not same_time:
         return False
     return _same_attributes(source, replica, policy)
 
@@ -203,7 +203,7 @@ def _can_be_sent(found: Entry | None, policy: Policy) -> bool:
     """Tell whether rsync would send a file of this kind with the options in force."""
     if found is None or stat.S_ISREG(found.mode):
         return True
-    return policy.links if stat.S_ISLNK(found.mode) else policy.devices
+    return policy.preserve.links if stat.S_ISLNK(found.mode) else policy.preserve.devices
 
 
 def _plan_deletions(plan: FolderPlan, source: Folder, replica: Folder, policy: Policy) -> None:
@@ -256,7 +256,7 @@ def _both(source: Folder, replica: Folder) -> Iterator[tuple[bytes, Entry, Entry
 def _same_directory(source: Entry | None, replica: Entry | None, policy: Policy) -> bool:
     if source is None or replica is None or not policy.own_quick_check:
         return False
-    if policy.times and policy.dir_times and not _same_time(source, replica, policy):
+    if policy.preserve.times and policy.preserve.dir_times and not _same_time(source, replica, policy):
         return False
     return _same_attributes(source, replica, policy)
 
@@ -267,7 +267,7 @@ def _same_time(source: Entry, replica: Entry, policy: Policy) -> bool:
 
 
 def _same_attributes(source: Entry, replica: Entry, policy: Policy) -> bool:
-    if policy.perms and stat.S_IMODE(source.mode) != stat.S_IMODE(replica.mode):
+    if policy.preserve.perms and stat.S_IMODE(source.mode) != stat.S_IMODE(replica.mode):
         return stat.S_ISLNK(source.mode)
     return source.owner == replica.owner or _same_owner(source.owner, replica.owner, policy)
 
@@ -281,15 +281,15 @@ def _same_owner(source: str, replica: str, policy: Policy) -> bool:
         return True
     (uid, user), (gid, group) = ids_of(source)
     theirs, their_group = ids_of(replica)
-    if policy.owner and policy.rights.root and not _same_id("user", (uid, user), theirs, policy):
+    if policy.preserve.owner and policy.rights.root and not _same_id("user", (uid, user), theirs, policy):
         return False
     can_set = policy.rights.root or int(gid) in policy.rights.groups
-    return not (policy.group and can_set) or _same_id("group", (gid, group), their_group, policy)
+    return not (policy.preserve.group and can_set) or _same_id("group", (gid, group), their_group, policy)
 
 
 def _same_id(kind: str, source: tuple[str, str], replica: tuple[str, str], policy: Policy) -> bool:
     number, name = source
-    if policy.numeric_ids or not name or number == "0":  # rsync never maps 0
+    if policy.preserve.numeric_ids or not name or number == "0":  # rsync never maps 0
         return number == replica[0]
     if name == replica[1]:
         return True

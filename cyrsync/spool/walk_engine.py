@@ -77,7 +77,7 @@ class WalkEngine:
                 yield FolderPlan(folder.path, State.UNSEEN, problem=problem, messages_seen=len(folder.messages))
             elif ours is not None:
                 doubted = theirs is not None and self._doubt(ours, theirs)
-                if theirs is not None and not self.policy.numeric_ids:
+                if theirs is not None and not self.policy.preserve.numeric_ids:
                     self.names_in_doubt |= compare.names_in_doubt(ours, theirs)
                 plan = compare.compare(ours, theirs, self.policy, doubted=doubted)
                 asked = None if self._takes else doubtful(compare.without(ours, rules), plan, self.policy)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from cyrsync.ends.side import ALL_RIGHTS, Rights
 from cyrsync.rsync.filters import NO_RULES, Rules
+from cyrsync.rsync.preserve import Preserve
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +17,7 @@ class Policy:
     skip_derived: bool = False
     #: Whether every message is to be named, also where one list entry could stand for a folder.
     one_by_one: bool = False
-    perms: bool = True
-    owner: bool = True
-    group: bool = True
-    times: bool = True
-    dir_times: bool = True
-    links: bool = True
-    devices: bool = True
-    numeric_ids: bool = False
-    acls: bool = False
-    xattrs: bool = False
+    preserve: Preserve = field(default_factory=Preserve)
     #: False: options are in force that make rsync's own check another one, so it has to see every metadata file.
     own_quick_check: bool = True
     #: Whether one side's times are known in whole seconds only (what a daemon lists).
@@ -43,4 +35,5 @@ class Policy:
 
     def keeps_all(self) -> bool:
         """Tell whether files are to have all that their originals have: what is sent without rsync has that."""
-        return self.perms and self.owner and self.group and self.times and self.own_quick_check
+        kept = self.preserve
+        return kept.perms and kept.owner and kept.group and kept.times and self.own_quick_check

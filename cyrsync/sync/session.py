@@ -58,7 +58,7 @@ class Session:
         #: Counts every deletion, in all attempts, before it happens.
         self.limit = DeleteLimit(options.max_delete, asked=options.delete)
         #: ACLs and extended attributes that rsync is to keep, and that staged metadata therefore has.
-        self.kinds = Kinds(options.policy.acls, options.policy.xattrs)
+        self.kinds = Kinds(options.policy.preserve.acls, options.policy.preserve.xattrs)
         self.jobs = Jobs(options.jobs)
         self.full: ReplicaFull | None = None  # once there was no room
         self.deadline = 0.0  # of waiting for others, on the monotonic clock

@@ -95,21 +95,22 @@ def test_settings_are_those_that_rsync_tells_its_far_end(words: str, tmp_path: P
     told = told[told.index("--server") + 1 : told.index(".")]
     flags = "".join(word.partition("e.")[0] for word in told if not word.startswith("--"))
     found = settings(parse(words.split()))
+    kept = found.preserve
     letters = {
         "r": found.recursive,
-        "l": found.links,
-        "p": found.perms,
-        "t": found.times,
-        "g": found.group,
-        "o": found.owner,
+        "l": kept.links,
+        "p": kept.perms,
+        "t": kept.times,
+        "g": kept.group,
+        "o": kept.owner,
         "n": found.dry_run,
-        "O": found.times and not found.dir_times,
+        "O": kept.times and not kept.dir_times,
     }
     assert {letter for letter in letters if letter in flags} == {letter for letter, on in letters.items() if on}
-    assert found.devices == ("D" in flags or "--specials" in told)
+    assert kept.devices == ("D" in flags or "--specials" in told)
     assert found.compress == ("z" in flags or any(word.startswith("--compress-level") for word in told))
     assert found.delete == any(word.startswith("--delete") for word in told)
-    assert found.numeric_ids == ("--numeric-ids" in told)
+    assert kept.numeric_ids == ("--numeric-ids" in told)
     assert found.max_delete is None or f"--max-delete={found.max_delete}" in told
 
 

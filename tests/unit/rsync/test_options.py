@@ -145,7 +145,8 @@ def test_max_delete_is_read_as_strtoll_does(value: str, limit: int | None) -> No
 )
 def test_settings(words: str, expected: set[str]) -> None:
     found = settings(parse(words.split()))
-    assert {name for name in found.__slots__ if getattr(found, name) is True} == expected
+    on = {name for one in (found, found.preserve) for name in one.__slots__ if getattr(one, name) is True}
+    assert on == expected
 
 
 def test_settings_with_values() -> None:
@@ -362,8 +363,8 @@ def test_what_is_passed_reads_back_as_the_same_settings(given: list[tuple[Known,
     again = settings(parse(found.passed))
     assert again.passed == found.passed
     assert again.connection == found.connection
-    for name in ("perms", "owner", "group", "times", "dir_times", "links", "devices", "compress", "own_quick_check"):
-        assert getattr(again, name) == getattr(found, name)
+    assert again.preserve == found.preserve
+    assert (again.compress, again.own_quick_check) == (found.compress, found.own_quick_check)
     assert not again.delete
     assert not again.dry_run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import stat
 from array import array
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -16,17 +16,26 @@ from cyrsync.ends.side import Rights
 from cyrsync.far.folder import Entry, Folder, Incarnation
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.uids import above
+from cyrsync.rsync.preserve import Preserve
 from cyrsync.spool.compare import compare, gone, names_in_doubt, unchanged
 from cyrsync.sync.folder_plan import State
 from cyrsync.sync.policy import Policy
 
 POLICY = Policy()
+KEPT = {field.name for field in fields(Preserve)}
 FILE = Entry(stat.S_IFREG | 0o600, 100, 10**18, "97:8:cyrus:mail", "")
 LINK = Entry(stat.S_IFLNK | 0o777, 4, 10**18, "97:8:cyrus:mail", "to/a")
 DEVICE = Entry(stat.S_IFCHR | 0o600, 0, 10**18, "97:8:cyrus:mail", "1281")
 FIFO = Entry(stat.S_IFIFO | 0o600, 0, 10**18, "97:8:cyrus:mail", "")
 DIRECTORY = Entry(stat.S_IFDIR | 0o700, 4096, 10**18, "97:8:cyrus:mail", "")
 MAILBOX = Incarnation("3f1d0cb8", 1000, 10)
+
+
+def kept_by(**words: Any) -> Policy:
+    """The policy with these of its values, and of what is to be kept."""
+    kept = {name: value for name, value in words.items() if name in KEPT}
+    others = {name: value for name, value in words.items() if name not in KEPT}
+    return replace(POLICY, preserve=replace(POLICY.preserve, **kept), **others)
 
 
 def folder(*uids: int, **fields: Any) -> Folder:
@@ -302,7 +311,7 @@ def test_skip_derived(skip: bool) -> None:
     ],
 )
 def test_strays_that_rsync_would_leave_out(off: dict[str, bool], found: Entry | None, sent: bool) -> None:
-    plan = compare(folder(strays={b"x": found}), folder(), replace(POLICY, **off))
+    plan = compare(folder(strays={b"x": found}), folder(), kept_by(**off))
     assert plan.strays == ((b"x",) if sent else ())
     assert plan.strays_seen == sent
 
@@ -344,7 +353,7 @@ def with_(entry: Entry, **fields: Any) -> Entry:
     ],
 )
 def test_quick_check(source: Entry | None, replica: Entry | None, policy: dict[str, bool], same: bool) -> None:
-    assert unchanged(source, replica, replace(POLICY, **policy)) is same
+    assert unchanged(source, replica, kept_by(**policy)) is same
 
 
 ROOT, USER, IN_MAIL = Rights(), Rights(root=False), Rights(root=False, groups=frozenset({8}))
@@ -386,9 +395,9 @@ ROOT, USER, IN_MAIL = Rights(), Rights(root=False), Rights(root=False, groups=fr
 )
 def test_owners(source: str, replica: str, policy: dict[str, Any], same: bool) -> None:
     for entry in (FILE, LINK, FIFO):
-        assert unchanged(with_(entry, owner=source), with_(entry, owner=replica), replace(POLICY, **policy)) is same
+        assert unchanged(with_(entry, owner=source), with_(entry, owner=replica), kept_by(**policy)) is same
     ours, theirs = (folder(attributes=with_(DIRECTORY, owner=owner)) for owner in (source, replica))
-    assert compare(ours, theirs, replace(POLICY, **policy)).touch is not same
+    assert compare(ours, theirs, kept_by(**policy)).touch is not same
 
 
 THERE: dict[str, int | None] = {"user:cyrus": 105, "group:mail": 12, "user:news": None, "user:root": 3}
@@ -441,9 +450,7 @@ def test_a_folder_with_other_attributes_is_compared(
     theirs: dict[str, Any], policy: dict[str, Any], state: State
 ) -> None:
     """Nobody has looked at the messages': they may be as wrong."""
-    plan = compare(
-        folder(1, 2, metadata=INDEX), folder(1, 2, **{"metadata": INDEX, **theirs}), replace(POLICY, **policy)
-    )
+    plan = compare(folder(1, 2, metadata=INDEX), folder(1, 2, **{"metadata": INDEX, **theirs}), kept_by(**policy))
     assert (plan.state, plan.doubted) == (state, state is State.COMPARED)
     assert plan.messages_send == (2 if plan.doubted else 0)
 
@@ -471,7 +478,7 @@ def test_names_in_doubt() -> None:
     ],
 )
 def test_the_folders_own_attributes(replica: Entry | None, policy: dict[str, bool], touch: bool) -> None:
-    plan = compare(folder(), folder(attributes=replica), replace(POLICY, **policy))
+    plan = compare(folder(), folder(attributes=replica), kept_by(**policy))
     assert plan.touch is touch
     assert plan.state is (State.CHANGED if touch else State.SAME)
 
