@@ -10,10 +10,12 @@ import typer
 from cyrsync import __version__
 from cyrsync.cli import signals, streams
 from cyrsync.cli.check import check_command
+from cyrsync.cli.history import history_command
 from cyrsync.cli.inspect import inspect_command
 from cyrsync.cli.list import list_command
 from cyrsync.cli.output import complain, complain_of_end
 from cyrsync.cli.promote import promote_command
+from cyrsync.cli.restore import restore_command
 from cyrsync.cli.rsync import drop_in
 from cyrsync.cli.status import status_command
 from cyrsync.cli.sync import sync_command
@@ -50,6 +52,8 @@ app.command("inspect", epilog=EXIT_CODES)(inspect_command)
 app.command("verify", epilog=EXIT_CODES)(verify_command)
 app.command("check", epilog=EXIT_CODES)(check_command)
 app.command("promote", epilog=EXIT_CODES)(promote_command)
+app.command("history", epilog=EXIT_CODES)(history_command)
+app.command("restore", epilog=EXIT_CODES)(restore_command)
 app.command("status", epilog=EXIT_CODES)(status_command)
 
 

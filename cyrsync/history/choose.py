@@ -63,20 +63,34 @@ def _order(name: bytes, prefix: bytes) -> tuple[bool, bytes]:
     return layout.is_deleted(name, prefix), name.replace(b".", b"\0")
 
 
-def _named(known: Sequence[Located], name: str, recursive: bool, prefix: bytes) -> list[Located]:
+def named(known: Sequence[Located], name: str) -> bytes | None:
+    """Return the internal name of what people call so: a mailbox, or what is only there for those below it."""
     given = os.fsencode(name)
-    tops = [one for one in known if _is(one, name, given)]
-    if not tops:
+    for one in known:
+        if name == one.mailbox.uniqueid or _is(one.mailbox.name, name, given):
+            return one.mailbox.name
+    for one in known:
+        above = one.mailbox.name.rpartition(b".")[0]
+        while above:
+            if _is(above, name, given):
+                return above
+            above = above.rpartition(b".")[0]
+    return None
+
+
+def _named(known: Sequence[Located], name: str, recursive: bool, prefix: bytes) -> list[Located]:
+    top = named(known, name)
+    if top is None:
         raise UnusableError(f"{printable(name)}: no such mailbox{_hint(known, name, prefix)}")
-    if not recursive:
-        return tops
-    inside = tuple(one.mailbox.name + b"." for one in tops)
-    return tops + [one for one in known if one.mailbox.name.startswith(inside) and one not in tops]
+    found = [one for one in known if one.mailbox.name == top or (recursive and one.mailbox.name.startswith(top + b"."))]
+    if not found:
+        hint = _hint(known, name, prefix)
+        raise UnusableError(f"{printable(name)}: no mailbox itself; -r restores those below it{hint}")
+    return found
 
 
-def _is(one: Located, name: str, given: bytes) -> bool:
-    mailbox = one.mailbox
-    return given in _spellings(mailbox.name) or name in (mailbox.uniqueid, shown(mailbox.name))
+def _is(mailbox: bytes, name: str, given: bytes) -> bool:
+    return given in _spellings(mailbox) or (b"&" in mailbox and name == shown(mailbox))
 
 
 def _spellings(name: bytes) -> tuple[bytes, ...]:
@@ -88,7 +102,7 @@ def _hint(known: Sequence[Located], name: str, prefix: bytes) -> str:
     found = []
     for one in known:
         former = former_name(one.mailbox.name, prefix)
-        if former and (os.fsencode(name) in _spellings(former) or name == shown(former)):
+        if former and _is(former, name, os.fsencode(name)):
             found.append(shown(one.mailbox.name))
     return f"; deleted ones of that name: {', '.join(found)}" if found else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -35,11 +36,18 @@ class _Part:
 
 
 def selections(tree: Tree, request: Request, unreadable: Callable[[str], None]) -> Iterator[Selection]:
-    """Yield what is meant, a mailbox each; `unreadable` is told of those that cannot be read.
+    """Return what is meant, a mailbox each; `unreadable` is told of those that cannot be read.
 
-    Raise UnusableError where there is no such mailbox.
+    Raise UnusableError at once where there is no such mailbox.
     """
-    for place in choose(tree.mailboxes, request, tree.deletedprefix):
+    chosen = choose(tree.mailboxes, request, tree.deletedprefix)
+    return _selections(tree, chosen, request, unreadable)
+
+
+def _selections(
+    tree: Tree, chosen: list[Located], request: Request, unreadable: Callable[[str], None]
+) -> Iterator[Selection]:
+    for place in chosen:
         try:
             found = read(tree, place, request)
         except Unreadable as error:
@@ -62,11 +70,11 @@ def read(tree: Tree, place: Located, request: Request) -> Selection:
         metadata = {os.path.basename(path): part.data for path, part in taken.items()}
         for kind, path in ((entry.HEADER, placed.files.header_path), (entry.INDEX, placed.files.index_path)):
             if kind not in metadata:
-                raise Unreadable(f"{name}: {path_text(path)}: no such file")
+                raise Unreadable(f"{name}: {path_text(path)}: {os.strerror(errno.ENOENT)}")
         head = header.read(metadata[entry.HEADER])
         parts = [_part(data, request, data is metadata[entry.INDEX]) for data in _indexes(metadata, request)]
         index = records.read_header(metadata[entry.INDEX])
-        caches = [os.path.join(_directory(tree, place, word), b"cyrus.cache") for word in ("cache", "archivecache")]
+        main, archived = (os.path.join(_directory(tree, place, w), b"cyrus.cache") for w in ("cache", "archivecache"))
     except OSError as error:
         raise Unreadable(f"{name}: {error_text(error)}") from None
     except (records.BadIndex, header.HeaderError, LockTimeout) as error:
@@ -74,10 +82,11 @@ def read(tree: Tree, place: Located, request: Request) -> Selection:
     return Selection(
         _mailbox(place, index, head, layout.is_deleted(place.mailbox.name, tree.deletedprefix)),
         count=sum(len(part.numbers) for part in parts),
+        expunged=sum(part.expunged or part.index.expunged[n] for part in parts for n in part.numbers),
         size=sum(part.index.sizes[number] for part in parts for number in part.numbers),
         messages=lambda: (message for part in parts for message in _messages(part, head, placed)),
         metadata=metadata,
-        caches=tuple(dict.fromkeys(caches)),
+        caches=(main, archived),
     )
 
 
@@ -169,7 +178,7 @@ def _mailbox(place: Located, index: IndexHeader, head: header.Header, deleted: b
 
 def _messages(part: _Part, head: header.Header, place: Located) -> Iterator[Message]:
     index = part.index
-    dates, changes = details.internal_dates(index), details.last_changes(index)
+    dates, changes, offsets = details.internal_dates(index), details.last_changes(index), index.cache_offsets()
     for number in part.numbers:
         name = b"%d." % index.uids[number]
         archived = bool(index.archived[number])
@@ -185,5 +194,6 @@ def _messages(part: _Part, head: header.Header, place: Located) -> Iterator[Mess
             last_changed=changes[number],
             expunged=part.expunged or bool(index.expunged[number]),
             archived=archived,
+            cache_offset=offsets[number],
             places=tuple(dict.fromkeys(os.path.join(root, name) for root in roots)),
         )

@@ -51,6 +51,7 @@ class Message:
     last_changed: int  # seconds since 1970; of an expunged message, when it was expunged
     expunged: bool
     archived: bool
+    cache_offset: int  # where in cyrus.cache its record is, 0 for nowhere
     places: tuple[bytes, ...]  # absolute paths
     annotations: tuple[Annotation, ...] = ()
 
@@ -64,9 +65,10 @@ class Selection:
 
     mailbox: Mailbox
     count: int
+    expunged: int  # how many of them are expunged
     size: int  # bytes of the messages
     messages: Callable[[], Iterator[Message]]
     #: `cyrus.header`, `cyrus.index` and the like by their names, of the same moment as the messages.
     metadata: dict[bytes, bytes]
     #: Where `cyrus.cache` is: with the index, and on the archive partition.
-    caches: tuple[bytes, ...]
+    caches: tuple[bytes, bytes]

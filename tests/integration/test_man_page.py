@@ -17,6 +17,7 @@ import typer
 from cyrsync.cli.app import app
 from cyrsync.errors import CONNECTION_CODES, Exit
 from cyrsync.far.finding import KINDS, Audited, Problem
+from cyrsync.history.outcome import Outcome
 from cyrsync.report import status
 from cyrsync.standby.checked import Checked, Finding, Verdict
 from cyrsync.standby.commands import Step
@@ -213,6 +214,25 @@ def test_explains_every_key_that_inspect_prints(tmp_path: Path) -> None:
         assert type_ in explained[key].split(" or "), key
 
 
+def test_explains_every_key_that_history_prints(tmp_path: Path) -> None:
+    root = Box("3.4.9-plain", tmp_path).root
+    page = section("OUTPUT OF HISTORY")
+    explained = re.findall(r"^ {7}(\w+) \(([^)]+)\)$", page, re.MULTILINE)
+    half = [name for name, _ in explained].index("mailbox", 1)
+    for words, rows in (((), explained[:half]), (("user/joe",), explained[half:])):
+        done = run_cyrsync("history", root, "--json", *words)
+        for line in done.stdout.splitlines():
+            found = list(keys(json.loads(line)))
+            assert [key for key, _ in found] == [key for key, _ in rows]
+            assert all(type_ in types.split(" or ") for (_, type_), (_, types) in zip(found, rows, strict=True))
+
+
+def test_explains_every_key_that_restore_prints() -> None:
+    outcome = Outcome("", "", errors=[""], warnings=[""])
+    outcome.begin("", 1)
+    assert_explained("OUTPUT OF RESTORE", outcome.to_json())
+
+
 def test_explains_every_kind_of_problem() -> None:
     page = re.sub(r" {2,}", "  ", section("OUTPUT OF VERIFY"))
     for kind, meaning in KINDS.items():
@@ -230,7 +250,8 @@ def test_the_readme_explains_every_exit_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["sync"], ["list"], ["inspect"], ["verify"], ["check"], ["promote"], ["status"]]
+    "command",
+    [[], ["sync"], ["list"], ["inspect"], ["verify"], ["check"], ["promote"], ["status"], ["history"], ["restore"]],
 )
 def test_help_explains_the_exit_codes(command: list[str]) -> None:
     done = run_cyrsync(*command, "--help", env={"COLUMNS": "100"})

@@ -105,13 +105,13 @@ def name_of_legacy(path: bytes, hashed: bool) -> "bytes | None":
 
 def is_deleted(name: bytes, deletedprefix: bytes = b"DELETED") -> bool:
     """Tell whether a mailbox waits for cyr_expire: `DELETED.` in front, the time of its deletion at the end."""
-    components = _cut(name)[1].split(b".")
+    components = cut(name)[1].split(b".")
     return len(components) > 2 and components[0] == deletedprefix
 
 
 def user_of_name(name: bytes, deletedprefix: bytes = b"DELETED") -> "bytes | None":
     """Return whose mailbox this is or was (`joe`, `john.doe@example.com`), None for a shared one."""
-    domain, local = _cut(name)
+    domain, local = cut(name)
     components = local.split(b".")
     if is_deleted(name, deletedprefix):
         components = components[1:-1]
@@ -123,7 +123,7 @@ def user_of_name(name: bytes, deletedprefix: bytes = b"DELETED") -> "bytes | Non
 
 def external(name: bytes, separator: bytes) -> bytes:
     """Return the name as administrators write it: `user/john.doe/Sent@example.com`, or `user.joe.Sent`."""
-    domain, local = _cut(name)
+    domain, local = cut(name)
     if separator == b"/":
         local = local.replace(b".", b"/").replace(b"^", b".")
     return local + b"@" + domain if domain else local
@@ -171,7 +171,7 @@ def lock_file(lockname: bytes, hashed: bool, full: bool, version: Version) -> by
     return legacy_path(lockname, hashed, full, version) + b".lock"
 
 
-def _cut(name: bytes) -> "tuple[bytes, bytes]":
+def cut(name: bytes) -> "tuple[bytes, bytes]":
     """Return the domain, b"" for none, and the rest."""
     before, mark, after = name.partition(b"!")
     return (before, after) if mark else (b"", name)
@@ -179,7 +179,7 @@ def _cut(name: bytes) -> "tuple[bytes, bytes]":
 
 def _split(name: bytes) -> "tuple[bytes, list[bytes]]":
     """Return the domain, b"" for none, and the components of the rest; ValueError for what is no name."""
-    domain, local = _cut(name)
+    domain, local = cut(name)
     if not local or b"/" in name or b"\0" in name or (domain and not domain.strip(b".")):
         raise ValueError("not a mailbox's name: " + name.decode("utf-8", "backslashreplace"))
     return domain, local.split(b".")

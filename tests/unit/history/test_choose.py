@@ -52,6 +52,16 @@ def test_what_is_below_a_mailbox() -> None:
     assert chosen(Request(mailbox="user/joe/Work")) == ["user.joe.Work"]
 
 
+def test_what_is_below_a_name_that_is_no_mailbox() -> None:
+    known = [one for one in KNOWN if one.mailbox.name != b"user.joe.Work"]
+    for name in ("user/joe/Work", "user.joe.Work"):
+        (one,) = choose(known, Request(mailbox=name, recursive=True))
+        assert one.mailbox.name == b"user.joe.Work.2023"
+    known = [one for one in known if not one.mailbox.name.startswith(b"DELETED")]
+    with pytest.raises(UnusableError, match="user/joe/Work: no mailbox itself; -r restores those below it"):
+        choose(known, Request(mailbox="user/joe/Work"))
+
+
 def test_a_user() -> None:
     assert chosen(Request(user="joe")) == [
         "user.joe",
@@ -76,6 +86,7 @@ def test_nobody() -> None:
 
 def test_a_deleted_mailbox_is_named_where_its_former_name_is_asked_for() -> None:
     known = [one for one in KNOWN if one.mailbox.name != b"user.joe.Work"]
+    known = [one for one in known if one.mailbox.name != b"user.joe.Work.2023"]
     with pytest.raises(UnusableError, match="no such mailbox; deleted ones of that name: DELETED/user/joe/Work/65A0"):
         choose(known, Request(mailbox="user/joe/Work"))
     assert chosen(Request(mailbox="DELETED/user/joe/Work/65A00000")) == [NAMES[0]]

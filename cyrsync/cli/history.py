@@ -1,0 +1,70 @@
+"""`cyrsync history`: what a tree holds, and what was removed and can be restored."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cyrsync.cli import signals
+from cyrsync.cli.output import complain_of_all, console
+from cyrsync.cli.restore import Mailbox, Tree_, TreeConf, User
+from cyrsync.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from cyrsync.history.findings import FoundMailbox, FoundMessage
+
+
+def history_command(
+    tree: Tree_,
+    mailbox: Mailbox = None,
+    user: User = None,
+    message: Annotated[
+        str | None,
+        typer.Option("--message", metavar="TEXT", help="Find messages by Message-ID, subject or sender."),
+    ] = None,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Only what was removed and can be restored.")] = False,
+    conf: TreeConf = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Show what can be restored from a tree: its mailboxes, or the messages of MAILBOX.
+
+    Expunged messages are shown as long as they have their file, and deleted mailboxes as long as Cyrus keeps them.
+    """
+    from cyrsync.history import findings
+    from cyrsync.history.choose import Request
+    from cyrsync.history.tree import open_tree
+    from cyrsync.report import mail
+
+    if mailbox is not None and user is not None:
+        raise UsageError("give either MAILBOX or --user")
+    opened = open_tree(os.fsencode(tree), conf)
+    request = Request(mailbox, user)
+    errors: list[str] = []
+    boxes: Iterable[FoundMailbox] | None = None
+    found: Iterable[FoundMessage] | None = None
+    if message is not None or mailbox is not None:
+        found = findings.messages(opened, request, errors.append, text=message, only_removed=deleted)
+    else:
+        boxes = findings.mailboxes(opened, request, errors.append, only_deleted=deleted)
+        found = findings.messages(opened, request, errors.append, only_expunged=True) if deleted else None
+    shown = console(a_line_each=True)
+    with signals.pipe_may_break():
+        if as_json:
+            every: Iterable[FoundMailbox | FoundMessage] = chain(boxes or (), found or ())
+            for one in every:
+                print(json.dumps(one.to_json()))
+        else:
+            if boxes is not None:
+                mail.render_mailboxes(boxes, shown)
+            if found is not None:
+                if boxes is not None:
+                    shown.print()
+                mail.render_found(found, shown)
+    complain_of_all(dict.fromkeys((*opened.warnings, *errors)))
+    if errors:
+        raise typer.Exit(Exit.PARTIAL)

@@ -1,0 +1,156 @@
+"""`cyrsync restore`: mail out of a tree that was kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cyrsync.cli import signals
+from cyrsync.cli.output import complain_of_all, console, progress
+from cyrsync.errors import UsageError
+
+if TYPE_CHECKING:
+    from cyrsync.history.choose import Request
+    from cyrsync.history.outcome import Outcome
+    from cyrsync.history.tree import Tree
+
+_GUID = re.compile(r"[0-9a-fA-F]{40}")
+_UID = re.compile(r"[0-9]{1,10}")
+
+
+class Form(str, Enum):
+    """What a restored mailbox looks like."""
+
+    maildir = "maildir"
+    eml = "eml"
+    cyrus = "cyrus"
+
+
+Tree_ = Annotated[str, typer.Argument(metavar="TREE", help="A replica, a snapshot or a mounted backup of it, or /.")]
+Mailbox = Annotated[
+    str | None, typer.Argument(metavar="[MAILBOX]", help="The mailbox: user/joe/Sent, user.joe.Sent, or its uniqueid.")
+]
+User = Annotated[str | None, typer.Option("--user", metavar="NAME", help="All mailboxes of this user.")]
+TreeConf = Annotated[
+    str | None,
+    typer.Option("-C", "--conf", metavar="FILE", help="The server's imapd.conf (TREE/etc/imapd.conf, or this host's)."),
+]
+
+
+def restore_command(
+    tree: Tree_,
+    mailbox: Mailbox = None,
+    user: User = None,
+    message: Annotated[
+        str | None,
+        typer.Option("--message", metavar="GUID", help="One message; with MAILBOX, its UID will do (see history)."),
+    ] = None,
+    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="What is below MAILBOX, too.")] = False,
+    only_expunged: Annotated[
+        bool, typer.Option("--only-expunged", help="Only messages that were expunged and have their file still.")
+    ] = False,
+    to: Annotated[str | None, typer.Option("--to", metavar="DIR", help="Restore to this directory.")] = None,
+    form: Annotated[
+        Form,
+        typer.Option("--as", help="As a Maildir, as files N.eml, or as a mailbox's directory in a spool."),
+    ] = Form.maildir,
+    conf: TreeConf = None,
+    dry_run: Annotated[
+        bool, typer.Option("-n", "--dry-run", help="Show what would be restored; with -v, each message.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print a table also where nobody watches.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Print nothing but warnings and errors: the exit code tells.")
+    ] = False,
+) -> None:
+    """Restore mailboxes, a user, or one message from a tree: nothing is ever written there.
+
+    Restores what a user sees, unless --only-expunged or --message asks for something else. Run again, it brings what
+    lacks.
+    """
+    from cyrsync.history.outcome import Outcome
+    from cyrsync.history.tree import open_tree
+
+    if to is None and not dry_run:
+        raise UsageError("restore needs --to DIR")
+    request = _request(mailbox, user, message, form, recursive=recursive, only_expunged=only_expunged)
+    opened = open_tree(os.fsencode(tree), conf)
+    outcome = Outcome(tree, to or "", dry_run)
+    if dry_run:
+        _show_plan(opened, request, outcome, as_json=as_json, verbose=verbose, quiet=quiet)
+    else:
+        from cyrsync.history.restore_to import restore_to
+
+        assert to is not None
+        try:
+            with progress(quiet or as_json) as reporter:
+                restore_to(opened, request, os.fsencode(to), form.value, outcome, reporter)
+        finally:
+            complain_of_all((*opened.warnings, *outcome.warnings, *outcome.errors))
+        _show(outcome, as_json=as_json, shows=not quiet and (verbose or sys.stdout.isatty()))
+    raise typer.Exit(outcome.exit)
+
+
+def _request(
+    mailbox: str | None, user: str | None, message: str | None, form: Form, *, recursive: bool, only_expunged: bool
+) -> Request:
+    """Return what is asked for. Raise UsageError where it cannot be."""
+    from cyrsync.history.choose import Request
+
+    if mailbox is not None and user is not None:
+        raise UsageError("give either MAILBOX or --user")
+    if recursive and mailbox is None:
+        raise UsageError("-r needs a MAILBOX")
+    if message is not None and (recursive or only_expunged):
+        raise UsageError("--message is one message: without -r and --only-expunged")
+    if form is Form.cyrus and (message is not None or only_expunged):
+        raise UsageError("--as cyrus restores whole mailboxes")
+    every = form is Form.cyrus
+    return Request(mailbox, user, message_of(message, mailbox), recursive, only_expunged, every)
+
+
+def message_of(text: str | None, mailbox: str | None) -> bytes | int | None:
+    """Return a GUID or a UID. Raise UsageError for what is neither."""
+    if text is None:
+        return None
+    if _GUID.fullmatch(text):
+        return bytes.fromhex(text)
+    if not _UID.fullmatch(text):
+        raise UsageError(f"--message: a GUID has 40 digits, 0 to 9 and a to f: {text}")
+    if mailbox is None:
+        raise UsageError("--message: a UID is one of a MAILBOX: name that, too")
+    return int(text)
+
+
+def _show_plan(tree: Tree, request: Request, outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool) -> None:
+    """Print what would be restored."""
+    from cyrsync.history.choose import shown
+    from cyrsync.history.restore_to import found
+    from cyrsync.report import mail
+
+    listing = verbose and not as_json and not quiet
+    for selection in found(tree, request, outcome):
+        one = outcome.begin(shown(selection.mailbox.name), selection.count)
+        one.bytes = selection.size
+        if listing:
+            mail.render_messages(selection, console(a_line_each=True))
+    complain_of_all((*tree.warnings, *outcome.warnings, *outcome.errors))
+    _show(outcome, as_json=as_json, shows=not quiet)
+
+
+def _show(outcome: Outcome, *, as_json: bool, shows: bool) -> None:
+    from cyrsync.report import mail
+
+    if as_json:
+        with signals.pipe_may_break():
+            print(json.dumps(outcome.to_json()))
+    elif shows:
+        mail.render_outcome(outcome, console(a_line_each=True))
+        sys.stdout.flush()

@@ -1,0 +1,89 @@
+"""What came of a restore."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cyrsync.errors import Exit
+
+
+@dataclass(slots=True)
+class MailboxOutcome:
+    """What came of one mailbox."""
+
+    name: str  # as people read it
+    selected: int = 0  # messages that were to be restored
+    restored: int = 0
+    present: int = 0  # messages that were there already
+    bytes: int = 0  # of those restored
+
+    def add(self, size: int) -> None:
+        """Count a message that was restored."""
+        self.restored += 1
+        self.bytes += size
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told while a mailbox is restored."""
+
+    problem: Callable[[str], None]  # of a message that is not restored
+    warning: Callable[[str], None]
+    step: Callable[[int], None]  # of each message, with its bytes
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a whole restore; counts while it runs."""
+
+    tree: str
+    target: str
+    dry_run: bool = False
+    mailboxes: list[MailboxOutcome] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)  # what is lacking, a line each
+    warnings: list[str] = field(default_factory=list)
+
+    def begin(self, name: str, selected: int) -> MailboxOutcome:
+        """Count a mailbox."""
+        self.mailboxes.append(MailboxOutcome(name, selected))
+        return self.mailboxes[-1]
+
+    @property
+    def restored(self) -> int:
+        """Messages that were restored."""
+        return sum(one.restored for one in self.mailboxes)
+
+    @property
+    def present(self) -> int:
+        """Messages that were there already."""
+        return sum(one.present for one in self.mailboxes)
+
+    @property
+    def exit(self) -> int:
+        """The exit code of the command."""
+        return Exit.PARTIAL if self.errors else Exit.DONE
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `restore --json` prints."""
+        return {
+            "tree": self.tree,
+            "target": self.target,
+            "dry_run": self.dry_run,
+            "mailboxes": [
+                {
+                    "mailbox": one.name,
+                    "selected": one.selected,
+                    "restored": one.restored,
+                    "present": one.present,
+                    "bytes": one.bytes,
+                }
+                for one in self.mailboxes
+            ],
+            "restored": self.restored,
+            "present": self.present,
+            "errors": self.errors,
+            "warnings": self.warnings,
+            "exit": int(self.exit),
+        }

@@ -1,0 +1,75 @@
+"""Restoring to a directory: what is meant is written there, a mailbox at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+from cyrsync.errors import UnusableError
+from cyrsync.history import to_cyrus, to_files, to_maildir
+from cyrsync.history.choose import Request, named, shown
+from cyrsync.history.destinations import place
+from cyrsync.history.outcome import Listener, MailboxOutcome, Outcome
+from cyrsync.history.reading import selections
+from cyrsync.history.selected import Selection
+from cyrsync.history.target import NotWritten, Target
+from cyrsync.history.tree import Tree
+from cyrsync.sync.progress import Reporter
+from cyrsync.text import human_count
+
+#: By the words of --as.
+FORMS = {"maildir": to_maildir.write, "eml": to_files.write, "cyrus": to_cyrus.write}
+
+
+def found(tree: Tree, request: Request, outcome: Outcome) -> Iterator[Selection]:
+    """Return what is meant; of a message that several mailboxes have, each. Raise UnusableError where there is none."""
+    every = selections(tree, request, outcome.errors.append)
+    if request.message is None:
+        return every
+    first = next(every, None)
+    if first is None:
+        named = request.message.hex() if isinstance(request.message, bytes) else f"UID {request.message}"
+        reason = f" ({human_count(len(outcome.errors))} mailboxes cannot be read)" if outcome.errors else ""
+        raise UnusableError(f"{named}: no such message{reason}")
+    return chain([first], every)
+
+
+def restore_to(tree: Tree, request: Request, directory: bytes, form: str, outcome: Outcome, reporter: Reporter) -> None:
+    """Restore to a directory. Raise UnusableError for one that cannot be used, NotWritten where a disk is full."""
+    every = found(tree, request, outcome)
+    top = named(tree.mailboxes, request.mailbox) if request.mailbox else None
+    # Which of several incarnations of a mailbox a file is of, its own name would not tell.
+    target = Target(directory, form, tree.roots(), may_go_on=form != "cyrus")
+    try:
+        for selection in every:
+            one = outcome.begin(shown(selection.mailbox.name), selection.count)
+            FORMS[form](
+                target,
+                selection,
+                place(selection.mailbox.name, request, top),
+                one,
+                _listener(outcome, one, reporter),
+            )
+            if request.message is not None and one.restored + one.present:
+                break
+        target.settle()
+    except NotWritten as error:
+        rest = "" if form == "cyrus" else "; the same command brings the others"
+        raise NotWritten(f"{error}: {human_count(outcome.restored)} messages are restored{rest}") from None
+    finally:
+        target.close()
+
+
+def _listener(outcome: Outcome, one: MailboxOutcome, reporter: Reporter) -> Listener:
+    before = sum(other.selected for other in outcome.mailboxes[:-1])
+    bytes_before = sum(other.bytes for other in outcome.mailboxes[:-1])
+
+    def step(_size: int) -> None:
+        done = before + one.restored + one.present
+        reporter.transfer("restoring", done, before + one.selected, bytes_before + one.bytes)
+
+    return Listener(
+        problem=lambda text: outcome.errors.append(f"{one.name}: {text}"),
+        warning=lambda text: outcome.warnings.append(f"{one.name}: {text}"),
+        step=step,
+    )

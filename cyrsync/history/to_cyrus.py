@@ -1,0 +1,65 @@
+"""A mailbox's directory restored as Cyrus had it: header, index, annotations, cache, and every message they name.
+
+Messages of an archive partition are with the others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from cyrsync.cyrus.mailbox import regular_file
+from cyrsync.history import contents
+from cyrsync.history.destinations import Place, as_on_disk
+from cyrsync.history.outcome import Listener, MailboxOutcome
+from cyrsync.history.selected import Selection
+from cyrsync.history.target import Target
+
+_CACHE = b"cyrus.cache"
+_BLOCK = 1 << 20
+
+
+def write(target: Target, selection: Selection, place: Place, outcome: MailboxOutcome, listener: Listener) -> None:
+    """Write a mailbox: its messages, then the metadata that names them. Raise NotWritten."""
+    folder = target.directory([*place.above, *as_on_disk(place.parts)])
+    try:
+        for message in selection.messages():
+            try:
+                size = target.write(folder, b"%d." % message.uid, contents.blocks(message), message.internaldate)
+            except contents.Damaged as error:
+                listener.problem(str(error))
+                continue
+            outcome.add(size)
+            listener.step(size)
+        cache = selection.caches[0]
+        if os.path.lexists(cache):
+            try:
+                target.write(folder, _CACHE, _blocks(cache))
+            except _Unreadable as error:
+                listener.warning(f"{error}; Cyrus makes it anew")
+        for name, data in selection.metadata.items():
+            target.write(folder, name, [data])
+    finally:
+        os.close(folder)
+
+
+class _Unreadable(Exception):
+    """A cache that cannot be read."""
+
+
+def _blocks(path: bytes) -> Iterator[bytes]:
+    try:
+        descriptor, _ = regular_file.opened(path)
+    except OSError as error:
+        raise _Unreadable(f"cyrus.cache: {error.strerror}") from None
+    try:
+        while True:
+            try:
+                block = os.read(descriptor, _BLOCK)
+            except OSError as error:
+                raise _Unreadable(f"cyrus.cache: {error.strerror}") from None
+            if not block:
+                return
+            yield block
+    finally:
+        os.close(descriptor)

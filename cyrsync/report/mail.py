@@ -1,0 +1,133 @@
+"""Mailboxes and messages of a tree: what is there, and what was restored of it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from cyrsync.history.choose import shown
+from cyrsync.history.envelopes import Envelope, Envelopes
+from cyrsync.history.findings import FoundMailbox, FoundMessage
+from cyrsync.history.outcome import Outcome
+from cyrsync.history.selected import Message, Selection
+from cyrsync.text import human_bytes, human_count, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
+
+#: Columns of words; all others are numbers.
+_WORDS = frozenset(["Mailbox", "Date", "Deleted", "Removed", "Flags", "From", "Subject", "GUID", "Former name"])
+_FOLD = frozenset(["Mailbox", "Flags", "From", "Subject", "Former name"])
+#: Letters of a subject or sender that are shown.
+_LONGEST = 60
+
+
+def render_outcome(outcome: Outcome, console: Console) -> None:
+    """Print what was restored, or would be, a mailbox in a line."""
+    verb = "To restore" if outcome.dry_run else "Restored"
+    present = any(one.present for one in outcome.mailboxes)
+    heads = ["Mailbox", "Messages", verb, *(["There already"] if present else []), "Bytes"]
+    rows = []
+    for one in outcome.mailboxes:
+        done = one.selected if outcome.dry_run else one.restored
+        counts = [one.selected, done, *([one.present] if present else [])]
+        rows.append([one.name, *map(human_count, counts), human_bytes(one.bytes)])
+    if outcome.dry_run:
+        heads.remove("Messages")
+        rows = [[row[0], *row[2:]] for row in rows]
+    _print(heads, rows, console)
+
+
+def render_mailboxes(found: Iterable[FoundMailbox], console: Console) -> None:
+    """Print a table of mailboxes; when they were deleted, if any was."""
+    every = list(found)
+    deleted = any(one.deleted for one in every)
+    heads = ["Mailbox", "Messages", "Expunged", "Bytes", *(["Deleted"] if deleted else [])]
+    rows = [
+        [
+            shown(one.name),
+            human_count(one.messages),
+            human_count(one.expunged),
+            human_bytes(one.size),
+            *([_date(one.removed)] if deleted else []),
+        ]
+        for one in every
+    ]
+    _print(heads, rows, console)
+
+
+def render_found(found: Iterable[FoundMessage], console: Console) -> None:
+    """Print a table of messages; their mailbox and when they were removed, where that differs."""
+    every = list(found)
+    several = len({one.mailbox for one in every}) > 1
+    removed = any(one.removed or one.message.expunged for one in every)
+    heads = [*(["Mailbox"] if several else []), *_HEADS, *(["Removed"] if removed else [])]
+    rows = [
+        [
+            *([shown(one.mailbox)] if several else []),
+            *_cells(one.message, one.envelope),
+            *([_date(one.removed)] if removed else []),
+        ]
+        for one in every
+    ]
+    _print(heads, rows, console)
+
+
+def render_messages(selection: Selection, console: Console) -> None:
+    """Print a table of one mailbox's messages, below its name."""
+    from rich.text import Text
+
+    envelopes = Envelopes(selection)
+    try:
+        rows = [_cells(message, envelopes.of(message)) for message in selection.messages()]
+    finally:
+        envelopes.close()
+    console.print(Text(shown(selection.mailbox.name), "bold"))
+    _print(_HEADS, rows, console)
+    console.print()
+
+
+_HEADS = ("UID", "Date", "Bytes", "Flags", "From", "Subject", "GUID")
+
+
+def _cells(message: Message, envelope: Envelope) -> list[str]:
+    return [
+        str(message.uid),
+        _date(message.internaldate),
+        human_count(message.size),
+        printable(" ".join(message.flags)),
+        _cut(envelope.sender),
+        _cut(envelope.subject),
+        message.guid.hex() if message.guid else "",
+    ]
+
+
+def _cut(text: str) -> str:
+    return printable(text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "...")
+
+
+def _date(when: int | None) -> str:
+    """Return a time as this machine's clock shows it."""
+    if not when:
+        return ""
+    try:
+        return datetime.fromtimestamp(when, timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, ValueError):
+        return "?"
+
+
+def _print(heads: Sequence[str], rows: Iterable[Sequence[str]], console: Console) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for head in heads:
+        table.add_column(
+            head, overflow="fold", justify="left" if head in _WORDS else "right", no_wrap=head not in _FOLD
+        )
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
