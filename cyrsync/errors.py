@@ -62,6 +62,14 @@ class UnusableError(CyrsyncError):
     code = Exit.UNUSABLE
 
 
+class ConfigurationError(UnusableError):
+    """The configuration file is wrong: a line for each thing."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = lines
+
+
 class DoubtfulError(UnusableError):
     """The replica may not be the one that is meant, or one to write to: nobody else is to try, either."""
 

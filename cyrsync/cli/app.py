@@ -10,17 +10,20 @@ import typer
 from cyrsync import __version__
 from cyrsync.cli import signals, streams
 from cyrsync.cli.check import check_command
+from cyrsync.cli.config import config_command
+from cyrsync.cli.ending import ended
 from cyrsync.cli.history import history_command
 from cyrsync.cli.inspect import inspect_command
 from cyrsync.cli.list import list_command
-from cyrsync.cli.output import complain, complain_of_end
+from cyrsync.cli.output import complain
 from cyrsync.cli.promote import promote_command
 from cyrsync.cli.restore import restore_command
 from cyrsync.cli.rsync import drop_in
+from cyrsync.cli.run import run_command
 from cyrsync.cli.status import status_command
 from cyrsync.cli.sync import sync_command
 from cyrsync.cli.verify import verify_command
-from cyrsync.errors import CyrsyncError, Exit, error_text
+from cyrsync.errors import Exit, error_text
 
 _CODES = {
     "0": "done; files that vanished meanwhile are no failure",
@@ -47,6 +50,8 @@ app = typer.Typer(
     epilog=EXIT_CODES,
 )
 app.command("sync", epilog=EXIT_CODES)(sync_command)
+app.command("run", epilog=EXIT_CODES)(run_command)
+app.command("config", epilog=EXIT_CODES)(config_command)
 app.command("list", epilog=EXIT_CODES)(list_command)
 app.command("inspect", epilog=EXIT_CODES)(inspect_command)
 app.command("verify", epilog=EXIT_CODES)(verify_command)
@@ -97,29 +102,9 @@ def main() -> None:
     sys.exit(code)
 
 
-def _end(message: str, code: int) -> int:
-    try:
-        complain_of_end(message, code)
-    except OSError as error:
-        complain(error_text(error))
-    return code
-
-
 def _run() -> int:
     """Run the command line, print the error that ends it, and return the exit code."""
-    try:
-        if sys.argv[1:2] == ["rsync"]:
-            # Not one word of it is ours to read: typer would swallow a `--`.
-            return drop_in(sys.argv[2:])
-        app()
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(bool(end.code))
-    except CyrsyncError as error:
-        return _end(str(error), error.code)
-    except OSError as error:
-        return _end(error_text(error), Exit.FILE_IO)
-    except Exception as error:  # noqa: BLE001 - all exceptions end here
-        from cyrsync.cli import unforeseen  # what no right run needs is not loaded by all
-
-        return unforeseen.report(error)
-    return Exit.DONE
+    if sys.argv[1:2] == ["rsync"]:
+        # Not one word of it is ours to read: typer would swallow a `--`.
+        return ended(lambda: drop_in(sys.argv[2:]))
+    return ended(app)

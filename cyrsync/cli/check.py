@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cyrsync.cli import signals
+from cyrsync.cli.operands import ConfigFile, operand
 from cyrsync.cli.options import CONF, Conf, Rsh, RsyncPath, StateDirectory
 from cyrsync.cli.output import console
 from cyrsync.ends import address
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 
 def check_command(
-    destination: Annotated[str, typer.Argument(metavar="DEST", help="The prefix that `sync -C` is to be given.")],
+    destination: Annotated[str, operand("DEST|@JOB", "The prefix that `sync -C` is to be given.")],
+    _config: ConfigFile = None,
     conf: Conf = None,
     rsh: Rsh = None,
     rsync_path: RsyncPath = None,

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from cyrsync.cli import signals
+from cyrsync.cli.operands import ConfigFile, operand
 from cyrsync.cli.options import Rsh, RsyncPath, SkipDerived, Users, users_of
 from cyrsync.cli.output import complain_of_all
 from cyrsync.ends import address
@@ -22,8 +23,9 @@ from cyrsync.text import path_text
 
 
 def list_command(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="The spool.")],
-    destination: Annotated[str | None, typer.Argument(metavar="[DEST]", help="The replica.")] = None,
+    source: Annotated[str, operand("SRC|@JOB", "The spool; @JOB: that of the job, and its DEST.")],
+    destination: Annotated[str | None, operand("[DEST|@JOB]", "The replica.")] = None,
+    _config: ConfigFile = None,
     null: Annotated[bool, typer.Option("-0", "--from0", help="End entries by NUL, for rsync's --from0.")] = False,
     rsh: Rsh = None,
     rsync_path: RsyncPath = None,

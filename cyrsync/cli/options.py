@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import math
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +12,7 @@ import typer
 from cyrsync.ends.link import LEAST_SILENCE, Patience
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.rsync.options import Settings
+from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.policy import Policy
 
 if TYPE_CHECKING:
@@ -16,6 +20,38 @@ if TYPE_CHECKING:
 
 #: Where Cyrus itself looks.
 CONF = "/etc/imapd.conf"
+
+#: A rate as rsync's --bwlimit has it.
+_RATE = re.compile(r"(\d+\.?\d*|\.\d+)([bB]|[kKmMgGtTpP]([bB]|[iI][bB])?)?([+-]1)?", re.ASCII)
+_LOGS = ("syslog", "journal")
+
+
+def _rate(value: str | None) -> str | None:
+    if value is not None and not _RATE.fullmatch(value):
+        raise UsageError(f"--bwlimit {value}: give a rate as rsync reads it: 500 (KiB a second), 5m, 1.5MB")
+    return value
+
+
+def _limit(value: str | None) -> str | None:
+    if value is not None:
+        MaxDelete.parse(value)
+    return value
+
+
+def _seconds(parameter: typer.CallbackParam, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise UsageError(f"{parameter.opts[-1]} {value}: give a number of seconds")
+    return value
+
+
+def _log(value: str | None) -> str | None:
+    """Refuse a word that is more likely misspelled than a file's name."""
+    if value is None or "/" in value or value in _LOGS:
+        return value
+    near = difflib.get_close_matches(value, _LOGS, n=1)
+    meant = f"did you mean {near[0]}?" if near else "give syslog, journal or a file"
+    raise UsageError(f"--log {value}: {meant} A file's name needs a slash: ./{value}")
+
 
 Conf = Annotated[str | None, typer.Option("-C", "--conf", metavar="FILE", help=f"The server's imapd.conf ({CONF}).")]
 Rsh = Annotated[str | None, typer.Option("-e", "--rsh", metavar="COMMAND", help="The remote shell to use.")]
@@ -31,6 +67,52 @@ SkipDerived = Annotated[
     bool,
     typer.Option("--skip-derived", help="Leave out cyrus.cache and cyrus.squat, which Cyrus can rebuild."),
 ]
+MostDeletions = Annotated[
+    str | None,
+    typer.Option(
+        "--max-delete",
+        metavar="N|N%",
+        callback=_limit,
+        help="Delete nothing if it were more than N files and folders, or N percent.",
+    ),
+]
+Rate = Annotated[
+    str | None, typer.Option("--bwlimit", metavar="RATE", callback=_rate, help="Limit the bandwidth, as rsync does.")
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        callback=_seconds,
+        help="Give up a far end from which nothing comes for so long: 600, 0 for never.",
+    ),
+]
+Wait = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        callback=_seconds,
+        help="How long to wait for another run of this pair to end.",
+    ),
+]
+Log = Annotated[
+    str | None,
+    typer.Option(metavar="WHERE", callback=_log, help="Log the run: to syslog, the journal, or a file."),
+]
+Full = Annotated[bool, typer.Option("--full", help="Compare every message; with -C, the replica's names.")]
+OverwriteReplica = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite-replica",
+        help="Write to a replica that was promoted, is another server's, or has a Cyrus at work on it.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Show what would be done, do nothing.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Report without a terminal too, and all.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
 
 
 def policy_of(settings: Settings, *, skip_derived: bool) -> Policy:

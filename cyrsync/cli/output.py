@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from cyrsync.cli import signals
 from cyrsync.report.progress import progress_for
@@ -26,10 +26,30 @@ _WIDE = 100_000
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
 
 
+#: The job of the configuration file that is at work, "" for none.
+_job = ""
+
+
+@contextmanager
+def about(job: str) -> Iterator[None]:
+    """Have all that is printed meanwhile name the job that it is about."""
+    global _job
+    _job = job
+    try:
+        yield
+    finally:
+        _job = ""
+
+
 def complain(message: str) -> None:
     """Print one line on standard error; where that fails, nobody can be told."""
     with suppress(OSError):
-        print(f"cyrsync: {printable(message)}", file=sys.stderr)
+        print(f"cyrsync: {_job}{': ' if _job else ''}{printable(message)}", file=sys.stderr)
+
+
+def as_line(result: dict[str, Any]) -> str:
+    """Return an object as a line of JSON, with the job that it is about."""
+    return json.dumps({"job": _job, **result} if _job else result)
 
 
 def complain_of_all(messages: Iterable[str]) -> None:
@@ -48,7 +68,7 @@ def show(result: RunResult, *, as_json: bool, verbose: bool, quiet: bool) -> Non
     complain_of_all((*result.warnings, *result.errors))
     if as_json:
         with signals.pipe_may_break():
-            print(json.dumps(result.to_json()))
+            print(as_line(result.to_json()))
         return
     if quiet or not (verbose or result.dry_run or sys.stdout.isatty()):
         return
@@ -56,6 +76,8 @@ def show(result: RunResult, *, as_json: bool, verbose: bool, quiet: bool) -> Non
         return
     from cyrsync.report import summary
 
+    if _job:
+        print(f"[{_job}]")
     render = summary.render_dry_run if result.dry_run else summary.render_run
     render(result, console(), verbose)
 
@@ -67,7 +89,7 @@ def show_audit(result: AuditResult, *, as_json: bool, verbose: bool, quiet: bool
     complain_of_all(result.warnings)
     if as_json:
         with signals.pipe_may_break():
-            print(json.dumps(result.to_json()))
+            print(as_line(result.to_json()))
     elif quiet:
         return
     elif verbose or sys.stdout.isatty():
@@ -77,12 +99,13 @@ def show_audit(result: AuditResult, *, as_json: bool, verbose: bool, quiet: bool
             complain(line)
 
 
-def complain_of_end(message: str, code: int) -> None:
+def complain_of_end(messages: Sequence[str], code: int) -> None:
     """Print the error that ends a command; where a program reads its output, as an object there, too."""
-    complain(message)
+    for message in messages:
+        complain(message)
     words = sys.argv[1:]
     if "--json" in words[: words.index("--") if "--" in words else None]:
-        print(json.dumps({"errors": [message], "exit": int(code)}))
+        print(as_line({"errors": list(messages), "exit": int(code)}))
 
 
 def _is_plain_locale() -> bool:

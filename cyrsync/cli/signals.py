@@ -13,6 +13,7 @@ from typing import NoReturn
 from cyrsync.errors import InterruptedRun
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_interrupted = False
 
 
 def install() -> None:
@@ -22,7 +23,14 @@ def install() -> None:
             signal.signal(number, _interrupt)
 
 
+def interrupted() -> bool:
+    """Tell whether such a signal has arrived."""
+    return _interrupted
+
+
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    global _interrupted
+    _interrupted = True
     for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     raise InterruptedRun(f"interrupted by {signal.Signals(number).name}; the next run finishes the work")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cyrsync.cli import signals
+from cyrsync.cli.operands import ConfigFile, operand
 from cyrsync.cli.options import StateDirectory
 from cyrsync.cli.output import complain, console
 from cyrsync.ends import address
@@ -26,7 +27,8 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def status_command(
-    destination: Annotated[str | None, typer.Argument(metavar="[DEST]", help="The replica; without it, all.")] = None,
+    destination: Annotated[str | None, operand("[DEST|@JOB]", "The replica; without it, all.")] = None,
+    _config: ConfigFile = None,
     max_age: Annotated[
         str | None,
         typer.Option(metavar="AGE", help="Exit 1 if the last success is older: seconds, or 90m, 2h, 1d."),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 from dataclasses import replace
 from enum import Enum
 from functools import partial
@@ -14,12 +12,23 @@ import typer
 
 from cyrsync.cli.options import (
     CONF,
+    AsJson,
     Conf,
+    DryRun,
+    Full,
+    Log,
+    MostDeletions,
+    OverwriteReplica,
+    Quiet,
+    Rate,
     Rsh,
     RsyncPath,
     SkipDerived,
     StateDirectory,
+    Timeout,
     Users,
+    Verbose,
+    Wait,
     patience_of,
     policy_of,
     read_conf,
@@ -38,11 +47,6 @@ from cyrsync.sync.session import Session
 
 if TYPE_CHECKING:
     from cyrsync.cyrus.server.config import Config, Partition
-
-
-#: A rate as rsync's --bwlimit has it.
-_RATE = re.compile(r"(\d+\.?\d*|\.\d+)([bB]|[kKmMgGtTpP]([bB]|[iI][bB])?)?([+-]1)?", re.ASCII)
-_LOGS = ("syslog", "journal")
 
 
 class Engine(Enum):
@@ -68,41 +72,25 @@ def sync_command(
     ] = None,
     conf: Conf = None,
     engine: Annotated[Engine | None, typer.Option(help="How changes are found: index with -C, else walk.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="Compare every message; with -C, the replica's names.")] = False,
+    full: Full = False,
     no_config: Annotated[
         bool, typer.Option("--no-config", help="With -C: the partitions alone, nothing of configdirectory.")
     ] = False,
-    overwrite_replica: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite-replica",
-            help="Write to a replica that was promoted, is another server's, or has a Cyrus at work on it.",
-        ),
-    ] = False,
+    overwrite_replica: OverwriteReplica = False,
     from_replica: Annotated[
         bool, typer.Option("--from-replica", help="Send from a source that is a replica itself, and was not promoted.")
     ] = False,
     state: StateDirectory = None,
-    dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="Show what would be done, do nothing.")] = False,
+    dry_run: DryRun = False,
     delete: Annotated[bool, typer.Option("--delete", help="Delete on DEST what SRC has no more.")] = False,
-    max_delete: Annotated[
-        str | None,
-        typer.Option(metavar="N|N%", help="Delete nothing if it were more than N files and folders, or N percent."),
-    ] = None,
+    max_delete: MostDeletions = None,
     rsh: Rsh = None,
     rsync_path: RsyncPath = None,
-    bwlimit: Annotated[str | None, typer.Option(metavar="RATE", help="Limit the bandwidth, as rsync does.")] = None,
+    bwlimit: Rate = None,
     compress: Annotated[bool, typer.Option("-z", "--compress", help="Compress what is sent.")] = False,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            min=0, metavar="SECONDS", help="Give up a far end from which nothing comes for so long: 600, 0 for never."
-        ),
-    ] = None,
+    timeout: Timeout = None,
     retries: Annotated[int, typer.Option(min=0, metavar="N", help="Tries after a failed connection.")] = 3,
-    wait: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for another run of this pair to end.")
-    ] = 0,
+    wait: Wait = 0,
     user: Users = None,
     skip_derived: SkipDerived = False,
     jobs: Annotated[
@@ -111,27 +99,21 @@ def sync_command(
     metrics: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write metrics for Prometheus's node exporter.")
     ] = None,
-    log: Annotated[
-        str | None, typer.Option(metavar="WHERE", help="Log the run: to syslog, the journal, or a file.")
-    ] = None,
+    log: Log = None,
     on_success: Annotated[
         str | None, typer.Option(metavar="COMMAND", help="Run this after a run that exits 0.")
     ] = None,
     on_failure: Annotated[
         str | None, typer.Option(metavar="COMMAND", help="Run this after one that does not, nor with 75.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Report without a terminal too, and all.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")] = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Bring DEST up to date with the contents of SRC, or with -C instead of SRC, with a whole server.
 
     Messages go first, then their metadata, then what is gone goes.
     """
-    if bwlimit is not None and not _RATE.fullmatch(bwlimit):
-        raise UsageError(f"--bwlimit {bwlimit}: give a rate as rsync reads it: 500 (KiB a second), 5m, 1.5MB")
-    if log is not None:
-        _check_log(log)
     if state is not None:
         os.environ["CYRSYNC_STATE"] = state
     extra = extra or []
@@ -181,15 +163,6 @@ def sync_command(
     aftermath.finish(session, aftermath.Wanted(metrics, log, on_success, on_failure))
     show(session.result, as_json=as_json, verbose=verbose, quiet=quiet)
     raise typer.Exit(session.result.exit)
-
-
-def _check_log(where: str) -> None:
-    """Raise UsageError for a word that is more likely misspelled than a file's name."""
-    if "/" in where or where in _LOGS:
-        return
-    near = difflib.get_close_matches(where, _LOGS, n=1)
-    meant = f"did you mean {near[0]}?" if near else "give syslog, journal or a file"
-    raise UsageError(f"--log {where}: {meant} A file's name needs a slash: ./{where}")
 
 
 def _sync_server(

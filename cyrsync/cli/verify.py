@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cyrsync.cli.operands import ConfigFile, operand
 from cyrsync.cli.options import CONF, Conf, Rsh, read_conf
 from cyrsync.cli.output import progress, show_audit
 from cyrsync.ends import address
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 
 
 def verify_command(
-    tree: Annotated[str | None, typer.Argument(metavar="[TREE|SRC]", help="A partition or a replica of one.")] = None,
-    replica: Annotated[str | None, typer.Argument(metavar="[DEST]", help="The replica to compare SRC with.")] = None,
+    tree: Annotated[
+        str | None, operand("[TREE|SRC|@JOB]", "A partition or a replica of one; @JOB: the job's SRC and DEST.")
+    ] = None,
+    replica: Annotated[str | None, operand("[DEST|@JOB]", "The replica to compare SRC with.")] = None,
+    _config: ConfigFile = None,
     conf: Conf = None,
     content: Annotated[bool, typer.Option("--content", help="Read every message; compare size and SHA-1.")] = False,
     rsh: Rsh = None,

@@ -52,7 +52,10 @@ def test_as_cron_runs_it(tmp_path: Path, page: str, path: str, line: str) -> Non
     server = SampleServer(tmp_path / "server", messages=20, folder_count=4)
     programs = tmp_path / "bin"
     programs.mkdir()
-    env = shlex.join(f"{name}={value}" for name, value in plain_env({"PATH": "/usr/bin:/bin"}).items())
+    jobs = tmp_path / "cyrsync.toml"
+    jobs.write_text(f'[standby]\nsource = "{server.conf}"\ndestination = "{tmp_path}/replica"\ndelete = true\n')
+    given = {"PATH": "/usr/bin:/bin", "CYRSYNC_CONFIG": str(jobs)}
+    env = shlex.join(f"{name}={value}" for name, value in plain_env(given).items())
     write_program(
         programs / "cyrsync", f'env {env} {python_words("-m", "cyrsync")} "$@"; echo "exit $?" >{tmp_path}/ran'
     )

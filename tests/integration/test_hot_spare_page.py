@@ -99,8 +99,10 @@ COMMANDS = list(commands())
 
 
 def test_there_are_commands_to_be_tested() -> None:
-    assert {words[0] for words in COMMANDS} == {"check", "sync", "status", "verify", "promote", "inspect", "rsync"}
-    assert ["sync", "-C", "/etc/imapd.conf", "--delete", "standby:/"] in COMMANDS
+    assert {words[0] for words in COMMANDS} == {
+        *("check", "sync", "run", "status", "verify", "promote", "inspect", "rsync")
+    }
+    assert ["run"] in COMMANDS
     assert ["status", "--max-age", "30m", "standby:/"] in COMMANDS
 
 

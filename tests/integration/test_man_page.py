@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from functools import cache
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import typer
 
+from cyrsync.cli import jobs
 from cyrsync.cli.app import app
 from cyrsync.errors import CONNECTION_CODES, Exit
 from cyrsync.far.finding import KINDS, Audited, Problem
@@ -29,26 +31,27 @@ from support.boxes import Box
 from support.runs import record
 from support.runs import result as past_run
 from support.tools import requires
-from support.tree import run_cyrsync
+from support.tree import plain_env, run_cyrsync
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGE = PROJECT / "man" / "cyrsync.1"
+FILE_PAGE = PROJECT / "man" / "cyrsync.toml.5"
 CODES = {int(code) for code in (*Exit, *CONNECTION_CODES)}
 #: How the page calls the types of JSON.
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
 @cache
-def rendered() -> str:
-    """The page as a terminal of 80 columns shows it, without bold and underlined letters."""
-    words = ["groff", "-man", "-Tutf8", "-P-cbou", "-rLL=78n", str(PAGE)]
+def rendered(page: Path = PAGE) -> str:
+    """A page as a terminal of 80 columns shows it, without bold and underlined letters."""
+    words = ["groff", "-man", "-Tutf8", "-P-cbou", "-rLL=78n", str(page)]
     return subprocess.run(words, capture_output=True, encoding="utf-8", check=True).stdout.replace(
         "\N{MINUS SIGN}", "-"
     )
 
 
-def section(name: str) -> str:
-    match = re.search(rf"^{name}\n(.*?)(?=^\S|\Z)", rendered(), re.MULTILINE | re.DOTALL)
+def section(name: str, page: Path = PAGE) -> str:
+    match = re.search(rf"^{name}\n(.*?)(?=^\S|\Z)", rendered(page), re.MULTILINE | re.DOTALL)
     assert match, name
     return match[1]
 
@@ -123,14 +126,16 @@ def groff() -> None:
         ["groff", "-man", "-ww", "-z", "-rLL=58n"],
     ],
 )
-def test_renders_without_warnings(command: list[str]) -> None:
+@pytest.mark.parametrize("page", [PAGE, FILE_PAGE], ids=lambda page: page.name)
+def test_renders_without_warnings(command: list[str], page: Path) -> None:
     requires(command[0])
-    done = subprocess.run([*command, PAGE], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, page], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_fits_80_columns_and_hyphenates_nothing() -> None:
-    lines = rendered().splitlines()
+@pytest.mark.parametrize("page", [PAGE, FILE_PAGE], ids=lambda page: page.name)
+def test_fits_80_columns_and_hyphenates_nothing(page: Path) -> None:
+    lines = rendered(page).splitlines()
     assert [line for line in lines if len(line) > 80] == []
     assert [line for line in lines if line.endswith(("-", "\N{HYPHEN}"))] == []
 
@@ -157,6 +162,25 @@ def test_shows_every_command() -> None:
         ]
         assert synopsis
         assert synopsis[0].endswith(" ".join(operands))
+
+
+def test_explains_every_key_of_the_configuration_file_as_scripts_manpage_writes_it() -> None:
+    done = subprocess.run([sys.executable, PROJECT / "scripts" / "manpage", "--check"], env=plain_env(), check=False)
+    assert done.returncode == 0, "run scripts/manpage"
+    explained = re.findall(r"^ {7}([\w-]+) = ", section("KEYS", FILE_PAGE), re.MULTILINE)
+    assert explained == list(jobs.keys())
+    of_sync = {max(p.opts, key=len).lstrip("-") for p in parameters()["sync"] if p.param_type_name == "option"}
+    assert of_sync == {*explained, *jobs.ONE_RUN, "help"} - {"source", "destination", "rsync-options"}
+
+
+def test_the_example_of_the_configuration_file_is_right(tmp_path: Path) -> None:
+    page = FILE_PAGE.read_text("utf-8")
+    _, _, example = page[page.index(".SH EXAMPLES") :].partition(".EX\n")
+    path = tmp_path / "cyrsync.toml"
+    path.write_text(example.partition(".EE")[0].replace("\\-", "-"), "utf-8")
+    done = run_cyrsync("config", "--config", path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "standby: cyrsync sync" in done.stdout
 
 
 def test_explains_every_key_of_the_json_with_its_type() -> None:
@@ -251,7 +275,10 @@ def test_the_readme_explains_every_exit_code() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["sync"], ["list"], ["inspect"], ["verify"], ["check"], ["promote"], ["status"], ["history"], ["restore"]],
+    [
+        *([], ["sync"], ["run"], ["config"], ["list"], ["inspect"], ["verify"], ["check"], ["promote"], ["status"]),
+        *(["history"], ["restore"]),
+    ],
 )
 def test_help_explains_the_exit_codes(command: list[str]) -> None:
     done = run_cyrsync(*command, "--help", env={"COLUMNS": "100"})
@@ -265,4 +292,5 @@ def test_help_explains_the_exit_codes(command: list[str]) -> None:
 def test_the_version_is_that_of_the_program() -> None:
     version = run_cyrsync("--version").stdout.split()[1]
     assert rendered().splitlines()[-1].startswith(f"cyrsync {version} ")
+    assert rendered(FILE_PAGE).splitlines()[-1].startswith(f"cyrsync {version} ")
     assert f"\n## {version} " in (PROJECT / "CHANGELOG.md").read_text("utf-8")

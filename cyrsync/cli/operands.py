@@ -1,0 +1,45 @@
+"""How commands declare what has to do with jobs of the configuration file: `@JOB` for an operand, names, the file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+
+def _of_job(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
+    """Return what an operand stands for: itself, or what the job says that `@JOB` names."""
+    if value is None or not value.startswith("@") or context.resilient_parsing:
+        return value
+    from cyrsync.cli import jobs  # what few runs need is not loaded by all
+
+    return jobs.operand(context, parameter, value)
+
+
+def _complete_at(incomplete: str) -> list[str]:
+    from cyrsync.cli import jobs
+
+    return jobs.complete_at(incomplete)
+
+
+def _complete_job(incomplete: str) -> list[str]:
+    from cyrsync.cli import jobs
+
+    return jobs.complete(incomplete)
+
+
+def operand(metavar: str, help: str) -> Any:  # noqa: A002 - as typer calls it
+    """Return the declaration of an operand that may be `@JOB`."""
+    return typer.Argument(metavar=metavar, help=help, callback=_of_job, is_eager=True, autocompletion=_complete_at)
+
+
+ConfigFile = Annotated[
+    str | None,
+    typer.Option(
+        "--config", metavar="FILE", is_eager=True, help="The configuration file, for jobs: /etc/cyrsync.toml."
+    ),
+]
+JobNames = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[JOB...]", help="Tables of the configuration file.", autocompletion=_complete_job),
+]
