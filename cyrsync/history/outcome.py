@@ -18,6 +18,7 @@ class MailboxOutcome:
     restored: int = 0
     present: int = 0  # messages that were there already
     bytes: int = 0  # of those restored
+    how: str = ""  # what was done to the server's mailbox
 
     def add(self, size: int) -> None:
         """Count a message that was restored."""
@@ -78,6 +79,7 @@ class Outcome:
                     "restored": one.restored,
                     "present": one.present,
                     "bytes": one.bytes,
+                    "how": one.how,
                 }
                 for one in self.mailboxes
             ],

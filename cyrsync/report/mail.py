@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 #: Columns of words; all others are numbers.
-_WORDS = frozenset(["Mailbox", "Date", "Deleted", "Removed", "Flags", "From", "Subject", "GUID", "Former name"])
+_WORDS = frozenset(["Mailbox", "Date", "Deleted", "Removed", "Flags", "From", "Subject", "GUID", "Former name", "Done"])
 _FOLD = frozenset(["Mailbox", "Flags", "From", "Subject", "Former name"])
 #: Letters of a subject or sender that are shown.
 _LONGEST = 60
@@ -28,12 +28,13 @@ def render_outcome(outcome: Outcome, console: Console) -> None:
     """Print what was restored, or would be, a mailbox in a line."""
     verb = "To restore" if outcome.dry_run else "Restored"
     present = any(one.present for one in outcome.mailboxes)
-    heads = ["Mailbox", "Messages", verb, *(["There already"] if present else []), "Bytes"]
+    how = any(one.how for one in outcome.mailboxes)
+    heads = ["Mailbox", "Messages", verb, *(["There already"] if present else []), "Bytes", *(["Done"] if how else [])]
     rows = []
     for one in outcome.mailboxes:
         done = one.selected if outcome.dry_run else one.restored
         counts = [one.selected, done, *([one.present] if present else [])]
-        rows.append([one.name, *map(human_count, counts), human_bytes(one.bytes)])
+        rows.append([one.name, *map(human_count, counts), human_bytes(one.bytes), *([one.how] if how else [])])
     if outcome.dry_run:
         heads.remove("Messages")
         rows = [[row[0], *row[2:]] for row in rows]

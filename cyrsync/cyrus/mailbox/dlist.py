@@ -7,7 +7,10 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
 import re
-from typing import Dict, List, Union
+from typing import TYPE_CHECKING, Dict, List, Union
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: NIL | atom, string or literal | (list) | %(key value ...)
 Value = Union[None, bytes, List["Value"], Dict[bytes, "Value"]]
@@ -19,6 +22,10 @@ _ATOM = re.compile(rb'[^\s()"\0]+')
 _QUOTED = re.compile(rb'"([^"\\\r\n\0]*(?:\\[^\0][^"\\\r\n\0]*)*)"', re.DOTALL)
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _LITERAL = re.compile(rb"\{([0-9]{1,10})\+?\}\r\n")
+#: What is an atom to every parser of Cyrus's: flags, numbers, names of keys.
+_PLAIN = re.compile(rb"\\?[A-Za-z0-9_$.+:-]+")
+#: What a quoted string may hold as it is: printable ASCII and the tab, which parts the words of an ACL.
+_QUOTABLE = re.compile(rb"[\t -~]{0,1000}")
 
 
 class DlistError(ValueError):
@@ -36,6 +43,44 @@ def parse(data: bytes) -> Value:
     if end != len(data):
         raise DlistError(end, "more follows the value")
     return value
+
+
+def items(data: bytes, key: bytes) -> "Iterator[Value]":
+    """Yield the members of the list under a key of the outermost `%(key value ...)`, one after the other.
+
+    Other values are read and dropped: so a list of a million never becomes values all at once. Raise DlistError.
+    """
+    if not data.startswith(b"%("):
+        raise DlistError(0, "no list of keys and values")
+    at = _skip_space(data, 2)
+    while not data.startswith(b")", at):
+        name, at = _string(data, at)
+        at = _skip_space(data, at)
+        if name == key and data.startswith(b"(", at):
+            at = _skip_space(data, at + 1)
+            while not data.startswith(b")", at):
+                value, at = _value(data, at, 2)
+                yield value
+                at = _skip_space(data, at)
+            return
+        _, at = _value(data, at, 1)
+        at = _skip_space(data, at)
+
+
+def encode(value: Value) -> bytes:
+    """Return the bytes for a value, in the form that a client sends: literals are `{6+}`, which need no answer."""
+    if value is None:
+        return b"NIL"
+    if isinstance(value, list):
+        return b"(%s)" % b" ".join(map(encode, value))
+    if isinstance(value, dict):
+        pairs = [encode(key) + b" " + encode(item) for key, item in value.items()]
+        return b"%%(%s)" % b" ".join(pairs)
+    if _PLAIN.fullmatch(value) and value.upper() != b"NIL":
+        return value
+    if _QUOTABLE.fullmatch(value):
+        return b'"%s"' % value.replace(b"\\", rb"\\").replace(b'"', rb"\"")
+    return b"{%d+}\r\n%s" % (len(value), value)
 
 
 def _value(data: bytes, at: int, depth: int) -> "tuple[Value, int]":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyrsync.cyrus.mailbox.dlist import DlistError, Value, parse
+from cyrsync.cyrus.mailbox.dlist import DlistError, Value, encode, items, parse
 
 ATOM = re.compile(rb'[^\x00-\x20\x7f-\xff{()"%*\\]+')
 strings = st.binary(max_size=12) | st.text('aN IL\\"(){}%*\r\n\0', max_size=6).map(str.encode) | st.just(b"NIL")
@@ -130,3 +131,31 @@ def test_errors_name_the_byte(data: bytes, offset: int) -> None:
     with pytest.raises(DlistError, match=f"^byte {offset}: ") as caught:
         parse(data)
     assert caught.value.offset == offset
+
+
+@given(values)
+def test_what_is_encoded_is_parsed_as_the_same(value: Value) -> None:
+    assert parse(encode(value)) == value
+
+
+@given(values)
+def test_a_line_end_is_encoded_in_a_literal_alone(value: Value) -> None:
+    """Else what follows it would be another command."""
+    left = encode(value)
+    while opening := re.search(rb"\{([0-9]+)\+\}\r\n", left):
+        assert not re.search(rb"[\r\n\0]", left[: opening.start()])
+        left = left[opening.end() + int(opening[1]) :]
+    assert not re.search(rb"[\r\n\0]", left)
+
+
+@given(st.dictionaries(strings, values, max_size=4), st.lists(values, max_size=4), st.data())
+def test_members_of_one_list_alone(pairs: dict[bytes, Value], members: list[Value], data: st.DataObject) -> None:
+    pairs = {key: value for key, value in pairs.items() if key != b"RECORD"}
+    assert list(items(written({**pairs, b"RECORD": members}, data), b"RECORD")) == members
+    assert list(items(written(pairs, data), b"RECORD")) == []
+
+
+@given(st.binary() | st.text('()%"\\ RECORD{1+}\r\n', max_size=40).map(str.encode))
+def test_anything_has_members_or_is_an_error(data: bytes) -> None:
+    with suppress(DlistError):
+        list(items(b"%(" + data, b"RECORD"))

@@ -1,0 +1,174 @@
+"""`restore --into`: mailboxes of a tree into a running Cyrus, by its replication's commands.
+
+A restore may be cut off at any point, and run again: a mailbox is made in one command, and what the server has is left
+out.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from cyrsync.history import into_plan, sync_apply
+from cyrsync.history.choose import shown
+from cyrsync.history.imap_server import CommandRefused
+from cyrsync.history.into_plan import Action, Had, Plan
+from cyrsync.history.outcome import MailboxOutcome, Outcome
+from cyrsync.history.selected import Mailbox, Message, Selection
+from cyrsync.history.sync_apply import Remote
+from cyrsync.history.sync_server import Sent, SyncServer
+from cyrsync.sync.progress import Reporter
+
+#: Told what of a mailbox is restored.
+Told = Callable[[Selection], None]
+
+
+def restore_into(
+    server: SyncServer,
+    selections: Iterable[Selection],
+    outcome: Outcome,
+    reporter: Reporter,
+    *,
+    only_missing: bool = False,
+    only_one: bool = False,
+    told: Told | None = None,
+) -> None:
+    """Restore mailboxes one after the other; one that fails costs only itself. Raise ConnectionFailed.
+
+    `only_missing`: leave out also what the user's other mailboxes have, and what was deleted there and has a record.
+    `only_one`: all are of one message, and the first of them is enough. A dry run asks the server, and tells only.
+    """
+    had = Had(server)
+    for selection in selections:
+        name = into_plan.name_of(selection.mailbox)
+        one = outcome.begin(shown(name), selection.count)
+        run = _Run(server, outcome, one, reporter)
+        try:
+            plan = into_plan.decide(server, selection, one.name, had.by(name) if only_missing else frozenset())
+            one.how = plan.action.value
+            if plan.note:
+                outcome.warnings.append(plan.note)
+            if outcome.dry_run:
+                run.show(plan, told)
+            else:
+                run.execute(plan)
+        except CommandRefused as refused:
+            outcome.errors.append(f"{one.name}: the server refused: {refused}")
+        if only_one and one.restored + one.present:
+            break
+
+
+class _Run:
+    """The restoring of one mailbox, under way."""
+
+    def __init__(self, server: SyncServer, outcome: Outcome, one: MailboxOutcome, reporter: Reporter) -> None:
+        self._server = server
+        self._outcome = outcome
+        self._one = one
+        self._reporter = reporter
+        self._seen = 0  # messages that were to be restored
+
+    def show(self, plan: Plan, told: Told | None) -> None:
+        """Record what would be done."""
+        sizes = [message.size for message in plan.messages()]
+        self._one.present = self._one.selected - len(sizes)
+        self._one.selected = len(sizes)
+        self._one.bytes = sum(sizes)
+        if told is not None:
+            told(replace(plan.selection, messages=plan.messages, count=len(sizes), size=sum(sizes)))
+
+    def execute(self, plan: Plan) -> None:
+        """Do it. Raise CommandRefused."""
+        if plan.action in (Action.APPEND, Action.RENAME_BACK):
+            assert plan.there is not None
+            if plan.action is Action.RENAME_BACK:
+                self._server.rename(plan.there, plan.name)
+            self._append(plan, plan.there.partition)
+        else:
+            if plan.there is not None:
+                self._clear_away(plan.there, plan.name)
+            self._make(plan)
+        self._one.present = self._one.selected - self._seen
+
+    def _make(self, plan: Plan) -> None:
+        """Make a mailbox with all that it had, in one command: nobody ever sees half of it."""
+        now = int(time.time())
+        place = self._server.place_for(plan.name, plan.selection.mailbox.partition)
+        mailbox = sync_apply.in_domain(replace(plan.selection.mailbox, name=plan.name), place.prefix)
+        if plan.action is Action.MAKE_ANEW:
+            mailbox = sync_apply.as_new(mailbox, uuid.uuid4().hex, now)
+        sent = self._send(place.partition, plan.messages())
+        if not sent and self._seen:
+            return  # each of its messages has a line: rather no mailbox than an empty one
+        records = [one.record for one in sent]
+        if mailbox.last_uid > max((one.uid for one in sent), default=0):
+            records.append(sync_apply.last_uid(mailbox.last_uid, now))
+        try:
+            self._server.restore(sync_apply.restore(mailbox, place.partition, records))
+        except CommandRefused:
+            self._clear_away_failed(mailbox)
+            raise
+        self._add(sent)
+
+    def _append(self, plan: Plan, partition: bytes) -> None:
+        """Append messages, a batch at a time: what is cut off has done its part."""
+        for batch in _batches(plan.messages()):
+            sent = self._send(partition, batch)
+            if sent:
+                records = (one.record for one in sent)
+                self._server.restore(sync_apply.append(plan.selection.mailbox, plan.name, records))
+                self._add(sent)
+
+    def _clear_away_failed(self, mailbox: Mailbox) -> None:
+        """Remove the empty mailbox that SYNCRESTORE leaves where it fails."""
+        there = self._server.mailbox(mailbox.name)
+        if there is not None and there.uniqueid == mailbox.uniqueid and not there.last_uid:
+            self._clear_away(there, mailbox.name)
+
+    def _clear_away(self, there: Remote, name: bytes) -> None:
+        """Remove a mailbox that never had a message, and not one that gets its first at this moment."""
+        if there.name == name:
+            domain, mark, local = name.rpartition(b"!")
+            self._server.rename(there, domain + mark + b"DELETED.%s.%08X" % (local, int(time.time())))
+        away = self._server.with_uniqueid(there.uniqueid)
+        if away is None or away.name == name:
+            raise CommandRefused("NO", "an empty mailbox of that name cannot be removed")
+        if away.last_uid:
+            self._server.rename(away, name)
+            raise CommandRefused("NO", "it got its first message just now: run the restore again")
+        self._server.remove_empty(away)
+
+    def _send(self, partition: bytes, messages: Iterable[Message]) -> list[Sent]:
+        return self._server.send(partition, self._watched(messages), self._damaged)
+
+    def _damaged(self, reason: str) -> None:
+        self._outcome.errors.append(f"{self._one.name}: {reason}")
+
+    def _watched(self, messages: Iterable[Message]) -> Iterator[Message]:
+        """Yield messages, and show how far they are."""
+        before = sum(other.selected for other in self._outcome.mailboxes[:-1])
+        size = sum(other.bytes for other in self._outcome.mailboxes[:-1])
+        for message in messages:
+            yield message
+            self._seen += 1
+            size += message.size
+            self._reporter.transfer("restoring", before + self._seen, before + self._one.selected, size)
+
+    def _add(self, sent: Iterable[Sent]) -> None:
+        for one in sent:
+            self._one.add(one.size)
+
+
+def _batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    batch: list[Message] = []
+    size = 0
+    for message in messages:
+        batch.append(message)
+        size += message.size
+        if len(batch) == sync_apply.BATCH_MESSAGES or size >= sync_apply.BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,407 @@
+"""Mailboxes of a tree restored into a running Cyrus: what clients see afterwards, and each trap on the way."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cyrsync.cyrus.mailbox import dlist
+from cyrsync.history import imap_address, imap_server, reading, restore_into, sync_apply
+from cyrsync.history.choose import Request
+from cyrsync.history.imap_server import CommandRefused, Connection
+from cyrsync.history.outcome import Outcome
+from cyrsync.history.selected import Selection
+from cyrsync.history.sync_server import SyncServer, admits
+from cyrsync.history.tree import open_tree
+from cyrsync.sync.progress import NoProgress
+from support.boxes import NAMES, Box
+from support.imapd import CyrusServer, dump, folders, ok
+from support.tools import requires, requires_root
+
+LAYOUTS = {
+    "uniqueid directories": {"mailbox_legacy_dirs": "no"},
+    "name directories, separator, domains": {
+        "mailbox_legacy_dirs": "yes",
+        "unixhierarchysep": "yes",
+        "virtdomains": "userid",
+        "defaultdomain": "example.com",
+        "deletedprefix": "GONE",
+    },
+}
+
+
+class Site:
+    """A running server, and trees of it as it was."""
+
+    def __init__(self, server: CyrusServer, directory: Path) -> None:
+        self.server = server
+        self.separator = "/" if server.options.get("unixhierarchysep") == "yes" else "."
+        self._directory = directory
+        self._users = 0
+        self._trees = 0
+
+    def user(self, *names: str) -> str:
+        """A new user with folders, and what is written without a separator."""
+        self._users += 1
+        user = f"joe{self._users}"
+        self.server.create_user(user, separator=self.separator)
+        with self.server.login(user) as imap:
+            for name in names:
+                ok(imap.create(self.folder(name)))
+        return user
+
+    def folder(self, name: str) -> str:
+        """A folder's name as its owner writes it."""
+        return f'"INBOX{self.separator}{name}"' if name else "INBOX"
+
+    def admin_name(self, user: str, *names: str) -> str:
+        return f'"{self.separator.join(["user", user, *names])}"'
+
+    def remember(self) -> Path:
+        """The server as it is now, in a directory."""
+        self._trees += 1
+        top = self._directory / f"tree{self._trees}"
+        for path in (self.server.spool, self.server.conf):
+            shutil.copytree(path, f"{top}{path}", ignore=shutil.ignore_patterns("socket", "proc", "lock"))
+        return top
+
+    def connect(self) -> Connection:
+        return imap_server.connect(imap_address.parse(f"imap://cyrus@127.0.0.1:{self.server.port}"), "any")
+
+    def command(self, *words: bytes) -> list[bytes]:
+        with self.connect() as connection:
+            return connection.command(*words)
+
+    def restore(self, top: Path, request: Request, **options: Any) -> Outcome:
+        conf = self.server.root / "imapd.conf"
+        tree = open_tree(os.fsencode(top), str(conf))
+        unreadable: list[str] = []
+        found = list(reading.selections(tree, request, unreadable.append))
+        assert not unreadable
+        return self.restore_these(found, **options)
+
+    def restore_these(self, found: list[Selection], *, dry_run: bool = False, **options: Any) -> Outcome:
+        outcome = Outcome("", "", dry_run)
+        with self.connect() as connection:
+            assert admits(connection)
+            restore_into.restore_into(SyncServer(connection), found, outcome, NoProgress(), **options)
+        return outcome
+
+    def purge(self, user: str, name: str) -> None:
+        """Remove a folder for good, as cyr_expire does some days later."""
+        self.command(b"SYNCAPPLY UNMAILBOX", dlist.encode(f"user.{user}.{name}".rstrip(".").encode()))
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A directory that the user `cyrus` may pass."""
+    requires_root()
+    requires("master", "cyr_expire")
+    path = Path(tempfile.mkdtemp(prefix="cyrsync-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module", params=LAYOUTS)
+def site(request: pytest.FixtureRequest, place: Path) -> Iterator[Site]:
+    directory = place / request.param.partition(" ")[0]
+    with CyrusServer(directory / "server", **LAYOUTS[request.param]) as server:
+        yield Site(server, directory)
+
+
+def mail(subject: str, lines: int = 1) -> bytes:
+    head = f"From: sender@example.com\r\nSubject: {subject}\r\nMessage-ID: <{subject}@example.com>\r\n"
+    return f"{head}\r\n{f'This is {subject}.{chr(13)}{chr(10)}' * lines}".encode()
+
+
+def fill(site: Site, user: str, name: str, count: int = 5, *, first: int = 1) -> None:
+    """Messages with flags and dates of their own."""
+    with site.server.login(user) as imap:
+        for number in range(first, first + count):
+            flags = ("(\\Seen)", "(\\Flagged $Work)", "()")[number % 3]
+            date = f'"{number:02d}-May-2014 10:00:00 +0000"'
+            ok(imap.append(site.folder(name), flags, date, mail(f"{user}-{name}-{number}")))
+
+
+def expunge(site: Site, user: str, name: str, uids: str) -> None:
+    with site.server.login(user) as imap:
+        ok(imap.select(site.folder(name)))
+        ok(imap.uid("STORE", uids, "+FLAGS", "(\\Deleted)"))
+        ok(imap.expunge())
+
+
+def delete(site: Site, user: str, name: str) -> None:
+    with site.server.login(user) as imap:
+        ok(imap.delete(site.folder(name)))
+
+
+def seen_of(site: Site, user: str, name: str) -> dict[str, Any]:
+    """All that the owner sees of a folder, its identity too."""
+    found: dict[str, Any] = dump(site.server, [user])[user][_listed(site, user, name)]
+    found["MAILBOXID"] = uniqueid_of(site, user, name)
+    return found
+
+
+def _listed(site: Site, user: str, name: str) -> str:
+    with site.server.login(user) as imap:
+        wanted = site.folder(name).strip('"')
+        return next(one for one in folders(imap) if one.strip('"') == wanted)
+
+
+def names_of(site: Site, user: str) -> list[str]:
+    with site.server.login(user) as imap:
+        return [name.strip('"') for name in folders(imap)]
+
+
+def subjects(seen: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Messages, whatever their UIDs."""
+    return sorted((one["SHA-1"], one["FLAGS"], one["INTERNALDATE"]) for one in seen["MESSAGES"].values())
+
+
+def test_clients_see_no_difference(site: Site) -> None:
+    user = site.user("Work")
+    fill(site, user, "Work")
+    with site.server.login(user) as imap:
+        ok(imap.setacl(site.folder("Work"), "jane", "lrs"))
+    expunge(site, user, "Work", "2,4:5")
+    before = seen_of(site, user, "Work")
+    top = site.remember()
+    site.purge(user, "Work")
+    assert site.folder("Work").strip('"') not in names_of(site, user)
+    result = site.restore(top, Request(mailbox=f"user.{user}.Work"))
+    assert [(one.how, one.restored, one.present) for one in result.mailboxes] == [("made again", 2, 0)]
+    assert (result.errors, result.warnings, result.exit) == ([], [], 0)
+    assert seen_of(site, user, "Work") == before
+
+
+def test_no_uid_is_used_again(site: Site) -> None:
+    user = site.user("Work")
+    fill(site, user, "Work")
+    expunge(site, user, "Work", "4:5")
+    top = site.remember()
+    site.purge(user, "Work")
+    site.restore(top, Request(mailbox=f"user.{user}.Work"))
+    fill(site, user, "Work", 1, first=6)
+    assert list(seen_of(site, user, "Work")["MESSAGES"]) == [1, 2, 3, 6]
+
+
+def test_a_uniqueid_that_lives_in_a_deleted_mailbox(site: Site) -> None:
+    user = site.user("Work")
+    fill(site, user, "Work")
+    before = seen_of(site, user, "Work")
+    top = site.remember()
+    expunge(site, user, "Work", "2:3")
+    delete(site, user, "Work")
+    result = site.restore(top, Request(mailbox=f"user.{user}.Work"))
+    assert [(one.how, one.restored, one.present) for one in result.mailboxes] == [("renamed back", 2, 3)]
+    # Were there a second record for the directory, this would take the directory away.
+    site.server.tool("cyr_expire", "-D", "0", "-E", "1")
+    after = seen_of(site, user, "Work")
+    assert subjects(after) == subjects(before)
+    assert after["MAILBOXID"] == before["MAILBOXID"]
+
+
+def test_a_uniqueid_that_lives_under_another_name(site: Site) -> None:
+    user = site.user("Work")
+    fill(site, user, "Work")
+    before = seen_of(site, user, "Work")
+    top = site.remember()
+    with site.server.login(user) as imap:
+        ok(imap.rename(site.folder("Work"), site.folder("Projects")))
+    projects = seen_of(site, user, "Projects")
+    result = site.restore(top, Request(mailbox=f"user.{user}.Work"))
+    assert [(one.how, one.restored) for one in result.mailboxes] == [("made as a new folder", 5)]
+    assert len(result.warnings) == 1
+    after = seen_of(site, user, "Work")
+    assert subjects(after) == subjects(before)
+    assert after["MAILBOXID"] != projects["MAILBOXID"] == before["MAILBOXID"]
+    delete(site, user, "Work")
+    site.server.tool("cyr_expire", "-D", "0", "-E", "1")
+    assert seen_of(site, user, "Projects") == projects
+
+
+def test_what_a_folder_lacks_is_appended(site: Site) -> None:
+    user = site.user("Work")
+    fill(site, user, "Work")
+    before = seen_of(site, user, "Work")
+    top = site.remember()
+    expunge(site, user, "Work", "1,3")
+    fill(site, user, "Work", 1, first=6)
+    request = Request(mailbox=f"user.{user}.Work")
+    planned = site.restore(top, request, dry_run=True)
+    assert list(seen_of(site, user, "Work")["MESSAGES"]) == [2, 4, 5, 6]
+    result = site.restore(top, request)
+    assert [(one.how, one.restored, one.present) for one in result.mailboxes] == [("appended to", 2, 3)]
+    assert [(one.how, one.selected, one.present) for one in planned.mailboxes] == [("appended to", 2, 3)]
+    after = seen_of(site, user, "Work")
+    assert list(after["MESSAGES"]) == [2, 4, 5, 6, 7, 8]
+    del after["MESSAGES"][6]
+    assert subjects(after) == subjects(before)
+    again = site.restore(top, request)
+    assert [(one.restored, one.present) for one in again.mailboxes] == [(0, 5)]
+
+
+def block_making(site: Site, user: str, name: str) -> Path:
+    """Something in the way of the first message of a folder that is to be made again."""
+    if site.server.options["mailbox_legacy_dirs"] == "yes":
+        directory = next(site.server.spool.rglob(f"{user}")) / name
+    else:
+        uniqueid = uniqueid_of(site, user, name)
+        directory = site.server.spool / "uuid" / uniqueid[0] / uniqueid[1] / uniqueid
+    site.purge(user, name)
+    (directory / "1." / "in the way").mkdir(parents=True)
+    for path in (directory, *directory.rglob("*")):
+        shutil.chown(path, site.server.user, site.server.group)
+    return directory
+
+
+def uniqueid_of(site: Site, user: str, name: str) -> str:
+    with site.server.login(user) as imap:
+        found = re.search(r"MAILBOXID \(([^)]+)\)", str(ok(imap.status(site.folder(name), "(MAILBOXID)"))))
+    assert found
+    return found[1]
+
+
+def test_a_failed_restore_leaves_no_empty_mailbox(site: Site) -> None:
+    user = site.user("Work")
+    fill(site, user, "Work")
+    before = seen_of(site, user, "Work")
+    top = site.remember()
+    there = names_of(site, user)
+    directory = block_making(site, user, "Work")
+    request = Request(mailbox=f"user.{user}.Work")
+    result = site.restore(top, request)
+    assert result.exit == 23
+    assert (len(result.errors), result.restored) == (1, 0)
+    assert names_of(site, user) == [name for name in there if not name.endswith("Work")]
+    shutil.rmtree(directory, ignore_errors=True)
+    assert site.restore(top, request).errors == []
+    assert seen_of(site, user, "Work") == before
+
+
+def test_a_restore_that_was_cut_off_left_an_empty_mailbox(site: Site) -> None:
+    user = site.user("Work")
+    fill(site, user, "Work")
+    before = seen_of(site, user, "Work")
+    top = site.remember()
+    directory = block_making(site, user, "Work")
+    conf = site.server.root / "imapd.conf"
+    found = list(
+        reading.selections(open_tree(os.fsencode(top), str(conf)), Request(mailbox=f"user.{user}.Work"), print)
+    )
+    with site.connect() as connection:
+        server = SyncServer(connection)
+        partition = server.place_for(found[0].mailbox.name, "default").partition
+        sent = server.send(partition, found[0].messages(), print)
+        with pytest.raises(CommandRefused):
+            server.restore(sync_apply.restore(found[0].mailbox, partition, (one.record for one in sent)))
+    assert seen_of(site, user, "Work")["MESSAGES"] == {}
+    shutil.rmtree(directory / "1.")
+    result = site.restore_these(found)
+    assert [one.how for one in result.mailboxes] == ["made again in place of an empty one"]
+    assert seen_of(site, user, "Work") == before
+
+
+@pytest.mark.parametrize("purged", [False, True])
+def test_a_user_who_is_gone(site: Site, purged: bool) -> None:
+    user = site.user("Work", "Work2")
+    for name in ("", "Work"):
+        fill(site, user, name)
+    expunge(site, user, "", "5")
+    before = dump(site.server, [user])[user]
+    before.pop("subscriptions")
+    top = site.remember()
+    with site.server.admin() as imap:
+        ok(imap.setacl(site.admin_name(user), "cyrus", "lrswipkxtecda"))
+        ok(imap.delete(site.admin_name(user)))
+    if purged:
+        site.server.tool("cyr_expire", "-D", "0", "-E", "1")
+    result = site.restore(top, Request(user=user))
+    assert result.errors == []
+    assert {one.how for one in result.mailboxes} == {"made again" if purged else "renamed back"}
+    after = dump(site.server, [user])[user]
+    if purged:
+        after.pop("subscriptions")
+        assert after == before
+    else:
+        assert {name: subjects(after[name]) for name in before} == {name: subjects(before[name]) for name in before}
+
+
+def test_only_what_the_user_has_nowhere(site: Site) -> None:
+    user = site.user("Work", "Archive")
+    fill(site, user, "Work")
+    top = site.remember()
+    with site.server.login(user) as imap:
+        ok(imap.select(site.folder("Work")))
+        ok(imap.uid("MOVE", "2", site.folder("Archive")))
+    expunge(site, user, "Work", "3")
+    # As on a spare that had been promoted before the message came.
+    site.command(b"SYNCGET FULLMAILBOX", dlist.encode(f"user.{user}.Work".encode()))
+    request = Request(mailbox=f"user.{user}.Work")
+    assert [one.restored for one in site.restore(top, request, only_missing=True).mailboxes] == [0]
+    assert [one.restored for one in site.restore(top, request).mailboxes] == [2]
+
+
+def test_a_damaged_message_costs_only_itself(site: Site) -> None:
+    user = site.user("Work")
+    fill(site, user, "Work")
+    before = seen_of(site, user, "Work")
+    top = site.remember()
+    damaged = next(path for path in top.rglob("2.") if f"{user}-Work-2".encode() in path.read_bytes())
+    damaged.write_bytes(damaged.read_bytes().replace(b"This", b"That"))
+    site.purge(user, "Work")
+    result = site.restore(top, Request(mailbox=f"user.{user}.Work"))
+    assert result.exit == 23
+    assert len(result.errors) == 1 and "UID 2" in result.errors[0]
+    del before["MESSAGES"][2]
+    assert seen_of(site, user, "Work")["MESSAGES"] == before["MESSAGES"]
+
+
+@pytest.mark.parametrize("name", ["Two words", "Entw&APw-rfe", "NIL", "it's #1, a=b"])
+def test_names_that_users_choose(site: Site, name: str) -> None:
+    user = site.user()
+    with site.server.login(user) as imap:
+        quoted = name.replace('"', '\\"')
+        if imap.create(f'"INBOX{site.separator}{quoted}"')[0] != "OK":
+            pytest.skip("Cyrus does not take this name")
+        ok(imap.append(f'"INBOX{site.separator}{quoted}"', None, None, mail(name.encode().hex())))
+    before = names_of(site, user)
+    top = site.remember()
+    with site.server.login(user) as imap:
+        ok(imap.delete(f'"INBOX{site.separator}{quoted}"'))
+    site.server.tool("cyr_expire", "-D", "0", "-E", "1")
+    assert names_of(site, user) != before
+    result = site.restore(top, Request(user=user))
+    assert (result.errors, [one.restored for one in result.mailboxes]) == ([], [0, 1])
+    assert names_of(site, user) == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_mailboxes_of_other_versions(open_dir: Path, tmp_path: Path, name: str) -> None:
+    box = Box(name, tmp_path)
+    tree = open_tree(os.fsencode(box.root), str(box.conf))
+    found = list(reading.selections(tree, Request(), print))
+    with CyrusServer(open_dir / "server", **LAYOUTS["name directories, separator, domains"]) as server:
+        site = Site(server, open_dir)
+        result = site.restore_these(found)
+        assert (result.errors, len(result.mailboxes)) == ([], len(found))
+        with site.connect() as connection:
+            sync = SyncServer(connection)
+            for mailbox in box.mailboxes:
+                there = sync.mailbox(mailbox["name"].encode())
+                if mailbox["deleted"]:
+                    assert there is None
+                    continue
+                expected = {(one["uid"], one["sha1"]) for one in mailbox["messages"] if one["state"] == "visible"}
+                assert there is not None
+                assert there.uidvalidity == mailbox["uidvalidity"]
+                records = {(one.uid, one.guid.hex()) for one in sync.messages(there.name) if not one.expunged}
+                assert records == expected
