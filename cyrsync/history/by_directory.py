@@ -1,4 +1,4 @@
-"""Mailboxes found by their directories, where no mailboxes.db tells: named by cyrus.header, else by their paths."""
+"""Mailboxes found by their directories, where no mailboxes.db tells: named by their paths, else by cyrus.header."""
 
 from __future__ import annotations
 
@@ -17,30 +17,51 @@ from cyrsync.far.walk import walk
 #: What the root of a partition ends before: a uniqueid's directory, that of users, of deleted ones, of a domain.
 _INSIDE = re.compile(rb"(?:^|/)(?:uuid/[^/]/[^/]/[^/]+\Z|(?:[A-Za-z]/)?(?:user|DELETED/user)/|domain/)")
 
+_METADATA = frozenset(["header", "index", "cache", "expunge", "annotations"])
+
 
 def in_partitions(config: Config) -> Iterator[Located]:
     """Yield the mailboxes in the partitions of an imapd.conf."""
     for partition in config.partitions.values():
-        for path in _paths(partition.root_of("header")):
-            yield _located(partition, path, config.hashimapspool)
+        for folder in walk(partition.root_of("header")):
+            if entry.HEADER in folder.metadata:
+                yield _located(partition, folder.path, config.hashimapspool)
 
 
 def anywhere(top: bytes) -> Iterator[Located]:
-    """Yield the mailboxes below a directory: a partition, or what has one or more somewhere in it."""
-    found = list(_paths(top))
-    roots = {match.start() and path[: match.start()] for path in found if (match := _INSIDE.search(path))}
-    tops = sorted({root or b"" for root in roots}, key=len, reverse=True)
-    for path in found:
-        root = next((one for one in tops if not one or path.startswith(one + b"/")), b"")
-        where = os.path.join(top, root) if root else top
-        partition = Partition("", where, where, frozenset(), where, {})
-        yield _located(partition, path[len(root) :].lstrip(b"/"), None)
+    """Yield the mailboxes below a directory: a partition, or what has one or more somewhere in it.
 
-
-def _paths(root: bytes) -> Iterator[bytes]:
-    for folder in walk(root):
+    Messages that are not with their header are where another root has the same path.
+    """
+    with_header, with_messages = [], []
+    for folder in walk(top):
         if entry.HEADER in folder.metadata:
-            yield folder.path
+            with_header.append(folder.path)
+        if folder.messages:
+            with_messages.append(folder.path)
+    found = (_INSIDE.search(path) for path in (*with_header, *with_messages))
+    roots = sorted({one.string[: one.start()] for one in found if one}, key=len, reverse=True)
+    messages: dict[bytes, list[bytes]] = {}
+    for path in with_messages:
+        root = _root(path, roots)
+        messages.setdefault(_below(path, root), []).append(root)
+    for path in with_header:
+        root = _root(path, roots)
+        below = _below(path, root)
+        # Its own directory first, if there are messages in it.
+        data = sorted(messages.get(below, [root]), key=lambda one: one != root)
+        home, first, last = (os.path.join(top, one) if one else top for one in (root, data[0], data[-1]))
+        partition = Partition("", first, home, _METADATA, last, {})
+        yield _located(partition, below, None)
+
+
+def _root(path: bytes, roots: list[bytes]) -> bytes:
+    """Return the innermost of the roots that a path is below of, b"" for none."""
+    return next((one for one in roots if path.startswith(one + b"/")), b"")
+
+
+def _below(path: bytes, root: bytes) -> bytes:
+    return path[len(root) :].lstrip(b"/")
 
 
 def _located(partition: Partition, path: bytes, hashed: bool | None) -> Located:
@@ -49,13 +70,8 @@ def _located(partition: Partition, path: bytes, hashed: bool | None) -> Located:
         os.path.join(partition.root_of(word), path, b"cyrus." + word.encode()) for word in ("header", "index")
     )
     known = _header(header_path)
-    by_path = next(
-        filter(None, (layout.name_of_legacy(path, way) for way in ([True, False] if hashed is None else [hashed]))),
-        None,
-    )
-    name = (known.name if known else None) or by_path or path.replace(b"/", b".")
     mailbox = Mailbox(
-        name=name,
+        name=_name(path, known, hashed),
         partition=partition.name,
         uniqueid=known.uniqueid if known else "",
         uidvalidity=0,
@@ -71,6 +87,16 @@ def _located(partition: Partition, path: bytes, hashed: bool | None) -> Located:
     files = MetaFiles(header_path, index_path, os.path.join(os.path.dirname(index_path), entry.EXPUNGE))
     data, meta, archive = (os.path.join(root, path) for root in (partition.data, partition.meta, partition.archive))
     return Located(mailbox, data, meta, archive, files)
+
+
+def _name(path: bytes, known: header.Header | None, hashed: bool | None) -> bytes:
+    """Return the name by the path, which a header keeps the old one of when Cyrus renames its directory."""
+    ways = [True, False] if hashed is None else [hashed]
+    by_path = [name for way in ways if (name := layout.name_of_legacy(path, way))]
+    by_header = known.name if known else None
+    if by_header in by_path or not by_path:
+        return by_header or path.replace(b"/", b".")
+    return by_path[0]
 
 
 def _header(path: bytes) -> header.Header | None:

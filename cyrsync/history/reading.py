@@ -94,7 +94,7 @@ def _directory(tree: Tree, place: Located, word: str) -> bytes:
     """Return where a kind of metadata lies, a word of metapartition_files. Raise OSError."""
     partition = tree.config.partitions.get(place.mailbox.partition) if tree.config else None
     if partition is None:
-        return tree.place(place.data)
+        return tree.place(os.path.dirname(place.files.index_path))
     return tree.place(os.path.join(partition.root_of(word), place.data[len(partition.data) :].lstrip(b"/")))
 
 

@@ -83,11 +83,17 @@ def names(box: Box) -> list[str]:
     return [mailbox["name"] for mailbox in box.mailboxes]
 
 
-@pytest.mark.parametrize("name", ["2.3.12-plain", "3.4.9-plain", "3.13.7-plain", "3.8.7-plain-upgraded-from-2.3.12"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_tree_without_an_imapd_conf(tmp_path: Path, name: str) -> None:
-    """Where the mailboxes are is found by looking: the partition begins before `user` and `uuid`."""
+    """Where the mailboxes are is found by looking: partitions begin before `user` and `uuid`, metapartitions too."""
     box = Box(name, tmp_path)
-    assert sorted(selections(opened(box, conf=False), Request(deleted=True))) == sorted(names(box))
+    found = selections(opened(box, conf=False), Request(deleted=True))
+    assert sorted(found) == sorted(names(box))
+    for true in box.mailboxes:
+        visible = in_state(true, "visible")
+        assert [message.uid for message in found[true["name"]].messages()] == sorted(visible)
+        for message in found[true["name"]].messages():
+            check(message, visible[message.uid])
 
 
 def test_one_message_by_its_guid(tmp_path: Path) -> None:
