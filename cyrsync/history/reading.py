@@ -6,6 +6,7 @@ import errno
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cyrsync.cyrus.mailbox import details, entry, header, records, snapshot
@@ -13,13 +14,20 @@ from cyrsync.cyrus.mailbox.index import FIRST_WITH_CRC
 from cyrsync.cyrus.mailbox.locks import LockTimeout
 from cyrsync.cyrus.mailbox.records import Index, IndexHeader
 from cyrsync.cyrus.mailbox.snapshot import MetaFiles
-from cyrsync.cyrus.server import layout
+from cyrsync.cyrus.server import layout, message_annotations, seen
+from cyrsync.cyrus.server.db import reader
+from cyrsync.cyrus.server.db.error import DbError
 from cyrsync.cyrus.server.server import Located
 from cyrsync.errors import error_text
-from cyrsync.history.choose import Request, choose, shown
-from cyrsync.history.selected import Mailbox, Message, Selection
+from cyrsync.history.choose import Request, choose, former_name, shown
+from cyrsync.history.selected import Annotation, Mailbox, Message, Selection
 from cyrsync.history.tree import Tree
 from cyrsync.text import path_text
+
+#: The oldest minor version of an index that has what the owner has seen.
+_FIRST_WITH_SEEN = 12
+#: Versions that call a user's file `john.doe.seen`, and those before.
+_DECODED, _ENCODED = (3, 0), (2, 4)
 
 
 class Unreadable(Exception):
@@ -33,6 +41,14 @@ class _Part:
     index: Index
     numbers: Sequence[int]
     expunged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Extras:
+    """What is known of a mailbox's messages beside the index."""
+
+    annotations: dict[int, tuple[Annotation, ...]]
+    seen: tuple[range, ...]  # UIDs
 
 
 def selections(tree: Tree, request: Request, unreadable: Callable[[str], None]) -> Iterator[Selection]:
@@ -65,8 +81,8 @@ def read(tree: Tree, place: Located, request: Request) -> Selection:
     try:
         placed = _placed(tree, place)
         # All that only those write who hold the same locks.
-        annotations = os.path.join(_directory(tree, place, "annotations"), entry.ANNOTATIONS)
-        taken, _ = snapshot.parts(placed.files, [annotations])
+        also = os.path.join(_directory(tree, place, "annotations"), entry.ANNOTATIONS)
+        taken, _ = snapshot.parts(placed.files, [also])
         metadata = {os.path.basename(path): part.data for path, part in taken.items()}
         for kind, path in ((entry.HEADER, placed.files.header_path), (entry.INDEX, placed.files.index_path)):
             if kind not in metadata:
@@ -74,17 +90,18 @@ def read(tree: Tree, place: Located, request: Request) -> Selection:
         head = header.read(metadata[entry.HEADER])
         parts = [_part(data, request, data is metadata[entry.INDEX]) for data in _indexes(metadata, request)]
         index = records.read_header(metadata[entry.INDEX])
+        extras = _Extras(_annotations(place, metadata), _seen(tree, place, index.minor_version, head.uniqueid))
         main, archived = (os.path.join(_directory(tree, place, w), b"cyrus.cache") for w in ("cache", "archivecache"))
     except OSError as error:
         raise Unreadable(f"{name}: {error_text(error)}") from None
-    except (records.BadIndex, header.HeaderError, LockTimeout) as error:
+    except (records.BadIndex, header.HeaderError, DbError, LockTimeout) as error:
         raise Unreadable(f"{name}: {path_text(place.data)}: {error}") from None
     return Selection(
         _mailbox(place, index, head, layout.is_deleted(place.mailbox.name, tree.deletedprefix)),
         count=sum(len(part.numbers) for part in parts),
         expunged=sum(part.expunged or part.index.expunged[n] for part in parts for n in part.numbers),
         size=sum(part.index.sizes[number] for part in parts for number in part.numbers),
-        messages=lambda: (message for part in parts for message in _messages(part, head, placed)),
+        messages=lambda: (message for part in parts for message in _messages(part, head, placed, extras)),
         metadata=metadata,
         caches=(main, archived),
     )
@@ -176,24 +193,56 @@ def _mailbox(place: Located, index: IndexHeader, head: header.Header, deleted: b
     )
 
 
-def _messages(part: _Part, head: header.Header, place: Located) -> Iterator[Message]:
+def _annotations(place: Located, metadata: dict[bytes, bytes]) -> dict[int, tuple[Annotation, ...]]:
+    """Return the annotations of messages by UID. Raise DbError."""
+    data = metadata.get(entry.ANNOTATIONS)
+    if not data:
+        return {}
+    owner = layout.user_of_name(place.mailbox.name) or b""
+    found: dict[int, tuple[Annotation, ...]] = {}
+    for one in message_annotations.read(data, entry.ANNOTATIONS):
+        user = owner if one.user == message_annotations.OWNER else one.user
+        found[one.uid] = (*found.get(one.uid, ()), Annotation(one.entry, user, one.value, one.modseq))
+    return found
+
+
+def _seen(tree: Tree, place: Located, minor_version: int, uniqueid: str) -> tuple[range, ...]:
+    """Return what the mailbox's owner has read, where the index does not have that; nothing where it is not known."""
+    name = former_name(place.mailbox.name, tree.deletedprefix) or place.mailbox.name
+    if minor_version >= _FIRST_WITH_SEEN or tree.config is None or layout.user_of_name(name) is None:
+        return ()
+    # Which version made the file the imapd.conf does not tell.
+    for version in (_DECODED, _ENCODED):
+        path = layout.user_file(name, b"seen", tree.config.fulldirhash, version)
+        with suppress(OSError, DbError):
+            pairs = reader.read(tree.place(os.path.join(tree.config.userpath, path)))
+            return seen.ranges(pairs, uniqueid.encode("latin-1"))
+    return ()
+
+
+def _messages(part: _Part, head: header.Header, place: Located, extras: _Extras) -> Iterator[Message]:
     index = part.index
     dates, changes, offsets = details.internal_dates(index), details.last_changes(index), index.cache_offsets()
     for number in part.numbers:
-        name = b"%d." % index.uids[number]
+        uid = index.uids[number]
+        name = b"%d." % uid
+        system = index.system_flags[number]
+        if extras.seen and any(uid in read for read in extras.seen):
+            system |= records.SEEN
         archived = bool(index.archived[number])
         # Where the flag does not lead: a move may be under way, or archive_enabled have been changed.
         roots = (place.archive, place.data) if archived else (place.data, place.archive)
         yield Message(
-            uid=index.uids[number],
+            uid=uid,
             guid=index.guid(number),
             size=index.sizes[number],
             internaldate=dates[number],
-            flags=tuple(records.flag_names(index.system_flags[number], index.user_flags(number), head.flags)),
+            flags=tuple(records.flag_names(system, index.user_flags(number), head.flags)),
             modseq=index.modseqs[number],
             last_changed=changes[number],
             expunged=part.expunged or bool(index.expunged[number]),
             archived=archived,
             cache_offset=offsets[number],
             places=tuple(dict.fromkeys(os.path.join(root, name) for root in roots)),
+            annotations=extras.annotations.get(uid, ()),
         )
