@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from cyrsync.cli import signals
+from cyrsync.errors import Exit
 from cyrsync.report.progress import progress_for
 from cyrsync.sync.progress import Reporter
 from cyrsync.sync.result import RunResult
@@ -58,6 +59,13 @@ def complain_of_all(messages: Iterable[str]) -> None:
         complain(message)
 
 
+def complain_of_run(result: RunResult, *, verbose: bool) -> None:
+    """Print what was wrong in a run. That another run is at work is nothing to be told of unless somebody watches."""
+    watched = verbose or sys.stderr.isatty() or sys.stdout.isatty()
+    errors = result.errors if watched or result.exit != Exit.LOCKED else ()
+    complain_of_all((*result.warnings, *errors))
+
+
 def progress(quiet: bool) -> Reporter:
     """Return a progress display if somebody watches."""
     return progress_for(sys.stderr.isatty() and not quiet)
@@ -65,7 +73,7 @@ def progress(quiet: bool) -> Reporter:
 
 def show(result: RunResult, *, as_json: bool, verbose: bool, quiet: bool) -> None:
     """Print what came of a run. Nobody watching and nothing to complain of: nothing."""
-    complain_of_all((*result.warnings, *result.errors))
+    complain_of_run(result, verbose=verbose)
     if as_json:
         with signals.pipe_may_break():
             print(as_line(result.to_json()))

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from cyrsync import process
 from cyrsync.cli.options import patience_of, policy_of
-from cyrsync.cli.output import complain, complain_of_all
+from cyrsync.cli.output import complain, complain_of_run
 from cyrsync.ends import address
 from cyrsync.ends.address import Address, identity
 from cyrsync.ends.link import HURRIED
@@ -64,7 +64,7 @@ def drop_in(words: list[str]) -> int:
     from cyrsync.cli import aftermath  # SQLite is not loaded to become rsync
 
     aftermath.finish(session, aftermath.Wanted())
-    complain_of_all((*result.warnings, *result.errors))
+    complain_of_run(result, verbose=settings.verbose > 0)
     return result.exit
 
 

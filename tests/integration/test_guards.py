@@ -306,7 +306,7 @@ def hidden(replica: Path) -> list[Path]:
 
 def test_a_second_run_names_the_first(slow_pair: Pair) -> None:
     with running(slow_pair) as first:
-        done = run_cyrsync("sync", *slow_pair.arguments)
+        done = run_cyrsync("sync", "-v", *slow_pair.arguments)
     assert done.returncode == 75
     assert re.fullmatch(
         rf"cyrsync: process {first.pid} has been at it since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d; .*\n", done.stderr

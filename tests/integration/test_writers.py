@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pty
 import shutil
 import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,27 @@ def said(code: int, *words: str | Path, **env: str) -> str:
 # --- Two at once
 
 
+@pytest.mark.parametrize("second", ["walk", "index", "drop-in"])
+def test_nobody_is_told_who_does_not_watch_but_it_is_counted(pair: Pair, gate: Gate, second: str) -> None:
+    words = commands(pair)[second]
+    with gate.writing(*commands(pair)["walk"], state=str(gate.directory / "other")):
+        assert said(75, *words) == ""
+        assert "has been at it since " in at_terminal(75, *words)
+    (told,) = (json.loads(line) for line in said(0, "status", "--json", words[-1]).splitlines())
+    assert told["skipped"] == 2
+
+
+def at_terminal(code: int, *words: str | Path) -> str:
+    """Run, and return what was printed on a terminal."""
+    ours, its = pty.openpty()
+    done = subprocess.run(cyrsync_argv(*words), env=plain_env(), stdin=its, stdout=its, stderr=its, check=False)
+    os.close(its)
+    assert done.returncode == code
+    with suppress(OSError):  # there is nothing more
+        return os.read(ours, 10_000).decode()
+    return ""
+
+
 @pytest.mark.parametrize("second", ALL)
 @pytest.mark.parametrize("first", ["walk", "index", "drop-in"])
 def test_the_second_is_kept_out(pair: Pair, gate: Gate, tmp_path: Path, first: str, second: str) -> None:
@@ -118,7 +141,9 @@ def test_the_second_is_kept_out(pair: Pair, gate: Gate, tmp_path: Path, first: s
     (tmp_path / "spare").mkdir()
     with gate.writing(*commands(pair)[first], state=str(tmp_path / "other")) as run:
         before = pair.everything()
-        text = said(75, *commands(pair)[second])
+        done = run_cyrsync(*commands(pair)[second], "-v")
+        assert done.returncode == 75
+        text = done.stderr
         assert pair.everything() == before
         assert f"process {run.pid} has been at it since " in text
         # The first time that a line is left to plain rsync, one line more says so.
@@ -142,7 +167,7 @@ def test_a_host_by_two_names(pair: Pair, gate: Gate, sshd: Sshd, tmp_path: Path)
     words = ("sync", "--delete", "-e", sshd.rsh, f"{pair.server.spool}/")
     with gate.writing(*words, f"localhost:{there}/"):
         before = pair.everything()
-        text = said(75, *words, f"127.0.0.1:{there}/")
+        text = said(75, *words, "-v", f"127.0.0.1:{there}/")
         assert "on 127.0.0.1 has been at it since" in text
         said(75, "sync", "-C", pair.conf, pair.replica)
         assert pair.everything() == before
@@ -179,7 +204,7 @@ def test_it_is_held_while_it_is_looked_at(pair: Pair, tmp_path: Path) -> None:
     with closing(Holds()) as holds:
         assert holds.hold([os.fsencode(pair.there(pair.server.spool))]) is None
         for name in ALL:
-            assert f"process {os.getpid()} has been at it since " in said(75, *commands(pair)[name])
+            assert f"process {os.getpid()} has been at it since " in said(75, *commands(pair)[name], "-v")
         for name in ("walk", "index", "drop-in"):
             command, *words = commands(pair)[name]
             said(0, command, "-n", *words)
