@@ -62,8 +62,10 @@ class Target:
     def directory(self, names: Sequence[bytes]) -> int:
         """Return a descriptor of a directory below, which is made where there is none. Raise NotWritten."""
         descriptor = os.dup(self._top)
+        path: list[bytes] = []
         try:
             for name in names:
+                path.append(name)
                 with suppress(FileExistsError):
                     os.mkdir(name, 0o700, dir_fd=descriptor)
                 below = os.open(name, _DIRECTORY, dir_fd=descriptor)
@@ -71,7 +73,7 @@ class Target:
                 descriptor = below
         except OSError as error:
             os.close(descriptor)
-            raise self.failed(error, *names) from None
+            raise self.failed(error, *path) from None
         return descriptor
 
     def write(
