@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +11,7 @@ import typer
 from cyrsync.ends.link import LEAST_SILENCE, Patience
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.rsync.options import Settings
+from cyrsync.rsync.rate import Rate
 from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.policy import Policy
 
@@ -21,13 +21,11 @@ if TYPE_CHECKING:
 #: Where Cyrus itself looks.
 CONF = "/etc/imapd.conf"
 
-#: A rate as rsync's --bwlimit has it.
-_RATE = re.compile(r"(\d+\.?\d*|\.\d+)([bB]|[kKmMgGtTpP]([bB]|[iI][bB])?)?([+-]1)?", re.ASCII)
 _LOGS = ("syslog", "journal")
 
 
 def _rate(value: str | None) -> str | None:
-    if value is not None and not _RATE.fullmatch(value):
+    if value is not None and Rate.parse(value) is None:
         raise UsageError(f"--bwlimit {value}: give a rate as rsync reads it: 500 (KiB a second), 5m, 1.5MB")
     return value
 
@@ -76,7 +74,7 @@ MostDeletions = Annotated[
         help="Delete nothing if it were more than N files and folders, or N percent.",
     ),
 ]
-Rate = Annotated[
+Bandwidth = Annotated[
     str | None, typer.Option("--bwlimit", metavar="RATE", callback=_rate, help="Limit the bandwidth, as rsync does.")
 ]
 Timeout = Annotated[

@@ -128,6 +128,7 @@ def _options(line: RsyncLine, settings: Settings, below: bytes) -> Options:
         policy=replace(policy, rules=replace(policy.rules, below=below)),
         rsh=settings.rsh,
         rsync_path=settings.rsync_path,
+        bwlimit=settings.bwlimit,
         words=(*settings.passed, *(["--dry-run"] if settings.dry_run else [])),
         # Paths are protected from the far shell: both at once rsync refuses.
         trial=tuple(word for option in line.options if option.name != "old-args" for word in option.words),

@@ -13,6 +13,7 @@ import typer
 from cyrsync.cli.options import (
     CONF,
     AsJson,
+    Bandwidth,
     Conf,
     DryRun,
     Full,
@@ -20,7 +21,6 @@ from cyrsync.cli.options import (
     MostDeletions,
     OverwriteReplica,
     Quiet,
-    Rate,
     Rsh,
     RsyncPath,
     SkipDerived,
@@ -38,6 +38,7 @@ from cyrsync.cli.output import progress, show
 from cyrsync.ends import address
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.rsync import options as rsync_options
+from cyrsync.rsync.rate import Rate
 from cyrsync.server.scope import Scope
 from cyrsync.spool.run import run
 from cyrsync.sync.guard import MaxDelete
@@ -86,7 +87,7 @@ def sync_command(
     max_delete: MostDeletions = None,
     rsh: Rsh = None,
     rsync_path: RsyncPath = None,
-    bwlimit: Rate = None,
+    bwlimit: Bandwidth = None,
     compress: Annotated[bool, typer.Option("-z", "--compress", help="Compress what is sent.")] = False,
     timeout: Timeout = None,
     retries: Annotated[int, typer.Option(min=0, metavar="N", help="Tries after a failed connection.")] = 3,
@@ -127,8 +128,9 @@ def sync_command(
             raise UsageError("-C names the source: give DEST alone, or with --engine index, a partition of it and DEST")
     elif not destination:
         raise UsageError("give SRC and DEST, or -C IMAPD_CONF and DEST")
-    words = _words(extra, bwlimit=bwlimit, compress=compress, rsync_path=rsync_path)
+    words = _words(extra, compress=compress, rsync_path=rsync_path)
     settings = rsync_options.settings(rsync_options.parse(words))
+    rate = settings.bwlimit if bwlimit is None else Rate.parse(bwlimit)
     options = Options(
         delete=delete,
         max_delete=MaxDelete.parse(max_delete) if max_delete is not None else None,
@@ -138,7 +140,8 @@ def sync_command(
         rsh=rsh or settings.rsh,
         rsync_path=settings.rsync_path,
         words=settings.passed,
-        trial=settings.passed if extra or bwlimit else (),
+        bwlimit=rate,
+        trial=(*settings.passed, *(rate.words if rate else ())) if extra or rate else (),
         one_file_system=settings.one_file_system,
         connection=settings.connection,
         patience=patience_of(settings, timeout),
@@ -211,14 +214,13 @@ def _partition(config: Config, conf: str, source: address.Address) -> Partition:
     raise UsageError(f"{source.text}: no partition of {conf}: name another imapd.conf by -C, or take the walk engine")
 
 
-def _words(extra: list[str], *, bwlimit: str | None, compress: bool, rsync_path: str | None) -> list[str]:
+def _words(extra: list[str], *, compress: bool, rsync_path: str | None) -> list[str]:
     """Return the words for rsync: -a, ours, and what followed `--`. Raise UsageError for what can't be there."""
     line = rsync_options.parse(extra)
     reason = rsync_options.unfit_extra(line)
     if reason:
         raise UsageError(f"after --: {reason}")
     words = ["-a", *extra]
-    words += [f"--bwlimit={bwlimit}"] if bwlimit else []
     words += ["-z"] if compress else []
     words += [f"--rsync-path={rsync_path}"] if rsync_path else []
     return words

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,8 +10,6 @@ from typing import TypeVar
 from cyrsync.errors import InterruptedRun
 
 Item = TypeVar("Item")
-
-_RATE = re.compile(r"(--bwlimit=)([0-9]*\.?[0-9]+)(.*)")
 
 
 class Jobs:
@@ -39,10 +36,6 @@ class Jobs:
             parts[least].append(place)
             loads[least] += weight(all_items[place]) + 1
         return [[all_items[place] for place in sorted(part)] for part in parts if part]
-
-    def words(self, words: tuple[str, ...]) -> tuple[str, ...]:
-        """Return rsync's words with a share of the bandwidth for each job."""
-        return tuple(_RATE.sub(self._share_of, word) if word.startswith("--bwlimit=") else word for word in words)
 
     def run(self, tasks: list[Callable[[], None]]) -> None:
         """Do tasks side by side. If one fails the others are stopped, and the first failure is raised."""
@@ -104,6 +97,3 @@ class Jobs:
             except BaseException as error:  # noqa: BLE001 - it is raised again by the one who waits
                 failures.append(error)
                 self._stop.set()
-
-    def _share_of(self, rate: re.Match[str]) -> str:
-        return f"{rate[1]}{float(rate[2]) / self.number:.3f}".rstrip("0").rstrip(".") + rate[3]

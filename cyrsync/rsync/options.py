@@ -17,6 +17,7 @@ from cyrsync.rsync.deletion_lines import DeletionLines
 from cyrsync.rsync.filters import Rules
 from cyrsync.rsync.option_table import KNOWN, LONG, SHORT, Known, Role, Takes
 from cyrsync.rsync.preserve import Preserve
+from cyrsync.rsync.rate import Rate
 
 #: What an option switches on besides itself.
 _IMPLIED: Mapping[str, tuple[str, ...]] = {
@@ -69,6 +70,7 @@ class Settings:
     dry_run: bool
     preserve: Preserve
     compress: bool
+    bwlimit: Rate | None
     rsh: str | None
     rsync_path: str | None
     verbose: int
@@ -120,6 +122,7 @@ def settings(line: RsyncLine) -> Settings:
         dry_run="dry-run" in on,
         preserve=_preserve(on),
         compress=_compresses(line.options),
+        bwlimit=Rate.parse(values["bwlimit"]) if "bwlimit" in on else None,
         rsh=values.get("rsh"),
         rsync_path=values.get("rsync-path"),
         verbose=_verbosity(line.options),
@@ -138,7 +141,7 @@ def settings(line: RsyncLine) -> Settings:
         protect_args="protect-args" in on,
         delete_after="delete-after" in on,
         deletions=_deletion_lines(line.options, on, values),
-        passed=(*_words(line.options, set(Role) - {Role.OWN}), *_beside(on, values)),
+        passed=(*_words(_but_rates(line.options), set(Role) - {Role.OWN}), *_beside(on, values)),
         connection=_words(line.options, {Role.REACH}),
     )
 
@@ -236,6 +239,13 @@ def _switched_on(options: Sequence[Option]) -> set[str]:
 
 def _last_values(options: Sequence[Option]) -> dict[str, str]:
     return {option.name: option.value for option in options if option.value is not None}
+
+
+def _but_rates(options: Sequence[Option]) -> Sequence[Option]:
+    """Return the options without --bwlimit, if we can read all that is said of it: what we cannot, rsync refuses."""
+    rates = [option for option in options if KNOWN[option.name].subject == "bwlimit"]
+    read = all(option.value is None or Rate.parse(option.value) for option in rates)
+    return [option for option in options if option not in rates] if read else options
 
 
 def _words(options: Sequence[Option], roles: set[Role]) -> tuple[str, ...]:

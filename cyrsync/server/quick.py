@@ -45,8 +45,8 @@ class Quick:
         self._store = store
         self._replica = replica
         self._claim = claim
-        self._numeric_ids = "--numeric-ids" in options.words
-        self._open = not options.dry_run and {"--archive"} <= {*options.words} <= _PLAIN
+        self._numeric_ids = options.policy.preserve.numeric_ids
+        self._open = not (options.dry_run or options.bwlimit) and {"--archive"} <= {*options.words} <= _PLAIN
         self._waiting: list[tuple[Work, Placing]] = []
         self._going: list[tuple[Work, Placing]] = []  # without the contents
         self._placing = False

@@ -103,7 +103,7 @@ class Replica:
                 rsh=shell.for_rsync() if shell else None,
                 silence=self._options.patience.silence if shell else 0.0,
             )
-            words = self._jobs.words(self._options.words)
+            words = self._options.words_of_job()
             self._rsyncs[source] = Rsync(ends, self._features, words, self._directory, verbatim=False, jobs=self._jobs)
         return self._rsyncs[source]
 

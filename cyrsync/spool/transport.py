@@ -32,7 +32,7 @@ def rsync_between(session: Session, sides: BothSides, *, verbatim: bool) -> Rsyn
         pull=not source.local,
         silence=0.0 if source.local and replica.local else options.patience.silence,
     )
-    words = session.jobs.words(options.words)
+    words = options.words_of_job()
     rsync = Rsync(ends, known, words, session.directory, verbatim=verbatim, jobs=session.jobs)
     if replica.daemon and "--fsync" in known.options and rsync.accepts((*words, _FSYNC)):
         # Nobody else is there to see that what has arrived is on the disk.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cyrsync.ends.link import DEFAULT_PATIENCE, Patience
+from cyrsync.rsync.rate import Rate
 from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.policy import Policy
 
@@ -21,6 +22,7 @@ class Options:
     rsh: str | None = None
     rsync_path: str | None = None
     words: tuple[str, ...] = ("-a",)  # for every rsync
+    bwlimit: Rate | None = None
     one_file_system: bool = False  # no other may be mounted in either tree
     trial: tuple[str, ...] = ()  # what rsync has to accept before anything is touched; () for no doubt
     connection: tuple[str, ...] = ()  # for an rsync that only looks
@@ -31,3 +33,7 @@ class Options:
     patience: Patience = DEFAULT_PATIENCE
     from_replica: bool = False  # the source may be one
     full: bool = False  # names prove nothing: rsync compares every message
+
+    def words_of_job(self) -> tuple[str, ...]:
+        """Return the words for the rsync of one job, with its share of the bandwidth."""
+        return (*self.words, *(self.bwlimit.share(self.jobs).words if self.bwlimit else ()))
