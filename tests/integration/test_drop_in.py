@@ -88,7 +88,7 @@ def comparable(root: Path, words: list[str], code: int) -> dict[bytes, Entry]:
     So are those of the directories in which it stopped to delete. And without the modes of indexes that it was not
     asked to keep: one that is taken away before its folder's messages are replaced comes back as a new file.
     """
-    kept = rsync_options.settings(rsync_options.parse(words))
+    kept = rsync_options.settings(rsync_options.parse(words)).preserve
     found = snapshot(root, dir_mtimes=kept.dir_times and code != Exit.WITHHELD)
     if not kept.times:
         found = {path: entry._replace(mtime_ns=0) for path, entry in found.items()}
