@@ -70,7 +70,7 @@ def _record(session: Session) -> Record:
         destination=printable(_absolute(session.replica)),
         engine=result.engine,
         partitions=printable(" ".join(session.partitions)),
-        users=printable(" ".join(sorted(session.options.users))),
+        users=printable(" ".join(word.removeprefix("--user=") for word in result.part)),
         started=result.started,
         seconds=result.seconds,
         exit=int(result.exit),

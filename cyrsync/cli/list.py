@@ -18,6 +18,7 @@ from cyrsync.ends import address
 from cyrsync.errors import UnreadableError, UsageError
 from cyrsync.spool.listing import entries
 from cyrsync.sync.options import Options
+from cyrsync.sync.part import Part
 from cyrsync.sync.policy import Policy
 from cyrsync.text import path_text
 
@@ -38,7 +39,7 @@ def list_command(
     """
     connection = (f"--rsync-path={rsync_path}",) if rsync_path else ()
     policy = Policy(skip_derived=skip_derived, one_by_one=True, own_quick_check=False)
-    options = Options(users=users_of(user), policy=policy, rsh=rsh, connection=connection)
+    options = Options(part=Part(users_of(user)), policy=policy, rsh=rsh, connection=connection)
     replica = address.parse(destination) if destination else None
     # Only a whole list is printed: half of one would be half a copy.
     with tempfile.TemporaryFile() as listed, tempfile.TemporaryDirectory(prefix="cyrsync-") as directory:

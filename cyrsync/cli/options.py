@@ -56,7 +56,11 @@ Rsh = Annotated[str | None, typer.Option("-e", "--rsh", metavar="COMMAND", help=
 RsyncPath = Annotated[str | None, typer.Option(metavar="PROGRAM", help="The rsync to run at the far end.")]
 Users = Annotated[
     list[str] | None,
-    typer.Option("--user", metavar="NAME", help="Only this user's folders (repeatable), where the path tells."),
+    typer.Option("--user", metavar="NAME", help="Only this user (repeatable); without -C, where the path tells."),
+]
+Partitions = Annotated[
+    list[str] | None,
+    typer.Option("--partition", metavar="NAME", help="With -C: only this partition (repeatable)."),
 ]
 StateDirectory = Annotated[
     str | None, typer.Option("--state", metavar="DIR", help="Where to keep locks, what was sent last, and past runs.")

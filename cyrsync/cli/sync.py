@@ -20,6 +20,7 @@ from cyrsync.cli.options import (
     Log,
     MostDeletions,
     OverwriteReplica,
+    Partitions,
     Quiet,
     Rsh,
     RsyncPath,
@@ -43,6 +44,7 @@ from cyrsync.server.scope import Scope
 from cyrsync.spool.run import run
 from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.options import Options
+from cyrsync.sync.part import Part
 from cyrsync.sync.progress import Reporter
 from cyrsync.sync.session import Session
 
@@ -93,6 +95,7 @@ def sync_command(
     retries: Annotated[int, typer.Option(min=0, metavar="N", help="Tries after a failed connection.")] = 3,
     wait: Wait = 0,
     user: Users = None,
+    partition: Partitions = None,
     skip_derived: SkipDerived = False,
     jobs: Annotated[
         int, typer.Option(min=1, max=64, metavar="N", help="rsync streams side by side; they share --bwlimit.")
@@ -135,7 +138,7 @@ def sync_command(
         delete=delete,
         max_delete=MaxDelete.parse(max_delete) if max_delete is not None else None,
         dry_run=dry_run,
-        users=users_of(user),
+        part=_part(user, partition, of_server=engine is Engine.index or conf is not None),
         policy=replace(policy_of(settings, skip_derived=skip_derived), deletes=delete),
         rsh=rsh or settings.rsh,
         rsync_path=settings.rsync_path,
@@ -168,6 +171,13 @@ def sync_command(
     raise typer.Exit(session.result.exit)
 
 
+def _part(users: list[str] | None, partitions: list[str] | None, *, of_server: bool) -> Part:
+    """Return the part that the run is for. Raise UsageError where there is none."""
+    if partitions and not of_server:
+        raise UsageError("--partition is for -C: without it, give the partition's directory as SRC")
+    return Part(users_of(users), frozenset(partitions or ()))
+
+
 def _sync_server(
     conf: str, source: str, replica: address.Address, options: Options, scope: Scope, reporter: Reporter
 ) -> Session:
@@ -177,8 +187,8 @@ def _sync_server(
     """
     from cyrsync.server.run import ServerRun  # what only runs of servers need is not loaded by all
 
-    if options.users:
-        raise UsageError("--user is for the walk engine without -C")
+    if options.part and options.overwrite:
+        raise UsageError("--overwrite-replica takes a replica over as a whole: not with --user or --partition")
     name = source or conf
     where = address.parse(source) if source else address.Address(conf, os.fsencode(conf))
     if not where.local:
@@ -187,6 +197,9 @@ def _sync_server(
     session = Session(where, replica, options, reporter, engine=scope.engine)
     try:
         config = read_conf(conf)
+        for unknown in sorted(options.part.partitions - config.partitions.keys()):
+            known = ", ".join(config.partitions)
+            raise UsageError(f"--partition {unknown}: {conf} has no such partition; it has {known}")
         if source:
             scope = replace(scope, partition=_partition(config, conf, where))
         else:

@@ -56,7 +56,8 @@ def _run(record: Record) -> dict[str, Any]:
         "started": record.started,
         "seconds": record.seconds,
         "exit": record.exit,
-        "users": record.users.split(),
+        "users": [word for word in record.users.split() if not word.startswith("--")],
+        "part": [word if word.startswith("--") else f"--user={word}" for word in record.users.split()],
         "messages": result["messages"]["send"],
         "bytes_sent": result["bytes_sent"],
         "deleted": result["files"]["deleted"],
@@ -111,11 +112,12 @@ def _print_runs(runs: Sequence[Record], console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    users = any(run.users for run in runs)
+    parts = {word for run in runs for word in run.users.split()}
+    last = ["Part" if any(word.startswith("--") for word in parts) else "Users"] if parts else []
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for head in ("Started", "Took", "Exit", "Messages", "Bytes", "Deleted", "Failed", *(["Users"] if users else [])):
-        words = head in ("Started", "Users")
-        table.add_column(head, justify="left" if words else "right", no_wrap=head != "Users", overflow="fold")
+    for head in ("Started", "Took", "Exit", "Messages", "Bytes", "Deleted", "Failed", *last):
+        words = head in ("Started", *last)
+        table.add_column(head, justify="left" if words else "right", no_wrap=head not in last, overflow="fold")
     for record in runs:
         run = _run(record)
         counts = (
@@ -125,7 +127,7 @@ def _print_runs(runs: Sequence[Record], console: Console) -> None:
         )
         cells = [_time(record), human_seconds(record.seconds), str(record.exit), *counts]
         style = "dim" if record.skipped else "" if record.exit == 0 else "red"
-        table.add_row(*(Text(cell, style) for cell in (*cells, *([record.users] if users else []))))
+        table.add_row(*(Text(cell, style) for cell in (*cells, *([record.users] if last else []))))
     console.print(table)
 
 

@@ -12,7 +12,7 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -30,6 +30,7 @@ from cyrsync.server.absence import ABSENT, is_absent, is_seen_absent
 from cyrsync.server.deleting import delete
 from cyrsync.server.places import MailboxList
 from cyrsync.server.replica import Replica
+from cyrsync.server.selection import Selection
 from cyrsync.spool.booking import book
 from cyrsync.spool.staging import Staging
 from cyrsync.spool.steps import Transfer
@@ -59,8 +60,10 @@ class ConfFound:
 class ConfRun:
     """One run's part with these files."""
 
-    def __init__(self, session: Session, config: Config, table: ConfTable) -> None:
+    def __init__(self, session: Session, config: Config, table: ConfTable, selection: Selection | None = None) -> None:
+        """With a `selection` it is for that part, and mailboxes.db stays as it is."""
         self._session = session
+        self._selection = selection
         self._files = ConfFiles(config)
         self._table = table
         self._list: ConfRow | None = None  # mailboxes.db, staged
@@ -72,8 +75,11 @@ class ConfRun:
         return self._files.roots()
 
     def take_list(self, read: MailboxList | None, *, anyway: bool) -> None:
-        """Stage mailboxes.db as it was read, unless that is what the replica has; or `anyway`."""
-        if read is None:
+        """Stage mailboxes.db as it was read, unless that is what the replica has; or `anyway`.
+
+        In a run for a part it stays: the replica would name mailboxes that are not there.
+        """
+        if read is None or self._selection:
             return
         file = self._files.file(self._files.mailbox_list)
         if file is None:
@@ -102,6 +108,8 @@ class ConfRun:
 
         That the mailboxes are known says nothing: who read them may not have come to sending their list.
         """
+        if self._selection:
+            return True
         file, known = self._files.file(self._files.mailbox_list), self._table.row(self._files.mailbox_list)
         return known is not None and file is not None and known.seen == _look(file.status)
 
@@ -112,7 +120,7 @@ class ConfRun:
         known.pop(self._files.mailbox_list, None)
         unreadable: dict[bytes, OSError] = {}
         count = self._session.result.config
-        for file in self._files.listed(unreadable):
+        for file in self._files.listed(unreadable, self._selection.has_file if self._selection else None):
             count.seen += 1
             self._warn_of_link(file)
             seen = known.pop(file.whole_path, None)
@@ -183,7 +191,7 @@ class ConfRun:
         rows = sorted(found.gone, key=lambda row: (row.root, row.path))
         for root, gone in groupby(rows, key=lambda row: row.root):
             some = list(gone)
-            plans = _plans_gone(root, some)
+            plans = _plans_gone(root, some, self._has_all_below)
             side, there = replica.side, replica.root(root)
             transfer = Transfer(
                 *(plans, None, side, there, self._session.progress.transfer), may_delete=self._session.limit.start
@@ -200,22 +208,37 @@ class ConfRun:
         """Find out what the replica has already: who has no state knows of nothing that is gone."""
         unseen: dict[bytes, int] = {}
         found = [*self._listed_there(replica, unseen), *self._named_there(replica, unseen)]
-        whole = ((os.path.join(root, path), root) for root, path in found)
+        whole = ((os.path.join(root, path), root) for root, path in found if self._is_ours(os.path.join(root, path)))
+        self._table.forget()
         self._table.put(ConfRow(path, root, UNSEEN, b"") for path, root in whole if not is_scratch(path))
         for path, number in unseen.items():
             reason = f"it cannot be listed on the replica: {os.strerror(number)}: it stays as it is there"
             self._session.result.errors.append(f"{path_text(path)}: {reason}")
-        if not unseen:
+        if not unseen and not self._selection:
             self._table.mark_complete()
+
+    def _is_ours(self, path: bytes) -> bool:
+        """Tell whether a file belongs to the part that the run is for."""
+        return self._selection is None or self._selection.has_file(self._files.owner(path))
+
+    def _may_be_ours(self, directory: bytes) -> bool:
+        """Tell whether a directory, or something below it, may belong to the part that the run is for."""
+        return self._is_ours(directory) or self._files.owner(directory) is None
+
+    def _has_all_below(self, directory: bytes) -> bool:
+        """Tell whether a directory can go with all that is in it, if it is gone."""
+        return self._selection is None or self._is_ours(directory)
 
     def _listed_there(self, replica: Replica, unseen: dict[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
         """Yield root and path of what the replica's directories have; those that cannot be listed are `unseen`."""
         for root, path in self._files.trees():
             there = os.path.join(replica.root(root), path)
             for folder in replica.side.walk(there, frozenset()):
-                if folder.problem not in (0, *ABSENT):
+                if folder.problem not in (0, *ABSENT) and self._may_be_ours(os.path.join(root, path, folder.path)):
                     unseen[os.path.join(there, folder.path)] = folder.problem
                 yield from ((root, os.path.join(path, folder.path, name)) for name in _names(folder))
+        if self._selection:
+            return
         for home in self._files.homes():
             for folder in replica.side.look(replica.root(home), [b""]):
                 if folder.problem not in (0, *ABSENT):
@@ -224,7 +247,7 @@ class ConfRun:
 
     def _named_there(self, replica: Replica, unseen: dict[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
         """Yield root and path of the files with names of their own that the replica has."""
-        named = [os.path.split(name) for name in self._files.named()]
+        named = [os.path.split(name) for name in self._files.named() if self._is_ours(name)]
         looks = replica.side.stat([os.path.join(replica.root(root), name) for root, name in named])
         for (root, name), look in zip(named, looks, strict=True):
             if isinstance(look, int):
@@ -369,13 +392,16 @@ def _plans(root: bytes, rows: list[ConfRow]) -> list[FolderPlan]:
     ]
 
 
-def _plans_gone(root: bytes, rows: list[ConfRow]) -> list[FolderPlan]:
-    """Return what takes files that are gone, with the highest directory of each that is gone, too."""
+def _plans_gone(root: bytes, rows: list[ConfRow], has_all_below: Callable[[bytes], bool]) -> list[FolderPlan]:
+    """Return what takes files that are gone, with the highest directory of each that is gone, too.
+
+    Such a directory is one of which the run's part `has_all_below`, by its whole path.
+    """
     plans: dict[bytes, FolderPlan] = {}
     for row in rows:
         folder, name = os.path.split(row.path[len(root) + 1 :])
         whole = b""
-        while folder and is_seen_absent(os.path.join(root, folder)):
+        while folder and has_all_below(top := os.path.join(root, folder)) and is_seen_absent(top):
             whole, folder = folder, os.path.dirname(folder)
         if whole:
             plans[whole] = FolderPlan(whole, State.GONE)

@@ -90,12 +90,18 @@ def report_doubtful(session: Session, found: NotNamed) -> None:
 
 
 def remove_gone(
-    session: Session, partitions: dict[str, Roots], store: Store, replica: Replica, gone: list[Sent]
+    session: Session,
+    partitions: dict[str, Roots],
+    store: Store,
+    replica: Replica,
+    gone: list[Sent],
+    has_all_below: Callable[[bytes], bool],
 ) -> None:
     """Delete mailboxes on the replica that mailboxes.db has no more, and that were seen not to be on the source.
 
     One that has come back meanwhile stays. Where it is not known whose the replica's files are, what is on the source
-    now came after it was seen that nothing is there: it is another one.
+    now came after it was seen that nothing is there: it is another one. Directories that others of these mailboxes were
+    in are deleted with them, if the run's part `has_all_below`, by the path below a root.
     """
     for name, roots in partitions.items():
         rows, plans = [], []
@@ -103,7 +109,8 @@ def remove_gone(
         for sent in gone:
             try:
                 if sent.key.partition == name and not (sent.uniqueid and _has_mailbox(roots, sent)):
-                    plans.append(plan_gone(sent, roots, whole=_whole(roots, sent.key.path, lived_in)))
+                    whole = _whole(roots, sent.key.path, lived_in, has_all_below)
+                    plans.append(plan_gone(sent, roots, whole=whole))
                     rows.append(sent)
             except OSError as error:
                 reason = f"whether it is gone cannot be seen: {error.strerror}: it stays on the replica"
@@ -178,10 +185,13 @@ def _has_mailbox(roots: Roots, sent: Sent) -> bool:
     return found[:2] == (sent.uniqueid, sent.uidvalidity)
 
 
-def _whole(roots: Roots, path: bytes, lived_in: set[bytes]) -> bytes | None:
-    """Return the highest directory that can go with a mailbox; None: others live in its own, or the source has it."""
+def _whole(roots: Roots, path: bytes, lived_in: set[bytes], has_all_below: Callable[[bytes], bool]) -> bytes | None:
+    """Return the highest directory that can go with a mailbox; None: others live in its own, or the source has it.
+
+    It is one of which the run's part `has_all_below`.
+    """
     whole = None
-    while path and path not in lived_in and not _is_there(roots, path):
+    while path and path not in lived_in and has_all_below(path) and not _is_there(roots, path):
         whole, path = path, path.rpartition(b"/")[0]
     return whole
 

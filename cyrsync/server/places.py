@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import NamedTuple
 
 from cyrsync.cyrus.mailbox import regular_file
@@ -30,13 +30,24 @@ class MailboxList(NamedTuple):
     status: os.stat_result
 
 
+def all_mailboxes(_: Mailbox) -> bool:
+    """Tell that a run concerns a mailbox, whichever it is."""
+    return True
+
+
 def refresh(
-    store: Store, config: Config, partitions: Container[str] | None = None, *, anyway: bool = False
+    store: Store,
+    config: Config,
+    partitions: Container[str] | None = None,
+    *,
+    anyway: bool = False,
+    concerns: Callable[[Mailbox], bool] = all_mailboxes,
 ) -> tuple[list[str], MailboxList | None]:
     """See that the store has the mailboxes of now, or those in some partitions.
 
     With `anyway`, mailboxes.db is read though it did not change. Return what is wrong with some, which the store
-    therefore has not, and the database if it was read. Raise UnusableError when it cannot be.
+    therefore has not, if they are those that it `concerns`, and the database if it was read. Raise UnusableError when
+    it cannot be.
     """
     path = config.database("mboxlist")[1]
     try:
@@ -44,35 +55,41 @@ def refresh(
         if signature and store.places_signature() == signature and not anyway:
             return [], None
         read = MailboxList(*reader.stable(path))
-        errors: list[str] = []
+        errors: list[tuple[Mailbox, str]] = []
         places = list(_places(config, partitions, reader.records(read.data, path), errors))
     except (DbError, OSError) as error:
         raise UnusableError(f"mailboxes.db cannot be read: {error_text(error)}") from None
     store.set_places(places, b"" if errors else signature)
-    return errors, read
+    return [text for mailbox, text in errors if concerns(mailbox)], read
 
 
 def _places(
-    config: Config, partitions: Container[str] | None, records: list[tuple[bytes, bytes]], errors: list[str]
+    config: Config,
+    partitions: Container[str] | None,
+    records: list[tuple[bytes, bytes]],
+    errors: list[tuple[Mailbox, str]],
 ) -> Iterator[Place]:
     """Yield where mailboxes lie; of two that would have one directory the second is told of."""
     known: dict[Key, bytes] = {}
 
+    def wrong(mailbox: Mailbox, reason: str) -> None:
+        errors.append((mailbox, f"{path_text(mailbox.name)}: {reason}"))
+
     def nowhere(mailbox: Mailbox) -> None:
-        errors.append(f"{path_text(mailbox.name)}: no directory can be told from its record in mailboxes.db: left out")
+        wrong(mailbox, "no directory can be told from its record in mailboxes.db: left out")
 
     for one in located(config, records, nowhere):
         mailbox = one.mailbox
         if partitions is not None and mailbox.partition not in partitions:
             continue
         if not one.data:
-            errors.append(f"{path_text(mailbox.name)}: imapd.conf has no partition {mailbox.partition}")
+            wrong(mailbox, f"imapd.conf has no partition {mailbox.partition}")
             continue
         path = one.data[len(config.partitions[mailbox.partition].data) + 1 :]
         files = one.files
         key = Key(mailbox.partition, path)
         if known.setdefault(key, mailbox.name) != mailbox.name:
-            errors.append(f"{path_text(mailbox.name)}: it has the same directory as {path_text(known[key])}")
+            wrong(mailbox, f"it has the same directory as {path_text(known[key])}")
             continue
         yield Place(
             *(key, mailbox.name, mailbox.uniqueid),

@@ -30,11 +30,12 @@ def rebuild(
     replica_roots: dict[bytes, bytes],
     look: Callable[[bytes, Folder], Trust] = lambda *_: Trust.PROVEN,
     note: Callable[[bytes, Folder], None] = lambda *_: None,
+    takes: Callable[[Folder], bool] = lambda _: True,
 ) -> Iterator[Sent]:
     """Yield what the replica has of a partition, whoever put it there; `replica_roots` by those of the source.
 
-    Every folder is shown to `note`, with the source's root: of what is in and below one that cannot be listed nothing
-    is known, whatever is yielded.
+    Every folder that the run `takes` is shown to `note`, with the source's root: of what is in and below one that
+    cannot be listed nothing is known, whatever is yielded.
 
     All of it is unseen: every mailbox will be looked into. What has an index is shown to `look`, with the root: that
     says what is known of its messages.
@@ -44,6 +45,8 @@ def rebuild(
     proven: set[bytes] = set()
     for root in roots.all():
         for folder in side.walk(replica_roots[root], frozenset()):
+            if not takes(folder):
+                continue
             note(root, folder)
             if folder.is_cyrus() or folder.metadata:
                 sent = found.setdefault(folder.path, Sent(Key(roots.name, folder.path)))

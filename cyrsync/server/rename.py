@@ -26,7 +26,7 @@ def find_renamed(store: Store, works: Iterable[Work]) -> list[tuple[Work, Sent]]
     if not moved:
         return []
     homes = store.homes()
-    left = {sent.key for sent in store.gone()} | {work.place.key for work in moved}
+    left = store.left() | {work.place.key for work in moved}
     found = []
     for work in moved:
         life = work.reading.incarnation

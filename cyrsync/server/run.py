@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,12 +28,14 @@ from cyrsync.server.deleting import delete
 from cyrsync.server.doubt import is_another_owners
 from cyrsync.server.engine import Work, count_gone
 from cyrsync.server.gone import NotNamed, find_not_named, remove_gone, report_doubtful, sort_out
+from cyrsync.server.part_there import PartThere
 from cyrsync.server.quick import Quick
 from cyrsync.server.rebuild import Trust, rebuild
 from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.server.scope import Scope
+from cyrsync.server.selection import Selection, check_users
 from cyrsync.server.takings import Direct, Takings, take_late
 from cyrsync.server.transition import Transitions
 from cyrsync.spool.steps import Transfer
@@ -80,6 +82,7 @@ class ServerRun:
         self._session = session
         self._config = config
         self._scope = scope
+        self._selection = Selection(session.options.part, config) if session.options.part else None
         partitions = [scope.partition] if scope.partition else list(config.partitions.values())
         self._conf: ConfRun | None = None
         self._mailboxes_read = 0
@@ -104,6 +107,7 @@ class ServerRun:
         store, warning = Store.open(path, self._session.key)
         self._session.result.warnings += [warning] if warning else []
         try:
+            self._narrow(store)
             self._run(store, replica)
         except StateDamaged as error:
             store.close()
@@ -111,12 +115,18 @@ class ServerRun:
             self._start_over(f"{path}: {error}: set aside as {aside.name}, and made anew from the replica")
             try:
                 store = Store(path, self._session.key)
+                self._narrow(store)
                 self._run(store, replica)
             except StateDamaged as again:
                 reason = f"{again}: damaged again right after it was made anew: look for a failing disk"
                 raise UnusableError(f"{path}: {reason}") from None
         finally:
             store.close()
+
+    def _narrow(self, store: Store) -> None:
+        """Let the state speak of the part that the run is for."""
+        if self._selection:
+            store.narrow(self._selection.has, self._selection.has_path)
 
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
         self._session.limit.begin()
@@ -135,8 +145,10 @@ class ServerRun:
         with self._session.phases.phase("scan"), Quick(store, replica, claim, self._session.options) as quick:
             self._refresh(store, in_full=in_full)
             if in_full:
-                claim.check(anew=anew)
-                self._compare_in_full(store, replica, claim)
+                doubted = bool(claim.check(anew=anew))
+                self._compare_in_full(store, replica, claim, doubted=doubted)
+            if self._selection:
+                check_users(self._selection, store, self._session.source.text, delete=self._session.options.delete)
             found = self._look(store, None if in_full else quick)
             conf = self._conf.look() if self._conf else ConfFound()
         self._guard_server(found, conf)
@@ -159,7 +171,8 @@ class ServerRun:
                 self._session.result.bytes_sent += quick.bytes_sent
                 with self._session.phases.phase("transfer"):
                     self._carry_server(store, replica, found, conf)
-                claim.end(complete=not (self._session.result.errors or self.takings.left() or self._session.full))
+                undone = self._session.result.errors or self.takings.left() or self._session.full
+                claim.end(complete=not (undone or self._selection))
         self._session.result.roots = claim.roots
         self._session.result.warnings += [one for one in claim.warnings if one not in self._session.result.warnings]
         self._report_untaken()
@@ -170,7 +183,7 @@ class ServerRun:
         """Return this run's right to write to the replica."""
         self._conf = None
         if self._scope.with_conf:
-            self._conf = ConfRun(self._session, self._config, ConfTable(store))
+            self._conf = ConfRun(self._session, self._config, ConfTable(store), self._selection)
         policy = self._session.options.policy
         return Claim(
             *(store, replica, self._roots),
@@ -199,15 +212,22 @@ class ServerRun:
         """
         only = self._roots if self._scope.partition else None
         anyway = self._conf is not None and (in_full or not self._conf.list_is_known)
-        errors, read = places.refresh(store, self._config, only, anyway=anyway)
+        concerns = self._selection.concerns if self._selection else places.all_mailboxes
+        errors, read = places.refresh(store, self._config, only, anyway=anyway, concerns=concerns)
         self._session.result.errors += [error for error in errors if error not in self._session.result.errors]
         if self._conf:
             self._conf.take_list(read, anyway=in_full)
+        if self._selection and (read or not self._selection.has_learned):
+            self._selection.learn(store.names())
         return read is not None
 
-    def _compare_in_full(self, store: Store, replica: Replica, claim: Claim) -> None:
-        """Make the state from what the replica has."""
+    def _compare_in_full(self, store: Store, replica: Replica, claim: Claim, *, doubted: bool) -> None:
+        """Make the state from what the replica has, or of that the part that the run is for.
+
+        What is known of the rest stays, and is to be looked at by the next run for all if the replica is `doubted`.
+        """
         rows: list[Sent] = []
+        part = PartThere(self._selection, store, replica) if self._selection else None
         for name, roots in self._roots.items():
             reader = Reader(roots.data)
             policy = self._policy_there(replica, reader)
@@ -231,17 +251,37 @@ class ServerRun:
                     plan = FolderPlan(folder.path, State.CHANGED, leftovers=folder.leftovers)
                     self._leftovers.setdefault(root, []).append(plan)
 
-            there = {root: replica.root(root) for root in roots.all()}
-            rows += rebuild(roots, replica.side, there, look, note)
+            rows += self._rows_there(roots, replica, look, note, part)
             self._note_unlisted(name, unlisted)
         claim.refuse_newer()
         # What is known of folders that could not be listed stays; of the others, nothing else than what they have.
         rows = [sent for sent in rows if not self._is_unlisted(sent.key)]
+        complete = part is None or (store.complete and not doubted)
         store.begin_anew([*rows, *(sent for sent in store.all_sent() if self._is_unlisted(sent.key))])
+        if part:
+            part.remember()
         if self._conf:
             self._conf.learn(replica)
             self._session.result.warnings += standby.warnings(replica, self._session.source.path, self._config)
-        store.complete = not self._unlisted
+        store.complete = complete and not self._unlisted
+
+    def _rows_there(
+        self,
+        roots: Roots,
+        replica: Replica,
+        look: Callable[[bytes, Folder], Trust],
+        note: Callable[[bytes, Folder], None],
+        part: PartThere | None,
+    ) -> Iterable[Sent]:
+        """Return what the replica has of a partition, or of the part of it that the run is for; see `rebuild`."""
+        if part and not part.may_have(roots.name):
+            return []
+        where = (roots, replica.side, {root: replica.root(root) for root in roots.all()})
+        return (
+            part.settle(roots, [*rebuild(*where, look, note, part.takes(roots.name))])
+            if part
+            else rebuild(*where, look, note)
+        )
 
     def _note_unlisted(self, partition: str, unlisted: dict[bytes, int]) -> None:
         """Remember folders of the replica that cannot be listed: what mailboxes have there is not known."""
@@ -289,7 +329,7 @@ class ServerRun:
             if now != seen or not seen or (self._session.options.delete and not settled):
                 found.changed.append(Key(partition, path))
         found.changed = [key for key in found.changed if not self._is_unlisted(key)]
-        self._check_mounted(total, missing)
+        self._check_mounted(store, total, missing)
         away = self._empty_roots(store)
         unchanged = there = store.messages()
         for key in found.changed:
@@ -321,13 +361,14 @@ class ServerRun:
         """Return what the replica has of mailboxes that mailboxes.db does not name, if that could be found out."""
         return [sent for sent in store.gone() if not self._is_unlisted(sent.key)]
 
-    def _check_mounted(self, total: dict[str, int], missing: dict[str, int]) -> None:
-        """Refuse a partition of which nothing is there."""
+    def _check_mounted(self, store: Store, total: dict[str, int], missing: dict[str, int]) -> None:
+        """Refuse a partition of which nothing is there: where a part of it is not, others' mailboxes are looked for."""
         for partition, count in missing.items():
-            if count == total[partition]:
+            indexes = store.indexes(partition) if count == total[partition] else []
+            if indexes and not any(map(os.path.exists, indexes)):
                 root = os.fsdecode(self._roots[partition].homes[kinds.INDEX])
                 raise UnusableError(
-                    f"{root}: none of the {count} mailboxes of partition {partition} is there: is it mounted?"
+                    f"{root}: none of the {len(indexes)} mailboxes of partition {partition} is there: is it mounted?"
                 )
 
     def _empty_roots(self, store: Store) -> dict[str, bytes]:
@@ -358,8 +399,12 @@ class ServerRun:
     def _take_late(self, store: Store, key: Key, direct: Direct | None = None) -> Work | None:
         return take_late(self.takings, self._session.limit, store, key, direct)
 
+    def _has_all_below(self, path: bytes) -> bool:
+        """Tell whether what is below a directory may be deleted with it, if both are gone."""
+        return self._selection is None or self._selection.has_all_below(path)
+
     def _guard_server(self, found: Found, conf: ConfFound) -> None:
-        if not found.mailboxes:
+        if not (found.mailboxes or (self._selection and self._selection.has_learned)):
             conf_name = self._session.source.text
             raise GuardError(f"{conf_name}: mailboxes.db has no mailbox on this server: is it the right file?")
         self._session.result.warnings += found.warnings
@@ -398,7 +443,7 @@ class ServerRun:
             if not self._session.limit.reason:  # one that has lost so many mailboxes may be the wrong one
                 self._conf.send_list(replica)
         if self._session.limit.allows():
-            remove_gone(self._session, self._roots, store, replica, now.gone)
+            remove_gone(self._session, self._roots, store, replica, now.gone, self._has_all_below)
             for root, plans in self._leftovers.items():
                 where = (plans, None, replica.side, replica.root(root), self._session.progress.transfer)
                 delete(self._session, Transfer(*where, may_delete=self._session.limit.start))

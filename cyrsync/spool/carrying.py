@@ -61,7 +61,7 @@ def carry_out(session: Session, sides: BothSides, planned: Planned, manner: Mann
     if not options.dry_run:
         sides.replica.to_disk([sides.replica_status.root])
     if ownership:
-        compared = (options.full or cut_off) and not (options.users or session.result.errors)
+        compared = (options.full or cut_off) and not (options.part.users or session.result.errors)
         ownership.end(compared=compared and not (session.result.files.failed or session.full))
     return rsync.codes if rsync else set()
 
@@ -117,7 +117,7 @@ class _Carrying:
         """Tell whether this is a first copy of a whole tree that can be looked at once more afterwards."""
         options = self._options
         whole = self._planned.all_new and not (
-            options.users or options.policy.rules or rsync.ends.below or options.dry_run or options.jobs > 1
+            options.part.users or options.policy.rules or rsync.ends.below or options.dry_run or options.jobs > 1
         )
         is_worth_it = whole and ahead.is_worth_it(self._planned.plans, rsync.words_given, rsync.ends.name)
         return is_worth_it and bool(self._sides.source.under_locks)

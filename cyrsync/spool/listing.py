@@ -27,7 +27,7 @@ def entries(source: Address, replica: Address | None, options: Options, director
     found = False
     with BothSides(source, replica, options.rsh, options.connection, directory) as sides:
         engine = WalkEngine(options.policy)
-        for plan in engine.plans(*sides.folders(options.users)):
+        for plan in engine.plans(*sides.folders(options.part.users)):
             if plan.state is State.UNREADABLE or plan.problem:
                 name = path_text(plan.path) or source.text
                 unreadable.append(f"{name}: cannot be read, and left out: {hint(os.strerror(plan.problem))}")
@@ -35,6 +35,6 @@ def entries(source: Address, replica: Address | None, options: Options, director
             yield from lists.message_entries(plan)
             yield from plan.entries((*plan.metadata, *plan.strays))
     if not found and not unreadable:
-        raise GuardError(f"{source.text}: no Cyrus folder in it{for_users(options.users)}: is this the spool?")
+        raise GuardError(f"{source.text}: no Cyrus folder in it{for_users(options.part.users)}: is this the spool?")
     if unreadable:
         raise UnreadableError(unreadable)

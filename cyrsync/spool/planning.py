@@ -77,7 +77,7 @@ def _compare(session: Session, sides: BothSides, policy: Policy, *, doubted: boo
     """Return the plan, and the names of owners that files on the replica do not have."""
     engine = WalkEngine(policy, lambda *_: doubted, takes=bool(sides.source.under_locks))
     planned, counts = Planned(policy), session.result
-    for one in engine.plans(*sides.folders(session.options.users)):
+    for one in engine.plans(*sides.folders(session.options.part.users)):
         if one.state in _UNKNOWN and not one.path:
             raise UnusableError(f"{session.source.text}: it cannot be read: run cyrsync as its owner, or as root")
         session.limit.listed(one.path, one)

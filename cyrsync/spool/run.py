@@ -87,7 +87,7 @@ def _guard(session: Session, planned: Planned) -> None:
     """Refuse a source that is no spool; withhold deletions that are too many."""
     if not planned.cyrus_folders:
         raise GuardError(
-            f"{session.source.text}: no Cyrus folder in it{for_users(session.options.users)}: "
+            f"{session.source.text}: no Cyrus folder in it{for_users(session.options.part.users)}: "
             "is this the spool, and is its partition mounted?"
         )
     session.limit.decide()

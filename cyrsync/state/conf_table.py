@@ -18,7 +18,10 @@ class ConfRow(NamedTuple):
 
 
 class ConfTable:
-    """The part of a state that is about these files. Every method may raise StateDamaged."""
+    """The part of a state that is about these files. Every method may raise StateDamaged.
+
+    In a run for a part of the server, `seen` and `count` are of that alone.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -29,11 +32,14 @@ class ConfTable:
 
     def row(self, path: bytes) -> ConfRow | None:
         """Return what is known of one file."""
-        return next((ConfRow(*row) for row in self._store.query("SELECT * FROM conf WHERE path = ?", (path,))), None)
+        return next(
+            (ConfRow(*row) for row in self._store.query("SELECT * FROM main.conf WHERE path = ?", (path,))), None
+        )
 
     def under_way(self) -> list[ConfRow]:
         """Return the files that were being sent when this was last written."""
-        return [ConfRow(*row) for row in self._store.query("SELECT * FROM conf WHERE digest = X'' ORDER BY root, path")]
+        query = "SELECT * FROM main.conf WHERE digest = X'' ORDER BY root, path"
+        return [ConfRow(*row) for row in self._store.query(query)]
 
     def count(self) -> int:
         """Return how many files the replica has."""
@@ -50,8 +56,12 @@ class ConfTable:
 
     def put(self, rows: Iterable[ConfRow]) -> None:
         """Keep rows, on disk when this returns."""
-        self._store.change("INSERT OR REPLACE INTO conf VALUES (?, ?, ?, ?)", rows)
+        self._store.change("INSERT OR REPLACE INTO main.conf VALUES (?, ?, ?, ?)", rows)
+
+    def forget(self) -> None:
+        """Forget what the replica has: in a run for a part, of that."""
+        self._store.change("DELETE FROM main.conf WHERE path IN (SELECT path FROM conf)", [()])
 
     def drop(self, paths: Iterable[bytes]) -> None:
         """Forget files that the replica has no more."""
-        self._store.change("DELETE FROM conf WHERE path = ?", ((path,) for path in paths))
+        self._store.change("DELETE FROM main.conf WHERE path = ?", ((path,) for path in paths))

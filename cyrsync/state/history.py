@@ -32,7 +32,7 @@ _TABLE = """CREATE TABLE run (
 #: What SQLite says of files that are not to blame.
 _NO_DAMAGE = ("full", "locked", "I/O", "unable to open", "readonly")
 _PATIENCE = 5.0  # seconds for another run that writes
-#: Files that vanished meanwhile are no failure, but rsync has a code for them. One user's folders are not all.
+#: Files that vanished meanwhile are no failure, but rsync has a code for them. A part is not all.
 _SUCCEEDED = f"exit IN ({int(Exit.DONE)}, {int(Exit.VANISHED)}) AND users = ''"
 
 
@@ -49,7 +49,7 @@ class Record(NamedTuple):
     destination: str
     engine: str
     partitions: str  # separated by blanks; "" where there was no imapd.conf
-    users: str  # likewise; "" for all
+    users: str  # likewise, with other options that name a part (`--partition=fast`); "" for all
     started: str  # ISO 8601, in UTC
     seconds: float
     exit: int

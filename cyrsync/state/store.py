@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,10 +20,11 @@ from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.state.sent import SEEN, Key, Place, Sent, StateDamaged, names_in, row_of, sent_of, text_of
 
 #: `application_id` and `user_version` of a state file that is ours, and of this shape.
-_APPLICATION, _VERSION = 0x63797273, 2
+_APPLICATION, _VERSION = 0x63797273, 3
 _TABLES = [
     "CREATE TABLE about (name TEXT PRIMARY KEY, value BLOB)",
     "CREATE TABLE conf (path BLOB PRIMARY KEY, root BLOB, seen BLOB, digest BLOB) WITHOUT ROWID",
+    "CREATE TABLE former (partition TEXT, path BLOB, name BLOB, PRIMARY KEY (partition, path)) WITHOUT ROWID",
     """CREATE TABLE place (
     partition TEXT, path BLOB, name BLOB, uniqueid TEXT, header_path BLOB, index_path BLOB, expunge_path BLOB,
     name_lock BLOB, PRIMARY KEY (partition, path)
@@ -33,9 +34,30 @@ _TABLES = [
     archived BLOB, maybe BLOB, names BLOB, stale BLOB, PRIMARY KEY (partition, path)
 ) WITHOUT ROWID""",
 ]
-_PUT = "INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+#: In a run for a part, what a query finds of these tables is of that alone: the views stand before them. What is
+#: written, and what must be seen whole, is called `main.sent`. A mailbox that has gone to somebody outside the part is
+#: no longer of it, but is not gone either.
+_VIEWS = [
+    "CREATE TEMP VIEW conf AS SELECT * FROM main.conf WHERE file_in_part(path)",
+    "CREATE TEMP VIEW place AS SELECT * FROM main.place WHERE in_part(partition, path, name)",
+    """CREATE TEMP VIEW sent AS SELECT s.* FROM main.sent s
+    LEFT JOIN main.place p ON s.partition = p.partition AND s.path = p.path
+    LEFT JOIN main.former f ON s.partition = f.partition AND s.path = f.path
+    WHERE in_part(s.partition, s.path, coalesce(p.name, f.name))
+    AND (p.path NOTNULL OR s.uniqueid = '' OR s.uniqueid NOT IN
+    (SELECT uniqueid FROM main.place WHERE uniqueid != '' AND NOT in_part(partition, path, name)))""",
+]
+_PUT = "INSERT OR REPLACE INTO main.sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 #: What SQLite says of files that are not to blame.
 _NO_DAMAGE = ("full", "locked", "I/O", "unable to open")
+
+
+class Named(NamedTuple):
+    """The name of a mailbox that mailboxes.db has, or had when the replica got it."""
+
+    key: Key
+    name: bytes
+    is_live: bool
 
 
 class Memory(NamedTuple):
@@ -57,6 +79,7 @@ class Store:
         """Open the file for this `pair` of source and destination, or make it."""
         self.path = path
         self._pair = pair
+        self._narrowed = False
         with _damage():
             regular_file.ensure(bytes(path))
             self._db = sqlite3.connect(os.fspath(path), isolation_level=None, check_same_thread=False)
@@ -72,6 +95,18 @@ class Store:
         except StateDamaged as error:
             aside = set_aside(path)
             return cls(path, pair), f"{path}: {error}: set aside as {aside.name}, and made anew from the replica"
+
+    def narrow(self, has: Callable[[str, bytes, bytes | None], bool], has_file: Callable[[bytes], bool]) -> None:
+        """Let what is asked for be that of a part of the server, as long as the file is open; what is put is kept.
+
+        `has` is asked for mailboxes by partition, path, and name or None, `has_file` for other files by whole paths.
+        """
+        with _damage():
+            self._db.create_function("in_part", 3, has)
+            self._db.create_function("file_in_part", 1, has_file)
+            for view in _VIEWS:
+                self._db.execute(view)
+        self._narrowed = True
 
     def close(self) -> None:
         """Let go of the file."""
@@ -118,23 +153,52 @@ class Store:
         rows = [(*place.key, *place[1:]) for place in places]
         with self._transaction():
             self._db.execute("DROP TABLE IF EXISTS temp.place_before")
-            self._db.execute("CREATE TEMP TABLE place_before AS SELECT partition, path, uniqueid FROM place")
-            self._db.execute("DELETE FROM place")
-            self._db.executemany("INSERT INTO place VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.execute("CREATE TEMP TABLE place_before AS SELECT partition, path, uniqueid, name FROM main.place")
+            self._db.execute("DELETE FROM main.place")
+            self._db.executemany("INSERT INTO main.place VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.execute(
+                "INSERT OR REPLACE INTO former SELECT partition, path, name FROM temp.place_before"
+                " WHERE (partition, path) NOT IN (SELECT partition, path FROM main.place)"
+                " AND (partition, path) IN (SELECT partition, path FROM main.sent)"
+            )
+            self._db.execute(
+                "DELETE FROM former WHERE (partition, path) IN (SELECT partition, path FROM main.place)"
+                " OR (partition, path) NOT IN (SELECT partition, path FROM main.sent)"
+            )
             self._set_about("places", signature)
+
+    def names(self) -> Iterator[Named]:
+        """Yield the names of all mailboxes, and of those that the replica has still, as far as they are known."""
+        with _damage():
+            for partition, path, name, is_live in self._db.execute(
+                "SELECT partition, path, name, 1 FROM main.place UNION ALL SELECT partition, path, name, 0 FROM former"
+            ):
+                yield Named(Key(partition, path), name, bool(is_live))
+
+    def remember(self, names: Iterable[Named]) -> None:
+        """Keep names of mailboxes that mailboxes.db does not have."""
+        with self._transaction():
+            rows = ((*one.key, one.name) for one in names)
+            self._db.executemany("INSERT OR REPLACE INTO former VALUES (?, ?, ?)", rows)
 
     def files(self) -> Iterator[tuple[str, bytes, bytes, bytes, bytes | None, bool]]:
         """Yield partition, path, the paths of header and index, what was seen of them, and whether nothing is to go."""
         with _damage():
             yield from self._db.execute(
                 "SELECT p.partition, p.path, p.header_path, p.index_path, s.seen, s.maybe IS NULL AND s.stale IS NULL"
-                " FROM place p LEFT JOIN sent s ON s.partition = p.partition AND s.path = p.path"
+                " FROM place p LEFT JOIN main.sent s ON s.partition = p.partition AND s.path = p.path"
             )
+
+    def indexes(self, partition: str) -> list[bytes]:
+        """Return the paths of the indexes of all mailboxes of a partition, be they of the part or not."""
+        with _damage():
+            query = "SELECT index_path FROM main.place WHERE partition = ?"
+            return [path for (path,) in self._db.execute(query, (partition,))]
 
     def place(self, key: Key) -> Place:
         """Return one mailbox's place. KeyError if there is none."""
         with _damage():
-            row = self._db.execute("SELECT * FROM place WHERE partition = ? AND path = ?", key).fetchone()
+            row = self._db.execute("SELECT * FROM main.place WHERE partition = ? AND path = ?", key).fetchone()
         if row is None:
             raise KeyError(key)
         return Place(Key(row[0], row[1]), *row[2:])
@@ -150,14 +214,15 @@ class Store:
         with _damage():
             if not self._db.execute("SELECT 1 FROM sqlite_temp_master WHERE name = 'place_before'").fetchone():
                 return []
-            query = "SELECT partition, path, uniqueid FROM place EXCEPT SELECT * FROM temp.place_before"
+            before = "SELECT partition, path, uniqueid FROM temp.place_before"
+            query = f"SELECT partition, path, uniqueid FROM place EXCEPT {before}"
             return [Key(*row[:2]) for row in self._db.execute(query)]
 
     def not_sent(self) -> list[Key]:
         """Return the mailboxes of which the replica has nothing."""
         query = (
-            "SELECT p.partition, p.path FROM place p LEFT JOIN sent s ON s.partition = p.partition AND s.path = p.path"
-            " WHERE s.path IS NULL"
+            "SELECT p.partition, p.path FROM place p"
+            " LEFT JOIN main.sent s ON s.partition = p.partition AND s.path = p.path WHERE s.path IS NULL"
         )
         with _damage():
             return [Key(*row) for row in self._db.execute(query)]
@@ -165,27 +230,33 @@ class Store:
     def sent(self, key: Key) -> Sent | None:
         """Return what the replica has of a mailbox, None for nothing."""
         with _damage():
-            row = self._db.execute("SELECT * FROM sent WHERE partition = ? AND path = ?", key).fetchone()
+            row = self._db.execute("SELECT * FROM main.sent WHERE partition = ? AND path = ?", key).fetchone()
         return sent_of(row) if row else None
 
     def gone(self) -> list[Sent]:
         """Return what the replica has of mailboxes that are no more."""
         query = (
-            "SELECT s.* FROM sent s LEFT JOIN place p ON s.partition = p.partition AND s.path = p.path"
+            "SELECT s.* FROM sent s LEFT JOIN main.place p ON s.partition = p.partition AND s.path = p.path"
             " WHERE p.path IS NULL ORDER BY s.partition, s.path"
         )
         with _damage():
             return [sent_of(row) for row in self._db.execute(query)]
 
     def homes(self) -> dict[tuple[str, int], list[Key]]:
-        """Return where the replica has each mailbox incarnation."""
+        """Return where the replica has each mailbox incarnation, be it of the part or not."""
         found: dict[tuple[str, int], list[Key]] = {}
         with _damage():
             for uniqueid, uidvalidity, partition, path in self._db.execute(
-                "SELECT uniqueid, uidvalidity, partition, path FROM sent WHERE uniqueid != ''"
+                "SELECT uniqueid, uidvalidity, partition, path FROM main.sent WHERE uniqueid != ''"
             ):
                 found.setdefault((uniqueid, uidvalidity), []).append(Key(partition, path))
         return found
+
+    def left(self) -> set[Key]:
+        """Return where the replica has mailboxes that are no more, be they of the part or not."""
+        query = "SELECT partition, path FROM main.sent EXCEPT SELECT partition, path FROM main.place"
+        with _damage():
+            return {Key(*row) for row in self._db.execute(query)}
 
     def put(self, rows: Iterable[Sent]) -> None:
         """Keep rows, on disk when this returns."""
@@ -195,12 +266,15 @@ class Store:
     def drop(self, keys: Iterable[Key]) -> None:
         """Forget mailboxes that the replica has no more."""
         with self._transaction():
-            self._db.executemany("DELETE FROM sent WHERE partition = ? AND path = ?", keys)
+            self._db.executemany("DELETE FROM main.sent WHERE partition = ? AND path = ?", keys)
 
     def under_way(self) -> list[Sent]:
-        """Return what the replica has of mailboxes to which something was being sent when this was last written."""
+        """Return what the replica has of mailboxes to which something was being sent when this was last written.
+
+        Be they of the part or not.
+        """
         with _damage():
-            return [sent_of(row) for row in self._db.execute("SELECT * FROM sent WHERE seen = X''")]
+            return [sent_of(row) for row in self._db.execute("SELECT * FROM main.sent WHERE seen = X''")]
 
     def all_sent(self) -> list[Sent]:
         """Return all that the replica has."""
@@ -208,11 +282,17 @@ class Store:
             return [sent_of(row) for row in self._db.execute("SELECT * FROM sent")]
 
     def begin_anew(self, rows: Iterable[Sent]) -> None:
-        """Put these rows in the place of all that was known of the replica; it is not yet complete."""
+        """Put these rows in the place of all that was known of the replica; it is not yet complete.
+
+        In a run for a part, in the place of what was known of that; of other files nothing is forgotten.
+        """
         with self._transaction():
-            self._db.execute("DELETE FROM sent")
-            self._db.execute("DELETE FROM conf")
-            self._db.execute("DELETE FROM about WHERE name = 'conf'")
+            if self._narrowed:
+                self._db.execute("DELETE FROM main.sent WHERE (partition, path) IN (SELECT partition, path FROM sent)")
+            else:
+                self._db.execute("DELETE FROM sent")
+                self._db.execute("DELETE FROM conf")
+                self._db.execute("DELETE FROM about WHERE name = 'conf'")
             self._set_about("complete", b"no")
             self._db.executemany(_PUT, map(row_of, rows))
 
@@ -234,10 +314,17 @@ class Store:
             return int(self._db.execute(query, (partition,)).fetchone()[0])
 
     def directories(self, partition: str) -> set[bytes]:
-        """Return the paths of a partition's mailboxes, and of all that they are in."""
+        """Return the paths of a partition's mailboxes, and of all that they are in.
+
+        In a run for a part, also those of others, and what the replica has of others.
+        """
+        query = "SELECT path FROM main.place WHERE partition = ?1"
+        if self._narrowed:
+            others = "SELECT path FROM main.sent WHERE partition = ?1 EXCEPT SELECT path FROM sent WHERE partition = ?1"
+            query = f"{query} UNION SELECT path FROM ({others})"
         found: set[bytes] = set()
         with _damage():
-            for (path,) in self._db.execute("SELECT path FROM place WHERE partition = ?", (partition,)):
+            for (path,) in self._db.execute(query, (partition,)):
                 while path and path not in found:
                     found.add(path)
                     path = path.rpartition(b"/")[0]

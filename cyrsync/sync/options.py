@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from cyrsync.ends.link import DEFAULT_PATIENCE, Patience
 from cyrsync.rsync.rate import Rate
 from cyrsync.sync.guard import MaxDelete
+from cyrsync.sync.part import Part
 from cyrsync.sync.policy import Policy
 
 
@@ -17,7 +18,7 @@ class Options:
     delete: bool = False
     max_delete: MaxDelete | None = None
     dry_run: bool = False
-    users: frozenset[str] = frozenset()
+    part: Part = field(default_factory=Part)
     policy: Policy = field(default_factory=Policy)
     rsh: str | None = None
     rsync_path: str | None = None

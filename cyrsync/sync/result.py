@@ -91,6 +91,7 @@ class RunResult:
     engine: str
     dry_run: bool
     started: str
+    part: list[str] = field(default_factory=list)  # the options that name the part that the run is for; [] for all
     seconds: float = 0.0
     seconds_by_phase: PhaseSeconds = field(default_factory=PhaseSeconds)
     folders: FolderCounts = field(default_factory=FolderCounts)

@@ -111,6 +111,7 @@ class Session:
             engine=self.engine,
             dry_run=self.options.dry_run,
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            part=self.options.part.words(),
         )
 
     @contextmanager

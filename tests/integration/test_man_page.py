@@ -184,7 +184,7 @@ def test_the_example_of_the_configuration_file_is_right(tmp_path: Path) -> None:
 
 
 def test_explains_every_key_of_the_json_with_its_type() -> None:
-    result = RunResult(source="", destination="", engine="walk", dry_run=False, started="", warnings=[""], errors=[""])
+    result = RunResult("", "", engine="walk", dry_run=False, started="", part=[""], warnings=[""], errors=[""])
     assert_explained("OUTPUT", result.to_json())
 
 

@@ -542,7 +542,7 @@ def test_a_daemon_cannot_be_asked(server: SampleServer) -> None:
     ("words", "said"),
     [
         (("-C", "{conf}", "{spool}", "{replica}"), "give DEST alone"),
-        (("-C", "{conf}", "--user", "joe", "{replica}"), "--user"),
+        (("--partition", "default", "{spool}", "{replica}"), "--partition"),
     ],
 )
 def test_wrong_usage(server: SampleServer, replica: Path, words: tuple[str, ...], said: str) -> None:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+from cyrsync.cyrus.mailbox.user import text
 from cyrsync.cyrus.server.config import Config
+from cyrsync.cyrus.server.layout import user_of_name
 
 #: Databases by their names in imapd.conf, and files of the configdirectory; `mboxlist` goes by itself, last of all.
 _DATABASES = ("annotation", "userdeny", "zoneinfo")
@@ -42,6 +44,13 @@ class ConfFile(NamedTuple):
         return os.path.join(self.root, self.path)
 
 
+class FileOwner(NamedTuple):
+    """Whose a file is, as far as its path tells: either is empty."""
+
+    user: str = ""
+    uniqueid: str = ""  # of the user's INBOX
+
+
 class ConfFiles:
     """The files of one server."""
 
@@ -61,6 +70,9 @@ class ConfFiles:
         trees = [quota_home + b"/quota", quota_home + b"/domain", home + b"/domain"]
         trees += [userpath + b"/user", userpath + b"/domain", config.sievedir, home + b"/zoneinfo"]
         self._trees = tuple(dict.fromkeys(trees))
+        shapes = (_of_quota, _of_domain, _of_domain, _of_user, _of_domain, _of_sieve)
+        #: How to read paths below them; of two that lie in each other, the inner one first.
+        self._shapes = sorted(zip(trees, shapes, strict=False), key=lambda one: -len(one[0]))
         #: What is listed by itself, and not as a part of a tree that it lies in.
         self._apart = frozenset([*self._trees, *self._files, self.mailbox_list])
         #: A tree that a link leads to has a root of its own: the replica may have a directory there.
@@ -94,8 +106,26 @@ class ConfFiles:
         """Return the directories that files of no user are in, see `is_shared`."""
         return self._homes
 
-    def listed(self, unreadable: dict[bytes, OSError]) -> Iterator[ConfFile]:
-        """Yield the files there are but mailboxes.db; what cannot be read is put into `unreadable`."""
+    def owner(self, path: bytes) -> FileOwner | None:
+        """Return whose a file or a directory is, with all that is below it; None for nobody's alone."""
+        for tree, shape in self._shapes:
+            if path.startswith(tree + b"/"):
+                return shape(path[len(tree) + 1 :].split(b"/"))
+        return None
+
+    def listed(
+        self, unreadable: dict[bytes, OSError], wanted: Callable[[FileOwner | None], bool] | None = None
+    ) -> Iterator[ConfFile]:
+        """Yield the files there are but mailboxes.db; what cannot be read is put into `unreadable`.
+
+        With `wanted`, only the files of users whom that takes.
+        """
+        if wanted is None:
+            yield from self._by_name(unreadable)
+        for tree in self._trees:
+            yield from self._below(*self._split(tree), unreadable, wanted)
+
+    def _by_name(self, unreadable: dict[bytes, OSError]) -> Iterator[ConfFile]:
         names = list(self._files)
         for home in self._homes:
             try:
@@ -107,8 +137,6 @@ class ConfFiles:
                 yield from self._file(name)
             except OSError as error:
                 unreadable[name] = error
-        for tree in self._trees:
-            yield from self._below(*self._split(tree), unreadable)
 
     def above(self, name: bytes) -> bytes | None:
         """Return the directory by which to tell that a file is gone: None for a file that nobody looks for now."""
@@ -144,7 +172,13 @@ class ConfFiles:
                 return root, name[len(root) + 1 :]
         return os.path.split(name)
 
-    def _below(self, root: bytes, path: bytes, unreadable: dict[bytes, OSError]) -> Iterator[ConfFile]:
+    def _below(
+        self,
+        root: bytes,
+        path: bytes,
+        unreadable: dict[bytes, OSError],
+        wanted: Callable[[FileOwner | None], bool] | None,
+    ) -> Iterator[ConfFile]:
         """Yield the files and links below a directory; one that is not there at all is no error for the topmost."""
         top = os.path.join(root, path) if path else root
         pending = [top]
@@ -153,12 +187,57 @@ class ConfFiles:
             for entry in _entries(directory, unreadable, is_top=directory == top):
                 if entry.path in self._apart:
                     continue
-                if entry.is_dir(follow_symlinks=False):
+                is_directory = entry.is_dir(follow_symlinks=False)
+                if wanted:
+                    owner = self.owner(entry.path)
+                    if not wanted(owner) and not (is_directory and owner is None):
+                        continue
+                if is_directory:
                     pending.append(entry.path)
                 elif not is_scratch(entry.path):
                     status = _status(entry, unreadable)
                     if status and not _is_on_the_way(entry.path, status):
                         yield ConfFile(root, entry.path[len(root) + 1 :], status)
+
+
+def _of_user(parts: list[bytes], domain: bytes = b"") -> FileOwner | None:
+    """`L/joe.sub`, or by the uniqueid of INBOX."""
+    if parts[0] == b"uuid":
+        return _of_uuid(parts)
+    name = parts[1].rpartition(b".")[0] if len(parts) > 1 else b""
+    return _of_name(b"user." + name.replace(b".", b"^"), domain) if name else None
+
+
+def _of_quota(parts: list[bytes], domain: bytes = b"") -> FileOwner | None:
+    """`L/user.joe.Sent`, each the name of a mailbox."""
+    return _of_name(parts[1], domain) if len(parts) == 2 else None
+
+
+def _of_sieve(parts: list[bytes]) -> FileOwner | None:
+    """`L/joe/...` or `domain/L/example.com/L/joe/...`, or by the uniqueid of INBOX."""
+    if parts[0] == b"uuid":
+        return _of_uuid(parts)
+    domain = b""
+    if parts[0] == b"domain" and len(parts) > 3:
+        domain, parts = parts[2], parts[3:]
+    if len(parts) < 2 or len(parts[0]) != 1:
+        return None  # `global/...`
+    return _of_name(b"user." + parts[1].replace(b".", b"^"), domain)
+
+
+def _of_domain(parts: list[bytes]) -> FileOwner | None:
+    """`L/example.com/user/...` and `L/example.com/quota/...`."""
+    shape = {b"user": _of_user, b"quota": _of_quota}.get(parts[2]) if len(parts) > 3 else None
+    return shape(parts[3:], parts[1]) if shape else None
+
+
+def _of_uuid(parts: list[bytes]) -> FileOwner | None:
+    return FileOwner(uniqueid=text(parts[3])) if len(parts) > 3 else None
+
+
+def _of_name(name: bytes, domain: bytes) -> FileOwner | None:
+    user = user_of_name(domain + b"!" + name if domain else name)
+    return FileOwner(user=text(user)) if user else None
 
 
 def is_shared(name: bytes) -> bool:

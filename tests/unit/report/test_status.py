@@ -205,6 +205,7 @@ def test_json() -> None:
         "seconds": 1.5,
         "exit": 25,
         "users": [],
+        "part": [],
         "messages": 0,
         "bytes_sent": 0,
         "deleted": 1,

@@ -443,3 +443,61 @@ def test_a_file_that_cannot_be_opened(path: Path, make: object) -> None:
     make(path)  # type: ignore[operator]
     with pytest.raises((OSError, StateDamaged)):
         Store(path, PAIR)
+
+
+# --- A part of the server
+
+
+def narrowed(store: Store, *owners: bytes) -> Store:
+    """One that speaks of mailboxes and files whose path, or whose name, begins with one of these."""
+    store.narrow(lambda _, path, name: (name or path).startswith(owners), lambda path: path.startswith(owners))
+    return store
+
+
+def test_a_part_is_all_that_is_asked_for(store: Store) -> None:
+    mine, other, gone = (Key("default", path) for path in (b"joe", b"ann", b"joe/gone"))
+    store.set_places([place(b"joe"), place(b"ann"), place(b"joe/new"), place(b"ann/new")], b"signature")
+    store.put(Sent(key, uids=uids(*range(1, count))) for key, count in ((mine, 3), (other, 9), (gone, 4)))
+    store.put([Sent(Key("default", b"ann/gone"))])
+    narrowed(store, b"joe")
+    assert {row[1] for row in store.files()} == {b"joe", b"joe/new"}
+    assert store.not_sent() == [Key("default", b"joe/new")]
+    assert [sent.key for sent in store.gone()] == [gone]
+    assert (store.messages(), store.rows(), {sent.key for sent in store.all_sent()}) == (5, 2, {mine, gone})
+    assert store.left() == {gone, Key("default", b"ann/gone")}
+    assert {b"ann", b"ann/new", b"ann/gone"} <= store.directories("default")  # nothing of others' goes with a directory
+
+
+def test_a_part_that_is_made_anew_leaves_the_rest(store: Store) -> None:
+    mine, other, gone = (Sent(Key("default", path), seen=bytes(64)) for path in (b"joe", b"ann", b"joe/gone"))
+    store.put([mine, other, gone])
+    store.change("INSERT INTO main.conf VALUES (?, ?, ?, ?)", [(b"/ann", b"/", b"", b"")])
+    store.complete = True
+    narrowed(store, b"joe").begin_anew([mine])
+    assert not store.complete
+    assert {row[1] for row in store.query("SELECT * FROM main.sent")} == {b"joe", b"ann"}
+    assert len(list(store.query("SELECT * FROM main.conf"))) == 1
+
+
+def test_the_name_of_a_mailbox_that_is_no_more_is_kept_while_the_replica_has_it(store: Store) -> None:
+    one, other = place(b"uuid/1")._replace(name=b"joe"), place(b"uuid/2")._replace(name=b"joe.none there")
+    store.set_places([one, other], b"")
+    store.put([Sent(one.key)])
+    store.set_places([], b"")
+    store.set_places([], b"")
+    assert [(named.key, named.name, named.is_live) for named in store.names()] == [(one.key, b"joe", False)]
+    narrowed(store, b"joe")
+    assert [sent.key for sent in store.gone()] == [one.key]
+    store.drop([one.key])
+    store.set_places([], b"")
+    assert list(store.names()) == []
+
+
+def test_a_mailbox_that_went_to_somebody_else_is_not_gone(store: Store) -> None:
+    old, new = place(b"joe/old")._replace(uniqueid="x"), place(b"ann/new")._replace(uniqueid="x")
+    store.set_places([old], b"")
+    store.put([Sent(old.key, uniqueid="x"), Sent(Key("default", b"joe/gone"), uniqueid="y")])
+    store.set_places([new], b"")
+    narrowed(store, b"joe")
+    assert [sent.key.path for sent in store.gone()] == [b"joe/gone"]
+    assert b"joe/old" in store.directories("default")

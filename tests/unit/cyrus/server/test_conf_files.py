@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cyrsync.cyrus.server import config
-from cyrsync.cyrus.server.conf_files import ConfFiles, is_scratch
+from cyrsync.cyrus.server.conf_files import ConfFiles, FileOwner, is_scratch
 from support.boxes import NAMES, Box
 from support.tools import requires_root
 
@@ -306,3 +306,57 @@ def test_where_to_look_whether_a_file_is_gone(server: Server) -> None:
     for name, above in expected.items():
         found = server.files().above(os.fsencode(server.root / name))
         assert found == (os.fsencode(server.root / above) if above else None), name
+
+
+# --- Whose they are
+
+
+@pytest.mark.parametrize(
+    ("name", "user", "uniqueid"),
+    [
+        ("conf/user/j/joe.sub", "joe", ""),
+        ("conf/user/j/john.doe.conversations", "john.doe", ""),
+        ("conf/user/j/john^doe.seen", "john.doe", ""),
+        ("conf/user/B/joe.mboxkey", "joe", ""),
+        ("conf/user/uuid/a/b/ab/sub.db", "", "ab"),
+        ("conf/user/uuid/a/b/ab", "", "ab"),
+        ("conf/domain/e/example.com/user/j/jane.sub", "jane@example.com", ""),
+        ("conf/domain/e/example.com/quota/j/user.jane", "jane@example.com", ""),
+        ("conf/quota/j/user.joe", "joe", ""),
+        ("conf/quota/j/user.joe.Sent", "joe", ""),
+        ("conf/quota/j/user.john^doe", "john.doe", ""),
+        ("sieve/j/joe", "joe", ""),
+        ("sieve/j/joe/default.script", "joe", ""),
+        ("sieve/domain/e/example.com/j/jane/defaultbc", "jane@example.com", ""),
+        ("sieve/uuid/a/b/ab/defaultbc", "", "ab"),
+    ],
+)
+def test_whose_a_file_is(server: Server, name: str, user: str, uniqueid: str) -> None:
+    assert server.files().owner(os.fsencode(server.root / name)) == FileOwner(user, uniqueid)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["conf/user/j", "conf/user/uuid/a/b", "conf/quota/s/shared", "conf/quota/j", "conf/shared.counters"],
+        *["conf/domain/e/example.com/quota/root", "conf/domain/e/example.com/shared.counters", "conf/domain/e"],
+        *[
+            "sieve/global/x.script",
+            "sieve/j",
+            "sieve/domain/e/example.com/j",
+            "conf/annotations.db",
+            "conf/zoneinfo/x/y",
+        ],
+    ],
+)
+def test_nobodys_files(server: Server, name: str) -> None:
+    assert server.files().owner(os.fsencode(server.root / name)) is None
+
+
+def test_only_some_users_files(server: Server) -> None:
+    mine = ["conf/user/j/joe.sub", "conf/quota/j/user.joe", "sieve/j/joe/a.script"]
+    server.make(*mine, "conf/user/j/jim.sub", "conf/user_deny.db", "conf/shared.counters", "sieve/j/jim/a.script")
+    unreadable: dict[bytes, OSError] = {}
+    found = server.files().listed(unreadable, lambda owner: owner is not None and owner.user == "joe")
+    assert sorted(os.path.relpath(os.fsdecode(file.whole_path), server.root) for file in found) == sorted(mine)
+    assert not unreadable

@@ -1,0 +1,63 @@
+"""Which of the folders on the replica belong to the part that a run is for, where the state is made anew from them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.mailbox import header
+from cyrsync.far.folder import Folder
+from cyrsync.server.replica import Replica
+from cyrsync.server.roots import Roots
+from cyrsync.server.selection import Selection
+from cyrsync.state.sent import Key, Sent
+from cyrsync.state.store import Named, Store
+
+
+class PartThere:
+    """Goes by the names that are known, and asks the replica's headers for others."""
+
+    def __init__(self, selection: Selection, store: Store, replica: Replica) -> None:
+        self._selection = selection
+        self._store = store
+        self._replica = replica
+        self._names = {one.key: one.name for one in store.names()}
+        self._found: list[Named] = []
+
+    def may_have(self, partition: str) -> bool:
+        """Tell whether anything of a partition may belong to the part."""
+        return self._selection.part.may_have(partition)
+
+    def takes(self, partition: str) -> Callable[[Folder], bool]:
+        """Return what tells whether a folder of a partition, or what is below it, may belong to the part."""
+
+        def may_belong(folder: Folder) -> bool:
+            name = self._names.get(Key(partition, folder.path))
+            return self._selection.may_have(partition, folder.path, name)
+
+        return may_belong
+
+    def settle(self, roots: Roots, rows: Iterable[Sent]) -> Iterator[Sent]:
+        """Yield those mailboxes of a partition that belong to the part."""
+        for sent in rows:
+            name = self._names.get(sent.key)
+            if not self._selection.is_known(sent.key.path, name):
+                name = self._name_there(roots, sent)
+                if name is None:
+                    continue  # nobody knows whose it is: a run for all finds it gone
+                self._found.append(Named(sent.key, name, is_live=False))
+            if self._selection.has(*sent.key, name):
+                yield sent
+
+    def remember(self) -> None:
+        """Keep the names that only the replica knew."""
+        self._store.remember(self._found)
+        self._selection.learn(self._store.names())
+
+    def _name_there(self, roots: Roots, sent: Sent) -> bytes | None:
+        root = self._replica.root(roots.homes[kinds.HEADER])
+        try:
+            return header.read(self._replica.agent.read(os.path.join(root, sent.key.path, kinds.HEADER))).name
+        except (OSError, header.HeaderError):
+            return None
