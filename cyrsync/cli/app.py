@@ -30,7 +30,8 @@ _CODES = {
     "1": "check, verify or promote found something wrong; status: older than --max-age",
     "2": "usage",
     "3": "source or destination unusable",
-    "4": "the replica was promoted, is another server's, or has a Cyrus at work on it; or the source is a replica",
+    "4": "the replica was promoted, is another server's, or has a Cyrus at work on it; the source is a replica; or the "
+    "login was refused",
     "10, 12, 30, 35, 255": "the connection failed, after the retries",
     "11": "file I/O: a full disk, say",
     "20": "interrupted",

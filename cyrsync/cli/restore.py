@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from contextlib import closing
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +14,11 @@ import typer
 
 from cyrsync.cli import signals
 from cyrsync.cli.output import complain_of_all, console, progress
-from cyrsync.errors import UsageError
+from cyrsync.errors import UnusableError, UsageError
 
 if TYPE_CHECKING:
     from cyrsync.history.choose import Request
+    from cyrsync.history.imap_address import ImapAddress
     from cyrsync.history.outcome import Outcome
     from cyrsync.history.tree import Tree
 
@@ -60,6 +62,24 @@ def restore_command(
         Form,
         typer.Option("--as", help="As a Maildir, as files N.eml, or as a mailbox's directory in a spool."),
     ] = Form.maildir,
+    into: Annotated[
+        str | None,
+        typer.Option("--into", metavar="imaps://ADMIN@HOST[:PORT]", help="Restore into a running Cyrus (3.0+)."),
+    ] = None,
+    only_missing: Annotated[
+        bool, typer.Option("--only-missing", help="With --into: only what the user has, and had, in no mailbox there.")
+    ] = False,
+    flags: Annotated[
+        bool, typer.Option("--flags", help="With --into: only \\Seen and the other flags, of messages that are there.")
+    ] = False,
+    password_file: Annotated[
+        str | None,
+        typer.Option("--password-file", metavar="FILE", help="ADMIN's password (CYRSYNC_PASSWORD, else asked for)."),
+    ] = None,
+    cafile: Annotated[
+        str | None,
+        typer.Option("--cafile", metavar="FILE", help="The CA certificates to trust, instead of this host's."),
+    ] = None,
     conf: TreeConf = None,
     dry_run: Annotated[
         bool, typer.Option("-n", "--dry-run", help="Show what would be restored; with -v, each message.")
@@ -75,15 +95,38 @@ def restore_command(
     Restores what a user sees, unless --only-expunged or --message asks for something else. Run again, it brings what
     lacks.
     """
+    from cyrsync.cli.password import password_for
+    from cyrsync.history import imap_address
     from cyrsync.history.outcome import Outcome
     from cyrsync.history.tree import open_tree
 
-    if to is None and not dry_run:
-        raise UsageError("restore needs --to DIR")
+    if to is None and into is None and not dry_run:
+        raise UsageError("restore needs --to DIR or --into URL")
+    if into is None and (only_missing or flags or password_file or cafile):
+        raise UsageError("--only-missing, --flags, --password-file and --cafile are for --into URL")
+    if flags and (only_missing or only_expunged):
+        raise UsageError("--flags is for messages that are there: without --only-missing and --only-expunged")
+    if into is not None and (to is not None or form is not Form.maildir):
+        raise UsageError("--into restores into a server: without --to and --as")
     request = _request(mailbox, user, message, form, recursive=recursive, only_expunged=only_expunged)
+    target = None if into is None else imap_address.parse(into)
     opened = open_tree(os.fsencode(tree), conf)
-    outcome = Outcome(tree, to or "", dry_run)
-    if dry_run:
+    outcome = Outcome(tree, to or (str(target) if target else ""), dry_run)
+    if target is not None:
+        _into(
+            opened,
+            request,
+            outcome,
+            target,
+            password_for(target, password_file),
+            cafile=cafile,
+            only_missing=only_missing,
+            flags=flags,
+            listing=dry_run and verbose and not as_json and not quiet,
+            watched=not (quiet or as_json),
+        )
+        _show(outcome, as_json=as_json, shows=not quiet and (verbose or dry_run or sys.stdout.isatty()))
+    elif dry_run:
         _show_plan(opened, request, outcome, as_json=as_json, verbose=verbose, quiet=quiet)
     else:
         from cyrsync.history.restore_to import restore_to
@@ -127,6 +170,52 @@ def message_of(text: str | None, mailbox: str | None) -> bytes | int | None:
     if mailbox is None:
         raise UsageError("--message: a UID is one of a MAILBOX: name that, too")
     return int(text)
+
+
+def _into(
+    tree: Tree,
+    request: Request,
+    outcome: Outcome,
+    target: ImapAddress,
+    password: str,
+    *,
+    cafile: str | None,
+    only_missing: bool,
+    flags: bool,
+    listing: bool,
+    watched: bool,
+) -> None:
+    """Restore into a server, and say what is lacking."""
+    from cyrsync.history.imap_server import Connection, connect
+    from cyrsync.history.owner_login import OwnerLogins
+    from cyrsync.history.restore_into import restore_into
+    from cyrsync.history.restore_to import found
+    from cyrsync.history.set_flags import set_flags
+    from cyrsync.history.sync_server import SyncServer, admits
+    from cyrsync.report import mail
+
+    def log_in(owner: str = "") -> Connection:
+        return connect(target, password, owner=owner, cafile=cafile)
+
+    try:
+        with progress(not watched) as reporter, log_in() as connection, closing(OwnerLogins(log_in)) as logins:
+            if not admits(connection):
+                raise UnusableError(f"{target}: this Cyrus is too old for --into: it takes SYNCRESTORE from 3.0 on")
+            server, meant = SyncServer(connection), found(tree, request, outcome)
+            if flags:
+                set_flags(server, logins, meant, outcome, reporter)
+            else:
+                restore_into(
+                    server,
+                    meant,
+                    outcome,
+                    reporter,
+                    only_missing=only_missing,
+                    only_one=request.message is not None,
+                    told=(lambda one: mail.render_messages(one, console(a_line_each=True))) if listing else None,
+                )
+    finally:
+        complain_of_all((*tree.warnings, *outcome.warnings, *outcome.errors))
 
 
 def _show_plan(tree: Tree, request: Request, outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool) -> None:

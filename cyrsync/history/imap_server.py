@@ -224,4 +224,4 @@ def _failed(address: ImapAddress, error: Exception) -> ConnectionFailed:
         )
     if isinstance(error, (imaplib.IMAP4.error, ValueError)):
         return ConnectionFailed(f"{address}: what the server answers is not IMAP: {_said(error)}")
-    return ConnectionFailed(f"{address}: {printable(error_text(error))}", Exit.SOCKET)
+    return ConnectionFailed(f"{address}: the connection failed: {printable(error_text(error))}", Exit.SOCKET)

@@ -47,13 +47,13 @@ def restore_into(
         run = _Run(server, outcome, one, reporter)
         try:
             plan = into_plan.decide(server, selection, one.name, had.by(name) if only_missing else frozenset())
-            one.how = plan.action.value
             if plan.note:
                 outcome.warnings.append(plan.note)
             if outcome.dry_run:
                 run.show(plan, told)
             else:
                 run.execute(plan)
+            one.how = plan.action.value
         except CommandRefused as refused:
             outcome.errors.append(f"{one.name}: the server refused: {refused}")
         if only_one and one.restored + one.present:
@@ -76,7 +76,7 @@ class _Run:
         self._one.present = self._one.selected - len(sizes)
         self._one.selected = len(sizes)
         self._one.bytes = sum(sizes)
-        if told is not None:
+        if told is not None and sizes:
             told(replace(plan.selection, messages=plan.messages, count=len(sizes), size=sum(sizes)))
 
     def execute(self, plan: Plan) -> None:

@@ -16,6 +16,7 @@ from cyrsync.history import contents, sync_apply
 from cyrsync.history.imap_server import CommandRefused, Connection
 from cyrsync.history.selected import Message
 from cyrsync.history.sync_apply import Remote, RemoteMessage
+from cyrsync.text import printable
 
 _Read = TypeVar("_Read")
 
@@ -164,15 +165,19 @@ class SyncServer:
 
 
 def admits(connection: Connection) -> bool:
-    """Tell whether the server takes SYNCRESTORE. Raise RefusedError where the login is no administrator's."""
+    """Tell whether the server takes SYNCRESTORE [3.0+]. Raise RefusedError where the login is no administrator's."""
     if "X-REPLICATION" not in connection.capabilities:
         return False
     try:
+        # To anybody else, Cyrus denies that there are such commands.
+        connection.command(*sync_apply.get(b"MAILBOXES", []))
+    except CommandRefused:
+        raise RefusedError(
+            f"{connection.address}: {printable(connection.owner)} is no administrator there: see `admins` in its "
+            "imapd.conf"
+        ) from None
+    try:
         connection.command(b"SYNCRESTORE NOTHING NIL")
     except CommandRefused as refused:
-        if "administrator" in str(refused):
-            raise RefusedError(
-                f"{connection.address}: {connection.owner} is no administrator there: see `admins` in imapd.conf"
-            ) from None
         return refused.status == "NO"
     return True

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 #: Columns of words; all others are numbers.
-_WORDS = frozenset(["Mailbox", "Date", "Deleted", "Removed", "Flags", "From", "Subject", "GUID", "Former name", "Done"])
+_WORDS = frozenset(["Mailbox", "Date", "Deleted", "Removed", "Flags", "From", "Subject", "GUID", "Former name", "How"])
 _FOLD = frozenset(["Mailbox", "Flags", "From", "Subject", "Former name"])
 #: Letters of a subject or sender that are shown.
 _LONGEST = 60
@@ -29,7 +29,7 @@ def render_outcome(outcome: Outcome, console: Console) -> None:
     verb = "To restore" if outcome.dry_run else "Restored"
     present = any(one.present for one in outcome.mailboxes)
     how = any(one.how for one in outcome.mailboxes)
-    heads = ["Mailbox", "Messages", verb, *(["There already"] if present else []), "Bytes", *(["Done"] if how else [])]
+    heads = ["Mailbox", "Messages", verb, *(["There already"] if present else []), "Bytes", *(["How"] if how else [])]
     rows = []
     for one in outcome.mailboxes:
         done = one.selected if outcome.dry_run else one.restored

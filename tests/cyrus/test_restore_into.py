@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,16 @@ from cyrsync.history import imap_address, imap_server, reading, restore_into, sy
 from cyrsync.history.choose import Request
 from cyrsync.history.imap_server import CommandRefused, Connection
 from cyrsync.history.outcome import Outcome
+from cyrsync.history.owner_login import OwnerLogins
 from cyrsync.history.selected import Selection
+from cyrsync.history.set_flags import set_flags
 from cyrsync.history.sync_server import SyncServer, admits
 from cyrsync.history.tree import open_tree
 from cyrsync.sync.progress import NoProgress
 from support.boxes import NAMES, Box
 from support.imapd import CyrusServer, dump, folders, ok
 from support.tools import requires, requires_root
+from support.tree import run_cyrsync
 
 LAYOUTS = {
     "uniqueid directories": {"mailbox_legacy_dirs": "no"},
@@ -72,8 +77,9 @@ class Site:
             shutil.copytree(path, f"{top}{path}", ignore=shutil.ignore_patterns("socket", "proc", "lock"))
         return top
 
-    def connect(self) -> Connection:
-        return imap_server.connect(imap_address.parse(f"imap://cyrus@127.0.0.1:{self.server.port}"), "any")
+    def connect(self, owner: str = "") -> Connection:
+        address = imap_address.parse(f"imap://cyrus@127.0.0.1:{self.server.port}")
+        return imap_server.connect(address, "any", owner=owner)
 
     def command(self, *words: bytes) -> list[bytes]:
         with self.connect() as connection:
@@ -87,11 +93,16 @@ class Site:
         assert not unreadable
         return self.restore_these(found, **options)
 
-    def restore_these(self, found: list[Selection], *, dry_run: bool = False, **options: Any) -> Outcome:
+    def restore_these(
+        self, found: list[Selection], *, dry_run: bool = False, flags: bool = False, **options: Any
+    ) -> Outcome:
         outcome = Outcome("", "", dry_run)
-        with self.connect() as connection:
+        with self.connect() as connection, closing(OwnerLogins(self.connect)) as logins:
             assert admits(connection)
-            restore_into.restore_into(SyncServer(connection), found, outcome, NoProgress(), **options)
+            if flags:
+                set_flags(SyncServer(connection), logins, found, outcome, NoProgress())
+            else:
+                restore_into.restore_into(SyncServer(connection), found, outcome, NoProgress(), **options)
         return outcome
 
     def purge(self, user: str, name: str) -> None:
@@ -363,6 +374,109 @@ def test_a_damaged_message_costs_only_itself(site: Site) -> None:
     assert len(result.errors) == 1 and "UID 2" in result.errors[0]
     del before["MESSAGES"][2]
     assert seen_of(site, user, "Work")["MESSAGES"] == before["MESSAGES"]
+
+
+def flags_of(site: Site, user: str, name: str) -> dict[int, str]:
+    return {uid: one["FLAGS"] for uid, one in seen_of(site, user, name)["MESSAGES"].items()}
+
+
+@pytest.mark.parametrize("made_anew", [False, True])
+def test_only_flags(site: Site, made_anew: bool) -> None:
+    name = f"Work{site.separator}Deep one"
+    user = site.user("Work", name)
+    fill(site, user, name)
+    before = seen_of(site, user, name)
+    top = site.remember()
+    if made_anew:
+        with site.server.login(user) as imap:
+            ok(imap.create(site.folder("New")))
+            ok(imap.select(site.folder(name)))
+            for uid in "32145":
+                ok(imap.uid("COPY", uid, site.folder("New")))
+        delete(site, user, name)
+        with site.server.login(user) as imap:
+            ok(imap.rename(site.folder("New"), site.folder(name)))
+    with site.server.login(user) as imap:
+        ok(imap.select(site.folder(name)))
+        ok(imap.uid("STORE", "1:*", "FLAGS", "(\\Seen $Other)"))
+        ok(imap.append(site.folder(name), "(\\Seen)", None, mail("later")))
+    expunge(site, user, name, "5")
+    request = Request(mailbox=f"user.{user}.Work.Deep one")
+    planned = site.restore(top, request, flags=True, dry_run=True)
+    assert flags_of(site, user, name)[1] == "$Other \\Seen"
+    result = site.restore(top, request, flags=True)
+    assert [(one.restored, one.present) for one in result.mailboxes] == [(4, 0)]
+    assert [(one.selected, one.present) for one in planned.mailboxes] == [(4, 0)]
+    assert (result.errors, len(result.warnings)) == ([], 1)
+    after = seen_of(site, user, name)
+    assert after["MESSAGES"].pop(6)["FLAGS"] == "\\Seen"
+    del before["MESSAGES"][5]
+    assert subjects(after) == subjects(before)
+    again = site.restore(top, request, flags=True)
+    assert [(one.restored, one.present) for one in again.mailboxes] == [(0, 4)]
+
+
+def test_flags_of_a_folder_that_is_gone(site: Site) -> None:
+    user = site.user("Work")
+    fill(site, user, "Work")
+    top = site.remember()
+    delete(site, user, "Work")
+    result = site.restore(top, Request(mailbox=f"user.{user}.Work"), flags=True)
+    assert (result.exit, len(result.errors)) == (23, 1)
+    assert site.folder("Work").strip('"') not in names_of(site, user)
+
+
+PASSWORD = {"CYRSYNC_PASSWORD": "any"}
+
+
+def cli(*words: str | Path) -> dict[str, Any]:
+    """What `cyrsync restore` says, which must not fail."""
+    done = run_cyrsync("restore", *words, "--json", env=None if "--password-file" in words else PASSWORD)
+    assert (done.returncode, done.stderr) == (0, ""), words
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
+
+
+def test_every_command_of_the_page(site: Site, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "history.md").read_text()
+    site.server.create_user("joe", separator=site.separator)
+    with site.server.login("joe") as imap:
+        ok(imap.create(site.folder("Archive")))
+    for name in ("", "Archive"):
+        fill(site, "joe", name)
+    top = site.remember()
+    (top / "etc").mkdir()
+    shutil.copy(site.server.root / "imapd.conf", top / "etc")
+    delete(site, "joe", "Archive")
+    (tmp_path / "cyrus.pw").write_text("any\n")
+    (tmp_path / "cyrus.pw").chmod(0o600)
+    address = f"imap://cyrus@127.0.0.1:{site.server.port}"
+    found = []
+    for line in re.findall("^ {4}# cyrsync restore (.*--into.*)$", page, re.MULTILINE):
+        words = line.replace("imaps://cyrus@mail.example.com", address).replace("/root/", f"{tmp_path}/").split()
+        assert words[0] in ("/srv/replica", "/mnt")
+        said = cli(top, *words[1:])
+        found.append([said["restored"], said["present"]])
+        assert said["target"] == address
+    assert found[:2] == [[0, 5], [0, 5]]
+    assert found[2][0] == 0
+
+
+def test_the_command(site: Site) -> None:
+    user = site.user("Work")
+    fill(site, user, "Work")
+    top = site.remember()
+    conf = site.server.root / "imapd.conf"
+    expunge(site, user, "Work", "2")
+    words = [f"user.{user}.Work", "-C", str(conf), "--into", f"imap://cyrus@127.0.0.1:{site.server.port}"]
+    planned = run_cyrsync("restore", top, *words, "-n", "-v", env=PASSWORD)
+    assert "appended to" in planned.stdout and "2014-05-02" in planned.stdout
+    one = cli(top, *words)["mailboxes"]
+    assert [(box["restored"], box["present"], box["how"]) for box in one] == [(1, 4, "appended to")]
+    words[-1] = words[-1].replace("cyrus@", f"{user}@")
+    refused = run_cyrsync("restore", top, *words, env=PASSWORD)
+    assert (refused.returncode, refused.stderr.count("\n")) == (4, 1)
+    assert "no administrator" in refused.stderr
 
 
 @pytest.mark.parametrize("name", ["Two words", "Entw&APw-rfe", "NIL", "it's #1, a=b"])
