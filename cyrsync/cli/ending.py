@@ -17,6 +17,7 @@ def ended(command: Callable[[], int | None]) -> int:
     except typer.Exit as end:
         return end.exit_code
     except SystemExit as end:
+        _hint(end.__context__)
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except ConfigurationError as error:
         return _end(error.lines, error.code)
@@ -28,6 +29,18 @@ def ended(command: Callable[[], int | None]) -> int:
         from cyrsync.cli import unforeseen  # what no right run needs is not loaded by all
 
         return unforeseen.report(error)
+
+
+def _hint(error: BaseException | None) -> None:
+    """After typer has said that `sync` has no such option: say where to give what is one of rsync's."""
+    option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if option is None or context is None or context.info_name != "sync":
+        return
+    from cyrsync.rsync.option_table import LONG, SHORT
+
+    if (option.startswith("--") and option[2:] in LONG) or option[1:] in SHORT:
+        known = "that is -a already; " if option in ("-a", "--archive") else ""
+        complain(f"sync {option}: {known}options for rsync go behind --, whole rsync lines behind `cyrsync rsync`")
 
 
 def _end(messages: Sequence[str], code: int) -> int:

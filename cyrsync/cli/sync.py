@@ -38,6 +38,7 @@ from cyrsync.cli.options import (
 from cyrsync.cli.output import progress, show
 from cyrsync.ends import address
 from cyrsync.errors import UnusableError, UsageError
+from cyrsync.jobs.source import is_imapd_conf
 from cyrsync.rsync import options as rsync_options
 from cyrsync.rsync.rate import Rate
 from cyrsync.server.scope import Scope
@@ -131,6 +132,8 @@ def sync_command(
             raise UsageError("-C names the source: give DEST alone, or with --engine index, a partition of it and DEST")
     elif not destination:
         raise UsageError("give SRC and DEST, or -C IMAPD_CONF and DEST")
+    if conf is None and address.parse(source).local and is_imapd_conf(os.path.abspath(source)):
+        raise UsageError(f"{source} is no spool: a server's imapd.conf is given by -C: sync -C {source} {destination}")
     words = _words(extra, compress=compress, rsync_path=rsync_path)
     settings = rsync_options.settings(rsync_options.parse(words))
     rate = settings.bwlimit if bwlimit is None else Rate.parse(bwlimit)

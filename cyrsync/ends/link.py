@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from cyrsync import process
+from cyrsync.ends.ssh_words import last_words
 from cyrsync.errors import ConnectionFailed, Exit, NoAgentError
 
 if TYPE_CHECKING:
@@ -177,11 +178,11 @@ class Link:
         return NoAgentError(f"{self.name}: it does not run what it is sent: is there a forced command? {reason}")
 
     def _last_words(self) -> str:
-        """Return the last line on standard error, "" for none; the process is ended for that."""
+        """Return the last line on standard error, with what to do, "" for none; the process is ended for that."""
         self._end()
         if not self.errors.closed:
             self.errors.seek(max(0, self.errors.seek(0, os.SEEK_END) - _SAID))
-            self._said = self.errors.read(_SAID).decode("utf-8", "backslashreplace").strip().rpartition("\n")[2].strip()
+            self._said = last_words(self.errors.read(_SAID).decode("utf-8", "backslashreplace"))
             self.errors.close()
         return self._said
 

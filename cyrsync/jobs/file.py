@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from cyrsync.errors import ConfigurationError, UsageError
 from cyrsync.jobs import toml
 from cyrsync.jobs.keys import Key, shown, value_of
+from cyrsync.jobs.source import is_imapd_conf
 from cyrsync.text import path_text
 
 #: The table of what all jobs have that do not say otherwise.
@@ -59,13 +60,6 @@ class Jobs(NamedTuple):
                 known = ", ".join(self.jobs) or "none"
                 raise UsageError(f"{self.path} has no job {name}{_nearest(name, self.jobs)} (jobs: {known})")
         return [self.jobs[name] for name in wanted] if wanted else list(self.jobs.values())
-
-
-def is_imapd_conf(source: str) -> bool:
-    """Tell whether a source is the configuration of a server, and not a spool: a file, or named like one."""
-    return source.startswith("/") and (
-        os.path.isfile(source) or (source.endswith(".conf") and not os.path.isdir(source))
-    )
 
 
 def parse(path: str, text: str, keys: Mapping[str, Key], one_run: Iterable[str] = ()) -> Jobs:

@@ -76,6 +76,10 @@ def read(lines: Iterable[bytes]) -> Iterator[Message]:
                 yield message
 
 
+#: A daemon does not tell whether the password was wrong, or there was none.
+_PASSWORD = ": set RSYNC_PASSWORD, or give rsync --password-file=FILE"
+
+
 def refused(lines: Iterable[bytes]) -> bool:
     """Tell whether the other rsync said no (a module that is read only, an option): asking again is no use."""
     return any(
@@ -91,7 +95,9 @@ def general_reason(lines: Iterable[bytes]) -> str:
     errors = [line for line in said if line.startswith(("ERROR:", "@ERROR"))]
     complaints = [line for line in said if not line.encode().startswith(_NOISE)]
     causes = [line for line in complaints if not _CONSEQUENCE.search(line.encode())]
-    return (errors or causes or complaints or said or ["it said nothing"])[0]
+    reason = (errors or causes or complaints or said or ["it said nothing"])[0]
+    _, refusal, module = reason.partition("@ERROR: auth failed")  # behind a prompt where nobody could be asked
+    return f"{refusal}{module}{_PASSWORD}" if refusal else reason
 
 
 def relative(path: bytes, roots: Iterable[bytes]) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,12 @@ from cyrsync.rsync import features
 from cyrsync.rsync.driver import Ends, Rsync
 from cyrsync.rsync.jobs import Jobs
 from cyrsync.sync.options import Options
+
+
+def _making(address: Address) -> str:
+    """Return the command that makes the directory, as a line for the shell."""
+    command = shlex.join(["mkdir", "-p", os.fsdecode(address.path)])
+    return command if address.local else shlex.join(["ssh", address.host or "", command])
 
 
 class Replica:
@@ -53,7 +60,8 @@ class Replica:
         """The agent on a replica that is there. Raise UnusableError where it is not."""
         if not self.agent.resolve(self.address.path).directory:
             raise UnusableError(
-                f"{self.address.text}: no such directory: is its disk mounted? Make it for a first copy"
+                f"{self.address.text}: no such directory: is its disk mounted? "
+                f"For a first copy make it: {_making(self.address)}"
             )
         return self.agent
 
