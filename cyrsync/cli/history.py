@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cyrsync.cli import signals
-from cyrsync.cli.output import complain_of_all, console
+from cyrsync.cli.output import complain_of_all, console, progress
 from cyrsync.cli.restore import Mailbox, Tree_, TreeConf, User
 from cyrsync.errors import Exit, UsageError
 
@@ -45,26 +45,25 @@ def history_command(
     opened = open_tree(os.fsencode(tree), conf)
     request = Request(mailbox, user)
     errors: list[str] = []
-    boxes: Iterable[FoundMailbox] | None = None
-    found: Iterable[FoundMessage] | None = None
-    if message is not None or mailbox is not None:
-        found = findings.messages(opened, request, errors.append, text=message, only_removed=deleted)
-    else:
-        boxes = findings.mailboxes(opened, request, errors.append, only_deleted=deleted)
-        found = findings.messages(opened, request, errors.append, only_expunged=True) if deleted else None
-    shown = console(a_line_each=True)
-    with signals.pipe_may_break():
-        if as_json:
-            every: Iterable[FoundMailbox | FoundMessage] = chain(boxes or (), found or ())
-            for one in every:
-                print(json.dumps(one.to_json()))
+    boxes: Iterable[FoundMailbox] = ()
+    found: Iterable[FoundMessage] = ()
+    with progress(as_json) as reporter:
+        told = errors.append, reporter
+        if message is not None or mailbox is not None:
+            found = findings.messages(opened, request, *told, text=message, only_removed=deleted)
         else:
-            if boxes is not None:
-                mail.render_mailboxes(boxes, shown)
-            if found is not None:
-                if boxes is not None:
-                    shown.print()
-                mail.render_found(found, shown)
+            boxes = findings.mailboxes(opened, request, *told, only_deleted=deleted)
+            found = findings.messages(opened, request, *told, only_expunged=True) if deleted else ()
+        if as_json:
+            with signals.pipe_may_break():
+                every: Iterable[FoundMailbox | FoundMessage] = chain(boxes, found)
+                for one in every:
+                    print(json.dumps(one.to_json()))
+        else:
+            # All of it, before the display of progress is gone and the tables are printed.
+            boxes, found = list(boxes), list(found)
+    if not as_json:
+        mail.render_findings([*boxes], [*found], console(a_line_each=True), of_one=mailbox is not None)
     complain_of_all(dict.fromkeys((*opened.warnings, *errors)))
     if errors:
         raise typer.Exit(Exit.PARTIAL)

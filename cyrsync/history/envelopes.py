@@ -24,6 +24,8 @@ from cyrsync.history.selected import Message, Selection
 _USUAL, _LONGEST, _HEADER = 1024, 1 << 20, 1 << 16
 _HEAD = struct.Struct(">I")
 _ENCODED = b"=?"
+#: How an envelope can begin, with its date.
+_STARTS = (b'("', b"(NIL ", b"({")
 #: What may stand between the words of a field in the cache otherwise than in the field.
 _APART = re.compile(rb"[^a-z0-9._-]+")
 _BLANKS = re.compile(r"\s+")
@@ -86,7 +88,8 @@ class Envelopes:
                 data = os.pread(descriptor, end, message.cache_offset)
         except OSError:
             return b""
-        return data[_HEAD.size : end] if len(data) >= end else b""
+        found = data[_HEAD.size : end]
+        return found if len(data) >= end and found.startswith(_STARTS) and found.endswith(b")") else b""
 
 
 def _cache(path: bytes, generation: bytes) -> int | None:

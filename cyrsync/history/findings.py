@@ -12,6 +12,7 @@ from cyrsync.history.envelopes import Envelope, Envelopes
 from cyrsync.history.reading import selections
 from cyrsync.history.selected import Message, Selection
 from cyrsync.history.tree import Tree
+from cyrsync.sync.progress import Reporter
 from cyrsync.text import iso
 
 
@@ -74,10 +75,15 @@ class FoundMessage:
 
 
 def mailboxes(
-    tree: Tree, request: Request, unreadable: Callable[[str], None], *, only_deleted: bool = False
+    tree: Tree,
+    request: Request,
+    unreadable: Callable[[str], None],
+    reporter: Reporter,
+    *,
+    only_deleted: bool = False,
 ) -> Iterator[FoundMailbox]:
     """Yield the mailboxes that are meant. Raise UnusableError where there are none."""
-    for one in selections(tree, replace(request, every=True, deleted=True), unreadable):
+    for one in selections(tree, replace(request, every=True, deleted=True), unreadable, reporter):
         if not only_deleted or one.mailbox.deleted:
             yield _mailbox(one, tree.deletedprefix)
 
@@ -86,6 +92,7 @@ def messages(
     tree: Tree,
     request: Request,
     unreadable: Callable[[str], None],
+    reporter: Reporter,
     *,
     text: str | None = None,
     only_removed: bool = False,
@@ -98,7 +105,7 @@ def messages(
     Raise UnusableError where there is no such mailbox.
     """
     asked = replace(request, every=not only_expunged, only_expunged=only_expunged, deleted=True)
-    for one in selections(tree, asked, unreadable):
+    for one in selections(tree, asked, unreadable, reporter):
         if (only_expunged and one.mailbox.deleted) or (only_removed and not (one.mailbox.deleted or one.expunged)):
             continue
         envelopes = Envelopes(one)

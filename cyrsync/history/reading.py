@@ -22,6 +22,7 @@ from cyrsync.errors import error_text
 from cyrsync.history.choose import Request, choose, former_name, shown
 from cyrsync.history.selected import Annotation, Mailbox, Message, Selection
 from cyrsync.history.tree import Tree
+from cyrsync.sync.progress import NoProgress, Reporter
 from cyrsync.text import path_text
 
 #: The oldest minor version of an index that has what the owner has seen.
@@ -51,24 +52,29 @@ class _Extras:
     seen: tuple[range, ...]  # UIDs
 
 
-def selections(tree: Tree, request: Request, unreadable: Callable[[str], None]) -> Iterator[Selection]:
+def selections(
+    tree: Tree, request: Request, unreadable: Callable[[str], None], reporter: Reporter | None = None
+) -> Iterator[Selection]:
     """Return what is meant, a mailbox each; `unreadable` is told of those that cannot be read.
 
     Raise UnusableError at once where there is no such mailbox.
     """
     chosen = choose(tree.mailboxes, request, tree.deletedprefix)
-    return _selections(tree, chosen, request, unreadable)
+    return _selections(tree, chosen, request, unreadable, reporter or NoProgress())
 
 
 def _selections(
-    tree: Tree, chosen: list[Located], request: Request, unreadable: Callable[[str], None]
+    tree: Tree, chosen: list[Located], request: Request, unreadable: Callable[[str], None], reporter: Reporter
 ) -> Iterator[Selection]:
-    for place in chosen:
+    messages = 0
+    for number, place in enumerate(chosen):
+        reporter.scan(number, messages)
         try:
             found = read(tree, place, request)
         except Unreadable as error:
             unreadable(str(error))
         else:
+            messages += found.count
             if found.count or request.message is None:
                 yield found
 

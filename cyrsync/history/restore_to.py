@@ -21,9 +21,9 @@ from cyrsync.text import human_count
 FORMS = {"maildir": to_maildir.write, "eml": to_files.write, "cyrus": to_cyrus.write}
 
 
-def found(tree: Tree, request: Request, outcome: Outcome) -> Iterator[Selection]:
+def found(tree: Tree, request: Request, outcome: Outcome, reporter: Reporter | None = None) -> Iterator[Selection]:
     """Return what is meant; of a message that several mailboxes have, each. Raise UnusableError where there is none."""
-    every = selections(tree, request, outcome.errors.append)
+    every = selections(tree, request, outcome.errors.append, reporter if request.message is not None else None)
     if request.message is None:
         return every
     first = next(every, None)
@@ -36,7 +36,7 @@ def found(tree: Tree, request: Request, outcome: Outcome) -> Iterator[Selection]
 
 def restore_to(tree: Tree, request: Request, directory: bytes, form: str, outcome: Outcome, reporter: Reporter) -> None:
     """Restore to a directory. Raise UnusableError for one that cannot be used, NotWritten where a disk is full."""
-    every = found(tree, request, outcome)
+    every = found(tree, request, outcome, reporter)
     top = named(tree.mailboxes, request.mailbox) if request.mailbox else None
     # Which of several incarnations of a mailbox a file is of, its own name would not tell.
     target = Target(directory, form, tree.roots(), may_go_on=form != "cyrus")

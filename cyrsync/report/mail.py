@@ -41,10 +41,23 @@ def render_outcome(outcome: Outcome, console: Console) -> None:
     _print(heads, rows, console)
 
 
-def render_mailboxes(found: Iterable[FoundMailbox], console: Console) -> None:
+def render_findings(
+    mailboxes: Sequence[FoundMailbox], messages: Sequence[FoundMessage], console: Console, *, of_one: bool
+) -> None:
+    """Print tables of mailboxes and of messages, `of_one` mailbox that is known or of several."""
+    if mailboxes:
+        _render_mailboxes(mailboxes, console)
+    if mailboxes and messages:
+        console.print()
+    if messages:
+        _render_found(messages, console, of_one=of_one)
+    if not mailboxes and not messages:
+        console.print("Nothing was found.")
+
+
+def _render_mailboxes(found: Sequence[FoundMailbox], console: Console) -> None:
     """Print a table of mailboxes; when they were deleted, if any was."""
-    every = list(found)
-    deleted = any(one.deleted for one in every)
+    deleted = any(one.deleted for one in found)
     heads = ["Mailbox", "Messages", "Expunged", "Bytes", *(["Deleted"] if deleted else [])]
     rows = [
         [
@@ -54,24 +67,22 @@ def render_mailboxes(found: Iterable[FoundMailbox], console: Console) -> None:
             human_bytes(one.size),
             *([_date(one.removed)] if deleted else []),
         ]
-        for one in every
+        for one in found
     ]
     _print(heads, rows, console)
 
 
-def render_found(found: Iterable[FoundMessage], console: Console) -> None:
-    """Print a table of messages; their mailbox and when they were removed, where that differs."""
-    every = list(found)
-    several = len({one.mailbox for one in every}) > 1
-    removed = any(one.removed or one.message.expunged for one in every)
-    heads = [*(["Mailbox"] if several else []), *_HEADS, *(["Removed"] if removed else [])]
+def _render_found(found: Sequence[FoundMessage], console: Console, *, of_one: bool) -> None:
+    """Print a table of messages; when they were removed, if any was."""
+    removed = any(one.removed or one.message.expunged for one in found)
+    heads = [*([] if of_one else ["Mailbox"]), *_HEADS, *(["Removed"] if removed else [])]
     rows = [
         [
-            *([shown(one.mailbox)] if several else []),
+            *([] if of_one else [shown(one.mailbox)]),
             *_cells(one.message, one.envelope),
             *([_date(one.removed)] if removed else []),
         ]
-        for one in every
+        for one in found
     ]
     _print(heads, rows, console)
 
