@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
@@ -14,6 +15,7 @@ from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.errors import CyrsyncError, Exit, LockedError, UnusableError
 from cyrsync.far.to_disk import to_disk
 from cyrsync.history.rooted import is_within
+from cyrsync.history.selected import Message
 from cyrsync.text import path_text
 
 #: Says that a directory is what `restore` made, and in which form.
@@ -164,3 +166,17 @@ class Target:
             return self.read(self._top, MARK).decode("utf-8", "replace").strip()
         except OSError as error:
             raise UnusableError(f"{path_text(self.path)}: {path_text(MARK)}: {error.strerror}") from None
+
+
+def names_in(directory: int) -> list[bytes]:
+    """Return the names in an open directory."""
+    return [os.fsencode(name) for name in os.listdir(directory)]
+
+
+def is_whole(directory: int, name: bytes, message: Message) -> bool:
+    """Tell whether a file that was restored before has all of a message: after a power cut it may be empty."""
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == message.size

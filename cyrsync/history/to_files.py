@@ -15,7 +15,7 @@ from cyrsync.history import contents
 from cyrsync.history.destinations import Place, nested
 from cyrsync.history.outcome import Listener, MailboxOutcome
 from cyrsync.history.selected import Message, Selection
-from cyrsync.history.target import Target
+from cyrsync.history.target import Target, is_whole, names_in
 from cyrsync.text import iso
 
 _LIST = b"messages.jsonl"
@@ -25,11 +25,11 @@ def write(target: Target, selection: Selection, place: Place, outcome: MailboxOu
     """Write a mailbox's messages. Raise NotWritten."""
     folder = target.directory([*place.above, *nested(place.parts)])
     try:
-        there = set(os.listdir(folder))
+        there = set(names_in(folder))
         lines = dict(_listed(target, folder))
         for message in selection.messages():
             name = file_name(message, selection.mailbox.uidvalidity)
-            if name in there:
+            if name.encode() in there and is_whole(folder, name.encode(), message):
                 outcome.present += 1
                 listener.step(0)
             else:

@@ -15,7 +15,7 @@ from cyrsync.history import contents
 from cyrsync.history.destinations import Place, maildir
 from cyrsync.history.outcome import Listener, MailboxOutcome
 from cyrsync.history.selected import Message, Selection
-from cyrsync.history.target import Target
+from cyrsync.history.target import Target, is_whole, names_in
 
 #: Flags by their letters.
 _LETTERS = {"\\Draft": "D", "\\Flagged": "F", "\\Answered": "R", "\\Seen": "S", "\\Deleted": "T"}
@@ -43,19 +43,20 @@ def write(target: Target, selection: Selection, place: Place, outcome: MailboxOu
     made = _make(target, folder)
     try:
         letters = _letters(target, made.top, selection)
-        there = {os.fsencode(name).partition(b":2,")[0] for part in (made.cur, made.new) for name in os.listdir(part)}
+        there = {name.partition(b":2,")[0]: (part, name) for part in (made.cur, made.new) for name in names_in(part)}
         unnamed: set[str] = set()
         for message in selection.messages():
             base = unique_name(message, selection.mailbox.uidvalidity)
-            if base in there:
+            old = there.get(base)
+            if old and is_whole(*old, message):
                 outcome.present += 1
                 listener.step(0)
                 continue
             unnamed.update(flag for flag in message.flags if flag not in letters)
             info = "".join(sorted(letters[flag] for flag in message.flags if flag in letters)).encode()
-            content = contents.blocks(message)
+            to, name = old or (made.cur, b"%s:2,%s" % (base, info))
             try:
-                size = target.write(made.tmp, b"%s:2,%s" % (base, info), content, message.internaldate, made.cur)
+                size = target.write(made.tmp, name, contents.blocks(message), message.internaldate, to)
             except contents.Damaged as error:
                 listener.problem(str(error))
             else:

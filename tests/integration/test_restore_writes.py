@@ -193,6 +193,18 @@ def test_killed_and_run_again(box: Box, tmp_path: Path) -> None:
     assert_whole(box, mail, everything=True)
 
 
+@pytest.mark.parametrize("form", ["maildir", "eml"])
+def test_a_file_that_a_power_cut_left_empty_is_written_again(box: Box, tmp_path: Path, form: str) -> None:
+    words = ("restore", box.root, "--user", "joe", "--as", form, "--to", tmp_path / "mail")
+    assert run_cyrsync(*words).returncode == 0
+    paths = [*(tmp_path / "mail").rglob("cur/*"), *(tmp_path / "mail").rglob("*.eml")]
+    for path in paths[:3]:
+        os.truncate(path, 0)
+    assert run_cyrsync(*words).returncode == 0
+    assert_whole(box, tmp_path / "mail", everything=True)
+    assert sorted(paths) == sorted([*(tmp_path / "mail").rglob("cur/*"), *(tmp_path / "mail").rglob("*.eml")])
+
+
 def test_interrupted(box: Box, tmp_path: Path) -> None:
     """No part of a message is left by a signal, whenever it comes."""
     target = Target(os.fsencode(tmp_path / "mail"), "maildir", [], may_go_on=True)
