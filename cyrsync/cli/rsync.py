@@ -15,6 +15,7 @@ from cyrsync.ends.address import Address, identity
 from cyrsync.ends.link import HURRIED
 from cyrsync.errors import UsageError
 from cyrsync.rsync import options as rsync_options
+from cyrsync.rsync.advice import with_advice
 from cyrsync.rsync.options import RsyncLine, Settings
 from cyrsync.spool import hand_over
 from cyrsync.spool.stand_in import Deletions, NotForUs, StandIn
@@ -38,8 +39,9 @@ def drop_in(words: list[str]) -> int:
     settings = rsync_options.settings(line)
 
     def tell(reason: str) -> None:
-        if _is_news(words, line, settings, reason) or settings.verbose:
-            complain(f"plain rsync runs: {reason}")
+        advised = with_advice(reason)
+        if _is_news(words, line, settings, advised) or settings.verbose:
+            complain(f"plain rsync runs: {advised}")
 
     def plain_rsync(reason: str, owned: bool) -> int:
         tell(reason)

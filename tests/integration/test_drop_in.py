@@ -231,7 +231,8 @@ def test_the_first_time_is_told_of(source: Path, replica: Path, tmp_path: Path) 
     """A line that is handed over says so once, without -v; `status` knows of it until the line is ours again."""
     line = ("-ac", f"{source}/", replica)
     told = [run_cyrsync("rsync", *line).stderr for _ in range(3)]
-    assert told == [f"{PLAIN}--checksum compares the contents of every file\n", "", ""]
+    change = "without it cyrsync does; `cyrsync verify --content` reads every message, now and then"
+    assert told == [f"{PLAIN}--checksum compares the contents of every file; {change}\n", "", ""]
     assert f"{PLAIN}--checksum" in run_cyrsync("rsync", "--checksum", *line).stderr  # another line
     shown = run_cyrsync("status", replica)
     assert (shown.returncode, "--checksum compares the contents" in shown.stdout) == (0, True)
