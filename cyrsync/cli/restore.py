@@ -64,7 +64,7 @@ def restore_command(
     ] = Form.maildir,
     into: Annotated[
         str | None,
-        typer.Option("--into", metavar="imaps://ADMIN@HOST[:PORT]", help="Restore into a running Cyrus (3.0+)."),
+        typer.Option("--into", metavar="imaps://ADMIN@HOST[:PORT]", help="Restore into a running Cyrus."),
     ] = None,
     only_missing: Annotated[
         bool, typer.Option("--only-missing", help="With --into: only what the user has, and had, in no mailbox there.")
@@ -186,6 +186,7 @@ def _into(
     watched: bool,
 ) -> None:
     """Restore into a server, and say what is lacking."""
+    from cyrsync.history.by_append import restore_by_append
     from cyrsync.history.imap_server import Connection, connect
     from cyrsync.history.owner_login import OwnerLogins
     from cyrsync.history.restore_into import restore_into
@@ -199,21 +200,17 @@ def _into(
 
     try:
         with progress(not watched) as reporter, log_in() as connection, closing(OwnerLogins(log_in)) as logins:
-            if not admits(connection):
-                raise UnusableError(f"{target}: this Cyrus is too old for --into: it takes SYNCRESTORE from 3.0 on")
+            told = (lambda one: mail.render_messages(one, console(a_line_each=True))) if listing else None
             server, meant = SyncServer(connection), found(tree, request, outcome)
-            if flags:
+            one = request.message is not None
+            if not admits(connection):
+                if flags or only_missing:
+                    raise UnusableError(f"{target}: --flags and --only-missing need Cyrus 3.0 or newer")
+                restore_by_append(logins, meant, outcome, reporter, only_one=one, told=told)
+            elif flags:
                 set_flags(server, logins, meant, outcome, reporter)
             else:
-                restore_into(
-                    server,
-                    meant,
-                    outcome,
-                    reporter,
-                    only_missing=only_missing,
-                    only_one=request.message is not None,
-                    told=(lambda one: mail.render_messages(one, console(a_line_each=True))) if listing else None,
-                )
+                restore_into(server, meant, outcome, reporter, only_missing=only_missing, only_one=one, told=told)
     finally:
         complain_of_all((*tree.warnings, *outcome.warnings, *outcome.errors))
 

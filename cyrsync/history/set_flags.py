@@ -45,13 +45,18 @@ def set_flags(
         reporter.transfer("flags", outcome.restored + outcome.present, sum(x.selected for x in outcome.mailboxes), 0)
 
 
+def settable(flags: Iterable[str]) -> frozenset[str]:
+    """Return the flags that a client may set."""
+    return frozenset(flag for flag in flags if _FLAG.fullmatch(flag) and flag.lower() != "\\recent")
+
+
 def _set_flags(
     server: SyncServer, logins: OwnerLogins, selection: Selection, there: Remote, one: MailboxOutcome, outcome: Outcome
 ) -> None:
     changes: dict[frozenset[str], list[int]] = defaultdict(list)
     missing = 0
     for uids, message in _pairs(server, selection, there):
-        wanted = frozenset(flag for flag in message.flags if _FLAG.fullmatch(flag))
+        wanted = settable(message.flags)
         if not uids:
             missing += 1
         elif changed := [uid for uid, flags in uids.items() if flags != wanted]:

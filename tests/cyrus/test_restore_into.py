@@ -16,6 +16,7 @@ import pytest
 
 from cyrsync.cyrus.mailbox import dlist
 from cyrsync.history import imap_address, imap_server, reading, restore_into, sync_apply
+from cyrsync.history.by_append import restore_by_append
 from cyrsync.history.choose import Request
 from cyrsync.history.imap_server import CommandRefused, Connection
 from cyrsync.history.outcome import Outcome
@@ -85,13 +86,15 @@ class Site:
         with self.connect() as connection:
             return connection.command(*words)
 
-    def restore(self, top: Path, request: Request, **options: Any) -> Outcome:
-        conf = self.server.root / "imapd.conf"
-        tree = open_tree(os.fsencode(top), str(conf))
+    def selections(self, top: Path, request: Request) -> list[Selection]:
+        tree = open_tree(os.fsencode(top), str(self.server.root / "imapd.conf"))
         unreadable: list[str] = []
         found = list(reading.selections(tree, request, unreadable.append))
         assert not unreadable
-        return self.restore_these(found, **options)
+        return found
+
+    def restore(self, top: Path, request: Request, **options: Any) -> Outcome:
+        return self.restore_these(self.selections(top, request), **options)
 
     def restore_these(
         self, found: list[Selection], *, dry_run: bool = False, flags: bool = False, **options: Any
@@ -304,10 +307,7 @@ def test_a_restore_that_was_cut_off_left_an_empty_mailbox(site: Site) -> None:
     before = seen_of(site, user, "Work")
     top = site.remember()
     directory = block_making(site, user, "Work")
-    conf = site.server.root / "imapd.conf"
-    found = list(
-        reading.selections(open_tree(os.fsencode(top), str(conf)), Request(mailbox=f"user.{user}.Work"), print)
-    )
+    found = site.selections(top, Request(mailbox=f"user.{user}.Work"))
     with site.connect() as connection:
         server = SyncServer(connection)
         partition = server.place_for(found[0].mailbox.name, "default").partition
@@ -424,6 +424,42 @@ def test_flags_of_a_folder_that_is_gone(site: Site) -> None:
     result = site.restore(top, Request(mailbox=f"user.{user}.Work"), flags=True)
     assert (result.exit, len(result.errors)) == (23, 1)
     assert site.folder("Work").strip('"') not in names_of(site, user)
+
+
+@pytest.mark.parametrize("digests", [True, False])
+def test_a_server_that_takes_appends_only(site: Site, digests: bool) -> None:
+    user = site.user("Work", "Gone")
+    with site.server.login(user) as imap:
+        ok(imap.setacl(site.folder("Gone"), "jane", "lr"))
+    for name in ("Work", "Gone"):
+        fill(site, user, name)
+    before = {name: seen_of(site, user, name) for name in ("Work", "Gone")}
+    found = site.selections(site.remember(), Request(user=user))
+    expunge(site, user, "Work", "1,3")
+    delete(site, user, "Gone")
+
+    def old(owner: str = "") -> Connection:
+        connection = site.connect(owner)
+        if not digests:
+            connection.capabilities -= {"DIGEST=SHA1"}
+        return connection
+
+    def restored(dry_run: bool = False) -> Outcome:
+        outcome = Outcome("", "", dry_run)
+        with closing(OwnerLogins(old)) as logins:
+            restore_by_append(logins, found, outcome, NoProgress())
+        assert outcome.errors == []
+        return outcome
+
+    assert [(one.selected, one.present) for one in restored(dry_run=True).mailboxes] == [(0, 0), (5, 0), (2, 3)]
+    assert site.folder("Gone").strip('"') not in names_of(site, user)
+    assert [(one.restored, one.present) for one in restored().mailboxes] == [(0, 0), (5, 0), (2, 3)]
+    after = {name: seen_of(site, user, name) for name in ("Work", "Gone")}
+    assert {name: subjects(seen) for name, seen in after.items()} == {
+        name: subjects(seen) for name, seen in before.items()
+    }
+    assert after["Gone"]["ACL"] == before["Gone"]["ACL"]
+    assert restored().restored == 0
 
 
 PASSWORD = {"CYRSYNC_PASSWORD": "any"}

@@ -1,0 +1,159 @@
+"""`restore --into` a server without SYNCRESTORE (Cyrus up to 2.5): by APPEND, in place of the owner.
+
+Flags, dates and bytes are kept; UIDs are new, and so is the identity of a mailbox that has to be made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import imaplib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime, timezone
+
+from cyrsync.cyrus.server import layout
+from cyrsync.history import contents, into_plan
+from cyrsync.history.choose import shown
+from cyrsync.history.imap_server import CommandRefused, Connection
+from cyrsync.history.outcome import MailboxOutcome, Outcome
+from cyrsync.history.owner_login import OwnerLogins, quoted
+from cyrsync.history.selected import Mailbox, Message, Selection
+from cyrsync.history.set_flags import settable
+from cyrsync.sync.progress import Reporter
+
+_FETCH = re.compile(rb"[0-9]{1,10} FETCH \(")
+_UID = re.compile(rb"[ (]UID ([0-9]{1,10})[ )]")
+_SIZE = re.compile(rb"[ (]RFC822\.SIZE ([0-9]{1,20})[ )]")
+#: What the server's index says of the message's SHA-1 [2.4+].
+_DIGEST = re.compile(rb'[ (]DIGEST\.SHA1 "?([0-9a-f]{40})"?[ )]')
+_BODY = re.compile(rb"BODY\[\] \{([0-9]{1,10})\}\r\n")
+
+
+def restore_by_append(
+    logins: OwnerLogins,
+    selections: Iterable[Selection],
+    outcome: Outcome,
+    reporter: Reporter,
+    *,
+    only_one: bool = False,
+    told: Callable[[Selection], None] | None = None,
+) -> None:
+    """Append what mailboxes lack, by the SHA-1 of messages; one that fails costs only itself. Raise ConnectionFailed.
+
+    `only_one`: all are of one message, and the first of them is enough. A dry run asks the server, and tells only.
+    """
+    for selection in selections:
+        name = into_plan.name_of(selection.mailbox)
+        one = outcome.begin(shown(name), selection.count)
+        try:
+            connection, own_name = logins.of(name)
+            there = _is_there(connection, own_name)
+            digests = _digests(connection, own_name, selection) if there else frozenset()
+            run = _Run(connection, own_name, digests, outcome, one, reporter)
+            if outcome.dry_run:
+                run.show(selection, told)
+            else:
+                if not there:
+                    _make(connection, own_name, selection.mailbox)
+                run.append(selection)
+            one.how = "appended to" if there else "made as a new folder"
+        except CommandRefused as refused:
+            outcome.errors.append(f"{one.name}: the server refused: {refused}")
+        if only_one and one.restored + one.present:
+            break
+
+
+class _Run:
+    """The appending to one mailbox."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        name: bytes,
+        had: frozenset[bytes],
+        outcome: Outcome,
+        one: MailboxOutcome,
+        reporter: Reporter,
+    ) -> None:
+        self._connection = connection
+        self._name = name
+        self._had = had
+        self._outcome = outcome
+        self._one = one
+        self._reporter = reporter
+
+    def show(self, selection: Selection, told: Callable[[Selection], None] | None) -> None:
+        """Record what would be done; a message without a GUID is told, as only its file says what it is."""
+        sizes = [message.size for message in self._lacking(selection)]
+        one = self._one
+        one.present, one.selected, one.bytes = one.selected - len(sizes), len(sizes), sum(sizes)
+        if told is not None and sizes:
+            told(replace(selection, messages=lambda: self._lacking(selection), count=len(sizes), size=sum(sizes)))
+
+    def append(self, selection: Selection) -> None:
+        """Append the messages. Raise CommandRefused."""
+        lacking = list(self._lacking(selection))
+        self._one.present = self._one.selected - len(lacking)
+        before = self._outcome.restored
+        for number, message in enumerate(lacking, 1):
+            try:
+                data = contents.whole(message)
+            except contents.Damaged as error:
+                self._outcome.errors.append(f"{self._one.name}: {error}")
+                continue
+            if message.guid is None and hashlib.sha1(data, usedforsecurity=False).digest() in self._had:
+                self._one.present += 1
+                continue
+            self._connection.command(*_append_words(self._name, message, len(data)), parts=[data])
+            self._one.add(len(data))
+            self._reporter.transfer("restoring", before + number, before + len(lacking), self._one.bytes)
+
+    def _lacking(self, selection: Selection) -> Iterator[Message]:
+        return (message for message in selection.messages() if message.guid not in self._had)
+
+
+def _is_there(connection: Connection, name: bytes) -> bool:
+    """Tell whether there is a mailbox: one that cannot be selected may be another's."""
+    return any(line.upper().startswith(b"LIST ") for line in connection.command(b'LIST ""', name))
+
+
+def _make(connection: Connection, name: bytes, mailbox: Mailbox) -> None:
+    """Make a mailbox, and give others their rights; the owner has his own."""
+    connection.command(b"CREATE", name)
+    for who, rights in mailbox.acl:
+        if who != layout.user_of_name(mailbox.name):
+            connection.command(b"SETACL", name, quoted(who), quoted(rights))
+
+
+def _append_words(name: bytes, message: Message, size: int) -> tuple[bytes, ...]:
+    flags = " ".join(sorted(settable(message.flags))).encode()
+    date = imaplib.Time2Internaldate(datetime.fromtimestamp(message.internaldate, timezone.utc)).encode()
+    return b"APPEND", name, b"(%s)" % flags, date, b"{%d+}\r\n" % size
+
+
+def _digests(connection: Connection, name: bytes, selection: Selection) -> frozenset[bytes]:
+    """Return the SHA-1 of the mailbox's messages, of those at least that may be among the selection's."""
+    exists = connection.command(b"EXAMINE", name)
+    if any(line.upper() == b"0 EXISTS" for line in exists):
+        return frozenset()
+    if "DIGEST=SHA1" in connection.capabilities:
+        digests = map(_DIGEST.search, _fetched(connection.command(b"UID FETCH 1:* (DIGEST.SHA1)")))
+        return frozenset(bytes.fromhex(digest[1].decode()) for digest in digests if digest)
+    sizes = {message.size for message in selection.messages()}
+    lines = connection.command(b"UID FETCH 1:* (RFC822.SIZE)")
+    fetched = [(_UID.search(line), _SIZE.search(line)) for line in _fetched(lines)]
+    uids = [uid[1] for uid, size in fetched if uid and size and int(size[1]) in sizes]
+    return frozenset(digest for uid in uids for digest in _digest(connection, uid))
+
+
+def _digest(connection: Connection, uid: bytes) -> Iterator[bytes]:
+    """Yield the SHA-1 of one message, by all of it; nothing where it is gone meanwhile."""
+    for line in _fetched(connection.command(b"UID FETCH", uid, b"(BODY.PEEK[])")):
+        if opening := _BODY.search(line):
+            body = line[opening.end() : opening.end() + int(opening[1])]
+            yield hashlib.sha1(body, usedforsecurity=False).digest()
+
+
+def _fetched(lines: Iterable[bytes]) -> Iterator[bytes]:
+    return (line for line in lines if _FETCH.match(line))
