@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cyrsync.cli import signals
-from cyrsync.cli.output import complain_of_all, console, progress
+from cyrsync.cli.output import complain_by_reason, console, progress
 from cyrsync.cli.restore import Mailbox, Tree_, TreeConf, User
 from cyrsync.errors import Exit, UsageError
 
@@ -64,6 +64,6 @@ def history_command(
             boxes, found = list(boxes), list(found)
     if not as_json:
         mail.render_findings([*boxes], [*found], console(a_line_each=True), of_one=mailbox is not None)
-    complain_of_all(dict.fromkeys((*opened.warnings, *errors)))
+    complain_by_reason(dict.fromkeys((*opened.warnings, *errors)))
     if errors:
         raise typer.Exit(Exit.PARTIAL)

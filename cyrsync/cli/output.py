@@ -14,7 +14,7 @@ from cyrsync.errors import Exit
 from cyrsync.report.progress import progress_for
 from cyrsync.sync.progress import Reporter
 from cyrsync.sync.result import RunResult
-from cyrsync.text import printable, summed
+from cyrsync.text import Reasons, printable, summed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,6 +64,17 @@ def complain_of_run(result: RunResult, *, verbose: bool) -> None:
     watched = verbose or sys.stderr.isatty() or sys.stdout.isatty()
     errors = result.errors if watched or result.exit != Exit.LOCKED else ()
     complain_of_all((*result.warnings, *errors))
+
+
+def complain_by_reason(messages: Iterable[str], *, every: bool = False) -> None:
+    """Print each message, those that end in the same reason summed up, unless `every` one is wanted."""
+    reasons = Reasons()
+    for message in messages:
+        if reasons.is_shown(message.rpartition(": ")[2]) or every:
+            complain(message)
+    if not every:
+        for more, reason in reasons.more():
+            complain(f"{more}: {reason}")
 
 
 def progress(quiet: bool) -> Reporter:

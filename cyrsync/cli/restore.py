@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cyrsync.cli import signals
-from cyrsync.cli.output import complain_of_all, console, progress
+from cyrsync.cli.output import complain_by_reason, console, progress
 from cyrsync.errors import UnusableError, UsageError
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def restore_command(
             flags=flags,
             listing=dry_run and verbose and not as_json and not quiet,
             watched=not (quiet or as_json),
+            verbose=verbose,
         )
         _show(outcome, as_json=as_json, shows=not quiet and (verbose or dry_run or sys.stdout.isatty()))
     elif dry_run:
@@ -136,7 +137,7 @@ def restore_command(
             with progress(quiet or as_json) as reporter:
                 restore_to(opened, request, os.fsencode(to), form.value, outcome, reporter)
         finally:
-            complain_of_all((*opened.warnings, *outcome.warnings, *outcome.errors))
+            complain_by_reason((*opened.warnings, *outcome.warnings, *outcome.errors), every=verbose)
         _show(outcome, as_json=as_json, shows=not quiet and (verbose or sys.stdout.isatty()))
     raise typer.Exit(outcome.exit)
 
@@ -184,6 +185,7 @@ def _into(
     flags: bool,
     listing: bool,
     watched: bool,
+    verbose: bool,
 ) -> None:
     """Restore into a server, and say what is lacking."""
     from cyrsync.history.by_append import restore_by_append
@@ -212,7 +214,7 @@ def _into(
             else:
                 restore_into(server, meant, outcome, reporter, only_missing=only_missing, only_one=one, told=told)
     finally:
-        complain_of_all((*tree.warnings, *outcome.warnings, *outcome.errors))
+        complain_by_reason((*tree.warnings, *outcome.warnings, *outcome.errors), every=verbose)
 
 
 def _show_plan(tree: Tree, request: Request, outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool) -> None:
@@ -227,7 +229,7 @@ def _show_plan(tree: Tree, request: Request, outcome: Outcome, *, as_json: bool,
         one.bytes = selection.size
         if listing:
             mail.render_messages(selection, console(a_line_each=True))
-    complain_of_all((*tree.warnings, *outcome.warnings, *outcome.errors))
+    complain_by_reason((*tree.warnings, *outcome.warnings, *outcome.errors), every=verbose)
     _show(outcome, as_json=as_json, shows=not quiet)
 
 

@@ -33,9 +33,9 @@ def blocks(message: Message) -> Iterator[bytes]:
     finally:
         os.close(descriptor)
     if size != message.size:
-        raise Damaged(f"UID {message.uid}: {path_text(path)}: {size} bytes instead of {message.size}")
+        raise Damaged(f"UID {message.uid}: {path_text(path)}: not of the size that the index says")
     if message.guid is not None and digest.digest() != message.guid:
-        raise Damaged(f"UID {message.uid}: {path_text(path)}: its SHA-1 is not its GUID {message.guid.hex()}")
+        raise Damaged(f"UID {message.uid}: {path_text(path)}: its SHA-1 is not its GUID")
 
 
 def whole(message: Message) -> bytes:

@@ -226,15 +226,26 @@ def test_a_message_that_lacks_and_one_that_is_another(box: Box, tmp_path: Path) 
     (directory / "1.").write_bytes((directory / "3.").read_bytes())
     (directory / "4.").unlink()
     report = restore(box.root, "user/joe", "--to", tmp_path / "mail", expect=23)
-    size = (directory / "3.").stat().st_size
     true = {one["uid"]: one for one in box.mailbox("user.joe")["messages"]}
     assert report["errors"] == [
-        f"user/joe: UID 1: {directory}/1.: {size} bytes instead of {true[1]['size']}",
+        f"user/joe: UID 1: {directory}/1.: not of the size that the index says",
         f"user/joe: UID 4: {directory}/4.: No such file or directory",
     ]
     assert in_maildir(tmp_path / "mail") == [
         one for one in truth(box.mailbox("user.joe"), "visible") if one[0] not in (true[1]["sha1"], true[4]["sha1"])
     ]
+
+
+def test_many_that_lack_are_summed_up(box: Box, tmp_path: Path) -> None:
+    """A line each would be a million, where a disk is away; -v and --json name each."""
+    directory = box.root / box.mailbox("user.joe")["datadir"]
+    for path in directory.glob("[0-9]*."):
+        path.unlink()
+    words = ("restore", box.root, "user/joe", "--to", tmp_path / "mail")
+    lines = run_cyrsync(*words).stderr.splitlines()
+    assert len(lines) == 6 and lines[-1] == "cyrsync: ... and 23 more: No such file or directory"
+    assert len(run_cyrsync(*words, "-v").stderr.splitlines()) == 28
+    assert len(restore(*words[1:], expect=23)["errors"]) == 28
 
 
 def test_a_mailbox_that_cannot_be_read_costs_only_itself(box: Box, tmp_path: Path) -> None:
@@ -303,6 +314,22 @@ def test_a_replica_below_its_own_prefix(box: Box, tmp_path: Path) -> None:
     restore(replica, "user/joe", "--to", tmp_path / "two")
     for mail in ("one", "two"):
         assert in_maildir(tmp_path / mail) == truth(box.mailbox("user.joe"), "visible")
+
+
+def test_the_imapd_conf_of_a_standby_leads_into_the_replica(box: Box, tmp_path: Path) -> None:
+    """Its paths are other than the source's: they are those of the replica as they stand."""
+    (tmp_path / "link").symlink_to(box.root)
+    conf = tmp_path / "standby.conf"
+    conf.write_text(box.conf.read_text().replace(str(box.root), f"{tmp_path}/link"))
+    restore(tmp_path / "link", "-C", conf, "user/joe", "--to", tmp_path / "mail")
+    assert in_maildir(tmp_path / "mail") == truth(box.mailbox("user.joe"), "visible")
+
+
+def test_a_partition_that_imapd_conf_does_not_have(box: Box, tmp_path: Path) -> None:
+    conf = tmp_path / "imapd.conf"
+    conf.write_text(box.conf.read_text().replace("partition-default:", "partition-other:"))
+    report = restore(box.root, "-C", conf, "user/joe", "--to", tmp_path / "mail", expect=23)
+    assert report["errors"] == ["user/joe: imapd.conf has no partition default"]
 
 
 def test_a_link_in_a_tree_leads_nowhere_else(box: Box, tmp_path: Path) -> None:

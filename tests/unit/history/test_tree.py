@@ -1,0 +1,77 @@
+"""Where a tree has its directories, by whichever imapd.conf there is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cyrsync.errors import UnusableError
+from cyrsync.history import tree
+from cyrsync.history.tree import open_tree
+from support.boxes import Box
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Path:
+    """A tree with a server's directories below /var."""
+    box = Box("3.4.9-plain", tmp_path / "box")
+    found = tmp_path / "tree"
+    (found / "var").mkdir(parents=True)
+    for name in ("spool", "conf"):
+        (box.root / name).rename(found / "var" / name)
+    (tmp_path / "imapd.conf").write_text(box.conf.read_text().replace(str(box.root), "/var"))
+    return found
+
+
+def names(top: Path, conf: Path | None = None) -> int:
+    return len(open_tree(os.fsencode(top), str(conf) if conf else None).mailboxes)
+
+
+def test_the_trees_own_with_what_it_includes(top: Path, tmp_path: Path) -> None:
+    (top / "etc").mkdir()
+    lines = (tmp_path / "imapd.conf").read_text().splitlines(keepends=True)
+    (top / "etc" / "more.conf").write_text("".join(line for line in lines if "partition" in line))
+    rest = "".join(line for line in lines if "partition" not in line)
+    (top / "etc" / "imapd.conf").write_text(f"{rest}@include: /etc/more.conf\n")
+    found = open_tree(os.fsencode(top), None)
+    assert found.config is not None and found.config.partitions["default"].data == os.fsencode(top / "var" / "spool")
+    assert names(top) == 26
+
+
+def test_this_hosts_where_it_leads_into_the_tree(top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a backup server with a Cyrus of its own, and as on one where nothing of that is in the tree."""
+    monkeypatch.setattr(tree, "CONF", os.fsencode(tmp_path / "imapd.conf"))
+    found = open_tree(os.fsencode(top), None)
+    assert found.config is not None and found.config.configdirectory == os.fsencode(top / "var" / "conf")
+    (tmp_path / "imapd.conf").write_text("configdirectory: /srv/cyrus\npartition-default: /srv/spool\n")
+    found = open_tree(os.fsencode(top), None)
+    assert found.config is None and len(found.mailboxes) == 26
+
+
+def test_the_machine_itself(top: Path, tmp_path: Path) -> None:
+    conf = tmp_path / "imapd.conf"
+    conf.write_text(conf.read_text().replace("/var", f"{top}/var"))
+    found = open_tree(b"/", str(conf))
+    assert len(found.mailboxes) == 26
+    assert os.fsencode(top / "var" / "spool") in found.roots() and b"/" not in found.roots()
+
+
+def test_a_damaged_mailbox_list(top: Path, tmp_path: Path) -> None:
+    """Then directories tell, and the reason is said."""
+    database = top / "var" / "conf" / "mailboxes.db"
+    for damage in (b"", b"\xa1\x02\x8b\x0dtwoskip file\0\0\0\0" + bytes(100)):
+        database.write_bytes(damage)
+        found = open_tree(os.fsencode(top), str(tmp_path / "imapd.conf"))
+        assert len(found.mailboxes) == 26
+        assert found.warnings[0].startswith(f"{database}: ")
+        assert found.warnings[0].endswith(": mailboxes are looked for by their directories")
+
+
+def test_an_imapd_conf_that_is_none(top: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.conf").write_text("nonsense\n")
+    with pytest.raises(UnusableError, match=r"bad\.conf:1: "):
+        open_tree(os.fsencode(top), str(tmp_path / "bad.conf"))
+    with pytest.raises(UnusableError, match=r"none\.conf:1: can't read "):
+        open_tree(os.fsencode(top), str(tmp_path / "none.conf"))
