@@ -204,8 +204,10 @@ def attached(words: Sequence[str], env: Mapping[str, str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def hook(command: str, text: str) -> int:
+def hook(command: str, text: str, environment: Mapping[str, str]) -> int:
     """Run a user's command by the shell, with `text` on its standard input, and return its code.
+
+    It has our environment, and more.
 
     What it prints goes to standard error.
     """
@@ -216,6 +218,7 @@ def hook(command: str, text: str) -> int:
             stdin=subprocess.PIPE,
             stdout=2,
             preexec_fn=_heed_signals,
+            env={**os.environ, **environment},
         )
 
     with _forked(start, lambda child: _end(child, signal.SIGKILL)) as running:

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from cyrsync import process
 from cyrsync.errors import CyrsyncError, UnusableError, error_text
 from cyrsync.state import history
+from cyrsync.state.lock import CHOSEN, state_path
 from cyrsync.text import printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cyrsync.ends.address import Address
     from cyrsync.state.history import Record
     from cyrsync.sync.result import RunResult
@@ -43,15 +46,16 @@ def finish(session: Session, wanted: Wanted) -> None:
     if result.dry_run:
         return
     record = _record(session)
-    _step(result, "not recorded", partial(_keep, record, result))
+    _step(result, "not recorded", partial(_keep, session.options.state, record, result))
     if wanted.metrics:
-        _step(result, "--metrics", partial(_write_metrics, wanted.metrics, record, result))
+        _step(result, "--metrics", partial(_write_metrics, session.options.state, wanted.metrics, record, result))
     if wanted.log:
         _step(result, "--log", partial(_log, wanted.log, result))
     hook = wanted.on_failure if result.exit else wanted.on_success
     # That another run is at work is neither good news nor bad: that run will tell how it ends.
     if hook and not record.skipped:
-        _step(result, "--on-failure" if result.exit else "--on-success", partial(_call, hook, result))
+        call = partial(_call, session.options.state, hook, result)
+        _step(result, "--on-failure" if result.exit else "--on-success", call)
 
 
 def _step(result: RunResult, what: str, step: Callable[[], None]) -> None:
@@ -85,19 +89,19 @@ def _absolute(address: Address) -> str:
     return os.fsdecode(os.path.abspath(address.path) + b"/" * (address.path != b"/" and address.path.endswith(b"/")))
 
 
-def _keep(record: Record, result: RunResult) -> None:
+def _keep(state: Path, record: Record, result: RunResult) -> None:
     # A run for which no file can be made there has failed at its lock, and has said so itself.
-    if history.can_be_kept():
-        warning = history.add(record)
+    if history.can_be_kept(state):
+        warning = history.add(state, record)
         result.warnings += [warning] if warning else []
 
 
-def _write_metrics(path: str, record: Record, result: RunResult) -> None:
+def _write_metrics(state: Path, path: str, record: Record, result: RunResult) -> None:
     from cyrsync.report import metrics
 
     runs: tuple[Record, ...] = ()
     with suppress(UnusableError):  # a warning has been given
-        runs = history.runs_of(record.pair)
+        runs = history.runs_of(state, record.pair)
     known = history.Pair(runs if record in runs else (record, *runs))
     metrics.write(path, metrics.render(result, known))
 
@@ -108,8 +112,9 @@ def _log(where: str, result: RunResult) -> None:
     log.send(where, result)
 
 
-def _call(hook: str, result: RunResult) -> None:
-    code = process.hook(hook, json.dumps(result.to_json()) + "\n")
+def _call(state: Path, hook: str, result: RunResult) -> None:
+    told = {} if state == state_path() else {CHOSEN: str(state)}
+    code = process.hook(hook, json.dumps(result.to_json()) + "\n", told)
     if code:
         end = f"exit {code}" if code > 0 else f"signal {-code}"
         raise HookFailed(f"{hook}: {end}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator
 from itertools import chain
@@ -17,6 +16,7 @@ from cyrsync.cli.operands import ConfigFile, operand
 from cyrsync.cli.options import CONF, Conf, Rsh, RsyncPath, StateDirectory
 from cyrsync.cli.output import console
 from cyrsync.ends import address
+from cyrsync.state.lock import state_path
 from cyrsync.sync.options import Options
 
 if TYPE_CHECKING:
@@ -44,13 +44,11 @@ def check_command(
     from cyrsync.standby.check import Source
     from cyrsync.standby.checked import Checked
 
-    if state is not None:
-        os.environ["CYRSYNC_STATE"] = state
     replica = address.parse(destination)
     result, output = Checked(conf or CONF, destination), console(a_line_each=True)
-    source = Source(result.conf, with_conf=not no_config)
     with tempfile.TemporaryDirectory(prefix="cyrsync-") as directory, signals.pipe_may_break():
-        options = Options(rsh=rsh, rsync_path=rsync_path)
+        options = Options(rsh=rsh, rsync_path=rsync_path, state=state_path(state))
+        source = Source(result.conf, options.state, with_conf=not no_config)
         found = _noted(_findings(replica, options, source, Path(directory), with_conf=not no_config), result)
         for finding in summed(found):
             if not (quiet or as_json):

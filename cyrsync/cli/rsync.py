@@ -20,7 +20,7 @@ from cyrsync.rsync.options import RsyncLine, Settings
 from cyrsync.spool import hand_over
 from cyrsync.spool.stand_in import Deletions, NotForUs, StandIn
 from cyrsync.state import handed_over
-from cyrsync.state.lock import run_key
+from cyrsync.state.lock import run_key, state_path
 from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.options import Options
 from cyrsync.sync.session import Session
@@ -62,7 +62,7 @@ def drop_in(words: list[str]) -> int:
         return hand_over.hand_over(words, line, settings, lambda: _become_rsync(words))
     if run.handed_over:
         return result.exit
-    handed_over.forget(session.key)
+    handed_over.forget(session.options.state, session.key)
     from cyrsync.cli import aftermath  # SQLite is not loaded to become rsync
 
     aftermath.finish(session, aftermath.Wanted())
@@ -86,7 +86,8 @@ def _is_news(words: list[str], line: RsyncLine, settings: Settings, reason: str)
     ):
         return False
     key = run_key(identity(source), identity(replica))
-    return handed_over.note(key, printable(source.text), printable(replica.text), printable(reason), words)
+    texts = (printable(source.text), printable(replica.text), printable(reason))
+    return handed_over.note(state_path(), key, *texts, words)
 
 
 def _addresses(line: RsyncLine, settings: Settings) -> tuple[Address, Address, bytes]:

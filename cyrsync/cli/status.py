@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +17,7 @@ from cyrsync.cli.output import complain, console
 from cyrsync.ends import address
 from cyrsync.ends.address import identity
 from cyrsync.errors import Exit, UnusableError, UsageError
+from cyrsync.state.lock import state_path
 from cyrsync.text import human_seconds, printable
 
 if TYPE_CHECKING:
@@ -45,17 +46,18 @@ def status_command(
     from cyrsync.state import handed_over, history
 
     limit = _seconds(max_age) if max_age is not None else None
-    if state is not None:
-        os.environ["CYRSYNC_STATE"] = state
+    where = state_path(state)
     if forget:
         if destination is None:
             raise UsageError("--forget needs the DEST that is to be forgotten")
-        handed = handed_over.forget_replica(printable(destination))
-        if not history.forget(printable(identity(address.parse(destination))), printable(destination)) + handed:
+        handed = handed_over.forget_replica(where, printable(destination))
+        if not history.forget(where, printable(identity(address.parse(destination))), printable(destination)) + handed:
             raise UnusableError(f"no run is known of {destination}")
         return
-    plain = [one for one in handed_over.known() if destination is None or one.destination == printable(destination)]
-    found = _found(destination, or_none=bool(plain) and limit is None)
+    plain = [
+        one for one in handed_over.known(where) if destination is None or one.destination == printable(destination)
+    ]
+    found = _found(where, destination, or_none=bool(plain) and limit is None)
     now = datetime.now(timezone.utc)
     late = [pair for pair in found if limit is not None and not _is_within(status.age(pair, now), limit)]
     with signals.pipe_may_break():
@@ -74,16 +76,16 @@ def status_command(
     raise typer.Exit(Exit.UNSOUND if late else Exit.DONE)
 
 
-def _found(destination: str | None, *, or_none: bool) -> list[Pair]:
+def _found(state: Path, destination: str | None, *, or_none: bool) -> list[Pair]:
     """Return the replicas to show. Raise UnusableError if there is none, unless there may be none."""
     from cyrsync.state import history
 
     if destination is not None:
-        found = history.pairs(printable(identity(address.parse(destination))), printable(destination))
+        found = history.pairs(state, printable(identity(address.parse(destination))), printable(destination))
         if not (found or or_none):
             raise UnusableError(f"no run is known of {destination}")
         return found
-    known = history.pairs()
+    known = history.pairs(state)
     # Where no run has ever succeeded, it was mistyped, or never set up: asked for by its name, it is shown.
     found = [pair for pair in known if pair.last_success]
     if not (found or or_none):

@@ -43,6 +43,7 @@ from cyrsync.rsync import options as rsync_options
 from cyrsync.rsync.rate import Rate
 from cyrsync.server.scope import Scope
 from cyrsync.spool.run import run
+from cyrsync.state.lock import state_path
 from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.options import Options
 from cyrsync.sync.part import Part
@@ -119,8 +120,6 @@ def sync_command(
 
     Messages go first, then their metadata, then what is gone goes.
     """
-    if state is not None:
-        os.environ["CYRSYNC_STATE"] = state
     extra = extra or []
     if conf == "":
         raise UsageError("-C needs the name of the server's imapd.conf")
@@ -155,6 +154,7 @@ def sync_command(
         wait=wait,
         jobs=jobs,
         overwrite=overwrite_replica,
+        state=state_path(state),
         from_replica=from_replica,
     )
     with progress(quiet or as_json) as reporter:

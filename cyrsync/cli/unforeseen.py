@@ -8,11 +8,12 @@ import sys
 import tempfile
 import time
 import traceback
+from itertools import pairwise
 
 from cyrsync import __version__
 from cyrsync.cli.output import complain
 from cyrsync.errors import Exit, error_text
-from cyrsync.state.lock import state_directory
+from cyrsync.state.lock import state_directory, state_path
 
 
 def report(error: Exception) -> Exit:
@@ -40,10 +41,17 @@ def _text(error: Exception) -> str:
 
 def _write(text: str) -> str:
     """Write the newest traceback into the state directory: a job that fails every minute fills no disk."""
-    directory = os.fspath(state_directory())
+    directory = os.fspath(state_directory(state_path(_chosen(sys.argv[1:]))))
     descriptor, temporary = tempfile.mkstemp(prefix="traceback.", dir=directory)
     with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text)
     path = os.path.join(directory, "traceback")
     os.rename(temporary, path)
     return path
+
+
+def _chosen(words: list[str]) -> str | None:
+    """Return the state directory that the command line names: it may not have been read yet."""
+    following = dict(pairwise(words))
+    joined = next((word for word in words if word.startswith("--state=")), None)
+    return following.get("--state") if joined is None else joined.partition("=")[2]

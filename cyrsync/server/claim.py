@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Iterable
 from datetime import datetime
+from pathlib import Path
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox.index import READ_SIZE, highest_modseq
@@ -67,6 +68,7 @@ class Claim:
         from_replica: bool,
         times: bool,
         full: bool,
+        state: Path,
         dry_run: bool,
         deadline: float,
         leftovers: dict[bytes, list[Removal]],
@@ -88,6 +90,7 @@ class Claim:
         self._from_replica = from_replica
         self._times = times
         self._full = full
+        self._state = state
         self._holds = not dry_run
         self._deadline = deadline
         self._leftovers = leftovers
@@ -125,7 +128,7 @@ class Claim:
                 if token.cut_off(self._boot):
                     self._cut_off = os.fsdecode(status.root)
             name = known_roots.name_of(self._replica.address, self._replica.path(root))
-            known_roots.check(name, status, anew=self._full)
+            known_roots.check(self._state, name, status, anew=self._full)
             self.roots[name] = os.fsdecode(status.root)
             reason = self._doubt(memory, root, status, token)
             if reason and (status.bare or not status.directory) and not anew:

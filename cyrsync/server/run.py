@@ -101,7 +101,7 @@ class ServerRun:
 
     def _with_state(self, replica: Replica) -> None:
         """Run with what is known of the replica; a state that proves damaged is made anew once."""
-        path = state_directory() / f"{self._session.key}.sqlite"
+        path = state_directory(self._session.options.state) / f"{self._session.key}.sqlite"
         if self._session.options.dry_run:
             path = copied(path, self._session.directory / "state")
         store, warning = Store.open(path, self._session.key)
@@ -194,6 +194,7 @@ class ServerRun:
             from_replica=self._session.options.from_replica,
             times=policy.preserve.times,
             full=self._scope.full,
+            state=self._session.options.state,
             dry_run=self._session.options.dry_run,
             deadline=self._session.deadline,
             leftovers={} if self._session.options.dry_run else leftovers.find(store, self._roots),

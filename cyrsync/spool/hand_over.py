@@ -78,7 +78,7 @@ def _held(place: Address, settings: Settings, stack: ExitStack) -> WalkOwnership
     status = side.resolve(place.path)
     if not status.token:
         if place.local and status.root != os.path.abspath(place.path):
-            known_roots.check(known_roots.name_of(place, place.path), status, anew=False)
+            known_roots.check(state_path(), known_roots.name_of(place, place.path), status, anew=False)
         return None
     boot = hold(side, [place.path], place.host, time.monotonic(), overwrite=False).boot
     status = side.resolve(place.path)
@@ -96,12 +96,13 @@ def _side(place: Address, settings: Settings, stack: ExitStack) -> AgentSide | N
         side: AgentSide = ChildSide()
         stack.callback(side.close)
         return side
-    if not (state_path() / "runs.sqlite").exists():
+    state = state_path()
+    if not (state / "runs.sqlite").exists():
         return None
     from cyrsync.state import history  # SQLite is not loaded for nothing
 
     with suppress(UnusableError, ConnectionFailed):
-        if not history.pairs(identity(place)):
+        if not history.pairs(state, identity(place)):
             return None
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="cyrsync-"))
         connections = Connections(place, settings.rsh, settings.connection, Path(directory))

@@ -39,7 +39,7 @@ def opened(session: Session, hold: Callable[[Side], str]) -> Iterator[BothSides]
     with BothSides(session.source, session.replica, *far) as sides:
         _check_direction(session, sides)
         name = known_roots.name_of(session.replica, session.replica.path)
-        known_roots.check(name, sides.replica_status, anew=options.full)
+        known_roots.check(options.state, name, sides.replica_status, anew=options.full)
         result.roots[name] = os.fsdecode(sides.replica_status.root)
         if options.one_file_system:
             mounts.check(session.source, sides.source, sides.source_status.root)

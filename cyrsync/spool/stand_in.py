@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from cyrsync.ends.both import BothSides
 from cyrsync.ends.side import Side
@@ -105,7 +106,7 @@ class StandIn:
         return self._session.execute(self._attempt, self._refuse)
 
     def _attempt(self) -> None:
-        refusal = no_agent.recall(self._session.key, self._session.options.rsh)
+        refusal = no_agent.recall(*self._pair())
         if refusal:
             raise NotForUs(refusal, no_agent=True)
         with opened(self._session, self._hold) as sides:
@@ -113,9 +114,12 @@ class StandIn:
 
     def _refuse(self, error: CyrsyncError) -> None:
         if isinstance(error, NoAgentError) and not self._session.options.dry_run:
-            no_agent.remember(self._session.key, self._session.options.rsh, str(error))
+            no_agent.remember(*self._pair(), str(error))
         if isinstance(error, UnusableError) and not isinstance(error, DoubtfulError):
             raise NotForUs(str(error), no_agent=isinstance(error, NoAgentError)) from None
+
+    def _pair(self) -> tuple[Path, str, str | None]:
+        return self._session.options.state, self._session.key, self._session.options.rsh
 
     def _hold(self, side: Side) -> str:
         try:

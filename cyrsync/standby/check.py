@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import regular_file, snapshot
@@ -30,7 +31,7 @@ from cyrsync.far.token import is_bare
 from cyrsync.far.uids import file_names
 from cyrsync.server.roots import Roots
 from cyrsync.standby.checked import Finding, Verdict
-from cyrsync.state.lock import refuse_shared, state_path
+from cyrsync.state.lock import refuse_shared
 from cyrsync.sync import direction
 from cyrsync.text import human_bytes, human_count, path_text
 
@@ -68,11 +69,12 @@ def _advice(error: Exception) -> str:
 class Source:
     """The server here, as far as it can be understood."""
 
-    def __init__(self, conf: str, *, with_conf: bool) -> None:
+    def __init__(self, conf: str, state: Path, *, with_conf: bool) -> None:
         self.conf = conf
         self.config: Config | None = None
         self.needs: dict[bytes, tuple[int, int]] = defaultdict(lambda: (0, 0))  # bytes and inodes, by root
         self._with_conf = with_conf
+        self._state_directory = state
         self._places: list[Located] = []
         self._metadata = 0  # bytes
 
@@ -212,7 +214,7 @@ class Source:
         yield ok("configdirectory", f"one of each of {len(some)} kinds of files copied")
 
     def _state(self) -> Findings:
-        directory = state_path()
+        directory = self._state_directory
         refuse_shared(directory)
         above = next(path for path in (directory, *directory.absolute().parents) if path.exists())
         room = agent.room(bytes(above))

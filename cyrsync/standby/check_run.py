@@ -11,7 +11,6 @@ from cyrsync.errors import Exit, UnusableError
 from cyrsync.server.run import ServerRun
 from cyrsync.server.scope import Scope
 from cyrsync.standby.check import Findings, Source, fail, ok
-from cyrsync.state.lock import state_path
 from cyrsync.sync.options import Options
 from cyrsync.sync.session import Session
 
@@ -22,10 +21,9 @@ def run_findings(replica: Address, options: Options, source: Source, directory: 
     """Do all of `sync -C --delete` that changes nothing; `directory` is for temporary files."""
     if not source.config:
         return
-    if not state_path().exists():  # a run would make it
-        os.environ["CYRSYNC_STATE"] = str(directory / "state")
     where = os.path.realpath(os.fsencode(source.conf))
-    options = replace(options, dry_run=True, delete=True, retries=0)
+    state = options.state if options.state.exists() else directory / "state"  # a run would make it
+    options = replace(options, dry_run=True, delete=True, retries=0, state=state)
     try:
         scope = Scope(with_conf=with_conf)
         session = Session(Address(source.conf, where), replica, options, engine=scope.engine)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.errors import UnusableError
-from cyrsync.state.lock import state_directory, state_path
+from cyrsync.state.lock import state_directory
 
 _DIRECTORY = "handed-over"
 #: Directories that are looked into for a mailbox: in a spool, one of the first few has one.
@@ -33,11 +33,11 @@ class HandedOver(NamedTuple):
     line: str
 
 
-def note(key: str, source: str, destination: str, reason: str, words: Sequence[str]) -> bool:
+def note(state: Path, key: str, source: str, destination: str, reason: str, words: Sequence[str]) -> bool:
     """Keep that a line of a pair is handed over. Tell whether that is new, and is known from now on."""
     line = hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()
     with suppress(OSError, UnusableError):
-        path = state_directory() / _DIRECTORY / f"{key}.json"
+        path = state_directory(state) / _DIRECTORY / f"{key}.json"
         before = _read(path)
         if before and before.line == line:
             return False
@@ -50,17 +50,17 @@ def note(key: str, source: str, destination: str, reason: str, words: Sequence[s
     return False
 
 
-def forget(key: str) -> None:
+def forget(state: Path, key: str) -> None:
     """Note that a pair's line is not handed over any more."""
     with suppress(OSError, UnusableError):
-        (state_path() / _DIRECTORY / f"{key}.json").unlink(missing_ok=True)
+        (state / _DIRECTORY / f"{key}.json").unlink(missing_ok=True)
 
 
-def forget_replica(destination: str) -> int:
+def forget_replica(state: Path, destination: str) -> int:
     """Forget all that was handed over to a replica, and return how many lines there were."""
     count = 0
     with suppress(OSError, UnusableError):
-        for path in (state_path() / _DIRECTORY).glob("*.json"):
+        for path in (state / _DIRECTORY).glob("*.json"):
             one = _read(path)
             if one and one.destination == destination:
                 path.unlink(missing_ok=True)
@@ -68,10 +68,10 @@ def forget_replica(destination: str) -> int:
     return count
 
 
-def known() -> list[HandedOver]:
+def known(state: Path) -> list[HandedOver]:
     """Return all that is known, by destination."""
     with suppress(OSError, UnusableError):
-        found = [_read(path) for path in (state_path() / _DIRECTORY).glob("*.json")]
+        found = [_read(path) for path in (state / _DIRECTORY).glob("*.json")]
         return sorted((one for one in found if one), key=lambda one: (one.destination, one.source))
     return []
 

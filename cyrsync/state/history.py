@@ -118,22 +118,22 @@ def brief(result: dict[str, Any]) -> str:
     return json.dumps({**result, **lines}, ensure_ascii=True)
 
 
-def history_file() -> Path:
+def history_file(state: Path) -> Path:
     """Return where the record is kept."""
-    return state_directory() / "runs.sqlite"
+    return state_directory(state) / "runs.sqlite"
 
 
-def can_be_kept() -> bool:
+def can_be_kept(state: Path) -> bool:
     """Tell whether files can be made where the record is kept."""
     try:
-        return os.access(state_directory(), os.W_OK)
+        return os.access(state_directory(state), os.W_OK)
     except UnusableError:
         return False
 
 
-def add(record: Record) -> str:
+def add(state: Path, record: Record) -> str:
     """Keep a run. Return a warning if a damaged file had to be set aside for it. Raise UnusableError if it can't be."""
-    path = history_file()
+    path = history_file(state)
     try:
         _add(path, record)
     except _Damaged as error:
@@ -146,12 +146,12 @@ def add(record: Record) -> str:
     return ""
 
 
-def pairs(replica: str | None = None, destination: str | None = None) -> list[Pair]:
+def pairs(state: Path, replica: str | None = None, destination: str | None = None) -> list[Pair]:
     """Return what is known of all pairs, or of those with one replica, which may be given as the destination was, too.
 
     Raise UnusableError if the file can't be read.
     """
-    path = history_file()
+    path = history_file(state)
     if not path.exists():
         return []
     query = f"SELECT {_COLUMNS} FROM run WHERE ?1 IS NULL OR replica = ?1 OR destination = ?2 ORDER BY id DESC"
@@ -163,29 +163,29 @@ def pairs(replica: str | None = None, destination: str | None = None) -> list[Pa
     return [Pair(tuple(runs)) for runs in ordered]
 
 
-def forget(replica: str, destination: str) -> int:
+def forget(state: Path, replica: str, destination: str) -> int:
     """Remove the runs to one replica, and return how many there were. Raise UnusableError if that can't be done."""
-    path = history_file()
+    path = history_file(state)
     if not path.exists():
         return 0
     with _told(path), _opened(path) as db:
         return db.execute("DELETE FROM run WHERE replica = ? OR destination = ?", (replica, destination)).rowcount
 
 
-def runs_of(pair: str) -> tuple[Record, ...]:
+def runs_of(state: Path, pair: str) -> tuple[Record, ...]:
     """Return the runs of one pair, latest first. Raise UnusableError if they can't be read."""
-    path = history_file()
+    path = history_file(state)
     query = f"SELECT {_COLUMNS} FROM run WHERE pair = ? ORDER BY id DESC"
     with _told(path), _opened(path) as db:
         return tuple(Record(*row) for row in db.execute(query, (pair,)))
 
 
-def root_of(name: str) -> str:
+def root_of(state: Path, name: str) -> str:
     """Return where a directory of a replica was at the last run that looked at it, "" for unknown.
 
     Raise UnusableError if the file can't be read.
     """
-    path = history_file()
+    path = history_file(state)
     if not path.exists():
         return ""
     query = "SELECT json FROM run WHERE instr(json, ?) ORDER BY id DESC"

@@ -15,32 +15,40 @@ from pathlib import Path
 
 from cyrsync.errors import LockedError, UnusableError
 
+#: The environment's word for the state directory.
+CHOSEN = "CYRSYNC_STATE"
 _LOOK_AGAIN = 0.2  # seconds
 
 
-def state_path() -> Path:
-    """Return where cyrsync keeps what outlives a run.
+def state_path(chosen: str | None = None) -> Path:
+    """Return where cyrsync keeps what outlives a run, if nothing was `chosen`.
 
     /var/lib/cyrsync for root, cyrsync below the XDG state directory otherwise; CYRSYNC_STATE overrides.
     """
-    chosen = os.environ.get("CYRSYNC_STATE")
+    chosen = os.environ.get(CHOSEN) if chosen is None else chosen
     if chosen:
         return Path(chosen)
     if os.geteuid() == 0:
         return Path("/var/lib/cyrsync")
-    home = os.environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir
+    home = os.environ.get("HOME") or _home_of(os.geteuid())
     return Path(os.environ.get("XDG_STATE_HOME") or Path(home, ".local/state"), "cyrsync")
 
 
-def state_directory() -> Path:
-    """Return the same, made if need be. Raise UnusableError for one that root must not write to."""
-    directory = state_path()
+def _home_of(user: int) -> str:
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return pwd.getpwuid(user).pw_dir
+    except KeyError:
+        return "/"
+
+
+def state_directory(state: Path) -> Path:
+    """Return the same, made if need be. Raise UnusableError for one that root must not write to."""
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise UnusableError(f"{directory}: {error.strerror}: set CYRSYNC_STATE to a directory for locks") from None
-    refuse_shared(directory)
-    return directory
+        raise UnusableError(f"{state}: {error.strerror}: set CYRSYNC_STATE to a directory for locks") from None
+    refuse_shared(state)
+    return state
 
 
 def refuse_shared(directory: Path) -> None:
@@ -63,9 +71,9 @@ def run_key(source: str, destination: str) -> str:
 
 
 @contextmanager
-def run_lock(key: str, wait: float) -> Iterator[None]:
+def run_lock(state: Path, key: str, wait: float) -> Iterator[None]:
     """Hold the lock; wait up to so many seconds for it. Raise LockedError that names the holder."""
-    path = state_directory() / f"{key}.lock"
+    path = state_directory(state) / f"{key}.lock"
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:

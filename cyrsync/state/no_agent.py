@@ -7,23 +7,21 @@ import os
 import time
 from pathlib import Path
 
-from cyrsync.state.lock import state_path
-
 _DAY = 86400.0  # seconds that it is remembered
 
 
-def remember(pair: str, rsh: str | None, reason: str) -> None:
+def remember(state: Path, pair: str, rsh: str | None, reason: str) -> None:
     """Note that the far end of a pair, by this remote shell, has an answer of its own to everything."""
     try:
-        _path(pair).write_text(json.dumps([_shell(rsh), reason]))
+        _path(state, pair).write_text(json.dumps([_shell(rsh), reason]))
     except OSError:
         pass  # then the next one waits, too
 
 
-def recall(pair: str, rsh: str | None) -> str:
+def recall(state: Path, pair: str, rsh: str | None) -> str:
     """Return why the far end is not to be asked today, "" for no reason."""
     try:
-        path = _path(pair)
+        path = _path(state, pair)
         age = time.time() - path.stat().st_mtime
         shell, reason = json.loads(path.read_bytes())
     except (OSError, TypeError, ValueError):
@@ -33,8 +31,8 @@ def recall(pair: str, rsh: str | None) -> str:
     return f"{reason} (asked {age / 3600:.0f} hours ago; remove {path} to ask again)"
 
 
-def _path(pair: str) -> Path:
-    return state_path() / f"{pair}.plain"
+def _path(state: Path, pair: str) -> Path:
+    return state / f"{pair}.plain"
 
 
 def _shell(rsh: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from cyrsync.ends.address import Address
 from cyrsync.ends.side import Status
@@ -16,7 +17,7 @@ def name_of(address: Address, path: bytes) -> str:
     return f"{address.host.rpartition('@')[2]}:{os.fsdecode(path.rstrip(b'/'))}"
 
 
-def check(name: str, status: Status, *, anew: bool) -> None:
+def check(state: Path, name: str, status: Status, *, anew: bool) -> None:
     """Raise DoubtfulError for a directory that is another than at the last run, and has no owner file, unless `anew`.
 
     Whoever owns the directory above it could lead us, as root, to any other.
@@ -26,7 +27,7 @@ def check(name: str, status: Status, *, anew: bool) -> None:
     from cyrsync.state import history  # SQLite is only loaded where there is no owner file
 
     try:
-        before = history.root_of(name)
+        before = history.root_of(state, name)
     except UnusableError:
         return  # a run never depends on the record
     now = os.fsdecode(status.root)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cyrsync.ends.link import DEFAULT_PATIENCE, Patience
 from cyrsync.rsync.rate import Rate
+from cyrsync.state.lock import state_path
 from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.part import Part
 from cyrsync.sync.policy import Policy
@@ -32,6 +34,7 @@ class Options:
     jobs: int = 1
     overwrite: bool = False  # a replica that is another's, was promoted, or has a Cyrus at work on it
     patience: Patience = DEFAULT_PATIENCE
+    state: Path = field(default_factory=state_path)  # the directory of what outlives a run
     from_replica: bool = False  # the source may be one
     full: bool = False  # names prove nothing: rsync compares every message
 

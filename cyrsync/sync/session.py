@@ -17,7 +17,7 @@ from cyrsync.ends.address import Address, identity
 from cyrsync.errors import ConnectionFailed, CyrsyncError, Exit, ReplicaFull, WrongAnswer, error_text
 from cyrsync.rsync.driver import await_orphans
 from cyrsync.rsync.jobs import Jobs
-from cyrsync.state.lock import run_key, run_lock, state_directory
+from cyrsync.state.lock import run_key, run_lock
 from cyrsync.sync.extended import Kinds
 from cyrsync.sync.guard import DeleteLimit
 from cyrsync.sync.options import Options
@@ -84,7 +84,8 @@ class Session:
             self.result.exit = error.code
         except OSError as error:
             # Ours are the list and the state: rsync and the agents tell of their own.
-            self.result.errors.append(error_text(error) if error.filename else f"{state_directory()}: {error.strerror}")
+            text = error_text(error) if error.filename else f"{self.options.state}: {error.strerror}"
+            self.result.errors.append(text)
             self.result.exit = Exit.FILE_IO
         self.result.warnings = list(dict.fromkeys(self.result.warnings))
         self.result.seconds = round(time.monotonic() - began, 3)
@@ -123,15 +124,15 @@ class Session:
                 self.staging_directory = self.directory / "staging"
                 yield
             return
-        with run_lock(self.key, self.options.wait):
-            self.directory = state_directory() / self.key
+        with run_lock(self.options.state, self.key, self.options.wait):
+            self.directory = self.options.state / self.key
             if self.directory.exists():  # a killed run left it
                 await_orphans(self.directory)
                 self._be_patient()
                 shutil.rmtree(self.directory, ignore_errors=True)
             self.directory.mkdir(mode=0o700)
             try:
-                where = (state_directory(), self.key, self.directory / "staging")
+                where = (self.options.state, self.key, self.directory / "staging")
                 with staging_directory(*where, self.kinds) as self.staging_directory:
                     yield
             finally:

@@ -55,7 +55,7 @@ process._die_with_parent = process._die_with_parent if how == "hook" else slow(p
 starts = {
     "run": lambda: process.run(["sleep", "60"], None, None),
     "attached": lambda: process.attached(["sleep", "60"], dict(os.environ)),
-    "hook": lambda: process.hook("exec sleep 60", ""),
+    "hook": lambda: process.hook("exec sleep 60", "", {}),
 }
 try:
     ended = starts[how]()

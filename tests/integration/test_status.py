@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import pytest
 import samplespool
 from cyrsync.state import history
 from cyrsync.state.history import Record
+from cyrsync.state.lock import state_path
 from support.servers import SampleServer
 from support.tools import wait_for
 from support.tree import cyrsync_argv, messages, plain_env, run_cyrsync, sync
@@ -36,7 +38,7 @@ def replica(tmp_path: Path) -> Path:
 
 def runs() -> list[Record]:
     """All runs of the one pair that is known, the first one first."""
-    (pair,) = history.pairs()
+    (pair,) = history.pairs(state_path())
     return list(reversed(pair.runs))
 
 
@@ -355,6 +357,13 @@ def test_status_finds_the_state_that_sync_was_given(source: Path, replica: Path,
     sync("--state", tmp_path / "state", source, replica)
     assert len(status("--state", tmp_path / "state")) == 1
     status(expect=3)
+
+
+def test_a_command_of_the_users_finds_it_too(source: Path, replica: Path, tmp_path: Path) -> None:
+    cyrsync = shlex.join(map(str, cyrsync_argv("status", replica)))
+    command = f"{cyrsync} >{shlex.quote(str(tmp_path / 'seen'))}"
+    sync("--state", tmp_path / "state", "--on-success", command, source, replica)
+    assert "last success" in (tmp_path / "seen").read_text().lower()
 
 
 def test_names_that_are_no_text(source: Path, tmp_path: Path) -> None:

@@ -37,6 +37,16 @@ def test_one_line_names_the_file_with_the_traceback(words: tuple[str, ...], stat
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("joined", [True, False])
+def test_the_traceback_lies_where_the_state_is(tmp_path: Path, state_dir: Path, joined: bool) -> None:
+    """Whatever went wrong: the line may not have been read yet."""
+    state = tmp_path / "other"
+    ended = run("sync", *([f"--state={state}"] if joined else ["--state", str(state)]), "/a", "/b")
+    assert ended.stderr.endswith(f"report it with {state}/traceback\n")
+    assert (state / "traceback").exists()
+    assert not (state_dir / "traceback").exists()
+
+
 def test_only_the_newest_traceback_is_kept(state_dir: Path) -> None:
     run("sync", "/first", "/b")
     run("sync", "/second", "/b")

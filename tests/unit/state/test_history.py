@@ -16,6 +16,7 @@ import pytest
 from cyrsync.errors import UnusableError
 from cyrsync.state import history
 from cyrsync.state.history import Pair, Record
+from cyrsync.state.lock import state_path
 from support.runs import record, result
 from support.tree import plain_env
 
@@ -27,10 +28,10 @@ def file(state_dir: Path) -> Path:
 
 def test_runs_are_given_back_latest_first(file: Path) -> None:
     runs = [record(1), record(2, code=23, users="joe ann", partitions="default"), record(3, pair="other")]
-    assert [history.add(run) for run in runs] == ["", "", ""]
-    assert history.pairs() == [Pair((runs[1], runs[0])), Pair((runs[2],))]
-    assert history.runs_of("one") == (runs[1], runs[0])
-    assert history.runs_of("none") == ()
+    assert [history.add(state_path(), run) for run in runs] == ["", "", ""]
+    assert history.pairs(state_path()) == [Pair((runs[1], runs[0])), Pair((runs[2],))]
+    assert history.runs_of(state_path(), "one") == (runs[1], runs[0])
+    assert history.runs_of(state_path(), "none") == ()
     assert runs[1].result == result(2, 23).to_json()
     assert runs[1].began.timestamp() == 120
     assert file.stat().st_mode & 0o777 == 0o600
@@ -38,26 +39,26 @@ def test_runs_are_given_back_latest_first(file: Path) -> None:
 
 def test_a_replica_is_found_by_what_names_it_or_as_it_was_given() -> None:
     for pair in ("one", "other"):
-        history.add(record(pair=pair))
-    assert [pair.runs[0].pair for pair in history.pairs("host::/other", "")] == ["other"]
-    assert [pair.runs[0].pair for pair in history.pairs("", "host:/one")] == ["one"]
-    assert history.pairs("x", "y") == []
+        history.add(state_path(), record(pair=pair))
+    assert [pair.runs[0].pair for pair in history.pairs(state_path(), "host::/other", "")] == ["other"]
+    assert [pair.runs[0].pair for pair in history.pairs(state_path(), "", "host:/one")] == ["one"]
+    assert history.pairs(state_path(), "x", "y") == []
 
 
 def test_nothing_is_made_to_look_for_runs(file: Path) -> None:
-    assert history.pairs() == []
+    assert history.pairs(state_path()) == []
     assert not file.exists()
 
 
 def test_old_runs_go_and_the_last_success_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "KEPT", 5)
-    history.add(record(pair="other"))
+    history.add(state_path(), record(pair="other"))
     for minute in range(10):
-        history.add(record(minute, code=0 if minute < 3 else 12))
-    history.add(record(10, users="joe"))  # of one user only
-    kept = [run.began.minute for run in history.runs_of("one")]
+        history.add(state_path(), record(minute, code=0 if minute < 3 else 12))
+    history.add(state_path(), record(10, users="joe"))  # of one user only
+    kept = [run.began.minute for run in history.runs_of(state_path(), "one")]
     assert kept == [10, 9, 8, 7, 6, 2]
-    assert len(history.runs_of("other")) == 1
+    assert len(history.runs_of(state_path(), "other")) == 1
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_few_errors_are_kept_of_many() -> None:
 
 def torn(path: Path) -> None:
     for minute in range(200):
-        history.add(record(minute))
+        history.add(state_path(), record(minute))
     data = bytearray(path.read_bytes())
     data[4096:] = b"\xff" * (len(data) - 4096)
     path.write_bytes(data)
@@ -113,13 +114,13 @@ def foreign(path: Path) -> None:
 
 
 def newer(path: Path) -> None:
-    history.add(record())
+    history.add(state_path(), record())
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 2")
 
 
 def other_columns(path: Path) -> None:
-    history.add(record())
+    history.add(state_path(), record())
     with closing(sqlite3.connect(path)) as db:
         db.execute("ALTER TABLE run DROP COLUMN json")
 
@@ -133,29 +134,29 @@ def test_a_damaged_file_is_set_aside(file: Path, damage: Any) -> None:
     damage(file)
     damaged = file.read_bytes()
     with pytest.raises(UnusableError, match=r"runs\.sqlite"):
-        history.pairs()
-    warning = history.add(record(7))
+        history.pairs(state_path())
+    warning = history.add(state_path(), record(7))
     assert str(file) in warning and "set aside" in warning
-    assert history.pairs() == [Pair((record(7),))]
+    assert history.pairs(state_path()) == [Pair((record(7),))]
     aside = [path for path in file.parent.iterdir() if path.name.startswith("runs.sqlite.2")]
     assert [path.read_bytes() for path in aside] == [damaged]
     assert aside[0].name in warning
 
 
 def test_a_file_that_is_merely_busy_stays(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    history.add(record(1))
+    history.add(state_path(), record(1))
     monkeypatch.setattr(history, "_PATIENCE", 0.0)
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(UnusableError, match="locked"):
-            history.add(record(2))
-        assert len(history.runs_of("one")) == 1
-    assert history.add(record(3)) == ""
-    assert len(history.runs_of("one")) == 2
+            history.add(state_path(), record(2))
+        assert len(history.runs_of(state_path(), "one")) == 1
+    assert history.add(state_path(), record(3)) == ""
+    assert len(history.runs_of(state_path(), "one")) == 2
 
 
 def test_a_full_disk_does_no_harm(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    history.add(record(1))
+    history.add(state_path(), record(1))
 
     def limited(db: sqlite3.Connection) -> bool:
         db.execute("PRAGMA max_page_count = 1")
@@ -164,33 +165,33 @@ def test_a_full_disk_does_no_harm(file: Path, monkeypatch: pytest.MonkeyPatch) -
     with monkeypatch.context() as patch:
         patch.setattr(history, "_is_ours", limited)
         with pytest.raises(UnusableError, match="full"):
-            history.add(record(2, json=json.dumps("x" * 100_000)))
-    assert history.runs_of("one") == (record(1),)
+            history.add(state_path(), record(2, json=json.dumps("x" * 100_000)))
+    assert history.runs_of(state_path(), "one") == (record(1),)
 
 
 def test_no_file_can_be_made(file: Path) -> None:
     file.mkdir()
     with pytest.raises(UnusableError, match="unable to open"):
-        history.add(record())
-    assert history.can_be_kept()
+        history.add(state_path(), record())
+    assert history.can_be_kept(state_path())
 
 
 def test_a_directory_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("CYRSYNC_STATE", str(tmp_path / "file" / "state"))
-    assert not history.can_be_kept()
+    assert not history.can_be_kept(state_path())
 
 
 def test_runs_that_end_together_are_all_kept(state_dir: Path) -> None:
     """Also by those that find no file yet."""
     code = (
-        "import sys; from cyrsync.state import history\n"
-        "for n in range(10): assert not history.add("
+        "import sys; from cyrsync.state import history, lock\n"
+        "for n in range(10): assert not history.add(lock.state_path(), "
         "history.Record(sys.argv[1], '', '', '', '', '', '', '', 0, 0, '{}'))"
     )
     runs = [
         subprocess.Popen([sys.executable, "-c", code, str(number)], env=plain_env(os.environ)) for number in range(4)
     ]
     assert [run.wait() for run in runs] == [0] * 4
-    assert sorted(len(pair.runs) for pair in history.pairs()) == [10] * 4
+    assert sorted(len(pair.runs) for pair in history.pairs(state_path())) == [10] * 4
     assert [path.name for path in state_dir.iterdir() if ".sqlite." in path.name] == []
