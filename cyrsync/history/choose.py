@@ -51,11 +51,20 @@ def choose(known: Sequence[Located], request: Request, prefix: bytes = b"DELETED
     if request.mailbox is not None:
         found = _named(found, request.mailbox, request.recursive, prefix)
     elif request.message is None and not request.deleted:
-        # They are restored by their names: of one folder there may be several.
-        found = [one for one in found if not layout.is_deleted(one.mailbox.name, prefix)]
+        live = [one for one in found if not layout.is_deleted(one.mailbox.name, prefix)]
+        # One by one, they are restored by their names, as of one folder there may be several.
+        found = live or (_last_deleted(found, prefix) if request.user is not None else [])
         if not found:
-            raise UnusableError("deleted mailboxes alone: name the one that is meant")
+            raise UnusableError("all mailboxes are deleted: name the one that is meant, or --user")
     return sorted(found, key=lambda one: _order(one.mailbox.name, prefix))
+
+
+def _last_deleted(known: Sequence[Located], prefix: bytes) -> list[Located]:
+    """Return the deleted mailboxes of a user who is gone, of several with one name the one that was deleted last."""
+    found: dict[bytes | None, Located] = {}
+    for one in sorted(known, key=lambda one: deleted_at(one.mailbox.name, prefix) or 0):
+        found[former_name(one.mailbox.name, prefix)] = one
+    return list(found.values())
 
 
 def _order(name: bytes, prefix: bytes) -> tuple[bool, bytes]:

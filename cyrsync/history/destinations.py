@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from cyrsync.cyrus.server import layout
 from cyrsync.cyrus.server.names import decode_mutf7
-from cyrsync.history.choose import Request
+from cyrsync.history.choose import Request, former_name
 
 #: What file names may not hold, or terminals not show; `%` stands before what was there instead.
 _UNSAFE = re.compile(rb"[\x00-\x1f\x7f/%]")
@@ -56,8 +56,12 @@ def as_on_disk(parts: tuple[bytes, ...]) -> tuple[bytes, ...]:
     return tuple(_short(safe(part)) for part in parts)
 
 
-def place(name: bytes, request: Request, top: bytes | None) -> Place:
-    """Return where a mailbox is restored to; `top` is the first one that was named."""
+def place(mailbox: bytes, request: Request, top: bytes | None, prefix: bytes = b"DELETED") -> Place:
+    """Return where a mailbox is restored to, of a user who is gone under the name that it had before.
+
+    `top` is the one that was named, `prefix` imapd.conf's deletedprefix.
+    """
+    name = mailbox if request.user is None else former_name(mailbox, prefix) or mailbox
     if request.message is not None or name == top:
         return Place()
     if top is not None and name.startswith(top + b"."):

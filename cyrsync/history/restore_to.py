@@ -46,7 +46,7 @@ def restore_to(tree: Tree, request: Request, directory: bytes, form: str, outcom
             FORMS[form](
                 target,
                 selection,
-                place(selection.mailbox.name, request, top),
+                place(selection.mailbox.name, request, top, tree.deletedprefix),
                 one,
                 _listener(outcome, one, reporter),
             )

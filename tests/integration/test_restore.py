@@ -142,6 +142,18 @@ def test_a_deleted_folder(box: Box, tmp_path: Path) -> None:
     assert in_maildir(tmp_path / "mail") == truth(box.mailbox("DELETED.user.joe.Drop.6B039BC5"), "visible")
 
 
+def test_a_user_who_is_deleted(box: Box, tmp_path: Path) -> None:
+    """All of the mailboxes have the name and the place that Cyrus gives them when they are deleted."""
+    tree = tmp_path / "tree"
+    for folder in ("", "Sent"):
+        source = box.root / box.mailbox(f"user.ann.{folder}".rstrip("."))["datadir"]
+        gone = tree / "u" / "DELETED" / "user" / "ann" / folder / "6B039BC5"
+        shutil.copytree(source, gone, ignore=lambda _path, names: [name for name in names if name.isalpha()])
+    restore(tree, "--user", "ann", "--to", tmp_path / "mail")
+    for folder in ("", ".Sent"):
+        assert in_maildir(tmp_path / "mail" / folder) == truth(box.mailbox(f"user.ann{folder}"), "visible")
+
+
 def test_everything(box: Box, tmp_path: Path) -> None:
     restore(box.root, "--to", tmp_path / "mail")
     for one in box.mailboxes:

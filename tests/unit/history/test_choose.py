@@ -79,6 +79,14 @@ def test_all_but_what_is_deleted() -> None:
     assert chosen(Request(message=5, user="joe")) == [*chosen(Request(user="joe")), NAMES[0]]
 
 
+def test_a_user_who_is_deleted() -> None:
+    """Each mailbox as it was when it was last deleted."""
+    names = ["65A00000", "Sent.65A00001", "Sent.65A00003", "Sent.65A00002"]
+    known = [*KNOWN, *(located(f"DELETED.user.zoe.{name}") for name in names)]
+    found = [one.mailbox.name.decode() for one in choose(known, Request(user="zoe"))]
+    assert found == ["DELETED.user.zoe.65A00000", "DELETED.user.zoe.Sent.65A00003"]
+
+
 def test_nobody() -> None:
     with pytest.raises(UnusableError, match="nobody: no mailbox of this user"):
         chosen(Request(user="nobody"))

@@ -72,3 +72,8 @@ def test_of_one_user_and_of_one_mailbox() -> None:
     assert directories(b"user.joe", Request(user="joe"))[0] == ()
     assert directories(b"user.joe.Work", Request(mailbox="x"), b"user.joe.Work")[0] == ()
     assert directories(b"user.joe.Work.2023", Request(mailbox="x"), b"user.joe.Work")[1] == (b"2023",)
+
+
+def test_of_a_user_who_is_deleted() -> None:
+    assert directories(b"DELETED.user.joe.65A00000", Request(user="joe"))[0] == ()
+    assert directories(b"DELETED.user.joe.Sent.65A00000", Request(user="joe"))[0] == (b".Sent",)
