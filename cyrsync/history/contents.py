@@ -12,6 +12,8 @@ from cyrsync.history.selected import Message
 from cyrsync.text import path_text
 
 _BLOCK = 1 << 20
+#: Bytes of a message that is read as a whole: no mail server takes as much.
+_LARGEST = 1 << 30
 
 
 class Damaged(Exception):
@@ -23,8 +25,11 @@ def blocks(message: Message) -> Iterator[bytes]:
 
     Raise Damaged, at the end only where its bytes are not those of its record: nothing is to be made of them before.
     """
-    descriptor, path = _opened(message)
+    descriptor, path, size = _opened(message)
     try:
+        # A file that somebody has made huge is not read.
+        if size != message.size:
+            raise _of_wrong_size(message, path)
         digest, size = hashlib.sha1(usedforsecurity=False), 0
         while block := _read(descriptor, path):
             digest.update(block)
@@ -33,13 +38,15 @@ def blocks(message: Message) -> Iterator[bytes]:
     finally:
         os.close(descriptor)
     if size != message.size:
-        raise Damaged(f"UID {message.uid}: {path_text(path)}: not of the size that the index says")
+        raise _of_wrong_size(message, path)
     if message.guid is not None and digest.digest() != message.guid:
         raise Damaged(f"UID {message.uid}: {path_text(path)}: its SHA-1 is not its GUID")
 
 
 def whole(message: Message) -> bytes:
-    """Return all of a message. Raise Damaged."""
+    """Return all of a message. Raise Damaged, also for what is too large to be one, or has nothing in it."""
+    if not 0 < message.size <= _LARGEST:
+        raise Damaged(f"UID {message.uid}: too large to be a message, or nothing at all")
     return b"".join(blocks(message))
 
 
@@ -57,12 +64,17 @@ def start(message: Message, size: int) -> bytes:
         os.close(descriptor)
 
 
-def _opened(message: Message) -> tuple[int, bytes]:
-    """Open the first file there is. Raise Damaged."""
+def _of_wrong_size(message: Message, path: bytes) -> Damaged:
+    return Damaged(f"UID {message.uid}: {path_text(path)}: not of the size that the index says")
+
+
+def _opened(message: Message) -> tuple[int, bytes, int]:
+    """Open the first file there is, and return its descriptor, path and size. Raise Damaged."""
     reason = ""
     for path in message.places:
         try:
-            return regular_file.opened(path)[0], path
+            descriptor, status = regular_file.opened(path)
+            return descriptor, path, status.st_size
         except OSError as error:
             # What is wrong with the file tells more than that it is not in the other place.
             if not reason or not isinstance(error, FileNotFoundError):

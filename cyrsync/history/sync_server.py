@@ -98,9 +98,6 @@ class SyncServer:
             except contents.Damaged as error:
                 damaged(str(error))
                 continue
-            if not data:
-                damaged(f"UID {message.uid}: an empty file is no message")
-                continue
             guid = message.guid or hashlib.sha1(data, usedforsecurity=False).digest()
             found.append(Sent(message.uid, sync_apply.record(message, guid), len(data)))
             batch.append(sync_apply.file(partition, guid, data))

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from cyrsync.history.choose import Request
 from cyrsync.history.imap_server import CommandRefused, Connection
 from cyrsync.history.outcome import Outcome
 from cyrsync.history.owner_login import OwnerLogins
-from cyrsync.history.selected import Selection
+from cyrsync.history.selected import Message, Selection
 from cyrsync.history.set_flags import set_flags
 from cyrsync.history.sync_server import SyncServer, admits
 from cyrsync.history.tree import open_tree
@@ -196,6 +197,26 @@ def test_clients_see_no_difference(site: Site) -> None:
     assert seen_of(site, user, "Work") == before
 
 
+def test_annotations_of_messages(site: Site) -> None:
+    user = site.user("Work")
+    fill(site, user, "Work", 2)
+
+    def annotations() -> list[Any]:
+        with site.server.login(user) as imap:
+            ok(imap.select(site.folder("Work"), readonly=True))
+            return ok(imap.uid("FETCH", "1:*", "(ANNOTATION (/comment (value.shared value.priv)))"))
+
+    with site.server.login(user) as imap:
+        ok(imap.select(site.folder("Work")))
+        ok(imap.uid("STORE", "2", "ANNOTATION", '(/comment (value.shared "to all" value.priv "to me, \\"quoted\\""))'))
+    before = annotations()
+    assert "to me" in str(before)
+    top = site.remember()
+    site.purge(user, "Work")
+    assert site.restore(top, Request(mailbox=f"user.{user}.Work")).errors == []
+    assert annotations() == before
+
+
 def test_no_uid_is_used_again(site: Site) -> None:
     user = site.user("Work")
     fill(site, user, "Work")
@@ -319,6 +340,45 @@ def test_a_restore_that_was_cut_off_left_an_empty_mailbox(site: Site) -> None:
     result = site.restore_these(found)
     assert [one.how for one in result.mailboxes] == ["made again in place of an empty one"]
     assert seen_of(site, user, "Work") == before
+
+
+def test_a_restore_that_dies_leaves_nothing_behind(site: Site) -> None:
+    user = site.user("Work")
+    fill(site, user, "Work")
+    before = seen_of(site, user, "Work")
+    found = site.selections(site.remember(), Request(mailbox=f"user.{user}.Work"))
+    site.purge(user, "Work")
+
+    class Dead(Exception):
+        pass
+
+    def some() -> Iterator[Message]:
+        """Messages, two of which the server has got when this process dies."""
+        for number, message in enumerate(found[0].messages()):
+            if number == 2:
+                raise Dead
+            yield message
+
+    with pytest.raises(Dead):
+        site.restore_these([replace(found[0], messages=some)])
+    assert site.folder("Work").strip('"') not in names_of(site, user)
+    assert [one.how for one in site.restore_these(found).mailboxes] == ["made again"]
+    assert seen_of(site, user, "Work") == before
+
+
+@pytest.mark.parametrize("size", [0, 1 << 40])
+def test_an_index_that_gives_a_message_a_strange_size(site: Site, size: int) -> None:
+    """Cyrus's own process dies of a message without a byte."""
+    user = site.user("Work")
+    fill(site, user, "Work", 2)
+    found = site.selections(site.remember(), Request(mailbox=f"user.{user}.Work"))
+    expunge(site, user, "Work", "1:2")
+    first, second = found[0].messages()
+    path = Path(os.fsdecode(first.places[0]))
+    os.truncate(path, size)
+    strange = [replace(first, size=size), second]
+    result = site.restore_these([replace(found[0], messages=lambda: iter(strange))])
+    assert (result.restored, len(result.errors)) == (1, 1)
 
 
 @pytest.mark.parametrize("purged", [False, True])
