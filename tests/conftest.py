@@ -17,7 +17,14 @@ from support.sshd import Sshd
 from support.tools import requires
 
 #: Where single tests take longest: of two processes, one must not be left with these when the other has nothing to do.
-EARLY = ("test_same_as_rsync.py", "test_kill.py", "test_drop_in.py", "test_rename_killed.py", "test_engines_agree.py")
+EARLY = (
+    "test_build.py",
+    "test_same_as_rsync.py",
+    "test_kill.py",
+    "test_drop_in.py",
+    "test_rename_killed.py",
+    "test_engines_agree.py",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -9,10 +9,17 @@ follows, key, NUL, value, NUL, zeros. A checksum is the low 32 bits of XXH3-64. 
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from xxhash import xxh3_64_intdigest as xxh3_64
-
 from cyrsync.cyrus.server.db.error import DbError, UnsupportedDb
 from cyrsync.cyrus.server.db.order import ascending
+
+try:
+    from xxhash import xxh3_64_intdigest as xxh3_64
+except ImportError:  # it is compiled, and cyrsync.pyz has nothing that is
+
+    def xxh3_64(_data: bytes) -> int:  # type: ignore[misc]
+        """Say what is missing."""
+        raise UnsupportedDb("the twom format needs the Python package xxhash: install it (Debian: python3-xxhash)")
+
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import struct
+import sys
 import tarfile
 
 import pytest
 from xxhash import xxh3_64_intdigest as xxh3_64
 
+from cyrsync.cyrus.server.db import twom
 from cyrsync.cyrus.server.db.error import DbError, UnsupportedDb
 from cyrsync.cyrus.server.db.twom import records
 from support.cyrusdb import Twom
@@ -77,3 +80,14 @@ def test_records_where_none_can_be() -> None:
     struct.pack_into("<Q", db.data, db.next_of(96) + 8, db.committed)
     with pytest.raises(DbError, match="came later"):
         records(bytes(db.data))
+
+
+def test_without_xxhash_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xxhash", None)
+    try:
+        without = importlib.reload(twom)
+        with pytest.raises(UnsupportedDb, match="Debian: python3-xxhash"):
+            list(without.records(Twom().written({b"a": b"1"}).data))
+    finally:
+        monkeypatch.undo()
+        importlib.reload(twom)

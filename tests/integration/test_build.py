@@ -1,0 +1,84 @@
+"""What scripts/build makes: a wheel, an sdist, and one file that runs with nothing installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import samplespool
+from support.sshd import Sshd
+from support.tools import requires, unavailable
+from support.tree import assert_same_tree, plain_env
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def test_build(tmp_path: Path, sshd: Sshd) -> None:
+    """All in one test: to build takes long, and is done once, whoever runs the tests side by side."""
+    built = build(tmp_path / "built")
+    the_wheel_has_the_man_pages_and_every_module(built)
+    the_sdist_can_be_tested(built)
+    one_file_is_all_that_is_needed(built, tmp_path, sshd)
+
+
+def build(directory: Path) -> Path:
+    requires("bash")
+    for module in ("build", "shiv", "twine", "wheel", "setuptools"):
+        if importlib.util.find_spec(module) is None:
+            unavailable(f"no Python package {module}")
+    env = plain_env({"CYRSYNC_BUILD_PYTHON": sys.executable})
+    done = subprocess.run(
+        [PROJECT / "scripts" / "build", directory], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if "No matching distribution" in done.stderr:
+        unavailable("no package index")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("PASSED") == 2
+    return directory
+
+
+def only(directory: Path, pattern: str) -> Path:
+    [found] = directory.glob(pattern)
+    return found
+
+
+def the_wheel_has_the_man_pages_and_every_module(built: Path) -> None:
+    with zipfile.ZipFile(only(built, "*.whl")) as wheel:
+        names = wheel.namelist()
+    share = [name.partition("/data/")[2] for name in names if "/data/" in name]
+    assert {"share/man/man1/cyrsync.1", "share/man/man5/cyrsync.toml.5", "share/doc/cyrsync/hot-spare.md"} <= set(share)
+    modules = {str(path.relative_to(PROJECT)) for path in (PROJECT / "cyrsync").rglob("*.py")}
+    assert {name for name in names if name.endswith(".py")} == modules
+
+
+def the_sdist_can_be_tested(built: Path) -> None:
+    with tarfile.open(only(built, "*.tar.gz")) as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+    assert {"scripts/test", "scripts/cyrsync@.service", "tests/conftest.py", "man/cyrsync.toml.5", "setup.py"} <= names
+    assert not [name for name in names if name.endswith(".pyc")]
+
+
+def one_file_is_all_that_is_needed(built: Path, tmp_path: Path, sshd: Sshd) -> None:
+    """Started by a Python that has none of our packages."""
+    base = Path(sys.base_prefix) / "bin" / "python3"
+    command = [str(base if base.exists() else sys.executable), "-I", str(built / "cyrsync.pyz")]
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "CYRSYNC_STATE": os.environ["CYRSYNC_STATE"]}
+    with zipfile.ZipFile(built / "cyrsync.pyz") as archive:
+        assert not [name for name in archive.namelist() if name.endswith((".so", ".pyc"))]
+        assert [name for name in archive.namelist() if name.startswith("site-packages/tomli/")]
+    samplespool.make(tmp_path / "spool", 20, 4)
+    config = tmp_path / "cyrsync.toml"
+    jobs = (("here", tmp_path / "here", ""), ("there", sshd.at(tmp_path / "there"), f'rsh = "{sshd.rsh}"'))
+    config.write_text(
+        "".join(f'[{n}]\nsource = "{tmp_path}/spool"\ndestination = "{to}"\n{more}\n' for n, to, more in jobs)
+    )
+    for words in (["run", "--config", str(config)], ["verify", "--config", str(config), "@here", "-q"]):
+        done = subprocess.run([*command, *words], env=env, capture_output=True, text=True, cwd="/", check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert_same_tree(tmp_path / "spool", tmp_path / "here")
+    assert_same_tree(tmp_path / "spool", tmp_path / "there")
