@@ -17,7 +17,12 @@ _LARGEST = 1 << 30
 
 
 class Damaged(Exception):
-    """A message that cannot be restored: why, in one line."""
+    """A message that cannot be restored: why, in one line; `missing`: there is no file."""
+
+    def __init__(self, uid: int, reason: str, *, missing: bool = False) -> None:
+        super().__init__(f"UID {uid}: {reason}")
+        self.uid = uid
+        self.missing = missing
 
 
 def blocks(message: Message) -> Iterator[bytes]:
@@ -31,7 +36,7 @@ def blocks(message: Message) -> Iterator[bytes]:
         if size != message.size:
             raise _of_wrong_size(message, path)
         digest, size = hashlib.sha1(usedforsecurity=False), 0
-        while block := _read(descriptor, path):
+        while block := _read(descriptor, path, message.uid):
             digest.update(block)
             size += len(block)
             yield block
@@ -40,13 +45,13 @@ def blocks(message: Message) -> Iterator[bytes]:
     if size != message.size:
         raise _of_wrong_size(message, path)
     if message.guid is not None and digest.digest() != message.guid:
-        raise Damaged(f"UID {message.uid}: {path_text(path)}: its SHA-1 is not its GUID")
+        raise Damaged(message.uid, f"{path_text(path)}: its SHA-1 is not its GUID")
 
 
 def whole(message: Message) -> bytes:
     """Return all of a message. Raise Damaged, also for what is too large to be one, or has nothing in it."""
     if not 0 < message.size <= _LARGEST:
-        raise Damaged(f"UID {message.uid}: too large to be a message, or nothing at all")
+        raise Damaged(message.uid, "too large to be a message, or nothing at all")
     return b"".join(blocks(message))
 
 
@@ -65,12 +70,12 @@ def start(message: Message, size: int) -> bytes:
 
 
 def _of_wrong_size(message: Message, path: bytes) -> Damaged:
-    return Damaged(f"UID {message.uid}: {path_text(path)}: not of the size that the index says")
+    return Damaged(message.uid, f"{path_text(path)}: not of the size that the index says")
 
 
 def _opened(message: Message) -> tuple[int, bytes, int]:
     """Open the first file there is, and return its descriptor, path and size. Raise Damaged."""
-    reason = ""
+    reason, missing = "", True
     for path in message.places:
         try:
             descriptor, status = regular_file.opened(path)
@@ -79,11 +84,12 @@ def _opened(message: Message) -> tuple[int, bytes, int]:
             # What is wrong with the file tells more than that it is not in the other place.
             if not reason or not isinstance(error, FileNotFoundError):
                 reason = error_text(error)
-    raise Damaged(f"UID {message.uid}: {reason}")
+            missing = missing and isinstance(error, FileNotFoundError)
+    raise Damaged(message.uid, reason, missing=missing)
 
 
-def _read(descriptor: int, path: bytes) -> bytes:
+def _read(descriptor: int, path: bytes, uid: int) -> bytes:
     try:
         return os.read(descriptor, _BLOCK)
     except OSError as error:
-        raise Damaged(f"{path_text(path)}: {error.strerror}") from None
+        raise Damaged(uid, f"{path_text(path)}: {error.strerror}") from None

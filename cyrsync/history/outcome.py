@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cyrsync.errors import Exit
+from cyrsync.history.contents import Damaged
 
 
 @dataclass(slots=True)
@@ -30,7 +31,7 @@ class MailboxOutcome:
 class Listener:
     """Who is told while a mailbox is restored."""
 
-    problem: Callable[[str], None]  # of a message that is not restored
+    damaged: Callable[[Damaged], None]  # of a message that is not restored
     warning: Callable[[str], None]
     step: Callable[[int], None]  # of each message, with its bytes
 

@@ -8,9 +8,10 @@ from itertools import chain
 from cyrsync.errors import UnusableError
 from cyrsync.history import to_cyrus, to_files, to_maildir
 from cyrsync.history.choose import Request, named, shown
+from cyrsync.history.contents import Damaged
 from cyrsync.history.destinations import place
 from cyrsync.history.outcome import Listener, MailboxOutcome, Outcome
-from cyrsync.history.reading import selections
+from cyrsync.history.reading import Unreadable, read, selections
 from cyrsync.history.selected import Selection
 from cyrsync.history.target import NotWritten, Target
 from cyrsync.history.tree import Tree
@@ -43,13 +44,12 @@ def restore_to(tree: Tree, request: Request, directory: bytes, form: str, outcom
     try:
         for selection in every:
             one = outcome.begin(shown(selection.mailbox.name), selection.count)
-            FORMS[form](
-                target,
-                selection,
-                place(selection.mailbox.name, request, top, tree.deletedprefix),
-                one,
-                _listener(outcome, one, reporter),
-            )
+            where = place(selection.mailbox.name, request, top, tree.deletedprefix)
+            damaged: list[Damaged] = []
+            FORMS[form](target, selection, where, one, _listener(outcome, one, damaged, reporter))
+            vanished = _vanished(tree, selection.mailbox.name, damaged)
+            one.selected -= len(vanished)
+            outcome.errors += [f"{one.name}: {error}" for error in damaged if error.uid not in vanished]
             if request.message is not None and one.restored + one.present:
                 break
         target.settle()
@@ -60,7 +60,20 @@ def restore_to(tree: Tree, request: Request, directory: bytes, form: str, outcom
         target.close()
 
 
-def _listener(outcome: Outcome, one: MailboxOutcome, reporter: Reporter) -> Listener:
+def _vanished(tree: Tree, name: bytes, damaged: list[Damaged]) -> set[int]:
+    """Return the UIDs of messages whose file went away as it should: where Cyrus runs, or a sync, meanwhile."""
+    missing = {error.uid for error in damaged if error.missing}
+    here = next((one for one in tree.mailboxes if one.mailbox.name == name), None)
+    if not missing or here is None:
+        return set()
+    try:
+        now = read(tree, here, Request(every=True))
+    except Unreadable:
+        return set()
+    return missing - {message.uid for message in now.messages()}
+
+
+def _listener(outcome: Outcome, one: MailboxOutcome, damaged: list[Damaged], reporter: Reporter) -> Listener:
     before = sum(other.selected for other in outcome.mailboxes[:-1])
     bytes_before = sum(other.bytes for other in outcome.mailboxes[:-1])
 
@@ -69,7 +82,7 @@ def _listener(outcome: Outcome, one: MailboxOutcome, reporter: Reporter) -> List
         reporter.transfer("restoring", done, before + one.selected, bytes_before + one.bytes)
 
     return Listener(
-        problem=lambda text: outcome.errors.append(f"{one.name}: {text}"),
+        damaged=damaged.append,
         warning=lambda text: outcome.warnings.append(f"{one.name}: {text}"),
         step=step,
     )

@@ -27,7 +27,7 @@ def write(target: Target, selection: Selection, place: Place, outcome: MailboxOu
             try:
                 size = target.write(folder, b"%d." % message.uid, contents.blocks(message), message.internaldate)
             except contents.Damaged as error:
-                listener.problem(str(error))
+                listener.damaged(error)
                 continue
             outcome.add(size)
             listener.step(size)

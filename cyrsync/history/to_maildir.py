@@ -58,7 +58,7 @@ def write(target: Target, selection: Selection, place: Place, outcome: MailboxOu
             try:
                 size = target.write(made.tmp, name, contents.blocks(message), message.internaldate, to)
             except contents.Damaged as error:
-                listener.problem(str(error))
+                listener.damaged(error)
             else:
                 outcome.add(size)
                 listener.step(size)

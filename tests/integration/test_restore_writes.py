@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +14,13 @@ import pytest
 
 from cyrsync.history import restore_to
 from cyrsync.history.choose import Request
+from cyrsync.history.contents import Damaged
 from cyrsync.history.destinations import place
 from cyrsync.history.outcome import Listener, Outcome
 from cyrsync.history.selected import Mailbox, Message, Selection
 from cyrsync.history.target import MARK, NotWritten, Target
+from cyrsync.history.tree import open_tree
+from cyrsync.sync.progress import NoProgress
 from support.boxes import Box
 from support.strace import OPEN_CALLS, strace_calls
 from support.tools import requires, requires_root, unavailable, wait_for
@@ -65,12 +69,13 @@ def test_hostile_names_and_flags(tmp_path: Path, form: str) -> None:
     before = snapshot(tmp_path, skip_hidden=False, dir_mtimes=False)
     target = Target(os.fsencode(top), form, [], may_go_on=True)
     outcome = Outcome("", "")
-    listener = Listener(outcome.errors.append, outcome.warnings.append, lambda _size: None)
+    damaged: list[Damaged] = []
+    listener = Listener(damaged.append, outcome.warnings.append, lambda _size: None)
     for name in HOSTILE:
         counts = outcome.begin("", 1)
         chosen = selection(name, one, names)
         restore_to.FORMS[form](target, chosen, place(name, Request(), None), counts, listener)
-        assert counts.restored == 1, outcome.errors
+        assert counts.restored == 1, damaged
     target.close()
     after = snapshot(tmp_path, skip_hidden=False, dir_mtimes=False)
     added = {path for path in after if before.get(path) != after[path]}
@@ -92,7 +97,8 @@ def test_any_date(tmp_path: Path, form: str, date: int) -> None:
     content.write_bytes(b"x")
     target = Target(os.fsencode(tmp_path / "to"), form, [], may_go_on=True)
     outcome = Outcome("", "")
-    listener = Listener(outcome.errors.append, outcome.warnings.append, lambda _size: None)
+    damaged: list[Damaged] = []
+    listener = Listener(damaged.append, outcome.warnings.append, lambda _size: None)
     counts = outcome.begin("", 1)
     chosen = selection(b"user.joe", message(content, date=date))
     restore_to.FORMS[form](target, chosen, place(b"user.joe", Request(), b"user.joe"), counts, listener)
@@ -261,6 +267,41 @@ def test_one_message_reads_no_other(box: Box, tmp_path: Path) -> None:
     assert not [
         call for call in calls if call.name == "getdents64" and call.path in {os.path.dirname(p) for p in inside}
     ]
+
+
+@pytest.mark.parametrize("meanwhile", ["expunged", "nothing"])
+def test_a_message_that_goes_away_meanwhile(box: Box, tmp_path: Path, meanwhile: str) -> None:
+    """Cyrus, or a sync of the replica, has taken a record and its file away: that is no failure."""
+    directory = box.root / box.mailbox("user.joe")["datadir"]
+    wanted = [one for one in box.mailbox("user.joe")["messages"] if one["state"] == "visible"]
+    gone = next(one["uid"] for one in wanted[1:] if not set(one["flags"]) & {"\\Flagged", "\\Answered", "\\Deleted"})
+
+    class Reporter(NoProgress):
+        def transfer(self, *_what: object) -> None:
+            if (directory / f"{gone}.").exists():
+                (directory / f"{gone}.").unlink()
+                if meanwhile == "expunged":
+                    unlink_record(directory / "cyrus.index", gone)
+
+    outcome = Outcome("", "")
+    tree = open_tree(os.fsencode(box.root), None)
+    to = os.fsencode(tmp_path / "mail")
+    restore_to.restore_to(tree, Request(mailbox="user/joe"), to, "maildir", outcome, Reporter())
+    assert outcome.restored == len(wanted) - 1
+    assert (outcome.exit, len(outcome.errors)) == ((0, 0) if meanwhile == "expunged" else (23, 1))
+    assert outcome.mailboxes[0].selected == len(wanted) - (meanwhile == "expunged")
+
+
+def unlink_record(path: Path, uid: int) -> None:
+    """Mark a record of an index of 3.4 as expunged, and its file as removed."""
+    data = bytearray(path.read_bytes())
+    for at in range(160, len(data), 112):
+        if int.from_bytes(data[at : at + 4], "big") == uid:
+            data[at + 32] |= 0xC0
+            data[at + 108 : at + 112] = zlib.crc32(data[at : at + 108]).to_bytes(4, "big")
+    data[84:88] = (int.from_bytes(data[84:88], "big") - 1).to_bytes(4, "big")
+    data[156:160] = zlib.crc32(data[:156]).to_bytes(4, "big")
+    path.write_bytes(data)
 
 
 def test_a_disk_that_fails_when_all_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
