@@ -58,6 +58,8 @@ def restore_by_append(
                     _make(connection, own_name, selection.mailbox)
                 run.append(selection)
             one.how = "appended to" if there else "made as a new folder"
+            if there and not (one.selected if outcome.dry_run else one.restored):
+                one.how = "left as it is"
         except CommandRefused as refused:
             outcome.errors.append(f"{one.name}: the server refused: {refused}")
         if only_one and one.restored + one.present:

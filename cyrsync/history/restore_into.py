@@ -54,6 +54,8 @@ def restore_into(
             else:
                 run.execute(plan)
             one.how = plan.action.value
+            if plan.action is Action.APPEND and not (one.selected if outcome.dry_run else one.restored):
+                one.how = "left as it is"
         except CommandRefused as refused:
             outcome.errors.append(f"{one.name}: the server refused: {refused}")
         if only_one and one.restored + one.present:

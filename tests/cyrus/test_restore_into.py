@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -128,7 +129,7 @@ def place() -> Iterator[Path]:
 @pytest.fixture(scope="module", params=LAYOUTS)
 def site(request: pytest.FixtureRequest, place: Path) -> Iterator[Site]:
     directory = place / request.param.partition(" ")[0]
-    with CyrusServer(directory / "server", **LAYOUTS[request.param]) as server:
+    with CyrusServer(directory / "server", sync_log="yes", **LAYOUTS[request.param]) as server:
         yield Site(server, directory)
 
 
@@ -217,6 +218,59 @@ def test_annotations_of_messages(site: Site) -> None:
     assert annotations() == before
 
 
+def test_mail_that_arrives_while_a_folder_is_made(site: Site) -> None:
+    """It gets no UID that another message had, not for a moment either."""
+    user = site.user("Work")
+    with site.server.login(user) as imap:
+        ok(imap.append(site.folder("Work"), None, None, mail("one")))
+        ok(imap.select(site.folder("Work")))
+        for _ in range(8):
+            ok(imap.uid("COPY", "1:*", site.folder("Work")))
+            ok(imap.noop())
+    expunge(site, user, "Work", "200:256")
+    before = seen_of(site, user, "Work")
+    top = site.remember()
+    site.purge(user, "Work")
+    arrived: list[int] = []
+
+    def deliver() -> None:
+        with site.server.login(user) as imap:
+            while len(arrived) < 3:
+                status, said = imap.append(site.folder("Work"), None, None, mail("later"))
+                if status == "OK":
+                    found = re.search(rb"APPENDUID [0-9]+ ([0-9]+)", said[0])
+                    assert found
+                    arrived.append(int(found[1]))
+
+    with ThreadPoolExecutor() as pool:
+        delivered = pool.submit(deliver)
+        result = site.restore(top, Request(mailbox=f"user.{user}.Work"))
+        delivered.result(60)
+    assert result.errors == []
+    assert arrived == [257, 258, 259]
+    after = seen_of(site, user, "Work")
+    for uid in arrived:
+        del after["MESSAGES"][uid]
+    assert after["MESSAGES"] == before["MESSAGES"]
+
+
+def test_replicas_learn_of_it(site: Site) -> None:
+    user = site.user("Work")
+    fill(site, user, "Work")
+    top = site.remember()
+    log = site.server.conf / "sync" / "log"
+    for change in ("purged", "expunged", "deleted"):
+        if change == "purged":
+            site.purge(user, "Work")
+        elif change == "expunged":
+            expunge(site, user, "Work", "2")
+        else:
+            delete(site, user, "Work")
+        log.unlink()
+        assert site.restore(top, Request(mailbox=f"user.{user}.Work")).errors == []
+        assert f"MAILBOX user.{user}.Work\n" in log.read_text()
+
+
 def test_no_uid_is_used_again(site: Site) -> None:
     user = site.user("Work")
     fill(site, user, "Work")
@@ -281,7 +335,7 @@ def test_what_a_folder_lacks_is_appended(site: Site) -> None:
     del after["MESSAGES"][6]
     assert subjects(after) == subjects(before)
     again = site.restore(top, request)
-    assert [(one.restored, one.present) for one in again.mailboxes] == [(0, 5)]
+    assert [(one.how, one.restored, one.present) for one in again.mailboxes] == [("left as it is", 0, 5)]
 
 
 def block_making(site: Site, user: str, name: str) -> Path:
