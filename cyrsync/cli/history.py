@@ -47,23 +47,25 @@ def history_command(
     errors: list[str] = []
     boxes: Iterable[FoundMailbox] = ()
     found: Iterable[FoundMessage] = ()
-    with progress(as_json) as reporter:
-        told = errors.append, reporter
-        if message is not None or mailbox is not None:
-            found = findings.messages(opened, request, *told, text=message, only_removed=deleted)
-        else:
-            boxes = findings.mailboxes(opened, request, *told, only_deleted=deleted)
-            found = findings.messages(opened, request, *told, only_expunged=True) if deleted else ()
-        if as_json:
-            with signals.pipe_may_break():
-                every: Iterable[FoundMailbox | FoundMessage] = chain(boxes, found)
-                for one in every:
-                    print(json.dumps(one.to_json()))
-        else:
-            # All of it, before the display of progress is gone and the tables are printed.
-            boxes, found = list(boxes), list(found)
-    if not as_json:
-        mail.render_findings([*boxes], [*found], console(a_line_each=True), of_one=mailbox is not None)
-    complain_by_reason(dict.fromkeys((*opened.warnings, *errors)))
+    try:
+        with progress(as_json) as reporter:
+            told = errors.append, reporter
+            if message is not None or mailbox is not None:
+                found = findings.messages(opened, request, *told, text=message, only_removed=deleted)
+            else:
+                boxes = findings.mailboxes(opened, request, *told, only_deleted=deleted)
+                found = findings.messages(opened, request, *told, only_expunged=True) if deleted else ()
+            if as_json:
+                with signals.pipe_may_break():
+                    every: Iterable[FoundMailbox | FoundMessage] = chain(boxes, found)
+                    for one in every:
+                        print(json.dumps(one.to_json()))
+            else:
+                # All of it, before the display of progress is gone and the tables are printed.
+                boxes, found = list(boxes), list(found)
+        if not as_json:
+            mail.render_findings([*boxes], [*found], console(a_line_each=True), of_one=mailbox is not None)
+    finally:
+        complain_by_reason(dict.fromkeys((*opened.warnings, *errors)))
     if errors:
         raise typer.Exit(Exit.PARTIAL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from cyrsync.cyrus.mailbox import entry, header, regular_file
 from cyrsync.cyrus.mailbox.snapshot import MetaFiles
@@ -12,33 +12,41 @@ from cyrsync.cyrus.server import layout
 from cyrsync.cyrus.server.config import Config, Partition
 from cyrsync.cyrus.server.mailboxes import Mailbox
 from cyrsync.cyrus.server.server import Located
+from cyrsync.far.folder import Folder
 from cyrsync.far.walk import walk
+from cyrsync.text import path_text
 
 #: What the root of a partition ends before: a uniqueid's directory, that of users, of deleted ones, of a domain.
-_INSIDE = re.compile(rb"(?:^|/)(?:uuid/[^/]/[^/]/[^/]+\Z|(?:[A-Za-z]/)?(?:user|DELETED/user)/|domain/)")
+_INSIDE = re.compile(rb"(?:^|/)(?:uuid/[^/]/[^/]/[^/]+/?\Z|(?:[A-Za-z]/)?(?:user|DELETED/user)/|domain/)")
+
+#: Told a line for each directory that cannot be read.
+Unreadable = Callable[[str], None]
 
 _METADATA = frozenset(["header", "index", "cache", "expunge", "annotations"])
 
 
-def in_partitions(config: Config) -> Iterator[Located]:
+def in_partitions(config: Config, unreadable: Unreadable) -> Iterator[Located]:
     """Yield the mailboxes in the partitions of an imapd.conf."""
     for partition in config.partitions.values():
-        for folder in walk(partition.root_of("header")):
+        for folder in _folders(partition.root_of("header"), unreadable):
             if entry.HEADER in folder.metadata:
                 yield _located(partition, folder.path, config.hashimapspool)
 
 
-def anywhere(top: bytes) -> Iterator[Located]:
-    """Yield the mailboxes below a directory: a partition, or what has one or more somewhere in it.
+def anywhere(top: bytes, unreadable: Unreadable) -> Iterator[Located]:
+    """Yield the mailboxes below a directory: a partition, what has one or more somewhere in it, or a part of one.
 
     Messages that are not with their header are where another root has the same path.
     """
     with_header, with_messages = [], []
-    for folder in walk(top):
+    for folder in _folders(top, unreadable):
         if entry.HEADER in folder.metadata:
             with_header.append(folder.path)
         if folder.messages:
             with_messages.append(folder.path)
+    above = _above(top) if b"" in with_header or os.path.basename(top) == b"user" else top
+    inside = top[len(above) :].lstrip(b"/")
+    with_header, with_messages = ([_join(inside, path) for path in paths] for paths in (with_header, with_messages))
     found = (_INSIDE.search(path) for path in (*with_header, *with_messages))
     roots = sorted({one.string[: one.start()] for one in found if one}, key=len, reverse=True)
     messages: dict[bytes, list[bytes]] = {}
@@ -50,9 +58,27 @@ def anywhere(top: bytes) -> Iterator[Located]:
         below = _below(path, root)
         # Its own directory first, if there are messages in it.
         data = sorted(messages.get(below, [root]), key=lambda one: one != root)
-        home, first, last = (os.path.join(top, one) if one else top for one in (root, data[0], data[-1]))
+        home, first, last = (_join(above, one) for one in (root, data[0], data[-1]))
         partition = Partition("", first, home, _METADATA, last, {})
         yield _located(partition, below, None)
+
+
+def _folders(root: bytes, unreadable: Unreadable) -> Iterator[Folder]:
+    for folder in walk(root):
+        if folder.problem:
+            unreadable(f"{path_text(_join(root, folder.path))}: {os.strerror(folder.problem)}")
+        else:
+            yield folder
+
+
+def _above(top: bytes) -> bytes:
+    """Return the root that a mailbox's directory, or one above it, is below of, as far as its path tells."""
+    found = list(_INSIDE.finditer(top + b"/"))
+    return top[: found[-1].start()] if found and found[-1].start() else os.path.dirname(top)
+
+
+def _join(above: bytes, below: bytes) -> bytes:
+    return os.path.join(above, below) if below else above
 
 
 def _root(path: bytes, roots: list[bytes]) -> bytes:

@@ -59,7 +59,10 @@ def selections(
 
     Raise UnusableError at once where there is no such mailbox.
     """
-    chosen = choose(tree.mailboxes, request, tree.deletedprefix)
+    known = tree.mailboxes
+    for problem in tree.unreadable:
+        unreadable(problem)
+    chosen = choose(known, request, tree.deletedprefix)
     return _selections(tree, chosen, request, unreadable, reporter or NoProgress())
 
 

@@ -35,12 +35,15 @@ class Tree:
     top: bytes  # absolute, links resolved
     config: Config | None
     warnings: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)  # directories in which there may be more mailboxes
 
     @cached_property
     def mailboxes(self) -> list[Located]:
         """All mailboxes that have a directory here. Raise UnusableError where there is none."""
         found = self._mailboxes()
         if not found:
+            if self.unreadable:
+                raise UnusableError(f"{self.unreadable[0]}: no mailboxes can be read")
             raise UnusableError(
                 f"{path_text(self.top)}: no mailboxes: is its disk mounted, and is it the server's whole tree? "
                 "-C FILE names the server's imapd.conf"
@@ -66,7 +69,7 @@ class Tree:
 
     def _mailboxes(self) -> list[Located]:
         if self.config is None:
-            return list(by_directory.anywhere(self.top))
+            return list(by_directory.anywhere(self.top, self.unreadable.append))
         database = self.config.database("mboxlist")[1]
         try:
             records = reader.read(self.place(database))
@@ -76,7 +79,7 @@ class Tree:
         except (DbError, OSError) as error:
             reason = error.reason if isinstance(error, DbError) else error_text(error)
         self.warnings.append(f"{path_text(database)}: {reason}: mailboxes are looked for by their directories")
-        return list(by_directory.in_partitions(self.config))
+        return list(by_directory.in_partitions(self.config, self.unreadable.append))
 
     def _leads_nowhere(self, mailbox: Record) -> None:
         self.warnings.append(f"{path_text(mailbox.name)}: its record in mailboxes.db leads to no directory")

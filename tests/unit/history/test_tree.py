@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cyrsync.errors import UnusableError
+from cyrsync.far.folder import Folder
+from cyrsync.far.walk import walk
 from cyrsync.history import tree
+from cyrsync.history.choose import Request
+from cyrsync.history.reading import selections
 from cyrsync.history.tree import open_tree
 from support.boxes import Box
 
@@ -75,3 +81,40 @@ def test_an_imapd_conf_that_is_none(top: Path, tmp_path: Path) -> None:
         open_tree(os.fsencode(top), str(tmp_path / "bad.conf"))
     with pytest.raises(UnusableError, match=r"none\.conf:1: can't read "):
         open_tree(os.fsencode(top), str(tmp_path / "none.conf"))
+
+
+@pytest.mark.parametrize("part", ["", "spool", "spool/j", "spool/j/user", "spool/j/user/joe", "spool/j/user/joe/Sent"])
+def test_a_part_of_a_partition(tmp_path: Path, part: str) -> None:
+    """Mailboxes keep their names, as far as the path tells."""
+    box = Box("3.4.9-plain", tmp_path)
+    found = open_tree(os.fsencode(box.root / part), None).mailboxes
+    data = {os.fsencode(box.root / one["datadir"]): one["name"].encode() for one in box.mailboxes}
+    top = os.fsencode(box.root / part)
+    expected = {path: name for path, name in data.items() if (path + b"/").startswith(top + b"/")}
+    assert {one.data: one.mailbox.name for one in found} == expected
+
+
+def test_a_mailboxs_directory_anywhere(tmp_path: Path) -> None:
+    box = Box("3.4.9-plain", tmp_path)
+    (box.root / box.mailbox("user.joe.Sent")["datadir"]).rename(tmp_path / "from-tape")
+    (one,) = open_tree(os.fsencode(tmp_path / "from-tape"), None).mailboxes
+    assert one.mailbox.name == b"from-tape"
+
+
+@pytest.mark.parametrize("conf", [True, False])
+def test_a_directory_that_cannot_be_read(
+    top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conf: bool
+) -> None:
+    """It may have mailboxes in it, so it is named."""
+
+    def walked(root: bytes) -> Iterator[Folder]:
+        for folder in walk(root):
+            yield folder._replace(problem=errno.EACCES) if folder.path.endswith(b"user/ann") else folder
+
+    monkeypatch.setattr("cyrsync.history.by_directory.walk", walked)
+    (top / "var" / "conf" / "mailboxes.db").unlink()
+    opened = open_tree(os.fsencode(top), str(tmp_path / "imapd.conf") if conf else None)
+    errors: list[str] = []
+    found = list(selections(opened, Request(), errors.append))
+    assert errors == [f"{top}/var/spool/a/user/ann: Permission denied"]
+    assert b"user.joe" in {one.mailbox.name for one in found}
