@@ -106,6 +106,12 @@ class LockedError(CyrsyncError):
     code = Exit.LOCKED
 
 
+class WatchedError(LockedError):
+    """A watcher holds the lock: what a run would do is being done all the time."""
+
+    code = Exit.DONE
+
+
 class InterruptedRun(CyrsyncError):
     """SIGINT or SIGTERM arrived."""
 

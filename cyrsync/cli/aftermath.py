@@ -58,6 +58,11 @@ def finish(session: Session, wanted: Wanted) -> None:
         _step(result, "--on-failure" if result.exit else "--on-success", call)
 
 
+def record(session: Session) -> None:
+    """Keep the record of a watcher's run; nothing else is done with it."""
+    _step(session.result, "not recorded", partial(_keep, session.options.state, _record(session), session.result))
+
+
 def _step(result: RunResult, what: str, step: Callable[[], None]) -> None:
     try:
         step()

@@ -43,7 +43,7 @@ def status_command(
 ) -> None:
     """Show when replicas were last brought up to date, how far they are behind, and how the runs went."""
     from cyrsync.report import status  # what few runs need is not loaded by all
-    from cyrsync.state import handed_over, history
+    from cyrsync.state import handed_over, history, watching
 
     limit = _seconds(max_age) if max_age is not None else None
     where = state_path(state)
@@ -63,10 +63,15 @@ def status_command(
     with signals.pipe_may_break():
         for number, pair in enumerate(found):
             if as_json:
-                print(json.dumps(status.to_json(pair, now, every=verbose)))
+                print(
+                    json.dumps(
+                        status.to_json(pair, now, every=verbose, watcher=watching.read(where, pair.runs[0].pair))
+                    )
+                )
                 continue
             print(end="\n" * bool(number))
-            status.render(pair, console(), every=verbose, now=now, late=pair in late)
+            watcher = watching.read(where, pair.runs[0].pair)
+            status.render(pair, console(), every=verbose, now=now, late=pair in late, watcher=watcher)
         for one in plain if not as_json else ():
             print(f"{one.destination}: plain rsync copies {one.source}, since {one.since}: {one.reason}")
     for pair in late:

@@ -53,6 +53,9 @@ from cyrsync.sync.session import Session
 if TYPE_CHECKING:
     from cyrsync.cyrus.server.config import Config, Partition
 
+#: Seconds that a watcher waits for a run to end.
+_FOR_EVER = 1e9
+
 
 class Engine(Enum):
     """How changes are found."""
@@ -91,6 +94,15 @@ def sync_command(
     max_delete: MostDeletions = None,
     rsh: Rsh = None,
     rsync_path: RsyncPath = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="With -C: go on, and send what changes as soon as Cyrus logs it.")
+    ] = False,
+    channel: Annotated[
+        str, typer.Option(metavar="NAME", help="With --watch: the channel of Cyrus's sync log that is ours.")
+    ] = "cyrsync",
+    pass_every: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="With --watch: how often to look at all mailboxes.")
+    ] = 600,
     bwlimit: Bandwidth = None,
     compress: Annotated[bool, typer.Option("-z", "--compress", help="Compress what is sent.")] = False,
     timeout: Timeout = None,
@@ -157,16 +169,22 @@ def sync_command(
         state=state_path(state),
         from_replica=from_replica,
     )
-    with progress(quiet or as_json) as reporter:
+    with progress(quiet or as_json or watch) as reporter:
         replica = address.parse(destination)
         if engine is Engine.index or conf is not None:
             if settings.rules or settings.size_only or settings.one_file_system:
                 raise UsageError("after --: the index engine leaves out no files: give SRC and DEST for that")
             scope = Scope(full=full, listing=engine is Engine.walk, with_conf=not (source or no_config))
+            if watch:
+                unfit = source or as_json or on_success or on_failure
+                _watch(
+                    conf or CONF, replica, options, scope, (channel, pass_every, metrics, log, verbose, quiet), unfit
+                )
             session = _sync_server(conf or CONF, source, replica, options, scope, reporter)
         else:
             session = Session(address.parse(source), replica, replace(options, full=full), reporter)
             run(session)
+    _leave_to_watcher(session, full=full, verbose=verbose)
     from cyrsync.cli import aftermath  # what no other command needs is not loaded by all
 
     aftermath.finish(session, aftermath.Wanted(metrics, log, on_success, on_failure))
@@ -212,6 +230,41 @@ def _sync_server(
         attempt = partial(_fail, error)
     session.execute(attempt)
     return session
+
+
+def _watch(
+    conf: str,
+    replica: address.Address,
+    options: Options,
+    scope: Scope,
+    wanted: tuple[str, float, str | None, str | None, bool, bool],
+    unfit: object,
+) -> NoReturn:
+    """Watch a server until told to stop; `unfit`: something is asked for that only a run does."""
+    from cyrsync.cli.watch import Wanted, watch_server  # what single runs do not need is not loaded by them
+
+    if unfit or options.part or options.dry_run or scope.listing:
+        left_out = "SRC, --engine walk, --dry-run, --json, --user, --partition, --on-success and --on-failure"
+        raise UsageError(f"--watch is for -C and DEST, without {left_out}")
+    where = address.Address(conf, os.path.realpath(os.fsencode(conf)))
+    # Whoever is at work on this pair comes to an end.
+    session = Session(where, replica, replace(options, wait=options.wait or _FOR_EVER), engine=scope.engine)
+    session.partitions = tuple(read_conf(conf).partitions)
+    watch_server(session, partial(read_conf, conf), scope, Wanted(*wanted))
+    raise typer.Exit
+
+
+def _leave_to_watcher(session: Session, *, full: bool, verbose: bool) -> None:
+    """Leave what is to be done to the watcher of this pair, if there is one."""
+    if not session.watched:
+        return
+    from cyrsync.state import watching
+
+    if full:
+        watching.ask_for_full(session.options.state, session.key)
+    if verbose:
+        print(f"{session.watched}{': it is asked to compare everything' if full else ''}")
+    raise typer.Exit
 
 
 def _fail(error: UnusableError) -> NoReturn:

@@ -141,6 +141,11 @@ class AgentSide:
         if error:
             raise UnusableError(f"{os.fsdecode(root)}: it cannot be made on the replica: {error}")
 
+    def let_go(self) -> None:
+        """Hold nothing any more, until asked again."""
+        self._ask(do="let_go", root=b"")
+        self._end(lambda _: None)
+
     def hold(self, paths: Sequence[bytes]) -> Held:
         """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""
         self._ask(do="hold", root=b"", paths=answers.texts(paths))
@@ -567,6 +572,11 @@ class ChildSide(AgentSide):
     def heads(self, paths: Sequence[bytes]) -> list[bytes]:
         """Return what `AgentSide.heads` does."""
         return [agent.head(path) for path in paths]
+
+    def let_go(self) -> None:
+        """Hold nothing any more, until asked again."""
+        process.share(())
+        self._holds.close()
 
     def hold(self, paths: Sequence[bytes]) -> Held:
         """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""

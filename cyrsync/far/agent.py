@@ -410,6 +410,11 @@ def _hold(request: _Request) -> None:
         request.output.end(busy=holder, error="", boot=token.boot_id())
 
 
+def _let_go(request: _Request) -> None:
+    _holds.close()
+    request.output.end()
+
+
 def _put_token(request: _Request) -> None:
     number, error = put_token(request.root, request.token())
     request.output.end(number=number, error=error)
@@ -463,6 +468,7 @@ _SERVICES: "dict[str, Callable[[_Request], None]]" = {
     "make": _make,
     "relink": _relink,
     "hold": _hold,
+    "let_go": _let_go,
     "put_token": _put_token,
     "to_disk": _to_disk,
     "place": _place,

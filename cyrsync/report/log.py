@@ -68,12 +68,17 @@ def lines(result: RunResult) -> Iterator[Line]:
 
 
 def send(where: str, result: RunResult) -> None:
+    """Write what there is to say of a run. Raise OSError where that cannot be done."""
+    write(where, lines(result))
+
+
+def write(where: str, said: Iterable[Line]) -> None:
     """Write to `syslog`, the `journal`, or else to a file. Raise OSError where that cannot be done."""
     writer = {"syslog": _to_syslog, "journal": _to_journal}.get(where)
     if writer:
-        writer(lines(result))
+        writer(said)
     else:
-        _to_file(where, lines(result))
+        _to_file(where, said)
 
 
 def _to_syslog(said: Iterable[Line]) -> None:

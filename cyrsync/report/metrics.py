@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 def render(result: RunResult, known: Pair) -> str:
     """Return the text of a metrics file: of a run, and of those before it."""
-    labels = f'source="{_escaped(result.source)}",destination="{_escaped(result.destination)}"'
+    labels = f'source="{escaped(result.source)}",destination="{escaped(result.destination)}"'
     lines = []
     for name, meaning, value in _gauges(result, known):
-        lines += _head(name, meaning)
+        lines += head(name, meaning)
         lines.append(f"cyrsync_{name}{{{labels}}} {value}")
-    lines += _head("run_phase_seconds", "How long a phase of the last run took.")
+    lines += head("run_phase_seconds", "How long a phase of the last run took.")
     for phase, seconds in asdict(result.seconds_by_phase).items():
         lines.append(f'cyrsync_run_phase_seconds{{{labels},phase="{phase}"}} {seconds}')
     return "\n".join(lines) + "\n"
@@ -72,10 +72,11 @@ def _moment(record: Record | None) -> float:
     return record.began.timestamp() if record else 0.0
 
 
-def _head(name: str, meaning: str) -> list[str]:
-    return [f"# HELP cyrsync_{name} {meaning}", f"# TYPE cyrsync_{name} gauge"]
+def head(name: str, meaning: str, kind: str = "gauge") -> list[str]:
+    """Return the lines in front of a metric."""
+    return [f"# HELP cyrsync_{name} {meaning}", f"# TYPE cyrsync_{name} {kind}"]
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Return a label's value; what is no text has to be made some first."""
     return printable(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

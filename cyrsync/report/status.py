@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from cyrsync.report import watching
 from cyrsync.text import human_bytes, human_count, human_seconds, printable
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def age(pair: Pair, now: datetime) -> float | None:
     return max((now - success.began).total_seconds(), 0.0) if success else None
 
 
-def to_json(pair: Pair, now: datetime, *, every: bool) -> dict[str, Any]:
-    """Return one line of `status --json`; null where there was no such run."""
+def to_json(pair: Pair, now: datetime, *, every: bool, watcher: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return one line of `status --json`; null where there was no such run, or no `watcher` is at work."""
     newest, success, attempt, failure = pair.runs[0], pair.last_success, pair.last_attempt, pair.last_failure
     return {
         "source": newest.source,
@@ -46,6 +47,7 @@ def to_json(pair: Pair, now: datetime, *, every: bool) -> dict[str, Any]:
         "skipped": pair.skipped,
         "last_error": failure and _error(failure),
         "last_error_at": failure and failure.started,
+        "watcher": watcher,
         "runs": [_run(record) for record in (pair.runs if every else pair.runs[:FEW])],
     }
 
@@ -72,11 +74,14 @@ def _error(record: Record) -> str:
     return printable(errors[0]) + more if errors else f"exit {record.exit}"
 
 
-def render(pair: Pair, console: Console, *, every: bool, now: datetime, late: bool) -> None:
-    """Print what is known of a pair; in red how far it is behind, if that is too far."""
+def render(
+    pair: Pair, console: Console, *, every: bool, now: datetime, late: bool, watcher: dict[str, Any] | None
+) -> None:
+    """Print what is known of a pair, and of its watcher; in red how far it is behind, if that is too far."""
     from rich.text import Text
 
-    for name, value, alarming in _facts(pair, now, late):
+    watched = watching.facts(watcher, now) if watcher else ()
+    for name, value, alarming in (*_facts(pair, now, late), *watched):
         console.print(Text.assemble((name.ljust(MARGIN), "bold"), (value, _ALARM * alarming)), soft_wrap=True)
     console.print()
     _print_runs(pair.runs if every else pair.runs[:FEW], console)

@@ -39,6 +39,7 @@ class Lines:
     #: before the index has the message.
     changes: dict[Change, bool] = field(default_factory=dict)
     relist: bool = False  # mailboxes were renamed or deleted, or users were
+    moved: set[bytes] = field(default_factory=set)  # such mailboxes, by the names that they had and have
     doubts: list[str] = field(default_factory=list)  # why the log cannot be believed; the first few
 
 
@@ -148,4 +149,6 @@ def _take(words: list[bytes], found: Lines) -> str:
         if kind:
             change = Change(kind, name)
             found.changes[change] = found.changes.get(change, False) or word != b"APPEND"
+            if meaning.relist:
+                found.moved.add(name)
     return ""

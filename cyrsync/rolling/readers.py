@@ -1,4 +1,4 @@
-"""Who reads the channels of a server's sync log: Cyrus's own programs that do, by their command lines."""
+"""Processes of a server: who reads the channels of its sync log, and who may not yet write to them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cyrsync.far import at_work
+from cyrsync.far import at_work, hold
 
 #: Programs that read a channel all the time: the letter that asks for it, and the channel where none is named.
 _PROGRAMS = {b"sync_client": (b"r", ""), b"squatter": (b"R", "squatter")}
+#: The one that only starts others.
+_MASTERS = frozenset([b"master", b"cyrmaster", b"cyrus-master"])
+#: Seconds by which the start of a process may seem to be too early: the system counts them from a whole one.
+_ROUGHLY = 1.0
 
 
 class Reader(NamedTuple):
@@ -44,6 +48,21 @@ def reading(words: list[bytes]) -> tuple[str, bytes] | None:
                 break
             rolls = rolls or letter in wanted
     return (channel, conf) if rolls else None
+
+
+def older_than(conf: str) -> tuple[float, list[int]]:
+    """Return when an imapd.conf was changed, and the processes that are older: they read it but once."""
+    changed = os.stat(conf).st_mtime
+    real = os.path.realpath(os.fsencode(conf))
+    old = []
+    for pid in at_work.processes():
+        theirs = at_work.conf_of(pid)
+        if theirs is None or os.path.realpath(theirs) != real:
+            continue
+        program = os.path.basename(at_work.command_line(pid)[0].partition(b":")[0])
+        if program not in _MASTERS and 0 < hold.started(pid) < changed - _ROUGHLY:
+            old.append(pid)
+    return changed, old
 
 
 def _reader(pid: int, conf: bytes) -> Iterator[Reader]:

@@ -105,8 +105,10 @@ class Claim:
         #: Where the directories of the replica are, by their names.
         self.roots: dict[str, str] = {}
 
-    def check(self, *, anew: bool) -> str:
+    def check(self, *, anew: bool, at_a_glance: bool = False) -> str:
         """Return why the state does not speak of what is there, "" if it does.
+
+        `at_a_glance` no index is looked at, and no process: whoever has just looked knows of these.
 
         Raise RefusedError where the replica is not ours to write to, or the source is one itself, UnusableError where
         the replica is not there; `anew`, one that was written to and is empty now may be filled.
@@ -137,6 +139,8 @@ class Claim:
                     "--full makes it anew"
                 )
             reasons.append(reason)
+        if at_a_glance:
+            return next(filter(None, reasons), "") or self._lost()
         if not self._overwrite:
             roots = [self._replica.path(root) for root in self._roots]
             self.warnings = direction.refuse_cyrus(self._replica.side, roots)

@@ -85,7 +85,10 @@ class ServerRun:
         self._selection = Selection(session.options.part, config) if session.options.part else None
         partitions = [scope.partition] if scope.partition else list(config.partitions.values())
         self._conf: ConfRun | None = None
+        self._some: Claim | None = None
         self._mailboxes_read = 0
+        #: Mailboxes that are not as they were when they were last sent; False for those that were never sent.
+        self.changed: dict[Key, bool] = {}
         self._roots = {partition.name: Roots.of(partition) for partition in partitions}
 
     def attempt(self) -> None:
@@ -98,6 +101,62 @@ class ServerRun:
             finally:
                 session.result.rsync_runs += replica.runs()
         session.result.exit = session.result.exit_code()
+
+    def over(self, store: Store, replica: Replica) -> None:
+        """Do all of it once, with a state and a connection that stay open."""
+        self._run(store, replica)
+        self._session.result.exit = self._session.result.exit_code()
+
+    def begin_some(self, store: Store, replica: Replica, *, at_a_glance: bool) -> str:
+        """Begin to send single mailboxes; return why all of them have to be compared, "" if they need not be.
+
+        `at_a_glance`: see `Claim.check`.
+        """
+        self._prepare()
+        claim = self._claim(store, replica, has_leftovers=False)
+        reason = claim.check(anew=False, at_a_glance=at_a_glance)
+        if not reason:
+            claim.begin()
+            self._some = claim
+            self._session.limit.of(messages=store.messages(), folders=store.rows())
+        return reason
+
+    def send_one(self, store: Store, replica: Replica, key: Key) -> str:
+        """Send a mailbox as it is now; return why it is not on the replica, "" if it is. `begin_some` was called."""
+        result, takings = self._session.result, self.takings
+        takings.unreadable.clear()
+        takings.locked.clear()
+        before = len(result.errors)
+        if not self._send_at_once(store, replica, key, [key]):
+            self._carry(store, replica, [key], {})
+        if self._session.full:
+            raise self._session.full
+        untaken = self.untaken().get(key, "")
+        return untaken or next(iter(result.errors[before:]), "")
+
+    def send_files(self, store: Store, replica: Replica) -> str:
+        """Send the files beside the partitions as they are now, but for mailboxes.db; return what went wrong.
+
+        What is gone stays for a whole run. `begin_some` was called.
+        """
+        if not self._conf:
+            return ""
+        result = self._session.result
+        before = len(result.errors)
+        found = self._conf.look()
+        if found.changed:
+            self._conf.send(found, replica)
+        return next(iter(result.errors[before:]), "")
+
+    def end_some(self) -> None:
+        """See that all that was sent is on the replica's disks, and say there that nobody writes."""
+        if self._some:
+            self._some.end(complete=False)
+            self._some = None
+
+    def untaken(self) -> dict[Key, str]:
+        """Return the mailboxes that could not be read, with the reasons."""
+        return {**self.takings.moving, **self.takings.locked, **self.takings.unreadable}
 
     def _with_state(self, replica: Replica) -> None:
         """Run with what is known of the replica; a state that proves damaged is made anew once."""
@@ -128,7 +187,7 @@ class ServerRun:
         if self._selection:
             store.narrow(self._selection.has, self._selection.has_path)
 
-    def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
+    def _prepare(self) -> None:
         self._session.limit.begin()
         self._unlisted: list[Key] = []
         self._leftovers: dict[bytes, list[FolderPlan]] = {}  # old ones, by root
@@ -139,7 +198,10 @@ class ServerRun:
             last_look=self._session.options.dry_run,
             kinds=self._session.kinds,
         )
-        claim = self._claim(store, replica)
+
+    def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
+        self._prepare()
+        claim = self._claim(store, replica, has_leftovers=not self._session.options.dry_run)
         anew = self._scope.full or self._scope.listing or self._session.options.overwrite
         in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
         with self._session.phases.phase("scan"), Quick(store, replica, claim, self._session.options) as quick:
@@ -179,7 +241,7 @@ class ServerRun:
         if self._session.full:
             raise self._session.full
 
-    def _claim(self, store: Store, replica: Replica) -> Claim:
+    def _claim(self, store: Store, replica: Replica, *, has_leftovers: bool) -> Claim:
         """Return this run's right to write to the replica."""
         self._conf = None
         if self._scope.with_conf:
@@ -197,7 +259,7 @@ class ServerRun:
             state=self._session.options.state,
             dry_run=self._session.options.dry_run,
             deadline=self._session.deadline,
-            leftovers={} if self._session.options.dry_run else leftovers.find(store, self._roots),
+            leftovers=leftovers.find(store, self._roots) if has_leftovers else {},
         )
 
     def _start_over(self, warning: str) -> None:
@@ -316,20 +378,7 @@ class ServerRun:
         not_named, warnings = find_not_named(self._session, self._roots, *looks)
         found = Found(gone=not_named.gone, stay=not_named.would_go(), warnings=warnings)
         counts = self._session.result
-        missing: dict[str, int] = {}
-        total: dict[str, int] = {}
-        for partition, path, header, index, seen, settled in store.files():
-            total[partition] = total.get(partition, 0) + 1
-            try:
-                now = seen_of(os.stat(header), os.stat(index))
-            except FileNotFoundError:
-                missing[partition] = missing.get(partition, 0) + 1
-                now = b""
-            except OSError:
-                now = b""  # whoever opens it will say why
-            if now != seen or not seen or (self._session.options.delete and not settled):
-                found.changed.append(Key(partition, path))
-        found.changed = [key for key in found.changed if not self._is_unlisted(key)]
+        found.changed, total, missing = self._stat_all(store)
         self._check_mounted(store, total, missing)
         away = self._empty_roots(store)
         unchanged = there = store.messages()
@@ -357,6 +406,27 @@ class ServerRun:
         counts.messages.present += unchanged
         self._session.limit.of(messages=there, folders=store.rows())
         return found
+
+    def _stat_all(self, store: Store) -> tuple[list[Key], dict[str, int], dict[str, int]]:
+        """Return the mailboxes to look into; and by partition, how many there are, and of how many nothing is there."""
+        changed: list[Key] = []
+        missing: dict[str, int] = {}
+        total: dict[str, int] = {}
+        self.changed = {}
+        for partition, path, header, index, seen, settled in store.files():
+            total[partition] = total.get(partition, 0) + 1
+            try:
+                now = seen_of(os.stat(header), os.stat(index))
+            except FileNotFoundError:
+                missing[partition] = missing.get(partition, 0) + 1
+                now = b""
+            except OSError:
+                now = b""  # whoever opens it will say why
+            if now != seen or not seen or (self._session.options.delete and not settled):
+                changed.append(Key(partition, path))
+                if now and now != seen != UNSEEN:
+                    self.changed[Key(partition, path)] = seen is not None
+        return [key for key in changed if not self._is_unlisted(key)], total, missing
 
     def _not_named(self, store: Store) -> list[Sent]:
         """Return what the replica has of mailboxes that mailboxes.db does not name, if that could be found out."""

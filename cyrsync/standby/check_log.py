@@ -9,18 +9,17 @@ from contextlib import suppress
 
 from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.cyrus.server.config import Config
-from cyrsync.far import agent, at_work, hold
+from cyrsync.far import agent
 from cyrsync.rolling import channel as channels
 from cyrsync.rolling.channel import Channel
 from cyrsync.rolling.log_lines import parse
-from cyrsync.rolling.readers import Reader, readers
+from cyrsync.rolling.readers import Reader, older_than, readers
 from cyrsync.standby.check import Findings, Source, note, ok, told
 from cyrsync.text import human_bytes, human_seconds, path_text
 
 _CHECK = "sync_log"
 #: Seconds after which a log waits for its reader too long, and bytes of it that are looked into.
 _LATE, _LOOKED_INTO = 60.0, 16 << 20
-_MASTERS = frozenset([b"master", b"cyrmaster", b"cyrus-master"])
 
 
 def log_findings(source: Source) -> Findings:
@@ -128,16 +127,7 @@ def _contents(one: Channel) -> Findings:
 
 def _old_processes(conf: str) -> Findings:
     """Cyrus's processes read imapd.conf once, when they start."""
-    changed = os.stat(conf).st_mtime
-    real = os.path.realpath(os.fsencode(conf))
-    old = []
-    for pid in at_work.processes():
-        theirs = at_work.conf_of(pid)
-        if theirs is None or os.path.realpath(theirs) != real:
-            continue
-        program = os.path.basename(at_work.command_line(pid)[0].partition(b":")[0])
-        if program not in _MASTERS and hold.started(pid) < int(changed):
-            old.append(pid)
+    changed, old = older_than(conf)
     if old:
         age = human_seconds(max(time.time() - changed, 0))
         number = "1 process is" if len(old) == 1 else f"{len(old)} processes are"

@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from cyrsync.errors import LockedError, UnusableError
+from cyrsync.errors import LockedError, UnusableError, WatchedError
 
 #: The environment's word for the state directory.
 CHOSEN = "CYRSYNC_STATE"
 _LOOK_AGAIN = 0.2  # seconds
+#: What the lock is held for by a watcher, which keeps it for good.
+WATCHING = "watching"
 
 
 def state_path(chosen: str | None = None) -> Path:
@@ -71,8 +73,11 @@ def run_key(source: str, destination: str) -> str:
 
 
 @contextmanager
-def run_lock(state: Path, key: str, wait: float) -> Iterator[None]:
-    """Hold the lock; wait up to so many seconds for it. Raise LockedError that names the holder."""
+def run_lock(state: Path, key: str, wait: float, doing: str = "") -> Iterator[None]:
+    """Hold the lock; wait up to so many seconds for it. Raise LockedError that names the holder.
+
+    Others are told what it is held for: for a watcher nobody waits (WatchedError).
+    """
     path = state_directory(state) / f"{key}.lock"
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
@@ -83,7 +88,7 @@ def run_lock(state: Path, key: str, wait: float) -> Iterator[None]:
             raise UnusableError(f"{path}: no regular file: remove it")
         _acquire(descriptor, wait)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()} {datetime.now().isoformat(' ', 'seconds')}\n".encode(), 0)
+        os.pwrite(descriptor, f"{os.getpid()} {datetime.now().isoformat(' ', 'seconds')} {doing}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
@@ -96,8 +101,13 @@ def _acquire(descriptor: int, wait: float) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
+            pid, _, since = os.pread(descriptor, 100, 0).decode("ascii", "replace").strip().partition(" ")
+            if since.endswith(f" {WATCHING}"):
+                since = since.removesuffix(f" {WATCHING}")
+                raise WatchedError(
+                    f"process {pid} has been watching since {since}, and does what there is to do"
+                ) from None
             if time.monotonic() >= deadline:
-                pid, _, since = os.pread(descriptor, 100, 0).decode("ascii", "replace").strip().partition(" ")
                 raise LockedError(
                     f"process {pid or 'unknown'} has been at it since {since or 'a moment ago'}; "
                     "wait for it, or give --wait SECONDS"

@@ -20,11 +20,14 @@ from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.state.sent import SEEN, Key, Place, Sent, StateDamaged, names_in, row_of, sent_of, text_of
 
 #: `application_id` and `user_version` of a state file that is ours, and of this shape.
-_APPLICATION, _VERSION = 0x63797273, 3
+_APPLICATION, _VERSION = 0x63797273, 4
 _TABLES = [
     "CREATE TABLE about (name TEXT PRIMARY KEY, value BLOB)",
     "CREATE TABLE conf (path BLOB PRIMARY KEY, root BLOB, seen BLOB, digest BLOB) WITHOUT ROWID",
     "CREATE TABLE former (partition TEXT, path BLOB, name BLOB, PRIMARY KEY (partition, path)) WITHOUT ROWID",
+    """CREATE TABLE pending (
+    kind TEXT, name BLOB, since REAL, tries INTEGER, not_before REAL, reason TEXT, PRIMARY KEY (kind, name)
+) WITHOUT ROWID""",
     """CREATE TABLE place (
     partition TEXT, path BLOB, name BLOB, uniqueid TEXT, header_path BLOB, index_path BLOB, expunge_path BLOB,
     name_lock BLOB, PRIMARY KEY (partition, path)
@@ -202,6 +205,12 @@ class Store:
         if row is None:
             raise KeyError(key)
         return Place(Key(row[0], row[1]), *row[2:])
+
+    def keys(self) -> dict[bytes, Key]:
+        """Return where each mailbox lies, by its internal name."""
+        with _damage():
+            rows = self._db.execute("SELECT name, partition, path FROM place")
+            return {name: Key(partition, path) for name, partition, path in rows}
 
     def has_place(self, key: Key) -> bool:
         """Tell whether there is such a mailbox."""

@@ -83,6 +83,7 @@ class DeleteLimit:
         self._done = 0
         self._doubted = 0  # files and folders
         self._started = False
+        self._earlier = _NONE  # deleted by others that the limit is for, too
         self._replica = (0, 0)  # messages and folders, as the last attempt found them
 
     def begin(self) -> None:
@@ -150,12 +151,23 @@ class DeleteLimit:
         """Return how many files and folders are to be deleted yet; with a `reason`, they stay."""
         return self.counted.total() - self._done + self._doubted
 
+    def after(self, earlier: Counts) -> None:
+        """Count what others have deleted for which the same limit holds, as the runs of one watcher within an hour."""
+        self._earlier = earlier
+
+    def spent(self) -> Counts:
+        """Return what may have been deleted by now."""
+        counted = self.counted
+        return (counted.messages, counted.others + counted.files, counted.folders) if self._started else _NONE
+
     def decide(self) -> None:
         """See whether all that is counted by now is too much."""
         if not self.reason:
             messages, folders = self._replica
             self.of(messages=messages, folders=folders)
-            reason = withhold(self.counted, self.limit)
+            both = replace(self.counted)
+            both.change(self._earlier)
+            reason = withhold(both, self.limit) if self.counted.total() else None
             self.reason = f"nothing {'more ' if self._done else ''}is deleted: {reason}" if reason else ""
 
     def doubt(self, plans: Iterable[FolderPlan], reason: str) -> None:

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from cyrsync.ends.address import Address, identity
-from cyrsync.errors import ConnectionFailed, CyrsyncError, Exit, ReplicaFull, WrongAnswer, error_text
+from cyrsync.errors import ConnectionFailed, CyrsyncError, Exit, ReplicaFull, WatchedError, WrongAnswer, error_text
 from cyrsync.rsync.driver import await_orphans
 from cyrsync.rsync.jobs import Jobs
 from cyrsync.state.lock import run_key, run_lock
@@ -61,6 +61,7 @@ class Session:
         self.kinds = Kinds(options.policy.preserve.acls, options.policy.preserve.xattrs)
         self.jobs = Jobs(options.jobs)
         self.full: ReplicaFull | None = None  # once there was no room
+        self.watched = ""  # who does already what there is to do
         self.deadline = 0.0  # of waiting for others, on the monotonic clock
         #: What names the replica, and the pair of source and replica, however they are spelled.
         self.replica_identity = identity(replica)
@@ -76,8 +77,10 @@ class Session:
         began = time.monotonic()
         self.deadline = began + self.options.wait
         try:
-            with self._directories():
+            with self.directories():
                 self._attempts(attempt)
+        except WatchedError as error:
+            self.watched = str(error)
         except CyrsyncError as error:
             refuse(error)
             self.result.errors.append(str(error))
@@ -116,15 +119,18 @@ class Session:
         )
 
     @contextmanager
-    def _directories(self) -> Iterator[None]:
-        """Hold the lock and make the directories that are this pair's alone; a dry run needs no lock."""
+    def directories(self, doing: str = "") -> Iterator[None]:
+        """Hold the lock and make the directories that are this pair's alone; a dry run needs no lock.
+
+        Whoever finds the lock held is told what it is held for, if that is no mere run.
+        """
         if self.options.dry_run:
             with tempfile.TemporaryDirectory(prefix="cyrsync-") as temporary:
                 self.directory = Path(temporary)
                 self.staging_directory = self.directory / "staging"
                 yield
             return
-        with run_lock(self.options.state, self.key, self.options.wait):
+        with run_lock(self.options.state, self.key, self.options.wait, doing):
             self.directory = self.options.state / self.key
             if self.directory.exists():  # a killed run left it
                 await_orphans(self.directory)
@@ -137,6 +143,13 @@ class Session:
                     yield
             finally:
                 shutil.rmtree(self.directory, ignore_errors=True)
+
+    def within(self, other: Session) -> Session:
+        """Work under the lock, in the directories, of another one of this pair; return ourselves."""
+        self.directory, self.staging_directory = other.directory, other.staging_directory
+        self.jobs = other.jobs
+        self.deadline = time.monotonic() + self.options.wait
+        return self
 
     def _attempts(self, attempt: Callable[[], None]) -> None:
         for number in range(self.options.retries + 1):

@@ -13,6 +13,8 @@ import typer
 
 from cyrsync.cli.app import app
 from cyrsync.errors import CONNECTION_CODES, Exit
+from cyrsync.report import watching
+from cyrsync.rolling.plain import Counts, Status
 from support.tree import run_cyrsync
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -180,4 +182,6 @@ def test_the_metrics_in_the_rules_exist(tmp_path: Path) -> None:
     run_cyrsync("sync", "-C", tmp_path / "nowhere.conf", "--metrics", metrics, tmp_path)
     rules = set(re.findall(r"\bcyrsync_\w+_seconds\b", PAGE))
     assert rules
-    assert rules <= set(re.findall(r"^\w+", metrics.read_text("utf-8"), re.MULTILINE))
+    status = Status(1, 0.0, 0.0, "cyrsync", True, 0.0, "", 0.0, 0, [], 0.0, 0, Counts())
+    text = metrics.read_text("utf-8") + watching.render_metrics(status, "source", "destination")
+    assert rules <= set(re.findall(r"^\w+", text, re.MULTILINE))

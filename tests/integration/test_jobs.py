@@ -257,10 +257,24 @@ def test_a_unit_runs_each_job(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_service_has_few_rights(tmp_path: Path) -> None:
+def test_the_watcher_s_unit_is_understood(tmp_path: Path) -> None:
+    requires("systemd-analyze")
+    unit = tmp_path / "cyrsync-watch.service"
+    text = (PROJECT / "scripts" / unit.name).read_text("utf-8")
+    assert "\nExecStart=cyrsync sync -C /etc/imapd.conf --delete --watch standby:/\n" in text
+    assert "\nRestartPreventExitStatus=2 3 4\n" in text
+    unit.write_text(text.replace("ExecStart=cyrsync", "ExecStart=/usr/bin/env"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, env=plain_env(), check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["cyrsync@.service", "cyrsync-watch.service"])
+def test_the_services_have_few_rights(tmp_path: Path, name: str) -> None:
     requires("systemd-analyze")
     requires_root()
-    service = tmp_path / "cyrsync@.service"
+    service = tmp_path / name
     service.write_bytes((PROJECT / "scripts" / service.name).read_bytes())
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--threshold=30", str(service)],

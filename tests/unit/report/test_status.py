@@ -25,7 +25,7 @@ def pair(*runs: Record) -> Pair:
 
 def rendered(found: Pair, *, every: bool = False, late: bool = False, width: int = 100, **how: Any) -> str:
     console = Console(file=io.StringIO(), width=width, **how)
-    status.render(found, console, every=every, now=NOW, late=late)
+    status.render(found, console, every=every, now=NOW, late=late, watcher=None)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text
 
@@ -169,7 +169,7 @@ def test_a_terminal_without_blocks() -> None:
         encoding = "ascii"
 
     console = Console(file=Ascii(), width=100)
-    status.render(pair(record(1), record(2)), console, every=False, now=NOW, late=False)
+    status.render(pair(record(1), record(2)), console, every=False, now=NOW, late=False, watcher=None)
     assert console.file.getvalue().isascii()  # type: ignore[attr-defined]
 
 
@@ -182,6 +182,7 @@ def test_json() -> None:
         pair(record(60, partitions="default"), record(580, run=bad), record(590, 75, partitions="default archive")),
         NOW + timedelta(seconds=1),
         every=True,
+        watcher={"pid": 1},
     )
     runs = found.pop("runs")
     assert found == {
@@ -198,6 +199,7 @@ def test_json() -> None:
         "skipped": 1,
         "last_error": "nothing is deleted (and 1 more)",
         "last_error_at": "1970-01-01T09:40:00+00:00",
+        "watcher": {"pid": 1},
     }
     assert [run["exit"] for run in runs] == [75, 25, 0]
     assert runs[1] == {
@@ -215,7 +217,7 @@ def test_json() -> None:
 
 
 def test_json_of_runs_that_were_all_kept_out() -> None:
-    found = status.to_json(pair(*(record(minute, 75) for minute in range(30))), NOW, every=False)
+    found = status.to_json(pair(*(record(minute, 75) for minute in range(30))), NOW, every=False, watcher=None)
     for key in ("behind_seconds", "last_success", "last_attempt", "seconds", "exit", "last_error", "last_error_at"):
         assert found[key] is None
     assert (found["skipped"], found["withheld"], len(found["runs"])) == (30, 0, status.FEW)

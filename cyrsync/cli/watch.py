@@ -1,0 +1,93 @@
+"""`cyrsync sync -C CONF --watch DEST`: the same run, kept going."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from cyrsync.cli import aftermath
+from cyrsync.cli.orders import SignalOrders
+from cyrsync.cli.output import complain
+from cyrsync.errors import InterruptedRun, LockedError, WatchedError, error_text
+from cyrsync.rolling import channel
+from cyrsync.rolling.plain import Event, Pace, Status
+from cyrsync.rolling.server import Told, watch
+from cyrsync.text import printable
+
+if TYPE_CHECKING:
+    from cyrsync.cyrus.server.config import Config
+    from cyrsync.server.scope import Scope
+    from cyrsync.sync.session import Session
+
+
+class Wanted(NamedTuple):
+    """What the user asked for."""
+
+    channel: str
+    pass_every: float
+    metrics: str | None
+    log: str | None
+    verbose: bool
+    quiet: bool
+
+
+def watch_server(session: Session, read: Callable[[], Config], scope: Scope, wanted: Wanted) -> None:
+    """Watch until told to stop. Raise CyrsyncError for what ends it."""
+    name = channel.checked(wanted.channel)
+    orders = SignalOrders()
+    shown = _Shown(session, wanted)
+    told = Told(shown.event, shown.status, aftermath.record)
+    pace = Pace(passes=wanted.pass_every, blind=min(Pace().blind, wanted.pass_every))
+    try:
+        watch(session, read, scope, name, pace, orders, told)
+    except InterruptedRun:
+        pass
+    except WatchedError as error:
+        raise LockedError(f"{error}: one watcher is enough") from None
+
+
+class _Shown:
+    """Shows what a watcher tells: what fails here is told once, and changes nothing else."""
+
+    def __init__(self, session: Session, wanted: Wanted) -> None:
+        self._session = session
+        self._wanted = wanted
+        self._complained: set[str] = set()
+
+    def event(self, event: Event) -> None:
+        """Log a line, and print it where somebody may read it."""
+        pair = {"source": self._session.source.text, "destination": self._session.replica.text}
+        if self._wanted.log:
+            from cyrsync.report import log
+
+            priority = log.ERROR if event.failed else log.INFO
+            self._try(
+                "--log",
+                lambda: log.write(
+                    str(self._wanted.log), [log.Line(priority, event.kind, {**pair, "text": event.text})]
+                ),
+            )
+        if event.failed:
+            complain(event.text)
+        elif not self._wanted.quiet and (self._wanted.verbose or sys.stdout.isatty()):
+            with suppress(OSError):
+                print(f"{event.kind}: {printable(event.text)}", flush=True)
+
+    def status(self, status: Status) -> None:
+        """Write the metrics."""
+        if self._wanted.metrics:
+            from cyrsync.report import metrics, watching
+
+            text = watching.render_metrics(status, self._session.source.text, self._session.replica.text)
+            self._try("--metrics", lambda: metrics.write(str(self._wanted.metrics), text))
+
+    def _try(self, what: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except OSError as error:
+            said = f"{what}: {error_text(error)}"
+            if said not in self._complained:
+                self._complained.add(said)
+                complain(said)

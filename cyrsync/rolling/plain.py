@@ -1,0 +1,113 @@
+"""What a watcher is told to do, and what it tells: plain values, that others show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+class Event(NamedTuple):
+    """Something worth a line in a log."""
+
+    kind: str  # `connection`, `pass`, `failure`, `log`
+    text: str
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often what is done; seconds."""
+
+    passes: float = 600.0
+    blind: float = 10.0  # passes, while the log cannot be believed
+    mailbox: float = 0.2  # between two times that one mailbox is sent
+    files: float = 5.0
+    relisted: float = 1.0  # passes for the sake of mailboxes that were renamed or deleted
+    rest: float = 0.5  # without work, before the replica is let go of
+    hold: float = 5.0  # at most, before it is let go of for a moment
+    status: float = 2.0
+    look: float = 30.0  # without work, before the replica is looked at
+
+
+#: Bounds of the histogram of the seconds from a line in the log to the replica.
+BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a watcher has counted since it began."""
+
+    messages: int = 0
+    bytes_sent: int = 0
+    deleted: int = 0
+    passes: int = 0
+    log_missed: int = 0
+    log_doubts: int = 0
+    connections_lost: int = 0
+    sent: int = 0  # mailboxes
+    delays: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    delay_sum: float = 0.0
+
+    def delay(self, seconds: float) -> None:
+        """Count how long something took from its line in the log to the replica."""
+        seconds = max(seconds, 0.0)
+        self.delay_sum += seconds
+        self.delays[next((at for at, bound in enumerate(BOUNDS) if seconds <= bound), len(BOUNDS))] += 1
+
+
+class Late(NamedTuple):
+    """What waits, and failed before."""
+
+    name: str
+    since: float  # seconds since 1970
+    tries: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a watcher is; `to_json` is what `status --json` shows of it."""
+
+    pid: int
+    written: float  # seconds since 1970, as are all times here
+    began: float
+    channel: str
+    connected: bool
+    since: float  # of the connection, or of its loss
+    blind: str  # why the log cannot be believed, "" if it can
+    oldest: float  # change that is not on the replica, 0 for none
+    pending: int
+    failed: list[Late]
+    last_pass: float
+    last_pass_exit: int
+    counts: Counts
+
+    def lag(self, now: float) -> float:
+        """Return how old the oldest change is that is not on the replica; 0 if there is none."""
+        return max(now - self.oldest, 0.0) if self.oldest else 0.0
+
+    def line(self, now: float) -> str:
+        """Return all that matters, for `systemctl status`."""
+        link = "connected" if self.connected else "not connected"
+        blind = f"; {self.blind}" if self.blind else ""
+        return f"{self.lag(now):.1f} s behind, {self.pending} pending, {len(self.failed)} failed, {link}{blind}"
+
+    def to_json(self, now: float) -> dict[str, Any]:
+        """Return what is shown to programs."""
+        counts = {name: getattr(self.counts, name) for name in Counts.__slots__}
+        return {
+            "pid": self.pid,
+            "written": self.written,
+            "began": self.began,
+            "channel": self.channel,
+            "connected": self.connected,
+            "since": self.since,
+            "blind": self.blind,
+            "lag_seconds": round(self.lag(now), 3),
+            "oldest": self.oldest,
+            "pending": self.pending,
+            "failed": [one._asdict() for one in self.failed],
+            "last_pass": self.last_pass,
+            "last_pass_exit": self.last_pass_exit,
+            "counts": counts,
+        }

@@ -1,0 +1,185 @@
+"""What a watcher has done: whole runs of a server and single mailboxes, over one connection that stays open."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from cyrsync.cyrus.server.config import Config
+from cyrsync.errors import ConnectionFailed, RsyncFailed
+from cyrsync.rolling.plain import Counts
+from cyrsync.rolling.watch import Passed
+from cyrsync.server.replica import Replica
+from cyrsync.server.run import ServerRun
+from cyrsync.server.scope import Scope
+from cyrsync.state.sent import Key
+from cyrsync.state.store import Store
+from cyrsync.sync import guard
+from cyrsync.sync.session import Session
+from cyrsync.text import human_bytes, human_count, path_text
+
+#: The time in which a watcher deletes no more than --max-delete: seconds.
+_HOUR = 3600.0
+#: Seconds after which it is looked again whether a Cyrus is at work on the replica.
+_LOOK = 30.0
+
+
+class ServerSender:
+    """Brings the replica of one server up to date. See `watch.Sender`."""
+
+    def __init__(
+        self,
+        outer: Session,
+        config: Config,
+        scope: Scope,
+        store: Store,
+        counts: Counts,
+        passed: Callable[[Session], None],
+        wants_full: Callable[[], bool],
+    ) -> None:
+        """`outer` holds the lock. `passed` is shown each whole run, `wants_full` asked before it."""
+        self._outer = outer
+        self._config = config
+        self._scope = scope
+        self._store = store
+        self._counts = counts
+        self._passed = passed
+        self._wants_full = wants_full
+        self._replica: Replica | None = None
+        self._names: dict[bytes, Key] | None = None
+        self._some: tuple[Session, ServerRun] | None = None
+        self._looked = float("-inf")
+        self._deleted: deque[tuple[float, guard.Counts]] = deque()
+
+    def everything(self) -> Passed:
+        """Do one whole run."""
+        self.rest()
+        self._names = None
+        session = self._session()
+        scope = replace(self._scope, full=True) if self._wants_full() else self._scope
+        run = ServerRun(session, self._config, scope)
+        began = time.monotonic()
+        try:
+            run.over(self._store, self._opened())
+        except RsyncFailed as error:
+            session.result.errors.append(str(error))
+            session.result.exit = error.code
+        finally:
+            self._book(session)
+        session.result.seconds = round(time.monotonic() - began, 3)
+        session.result.seconds_by_phase = session.phases.seconds()
+        session.result.warnings = list(dict.fromkeys(session.result.warnings))
+        self._looked = time.monotonic()
+        self.look()
+        self._opened().side.let_go()
+        self._passed(session)
+        return self._told(session, run)
+
+    def mailbox(self, name: bytes) -> str | None:
+        """Send one mailbox."""
+        key = self._key(name)
+        if key is None or not self._store.has_place(key):
+            return None
+        run = self._begun()
+        return run.send_one(self._store, self._opened(), key) if run else None
+
+    def files(self) -> str | None:
+        """Send the files beside the partitions."""
+        run = self._begun()
+        return run.send_files(self._store, self._opened()) if run else None
+
+    def look(self) -> None:
+        """See whether the replica is there."""
+        replica = self._opened()
+        replica.side.resolve(self._outer.replica.path)
+
+    def rest(self) -> None:
+        """Let go of the replica."""
+        if not self._some:
+            return
+        (session, run), self._some = self._some, None
+        try:
+            run.end_some()
+        finally:
+            self._book(session)
+        self._opened().side.let_go()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._some:
+            self._book(self._some[0])
+        self._some = None
+        if self._replica:
+            with suppress(ConnectionFailed, OSError):
+                self._replica.close()
+        self._replica = None
+
+    def _session(self) -> Session:
+        """Return what counts for one run."""
+        outer = self._outer
+        options = replace(outer.options, wait=0.0)  # whoever else has the replica: it is tried again
+        session = Session(outer.source, outer.replica, options, outer.progress, engine=outer.engine).within(outer)
+        session.partitions = outer.partitions
+        while self._deleted and self._deleted[0][0] < time.monotonic() - _HOUR:
+            self._deleted.popleft()
+        counts = [counted for _, counted in self._deleted]
+        session.limit.after(
+            (sum(one[0] for one in counts), sum(one[1] for one in counts), sum(one[2] for one in counts))
+        )
+        return session
+
+    def _opened(self) -> Replica:
+        if not self._replica:
+            outer = self._outer
+            top = self._scope.partition.data if self._scope.partition else b""
+            self._replica = Replica(outer.replica, outer.options, outer.jobs, outer.directory, top)
+        return self._replica
+
+    def _begun(self) -> ServerRun | None:
+        """Return the run that sends single mailboxes; None where a whole one has to come first."""
+        if not self._some:
+            session = self._session()
+            run = ServerRun(session, self._config, self._scope)
+            at_a_glance = time.monotonic() - self._looked < _LOOK
+            if run.begin_some(self._store, self._opened(), at_a_glance=at_a_glance):
+                return None
+            if not at_a_glance:
+                self._looked = time.monotonic()
+            self._some = session, run
+        return self._some[1]
+
+    def _key(self, name: bytes) -> Key | None:
+        if self._names is None:
+            self._names = self._store.keys()
+        return self._names.get(name)
+
+    def _book(self, session: Session) -> None:
+        """Add what a run has done to what the watcher has."""
+        counts, files = self._counts, session.result.files
+        counts.messages += session.result.messages.send
+        counts.bytes_sent += session.result.bytes_sent
+        counts.deleted += files.deleted
+        if any(session.limit.spent()):
+            self._deleted.append((time.monotonic(), session.limit.spent()))
+
+    def _told(self, session: Session, run: ServerRun) -> Passed:
+        """Return what came of a whole run."""
+        result = session.result
+        names = {key: name for name, key in self._store.keys().items()}
+        untaken = run.untaken()
+        known = tuple(f"{path_text(key.path)}: " for key in untaken)
+        errors = [error for error in result.errors if not error.startswith(known)] if known else result.errors
+        withheld = result.withheld and session.limit.reason
+        errors = [error for error in errors if error != withheld]
+        failed = {names.get(key, key.path): reason for key, reason in untaken.items()}
+        changed = {names[key]: known_before for key, known_before in run.changed.items() if key in names}
+        text = ""
+        if result.files.sent or result.files.deleted:
+            text = f"{human_count(result.files.sent)} files sent, {human_count(result.files.deleted)} deleted"
+            text += f", {human_bytes(result.bytes_sent)}"
+        if withheld:
+            text = f"{text}; {withheld}" if text else str(withheld)
+        return Passed(int(result.exit), next(iter(errors), ""), failed, changed, text, session.phases.seconds().scan)

@@ -1,0 +1,173 @@
+"""Watching one server: what a watcher works with, put together; anew when the settings are to be read again."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cyrsync.cyrus.server.config import Config
+from cyrsync.errors import UnusableError
+from cyrsync.rolling.alive import Alive
+from cyrsync.rolling.channel import channel, is_set, lines_to_add
+from cyrsync.rolling.plain import Counts, Event, Pace, Status
+from cyrsync.rolling.readers import older_than
+from cyrsync.rolling.sender import ServerSender
+from cyrsync.rolling.service import Service
+from cyrsync.rolling.taking import SyncLog
+from cyrsync.rolling.waiting import LogWait
+from cyrsync.rolling.watch import Orders as WatchOrders
+from cyrsync.rolling.watch import Parts, Watch
+from cyrsync.server.scope import Scope
+from cyrsync.state import watching
+from cyrsync.state.lock import WATCHING, state_directory
+from cyrsync.state.pending import PendingTable
+from cyrsync.state.sent import StateDamaged
+from cyrsync.state.store import Store, set_aside
+from cyrsync.sync.session import Session
+
+#: Seconds between two looks for processes that are older than imapd.conf.
+_LOOK = 60.0
+#: Seconds within which a state that is damaged once more tells of a bad disk.
+_SOON = 60.0
+
+
+class Orders(WatchOrders, Protocol):
+    """What the user tells by signals."""
+
+    stop: bool
+
+    def clear(self) -> None:
+        """Forget that the settings are to be read again."""
+
+    def fileno(self) -> int:
+        """Return a descriptor from which there is something to read as soon as there are orders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """To whom a watcher tells what."""
+
+    event: Callable[[Event], None]
+    status: Callable[[Status], None]
+    passed: Callable[[Session], None]
+
+
+def watch(
+    outer: Session, read: Callable[[], Config], scope: Scope, name: str, pace: Pace, orders: Orders, told: Told
+) -> None:
+    """Keep the replica up to date until told to stop. `outer` is of the pair; `name` that of the log's channel.
+
+    Raise RefusedError where the replica is not ours to write to any more, UsageError and UnusableError for settings
+    that cannot be, LockedError where another one is at work.
+    """
+    service, counts = Service(os.environ), Counts()
+    outer.progress = Alive(service.feed)
+    config = read()
+    with ExitStack() as stack:
+        with orders.breaking_off():
+            stack.enter_context(outer.directories(WATCHING))
+        damaged = float("-inf")
+        path = state_directory(outer.options.state) / f"{outer.key}.sqlite"
+        if scope.full:
+            watching.ask_for_full(outer.options.state, outer.key)
+        try:
+            while not orders.stop:
+                service.ready()
+                try:
+                    _Server(outer, config, scope, name, pace, orders, told, service, counts).work(path)
+                except StateDamaged as error:
+                    if time.monotonic() - damaged < _SOON:
+                        reason = f"{error}: damaged again right after it was made anew: look for a failing disk"
+                        raise UnusableError(f"{path}: {reason}") from None
+                    damaged = time.monotonic()
+                    aside = set_aside(path)
+                    said = f"{path}: {error}: set aside as {aside.name}, and made anew from the replica"
+                    told.event(Event("state", said, True))
+                if not orders.stop:
+                    service.reloading()
+                    orders.clear()
+                    config = read()
+        finally:
+            service.stopping()
+            watching.remove(outer.options.state, outer.key)
+
+
+class _Server:
+    """A server with one reading of its settings."""
+
+    def __init__(
+        self,
+        outer: Session,
+        config: Config,
+        scope: Scope,
+        name: str,
+        pace: Pace,
+        orders: Orders,
+        told: Told,
+        service: Service,
+        counts: Counts,
+    ) -> None:
+        self._outer = outer
+        self._config = config
+        self._scope = Scope(with_conf=scope.with_conf, partition=scope.partition)
+        self._name = name
+        self._pace = pace
+        self._orders = orders
+        self._told = told
+        self._service = service
+        self._counts = counts
+        self._looked = float("-inf")
+        self._old = ""
+
+    def work(self, path: Path) -> None:
+        """Watch until there are orders."""
+        ours = channel(self._config, self._name)
+        owner = os.stat(self._config.database("mboxlist")[1]).st_uid
+        store, warning = Store.open(path, self._outer.key)
+        if warning:
+            self._told.event(Event("state", warning, True))
+        state, key = self._outer.options.state, self._outer.key
+        try:
+            sender = ServerSender(
+                *(self._outer, self._config, self._scope, store, self._counts, self._passed),
+                wants_full=lambda: watching.is_asked_for_full(state, key),
+            )
+            with LogWait(ours, self._orders.fileno()) as wait:
+                parts = Parts(
+                    *(sender, SyncLog(ours, owner), PendingTable(store), self._orders, wait.wait),
+                    tell=self._told.event,
+                    publish=self._publish,
+                    blind=self._blind,
+                    wants_pass=lambda: watching.is_asked_for_full(state, key),
+                    alive=self._service.feed,
+                )
+                Watch(parts, self._pace, self._name, os.getpid(), self._counts).run()
+        finally:
+            store.close()
+
+    def _passed(self, session: Session) -> None:
+        if not session.result.errors:
+            watching.done_in_full(self._outer.options.state, self._outer.key)
+        self._told.passed(session)
+
+    def _publish(self, status: Status) -> None:
+        watching.write(self._outer.options.state, self._outer.key, status.to_json(status.written))
+        self._service.status(status.line(status.written))
+        self._told.status(status)
+
+    def _blind(self) -> str:
+        """Return why the log cannot be believed, "" if it can."""
+        conf = self._outer.source.text
+        if not is_set(self._config, self._name):
+            lines = lines_to_add(self._config, self._name)
+            return f"{conf} has no channel {self._name}: put {lines} into it, and restart Cyrus"
+        if time.monotonic() - self._looked > _LOOK:
+            self._looked = time.monotonic()
+            _, old = older_than(conf)
+            self._old = f"{len(old)} processes are older than {conf} (first {min(old)})" if old else ""
+        return self._old

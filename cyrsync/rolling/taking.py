@@ -1,0 +1,112 @@
+"""Taking the sync log as Cyrus's own reader does: rename it, wait for whoever is writing to it, and read it.
+
+A writer locks the log, and looks whether it is still the one with that name before it writes: so after the log was
+renamed, and locked once, nothing is added to it. The lock is let go of at once, or deliveries would wait for us.
+What was taken stays, as `log-run`, until all that it names is noted elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from contextlib import suppress
+
+from cyrsync.cyrus.mailbox import regular_file
+from cyrsync.rolling.channel import Channel
+from cyrsync.rolling.log_lines import Lines, parse
+from cyrsync.text import human_bytes, path_text
+
+#: Bytes of a log. A larger one was not read for long: to look at all mailboxes takes less time.
+_LARGEST = 16 << 20
+#: Seconds that a writer may take for a line, and between two looks whether it has ended.
+_PATIENCE, _LOOK_AGAIN = 10.0, 0.001
+_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_LOG, _TAKEN = b"log", b"log-run"
+
+
+class LogError(Exception):
+    """The log cannot be taken: in one line, why."""
+
+
+class SyncLog:
+    """The log of one channel. Every method may raise LogError."""
+
+    def __init__(self, channel: Channel, owner: int) -> None:
+        """`owner` is Cyrus's user. In a directory of another's nothing is renamed: a link may have led there."""
+        self._channel = channel
+        self._owner = owner
+
+    def take(self) -> Lines | None:
+        """Return what the log says, None if there is none. `done` has to follow before the next one is taken."""
+        with suppress(FileNotFoundError), _Directory(self._channel, self._owner) as directory:
+            try:
+                taken = os.open(_TAKEN, _OPEN, dir_fd=directory)
+            except FileNotFoundError:
+                os.rename(_LOG, _TAKEN, src_dir_fd=directory, dst_dir_fd=directory)
+                taken = os.open(_TAKEN, _OPEN, dir_fd=directory)
+            try:
+                return self._lines(taken)
+            finally:
+                os.close(taken)
+        return None
+
+    def done(self) -> None:
+        """Remove what was taken."""
+        with suppress(FileNotFoundError), _Directory(self._channel, self._owner) as directory:
+            os.unlink(_TAKEN, dir_fd=directory)
+
+    def _lines(self, descriptor: int) -> Lines:
+        regular_file.check(descriptor, self._channel.taken)
+        self._await_writer(descriptor)
+        size = os.fstat(descriptor).st_size
+        if size > _LARGEST:
+            where = path_text(self._channel.taken)
+            return Lines(relist=True, doubts=[f"{where}: {human_bytes(size)}: it was not read for long"])
+        return parse(regular_file.contents(descriptor))
+
+    def _await_writer(self, descriptor: int) -> None:
+        """Have the log alone for a moment."""
+        deadline = time.monotonic() + _PATIENCE
+        pause = _LOOK_AGAIN
+        while True:
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EAGAIN):
+                    return  # there are no locks here
+                if time.monotonic() > deadline:
+                    raise LogError(f"{path_text(self._channel.taken)}: a writer keeps it locked") from None
+                time.sleep(pause)
+                pause = min(2 * pause, 50 * _LOOK_AGAIN)
+            else:
+                fcntl.lockf(descriptor, fcntl.LOCK_UN)
+                return
+
+
+class _Directory:
+    """The directory of a channel, open; what fails while it is, is a LogError, but that something is not there."""
+
+    def __init__(self, channel: Channel, owner: int) -> None:
+        self._channel = channel
+        self._owner = owner
+
+    def __enter__(self) -> int:
+        path = self._channel.directory
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise LogError(f"{path_text(path)}: {error.strerror}") from None
+        found = os.fstat(self._descriptor).st_uid
+        if found != self._owner:
+            os.close(self._descriptor)
+            raise LogError(f"{path_text(path)}: it belongs to uid {found}, not to Cyrus's user (uid {self._owner})")
+        return self._descriptor
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        os.close(self._descriptor)
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise LogError(f"{path_text(self._channel.log)}: {error.strerror}") from None

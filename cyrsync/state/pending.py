@@ -1,0 +1,69 @@
+"""What a watcher knows to have changed on the source, and has not yet sent.
+
+One row for each thing that can change: so there are never more than mailboxes, users and files, however long the
+replica is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from cyrsync.state.store import Store
+
+
+class Waiting(NamedTuple):
+    """One thing that has changed."""
+
+    kind: str
+    name: bytes
+    since: float  # seconds since 1970, as are all times here
+    tries: int = 0  # that have failed
+    not_before: float = 0.0
+    reason: str = ""  # of the last failure
+
+
+class PendingTable:
+    """The part of a state that is about these. Every method may raise StateDamaged."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, rows: Iterable[Waiting]) -> None:
+        """Keep rows, on disk when this returns. Of what waits already, the older time counts.
+
+        What has failed is not tried earlier for being named again.
+        """
+        self._store.change(
+            "INSERT INTO pending VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " not_before = CASE WHEN tries > 0 THEN not_before ELSE min(not_before, excluded.not_before) END,"
+            " reason = CASE WHEN reason = '' THEN excluded.reason ELSE reason END",
+            rows,
+        )
+
+    def fail(self, rows: Iterable[Waiting]) -> None:
+        """Keep rows as they are after they have been tried in vain."""
+        self._store.change("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def drop(self, rows: Iterable[Waiting]) -> None:
+        """Forget what has been sent."""
+        self._store.change("DELETE FROM pending WHERE kind = ? AND name = ?", (row[:2] for row in rows))
+
+    def due(self, now: float, most: int) -> list[Waiting]:
+        """Return what may be sent now, the oldest first."""
+        query = "SELECT * FROM pending WHERE not_before <= ? ORDER BY since, kind, name LIMIT ?"
+        return [Waiting(*row) for row in self._store.query(query, (now, most))]
+
+    def find(self, kind: str, name: bytes) -> Waiting | None:
+        """Return one row, None if it does not wait."""
+        query = "SELECT * FROM pending WHERE kind = ? AND name = ?"
+        return next((Waiting(*row) for row in self._store.query(query, (kind, name))), None)
+
+    def all(self) -> list[Waiting]:
+        """Return all that waits, the oldest first."""
+        return [Waiting(*row) for row in self._store.query("SELECT * FROM pending ORDER BY since, kind, name")]
+
+    def next(self) -> float | None:
+        """Return when the next one may be sent, None where nothing waits."""
+        found: float | None = next(when for (when,) in self._store.query("SELECT min(not_before) FROM pending"))
+        return found

@@ -1,0 +1,344 @@
+"""A watcher beside a real Cyrus: what is delivered, renamed, deleted is on the replica, whoever is killed meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import imaplib
+import os
+import random
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.imapd import CyrusServer, ok
+from support.load import under_load
+from support.sshd import Sshd
+from support.tools import free_port, requires
+from support.tree import messages, run_cyrsync
+from support.watcher import SETTINGS, Watcher, watching
+
+NAME = {"mailbox_legacy_dirs": "yes", "hashimapspool": "yes", "delete_mode": "immediate"}
+UNIQUEID = {"mailbox_legacy_dirs": "no"}
+#: So often the watcher is killed.
+KILLS = 10
+
+
+def mail(subject: str) -> bytes:
+    head = f"From: sender@example.com\r\nSubject: {subject}\r\nMessage-ID: <{subject}@example.com>\r\n"
+    return f"{head}\r\nThis is {subject}.\r\n".encode()
+
+
+in_each_layout = pytest.mark.parametrize(
+    "box", [NAME, UNIQUEID], ids=["name directories", "uniqueid directories"], indirect=True
+)
+
+
+class Box:
+    """A server, its replica, and a second way in that is not logged, as users come who arrive by replication."""
+
+    def __init__(self, root: Path, **options: str) -> None:
+        self.root = root
+        self.server = CyrusServer(root / "server", **SETTINGS, **options)
+        self.conf = self.server.root / "imapd.conf"
+        self.log = self.server.conf / "sync/cyrsync/log"
+        self._quiet_port = free_port()
+        quiet = self.conf.with_name("quiet.conf")
+        quiet.write_text(self.conf.read_text().replace("sync_log: yes", "sync_log: no"))
+        services = self.server.root / "cyrus.conf"
+        line = f'  quiet cmd="imapd -C {quiet} -U 30" listen="127.0.0.1:{self._quiet_port}"\n'
+        services.write_text(services.read_text().replace("SERVICES {\n", "SERVICES {\n" + line))
+        self.replica = root / "replica"
+        self.replica.mkdir()
+        self.server.start()
+        self.server.create_user("first")
+
+    @property
+    def spool(self) -> Path:
+        return Path(f"{self.replica}{self.server.spool}")
+
+    def quiet(self, user: str) -> imaplib.IMAP4:
+        imap = imaplib.IMAP4("127.0.0.1", self._quiet_port)
+        imap.login(user, "any")
+        return imap
+
+    def bodies(self, root: Path) -> set[bytes]:
+        """Digests of the messages below a spool, of those that clients may see or not."""
+        return {hashlib.sha1(content).digest() for content in messages(root).values()}
+
+    def is_there(self, subject: str) -> bool:
+        return any(f"Subject: {subject}\r\n".encode() in content for content in messages(self.spool).values())
+
+    def has_all(self) -> bool:
+        return self.bodies(self.server.spool) <= self.bodies(self.spool)
+
+    def assert_equal(self, *words: str | Path) -> None:
+        """A run finds nothing but what was changed just now, and verify nothing at all."""
+        where = words or (self.replica,)
+        done = run_cyrsync("sync", "-C", self.conf, "--delete", "--full", *where)
+        assert (done.returncode, done.stderr) == (0, "")
+        done = run_cyrsync("verify", f"{self.server.spool}/", self.spool)
+        assert (done.returncode, done.stdout) == (0, ""), done
+        assert messages(self.server.spool) == messages(self.spool)
+
+
+@pytest.fixture(scope="module")
+def box(request: pytest.FixtureRequest) -> Iterator[Box]:
+    """One server of a layout for all tests: each has its own users."""
+    requires("master", "imapd", "lmtpd", "ctl_cyrusdb")
+    root = Path(tempfile.mkdtemp(prefix="cyrsync-"))
+    root.chmod(0o755)
+    found = Box(root, **getattr(request, "param", NAME))
+    yield found
+    found.server.stop()
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def watcher(box: Box, tmp_path: Path) -> Iterator[Watcher]:
+    with watching(box.conf, "--delete", box.replica, said=tmp_path / "said") as found:
+        yield found
+
+
+def user(box: Box, name: str) -> str:
+    """Create a user that no other test has."""
+    name = f"{name}{len(os.listdir(box.root))}{random.randrange(10**6)}"
+    box.server.create_user(name)
+    return name
+
+
+# --- What changes
+
+
+@in_each_layout
+def test_what_is_delivered_is_there_in_the_order_of_uids(box: Box, watcher: Watcher, state_dir: Path) -> None:
+    joe = user(box, "joe")
+    for number in range(20):
+        box.server.deliver(mail(f"{joe}-{number}"), joe)
+        if number % 5 == 0:
+            watcher.wait(lambda: box.is_there(f"{joe}-{number}"), name=f"message {number}")  # noqa: B023
+    watcher.wait(lambda: box.is_there(f"{joe}-19"), name="the last message")
+    watcher.wait(lambda: not watcher.status(state_dir)["pending"], name="nothing to wait")
+    assert box.has_all()
+    status = watcher.status(state_dir)
+    assert (status["connected"], status["lag_seconds"], status["failed"], status["blind"]) == (True, 0, [], "")
+    assert status["counts"]["sent"]
+    assert watcher.stop() == 0
+    assert list(state_dir.glob("*.watch")) == []
+    box.assert_equal()
+
+
+def test_flags_and_expunged_messages_follow(box: Box, watcher: Watcher) -> None:
+    joe = user(box, "joe")
+    for number in range(4):
+        box.server.deliver(mail(f"{joe}-{number}"), joe)
+    with box.server.login(joe) as imap:
+        ok(imap.select("INBOX"))
+        ok(imap.uid("STORE", "1:2", "+FLAGS", "(\\Deleted)"))
+        ok(imap.expunge())
+        ok(imap.unselect())
+
+    def indexes(root: Path) -> set[bytes]:
+        return {path.read_bytes() for path in root.rglob("cyrus.index")}
+
+    watcher.wait(lambda: indexes(box.server.spool) <= indexes(box.spool), name="the same indexes")
+    assert watcher.stop() == 0
+    box.assert_equal()
+
+
+@in_each_layout
+def test_renames_swaps_and_deleted_mailboxes(box: Box, watcher: Watcher) -> None:
+    joe = user(box, "joe")
+    with box.server.login(joe) as imap:
+        for folder in ("A", "B", "Gone"):
+            ok(imap.create(f"INBOX.{folder}"))
+            for number in range(3):
+                ok(imap.append(f"INBOX.{folder}", "", None, mail(f"{joe}-{folder}-{number}")))
+        ok(imap.rename("INBOX.A", "INBOX.C"))
+        ok(imap.rename("INBOX.B", "INBOX.A"))
+        ok(imap.rename("INBOX.C", "INBOX.B"))
+        ok(imap.append("INBOX.A", "", None, mail(f"{joe}-last")))
+        ok(imap.delete("INBOX.Gone"))
+    watcher.wait(lambda: messages(box.server.spool) == messages(box.spool), name="the same messages")
+    assert "cannot" not in watcher.said()
+    assert watcher.stop() == 0
+    box.assert_equal()
+
+
+@in_each_layout
+def test_a_deleted_user(box: Box, watcher: Watcher) -> None:
+    joe, jane = user(box, "joe"), user(box, "jane")
+    box.server.deliver(mail(f"{joe}-1"), joe)
+    with box.server.admin() as imap:
+        ok(imap.setacl(f"user.{jane}", "cyrus", "lrswipkxtecda"))
+        ok(imap.delete(f"user.{jane}"))
+    watcher.wait(lambda: messages(box.server.spool) == messages(box.spool), name="the same messages")
+    assert watcher.stop() == 0
+    box.assert_equal()
+
+
+# --- What is not logged
+
+
+def test_a_user_who_arrives_unlogged_comes_with_a_pass_and_is_counted(
+    box: Box, tmp_path: Path, state_dir: Path
+) -> None:
+    with watching(box.conf, "--pass-every", "1", box.replica, said=tmp_path / "said") as watcher:
+        name = f"moved{random.randrange(10**6)}"
+        with box.quiet("cyrus") as imap:
+            ok(imap.create(f"user.{name}"))
+        with box.quiet(name) as imap:
+            ok(imap.append("INBOX", "", None, mail(f"{name}-1")))
+        watcher.wait(lambda: box.is_there(f"{name}-1"), name="the message")
+        watcher.wait(lambda: watcher.status(state_dir)["counts"]["log_missed"] > 0, name="it is counted")
+        assert "did users arrive by replication?" in watcher.said()
+
+
+@pytest.mark.parametrize("line", [b"APPE", b"NEWWORD x\n", b'MAILBOX ""\r\n\r\nMAILBOX {3}\r\na b\r\nX y\n'])
+def test_a_line_that_cannot_be_believed_has_everything_looked_at(box: Box, watcher: Watcher, line: bytes) -> None:
+    joe = user(box, "joe")
+    watcher.wait(lambda: Path(f"{box.replica}{box.server.conf}/mailboxes.db").exists(), name="mailboxes.db")
+    watcher.stop()
+    with box.quiet(joe) as imap:
+        ok(imap.append("INBOX", "", None, mail(f"{joe}-quiet")))
+    watcher.start()
+    with box.quiet(joe) as imap:
+        ok(imap.append("INBOX", "", None, mail(f"{joe}-quiet-again")))
+    box.log.parent.mkdir(parents=True, exist_ok=True)
+    half = box.log.with_name("half")
+    half.write_bytes(line)
+    shutil.chown(half, box.server.user, box.server.group)
+    half.rename(box.log)
+    box.server.deliver(mail(f"{joe}-glued"), joe)
+    watcher.wait(lambda: box.is_there(f"{joe}-quiet-again"), name="what was not logged")
+    watcher.wait(lambda: box.is_there(f"{joe}-glued"), name="what was logged in half a line")
+    assert "the log cannot be believed" in watcher.said()
+
+
+def test_the_directory_of_the_channel_is_removed(box: Box, watcher: Watcher) -> None:
+    joe = user(box, "joe")
+    box.server.deliver(mail(f"{joe}-before"), joe)
+    watcher.wait(lambda: box.is_there(f"{joe}-before"), name="the message before")
+    shutil.rmtree(box.log.parent)
+    box.server.deliver(mail(f"{joe}-after"), joe)
+    watcher.wait(lambda: box.is_there(f"{joe}-after"), name="the message after")
+
+
+def test_no_such_channel(box: Box, tmp_path: Path, state_dir: Path) -> None:
+    joe = user(box, "joe")
+    words = ("--channel", "other", "--pass-every", "1", box.replica)
+    with watching(box.conf, *words, said=tmp_path / "said") as watcher:
+        box.server.deliver(mail(f"{joe}-1"), joe)
+        watcher.wait(lambda: box.is_there(f"{joe}-1"), name="the message")
+        assert watcher.said().count("put `sync_log_channels: cyrsync other` into it") == 1
+        assert "no channel other" in watcher.status(state_dir)["blind"]
+
+
+# --- Who is killed, and who is away
+
+
+@in_each_layout
+def test_killed_watchers_lose_nothing_under_load(box: Box, tmp_path: Path) -> None:
+    seed = int.from_bytes(os.urandom(4), "big")
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    users = [f"load{number}x{rng.randrange(10**6)}" for number in range(4)]
+    with (
+        watching(box.conf, "--delete", "--max-delete", "100%", box.replica, said=tmp_path / "said") as watcher,
+        under_load(box.server, seed, expire=False, users=users),
+    ):
+        for _ in range(KILLS):
+            moment = rng.uniform(0.1, 1.5)
+            time.sleep(moment)
+            watcher.kill()
+            watcher.start_only()
+    watcher.close()
+    box.assert_equal()
+
+
+def test_the_far_end_dies_and_is_away_for_a_while(box: Box, tmp_path: Path, mortal_sshd: Sshd, state_dir: Path) -> None:
+    joe = user(box, "joe")
+    far = tmp_path / "far"
+    far.mkdir()
+    words = ("--delete", "-e", mortal_sshd.rsh, mortal_sshd.at(far))
+    with watching(box.conf, *words, said=tmp_path / "said") as watcher:
+
+        def is_there(subject: str) -> bool:
+            return any(subject.encode() in content for content in messages(far).values())
+
+        box.server.deliver(mail(f"{joe}-1"), joe)
+        watcher.wait(lambda: is_there(f"{joe}-1"), name="a message over ssh")
+        mortal_sshd.hang_up()
+        box.server.deliver(mail(f"{joe}-2"), joe)
+        watcher.wait(lambda: is_there(f"{joe}-2"), name="a message after the far end has died")
+        mortal_sshd.stop()
+        box.server.deliver(mail(f"{joe}-3"), joe)
+        watcher.wait(lambda: not watcher.status(state_dir)["connected"], name="it is told")
+        watcher.wait(lambda: watcher.status(state_dir)["lag_seconds"] > 0, name="the lag is told")
+        box.server.deliver(mail(f"{joe}-4"), joe)
+        mortal_sshd.start()
+        watcher.wait(lambda: is_there(f"{joe}-4"), name="the last message")
+        assert is_there(f"{joe}-3")
+        assert watcher.stop() == 0
+
+
+# --- Beside others
+
+
+def test_cron_runs_of_the_same_pair_leave_it_to_the_watcher(box: Box, watcher: Watcher, state_dir: Path) -> None:
+    done = run_cyrsync("sync", "-C", box.conf, box.replica)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = run_cyrsync("sync", "-v", "--full", "-C", box.conf, box.replica)
+    assert done.returncode == 0
+    assert f"process {watcher.pid} has been watching" in done.stdout
+    watcher.wait(lambda: not list(state_dir.glob("*.full")), name="everything is compared")
+    assert run_cyrsync("sync", "-C", box.conf, "--watch", box.replica).returncode == 75
+    status = run_cyrsync("status", box.replica)
+    assert f"process {watcher.pid}, channel cyrsync" in status.stdout
+
+
+def test_a_promoted_replica_ends_it(box: Box, tmp_path: Path) -> None:
+    replica = tmp_path / "replica"
+    replica.mkdir()
+    with watching(box.conf, replica, said=tmp_path / "said") as watcher:
+        joe = user(box, "joe")
+        standby = tmp_path / "standby.conf"
+        standby.write_text(box.conf.read_text().replace(f": {box.server.root}/", f": {replica}{box.server.root}/"))
+        watcher.wait(lambda: run_cyrsync("promote", "-C", standby).returncode in (0, 1), name="promoting")
+        box.server.deliver(mail(f"{joe}-1"), joe)
+        assert watcher.end() == 4
+
+
+def test_settings_are_read_again_and_wrong_ones_end_it(box: Box, tmp_path: Path) -> None:
+    conf = box.conf.with_name("copy.conf")
+    shutil.copy(box.conf, conf)
+    replica = tmp_path / "replica"
+    replica.mkdir()
+    with watching(conf, replica, said=tmp_path / "said") as watcher:
+        before = watcher.said().count("connected")
+        watcher.signal(signal.SIGHUP)
+        watcher.wait(lambda: watcher.said().count("connected") > before, name="another first pass")
+        conf.write_text("nothing of use\n")
+        watcher.signal(signal.SIGHUP)
+        assert watcher.end() == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_it_well(box: Box, watcher: Watcher, number: signal.Signals) -> None:
+    watcher.signal(number)
+    assert watcher.end() == 0
+
+
+def test_metrics(box: Box, tmp_path: Path) -> None:
+    metrics = tmp_path / "watch.prom"
+    with watching(box.conf, "--metrics", metrics, box.replica, said=tmp_path / "said") as watcher:
+        watcher.wait(lambda: metrics.exists() and "cyrsync_connected{" in metrics.read_text(), name="metrics")
+        watcher.wait(lambda: metrics.read_text().count("\ncyrsync_connected") == 1, name="metrics")
+        text = metrics.read_text()
+    names = "lag_seconds pending connected failed last_pass_timestamp_seconds messages_total bytes_sent_total"
+    for name in (*names.split(), "log_missed_total", "delay_seconds_bucket"):
+        assert f"\ncyrsync_{name}{{" in text

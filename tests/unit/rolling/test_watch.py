@@ -1,0 +1,348 @@
+"""The loop of a watcher, with a sender, a log and a clock that are made up, and a real state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from cyrsync.errors import ConnectionFailed, InterruptedRun, RefusedError, UnusableError
+from cyrsync.rolling.log_lines import Lines, parse
+from cyrsync.rolling.plain import Event, Pace, Status
+from cyrsync.rolling.taking import LogError
+from cyrsync.rolling.watch import Parts, Passed, Watch
+from cyrsync.state.pending import PendingTable
+from cyrsync.state.store import Store
+
+NOTHING = Passed(0, "", {}, {}, "", 0.0)
+
+
+@dataclass
+class World:
+    """Everything around a watcher; time passes only while it waits, and at each step `script` may do something."""
+
+    store: Store
+    now: float = 1000.0
+    steps: int = 0
+    until: float = 0.0
+    data: bytes = b""
+    taken: bytes = b""
+    meanwhile: bytes = b""  # what is logged while the next pass goes on
+    sent: list[tuple[float, str]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    published: list[Status] = field(default_factory=list)
+    reasons: dict[bytes, str | None] = field(default_factory=dict)  # of mailboxes that cannot be sent
+    errors: list[Exception] = field(default_factory=list)  # of the next calls of the sender's
+    passed: list[Passed] = field(default_factory=list)  # what the next passes come to
+    at: dict[float, Callable[[], None]] = field(default_factory=dict)  # what happens when
+    why_blind: str = ""
+    log_error: str = ""
+    closed: int = 0
+
+    # The sender
+    def everything(self) -> Passed:
+        self._call("pass")
+        self.data, self.meanwhile = self.data + self.meanwhile, b""
+        return self.passed.pop(0) if self.passed else NOTHING
+
+    def mailbox(self, name: bytes) -> str | None:
+        self._call(name.decode())
+        return self.reasons.get(name, "")
+
+    def files(self) -> str:
+        self._call("files")
+        return ""
+
+    def look(self) -> None:
+        self._call("look")
+
+    def rest(self) -> None:
+        self._call("rest")
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def _call(self, what: str) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.sent.append((self.now, what))
+
+    # The log
+    def take(self) -> Lines | None:
+        if self.log_error:
+            raise LogError(self.log_error)
+        self.taken, self.data = self.taken or self.data, b"" if not self.taken else self.data
+        return parse(self.taken) if self.taken else None
+
+    def done(self) -> None:
+        self.taken = b""
+
+    # Orders
+    @property
+    def ends(self) -> bool:
+        return self.now >= self.until
+
+    @contextmanager
+    def breaking_off(self) -> Iterator[None]:
+        yield
+
+    def wait(self, seconds: float) -> None:
+        assert seconds > 0
+        self.steps += 1
+        assert self.steps < 100_000, "it spins"
+        following = min([self.now + seconds, *(when for when in self.at if when > self.now)])
+        self.now = following
+        for when in [when for when in self.at if when <= self.now]:
+            self.at.pop(when)()
+
+    def logs(self, when: float, data: bytes) -> None:
+        def log() -> None:
+            self.data += data
+
+        self.at[1000.0 + when] = log
+
+    def fails(self, when: float, *errors: Exception) -> None:
+        self.at[1000.0 + when] = lambda: self.errors.extend(errors)
+
+    def run(self, seconds: float, pace: Pace | None = None) -> None:
+        self.until = self.now + seconds
+        parts = Parts(
+            *(self, self, PendingTable(self.store), self, self.wait, self.events.append, self.published.append),
+            blind=lambda: self.why_blind,
+            clock=lambda: self.now,
+            luck=lambda: 1.0,
+        )
+        Watch(parts, pace or Pace(), "cyrsync", 1).run()
+
+    def times(self, what: str) -> list[float]:
+        return [round(when - 1000, 3) for when, one in self.sent if one == what]
+
+    def last(self) -> Status:
+        return self.published[-1]
+
+    def waiting(self) -> list[str]:
+        return [row.name.decode() for row in PendingTable(self.store).all() if row.kind == "mailbox"]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(Store(tmp_path / "key.sqlite", "pair"))
+
+
+def test_a_pass_at_the_start_and_then_and_again(world: World) -> None:
+    world.run(1300)
+    assert world.times("pass") == pytest.approx([0, 600, 1200])
+    assert world.last().lag(world.now) == 0
+
+
+def test_a_mailbox_is_sent_when_the_log_names_it_and_files_follow(world: World) -> None:
+    world.logs(10, b"APPEND user.joe\nMAILBOX user.joe\n")
+    world.run(20)
+    assert world.times("user.joe") == [10]
+    assert world.times("files") == [10]
+    assert world.times("pass") == [0]
+    assert world.last().counts.sent == 1
+
+
+def test_an_append_waits_for_its_mailbox(world: World) -> None:
+    world.logs(10, b"APPEND user.joe\n")
+    world.logs(10.02, b"MAILBOX user.joe\n")
+    world.logs(20, b"APPEND user.jane\n")  # and one that never comes
+    world.run(30)
+    assert world.times("user.joe") == [10.02]
+    assert world.times("user.jane") == [21]
+
+
+def test_a_busy_mailbox_is_sent_less_often_than_it_is_named(world: World) -> None:
+    for number in range(100):
+        world.logs(10 + number / 100, b"MAILBOX user.joe\n")
+    world.logs(10.5, b"MAILBOX user.jane\n")
+    world.run(20)
+    assert len(world.times("user.joe")) <= 6
+    assert world.times("user.joe")[-1] >= 10.99
+    assert world.times("user.jane") == [10.5]
+    assert len(world.times("files")) == 2
+
+
+def test_what_is_renamed_has_a_pass_follow(world: World) -> None:
+    world.logs(10, b"RENAME a b\nMAILBOX a\nMAILBOX b\n")
+    world.run(100)
+    assert world.times("pass") == [0, 10]
+    assert world.times("a") == []
+    assert world.waiting() == []
+
+
+def test_what_is_logged_while_a_pass_goes_on_is_not_taken_for_done(world: World) -> None:
+    world.logs(10, b"RENAME a b\nMAILBOX b\n")
+    world.at[1009.0] = lambda: setattr(world, "meanwhile", b"MAILBOX b\n")
+    world.run(20)
+    assert world.times("pass") == [0, 10]
+    assert world.times("b") == [10]
+
+
+def test_renames_all_the_time_do_not_cost_passes_all_the_time(world: World) -> None:
+    for number in range(1000):
+        world.logs(10 + number / 100, b"UNMAILBOX a\n")
+    world.run(30)
+    assert 10 <= len(world.times("pass")) <= 13
+
+
+def test_a_line_that_is_not_believed_has_a_pass_follow(world: World) -> None:
+    world.logs(10, b"APPEMAILBOX user.joe\n")
+    world.run(20)
+    assert world.times("pass") == [0, 10]
+    assert any("APPEMAILBOX" in event.text for event in world.events)
+
+
+def test_a_mailbox_that_is_not_known_has_a_pass_follow(world: World) -> None:
+    world.reasons[b"user.new"] = None
+    world.logs(10, b"MAILBOX user.new\n")
+    world.run(20)
+    assert world.times("pass") == [0, 10]
+    assert world.waiting() == []
+
+
+def test_a_failure_belongs_to_its_mailbox(world: World) -> None:
+    world.reasons[b"user.joe"] = "Input/output error"
+    world.logs(10, b"MAILBOX user.joe\nMAILBOX user.jane\n")
+    world.run(75)
+    assert world.times("user.jane") == [10]
+    assert world.times("user.joe") == [10, 11, 13, 17, 25, 41, 73]
+    (late,) = world.last().failed
+    assert (late.name, late.reason, late.tries) == ("user.joe", "Input/output error", 7)
+    assert world.last().lag(world.now) == pytest.approx(65, abs=1)
+    assert [event.text for event in world.events if event.kind == "failure"] == ["user.joe: Input/output error"]
+
+
+def test_what_a_pass_could_not_do_is_tried_again(world: World) -> None:
+    world.passed = [Passed(23, "", {b"user.joe": "damaged"}, {}, "", 0.0)]
+    world.run(20)
+    assert world.times("user.joe") == [1]
+    assert world.last().failed == []
+
+
+def test_a_pass_that_fails_is_tried_again(world: World) -> None:
+    world.passed = [Passed(23, "mailboxes.db: damaged", {}, {}, "", 0.0)] * 3
+    world.logs(0.5, b"MAILBOX user.joe\n")
+    world.run(20)
+    assert world.times("pass") == [0, 1, 3, 7]
+    assert world.times("user.joe") == [0.5]
+
+
+def test_a_lost_connection_is_tried_again_and_nothing_is_lost(world: World) -> None:
+    lost = [ConnectionFailed("hung up") for _ in range(10)]
+    world.fails(9, *lost)
+    world.logs(10, b"MAILBOX user.joe\n")
+    world.logs(12, b"MAILBOX user.jane\n")
+    world.at[1100.0] = lambda: None
+    world.run(2000)
+    # 1, 2, 4, 8, 16, 32 and then 60 seconds after the last try.
+    assert world.times("pass")[:2] == [0, 10 + 63 + 4 * 60]
+    assert world.waiting() == []
+    assert [event.text for event in world.events if event.kind == "connection"] == ["connected", "hung up", "connected"]
+    away = [status for status in world.published if 1020 < status.written < 1300]
+    assert all(not status.connected and status.pending == 2 for status in away)
+    assert away[-1].lag(away[-1].written) > 250
+    assert world.last().connected
+
+
+def test_the_replica_is_not_there_for_a_while(world: World) -> None:
+    world.fails(9, UnusableError("is its disk mounted?"), OSError(28, "No space left on device", "/state"))
+    world.logs(10, b"MAILBOX user.joe\n")
+    world.run(20)
+    assert world.times("pass") == [0, 13]
+
+
+def test_a_replica_that_is_another_s_ends_it(world: World) -> None:
+    world.fails(9, RefusedError("promoted"))
+    world.logs(10, b"MAILBOX user.joe\n")
+    with pytest.raises(RefusedError):
+        world.run(20)
+    assert world.closed
+    assert world.waiting() == ["user.joe"]
+
+
+def test_it_is_broken_off(world: World) -> None:
+    world.fails(9, InterruptedRun("SIGTERM"))
+    world.logs(10, b"MAILBOX user.joe\n")
+    world.run(20)
+    assert world.now == 1010
+    assert world.waiting() == ["user.joe"]
+
+
+def test_the_replica_is_let_go_of_without_work_and_now_and_then(world: World) -> None:
+    world.logs(10, b"MAILBOX user.joe\n")
+    world.run(14)
+    assert world.times("rest") == [10.5]
+    for number in range(200):
+        world.logs(20 + number / 10, b"MAILBOX user.%d\n" % number)
+    world.run(30)
+    rests = world.times("rest")
+    assert max(later - sooner for sooner, later in pairwise(rests[1:])) < 6
+
+
+def test_without_work_the_replica_is_looked_at(world: World) -> None:
+    world.run(100)
+    assert world.times("look") == pytest.approx([30, 60, 90])
+
+
+def test_a_log_that_does_not_tell(world: World) -> None:
+    world.why_blind = "imapd.conf has no channel cyrsync"
+    world.run(35)
+    assert world.times("pass") == pytest.approx([0, 10, 20, 30])
+    assert [event.text for event in world.events if event.kind == "log"] == [
+        "imapd.conf has no channel cyrsync: all mailboxes are looked at every 10 s"
+    ]
+    assert world.last().blind == "imapd.conf has no channel cyrsync"
+
+
+def test_a_log_that_cannot_be_taken(world: World) -> None:
+    world.log_error = "/conf/sync/cyrsync/log: Permission denied"
+    world.run(35)
+    assert len(world.times("pass")) == 4
+    assert len([event for event in world.events if event.kind == "log"]) == 1
+
+
+def test_what_the_log_did_not_name_is_counted_and_told_once_per_kind(world: World) -> None:
+    quiet = {b"user.a": True, b"user.b": True}
+    world.passed = [
+        NOTHING,
+        Passed(0, "", {}, quiet, "sent", 0.0),
+        Passed(0, "", {}, {**quiet, b"user.new": False}, "", 0.0),
+    ]
+    world.run(1300)
+    assert world.last().counts.log_missed == 5
+    told = [event.text for event in world.events if event.kind == "log"]
+    assert len(told) == 2
+    assert "2 mailboxes have changed and were not logged (first user.a)" in told[0]
+    assert "did users arrive by replication?" in told[1]
+
+
+def test_what_a_first_pass_finds_was_not_missed(world: World) -> None:
+    world.passed = [Passed(0, "", {}, {b"user.a": True}, "", 0.0)]
+    world.run(30)
+    assert world.last().counts.log_missed == 0
+
+
+def test_a_killed_watcher_s_work_is_the_next_one_s(world: World) -> None:
+    world.reasons[b"user.joe"] = "locked"
+    world.logs(10, b"MAILBOX user.joe\n")
+    world.run(12)
+    world.reasons.clear()
+    world.passed = [Passed(0, "", {}, {}, "", 0.0)]
+    before = world.last().counts.sent
+    world.run(12)
+    assert (before, world.last().counts.sent, world.waiting()) == (0, 1, [])
+
+
+def test_status_as_a_line_and_as_json(world: World) -> None:
+    world.reasons[b"user.joe"] = "locked"
+    world.logs(10, b"MAILBOX user.joe\n")
+    world.run(12)
+    status = world.last()
+    assert status.line(status.oldest + 2) == "2.0 s behind, 1 pending, 1 failed, connected"
+    assert status.to_json(status.oldest + 2)["lag_seconds"] == 2
