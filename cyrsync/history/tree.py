@@ -98,6 +98,8 @@ def open_tree(top: bytes, conf: str | None) -> Tree:
         config = _config(top, conf)
     except ConfigError as error:
         raise UnusableError(str(error)) from None
+    if config is None and top == b"/":
+        raise UnusableError(f"{path_text(CONF)}: no such file: name the server's imapd.conf with -C FILE")
     return Tree(top, config)
 
 

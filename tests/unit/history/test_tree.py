@@ -64,6 +64,13 @@ def test_the_machine_itself(top: Path, tmp_path: Path) -> None:
     assert os.fsencode(top / "var" / "spool") in found.roots() and b"/" not in found.roots()
 
 
+def test_a_machine_without_an_imapd_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of its disks are not looked through."""
+    monkeypatch.setattr(tree, "CONF", os.fsencode(tmp_path / "none.conf"))
+    with pytest.raises(UnusableError, match=r"none\.conf: no such file: name the server's imapd\.conf with -C FILE"):
+        open_tree(b"/", None)
+
+
 def test_a_damaged_mailbox_list(top: Path, tmp_path: Path) -> None:
     """Then directories tell, and the reason is said."""
     database = top / "var" / "conf" / "mailboxes.db"
