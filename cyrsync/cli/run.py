@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -72,13 +71,8 @@ def _run(command: Any, job: Job, path: str, given: dict[str, Any]) -> int:
         except UsageError as error:  # it is the file that asks for what cannot be
             raise ConfigurationError([f"{path}: [{job.name}]: {error}"]) from None
 
-    environment = dict(os.environ)
-    try:
-        with about(job.name):
-            return ended(sync)
-    finally:
-        os.environ.clear()
-        os.environ.update(environment)
+    with about(job.name):
+        return ended(sync)
 
 
 def gravest(codes: list[int]) -> int:
