@@ -78,6 +78,7 @@ class _Look:
         self.named = self.needed = array("I")
         self.problems = []  # type: list[Problem]
         self.bytes_read = 0
+        self.name = b""  # as the header has it, from 3.6 on
 
     def result(self, content: bool) -> Audited:
         """Return what is to be said of the mailbox."""
@@ -114,7 +115,7 @@ class _Look:
 
     def _audited(self, messages: int) -> Audited:
         files = len(self.listed) + len(self.archived)
-        return Audited(self.place.path, messages, files, self.bytes_read, tuple(self.problems))
+        return Audited(self.place.path, messages, files, self.bytes_read, tuple(self.problems), self.name)
 
     def _index(self, data: "bytes | None", name: str) -> "Index | None":
         if data is None:
@@ -132,7 +133,7 @@ class _Look:
             self.problems.append(Problem("header", detail="cyrus.header: there is none"))
             return
         try:
-            header.read(data)
+            self.name = header.read(data).name or b""
         except header.HeaderError as error:
             self.problems.append(Problem("header", detail=f"cyrus.header: {error}"))
             return

@@ -59,22 +59,30 @@ class Audited(NamedTuple):
     files: int = 0  # message files there are
     bytes_read: int = 0  # of messages
     problems: "tuple[Problem, ...]" = ()
+    mailbox: bytes = b""  # Cyrus's own name for it, where that is known otherwise than by the path
 
 
 def to_record(audited: Audited) -> "list[Any]":
     """Return what JSON can carry."""
     problems = [[problem.kind, list(problem.uids), problem.detail] for problem in audited.problems]
-    return [audited.path.decode("latin-1"), audited.messages, audited.files, audited.bytes_read, problems]
+    return [
+        audited.path.decode("latin-1"),
+        audited.messages,
+        audited.files,
+        audited.bytes_read,
+        problems,
+        audited.mailbox.decode("latin-1"),
+    ]
 
 
 @wire.one_error
 def from_record(record: "list[Any]") -> Audited:
     """Undo `to_record`. Raise WireError for anything else."""
-    path, messages, files, bytes_read, problems = record
+    path, messages, files, bytes_read, problems, mailbox = record
     for count in (messages, files, bytes_read):
         wire.number(count, wire.MAX_SIZE)
     found = tuple([_problem(*fields) for fields in wire.list_of(problems)])
-    return Audited(wire.path(path), messages, files, bytes_read, found)
+    return Audited(wire.path(path), messages, files, bytes_read, found, wire.text(mailbox).encode("latin-1"))
 
 
 def _problem(kind: "Any", uids: "Any", detail: "Any") -> Problem:

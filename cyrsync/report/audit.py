@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from cyrsync.cyrus.server.names import mailbox_of
+from cyrsync.cyrus.server.names import mailbox_of, shown_name
 from cyrsync.far.finding import KINDS, Problem
 from cyrsync.text import Reasons, human_bytes, human_count, human_seconds, path_text, printable
 from cyrsync.verify.result import AuditResult
@@ -65,8 +65,8 @@ def _print_folders(result: AuditResult, console: Console, verbose: bool) -> None
         worst.setdefault(path, []).append(problem)
     ranked = sorted(worst, key=lambda path: (-sum(problem.number() for problem in worst[path]), path))
     shown = ranked if verbose else ranked[:FEW]
-    rows = [(_name(path), "; ".join(map(_told, worst[path]))) for path in shown]
-    _print_table("Worst folders", ("Folder", "Problems"), rows, console)
+    rows = [(_name(result, path, verbose=verbose), "; ".join(map(_told, worst[path]))) for path in shown]
+    _print_table("Worst mailboxes", ("Mailbox", "Problems"), rows, console)
     if len(ranked) > len(shown):
         console.print(f"  ... and {human_count(len(ranked) - len(shown))} more (--verbose shows all)", style="dim")
 
@@ -91,7 +91,7 @@ def lines(result: AuditResult) -> Iterator[str]:
     kinds = Reasons()
     for path, problem in result.problems:
         if kinds.is_shown(problem.kind):
-            yield f"{path_text(path) or 'the root'}: {_told(problem)}"
+            yield f"{_name(result, path)}: {_told(problem)}"
     for more, kind in kinds.more():
         yield f"{more}: {kind}: {KINDS[kind]}"
 
@@ -106,5 +106,9 @@ def _told(problem: Problem) -> str:
     return f"{problem.kind}: {some}" + (f" and {human_count(more)} more" if more else "")
 
 
-def _name(path: bytes) -> str:
-    return path_text(path) if path.startswith(b"/") else printable(mailbox_of(path)) or "(root of the partition)"
+def _name(result: AuditResult, path: bytes, *, verbose: bool = False) -> str:
+    """Return the name of a mailbox, with its directory if that is to be told, too; of no mailbox, the directory."""
+    if path not in result.names:
+        return path_text(path) if path.startswith(b"/") else printable(mailbox_of(path)) or "(root of the partition)"
+    name = printable(shown_name(result.names[path]))
+    return f"{name} ({path_text(path)})" if verbose else name

@@ -32,6 +32,8 @@ class AuditResult:
     bytes_read: int = 0
     problems: list[tuple[bytes, Problem]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    #: Cyrus's own names of mailboxes with problems, by their paths, where they are known.
+    names: dict[bytes, bytes] = field(default_factory=dict)
 
     def add(self, audited: Audited) -> None:
         """Count one mailbox."""
@@ -40,6 +42,8 @@ class AuditResult:
         self.files += audited.files
         self.bytes_read += audited.bytes_read
         self.problems += [(audited.path, problem) for problem in audited.problems]
+        if audited.problems and audited.mailbox:
+            self.names[audited.path] = audited.mailbox
 
     @property
     def has_no_index(self) -> bool:
@@ -64,7 +68,13 @@ class AuditResult:
             "files": self.files,
             "bytes_read": self.bytes_read,
             "problems": [
-                {"kind": problem.kind, "folder": path_text(path), "uids": list(problem.uids), "detail": problem.detail}
+                {
+                    "kind": problem.kind,
+                    "mailbox": path_text(self.names[path]) if path in self.names else None,
+                    "folder": path_text(path),
+                    "uids": list(problem.uids),
+                    "detail": problem.detail,
+                }
                 for path, problem in self.problems
             ],
             "warnings": self.warnings,

@@ -100,7 +100,7 @@ def _look_again(directory: bytes, now: dict[bytes, Located], content: bool) -> A
                 return _unreadable(directory, error.errno or errno.EIO)
         lacks = "its directory" if place.data else f"partition {place.mailbox.partition} in imapd.conf"
         detail = f"{os.fsdecode(place.mailbox.name)} lacks {lacks}"
-        return Audited(directory, problems=(Problem("no directory", detail=detail),))
+        return Audited(directory, problems=(Problem("no directory", detail=detail),), mailbox=place.mailbox.name)
     folder = next(walk(directory))
     if folder.problem == errno.ENOENT:
         return None
@@ -154,6 +154,7 @@ def _by_directory(config: Config) -> dict[bytes, Located]:
 
 def _audit(place: Located, listed: MessageFiles, content: bool) -> Audited:
     found = audit(Place(place.data, place.data, place.archive, place.files), listed, content)
+    found = found._replace(mailbox=place.mailbox.name)
     problem = _other_uniqueid(place)
     return found._replace(problems=(*found.problems, problem)) if problem else found
 

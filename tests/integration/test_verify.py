@@ -387,10 +387,23 @@ def test_for_people(box: Box) -> None:
     add(box.root / box.mailbox("user.joe.Sent")["datadir"])
     done = run_cyrsync("verify", box.root / "spool")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines() == ["cyrsync: j/user/joe/Sent: orphan: UID 999"]
+    assert done.stderr.splitlines() == ["cyrsync: user/joe/Sent: orphan: UID 999"]
     shown = run_cyrsync("verify", "-v", "--content", box.root / "spool").stdout
-    assert all(text in shown for text in ("144 messages", "/s", "orphan", "user/joe/Sent", "Worst folders"))
+    assert all(text in shown for text in ("144 messages", "/s", "orphan", "user/joe/Sent", "Worst mailboxes"))
     assert run_cyrsync("verify", "-q", box.root / "spool").returncode == 1
+
+
+def test_mailboxes_are_called_by_their_names_and_directories_too_with_v(tmp_path: Path) -> None:
+    box = Box("3.6.1-rich", tmp_path)
+    name = "example.com!user.joe.Entw&APw-rfe"
+    folder = box.mailbox(name)["datadir"]
+    add(box.root / folder)
+    told = run_cyrsync("verify", "-C", box.conf).stderr.splitlines()
+    assert "cyrsync: user/joe/Entwürfe@example.com: orphan: UID 999" in told
+    shown = run_cyrsync("verify", "-v", "-C", box.conf, env={"COLUMNS": "300", "LC_ALL": "C.UTF-8"}).stdout
+    assert f"user/joe/Entwürfe@example.com ({box.root / folder})" in shown
+    found = json.loads(run_cyrsync("verify", "--json", "-C", box.conf).stdout)["problems"]
+    assert [one["mailbox"] for one in found if one["uids"] == [999]] == [name]
 
 
 def test_a_partition_whose_root_is_a_link(tmp_path: Path) -> None:

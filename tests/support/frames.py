@@ -131,4 +131,5 @@ audits = st.builds(
     files=_numbers,
     bytes_read=_numbers,
     problems=st.lists(_problems, max_size=3).map(tuple),
+    mailbox=st.binary(max_size=20),
 )

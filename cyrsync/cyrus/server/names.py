@@ -6,6 +6,7 @@ import re
 from base64 import b64decode, b64encode
 
 from cyrsync.cyrus.mailbox.user import Place, letters_fit, take_apart, text
+from cyrsync.cyrus.server.layout import cut
 
 #: RFC 3501, 5.1.3: printable ASCII for itself, `&-` for `&`, `&BASE64-` for the rest, never two in a row.
 _MUTF7 = re.compile(rb"(?:[ -%'-~]|&-|&[A-Za-z0-9+,]+-(?!&[^-]))*")
@@ -22,6 +23,13 @@ def mailbox_of(path: bytes) -> str:
         place = Place(b"", b"", b"", path.split(b"/"))
     name = "/".join(decode_mutf7(component).replace("^", ".") for component in place.name)
     return f"{name}@{text(place.domain)}" if place.domain else name
+
+
+def shown_name(name: bytes) -> str:
+    """Return Cyrus's own name of a mailbox in the same form; not yet safe on a terminal, either."""
+    domain, local = cut(name)
+    shown = "/".join(decode_mutf7(component).replace("^", ".") for component in local.split(b"."))
+    return f"{shown}@{text(domain)}" if domain else shown
 
 
 def decode_mutf7(component: bytes) -> str:

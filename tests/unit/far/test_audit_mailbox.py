@@ -70,7 +70,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
 
 def test_a_mailbox_that_rests(folder: Folder) -> None:
     size = sum(path.stat().st_size for path in folder.path.glob("[0-9]*."))
-    assert folder.audited() == Audited(b"Sent", messages=9, files=9, bytes_read=size)
+    assert folder.audited() == Audited(b"Sent", messages=9, files=9, bytes_read=size, mailbox=b"user.joe.Sent")
 
 
 @pytest.mark.parametrize("looks", [1, 2, 3])

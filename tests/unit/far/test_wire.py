@@ -245,7 +245,7 @@ ASKED: dict[str, tuple[Callable[[AgentSide], object], bytes]] = {
         lambda side: list(side.take(b"/r", [b"a"])),
         take.encode(take.Taken(Folder(b"a")), True) + b'{"end": true}\n',
     ),
-    "audit": (lambda side: list(side.audit(b"/r", False)), b'["a", 1, 2, 3, []]\n{"end": true}\n'),
+    "audit": (lambda side: list(side.audit(b"/r", False)), b'["a", 1, 2, 3, [], ""]\n{"end": true}\n'),
     "relink": (lambda side: list(side.relink([MOVE])), b'[1, 5]\n\1\0\0\0\1{"end": true}\n'),
 }
 
