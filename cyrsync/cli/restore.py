@@ -137,7 +137,7 @@ def restore_command(
             with progress(quiet or as_json) as reporter:
                 restore_to(opened, request, os.fsencode(to), form.value, outcome, reporter)
         finally:
-            complain_by_reason((*opened.warnings, *outcome.warnings, *outcome.errors), every=verbose)
+            _complain(opened, outcome, every=verbose)
         _show(outcome, as_json=as_json, shows=not quiet and (verbose or sys.stdout.isatty()))
     raise typer.Exit(outcome.exit)
 
@@ -214,7 +214,7 @@ def _into(
             else:
                 restore_into(server, meant, outcome, reporter, only_missing=only_missing, only_one=one, told=told)
     finally:
-        complain_by_reason((*tree.warnings, *outcome.warnings, *outcome.errors), every=verbose)
+        _complain(tree, outcome, every=verbose)
 
 
 def _show_plan(tree: Tree, request: Request, outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool) -> None:
@@ -229,8 +229,14 @@ def _show_plan(tree: Tree, request: Request, outcome: Outcome, *, as_json: bool,
         one.bytes = selection.size
         if listing:
             mail.render_messages(selection, console(a_line_each=True))
-    complain_by_reason((*tree.warnings, *outcome.warnings, *outcome.errors), every=verbose)
+    _complain(tree, outcome, every=verbose)
     _show(outcome, as_json=as_json, shows=not quiet)
+
+
+def _complain(tree: Tree, outcome: Outcome, *, every: bool) -> None:
+    """Print warnings and errors; what the tree gave reason to is a part of the outcome, too."""
+    outcome.warnings[:0] = dict.fromkeys(tree.warnings)
+    complain_by_reason((*outcome.warnings, *outcome.errors), every=every)
 
 
 def _show(outcome: Outcome, *, as_json: bool, shows: bool) -> None:

@@ -76,7 +76,7 @@ def named(known: Sequence[Located], name: str) -> bytes | None:
     """Return the internal name of what people call so: a mailbox, or what is only there for those below it."""
     given = os.fsencode(name)
     for one in known:
-        if name == one.mailbox.uniqueid or _is(one.mailbox.name, name, given):
+        if name == (one.mailbox.uniqueid or None) or _is(one.mailbox.name, name, given):
             return one.mailbox.name
     for one in known:
         above = one.mailbox.name.rpartition(b".")[0]

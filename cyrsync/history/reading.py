@@ -27,6 +27,8 @@ from cyrsync.text import path_text
 
 #: The oldest minor version of an index that has what the owner has seen.
 _FIRST_WITH_SEEN = 12
+#: The oldest one that has expunged records itself, and not in a file of their own.
+_FIRST_WITHOUT_EXPUNGE = 12
 #: Versions that call a user's file `john.doe.seen`, and those before.
 _DECODED, _ENCODED = (3, 0), (2, 4)
 
@@ -97,13 +99,15 @@ def read(tree: Tree, place: Located, request: Request) -> Selection:
             if kind not in metadata:
                 raise Unreadable(f"{name}: {path_text(path)}: {os.strerror(errno.ENOENT)}")
         head = header.read(metadata[entry.HEADER])
-        parts = [_part(data, request, data is metadata[entry.INDEX]) for data in _indexes(metadata, request)]
         index = records.read_header(metadata[entry.INDEX])
-        extras = _Extras(_annotations(place, metadata), _seen(tree, place, index.minor_version, head.uniqueid))
+        if index.minor_version >= _FIRST_WITHOUT_EXPUNGE:
+            metadata.pop(entry.EXPUNGE, None)  # left over: what it names may be other messages by now
+        parts = _parts(metadata, request)
+        extras = _Extras(_annotations(tree, place, metadata), _seen(tree, place, index.minor_version, head.uniqueid))
         main, archived = (os.path.join(_directory(tree, place, w), b"cyrus.cache") for w in ("cache", "archivecache"))
     except OSError as error:
         raise Unreadable(f"{name}: {error_text(error)}") from None
-    except (records.BadIndex, header.HeaderError, DbError, LockTimeout) as error:
+    except (records.BadIndex, header.HeaderError, LockTimeout) as error:
         raise Unreadable(f"{name}: {path_text(place.data)}: {error}") from None
     return Selection(
         _mailbox(place, index, head, layout.is_deleted(place.mailbox.name, tree.deletedprefix)),
@@ -124,12 +128,6 @@ def _directory(tree: Tree, place: Located, word: str) -> bytes:
     return tree.place(os.path.join(partition.root_of(word), place.data[len(partition.data) :].lstrip(b"/")))
 
 
-def _indexes(metadata: dict[bytes, bytes], request: Request) -> list[bytes]:
-    """Return the indexes that can name what is asked for: of a large one that does not, nothing is taken apart."""
-    found = [metadata[name] for name in (entry.INDEX, entry.EXPUNGE) if name in metadata]
-    return [data for data in found if not isinstance(request.message, bytes) or request.message in data]
-
-
 def _placed(tree: Tree, place: Located) -> Located:
     """Return a mailbox with its directories as they are in the tree. Raise OSError."""
     data, meta, archive = (tree.place(path) for path in (place.data, place.meta, place.archive))
@@ -143,8 +141,29 @@ def _in_directory(tree: Tree, path: bytes) -> bytes:
     return os.path.join(tree.place(directory), name)
 
 
+def _parts(metadata: dict[bytes, bytes], request: Request) -> list[_Part]:
+    """Return the records that are meant, of cyrus.index and of 2.3's cyrus.expunge. Raise BadIndex.
+
+    A message that was brought back by 2.3 may have its record in both.
+    """
+    data, old = metadata[entry.INDEX], metadata.get(entry.EXPUNGE)
+    found = [_part(data, request, is_index=True)] if _may_name(data, request) else []
+    if old is not None and _may_name(old, request):
+        part = _part(old, request, is_index=False)
+        live = frozenset(records.read(data, check_records=False, sorted_uids=False).uids)
+        numbers = [number for number in part.numbers if part.index.uids[number] not in live]
+        found.append(_Part(part.index, numbers, expunged=True))
+    return found
+
+
+def _may_name(data: bytes, request: Request) -> bool:
+    """Tell whether an index can have what is asked for: a large one that has not is not taken apart."""
+    guid = request.message
+    return not isinstance(guid, bytes) or (guid != records.UNKNOWN_GUID and guid in data)
+
+
 def _part(data: bytes, request: Request, is_index: bool) -> _Part:
-    """Return the records that are meant, of cyrus.index or of 2.3's cyrus.expunge. Raise BadIndex."""
+    """Return the records that are meant in one file. Raise BadIndex."""
     if request.message is None:
         index = records.read(data, sorted_uids=is_index)
         return _Part(index, _wanted(index, request, not is_index), not is_index)
@@ -202,16 +221,18 @@ def _mailbox(place: Located, index: IndexHeader, head: header.Header, deleted: b
     )
 
 
-def _annotations(place: Located, metadata: dict[bytes, bytes]) -> dict[int, tuple[Annotation, ...]]:
-    """Return the annotations of messages by UID. Raise DbError."""
+def _annotations(tree: Tree, place: Located, metadata: dict[bytes, bytes]) -> dict[int, tuple[Annotation, ...]]:
+    """Return the annotations of messages by UID: none, and a warning, where they cannot be read."""
     data = metadata.get(entry.ANNOTATIONS)
-    if not data:
-        return {}
-    owner = layout.user_of_name(place.mailbox.name) or b""
+    owner = layout.user_of_name(place.mailbox.name, tree.deletedprefix) or b""
     found: dict[int, tuple[Annotation, ...]] = {}
-    for one in message_annotations.read(data, entry.ANNOTATIONS):
-        user = owner if one.user == message_annotations.OWNER else one.user
-        found[one.uid] = (*found.get(one.uid, ()), Annotation(one.entry, user, one.value, one.modseq))
+    try:
+        for one in message_annotations.read(data, entry.ANNOTATIONS) if data else ():
+            user = owner if one.user == message_annotations.OWNER else one.user
+            found[one.uid] = (*found.get(one.uid, ()), Annotation(one.entry, user, one.value, one.modseq))
+    except DbError as error:
+        tree.warnings.append(f"{shown(place.mailbox.name)}: the annotations of its messages are left out: {error}")
+        return {}
     return found
 
 

@@ -6,11 +6,13 @@ import calendar
 import hashlib
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cyrsync.errors import UnusableError
 from cyrsync.history import contents, reading
 from cyrsync.history.choose import Request, choose
 from cyrsync.history.reading import Unreadable, read
@@ -171,3 +173,43 @@ def test_a_record_with_a_wrong_crc_is_not_restored_by_its_guid(box: Box) -> None
     request = Request(mailbox="user/joe", message=bytes.fromhex(true["sha1"]))
     with pytest.raises(Unreadable, match="CRC"):
         read(tree, choose(tree.mailboxes, request)[0], request)
+
+
+def test_annotations_that_cannot_be_read_cost_only_themselves(box: Box) -> None:
+    joes(box, "cyrus.annotations").write_bytes(b"\xa1\x02\x8b\x0dtwoskip file\0\0\0\0" + bytes(60))
+    tree = opened(box)
+    assert selections(tree, Request(mailbox="user/joe"))["user.joe"].count == 28
+    assert [line.partition(": cyrus")[0] for line in tree.warnings] == [
+        "user/joe: the annotations of its messages are left out"
+    ]
+
+
+def test_a_list_of_expunged_messages_that_a_newer_cyrus_has_left_over(box: Box, tmp_path: Path) -> None:
+    """Its UIDs may be other messages' by now."""
+    old = Box("2.3.12-plain", tmp_path / "old")
+    left = old.root / old.mailbox("user.joe")["datadir"] / "cyrus.expunge"
+    joes(box, "cyrus.expunge").write_bytes(left.read_bytes())
+    for request in (Request(mailbox="user/joe", only_expunged=True), Request(mailbox="user/joe", every=True)):
+        one = selections(opened(box), request)["user.joe"]
+        uids = [message.uid for message in one.messages()]
+        assert len(uids) == len(set(uids)) and b"cyrus.expunge" not in one.metadata
+
+
+def test_a_message_that_2_3_has_brought_back_is_there_once(tmp_path: Path) -> None:
+    """Its record may stay in cyrus.expunge."""
+    box = Box("2.3.12-plain", tmp_path)
+    expunge, index = joes(box, "cyrus.expunge"), joes(box, "cyrus.index")
+    expunge.write_bytes(index.read_bytes())
+    for request, count in ((Request(only_expunged=True), 0), (Request(every=True), 28)):
+        assert selections(opened(box), replace(request, mailbox="user/joe"))["user.joe"].count == count
+
+
+@pytest.mark.parametrize("name", ["", "x"])
+def test_no_mailbox_has_no_name(tmp_path: Path, name: str) -> None:
+    """Up to 2.4, mailboxes.db knows no uniqueids."""
+    with pytest.raises(UnusableError, match="no such mailbox"):
+        selections(opened(Box("2.3.12-plain", tmp_path)), Request(mailbox=name))
+
+
+def test_no_message_has_no_guid(tmp_path: Path) -> None:
+    assert selections(opened(Box("2.3.12-plain", tmp_path)), Request(message=bytes(20))) == {}
