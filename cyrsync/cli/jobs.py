@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cyrsync.jobs.file import Job, Jobs
 
 #: Options that would be wrong in every run but the one that they are meant for.
-ONE_RUN = ("dry-run", "json", "overwrite-replica", "watch")
+ONE_RUN = ("dry-run", "json", "overwrite-replica")
 #: Keys that are operands on the command line.
 _OPERANDS = {
     "source": "The spool: PATH, HOST:PATH or rsync://HOST/MODULE; or a server's imapd.conf.",

@@ -33,6 +33,7 @@ def run_command(
     """Run jobs of the configuration file, one after the other: those named, or all.
 
     Each is run as by `sync`, with the options of its table; if one fails, the others run nevertheless.
+    A job with `watch` goes on if it is named alone, and is run once among others.
     The options that are given here are for this run. The exit code is the gravest of the jobs.
     """
     from cyrsync.cli import jobs  # what other commands do not need is not loaded by all
@@ -52,6 +53,8 @@ def run_command(
     }
     given = {name: value for name, value in here.items() if value}
     command = jobs.sync()
+    if len(names or ()) != 1:
+        given["watch"] = False  # one that goes on for ever would keep the others from running
     codes = []
     for job in selected:
         codes.append(_run(command, job, found.path, jobs.for_sync(command, job) | given))

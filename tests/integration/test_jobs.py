@@ -207,6 +207,36 @@ def test_a_signal_ends_all_jobs(place: Place) -> None:
     assert not (place.root / "two").exists()
 
 
+def test_a_job_that_watches_is_run_once_among_others_and_goes_on_alone(tmp_path: Path) -> None:
+    server = SampleServer(tmp_path / "server", messages=5, folder_count=2)
+    config, replica = tmp_path / "c.toml", tmp_path / "replica"
+    replica.mkdir()
+    config.write_text(f'[one]\nsource = "{server.conf}"\ndestination = "{replica}"\nwatch = true\n')
+    done = run_cyrsync("run", "--config", config)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(replica.rglob("cyrus.index"))
+    with start_cyrsync("run", "--config", config, "one", "-v") as run:
+        said = run.complete(60) if not _watches(run.pid) else None
+        assert said is None, said
+        # Another run of all leaves the pair to it.
+        done = run_cyrsync("run", "--config", config, "-v")
+        assert (done.returncode, "watch" in done.stdout) == (0, True)
+        os.kill(run.pid, signal.SIGTERM)
+        assert run.complete(60).returncode == 0
+
+
+def _watches(pid: int) -> bool:
+    """Wait for the file by which a watcher is known; False if it ends before."""
+    state = Path(os.environ["CYRSYNC_STATE"])
+    for _ in range(600):
+        if list(state.glob("*.watch")):
+            return True
+        if not Path(f"/proc/{pid}").exists():
+            return False
+        time.sleep(0.05)
+    return False
+
+
 def test_in_an_empty_environment_as_crons(place: Place) -> None:
     place.write(place.job("one"))
     env = {name: value for name, value in plain_env().items() if name in ("PYTHONPATH", "CYRSYNC_STATE", "HOME")}
@@ -259,9 +289,9 @@ def test_a_unit_runs_each_job(tmp_path: Path) -> None:
 
 def test_the_watcher_s_unit_is_understood(tmp_path: Path) -> None:
     requires("systemd-analyze")
-    unit = tmp_path / "cyrsync-watch.service"
+    unit = tmp_path / "cyrsync-watch@.service"
     text = (PROJECT / "scripts" / unit.name).read_text("utf-8")
-    assert "\nExecStart=cyrsync sync -C /etc/imapd.conf --delete --watch standby:/\n" in text
+    assert "\nExecStart=cyrsync run %i\n" in text
     assert "\nRestartPreventExitStatus=2 3 4\n" in text
     unit.write_text(text.replace("ExecStart=cyrsync", "ExecStart=/usr/bin/env"))
     done = subprocess.run(
@@ -270,7 +300,7 @@ def test_the_watcher_s_unit_is_understood(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("name", ["cyrsync@.service", "cyrsync-watch.service"])
+@pytest.mark.parametrize("name", ["cyrsync@.service", "cyrsync-watch@.service"])
 def test_the_services_have_few_rights(tmp_path: Path, name: str) -> None:
     requires("systemd-analyze")
     requires_root()
