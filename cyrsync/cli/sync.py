@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from cyrsync.cli.options import (
-    CONF,
     AsJson,
     Bandwidth,
     Conf,
@@ -51,17 +49,10 @@ from cyrsync.sync.progress import Reporter
 from cyrsync.sync.session import Session
 
 if TYPE_CHECKING:
-    from cyrsync.cyrus.server.config import Config, Partition
+    pass
 
 #: Seconds that a watcher waits for a run to end.
 _FOR_EVER = 1e9
-
-
-class Engine(Enum):
-    """How changes are found."""
-
-    walk = "walk"
-    index = "index"
 
 
 def sync_command(
@@ -79,7 +70,6 @@ def sync_command(
         list[str] | None, typer.Argument(metavar="[-- RSYNC_OPTION...]", help="Options for every rsync.")
     ] = None,
     conf: Conf = None,
-    engine: Annotated[Engine | None, typer.Option(help="How changes are found: index with -C, else walk.")] = None,
     full: Full = False,
     no_config: Annotated[
         bool, typer.Option("--no-config", help="With -C: the partitions alone, nothing of configdirectory.")
@@ -105,6 +95,9 @@ def sync_command(
     ] = 600,
     bwlimit: Bandwidth = None,
     compress: Annotated[bool, typer.Option("-z", "--compress", help="Compress what is sent.")] = False,
+    numeric_ids: Annotated[
+        bool, typer.Option("--numeric-ids", help="Keep the numbers of owners, whatever names they have on DEST.")
+    ] = False,
     timeout: Timeout = None,
     retries: Annotated[int, typer.Option(min=0, metavar="N", help="Tries after a failed connection.")] = 3,
     wait: Wait = 0,
@@ -135,27 +128,28 @@ def sync_command(
     extra = extra or []
     if conf == "":
         raise UsageError("-C needs the name of the server's imapd.conf")
-    one_partition = engine is Engine.index and destination and not destination.startswith("-")
-    if conf is not None and not one_partition:
+    if conf is not None:
         # There is no SRC: the words are one fewer.
         source, destination, extra = "", source, [*([destination] if destination else []), *extra]
         if extra and not extra[0].startswith("-"):
-            raise UsageError("-C names the source: give DEST alone, or with --engine index, a partition of it and DEST")
+            raise UsageError("-C names the source: give DEST alone")
     elif not destination:
         raise UsageError("give SRC and DEST, or -C IMAPD_CONF and DEST")
     if conf is None and address.parse(source).local and is_imapd_conf(os.path.abspath(source)):
         raise UsageError(f"{source} is no spool: a server's imapd.conf is given by -C: sync -C {source} {destination}")
-    words = _words(extra, compress=compress, rsync_path=rsync_path)
+    ours = ["--numeric-ids"] if numeric_ids else []
+    words = _words([*ours, *extra], compress=compress, rsync_path=rsync_path)
     settings = rsync_options.settings(rsync_options.parse(words))
     rate = settings.bwlimit if bwlimit is None else Rate.parse(bwlimit)
     options = Options(
         delete=delete,
         max_delete=MaxDelete.parse(max_delete) if max_delete is not None else None,
         dry_run=dry_run,
-        part=_part(user, partition, of_server=engine is Engine.index or conf is not None),
+        part=_part(user, partition, of_server=conf is not None),
         policy=replace(policy_of(settings, skip_derived=skip_derived), deletes=delete),
         rsh=rsh or settings.rsh,
         rsync_path=settings.rsync_path,
+        compress=settings.compress,
         words=settings.passed,
         bwlimit=rate,
         trial=(*settings.passed, *(rate.words if rate else ())) if extra or rate else (),
@@ -171,16 +165,13 @@ def sync_command(
     )
     with progress(quiet or as_json or watch) as reporter:
         replica = address.parse(destination)
-        if engine is Engine.index or conf is not None:
-            if settings.rules or settings.size_only or settings.one_file_system:
-                raise UsageError("after --: the index engine leaves out no files: give SRC and DEST for that")
-            scope = Scope(full=full, listing=engine is Engine.walk, with_conf=not (source or no_config))
+        if conf is not None:
+            _refuse_rsync(extra, rsync_path)
+            scope = Scope(full=full, with_conf=not no_config)
             if watch:
                 unfit = source or as_json or on_success or on_failure
-                _watch(
-                    conf or CONF, replica, options, scope, (channel, pass_every, metrics, log, verbose, quiet), unfit
-                )
-            session = _sync_server(conf or CONF, source, replica, options, scope, reporter)
+                _watch(conf, replica, options, scope, (channel, pass_every, metrics, log, verbose, quiet), unfit)
+            session = _sync_server(conf, replica, options, scope, reporter)
         else:
             session = Session(address.parse(source), replica, replace(options, full=full), reporter)
             run(session)
@@ -199,32 +190,20 @@ def _part(users: list[str] | None, partitions: list[str] | None, *, of_server: b
     return Part(users_of(users), frozenset(partitions or ()))
 
 
-def _sync_server(
-    conf: str, source: str, replica: address.Address, options: Options, scope: Scope, reporter: Reporter
-) -> Session:
-    """Sync a server, or the partition of it that `source` is.
-
-    Where its imapd.conf cannot be understood the run ends, and is told of, like any other.
-    """
+def _sync_server(conf: str, replica: address.Address, options: Options, scope: Scope, reporter: Reporter) -> Session:
+    """Sync a server. Where its imapd.conf cannot be understood the run ends, and is told of, like any other."""
     from cyrsync.server.run import ServerRun  # what only runs of servers need is not loaded by all
 
     if options.part and options.overwrite:
         raise UsageError("--overwrite-replica takes a replica over as a whole: not with --user or --partition")
-    name = source or conf
-    where = address.parse(source) if source else address.Address(conf, os.fsencode(conf))
-    if not where.local:
-        raise UsageError(f"{name}: the index engine asks the server's own files: run it there")
-    where = replace(where, path=os.path.realpath(where.path))
-    session = Session(where, replica, options, reporter, engine=scope.engine)
+    where = address.Address(conf, os.fsencode(os.path.realpath(conf)))
+    session = Session(where, replica, options, reporter, engine="index")
     try:
         config = read_conf(conf)
         for unknown in sorted(options.part.partitions - config.partitions.keys()):
             known = ", ".join(config.partitions)
             raise UsageError(f"--partition {unknown}: {conf} has no such partition; it has {known}")
-        if source:
-            scope = replace(scope, partition=_partition(config, conf, where))
-        else:
-            session.partitions = tuple(config.partitions)
+        session.partitions = tuple(config.partitions)
         attempt = ServerRun(session, config, scope).attempt
     except UnusableError as error:
         attempt = partial(_fail, error)
@@ -243,12 +222,12 @@ def _watch(
     """Watch a server until told to stop; `unfit`: something is asked for that only a run does."""
     from cyrsync.cli.watch import Wanted, watch_server  # what single runs do not need is not loaded by them
 
-    if unfit or options.part or options.dry_run or scope.listing:
-        left_out = "SRC, --engine walk, --dry-run, --json, --user, --partition, --on-success and --on-failure"
+    if unfit or options.part or options.dry_run:
+        left_out = "SRC, --dry-run, --json, --user, --partition, --on-success and --on-failure"
         raise UsageError(f"--watch is for -C and DEST, without {left_out}")
     where = address.Address(conf, os.path.realpath(os.fsencode(conf)))
     # Whoever is at work on this pair comes to an end.
-    session = Session(where, replica, replace(options, wait=options.wait or _FOR_EVER), engine=scope.engine)
+    session = Session(where, replica, replace(options, wait=options.wait or _FOR_EVER), engine="index")
     session.partitions = tuple(read_conf(conf).partitions)
     watch_server(session, partial(read_conf, conf), scope, Wanted(*wanted))
     raise typer.Exit
@@ -271,16 +250,11 @@ def _fail(error: UnusableError) -> NoReturn:
     raise error
 
 
-def _partition(config: Config, conf: str, source: address.Address) -> Partition:
-    """Return the partition that lies in a directory, and nowhere else."""
-    from cyrsync.server.roots import Roots
-
-    for partition in config.partitions.values():
-        if os.path.realpath(partition.data) == source.path:
-            if Roots.of(partition).all() != (partition.data,):
-                raise UsageError(f"{source.text}: a part of it lies elsewhere: give -C {conf} instead of it")
-            return partition
-    raise UsageError(f"{source.text}: no partition of {conf}: name another imapd.conf by -C, or take the walk engine")
+def _refuse_rsync(extra: list[str], rsync_path: str | None) -> None:
+    """Raise UsageError for what is said to rsync, where there is none."""
+    if extra or rsync_path is not None:
+        what = "options after --" if extra else "--rsync-path"
+        raise UsageError(f"{what}: -C sends a stream of its own, without rsync: give SRC and DEST for that")
 
 
 def _words(extra: list[str], *, compress: bool, rsync_path: str | None) -> list[str]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from cyrsync import process
 from cyrsync.cyrus.mailbox import index
@@ -19,16 +19,17 @@ from cyrsync.ends.link import Link, Patience
 from cyrsync.ends.shell import HAS_POSIX, HAS_PYTHON, RemoteShell, agent_command
 from cyrsync.ends.side import Held, NotWrittenError, Removed, Rights, Status, UnderLocks, Writer, resolve_here, unseen
 from cyrsync.errors import UnusableError, error_text
-from cyrsync.far import agent, folder, place, remove, to_disk, wire
+from cyrsync.far import agent, folder, quick_check, remove, to_disk, wire
 from cyrsync.far import token as tokens
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.agent import Room
 from cyrsync.far.at_work import Cyrus, at_work
 from cyrsync.far.extended import NO_KINDS, Kinds
 from cyrsync.far.finding import Audited, from_record
-from cyrsync.far.folder import Folder
+from cyrsync.far.folder import Entry, Folder
+from cyrsync.far.frames import Deflated, Encoder, Part
 from cyrsync.far.hold import Busy, Holds
-from cyrsync.far.place import Placer, Placing
+from cyrsync.far.receive import Failure, Receiver
 from cyrsync.far.remove import Removal
 from cyrsync.far.wire import WireError
 
@@ -49,6 +50,28 @@ _QUESTIONS = 10_000  # that one line answers
 _MAX_BOOT = 100  # characters of what names a boot
 _MAX_ROOM = 1 << 100  # bytes, inodes, or the number of a device
 _PATIENCE = 5.0  # seconds
+
+
+class Sink(Protocol):
+    """What takes a stream of mailboxes: see `Encoder`, which sends it on, and `Receiver`, which writes it."""
+
+    def part(self, part: Part) -> None:
+        """Begin a part of the present mailbox."""
+
+    def message(self, uid: int, entry: Entry, data: bytes) -> None:
+        """Take a message file of that part, or the first piece of it."""
+
+    def file(self, name: bytes, entry: Entry, data: bytes) -> None:
+        """Take another file, or the first piece of it, or a symbolic link."""
+
+    def more(self, data: bytes) -> None:
+        """Take the next piece of a file."""
+
+    def commit(self) -> None:
+        """Give the mailbox its place."""
+
+    def abandon(self) -> None:
+        """Leave everything of the mailbox as it was."""
 
 
 class About(NamedTuple):
@@ -209,22 +232,30 @@ class AgentSide:
         files, folders = self._end(_counts, lambda record: failed.append(_not_removed(record, asked)))
         return Removed(files, folders, failed)
 
-    def begin_placing(self, *, numeric_ids: bool) -> None:
-        """Let `place` follow, and nothing else until `end_placing`: the agent works while more is got ready."""
-        self._ask(do="place", root=b"", numeric_ids=numeric_ids)
-        self._placed: set[tuple[bytes, bytes]] = set()
+    def same(self, question: quick_check.Question, *, numeric_ids: bool) -> array[int]:
+        """Return the UIDs of messages that are there as they are here; owners and permissions are set."""
+        self._teach()
+        self._ask(do="compare", root=b"", numeric_ids=numeric_ids)
+        self._link.send(quick_check.encode(question))
+        found = self._checked(partial(self._read_uids, uid_sets.of([uid for uid, _ in question.messages])))
+        self._end(_nothing)
+        return found
 
-    def place(self, placing: Placing) -> None:
-        """Put files of a folder in their places."""
-        self._placed.add((placing.root, placing.path))
-        self._link.send(place.encode(placing))
+    def begin_stream(self, *, numeric_ids: bool, much: bool, compressed: bool = False) -> Sink:
+        """Return what writes mailboxes there, until `end_stream`; `much`: more will follow."""
+        self._ask(do="receive", root=b"", numeric_ids=numeric_ids, compressed=compressed)
+        self._deflated = Deflated(self._link.send) if compressed else None
+        self._encoder = Encoder(self._deflated.write if self._deflated else self._link.send)
+        return self._encoder
 
-    def end_placing(self) -> set[tuple[bytes, bytes]]:
-        """Return the folders (root, path) where not all files are in their places."""
-        self._link.send(b"null\n")
-        failed: set[tuple[bytes, bytes]] = set()
-        self._end(_nothing, lambda record: failed.add(_not_placed(record, self._placed)))
-        return failed
+    def end_stream(self) -> list[Failure]:
+        """Return which mailboxes of the stream are not in their places."""
+        self._encoder.end()
+        if self._deflated:
+            self._deflated.end()
+        failures: list[Failure] = []
+        self._end(_nothing, lambda record: failures.append(_not_received(record, self._encoder.mailboxes)))
+        return failures
 
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Check every mailbox below `root`, with `content` every message."""
@@ -297,7 +328,7 @@ class AgentSide:
             self._link.send(encode(move))
         self._link.send(b"null\n")
         for move in moves:
-            yield self._checked(partial(self._read_linked, move.uids))
+            yield self._checked(partial(self._read_uids, move.uids))
         self._end(_nothing)
 
     def close(self) -> None:
@@ -355,11 +386,11 @@ class AgentSide:
         order.add(found.path)
         return found
 
-    def _read_linked(self, asked: array[int]) -> array[int]:
+    def _read_uids(self, asked: array[int]) -> array[int]:
         size, length = self._next()
         uids = uid_sets.unpack(size, wire.read_data(self._answers, length, wire.MAX_MESSAGES))
         if uid_sets.difference(uids, asked):
-            raise WireError("messages that nobody asked to link")
+            raise WireError("messages that nobody asked for")
         return uids
 
     def _end(self, read: Callable[[dict[str, Any]], Answer], each: Callable[[Any], object] | None = None) -> Answer:
@@ -522,12 +553,10 @@ def _not_removed(record: Any, asked: set[bytes]) -> tuple[bytes, int]:
     return answers.inside(wire.path(path), asked), wire.number(number, wire.MAX_ERRNO)
 
 
-def _not_placed(record: Any, asked: set[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
-    root, path = record
-    found = wire.whole_path(root), wire.path(path)
-    if found not in asked:
-        raise WireError(f"what nobody asked for: {wire.shown(found[1])}")
-    return found
+def _not_received(record: Any, mailboxes: int) -> Failure:
+    mailbox, number, path = record
+    found = wire.number(mailbox, mailboxes - 1), wire.number(number, wire.MAX_ERRNO, 1)
+    return Failure(*found, wire.text(path, wire.MAX_LINE).encode("latin-1"))
 
 
 class ChildSide(AgentSide):
@@ -541,7 +570,7 @@ class ChildSide(AgentSide):
         start = f"import sys; sys.path.insert(0, {package!r}); from cyrsync.far import agent; agent.main()"
         super().__init__(lambda: Link([sys.executable, "-I", "-S", "-c", start], "the local agent"), compressed=False)
         self._holds = Holds()
-        self._placer = Placer(numeric_ids=False)
+        self._receiver: Receiver | None = None
 
     @cached_property
     def rights(self) -> Rights:
@@ -595,17 +624,21 @@ class ChildSide(AgentSide):
         """Wait until all that was written to these directories is on their disks. Raise OSError."""
         to_disk.to_disk(roots)
 
-    def begin_placing(self, *, numeric_ids: bool) -> None:
-        """Let `place` follow."""
-        self._placer = Placer(numeric_ids)
+    def same(self, question: quick_check.Question, *, numeric_ids: bool) -> array[int]:
+        """Return the UIDs of messages that are there as they are here; owners and permissions are set."""
+        return quick_check.same(question, numeric_ids)
 
-    def place(self, placing: Placing) -> None:
-        """Put files of a folder in their places."""
-        self._placer.place(placing)
+    def begin_stream(self, *, numeric_ids: bool, much: bool, compressed: bool = False) -> Sink:
+        """Return what writes mailboxes here; where much will follow, in the child, beside who reads them."""
+        if much:
+            self._receiver = None
+            return super().begin_stream(numeric_ids=numeric_ids, much=much, compressed=compressed)
+        self._receiver = Receiver(numeric_ids)
+        return self._receiver
 
-    def end_placing(self) -> set[tuple[bytes, bytes]]:
-        """Return the folders (root, path) where not all files are in their places."""
-        return set(self._placer.finish())
+    def end_stream(self) -> list[Failure]:
+        """Return which mailboxes of the stream are not in their places."""
+        return self._receiver.end() if self._receiver else super().end_stream()
 
     def close(self) -> None:
         """End the child, if there is one, and let go of the replica."""

@@ -23,7 +23,7 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus.mailbox import index, regular_file
-from cyrsync.far import descent, hold, place, token, wire
+from cyrsync.far import descent, frames, hold, receive, token, wire
 from cyrsync.far import folder as folders
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.at_work import at_work
@@ -429,11 +429,24 @@ def _to_disk(request: _Request) -> None:
         request.output.end(number=0)
 
 
-def _place(request: _Request) -> None:
-    numeric_ids = request.flag("numeric_ids")
-    failed = place.place(place.decode(request.source), numeric_ids, request.output.is_heard)
-    for root, path in failed:
-        request.output.line([root.decode("latin-1"), path.decode("latin-1")])
+def _receive(request: _Request) -> None:
+    receiver = receive.Receiver(request.flag("numeric_ids"))
+    if request.flag("compressed"):
+        inflated = frames.Inflated(request.source)
+        frames.decode(inflated, receiver, request.output.is_heard)
+        inflated.end()
+    else:
+        frames.decode(request.source, receiver, request.output.is_heard)
+    for failure in receiver.end():
+        request.output.line([failure.mailbox, failure.number, failure.path.decode("latin-1")])
+    request.output.end()
+
+
+def _compare(request: _Request) -> None:
+    from cyrsync.far.quick_check import decode, same
+
+    size, steps = uid_sets.pack(same(decode(request.source), request.flag("numeric_ids")))
+    request.output.write(json.dumps([size, len(steps)]).encode("ascii") + b"\n" + steps)
     request.output.end()
 
 
@@ -471,6 +484,7 @@ _SERVICES: "dict[str, Callable[[_Request], None]]" = {
     "let_go": _let_go,
     "put_token": _put_token,
     "to_disk": _to_disk,
-    "place": _place,
+    "receive": _receive,
+    "compare": _compare,
     "remove": _remove,
 }

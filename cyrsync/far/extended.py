@@ -9,7 +9,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.far import wire
-from cyrsync.far.place import owner_here
+from cyrsync.far.owner import owner_here
 from cyrsync.far.walk import owner_of
 from cyrsync.far.wire import WireError
 

@@ -57,6 +57,11 @@ def difference(left: "array[int]", right: "array[int]") -> "array[int]":
     return missing
 
 
+def common(left: "array[int]", right: "array[int]") -> "array[int]":
+    """Return the UIDs that are in both sets."""
+    return difference(left, difference(left, right))
+
+
 def above(uids: "array[int]", limit: int) -> "array[int]":
     """Return the UIDs greater than `limit`."""
     return uids[bisect_right(uids, limit) :]

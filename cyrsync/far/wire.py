@@ -76,7 +76,7 @@ def read_line(stream: "IO[bytes]") -> bytes:
     raise EOFError
 
 
-def read_data(stream: "IO[bytes]", size: "Any", most: int) -> bytes:
+def read_data(stream: "Any", size: "Any", most: int) -> bytes:
     """Return so many bytes, `most` at the most. Raise EOFError where the stream ends before."""
     number(size, most)
     data = stream.read(size) if size else b""

@@ -134,8 +134,7 @@ class ServerSender:
     def _opened(self) -> Replica:
         if not self._replica:
             outer = self._outer
-            top = self._scope.partition.data if self._scope.partition else b""
-            self._replica = Replica(outer.replica, outer.options, outer.jobs, outer.directory, top)
+            self._replica = Replica(outer.replica, outer.options, outer.directory)
         return self._replica
 
     def _begun(self) -> ServerRun | None:

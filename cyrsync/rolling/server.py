@@ -114,7 +114,7 @@ class _Server:
     ) -> None:
         self._outer = outer
         self._config = config
-        self._scope = Scope(with_conf=scope.with_conf, partition=scope.partition)
+        self._scope = Scope(with_conf=scope.with_conf)
         self._name = name
         self._pace = pace
         self._orders = orders

@@ -27,6 +27,14 @@ class Rate:
         return Rate(number, self.unit) if jobs > 1 else self
 
     @property
+    def bytes(self) -> float:
+        """How many bytes a second these are, 0 for no limit (rsync's parse_size_arg)."""
+        letters = self.unit.rstrip("+-1").lower()
+        power = "bkmgtp".index(letters[:1] or "k")
+        thousand = 1000.0 if letters[1:] == "b" else 1024.0
+        return float(self.number) * float(thousand**power)
+
+    @property
     def words(self) -> tuple[str, ...]:
         """What tells rsync of it."""
         return (f"--bwlimit={self.number}{self.unit}",)

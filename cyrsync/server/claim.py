@@ -99,6 +99,7 @@ class Claim:
         self._differing: list[tuple[bytes, bytes, int]] = []  # indexes here and there, with the time of the latter
         #: Mailboxes of which it cannot be seen whether the replica has their index: its path, and the errno.
         self.unseen: dict[Key, tuple[bytes, int]] = {}
+        self._checked = False
         self._token: Token | None = None
         self._cut_off = ""  # where a power cut ended a run that was writing
         self.warnings: list[str] = []
@@ -113,6 +114,7 @@ class Claim:
         Raise RefusedError where the replica is not ours to write to, or the source is one itself, UnusableError where
         the replica is not there; `anew`, one that was written to and is empty now may be filled.
         """
+        self._checked = True
         memory = self._store.memory
         reasons = []
         if not self._from_replica:
@@ -240,8 +242,8 @@ class Claim:
 
     def enter(self) -> str:
         """Begin, if nothing is in doubt; return what is."""
-        reason = self.check(anew=False)
-        if not reason:
+        reason = "" if self._checked else self.check(anew=False)
+        if not reason and not self.begun:
             self.begin()
         return reason
 

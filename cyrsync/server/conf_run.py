@@ -20,18 +20,20 @@ from cyrsync.cyrus.server import database_copy
 from cyrsync.cyrus.server.conf_files import ConfFile, ConfFiles, is_scratch, is_shared
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.database_copy import Copied, CopyError
-from cyrsync.errors import error_text
+from cyrsync.errors import Exit, ReplicaFull, error_text
 from cyrsync.far import token
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.descent import Descent
 from cyrsync.far.folder import Entry, Folder
 from cyrsync.far.walk import Reader
+from cyrsync.rsync.driver import hint
 from cyrsync.server.absence import ABSENT, is_absent, is_seen_absent
+from cyrsync.server.conf_sender import ConfSender
 from cyrsync.server.deleting import delete
 from cyrsync.server.places import MailboxList
 from cyrsync.server.replica import Replica
 from cyrsync.server.selection import Selection
-from cyrsync.spool.booking import book
+from cyrsync.server.sender import FULL
 from cyrsync.spool.staging import Staging
 from cyrsync.spool.steps import Transfer
 from cyrsync.state.conf_table import ConfRow, ConfTable
@@ -42,8 +44,6 @@ from cyrsync.text import path_text
 
 #: Nanoseconds in which a file may change again and keep its times.
 _GRAIN = 2_000_000_000
-#: Bytes that are staged at once.
-_STAGED_BYTES = 256 << 20
 _LOOK = struct.Struct("<4Q")
 #: Errors of the disk that copies are staged on.
 _OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -66,8 +66,7 @@ class ConfRun:
         self._selection = selection
         self._files = ConfFiles(config)
         self._table = table
-        self._list: ConfRow | None = None  # mailboxes.db, staged
-        self._list_staging: Staging | None = None
+        self._list: tuple[ConfRow, tuple[tuple[bytes, Entry], ...], Entry, bytes] | None = None  # mailboxes.db
         self._readers: dict[bytes, Reader] = {}
 
     def roots(self) -> tuple[bytes, ...]:
@@ -75,7 +74,7 @@ class ConfRun:
         return self._files.roots()
 
     def take_list(self, read: MailboxList | None, *, anyway: bool) -> None:
-        """Stage mailboxes.db as it was read, unless that is what the replica has; or `anyway`.
+        """Keep mailboxes.db as it was read, unless that is what the replica has; or `anyway`.
 
         In a run for a part it stays: the replica would name mailboxes that are not there.
         """
@@ -87,15 +86,11 @@ class ConfRun:
         digest = hashlib.sha1(read.data, usedforsecurity=False).digest()
         row = self._row(file._replace(status=read.status), Copied(read.status, digest))
         known = self._table.row(row.path)
-        self._list, self._list_staging = None, None
+        self._list = None
         if known and known.digest == row.digest and not anyway:
             self._table.put([row])
         else:
-            staging = self._staging("list", file.root)
-            staging.clear()
-            staging.make(self._above(file))
-            staging.write(file.path, read.data, self._reader(file.root).entry(read.status))
-            self._list, self._list_staging = row, staging
+            self._list = row, self._above(file), self._reader(file.root).entry(read.status), read.data
 
     @property
     def sends_list(self) -> bool:
@@ -171,19 +166,25 @@ class ConfRun:
         return self._table.count()
 
     def send(self, found: ConfFound, replica: Replica) -> None:
-        """Carry over what changed, but for mailboxes.db."""
+        """Send what changed, but for mailboxes.db."""
         self._session.result.config.send = int(self._list is not None)
-        for number, batch in enumerate(_batches(found.changed)):
-            for root, files in groupby(sorted(batch, key=lambda file: file.root), key=lambda file: file.root):
-                staging = self._staging(f"conf{number}", root)
-                rows = [row for row in (self._stage(file, staging) for file in files) if row]
-                self._session.result.config.send += len(rows)
-                self._send(root, rows, staging, replica)
+        sender = ConfSender(self._table, replica)
+        staging = Staging(self._session.staging_directory / "conf")
+        try:
+            for file in sorted(found.changed, key=lambda file: (file.root, file.path)):
+                self._send(file, staging, sender)
+            sender.settle()
+        finally:
+            staging.clear()
+            self._book(sender)
 
     def send_list(self, replica: Replica) -> None:
-        """Carry mailboxes.db over."""
-        if self._list and self._list_staging:
-            self._send(self._list.root, [self._list], self._list_staging, replica)
+        """Send mailboxes.db."""
+        if self._list:
+            sender = ConfSender(self._table, replica)
+            sender.send_data(*self._list)
+            sender.settle()
+            self._book(sender)
             self._list = None
 
     def remove(self, found: ConfFound, replica: Replica) -> None:
@@ -255,25 +256,39 @@ class ConfRun:
             elif look:
                 yield root, name
 
-    def _stage(self, file: ConfFile, staging: Staging) -> ConfRow | None:
-        """Copy one file; None if it has gone, or cannot be copied."""
+    def _send(self, file: ConfFile, staging: Staging, sender: ConfSender) -> None:
+        """Copy one file and send it, unless it has gone, or cannot be copied."""
         try:
-            staging.make(self._above(file))
+            above = self._above(file)
             copied = self._copy(file, staging)
         except (CopyError, OSError) as error:
             if isinstance(error, FileNotFoundError) and staging.directory.exists():
-                return None  # the next run finds it gone
+                return  # the next run finds it gone
             if isinstance(error, OSError) and error.errno in _OURS:
                 raise
             self._session.result.errors.append(f"{path_text(file.whole_path)}: {error_text(error)}")
-            return None
+            return
         row = self._row(file, copied)
         known = self._table.row(row.path)
         if known and known.digest == row.digest:
             self._table.put([row])
-            return None
-        staging.install(file.path, self._reader(file.root).entry(copied.status))
-        return row
+            return
+        self._session.result.config.send += 1
+        sender.send_copy(row, above, self._reader(file.root).entry(copied.status), staging.copy_path())
+
+    def _book(self, sender: ConfSender) -> None:
+        """Report what became of the files that were sent."""
+        result = self._session.result
+        result.files.planned += sender.files + len(sender.failed)
+        result.files.sent += sender.files
+        result.files.failed += len(sender.failed)
+        result.bytes_sent += sender.bytes_sent
+        for number, path in sender.failed:
+            reason = hint(os.strerror(number))
+            if number in FULL:
+                self._session.full = ReplicaFull(f"not all could be written: {path_text(path)}: {reason}", Exit.FILE_IO)
+            else:
+                result.errors.append(f"{path_text(path)}: {reason}")
 
     def _copy(self, file: ConfFile, staging: Staging) -> Copied:
         """Copy one file; where it lies among users' files no link is followed, whatever becomes of a directory."""
@@ -310,37 +325,11 @@ class ConfRun:
         seen = _look(status) if copied.shows and not fresh else UNSEEN
         return ConfRow(file.whole_path, file.root, seen, copied.digest + attributes)
 
-    def _send(self, root: bytes, rows: list[ConfRow], staging: Staging, replica: Replica) -> None:
-        staging.finish()
-        if rows:
-            plans = _plans(root, rows)
-            # From now on it is not known what the replica has of them, only that it may have them.
-            self._table.put(row._replace(seen=UNSEEN, digest=b"") for row in rows)
-            transfer = Transfer(
-                *(plans, replica.rsync(root), replica.side, replica.root(root, make=True)),
-                self._session.progress.transfer,
-                staging=staging.tree,
-            )
-            try:
-                transfer.send_metadata()
-            finally:
-                book(self._session.result, transfer)
-            self._session.full = transfer.full or self._session.full
-            self._table.put(row for row in rows if os.path.dirname(row.path[len(root) + 1 :]) not in transfer.held)
-        staging.clear()
-
-    def _staging(self, name: str, root: bytes) -> Staging:
-        return Staging(
-            self._session.staging_directory / name,
-            self._session.options.policy.preserve.numeric_ids,
-            self._session.kinds.below(root),
-        )
-
-    def _above(self, file: ConfFile) -> list[tuple[bytes, Entry]]:
+    def _above(self, file: ConfFile) -> tuple[tuple[bytes, Entry], ...]:
         reader = self._reader(file.root)
         components = file.path.split(b"/")[:-1]
         paths = [b"/".join(components[:depth]) for depth in range(len(components) + 1)]
-        return [(path, reader.entry(os.stat(reader.directory(path)))) for path in paths]
+        return tuple((path, reader.entry(os.stat(reader.directory(path)))) for path in paths)
 
     def _reader(self, root: bytes) -> Reader:
         return self._readers.setdefault(root, Reader(root))
@@ -367,29 +356,6 @@ def _look(status: os.stat_result) -> bytes:
 def _target(file: ConfFile) -> bytes:
     """Return what to copy: a database may be a link to where there is room."""
     return os.path.realpath(file.whole_path) if stat.S_ISREG(file.status.st_mode) else file.whole_path
-
-
-def _batches(files: list[ConfFile]) -> Iterator[list[ConfFile]]:
-    """Part files so that no part is more than there is room for, if a single one is not."""
-    batch: list[ConfFile] = []
-    size = 0
-    for file in files:
-        if batch and size + file.status.st_size > _STAGED_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(file)
-        size += file.status.st_size
-    if batch:
-        yield batch
-
-
-def _plans(root: bytes, rows: list[ConfRow]) -> list[FolderPlan]:
-    """Return what sends staged files, directory by directory."""
-    paths = sorted((row.path[len(root) + 1 :] for row in rows), key=os.path.split)
-    return [
-        FolderPlan(folder, State.CHANGED, metadata=tuple(map(os.path.basename, names)), staged=True)
-        for folder, names in groupby(paths, key=os.path.dirname)
-    ]
 
 
 def _plans_gone(root: bytes, rows: list[ConfRow], has_all_below: Callable[[bytes], bool]) -> list[FolderPlan]:

@@ -22,7 +22,7 @@ class Work:
     reading: Reading
     plans: dict[bytes, FolderPlan]
     summary: FolderPlan
-    staged: bool
+    going: bool = False  # on its way to the replica
     lacking: bool = False  # the index names messages that have no file
 
     def deletes(self) -> bool:
@@ -45,6 +45,20 @@ class Work:
         self.reading.archived = uid_sets.difference(self.reading.archived, one)
         self.lacking = True
         return True
+
+    def doubtful(self, root: bytes) -> array[int]:
+        """Return the messages that are to be sent, and that the replica may have."""
+        if not self.sent or self.summary.state is not State.CHANGED:
+            return uid_sets.empty()
+        return uid_sets.common(self.plans[root].uids, self.sent.maybe)
+
+    def has(self, root: bytes, uids: array[int]) -> None:
+        """Note that the replica has messages that were to be sent."""
+        plan = self.plans[root]
+        plan.uids = uid_sets.difference(plan.uids, uids)
+        plan.messages_send -= len(uids)
+        self.summary.messages_send -= len(uids)
+        self.summary.messages_present += len(uids)
 
     def before(self) -> Sent:
         """Return what may be true of the replica as soon as anything is on its way."""
@@ -97,15 +111,15 @@ class Work:
 
 
 def plan_mailbox(
-    place: Place, sent: Sent | None, reading: Reading, roots: Roots, *, staged: bool, before: Sent | None = None
+    place: Place, sent: Sent | None, reading: Reading, roots: Roots, *, before: Sent | None = None
 ) -> Work:
-    """Return what brings the replica's mailbox up to date; `staged` tells whether the metadata lies in the staging.
+    """Return what brings the replica's mailbox up to date.
 
     `before` is what the replica had when this run began, if that is something else: more than that it cannot lose.
     """
     old = sent or Sent(place.key)
     state = _state(sent, reading)
-    plans = {root: _plan(place.key.path, state, staged=staged) for root in roots.all()}
+    plans = {root: _plan(place.key.path, state) for root in roots.all()}
     for root, now, proven in _messages(roots, reading, old):
         plan = plans[root]
         plan.uids = now if state is not State.CHANGED else uid_sets.difference(now, proven)
@@ -126,11 +140,15 @@ def plan_mailbox(
         plan.others_delete += 1
     for plan in plans.values():
         plan.incarnation, plan.identity = reading.incarnation, reading.identity
-        plan.taken = staged
-        plan.touch = plan.staged = staged and bool(plan.metadata)
     # An empty mailbox has a directory, too.
-    plans[roots.data].touch |= reading.has_directory and not old.uids
-    return Work(place, sent, reading, plans, _summary(place.key.path, state, plans, reading, old), staged)
+    plans[roots.data].touch = reading.has_directory and not old.uids
+    return Work(place, sent, reading, plans, _summary(place.key.path, state, plans, reading, old))
+
+
+def deletions(plan: FolderPlan) -> FolderPlan:
+    """Return what is to be deleted by a plan whose files have been sent."""
+    sent = replace(plan, uids=uid_sets.empty(), odd=(), metadata=(), loose=(), strays=())
+    return replace(sent, messages_send=0, touch=False)
 
 
 def plan_gone(sent: Sent, roots: Roots, *, whole: bytes | None) -> dict[bytes, FolderPlan]:
@@ -138,7 +156,7 @@ def plan_gone(sent: Sent, roots: Roots, *, whole: bytes | None) -> dict[bytes, F
     plans = {}
     for root in roots.all():
         state = State.CHANGED if whole is None else State.GONE
-        plan = plans[root] = _plan(sent.key.path if whole is None else whole, state, staged=False)
+        plan = plans[root] = _plan(sent.key.path if whole is None else whole, state)
         if whole is None:
             plan.delete_uids = uid_sets.union(uid_sets.union(sent.uids, sent.archived), sent.maybe)
             plan.delete_files = tuple(sorted(name for name, home in roots.homes.items() if home == root))
@@ -180,8 +198,8 @@ def _messages(roots: Roots, reading: Reading, old: Sent) -> list[tuple[bytes, ar
     return found
 
 
-def _plan(path: bytes, state: State, *, staged: bool) -> FolderPlan:
-    return FolderPlan(path, state, is_cyrus=True, staged=staged)
+def _plan(path: bytes, state: State) -> FolderPlan:
+    return FolderPlan(path, state, is_cyrus=True)
 
 
 def _summary(path: bytes, state: State, plans: dict[bytes, FolderPlan], reading: Reading, old: Sent) -> FolderPlan:

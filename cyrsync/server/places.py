@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from cyrsync.cyrus.mailbox import regular_file
@@ -38,12 +38,11 @@ def all_mailboxes(_: Mailbox) -> bool:
 def refresh(
     store: Store,
     config: Config,
-    partitions: Container[str] | None = None,
     *,
     anyway: bool = False,
     concerns: Callable[[Mailbox], bool] = all_mailboxes,
 ) -> tuple[list[str], MailboxList | None]:
-    """See that the store has the mailboxes of now, or those in some partitions.
+    """See that the store has the mailboxes of now.
 
     With `anyway`, mailboxes.db is read though it did not change. Return what is wrong with some, which the store
     therefore has not, if they are those that it `concerns`, and the database if it was read. Raise UnusableError when
@@ -56,7 +55,7 @@ def refresh(
             return [], None
         read = MailboxList(*reader.stable(path))
         errors: list[tuple[Mailbox, str]] = []
-        places = list(_places(config, partitions, reader.records(read.data, path), errors))
+        places = list(_places(config, reader.records(read.data, path), errors))
     except (DbError, OSError) as error:
         raise UnusableError(f"mailboxes.db cannot be read: {error_text(error)}") from None
     store.set_places(places, b"" if errors else signature)
@@ -65,7 +64,6 @@ def refresh(
 
 def _places(
     config: Config,
-    partitions: Container[str] | None,
     records: list[tuple[bytes, bytes]],
     errors: list[tuple[Mailbox, str]],
 ) -> Iterator[Place]:
@@ -80,8 +78,6 @@ def _places(
 
     for one in located(config, records, nowhere):
         mailbox = one.mailbox
-        if partitions is not None and mailbox.partition not in partitions:
-            continue
         if not one.data:
             wrong(mailbox, f"imapd.conf has no partition {mailbox.partition}")
             continue

@@ -7,16 +7,16 @@ import os
 import time
 import zlib
 from array import array
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import header, records, regular_file, snapshot
-from cyrsync.cyrus.mailbox.locks import read_all
 from cyrsync.cyrus.mailbox.records import Index
 from cyrsync.cyrus.mailbox.snapshot import MetaFiles, Part
 from cyrsync.far import message_files
 from cyrsync.far import uids as uid_sets
-from cyrsync.far.folder import Entry, File, Incarnation, join
+from cyrsync.far.folder import Entry, File, Incarnation
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.take import have_file, need_file
 from cyrsync.far.walk import Reader, incarnation_in
@@ -49,10 +49,12 @@ class Reading:
     has_directory: bool = True  # for messages; with a metapartition, an empty mailbox may have none
     identity: tuple[object, ...] = ()  # what changes if another mailbox takes the directory
     known_version: bool = True  # False: the messages are those in the directories
+    index: Index | None = None  # of a known version
 
     def let_go(self) -> None:
         """Keep no contents of files: with those of all changed mailboxes, a run would grow by their indexes."""
         self.bound = [(root, file._replace(data=b"")) for root, file in self.bound]
+        self.index = None
 
     def names(self) -> tuple[bytes, ...]:
         """Return the names of the metadata files there are."""
@@ -62,10 +64,8 @@ class Reading:
 class MailboxReader:
     """Reads the mailboxes of one partition; remembers the names of owners."""
 
-    def __init__(self, roots: Roots, *, listing: bool = False) -> None:
-        """With `listing`, messages that lie in the directories are the mailbox's, too, whatever the index says."""
+    def __init__(self, roots: Roots) -> None:
         self.roots = roots
-        self._listing = listing
         self._readers = {root: Reader(root) for root in roots.all()}
 
     def read(self, place: Place) -> Reading:
@@ -94,17 +94,33 @@ class MailboxReader:
         except OSError as error:
             raise UnreadableMailboxError(error.strerror or str(error)) from None
 
-    def file(self, root: bytes, path: bytes, name: bytes, most: int) -> File:
-        """Return a file of a mailbox below a root. Raise OSError, also where it is no file, or has `most` bytes."""
+    def directory(self, root: bytes, path: bytes) -> bytes:
+        """Return the whole path of a mailbox's directory below a root."""
+        return self._readers[root].directory(path)
+
+    def entry(self, root: bytes, status: os.stat_result) -> Entry:
+        """Return what is said of a file below a root."""
+        return self._readers[root].entry(status)
+
+    def entries(self, root: bytes, path: bytes, uids: array[int]) -> list[tuple[int, Entry]]:
+        """Return what is said of messages below a root, by UID; nothing of those that cannot be seen."""
+        found = []
+        with suppress(OSError):
+            directory = os.open(self.directory(root, path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                for uid in uids:
+                    with suppress(OSError):
+                        status = os.stat(b"%d." % uid, dir_fd=directory, follow_symlinks=False)
+                        found.append((uid, self.entry(root, status)))
+            finally:
+                os.close(directory)
+        return found
+
+    def open(self, root: bytes, path: bytes, name: bytes) -> tuple[int, Entry]:
+        """Open a file of a mailbox below a root; return what is said of it, too. Raise OSError, also if it is none."""
         reader = self._readers[root]
-        whole = os.path.join(reader.directory(path), name)
-        descriptor, status = regular_file.opened(whole)
-        try:
-            if status.st_size >= most:
-                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), whole)
-            return File(name, reader.entry(status), read_all(descriptor))
-        finally:
-            os.close(descriptor)
+        descriptor, status = regular_file.opened(os.path.join(reader.directory(path), name))
+        return descriptor, reader.entry(status)
 
     def listed(self, path: bytes) -> MessageFiles:
         """Return the message files in a mailbox's data directory, none if it is not there."""
@@ -116,17 +132,6 @@ class MailboxReader:
         if self.roots.archive != self.roots.data:
             archived = MessageFiles(self._names(self.roots.archive, path)[0]).uids
         return self.listed(path).uids, archived
-
-    def holds_only(self, path: bytes, messages: array[int], folders: set[bytes]) -> bool:
-        """Tell whether nothing but these messages, metadata and these folders is in a mailbox's data directory.
-
-        A link to a folder is none: rsync would copy the link.
-        """
-        row, others = self._names(self.roots.data, path)
-        listed = MessageFiles(row)
-        below = [join(path, name) for name in others if not name.startswith(kinds.METADATA_PREFIX)]
-        known = all(one in folders and not os.path.islink(os.path.join(self.roots.data, one)) for one in below)
-        return known and not listed.odd and listed.uids == messages
 
     def _names(self, root: bytes, path: bytes) -> tuple[bytes, list[bytes]]:
         try:
@@ -168,11 +173,8 @@ class MailboxReader:
             raise UnreadableMailboxError("it is being deleted")
         messages, archived = self._messages(index, parts.get(place.expunge_path))
         incarnation = Incarnation(uniqueid, index.header.uidvalidity, index.header.last_uid)
-        if self._listing:
-            both = zip((messages, archived), self._all_listed(place.key.path), strict=True)
-            messages, archived = (uid_sets.union(a, uid_sets.up_to(b, incarnation.last_uid)) for a, b in both)
         identity = _identity(incarnation, head.status)
-        return Reading(incarnation, seen, messages, archived, bound, loose, has_directory, identity)
+        return Reading(incarnation, seen, messages, archived, bound, loose, has_directory, identity, index=index)
 
     def _refuse_broken_links(self, place: Place) -> None:
         """Say so where a mailbox's metadata lies behind a link that leads nowhere, or in a circle."""

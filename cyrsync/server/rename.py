@@ -64,8 +64,8 @@ def relink(
                 replica.side.remove(replica.root(root, make=True), [removal], keep_times=False)
     for (work, plan), linked in zip(plans, replica.side.relink(moves), strict=True):
         plan.uids = uid_sets.difference(plan.uids, linked)
-        plan.whole = plan.whole and not linked  # one entry would stand for these, too
         plan.messages_send -= len(linked)
         work.summary.messages_send -= len(linked)
+        work.summary.messages_present += len(linked)
         result.messages.send -= len(linked)
         result.messages.present += len(linked)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from cyrsync.ends.address import Address
-from cyrsync.ends.agent_side import AgentSide
+from cyrsync.ends.agent_side import AgentSide, Sink
 from cyrsync.ends.connections import Connections
 from cyrsync.ends.shell import RemoteShell
 from cyrsync.ends.side import Status
 from cyrsync.errors import UnusableError, UsageError
-from cyrsync.rsync import features
-from cyrsync.rsync.driver import Ends, Rsync
-from cyrsync.rsync.jobs import Jobs
+from cyrsync.server.throttle import Throttle, Throttled
 from cyrsync.sync.options import Options
 
 
@@ -29,19 +26,23 @@ def _making(address: Address) -> str:
 class Replica:
     """Opened when something is first asked of it: a run that finds nothing never is at the far end."""
 
-    def __init__(self, address: Address, options: Options, jobs: Jobs, directory: Path, top: bytes = b"") -> None:
-        """`address` stands for the source's directory `top`: / unless told otherwise."""
+    def __init__(self, address: Address, options: Options, directory: Path) -> None:
         if address.daemon:
             raise UsageError(f"{address.text}: an rsync daemon cannot be asked what it has: give SRC and DEST for it")
         self.address = address
-        self._top = top
         self.numeric_ids = options.policy.preserve.numeric_ids
         self._options = options
-        self._jobs = jobs
+        rate = options.bwlimit.bytes if options.bwlimit else 0
+        self._throttle = Throttle(rate) if rate else None
         self._directory = directory
         self._connections: Connections | None = None
         self._resolved: dict[bytes, bytes] = {}
-        self._rsyncs: dict[bytes, Rsync] = {}
+
+    def begin_stream(self, *, much: bool) -> Sink:
+        """Return what writes mailboxes there; nothing else is asked of it until `end_stream`."""
+        compressed = self._options.compress
+        sink = self.side.begin_stream(numeric_ids=self.numeric_ids, much=much, compressed=compressed)
+        return Throttled(sink, self._throttle) if self._throttle else sink
 
     @cached_property
     def agent(self) -> AgentSide:
@@ -81,7 +82,7 @@ class Replica:
 
     def path(self, source: bytes) -> bytes:
         """Return where something of the source has its replica."""
-        return self.address.path.rstrip(b"/") + source.removeprefix(self._top)
+        return self.address.path.rstrip(b"/") + source
 
     def root(self, source: bytes, *, make: bool = False) -> bytes:
         """Return where a directory of the source has its replica, links resolved; with `make`, it is made."""
@@ -98,40 +99,3 @@ class Replica:
                 return status.root
             self._resolved[source] = status.root
         return self._resolved[source]
-
-    def rsync(self, source: bytes) -> Rsync:
-        """Return what transfers to the replica of one of the source's directories."""
-        if source not in self._rsyncs:
-            root = self.root(source, make=True)
-            shell = self.shell
-            ends = Ends(
-                source=os.fsdecode(source.rstrip(b"/") + b"/"),
-                destination=replace(self.address, path=root).for_rsync(root),
-                roots=(os.path.realpath(source), root, source),
-                rsh=shell.for_rsync() if shell else None,
-                silence=self._options.patience.silence if shell else 0.0,
-            )
-            words = self._options.words_of_job()
-            self._rsyncs[source] = Rsync(ends, self._features, words, self._directory, verbatim=False, jobs=self._jobs)
-        return self._rsyncs[source]
-
-    def try_words(self) -> None:
-        """See that rsync accepts the words that the user gave. Raise RsyncFailed or ConnectionFailed if not."""
-        if self._options.trial:
-            where = self.address.for_rsync(self.side.resolve(self.address.path).root)
-            rsh = self.shell.for_rsync() if self.shell else None
-            silence = self._options.patience.silence if rsh else 0.0
-            ends = Ends(source=f"{self._directory}/", destination=where, roots=(), rsh=rsh, silence=silence)
-            rsync = Rsync(ends, self._features, (), self._directory, verbatim=False)
-            rsync.try_words(self._options.trial)
-
-    def runs(self) -> int:
-        """Return how often rsync was run."""
-        return sum(rsync.runs for rsync in self._rsyncs.values())
-
-    @cached_property
-    def _features(self) -> features.Features:
-        known = features.near()
-        if self.shell:
-            known &= features.far(self.shell.words, self._options.rsync_path, self._options.patience.silence)
-        return known

@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Container, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.settings import layout_settings
-from cyrsync.errors import GuardError, UnusableError
+from cyrsync.errors import Exit, GuardError, ReplicaFull, UnusableError
+from cyrsync.far import agent
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.folder import Folder, owner_names
+from cyrsync.far.remove import Removal
 from cyrsync.far.token import is_bare
 from cyrsync.far.walk import Reader
 from cyrsync.rsync.driver import hint
 from cyrsync.server import leftovers, places, standby
 from cyrsync.server.absence import ABSENT
-from cyrsync.server.at_once import AtOnce
-from cyrsync.server.batch import Batch
 from cyrsync.server.claim import Claim, source_name
 from cyrsync.server.conf_run import ConfFound, ConfRun
 from cyrsync.server.deleting import delete
 from cyrsync.server.doubt import is_another_owners
-from cyrsync.server.engine import Work, count_gone
+from cyrsync.server.engine import Work, count_gone, deletions
 from cyrsync.server.gone import NotNamed, find_not_named, remove_gone, report_doubtful, sort_out
 from cyrsync.server.part_there import PartThere
-from cyrsync.server.quick import Quick
 from cyrsync.server.rebuild import Trust, rebuild
 from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.server.scope import Scope
 from cyrsync.server.selection import Selection, check_users
-from cyrsync.server.takings import Direct, Takings, take_late
+from cyrsync.server.sender import Sender
+from cyrsync.server.takings import Takings
 from cyrsync.server.transition import Transitions
 from cyrsync.spool.steps import Transfer
 from cyrsync.state.conf_table import ConfTable
@@ -45,6 +46,7 @@ from cyrsync.state.sent import UNSEEN, Key, Sent, StateDamaged, seen_of
 from cyrsync.state.store import Store, copied, set_aside
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.policy import Policy
+from cyrsync.sync.result import FileCounts
 from cyrsync.sync.session import Session
 from cyrsync.text import path_text
 
@@ -52,24 +54,21 @@ from cyrsync.text import path_text
 #: `Transitions`. Where something moves still after the last of them, that is left for the next run.
 _LAST_LOOKS = 20
 _PAUSES = (0.0, 0.2, 0.5, 0.3, 0.3, 0.5, 0.5, 1.0)
-#: rsync's word for taking a link to a directory for the directory: 3.5.0 opens nothing behind one otherwise.
-_BEHIND_LINKS = ("--copy-dirlinks",)
-#: Bytes of metadata that are staged at once, and messages that are listed at once.
-_STAGED_BYTES, _LISTED = 256 << 20, 1_000_000
+#: So often a mailbox is read that loses messages before they are sent.
+_LOOKS = 20
 
 
 @dataclass(slots=True)
 class Found:
     """What a run is to do."""
 
-    changed: list[Key] = field(default_factory=list)
-    ready: dict[Key, Work] = field(default_factory=dict)  # of those, what is staged already
+    changed: bool = False  # some mailbox is not as it was
+    late: dict[Key, Work] = field(default_factory=dict)  # what is sent when all has been looked at
     gone: list[Sent] = field(default_factory=list)
     stay: list[FolderPlan] = field(default_factory=list)  # what the replica keeps, though mailboxes.db lacks it
     warnings: list[str] = field(default_factory=list)
     renamed: list[tuple[Work, Sent]] = field(default_factory=list)  # with what it was
     mailboxes: int = 0  # of the source
-    planned_bytes: int = 0  # staged
 
 
 class ServerRun:
@@ -78,28 +77,23 @@ class ServerRun:
     takings: Takings  # of the present look at the server
 
     def __init__(self, session: Session, config: Config, scope: Scope) -> None:
-        """The session's source is the imapd.conf, or the one directory of the `scope`."""
+        """The session's source is the imapd.conf."""
         self._session = session
         self._config = config
         self._scope = scope
         self._selection = Selection(session.options.part, config) if session.options.part else None
-        partitions = [scope.partition] if scope.partition else list(config.partitions.values())
         self._conf: ConfRun | None = None
         self._some: Claim | None = None
         self._mailboxes_read = 0
         #: Mailboxes that are not as they were when they were last sent; False for those that were never sent.
         self.changed: dict[Key, bool] = {}
-        self._roots = {partition.name: Roots.of(partition) for partition in partitions}
+        self._roots = {partition.name: Roots.of(partition) for partition in config.partitions.values()}
 
     def attempt(self) -> None:
         """Do all of it once."""
         session = self._session
-        top = self._scope.partition.data if self._scope.partition else b""
-        with closing(Replica(session.replica, session.options, session.jobs, session.directory, top)) as replica:
-            try:
-                self._with_state(replica)
-            finally:
-                session.result.rsync_runs += replica.runs()
+        with closing(Replica(session.replica, session.options, session.directory)) as replica:
+            self._with_state(replica)
         session.result.exit = session.result.exit_code()
 
     def over(self, store: Store, replica: Replica) -> None:
@@ -127,8 +121,13 @@ class ServerRun:
         takings.unreadable.clear()
         takings.locked.clear()
         before = len(result.errors)
-        if not self._send_at_once(store, replica, key, [key]):
-            self._carry(store, replica, [key], {})
+        sender, found = Sender(store, replica, lambda: ""), Found()
+        sender.is_late = True
+        self._send_late(store, key, sender, found, [key])
+        sender.settle()
+        self._delete_sent(store, replica, sender)
+        self._send_what_is_left(store, replica, sender, found)
+        self._book(sender)
         if self._session.full:
             raise self._session.full
         untaken = self.untaken().get(key, "")
@@ -191,55 +190,60 @@ class ServerRun:
         self._session.limit.begin()
         self._unlisted: list[Key] = []
         self._leftovers: dict[bytes, list[FolderPlan]] = {}  # old ones, by root
-        self.takings = Takings(
-            *(self._roots, self._session.staging_directory),
-            listing=self._scope.listing,
-            numeric_ids=self._session.options.policy.preserve.numeric_ids,
-            last_look=self._session.options.dry_run,
-            kinds=self._session.kinds,
-        )
+        self.takings = Takings(self._roots, last_look=self._session.options.dry_run)
 
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
         self._prepare()
         claim = self._claim(store, replica, has_leftovers=not self._session.options.dry_run)
-        anew = self._scope.full or self._scope.listing or self._session.options.overwrite
+        anew = self._scope.full or self._session.options.overwrite
         in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
-        with self._session.phases.phase("scan"), Quick(store, replica, claim, self._session.options) as quick:
+        sender = None if self._session.options.dry_run else Sender(store, replica, claim.enter)
+        with self._session.phases.phase("scan"):
             self._refresh(store, in_full=in_full)
             if in_full:
                 doubted = bool(claim.check(anew=anew))
                 self._compare_in_full(store, replica, claim, doubted=doubted)
             if self._selection:
                 check_users(self._selection, store, self._session.source.text, delete=self._session.options.delete)
-            found = self._look(store, None if in_full else quick)
+            found = self._look(store, sender)
             conf = self._conf.look() if self._conf else ConfFound()
-        self._guard_server(found, conf)
-        to_do = found.changed or found.gone or conf.changed or conf.gone or (self._conf and self._conf.sends_list)
-        to_do = to_do or claim.begun
-        if to_do or claim.is_due():
-            reason = quick.reason or ("" if in_full or claim.begun else claim.check(anew=False))
-            if reason:
-                self._start_over(f"{reason}: all of it is compared")
-                self._run(store, replica, in_full=True)
-                return
-            for key, (path, number) in claim.unseen.items():
-                if not self._is_unlisted(key):
-                    self._session.result.errors.append(f"{path_text(path)}: {os.strerror(number)}")
-            if to_do and not self._session.options.dry_run:
-                replica.try_words()
-                if not claim.begun:
-                    claim.begin()
-                self._session.result.files = quick.files
-                self._session.result.bytes_sent += quick.bytes_sent
-                with self._session.phases.phase("transfer"):
-                    self._carry_server(store, replica, found, conf)
-                undone = self._session.result.errors or self.takings.left() or self._session.full
-                claim.end(complete=not (undone or self._selection))
+        reason = sender.reason if sender else ""
+        if not reason:
+            self._guard_server(found, conf)
+            to_do = self._has_to_do(found, conf) or claim.begun
+            if not (in_full or claim.begun) and (to_do or claim.is_due()):
+                reason = claim.check(anew=False)
+        if reason:
+            self._start_over(f"{reason}: all of it is compared")
+            self._run(store, replica, in_full=True)
+            return
+        for key, (path, number) in claim.unseen.items():
+            if not self._is_unlisted(key):
+                self._session.result.errors.append(f"{path_text(path)}: {os.strerror(number)}")
+        if to_do and sender:
+            self._write(store, replica, claim, sender, found, conf)
         self._session.result.roots = claim.roots
         self._session.result.warnings += [one for one in claim.warnings if one not in self._session.result.warnings]
         self._report_untaken()
         if self._session.full:
             raise self._session.full
+
+    def _has_to_do(self, found: Found, conf: ConfFound) -> bool:
+        """Tell whether anything is not as it was."""
+        lists = bool(self._conf and self._conf.sends_list)
+        return bool(found.changed or found.gone or conf.changed or conf.gone or lists)
+
+    def _write(
+        self, store: Store, replica: Replica, claim: Claim, sender: Sender, found: Found, conf: ConfFound
+    ) -> None:
+        """Send what is left and delete what is gone, and say on the replica that a run is over."""
+        if not claim.begun:
+            claim.begin()
+        self._session.result.files = FileCounts()
+        with self._session.phases.phase("transfer"):
+            self._carry_server(store, replica, sender, found, conf)
+        undone = self._session.result.errors or self.takings.left() or self._session.full
+        claim.end(complete=not (undone or self._selection))
 
     def _claim(self, store: Store, replica: Replica, *, has_leftovers: bool) -> Claim:
         """Return this run's right to write to the replica."""
@@ -266,17 +270,15 @@ class ServerRun:
         """Forget what was found, but not what was said."""
         self._session.start_over()
         self._session.result.warnings.append(warning)
-        self.takings.clear()
 
     def _refresh(self, store: Store, *, in_full: bool = False) -> bool:
         """Read mailboxes.db if it has changed, and keep a copy of just that for the replica; `in_full`, anyway.
 
         Tell whether it was read.
         """
-        only = self._roots if self._scope.partition else None
         anyway = self._conf is not None and (in_full or not self._conf.list_is_known)
         concerns = self._selection.concerns if self._selection else places.all_mailboxes
-        errors, read = places.refresh(store, self._config, only, anyway=anyway, concerns=concerns)
+        errors, read = places.refresh(store, self._config, anyway=anyway, concerns=concerns)
         self._session.result.errors += [error for error in errors if error not in self._session.result.errors]
         if self._conf:
             self._conf.take_list(read, anyway=in_full)
@@ -369,49 +371,49 @@ class ServerRun:
             names = set()
         return replace(self._session.options.policy, rights=replica.side.rights, numbers=replica.side.numbers(names))
 
-    def _look(self, store: Store, quick: Quick | None) -> Found:
-        """Stat header and index of every mailbox, and look into those that are not as they were.
+    def _look(self, store: Store, sender: Sender | None) -> Found:
+        """Stat header and index of every mailbox, look into those that are not as they were, and send them.
 
-        What is `quick` is on the replica afterwards.
+        What needs a look at all of them first is left for later.
         """
         looks = (partial(self._not_named, store), partial(self._refresh, store))
         not_named, warnings = find_not_named(self._session, self._roots, *looks)
         found = Found(gone=not_named.gone, stay=not_named.would_go(), warnings=warnings)
         counts = self._session.result
-        found.changed, total, missing = self._stat_all(store)
-        self._check_mounted(store, total, missing)
+        changed = self._find_changed(store, found)
         away = self._empty_roots(store)
         unchanged = there = store.messages()
-        for key in found.changed:
-            at_once = None if key.partition in away else quick
-            work = self.takings.take(store, key, stage=found.planned_bytes < _STAGED_BYTES, quick=at_once)
+        for key in changed:
+            work = self._take(store, key, None if key.partition in away else sender)
             if work:
                 if key.partition in away and work.reading.messages:
                     raise _unmounted(away[key.partition], key.partition)
                 unchanged -= work.summary.replica_messages
                 there += work.sent.unproven() if work.sent else 0
                 self._plan_one(work, found)
-        done = quick.finish() if quick else set()
-        self._session.limit.sent(messages=quick.messages if quick else 0)
-        found.changed = [key for key in found.changed if key not in done]
+            if sender and sender.reason:
+                break  # the state does not speak of what is there
+        if sender:
+            sender.settle()
+            self._session.limit.sent(messages=sender.messages, folders=sender.folders)
         for sent in (*not_named.gone, *not_named.stay()):
             unchanged -= len(sent.uids) + len(sent.archived)
             there += sent.unproven()
-        found.renamed = find_renamed(store, found.ready.values())
+        found.renamed = find_renamed(store, found.late.values())
         moved = {sent.key for _, sent in found.renamed}
         for sent in found.gone:
             self._count(sent.key, count_gone(sent, renamed=sent.key in moved))
-        counts.folders.seen = found.mailboxes = sum(total.values())
+        counts.folders.seen = found.mailboxes
         counts.messages.seen += unchanged
         counts.messages.present += unchanged
         self._session.limit.of(messages=there, folders=store.rows())
         return found
 
-    def _stat_all(self, store: Store) -> tuple[list[Key], dict[str, int], dict[str, int]]:
-        """Return the mailboxes to look into; and by partition, how many there are, and of how many nothing is there."""
-        changed: list[Key] = []
+    def _find_changed(self, store: Store, found: Found) -> list[Key]:
+        """Return the mailboxes whose header or index is not as it was, or of which something is still to be deleted."""
         missing: dict[str, int] = {}
         total: dict[str, int] = {}
+        changed: list[Key] = []
         self.changed = {}
         for partition, path, header, index, seen, settled in store.files():
             total[partition] = total.get(partition, 0) + 1
@@ -426,7 +428,11 @@ class ServerRun:
                 changed.append(Key(partition, path))
                 if now and now != seen != UNSEEN:
                     self.changed[Key(partition, path)] = seen is not None
-        return [key for key in changed if not self._is_unlisted(key)], total, missing
+        self._check_mounted(store, total, missing)
+        found.mailboxes = sum(total.values())
+        changed = [key for key in changed if not self._is_unlisted(key)]
+        found.changed = bool(changed)
+        return changed
 
     def _not_named(self, store: Store) -> list[Sent]:
         """Return what the replica has of mailboxes that mailboxes.db does not name, if that could be found out."""
@@ -456,9 +462,8 @@ class ServerRun:
         return empty
 
     def _plan_one(self, work: Work, found: Found) -> None:
-        if work.staged:
-            found.planned_bytes += work.summary.metadata_bytes
-            found.ready[work.place.key] = work
+        if not work.going:
+            found.late[work.place.key] = work
         self._count(work.place.key, work.summary)
         self._mailboxes_read += 1
         self._session.progress.scan(self._mailboxes_read, self._session.result.messages.seen)
@@ -467,8 +472,31 @@ class ServerRun:
         self._session.limit.count(key, summary)
         self._session.result.add(summary)
 
-    def _take_late(self, store: Store, key: Key, direct: Direct | None = None) -> Work | None:
-        return take_late(self.takings, self._session.limit, store, key, direct)
+    def _take(self, store: Store, key: Key, sender: Sender | None) -> Work | None:
+        """Read a mailbox and have it sent, and again where it has lost messages meanwhile, some times."""
+        for _ in range(_LOOKS):
+            work = self.takings.take(store, key, sender)
+            if work is None or sender is None or not sender.is_to_be_read_again(key):
+                return work
+        self.takings.unreadable[key] = "it changes faster than it can be sent"
+        return None
+
+    def _send_late(
+        self, store: Store, key: Key, sender: Sender, found: Found, come: Container[Key] = frozenset()
+    ) -> None:
+        """Read and send a mailbox when others have been sent already; what it would delete is counted first."""
+        work = self._take(store, key, sender)
+        if work is None:
+            return
+        self._session.limit.replan(key, work.summary)
+        result = self._session.result
+        before = found.late.pop(key, None)
+        if before:
+            result.revise(before.summary, work.summary)
+        else:
+            result.add(work.summary)
+            result.folders.seen -= key not in come  # it was counted at first
+            result.files.planned -= work.summary.files_planned()  # who sends it counts them
 
     def _has_all_below(self, path: bytes) -> bool:
         """Tell whether what is below a directory may be deleted with it, if both are gone."""
@@ -494,13 +522,16 @@ class ServerRun:
         limit.doubt(stay, f"mailboxes.db does not name {len(stay)} mailboxes of the replica's: is it an old one?")
         self._session.note_withheld()
 
-    def _carry_server(self, store: Store, replica: Replica, found: Found, conf: ConfFound) -> None:
+    def _carry_server(self, store: Store, replica: Replica, sender: Sender, found: Found, conf: ConfFound) -> None:
         if found.renamed:
             relink(store, replica, self._roots, found.renamed, self._session.result)
-        self._carry(store, replica, found.changed, found.ready)
-        self._look_again(store, replica)
+        sender.is_late = True
+        for key in sorted(found.late):
+            self._send_late(store, key, sender, found)
+        sender.settle()
+        self._look_again(store, sender, found)
         # Also what has gone since: what was sent of it is not to wait for the next run without an index.
-        rows, now = self._not_named_at_last(store, replica)
+        rows, now = self._not_named_at_last(store, sender, found)
         report_doubtful(self._session, now)
         known = {sent.key for sent in found.gone}
         there = store.messages() + sum(sent.unproven() for sent in rows)
@@ -513,6 +544,7 @@ class ServerRun:
             self._conf.send(conf, replica)
             if not self._session.limit.reason:  # one that has lost so many mailboxes may be the wrong one
                 self._conf.send_list(replica)
+        self._delete_sent(store, replica, sender)
         if self._session.limit.allows():
             remove_gone(self._session, self._roots, store, replica, now.gone, self._has_all_below)
             for root, plans in self._leftovers.items():
@@ -520,52 +552,85 @@ class ServerRun:
                 delete(self._session, Transfer(*where, may_delete=self._session.limit.start))
             if self._conf:
                 self._conf.remove(conf, replica)
+        self._send_what_is_left(store, replica, sender, found)
+        self._book(sender)
 
-    def _carry(self, store: Store, replica: Replica, changed: list[Key], ready: dict[Key, Work]) -> None:
+    def _delete_sent(self, store: Store, replica: Replica, sender: Sender) -> None:
+        """Delete what mailboxes that have arrived have lost."""
+        if not self._session.limit.allows():
+            return
         for name, roots in self._roots.items():
-            keys = [key for key in changed if key.partition == name]
-            for works in self._batches(store, keys, ready):
-                kept: tuple[list[Work], list[Work]] = ([], [])
-                for work in works:
-                    kept[self.takings.is_behind_link(work.place.key)].append(work)
-                for some, words in zip(kept, ((), _BEHIND_LINKS), strict=True):
-                    parts = self._session.jobs.share(some, lambda work: work.summary.messages_send) if some else []
-                    self._session.jobs.run(
-                        [
-                            partial(self._job_of_mailboxes, number, words, store, replica, roots, part)
-                            for number, part in enumerate(parts)
-                        ]
-                    )
-                for root in roots.all():
-                    self.takings.staging(root).clear()
+            works = [work for key, work in sender.deletes.items() if key.partition == name]
+            failed: set[bytes] = set()
+            for root in roots.all():
+                plans = [plan for work in works if (plan := deletions(work.plans[root])).deletes()]
+                where = (plans, None, replica.side, replica.root(root), self._session.progress.transfer)
+                failed |= delete(self._session, Transfer(*where, may_delete=self._session.limit.start))
+            self._session.limit.done(work.place.key for work in works)
+            store.put(work.after(deleted=True) for work in works if work.place.key.path not in failed)
+        sender.deletes.clear()
 
-    def _job_of_mailboxes(
-        self, number: int, words: Sequence[str], store: Store, replica: Replica, roots: Roots, works: list[Work]
-    ) -> None:
-        """Carry mailboxes over beside other jobs that do the same with theirs; `words` are for their rsyncs."""
-        with ExitStack() as running:
-            rsyncs = {root: running.enter_context(replica.rsync(root).job(number, *words)) for root in roots.all()}
-            Batch(self._session, self.takings, store, replica, roots, works, rsyncs).carry()
+    def _send_what_is_left(self, store: Store, replica: Replica, sender: Sender, found: Found) -> None:
+        """Send once more what there was no room for: what was deleted since may have made some.
 
-    def _batches(self, store: Store, keys: list[Key], ready: dict[Key, Work]) -> Iterator[list[Work]]:
-        """Yield works with staged metadata, as many at once as there is room for."""
-        works = [ready[key] for key in keys if key in ready]
-        size = messages = 0
-        for key in keys:
-            if key in ready or key in self.takings.unreadable or key in self.takings.locked:
-                continue
-            if works and (not size or size > _STAGED_BYTES or messages > _LISTED):
-                yield works
-                works, size, messages = [], 0, 0
-            work = self._take_late(store, key)
-            if work:
-                works.append(work)
-                size += work.summary.metadata_bytes
-                messages += work.summary.messages_send
-        if works:
-            yield works
+        Where that does not do, a mailbox that loses as much as it gets loses its old index first, and its messages.
+        """
+        left = len(sender.full) + 1
+        while sender.full and len(sender.full) < left:
+            left = len(sender.full)
+            found.late.update({key: work for key, (work, _) in sender.full.items()})
+            for key in sorted(sender.full):
+                self._send_late(store, key, sender, found)
+            sender.settle()
+            self._delete_sent(store, replica, sender)
+        found.late.update({key: work for key, (work, _) in sender.full.items()})
+        for key in sorted(sender.full):
+            if self._make_way(store, replica, key):
+                self._send_late(store, key, sender, found)
+                sender.settle()
+                self._delete_sent(store, replica, sender)
+        for _, path in list(sender.full.values())[:1]:
+            reason = hint(os.strerror(errno.ENOSPC))
+            self._session.full = ReplicaFull(f"not all could be written: {path_text(path)}: {reason}", Exit.FILE_IO)
 
-    def _not_named_at_last(self, store: Store, replica: Replica) -> tuple[list[Sent], NotNamed]:
+    def _make_way(self, store: Store, replica: Replica, key: Key) -> bool:
+        """Delete what a mailbox has lost, and its old index before that; tell whether that made room enough for it."""
+        work = self.takings.take(store, key)
+        if work is None or not work.deletes() or not self._session.limit.allows():
+            return False
+        roots = self._roots[key.partition]
+        gone = coming = 0
+        for root, plan in work.plans.items():
+            there = os.path.join(replica.root(root), key.path)
+            for names in (uid_sets.file_names(plan.delete_uids), plan.delete_files):
+                looks = replica.side.stat([os.path.join(there, name) for name in names])
+                gone += sum(look[0] for look in looks if isinstance(look, tuple))
+            for uid in plan.uids:
+                look = agent.status(os.path.join(root, key.path, b"%d." % uid))
+                coming += look[0] if isinstance(look, tuple) else 0
+        if gone < coming:
+            return False
+        store.put([work.before()])
+        index_root = replica.root(roots.homes[kinds.INDEX])
+        removed = replica.side.remove(index_root, [Removal(key.path, files=(kinds.INDEX,))], keep_times=False)
+        for root in roots.all() if not removed.failed else ():
+            where = ([deletions(work.plans[root])], None, replica.side, replica.root(root))
+            delete(
+                self._session, Transfer(*where, self._session.progress.transfer, may_delete=self._session.limit.start)
+            )
+        return not removed.failed
+
+    def _book(self, sender: Sender) -> None:
+        """Report what became of all that was to be sent."""
+        result = self._session.result
+        result.files.planned += sender.files + sender.files_failed
+        result.files.sent += sender.files
+        result.files.failed += sender.files_failed
+        result.bytes_sent += sender.bytes_sent
+        result.errors += sender.errors
+        result.hold({key.path for key in sender.failed | sender.full.keys()})
+
+    def _not_named_at_last(self, store: Store, sender: Sender, found: Found) -> tuple[list[Sent], NotNamed]:
         """Return what the replica has of mailboxes that mailboxes.db does not name, and what became of them.
 
         One that this run has begun with, and that was deleted and made again meanwhile, is on the replica without its
@@ -577,12 +642,12 @@ class ServerRun:
             if all(sent.seen != UNSEEN for sent in now.there):
                 break
             time.sleep(pause)
-            self._look_again(store, replica, anew=True)
+            self._look_again(store, sender, found, anew=True)
             rows = self._not_named(store)
             now = sort_out(rows, self._roots)
         return rows, now
 
-    def _look_again(self, store: Store, replica: Replica, *, anew: bool = False) -> None:
+    def _look_again(self, store: Store, sender: Sender, found: Found, *, anew: bool = False) -> None:
         """Carry over what could not be read at first: mailboxes are made, renamed and deleted meanwhile.
 
         With `anew`, mailboxes.db is looked at in any case.
@@ -598,19 +663,17 @@ class ServerRun:
             keys = sorted(key for key in {*self._waiting(store), *come} if store.has_place(key))
             takings.settled = {key for key in keys if transitions.look(store.place(key))}
             takings.unreadable.clear()
-            keys = [key for key in keys if not self._send_at_once(store, replica, key, come)]
-            works = [work for work in (self._take_late(store, key) for key in keys) if work]
-            for work in works:
-                self._count_late(work, come)
-            self._carry(store, replica, keys, {work.place.key: work for work in works})
-        self._finish_at_once(store, replica, transitions)
+            for key in keys:
+                self._send_late(store, key, sender, found, come)
+            sender.settle()
+        self._look_at_last(store, sender, found, transitions)
         for key in [key for key in takings.unreadable if not transitions.is_still(key)]:
             reason = takings.unreadable.pop(key)
             if store.has_place(key):  # else it has gone, or has another name
                 takings.moving[key] = reason
 
-    def _finish_at_once(self, store: Store, replica: Replica, transitions: Transitions) -> None:
-        """Look once more at what was moving still, as often as that takes no time: no rsync is started."""
+    def _look_at_last(self, store: Store, sender: Sender, found: Found, transitions: Transitions) -> None:
+        """Look once more at what was moving still, as often as that takes no time."""
         takings = self.takings
         for _ in range(_LAST_LOOKS):
             moving = [key for key in takings.unreadable if not transitions.is_still(key)]
@@ -619,48 +682,11 @@ class ServerRun:
             self._refresh(store)
             for key in moving:
                 reason = takings.unreadable.pop(key)
-                if store.has_place(key) and not self._send_at_once(store, replica, key, ()):
-                    takings.unreadable.setdefault(key, reason)
-
-    def _send_at_once(self, store: Store, replica: Replica, key: Key, come: Container[Key]) -> bool:
-        """Send a mailbox without rsync, if that can be; tell whether the replica has it."""
-        roots = self._roots[key.partition]
-        if not self._session.options.policy.keeps_all() or not self._is_on_replica(replica, roots, key):
-            return False
-        sender = AtOnce(roots, {root: uid_sets.empty() for root in roots.all()})
-        work = sender.read(lambda: self._take_late(store, key, sender), looks=1)
-        if work is None or self._session.limit.reason:
-            return False
-        store.put([work.before()])
-        if not sender.send(replica, work):
-            return False
-        self._count_late(work, come)
-        self._session.result.count_sent(work.summary.files_planned())
-        self._session.limit.sent(messages=work.summary.messages_send)
-        store.put([work.after(deleted=not work.deletes())])
-        if work.deletes() and self._session.limit.allows():
-            failed: set[bytes] = set()
-            for root in roots.all():
-                rest = Transfer(
-                    *([], None, replica.side, replica.root(root, make=True), self._session.progress.transfer),
-                    may_delete=self._session.limit.start,
-                )
-                rest.sent_otherwise(work.plans[root])
-                failed |= delete(self._session, rest)
-            self._session.limit.done([key])
-            if key.path not in failed:
-                store.put([work.after(deleted=True)])
-        return True
-
-    def _is_on_replica(self, replica: Replica, roots: Roots, key: Key) -> bool:
-        """Tell whether the replica has the mailbox's directories: to make them is left to rsync."""
-        paths = [os.path.join(replica.root(root, make=True), key.path) for root in roots.all()]
-        return all(isinstance(found, tuple) for found in replica.side.stat(paths))
-
-    def _count_late(self, work: Work, come: Container[Key]) -> None:
-        self._session.result.add(work.summary)
-        self._session.result.folders.seen -= work.place.key not in come  # it was counted at first
-        self._session.result.files.planned -= work.summary.files_planned()  # who sends it counts them
+                if store.has_place(key):
+                    self._send_late(store, key, sender, found)
+                    if key in takings.unreadable:
+                        takings.unreadable[key] = reason
+            sender.settle()
 
     def _waiting(self, store: Store) -> set[Key]:
         """Return the mailboxes that are still to be read."""

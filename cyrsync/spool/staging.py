@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cyrsync.far.folder import Entry, sort_key
-from cyrsync.far.place import owner_here
+from cyrsync.far.owner import owner_here
 from cyrsync.far.take import Taken
 from cyrsync.sync.extended import Extended
 from cyrsync.sync.scratch import empty
@@ -74,6 +74,10 @@ class Staging:
     def begin_copy(self) -> bytes:
         """Return a path of ours to write a file to, which `install` moves into the tree."""
         self._open_ours()
+        return os.path.join(os.fsencode(self.directory), _COPY)
+
+    def copy_path(self) -> bytes:
+        """Return where a copy is that was begun."""
         return os.path.join(os.fsencode(self.directory), _COPY)
 
     def install(self, path: bytes, entry: Entry) -> None:

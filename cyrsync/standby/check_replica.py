@@ -17,7 +17,6 @@ from cyrsync.errors import ConnectionFailed, RefusedError, UnusableError, error_
 from cyrsync.far import agent
 from cyrsync.far.agent import Room
 from cyrsync.rsync import features
-from cyrsync.rsync.jobs import Jobs
 from cyrsync.server.claim import refuse, source_name
 from cyrsync.server.replica import Replica
 from cyrsync.server.standby import differing
@@ -41,7 +40,7 @@ def replica_findings(address: Address, options: Options, source: Source, directo
         yield fail("connection", f"{address.text}: an rsync daemon cannot be asked what it has", "-C needs ssh there")
         return
     yield from told("rsync", _rsync())
-    with closing(Replica(address, replace(options, rsh=_unprompted(options.rsh)), Jobs(1), directory)) as replica:
+    with closing(Replica(address, replace(options, rsh=_unprompted(options.rsh)), directory)) as replica:
         reached = True
         try:
             about = replica.agent.about()

@@ -26,7 +26,7 @@ def run_findings(replica: Address, options: Options, source: Source, directory: 
     options = replace(options, dry_run=True, delete=True, retries=0, state=state)
     try:
         scope = Scope(with_conf=with_conf)
-        session = Session(Address(source.conf, where), replica, options, engine=scope.engine)
+        session = Session(Address(source.conf, where), replica, options, engine="index")
         result = session.execute(ServerRun(session, source.config, scope).attempt)
     except UnusableError as error:
         yield fail("run", str(error), f"sync would end there (exit {error.code})")

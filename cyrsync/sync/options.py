@@ -24,6 +24,7 @@ class Options:
     policy: Policy = field(default_factory=Policy)
     rsh: str | None = None
     rsync_path: str | None = None
+    compress: bool = False
     words: tuple[str, ...] = ("-a",)  # for every rsync
     bwlimit: Rate | None = None
     one_file_system: bool = False  # no other may be mounted in either tree

@@ -68,7 +68,6 @@ def test_a_replica_is_not_sent_to_its_server(pair: Pair, sshd: Sshd) -> None:
     main, replica = f"{pair.main.spool}/", f"{pair.replica}/"
     there = ("-e", sshd.rsh, sshd.at(main))
     before, seen = snapshot(pair.main.spool), dump(pair.main, ["joe"])
-    index = ("sync", "--engine", "index", "-C", pair.spare.imapd_conf, "--delete", pair.replica)
     for line in (
         ("sync", "--delete", replica, main),
         ("sync", "--delete", replica, *there),
@@ -76,8 +75,6 @@ def test_a_replica_is_not_sent_to_its_server(pair: Pair, sshd: Sshd) -> None:
         ("rsync", "-a", "--delete", replica, main),
         ("rsync", "-a", "--delete", "-e", sshd.rsh, replica, sshd.at(main)),
         ("rsync", "-a", "-e", sshd.rsh, sshd.at(replica), main),
-        (*index, main),
-        (*index, *there),
         ("sync", "-C", pair.spare.imapd_conf, pair.prefix.with_name("spare")),
     ):
         refused(*line, reason="it is the replica of")
@@ -85,7 +82,6 @@ def test_a_replica_is_not_sent_to_its_server(pair: Pair, sshd: Sshd) -> None:
     for line in (
         ("sync", "--from-replica", "--delete", replica, main),
         ("sync", "--from-replica", "--delete", replica, *there),
-        (*index, "--from-replica", main),
     ):
         refused(*line, reason="a Cyrus is at work on it")
     (pair.replica / ".cyrsync-replica").unlink()
@@ -93,7 +89,6 @@ def test_a_replica_is_not_sent_to_its_server(pair: Pair, sshd: Sshd) -> None:
         ("sync", "--delete", replica, main),
         ("rsync", "-a", "--delete", replica, main),
         ("rsync", "-a", "--delete", "-e", sshd.rsh, replica, sshd.at(main)),
-        (*index, main),
     ):
         refused(*line, reason="a Cyrus is at work on it")
     assert (snapshot(pair.main.spool), dump(pair.main, ["joe"])) == (before, seen)

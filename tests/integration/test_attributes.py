@@ -14,8 +14,7 @@ import samplespool
 from cyrsync.far import extended
 from cyrsync.sync import scratch
 from cyrsync.sync.extended import Extended, Kinds
-from support.inside import sync_here, sync_server_here
-from support.servers import SampleServer, below
+from support.inside import sync_here
 from support.sshd import Sshd
 from support.tools import requires_root, unavailable
 from support.tree import run_cyrsync, start_cyrsync
@@ -95,25 +94,6 @@ def test_only_what_was_asked_for(source: Path, tmp_path: Path) -> None:
         sync_here(f"{source}/", f"{replica}/", "--", word)
         assert attributes(replica / FOLDER / "cyrus.index") == expected
         assert (ACCESS in attributes(replica / FOLDER / "cyrus.header")) is (word == "-A")
-
-
-def test_of_a_server(tmp_path: Path) -> None:
-    server, replica = SampleServer(tmp_path / "server"), tmp_path / "replica"
-    replica.mkdir()
-    home = server.root / "conf/user/j"
-    home.mkdir(parents=True)
-    (home / "joe.seen").write_text("read")
-    folder = server.folder("user/joe/Sent")
-    decorate(folder)
-    os.setxattr(home / "joe.seen", ACCESS, acl(4711, 6))
-    os.setxattr(home, "user.note", b"five")
-    for _ in range(2):
-        sync_server_here(server.conf, "--delete", replica, "--", "-AX")
-        assert_same_attributes(server.spool, below(replica, server.spool))
-        assert_same_attributes(home, below(replica, home))
-        samplespool.deliver(folder, 2)
-        os.setxattr(folder / "cyrus.index", "user.more", b"four")
-        (home / "joe.seen").write_text("read more")
 
 
 @pytest.mark.parametrize("how", ["sync", "drop-in"])

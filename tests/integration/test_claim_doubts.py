@@ -171,14 +171,6 @@ def test_whole_seconds_are_no_difference(synced: Pair) -> None:
     assert_sound(synced.conf, synced.replica)
 
 
-def test_times_that_are_not_kept_tell_nothing(pair: Pair) -> None:
-    pair.sync()
-    for index in pair.there(pair.server.spool).rglob("cyrus.index"):
-        os.utime(index)
-    pair.change()
-    assert sync("-C", pair.conf, pair.replica, "--", "--no-times")["warnings"] == []
-
-
 # --- Nothing there
 
 
@@ -252,7 +244,7 @@ main()
 """
 PUT = ("cyrsync.ends.agent_side", "ChildSide", "put_token")
 END = ("cyrsync.server.claim", "Claim", "end")
-SEND = ("cyrsync.rsync.driver", "Rsync", "transfer")
+SEND = ("cyrsync.far.receive", "Receiver", "commit")
 STATE = ("cyrsync.state.store", "Store", "put")
 
 
@@ -264,7 +256,7 @@ def run_and_kill(pair: Pair, where: tuple[str, str, str], number: int) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-#: Between tokens, before the last ones, before each rsync, and when a row is kept.
+#: Between tokens, before the last ones, before a mailbox takes its place, and when a row is kept.
 POINTS = [*((PUT, number) for number in range(4)), (END, 0), *((SEND, number) for number in range(3)), (STATE, 0)]
 
 

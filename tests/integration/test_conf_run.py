@@ -17,14 +17,14 @@ import pytest
 
 import samplespool
 from cyrsync.cyrus.server import database_copy
+from cyrsync.far.receive import Receiver
 from cyrsync.server import conf_run
 from support.cyrusdb import Skiplist, Twom
-from support.inside import sync_server_here
-from support.races import Races
+from support.meanwhile import before_part
 from support.replicas import Pair
 from support.strace import strace_calls
 from support.tools import requires_root
-from support.tree import cyrsync_argv, plain_env, snapshot
+from support.tree import cyrsync_argv, plain_env, run_cyrsync, snapshot
 
 PAIRS = {b"key": b"value"}
 
@@ -69,11 +69,13 @@ def test_a_first_run_brings_what_a_server_needs(pair: Pair) -> None:
     assert pair.sync()["config"] == {"seen": 7, "send": 0, "delete": 0}
 
 
-def test_words_that_rsync_refuses_touch_nothing(synced: Pair) -> None:
+def test_words_for_rsync_are_refused(synced: Pair) -> None:
     synced.write("user/j/joe.sub", b"another\n")
     before = snapshot(synced.replica, skip_hidden=False)
-    report = sync_server_here(synced.conf, synced.replica, "--", "--chmod=zz", expect=(1,))
-    assert "nothing was done" in report["errors"][0]
+    for words in (("--", "--chmod=a+r"), ("--rsync-path", "rsync")):
+        done = run_cyrsync("sync", "-C", synced.conf, synced.replica, *words)
+        assert done.returncode == 2
+        assert "without rsync: give SRC and DEST for that" in done.stderr
     assert snapshot(synced.replica, skip_hidden=False) == before
 
 
@@ -208,18 +210,21 @@ def test_a_dry_run_counts_and_does_nothing(pair: Pair) -> None:
 # --- In which order
 
 
-def test_mailboxes_db_is_last(synced: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mailboxes_db_is_last(synced: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     samplespool.deliver(samplespool.create_folder(synced.server.spool, "user/ann/New"), 3)
     synced.server.record()
     synced.write("user/j/joe.sub", "new")
-    races = Races(tmp_path / "races")
-    monkeypatch.setenv("PATH", races.env["PATH"])
+    names = []
+    kept = Receiver._write
+
+    def write(self: Receiver, name: bytes, *more: Any, **words: Any) -> None:
+        names.append(name)
+        kept(self, name, *more, **words)
+
+    monkeypatch.setattr(Receiver, "_write", write)
     synced.sync()
-    lists = [run.listed for run in races.runs()]
-    assert lists[-1] == [b"./mailboxes.db"]
-    assert lists[-2][-1] == b"./user/j/joe.sub"
-    assert lists[:-2]
-    assert not [name for listed in lists[:-2] for name in listed if not name.startswith(b"./a/user")]
+    assert names[-2:] == [b"joe.sub", b"mailboxes.db"]
+    assert names[-3] == b"cyrus.index"
 
 
 def test_mailboxes_db_is_that_of_the_mailboxes(synced: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,15 +233,18 @@ def test_mailboxes_db_is_that_of_the_mailboxes(synced: Pair, tmp_path: Path, mon
     samplespool.deliver(samplespool.create_folder(spool, "user/ann/New"), 3)
     synced.server.record()
     first = synced.server.database.read_bytes()
-    races = Races(tmp_path / "races")
-    monkeypatch.setenv("PATH", races.env["PATH"])
     late = samplespool.create_folder(tmp_path / "late", "user/zoe")
     home = spool / late.relative_to(tmp_path / "late")
-    moves = f"Path({str(home)!r}).parent.mkdir(parents=True); Path({str(late)!r}).rename({str(home)!r})\n"
-    line = b"user.zoe\t%(A %() P default)\n"
-    moves += f"Path({str(synced.server.database)!r}).open('ab').write({line!r})\n"
-    races.before(0, moves)
-    synced.sync()
+
+    def moves() -> None:
+        home.parent.mkdir(parents=True)
+        late.rename(home)
+        with synced.server.database.open("ab") as database:
+            database.write(b"user.zoe\t%(A %() P default)\n")
+
+    with monkeypatch.context() as patched:
+        before_part(patched, 0, moves)
+        synced.sync()
     assert synced.there(synced.server.database).read_bytes() == first
     assert not synced.there(home).exists()
     synced.sync()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from support.races import Races
+from support.meanwhile import before_part
 from support.replicas import Pair
 from support.spool import leaves
 from support.tree import rsync, run_cyrsync, snapshot
@@ -86,16 +86,19 @@ def test_what_stays_there_is_tried_again(synced: Pair) -> None:
     assert not there.exists()
 
 
-def test_what_came_back_in_time_stays(synced: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_came_back_in_time_stays(synced: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a directory at least."""
     shutil.rmtree(synced.home / UUID)
     synced.change()
-    races = Races(tmp_path / "races")
-    monkeypatch.setenv("PATH", races.env["PATH"])
     path = synced.home / UUID / "counters.db"
-    races.before(0, f"p = Path({str(path)!r}); p.parent.mkdir(); p.touch()")
+
+    def comes_back() -> None:
+        path.parent.mkdir()
+        path.touch()
+
+    before_part(monkeypatch, 0, comes_back)
     synced.there(path).touch()
-    synced.sync("--bwlimit", "9999")  # by rsync
+    synced.sync()
     assert [there.name for there in synced.there(path.parent).iterdir()] == ["counters.db"]
 
 

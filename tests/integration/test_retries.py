@@ -44,5 +44,5 @@ def test_a_state_below_a_path_that_ssh_would_take_apart(
     words = ("-C", server.conf) if engine == "index" else (f"{server.spool}/",)
     before = sshd.connections()
     report = sync("--state", tmp_path / 'a "state" of %h', *words, "-e", sshd.rsh, sshd.at(replica))
-    assert report["rsync_runs"] > 0
+    assert report["messages"]["send"] > 0
     assert sshd.connections() - before == 1

@@ -27,7 +27,7 @@ from support.servers import SampleServer, assert_sound, below, problems, replica
 from support.spool import count, leaves
 from support.sshd import Sshd
 from support.strace import strace_calls
-from support.tools import requires
+from support.tools import wait_for
 from support.tree import (
     assert_same_tree,
     cyrsync_argv,
@@ -709,6 +709,7 @@ def test_a_message_without_a_file(synced: SampleServer, replica: Path) -> None:
     folder, other = leaves(synced.spool)[-2:]
     lost, *_ = samplespool.deliver(folder, 3)
     samplespool.deliver(other, 2)
+    data = (folder / f"{lost}.").read_bytes()
     (folder / f"{lost}.").unlink()
     for _ in range(2):
         report = sync_server(synced.conf, "--delete", replica, expect=(23,))
@@ -718,7 +719,7 @@ def test_a_message_without_a_file(synced: SampleServer, replica: Path) -> None:
         assert_same_spools(synced.conf, replica)
     assert problems(replica_conf(synced.conf, replica)) == [("missing", folder.name, [lost])]
 
-    (folder / f"{lost}.").write_text("it is back")
+    (folder / f"{lost}.").write_bytes(data)
     report = sync_server(synced.conf, "--delete", replica)
     assert report["messages"]["send"] == 1
     assert_same_spools(synced.conf, replica)
@@ -787,13 +788,10 @@ def test_killed_at_random_points(tmp_path: Path, replica: Path) -> None:
 
 
 def test_two_runs_at_once(synced: SampleServer, replica: Path) -> None:
-    requires("rsync")
     samplespool.change(synced.spool, new=0.5)
-    argv = cyrsync_argv("sync", "-C", synced.conf, replica, "--", "--bwlimit=50")
-    state = Path(os.environ["CYRSYNC_STATE"])
+    argv = cyrsync_argv("sync", "-C", synced.conf, "--bwlimit=50", replica)
     with subprocess.Popen(argv, env=plain_env(), stdin=subprocess.DEVNULL) as first:
-        while not list(state.glob("*/job0/entries")) and first.poll() is None:
-            time.sleep(0.01)
+        wait_for(lambda: first.poll() is not None or bool(list(replica.rglob(".[0-9]*.??????"))))
         done = run_cyrsync("sync", "-C", synced.conf, f"{replica}/")
         first.terminate()
     assert done.returncode == 75

@@ -13,7 +13,7 @@ import pytest
 import samplespool
 from support.inside import sync_here, sync_server_here
 from support.races import Races
-from support.servers import SampleServer, assert_sound, below
+from support.servers import SampleServer
 from support.sshd import Sshd
 from support.tools import requires_root
 from support.tree import assert_same_tree, messages, run_cyrsync
@@ -157,32 +157,6 @@ def test_what_is_gone_from_the_staging_was_not_sent(
     races.forget()
     assert run().returncode == 0
     assert_same_tree(source, replica)
-
-
-@pytest.mark.parametrize("what", ["files", "tree", "all"])
-def test_what_is_gone_from_the_staging_of_a_server_was_not_sent(tmp_path: Path, races: Races, what: str) -> None:
-    server, replica = SampleServer(tmp_path / "server"), tmp_path / "replica"
-    replica.mkdir()
-    seen = server.root / "conf/user/j/joe.seen"
-    seen.parent.mkdir(parents=True)
-    seen.write_text("one")
-    sync_server_here(server.conf, "--delete", replica)
-    there = below(replica, server.spool)
-    before, index = messages(there / SENT), (there / SENT / "cyrus.index").read_bytes()
-    samplespool.deliver(server.folder("user/joe/Sent"), 3)
-    samplespool.expunge(server.folder("user/joe/Sent"), 5)
-    seen.write_text("another")
-    races.before_each(cleaner(what).replace("'cyrus.*'", "'[a-z]*.*'"))
-    for _ in range(2):
-        report = sync_server_here(server.conf, "--delete", replica, expect=(23,))
-        assert any("its staged copy is gone" in error for error in report["errors"])
-        assert kept(before, there / SENT)
-        assert (there / SENT / "cyrus.index").read_bytes() == index
-        assert below(replica, seen).read_text() == "one"
-    races.forget()
-    sync_server_here(server.conf, "--delete", replica)
-    assert below(replica, seen).read_text() == "another"
-    assert_sound(server.conf, replica)
 
 
 def test_an_index_that_was_not_taken_away_keeps_its_messages(

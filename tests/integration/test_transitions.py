@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,17 @@ import pytest
 
 import samplespool
 from cyrsync.cyrus.mailbox import snapshot as snapshots
-from cyrsync.rsync import driver
 from cyrsync.server import run as server_run
+from cyrsync.server import sender
 from cyrsync.server.conf_run import ConfRun
+from cyrsync.server.contents import Contents, Item
 from cyrsync.state.store import Store
 from support.inside import sync_here
-from support.races import Races
+from support.meanwhile import launch
 from support.replicas import Pair
 from support.servers import SampleServer, assert_sound
 from support.spool import leaves
-from support.tree import run_cyrsync, sync
+from support.tree import plain_env, run_cyrsync, sync
 
 
 @pytest.fixture
@@ -81,20 +83,31 @@ def test_a_mailbox_whose_files_go_before_its_record(pair: Pair, monkeypatch: pyt
     pair.assert_same()
 
 
+def leave_while_sent(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, folder: Path, leave: Callable[[], object]
+) -> list[Path]:
+    """Have a mailbox leave when some of its messages have been sent; return a list of it from then on."""
+    message, left, uids = Contents._message, list[Path](), list[int]()
+
+    def send(self: Contents, root: bytes, uid: int, descriptor: int) -> Iterator[Item]:
+        if (self._reader.directory(root, self._work.place.key.path)) == os.fsencode(folder):
+            uids.append(uid)
+        if len(uids) == 3 and not left:
+            leave()
+            pair.server.record()
+            left.append(folder)
+        return message(self, root, uid, descriptor)
+
+    monkeypatch.setattr(sender, "_PORTION_BYTES", 1)
+    monkeypatch.setattr(Contents, "_message", send)
+    return left
+
+
 def sync_while_away(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, folder: Path, leave: Callable[[], object], come: Callable[[], object]
 ) -> None:
     """Sync; a mailbox leaves when its messages are sent, comes at the last look, and is named only after that."""
-    sort_out, transfer, left, looks = server_run.sort_out, driver.Rsync.transfer, list[Path](), list[int]()
-
-    def send(*args: Any, **words: Any) -> Any:
-        outcome = transfer(*args, **words)
-        there = pair.there(folder)
-        if not left and there.exists() and not (there / "cyrus.index").exists():
-            leave()
-            pair.server.record()
-            left.append(folder)
-        return outcome
+    sort_out, left, looks = server_run.sort_out, leave_while_sent(pair, monkeypatch, folder, leave), list[int]()
 
     def look(*args: Any) -> Any:
         looks.append(len(looks))
@@ -106,7 +119,6 @@ def sync_while_away(
             pair.server.record()
         return found
 
-    monkeypatch.setattr(driver.Rsync, "transfer", send)
     monkeypatch.setattr(server_run, "sort_out", look)
     report = pair.sync()
     assert (report["errors"], report["warnings"], left) == ([], [], [folder])
@@ -138,20 +150,13 @@ def test_a_mailbox_that_is_made_again_after_the_last_look(pair: Pair, monkeypatc
     folder = leaves(pair.server.spool)[0]
     samplespool.recreate_folder(folder, 5)
     name = "/".join(folder.relative_to(pair.server.spool).parts[1:])
-    send, transfer, left = ConfRun.send, driver.Rsync.transfer, list[Path]()
-
-    def sent(*args: Any, **words: Any) -> Any:
-        outcome = transfer(*args, **words)
-        if not left and not (pair.there(folder) / "cyrus.index").exists():
-            pair.server.delete(folder)
-            left.append(folder)
-        return outcome
+    send = ConfRun.send
+    left = leave_while_sent(pair, monkeypatch, folder, lambda: pair.server.delete(folder))
 
     def make(*args: Any) -> Any:
         samplespool.deliver(samplespool.create_folder(pair.server.spool, name), 3)
         return send(*args)
 
-    monkeypatch.setattr(driver.Rsync, "transfer", sent)
     monkeypatch.setattr(ConfRun, "send", make)
     report = pair.sync()
     assert (report["errors"], left) == ([], [folder])
@@ -197,23 +202,22 @@ def test_a_mailbox_that_stays_unreadable_is_an_error_of_its_own(pair: Pair) -> N
 
 
 @pytest.mark.parametrize("mail", [5, 150])
-def test_a_mailbox_that_loses_a_message_before_each_rsync(tmp_path: Path, mail: int) -> None:
-    """It is sent as it was read: what it lost meanwhile is lost by its own index."""
-    server, replica, races = SampleServer(tmp_path / "server"), tmp_path / "replica", Races(tmp_path / "races")
+def test_a_mailbox_that_loses_a_message_before_each_part(tmp_path: Path, mail: int) -> None:
+    """It gets the index that names what is there."""
+    server, replica = SampleServer(tmp_path / "server"), tmp_path / "replica"
     replica.mkdir()
     sync("-C", server.conf, "--delete", replica)
     busy, other = leaves(server.spool)[-2:]
     samplespool.deliver(busy, mail)
-    samplespool.deliver(other, 150)  # so that an rsync is started
-    script = f"import samplespool\nbusy = Path({str(busy)!r})\nsamplespool.expunge(busy, 2)\n"
-    races.before_each(f"{script}samplespool.deliver(busy, 3)\n")
-    # Another option than a plain copy's, so that nothing is sent at once from the beginning.
-    words = ("--delete", "--max-delete=100%", "--bwlimit=100000")
-    report = sync("-C", server.conf, *words, replica, env=races.env)
-    assert report["errors"] == []
+    samplespool.deliver(other, 150)
+    script = f"import sys\nfrom pathlib import Path\nsys.path.insert(0, {str(Path(samplespool.__file__).parent)!r})\n"
+    script += f"import samplespool\nbusy = Path({str(busy)!r})\nif number < 8:\n"
+    script += "    samplespool.expunge(busy, 2)\n    samplespool.deliver(busy, 3)\n"
+    words = ("sync", "-C", server.conf, "--delete", "--max-delete=100%", replica)
+    done = subprocess.run(launch(script, *words), env=plain_env(), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
     assert_sound(server.conf, replica)
-    races.forget()
-    sync("-C", server.conf, *words, replica, env=races.env)
+    sync("-C", server.conf, "--delete", "--max-delete=100%", replica)
     assert_sound(server.conf, replica)
 
 

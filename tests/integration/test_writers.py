@@ -21,6 +21,7 @@ from cyrsync.far import token
 from cyrsync.far.hold import Holds
 from cyrsync.far.token import UNOWNED, Token, boot_id
 from support.boxes import Box
+from support.meanwhile import launch
 from support.replicas import Pair
 from support.spool import leaves
 from support.sshd import Sshd
@@ -35,6 +36,15 @@ case "$*" in *--dry-run*) ;; *--files-from=*|*"--filter=. "*)
     while [ -e {gate} ]; do sleep 0.02; done ;;
 esac
 exec {rsync} "$@"
+"""
+
+
+#: The same before a part of a stream.
+WAIT = """\
+import os, time
+open({gate!r} + ".reached", "w").close()
+while os.path.exists({gate!r}):
+    time.sleep(0.02)
 """
 
 
@@ -58,11 +68,10 @@ class Gate:
         env = {"PATH": f"{self.directory}:{os.environ['PATH']}"}
         if state:
             env["CYRSYNC_STATE"] = state
-        with subprocess.Popen(
-            cyrsync_argv(*words), env=plain_env(env), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        ) as run:
+        argv = launch(WAIT.format(gate=str(self.gate)), *words)
+        with subprocess.Popen(argv, env=plain_env(env), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as run:
             try:
-                wait_for(lambda: reached.exists() or run.poll() is not None, name="its rsync")
+                wait_for(lambda: reached.exists() or run.poll() is not None, name="what it sends")
                 assert run.poll() is None
                 yield run
             finally:

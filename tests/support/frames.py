@@ -14,7 +14,7 @@ from cyrsync.far.extended import ACLS
 from cyrsync.far.finding import KINDS, Audited, Problem
 from cyrsync.far.folder import Entry, File, Folder, Incarnation, join
 from cyrsync.far.message_files import MessageFiles
-from cyrsync.far.place import Placing
+from cyrsync.far.quick_check import Question
 from cyrsync.far.relink import Move
 from cyrsync.far.remove import Removal
 from cyrsync.far.take import Taken
@@ -102,13 +102,8 @@ def takens(draw: st.DrawFn) -> Taken:
     return Taken(folder, files, leading, tuple(extended.items()))
 
 
-@st.composite
-def placings(draw: st.DrawFn) -> Placing:
-    path = draw(paths)
-    files = st.builds(File, names.filter(lambda name: name[:1] != b"."), regular_files, st.binary())
-    return Placing(draw(whole_paths), path, draw(above(path)), tuple(draw(st.lists(files, max_size=2))))
-
-
+_owned = st.tuples(st.integers(1, MAX_UID), regular_files.map(lambda entry: entry._replace(extra="")))
+questions = st.builds(Question, whole_paths, paths, st.lists(_owned, max_size=3).map(tuple))
 removals = st.builds(
     Removal,
     path=paths,

@@ -79,12 +79,20 @@ class Host:
         """Begin another life."""
         self._boot_id.write_text(f"{uuid.uuid4()}\n")
 
-    def run(self, *words: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Run cyrsync in this life of the machine."""
+    def run(
+        self, *words: str | Path, env: dict[str, str] | None = None, argv: list[str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run cyrsync in this life of the machine, or another program by its `argv`."""
         script = f'mount --bind "$0" {_BOOT_ID} && exec "$@"'
-        argv = ["unshare", "--mount", "sh", "-c", script, os.fspath(self._boot_id), *cyrsync_argv(*words)]
+        whole = ["unshare", "--mount", "sh", "-c", script, os.fspath(self._boot_id), *(argv or cyrsync_argv(*words))]
         return subprocess.run(
-            argv, env=plain_env(env), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
+            whole,
+            env=plain_env(env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
 
     def sync(

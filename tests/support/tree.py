@@ -63,10 +63,15 @@ def is_left_alone(path: bytes) -> bool:
 
 
 def messages(root: Path) -> dict[bytes, bytes]:
-    """The bytes of every message file below `root`, by relative path; what vanishes meanwhile is left out."""
+    """The bytes of every message file below `root`, by relative path.
+
+    What vanishes meanwhile is left out, and what lies in a hidden directory.
+    """
     top = os.fsencode(root)
     found = {}
     for path in filter(is_message, _walk(top, b"")):
+        if b"/." in b"/" + path:
+            continue  # Cyrus does not look there
         with suppress(FileNotFoundError), open(os.path.join(top, path), "rb") as file:
             found[path] = file.read()
     return found

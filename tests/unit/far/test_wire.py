@@ -21,7 +21,7 @@ import cyrsync
 from cyrsync.ends import answers
 from cyrsync.ends.agent_side import AgentSide
 from cyrsync.errors import ConnectionFailed, UnusableError, WrongAnswer
-from cyrsync.far import agent, digests, extended, finding, folder, place, relink, remove, take, wire
+from cyrsync.far import agent, digests, extended, finding, folder, quick_check, relink, remove, take, wire
 from cyrsync.far.folder import Entry, Folder
 from cyrsync.far.token import UNOWNED
 from cyrsync.far.wire import WireError
@@ -32,7 +32,7 @@ DECODERS: dict[str, Callable[[io.BytesIO], object]] = {
     "a folder": folder.read,
     "a folder with its files": take.decode,
     "an audited folder": lambda stream: finding.from_record(wire.read_record(stream)),
-    "files to install": lambda stream: list(place.decode(stream)),
+    "messages to compare": quick_check.decode,
     "files to delete": lambda stream: list(remove.decode(stream)),
     "messages to link": lambda stream: list(relink.decode(stream)),
     "a request": lambda stream: everything_of(agent._Request(wire.read_record(stream), stream, None)),  # type: ignore[arg-type]
@@ -41,7 +41,7 @@ FRAMES = {
     "a folder": st.builds(folder.encode, frames.folders, st.booleans()),
     "a folder with its files": st.builds(take.encode, frames.takens(), st.booleans()),
     "an audited folder": frames.audits.map(lambda one: json.dumps(finding.to_record(one)).encode() + b"\n"),
-    "files to install": frames.placings().map(lambda one: place.encode(one) + b"null\n"),
+    "messages to compare": frames.questions.map(quick_check.encode),
     "files to delete": frames.removals.map(lambda one: remove.encode(one) + b"null\n"),
     "messages to link": frames.moves.map(lambda one: relink.encode(one) + b"null\n"),
     "a request": st.just(

@@ -26,3 +26,15 @@ def test_jobs_share_it(text: str, jobs: int, each: str) -> None:
     rate = Rate.parse(text)
     assert rate
     assert rate.share(jobs).words == (f"--bwlimit={each}",)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        *(("0", 0), ("1", 1024), ("1.5", 1536), ("2b", 2), ("2B", 2), ("2k", 2048), ("2KiB", 2048), ("2KB", 2000)),
+        *(("1m", 1 << 20), ("1.5MB", 1_500_000), ("1g-1", 1 << 30), ("1TiB+1", 1 << 40)),
+    ],
+)
+def test_bytes_a_second(text: str, rate: float) -> None:
+    found = Rate.parse(text)
+    assert found and found.bytes == rate

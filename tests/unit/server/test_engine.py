@@ -52,11 +52,11 @@ def reading(
 
 def sent(found: Reading, **changed: Any) -> Sent:
     """What the replica has when all of a mailbox has arrived."""
-    return replace(plan_mailbox(PLACE, None, found, SPLIT, staged=True).after(deleted=True), **changed)
+    return replace(plan_mailbox(PLACE, None, found, SPLIT).after(deleted=True), **changed)
 
 
 def plan(before: Sent | None, found: Reading, roots: Roots = SPLIT) -> Work:
-    return plan_mailbox(PLACE, before, found, roots, staged=True)
+    return plan_mailbox(PLACE, before, found, roots)
 
 
 # --- What is to be sent, and what is to go
@@ -442,7 +442,7 @@ class Histories(RuleBasedStateMachine):
         ):
             return
         found.seen = self._seen(self.source)
-        work = plan_mailbox(PLACE, self.row, found, self.roots, staged=True)
+        work = plan_mailbox(PLACE, self.row, found, self.roots)
         if not delete:
             work.keep()
         self.row = work.before()

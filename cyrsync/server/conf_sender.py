@@ -1,0 +1,80 @@
+"""Sends files beside the partitions by the stream, and keeps in the state what has arrived."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from cyrsync.far.folder import Entry
+from cyrsync.far.frames import Part
+from cyrsync.server.contents import Begin, File, Item, pieces_of
+from cyrsync.server.replica import Replica
+from cyrsync.state.conf_table import ConfRow, ConfTable
+from cyrsync.state.sent import UNSEEN
+
+#: Bytes of contents that wait until the state knows of them.
+_PORTION_BYTES = 16 << 20
+
+
+class ConfSender:
+    """Sends files one by one. What has arrived is known when it has settled."""
+
+    def __init__(self, table: ConfTable, replica: Replica) -> None:
+        self.files = self.bytes_sent = 0  # that have arrived
+        #: What has not arrived: the errno, and the path on the replica.
+        self.failed: list[tuple[int, bytes]] = []
+        self._table = table
+        self._replica = replica
+        self._waiting: list[tuple[ConfRow, list[Item]]] = []
+        self._bytes = 0
+
+    def send_copy(self, row: ConfRow, above: tuple[tuple[bytes, Entry], ...], entry: Entry, copy: bytes) -> None:
+        """Send what was copied, as the file of a row; `above` are the directories that lead to it."""
+        if stat.S_ISLNK(entry.mode):
+            return self._send(row, above, [File(_name(row), entry._replace(extra=_text(os.readlink(copy))), b"")])
+        descriptor = os.open(copy, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            entry = entry._replace(size=os.fstat(descriptor).st_size)
+            self._send(row, above, list(pieces_of(_name(row), entry, descriptor)))
+        finally:
+            os.close(descriptor)
+        return None
+
+    def send_data(self, row: ConfRow, above: tuple[tuple[bytes, Entry], ...], entry: Entry, data: bytes) -> None:
+        """Send what is in memory, as the file of a row."""
+        self._send(row, above, list(pieces_of(_name(row), entry._replace(size=len(data)), data)))
+
+    def settle(self) -> None:
+        """See that all has arrived, and keep that in the state."""
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        if not waiting:
+            return
+        # From now on it is not known what the replica has of them, only that it may have them.
+        self._table.put(row._replace(seen=UNSEEN, digest=b"") for row, _ in waiting)
+        sink = self._replica.begin_stream(much=False)
+        for _, items in waiting:
+            for item in items:
+                item.put(sink)
+            sink.commit()
+        failures = {failure.mailbox: failure for failure in self._replica.side.end_stream()}
+        self.failed += [(failure.number, failure.path) for failure in failures.values()]
+        arrived = [row for number, (row, _) in enumerate(waiting) if number not in failures]
+        self.files += len(arrived)
+        self._table.put(arrived)
+
+    def _send(self, row: ConfRow, above: tuple[tuple[bytes, Entry], ...], items: list[Item]) -> None:
+        there = self._replica.root(row.root, make=True)
+        self._waiting.append((row, [Begin(Part(there, above[-1][0], above)), *items]))
+        size = sum(len(item.data) for item in items)
+        self._bytes += size
+        self.bytes_sent += size
+        if self._bytes >= _PORTION_BYTES:
+            self.settle()
+
+
+def _name(row: ConfRow) -> bytes:
+    return os.path.basename(row.path)
+
+
+def _text(path: bytes) -> str:
+    return path.decode("latin-1")

@@ -1,0 +1,221 @@
+"""What is sent of one mailbox, read from its directories right after the locks on its index were let go.
+
+A message that has vanished since, or cannot be read, takes nothing from the others. But the metadata, which names all
+of them, is not sent then: an index on the replica has all its messages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.mailbox.records import Index
+from cyrsync.far.folder import Entry
+from cyrsync.far.frames import PIECE, Part
+from cyrsync.server.engine import Work
+from cyrsync.server.reading import MailboxReader
+from cyrsync.sync.folder_plan import FolderPlan
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+class Item(Protocol):
+    """A frame's worth of a mailbox."""
+
+    @property
+    def data(self) -> bytes:
+        """What it has of a file's contents."""
+
+    def put(self, sink: Any) -> None:
+        """Hand it to a sink."""
+
+
+class Begin(NamedTuple):
+    """The beginning of a part."""
+
+    part: Part
+    data: bytes = b""
+
+    def put(self, sink: Any) -> None:
+        """Hand it to a sink."""
+        sink.part(self.part)
+
+
+class _Message(NamedTuple):
+    uid: int
+    entry: Entry
+    data: bytes
+
+    def put(self, sink: Any) -> None:
+        sink.message(self.uid, self.entry, self.data)
+
+
+class File(NamedTuple):
+    """A file that is no message, or the first piece of it."""
+
+    name: bytes
+    entry: Entry
+    data: bytes
+
+    def put(self, sink: Any) -> None:
+        """Hand it to a sink."""
+        sink.file(self.name, self.entry, self.data)
+
+
+class _More(NamedTuple):
+    data: bytes
+
+    def put(self, sink: Any) -> None:
+        sink.more(self.data)
+
+
+class CutShort(Exception):
+    """A file ended before its time while it was read: what was begun of its mailbox cannot be completed."""
+
+
+class Contents:
+    """Reads what is to be sent of a mailbox.
+
+    Iterate once, right after the mailbox was read; then ask what came of it.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        reader: MailboxReader,
+        wanted: Mapping[bytes, array[int]],
+        there: Callable[[bytes], bytes],
+    ) -> None:
+        """`wanted` are the messages to send, by root; `there` tells where a root has its replica."""
+        self.lost = {root: list[int]() for root in wanted}  # messages that are not there any more
+        self.unreadable: list[tuple[bytes, str]] = []  # names of messages, and why they cannot be read
+        self.wrong: list[int] = []  # messages whose contents are not what the index says
+        self.bytes = 0  # that were read
+        self._work = work
+        self._reader = reader
+        self._wanted = wanted
+        self._there = there
+        self._index = work.reading.index
+
+    def __iter__(self) -> Iterator[Item]:
+        """Yield the mailbox, in the order in which it is sent. Raise CutShort, OSError or UnreadableMailboxError."""
+        homes = self._reader.roots.homes
+        # An index comes behind the messages in all of the roots.
+        for root in sorted(self._wanted, key=lambda root: root == homes[kinds.INDEX]):
+            plan = self._work.plans[root]
+            if self._wanted[root] or plan.metadata or plan.loose or plan.touch:
+                yield Begin(Part(self._there(root), plan.path, self._reader.above(root, plan.path)))
+                yield from self._messages(root, plan)
+                if self.is_whole():
+                    yield from self._metadata(root, plan)
+
+    def is_whole(self) -> bool:
+        """Tell whether every message that was wanted is there."""
+        return not self.unreadable and not any(self.lost.values())
+
+    def arrived(self, root: bytes) -> array[int]:
+        """Return the messages that were there."""
+        names = {name for name, _ in self.unreadable}
+        missing = {*self.lost[root], *(uid for uid in self._wanted[root] if b"%d." % uid in names)}
+        return array("I", [uid for uid in self._wanted[root] if uid not in missing]) if missing else self._wanted[root]
+
+    def _messages(self, root: bytes, plan: FolderPlan) -> Iterator[Item]:
+        uids = self._wanted[root]
+        if not uids:
+            return
+        directory = os.open(self._reader.directory(root, plan.path), _DIRECTORY)
+        try:
+            for uid in uids:
+                try:
+                    descriptor = os.open(b"%d." % uid, _FILE, dir_fd=directory)
+                except FileNotFoundError:
+                    self.lost[root].append(uid)
+                    continue
+                except OSError as error:
+                    self.unreadable.append((b"%d." % uid, error.strerror or str(error)))
+                    continue
+                try:
+                    yield from self._message(root, uid, descriptor)
+                finally:
+                    os.close(descriptor)
+        finally:
+            os.close(directory)
+
+    def _message(self, root: bytes, uid: int, descriptor: int) -> Iterator[Item]:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            self.unreadable.append((b"%d." % uid, "no regular file"))
+            return
+        try:
+            data = os.read(descriptor, min(status.st_size, PIECE))
+        except OSError as error:
+            self.unreadable.append((b"%d." % uid, error.strerror or str(error)))
+            return
+        digest = hashlib.sha1(data, usedforsecurity=False)
+        yield _Message(uid, self._reader.entry(root, status), data)
+        for piece in _pieces(descriptor, status.st_size - len(data)):
+            digest.update(piece)
+            yield _More(piece)
+        self.bytes += status.st_size
+        if self._index and not _is_right(self._index, uid, status.st_size, digest.digest()):
+            self.wrong.append(uid)
+
+    def _metadata(self, root: bytes, plan: FolderPlan) -> Iterator[Item]:
+        for name in (*plan.odd, *plan.loose):
+            descriptor, entry = self._reader.open(root, plan.path, name)
+            try:
+                yield from self._counted(pieces_of(name, entry, descriptor))
+            finally:
+                os.close(descriptor)
+        bound = [file for found, file in self._work.reading.bound if found == root and file.name in plan.metadata]
+        for file in sorted(bound, key=lambda file: file.name == kinds.INDEX):
+            entry = file.entry._replace(size=len(file.data))
+            yield from self._counted(pieces_of(file.name, entry, file.data))
+
+    def _counted(self, items: Iterator[Item]) -> Iterator[Item]:
+        for item in items:
+            self.bytes += len(item.data)
+            yield item
+
+
+#: Bytes of other metadata that are sent in one frame.
+_WHOLE = 15 << 20
+
+
+def pieces_of(name: bytes, entry: Entry, contents: int | bytes) -> Iterator[Item]:
+    """Yield a file that is open, or in memory. Raise CutShort."""
+    if isinstance(contents, bytes):
+        # What is small is compared with what the replica has of it, and of what has grown the end is written.
+        yield File(name, entry, contents[:_WHOLE])
+        for start in range(_WHOLE, len(contents), PIECE):
+            yield _More(contents[start : start + PIECE])
+        return
+    data = os.read(contents, min(entry.size, _WHOLE))
+    yield File(name, entry, data)
+    for piece in _pieces(contents, entry.size - len(data)):
+        yield _More(piece)
+
+
+def _pieces(descriptor: int, left: int) -> Iterator[bytes]:
+    while left:
+        piece = os.read(descriptor, min(left, PIECE))
+        if not piece:
+            raise CutShort
+        left -= len(piece)
+        yield piece
+
+
+def _is_right(index: Index, uid: int, size: int, digest: bytes) -> bool:
+    """Tell whether a message is what its record says, as far as it says that."""
+    number = bisect_left(index.uids, uid)
+    if number == len(index.uids) or index.uids[number] != uid:
+        return True  # of 2.3's expunged ones
+    guid = index.guid(number)
+    return index.sizes[number] == size and guid in (None, digest)

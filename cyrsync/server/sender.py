@@ -1,0 +1,315 @@
+"""The near end of the stream: mailboxes are sent as they are read, and what has arrived is kept in the state.
+
+What is small is read at once, and sent together with others when the state knows of them; what is large is sent while
+it is read. A mailbox that loses messages meanwhile is read again, and gets its index when all that this names is there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.ends.agent_side import Sink
+from cyrsync.far import uids as uid_sets
+from cyrsync.far.quick_check import Question
+from cyrsync.far.remove import Removal
+from cyrsync.rsync.driver import hint
+from cyrsync.server.contents import Contents, CutShort, Item
+from cyrsync.server.engine import Work
+from cyrsync.server.reading import MailboxReader, UnreadableMailboxError, identity_of
+from cyrsync.server.replica import Replica
+from cyrsync.state.sent import Key
+from cyrsync.state.store import Store
+from cyrsync.sync.folder_plan import State
+from cyrsync.text import path_text
+
+#: Bytes and mailboxes that are sent together, before anybody asks whether they have arrived.
+_GROUP_BYTES, _GROUP = 64 << 20, 500
+#: Bytes of contents, and mailboxes, that wait until the state knows of them.
+_PORTION_BYTES, _PORTION = 16 << 20, 250
+#: What a full disk says.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+#: So many messages are named of one mailbox.
+_NAMED = 3
+
+
+@dataclass(slots=True)
+class _Passed:
+    """What one mailbox has had from this run, while it is being read again; by root."""
+
+    incarnation: object
+    arrived: dict[bytes, array[int]] = field(default_factory=dict)
+    lost: dict[bytes, set[int]] = field(default_factory=dict)  # at the last look
+    lacking: dict[bytes, set[int]] = field(default_factory=dict)  # at two, though the index named them both times
+
+
+class Sender:
+    """Sends mailboxes that have just been read."""
+
+    def __init__(self, store: Store, replica: Replica, enter: Callable[[], str]) -> None:
+        """`enter` is asked for the replica when there is something for it; it returns what speaks against that."""
+        #: Why nothing could be sent: the state does not speak of what is there.
+        self.reason = ""
+        #: Everything has been seen: from now on, what was left until then is taken, too.
+        self.is_late = False
+        self.files = self.messages = self.folders = 0  # that have arrived; of folders, the new ones
+        self.files_failed = 0
+        self.bytes_sent = 0
+        self.errors: list[str] = []
+        #: Mailboxes that have arrived, and of which something is to be deleted.
+        self.deletes: dict[Key, Work] = {}
+        #: Mailboxes for which there was no room, and where.
+        self.full: dict[Key, tuple[Work, bytes]] = {}
+        #: Mailboxes of which not all could be sent: they keep their metadata.
+        self.failed: set[Key] = set()
+        self._store = store
+        self._replica = replica
+        self._enter = enter
+        self._entered = self._began = False
+        self._sink: Sink | None = None
+        self._waiting: list[tuple[Work, list[Item]]] = []
+        self._waiting_bytes = 0
+        self._going: list[Work] = []
+        self._going_bytes = 0
+        self._held: set[Key] = set()  # sent without metadata
+        self._passed: dict[Key, _Passed] = {}
+        self._again: set[Key] = set()
+        self._homes: set[tuple[str, int]] | None = None
+
+    def takes(self, work: Work, reader: MailboxReader) -> bool:
+        """Send a mailbox that has just been read, or leave it.
+
+        One that was recreated, or may have been renamed, is left until it is late: what the replica has of others may
+        be its own.
+        """
+        key = work.place.key
+        self._again.discard(key)
+        if not self.is_late and (work.summary.state is State.RECREATED or self._may_be_renamed(work)):
+            return False
+        if not self._may_begin():
+            return False
+        self._leave_same(work, reader)
+        contents = self._contents(work, reader)
+        items = iter(contents)
+        read: list[Item] = []
+        size = 0
+        try:
+            for item in items:
+                read.append(item)
+                size += len(item.data)
+                if size > _PORTION_BYTES:
+                    return self._send_large(work, contents, chain(read, items))
+        except _CHANGED:
+            self._again.add(key)
+            return False
+        if any(contents.lost.values()) or identity_of(work.place) != work.reading.identity:
+            self._note_lost(work, contents)
+            return False
+        if work.summary.state is State.RECREATED:
+            return self._send_large(work, contents, iter(read))
+        self._note(work, contents)
+        self._waiting.append((work, read))
+        self._waiting_bytes += size
+        if len(self._waiting) >= _PORTION or self._waiting_bytes >= _PORTION_BYTES:
+            self._send_waiting(much=True)
+        return True
+
+    def is_to_be_read_again(self, key: Key) -> bool:
+        """Tell whether a mailbox that was offered has lost something since it was read."""
+        return key in self._again
+
+    def settle(self) -> None:
+        """See that what was sent has arrived, and keep that in the state."""
+        self._send_waiting(much=False)
+        self._end_group()
+
+    def _may_be_renamed(self, work: Work) -> bool:
+        if work.summary.state is not State.NEW:
+            return False
+        if self._homes is None:
+            self._homes = set(self._store.homes())
+        return work.reading.incarnation[:2] in self._homes
+
+    def _may_begin(self) -> bool:
+        if not self._entered and not self.reason:
+            self.reason = self._enter()
+            self._entered = not self.reason
+        return self._entered
+
+    def _leave_same(self, work: Work, reader: MailboxReader) -> None:
+        """Do without messages that the replica may have, and has."""
+        if work.place.key in self._passed:
+            return  # that is known
+        for root, plan in work.plans.items():
+            doubtful = work.doubtful(root)
+            if doubtful:
+                self._end_group()
+                messages = reader.entries(root, plan.path, doubtful)
+                question = Question(self._replica.root(root, make=True), plan.path, tuple(messages))
+                work.has(root, self._replica.side.same(question, numeric_ids=self._replica.numeric_ids))
+
+    def _contents(self, work: Work, reader: MailboxReader) -> Contents:
+        passed = self._passed.get(work.place.key)
+        if passed and passed.incarnation != work.reading.incarnation[:2]:
+            passed = None
+        if passed:
+            self._leave_out(work, passed)
+        wanted = {}
+        for root, plan in work.plans.items():
+            arrived = passed.arrived.get(root) if passed else None
+            wanted[root] = uid_sets.difference(plan.uids, arrived) if arrived else plan.uids
+        return Contents(work, reader, wanted, lambda root: self._replica.root(root, make=True))
+
+    def _leave_out(self, work: Work, passed: _Passed) -> None:
+        """Do without messages that were not there at two looks, though the index named them both times."""
+        lacking = [uid for root, uids in passed.lacking.items() for uid in sorted(uids) if work.leave_out(root, uid)]
+        if lacking:
+            some = ", ".join(map(str, lacking[:_NAMED])) + (", ..." if len(lacking) > _NAMED else "")
+            reason = f"the index names messages without a file: {some}: run reconstruct"
+            self.errors.append(f"{path_text(work.place.key.path)}: {reason}")
+
+    def _note_lost(self, work: Work, contents: Contents) -> None:
+        """Remember which messages were not there: the mailbox is to be read again."""
+        key, incarnation = work.place.key, work.reading.incarnation[:2]
+        passed = self._passed.get(key)
+        if passed is None or passed.incarnation != incarnation:
+            passed = self._passed[key] = _Passed(incarnation)
+        for root, uids in contents.lost.items():
+            lost = set(uids)
+            passed.lacking.setdefault(root, set()).update(lost & passed.lost.get(root, set()))
+            passed.lost[root] = lost
+        self._again.add(key)
+
+    def _note(self, work: Work, contents: Contents) -> None:
+        """Note what is to be said of a mailbox that is sent, and whether it is sent without its metadata."""
+        path = work.place.key.path
+        for name, reason in contents.unreadable:
+            self.errors.append(f"{path_text(os.path.join(path, name))}: {hint(reason)}")
+        if contents.unreadable:
+            self._held.add(work.place.key)
+            self.files_failed += len(contents.unreadable) + len(work.summary.metadata) + len(work.summary.loose)
+        for uid in contents.wrong:
+            reason = "its contents are not what the index says: it is sent as it is: run reconstruct -G"
+            self.errors.append(f"{path_text(os.path.join(path, b'%d.' % uid))}: {reason}")
+
+    def _send_large(self, work: Work, contents: Contents, items: Iterator[Item]) -> bool:
+        """Send a mailbox while it is read, and tell whether there is nothing more to be done for it."""
+        key = work.place.key
+        self._send_waiting(much=True)
+        self._store.put([work.before()])
+        if work.summary.state is State.RECREATED:
+            self._end_group()
+            if not self._clear(work):
+                return True
+        sink = self._begin(much=True)
+        try:
+            for item in items:
+                item.put(sink)
+                self._going_bytes += len(item.data)
+                self.bytes_sent += len(item.data)
+        except _CHANGED:
+            sink.abandon()
+            self._again.add(key)
+            return False
+        if identity_of(work.place) != work.reading.identity:
+            sink.abandon()
+            self._again.add(key)
+            return False
+        sink.commit()
+        self._going.append(work)
+        self._note(work, contents)
+        if any(contents.lost.values()):
+            self._held.add(key)
+            if key not in self._end_group():
+                self._note_lost(work, contents)
+                for root in contents.lost:
+                    arrived = self._passed[key].arrived
+                    arrived[root] = uid_sets.union(arrived.get(root, uid_sets.empty()), contents.arrived(root))
+            return False
+        if self._going_bytes >= _GROUP_BYTES:
+            self._end_group()
+        return True
+
+    def _clear(self, work: Work) -> bool:
+        """Remove what another mailbox has under the same names, its index first; tell whether all of that is gone.
+
+        Neither size nor time tells the files of two mailboxes apart.
+        """
+        index_root = next((root for root, file in work.reading.bound if file.name == kinds.INDEX), b"")
+        for root in sorted(work.plans, key=lambda root: root != index_root):
+            plan = work.plans[root]
+            removal = Removal(plan.path, plan.uids, (kinds.INDEX,) if root == index_root else ())
+            there = self._replica.root(root, make=True)
+            for path, number in self._replica.side.remove(there, [removal], keep_times=False).failed:
+                self._fail(work, number, os.path.join(there, path))
+                return False
+        return True
+
+    def _send_waiting(self, *, much: bool) -> None:
+        """Send what was read, once the state knows of it; `much`: more will follow."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        self._store.put(work.before() for work, _ in waiting)
+        sink = self._begin(much=much)
+        for work, items in waiting:
+            for item in items:
+                item.put(sink)
+            sink.commit()
+            self._going.append(work)
+        self._going_bytes += self._waiting_bytes
+        self.bytes_sent += self._waiting_bytes
+        self._waiting_bytes = 0
+        if len(self._going) >= _GROUP or self._going_bytes >= _GROUP_BYTES:
+            self._end_group()
+
+    def _begin(self, *, much: bool) -> Sink:
+        if self._sink is None:
+            self._began = self._began or much
+            self._sink = self._replica.begin_stream(much=self._began)
+        return self._sink
+
+    def _end_group(self) -> set[Key]:
+        """See that what was sent has arrived; return the mailboxes that have not."""
+        if self._sink is None:
+            return set()
+        self._sink = None
+        going, self._going, self._going_bytes = self._going, [], 0
+        failures = self._replica.side.end_stream()
+        failed = {going[failure.mailbox].place.key for failure in failures}
+        for failure in failures:
+            self._fail(going[failure.mailbox], failure.number, failure.path)
+        done = [work for work in going if work.place.key not in failed | self._held]
+        self._store.put(work.after(deleted=not work.deletes()) for work in done)
+        for work in done:
+            self._count(work)
+        self.failed |= self._held.intersection(work.place.key for work in going) - self._again
+        self._held.clear()
+        return failed
+
+    def _count(self, work: Work) -> None:
+        key = work.place.key
+        self.files += work.summary.files_planned()
+        self.messages += work.summary.messages_send
+        self.folders += work.summary.state is State.NEW
+        self.full.pop(key, None)
+        self.deletes.pop(key, None)
+        if work.deletes():
+            self.deletes[key] = work
+
+    def _fail(self, work: Work, number: int, path: bytes) -> None:
+        if number in FULL:
+            self.full[work.place.key] = (work, path)
+            return
+        self.failed.add(work.place.key)
+        self.files_failed += work.summary.files_planned()
+        self.errors.append(f"{path_text(path)}: {hint(os.strerror(number))}")
+
+
+#: What reading says of a mailbox that is not any more as it was.
+_CHANGED = (OSError, UnreadableMailboxError, CutShort)

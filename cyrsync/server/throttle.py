@@ -1,0 +1,63 @@
+"""A stream that is kept to a rate: whoever sends is held up as long as too much has been sent."""
+
+from __future__ import annotations
+
+import time
+
+from cyrsync.ends.agent_side import Sink
+from cyrsync.far.folder import Entry
+from cyrsync.far.frames import Part
+
+#: Seconds that are worth waiting for.
+_LEAST = 0.02
+
+
+class Throttle:
+    """Counts bytes, and waits until they may have been sent."""
+
+    def __init__(self, rate: float) -> None:
+        """`rate` is in bytes a second."""
+        self._rate = rate
+        self._due = time.monotonic()  # when all that was sent may have been
+
+    def passed(self, size: int) -> None:
+        """Wait as long as it takes to send so many bytes, beside what was waited for already."""
+        now = time.monotonic()
+        self._due = max(self._due, now) + size / self._rate
+        if self._due - now >= _LEAST:
+            time.sleep(self._due - now)
+
+
+class Throttled:
+    """Hands a stream on, no faster than a throttle lets it."""
+
+    def __init__(self, sink: Sink, throttle: Throttle) -> None:
+        self._sink = sink
+        self._throttle = throttle
+
+    def part(self, part: Part) -> None:
+        """Begin a part of the present mailbox."""
+        self._sink.part(part)
+
+    def message(self, uid: int, entry: Entry, data: bytes) -> None:
+        """Take a message file of that part, or the first piece of it."""
+        self._sink.message(uid, entry, data)
+        self._throttle.passed(len(data))
+
+    def file(self, name: bytes, entry: Entry, data: bytes) -> None:
+        """Take another file, or the first piece of it, or a symbolic link."""
+        self._sink.file(name, entry, data)
+        self._throttle.passed(len(data))
+
+    def more(self, data: bytes) -> None:
+        """Take the next piece of a file."""
+        self._sink.more(data)
+        self._throttle.passed(len(data))
+
+    def commit(self) -> None:
+        """Give the mailbox its place."""
+        self._sink.commit()
+
+    def abandon(self) -> None:
+        """Leave everything of the mailbox as it was."""
+        self._sink.abandon()

@@ -1,0 +1,353 @@
+"""Mailboxes are sent as they are read, each as one piece: all of it takes its place, or nothing does."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import samplespool
+from cyrsync.far import receive
+from cyrsync.server import sender
+from support.inside import sync_server_here
+from support.meanwhile import before_part
+from support.servers import SampleServer, assert_sound, below, problems, replica_conf
+from support.sshd import Sshd
+from support.strace import OPEN_CALLS, STAT_CALLS, strace_calls
+from support.tools import requires_root
+from support.tree import assert_same_tree, cyrsync_argv, plain_env, snapshot
+
+PAUSE = 0.03  # seconds after which a file has rested
+
+
+class Pair:
+    """A server whose replica is up to date, over ssh if it has an sshd."""
+
+    def __init__(self, directory: Path, sshd: Sshd | None = None) -> None:
+        self.server = SampleServer(directory / "server")
+        self.replica = directory / "replica"
+        self.replica.mkdir()
+        self.words: tuple[str, ...] = ("-e", sshd.rsh, sshd.at(self.replica)) if sshd else (str(self.replica),)
+        self.folders = self.server.folders()
+        self.sync()
+        assert self.sync()["files"]["planned"] == 0
+
+    def sync(self, *words: str, delete: bool = True, expect: int = 0) -> dict[str, Any]:
+        """Sync, and return the report."""
+        time.sleep(PAUSE)
+        deleting = ("--delete",) if delete else ()
+        report = sync_server_here(self.server.conf, *deleting, *words, *self.words, expect=(expect,))
+        assert report["rsync_runs"] == 0
+        return report
+
+    def there(self, folder: Path) -> Path:
+        return below(self.replica, folder)
+
+    def assert_same(self) -> None:
+        """The replica is what it should be, and the state knows."""
+        assert_same_tree(self.server.spool, self.there(self.server.spool))
+        assert_sound(self.server.conf, self.replica)
+        report = self.sync()
+        assert (report["folders"]["changed"], report["files"]["planned"], report["warnings"]) == (0, 0, [])
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    return Pair(tmp_path)
+
+
+@pytest.fixture(params=["here", "over ssh"])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
+    return Pair(tmp_path, request.getfixturevalue("sshd") if request.param == "over ssh" else None)
+
+
+def test_new_mail_and_flags(either: Pair) -> None:
+    for folder in either.folders[:3]:
+        samplespool.deliver(folder, 4)
+    samplespool.set_flags(either.folders[4])
+    report = either.sync()
+    assert (report["folders"]["changed"], report["messages"]["send"]) == (4, 12)
+    # Four indexes, and the caches as they are found.
+    assert report["files"]["sent"] == report["files"]["planned"] == 12 + 4 + 4
+    assert (report["files"]["failed"], report["files"]["vanished"], report["errors"]) == (0, 0, [])
+    assert report["bytes_sent"] > 0
+    either.assert_same()
+
+
+def test_owners_and_modes(either: Pair) -> None:
+    requires_root()
+    folder = either.folders[0]
+    (uid,) = samplespool.deliver(folder, 1)
+    os.chown(folder / f"{uid}.", 8, 12)
+    (folder / f"{uid}.").chmod(0o640)
+    folder.chmod(0o2750)
+    either.sync()
+    either.assert_same()
+
+
+@pytest.mark.parametrize("words", [("--bwlimit", "9999"), ("--compress",), ("--numeric-ids",), ("--jobs", "2")])
+def test_options_of_the_stream(either: Pair, words: tuple[str, ...]) -> None:
+    samplespool.deliver(either.folders[0], 3)
+    samplespool.expunge(either.folders[1], 1)
+    report = either.sync(*words)
+    assert (report["messages"]["send"], report["messages"]["delete"]) == (3, 1)
+    either.assert_same()
+
+
+def test_a_dry_run_sends_nothing(either: Pair) -> None:
+    samplespool.deliver(either.folders[0], 3)
+    before = snapshot(either.replica)
+    report = either.sync("--dry-run")
+    assert (report["messages"]["send"], report["files"]["sent"]) == (3, 0)
+    assert snapshot(either.replica) == before
+    either.sync()
+    either.assert_same()
+
+
+@pytest.mark.parametrize("limit", ["_PORTION", "_PORTION_BYTES", "_GROUP", "_GROUP_BYTES"])
+def test_portions_and_groups_are_only_a_matter_of_memory(
+    either: Pair, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, limit, 1)
+    for number, folder in enumerate(either.folders[:4]):
+        samplespool.deliver(folder, 2)
+        if not number:
+            (folder / "cyrus.squat").write_bytes(bytes(20_000))
+    report = either.sync()
+    assert report["files"]["sent"] == report["files"]["planned"] == 8 + 4 * 2 + 1
+    either.assert_same()
+
+
+@pytest.mark.parametrize("limit", [10_000, 16 << 20])
+def test_a_first_copy(either: Pair, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "_PORTION_BYTES", limit)
+    shutil.rmtree(either.replica)
+    either.replica.mkdir()
+    report = either.sync("--full")
+    assert report["messages"]["send"] == report["messages"]["seen"] > 0
+    assert report["folders"]["new"] == len(either.folders)
+    either.assert_same()
+    assert not [path for path in either.replica.rglob(".cyrsync*") if path.is_dir()]
+
+
+def test_a_message_larger_than_a_frame(either: Pair) -> None:
+    folder = either.folders[0]
+    (uid,) = samplespool.deliver(folder, 1)
+    status = (folder / f"{uid}.").stat()
+    (folder / f"{uid}.").write_bytes(os.urandom(40 << 20))
+    os.utime(folder / f"{uid}.", ns=(status.st_atime_ns, status.st_mtime_ns))
+    report = either.sync(expect=23)  # the index has another size
+    assert len(report["errors"]) == 1
+    assert_same_tree(either.server.spool, either.there(either.server.spool))
+
+
+def test_a_message_that_is_not_what_its_record_says(either: Pair) -> None:
+    """It is sent, and named."""
+    folder = either.folders[0]
+    first, second = samplespool.deliver(folder, 2)
+    data = bytearray((folder / f"{second}.").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / f"{second}.").write_bytes(data)
+    report = either.sync(expect=23)
+    (error,) = report["errors"]
+    assert f"{folder.name}/{second}.: its contents are not what the index says" in error
+    assert (either.there(folder) / f"{second}.").read_bytes() == data
+    assert (either.there(folder) / f"{first}.").exists()
+    assert either.sync()["errors"] == []  # nobody looks at it again
+
+
+@pytest.mark.parametrize("limit", [1, 16 << 20])
+def test_a_message_that_cannot_be_read_keeps_the_index(pair: Pair, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are sent, and so is every other mailbox."""
+    monkeypatch.setattr(sender, "_PORTION_BYTES", limit)
+    folder = pair.folders[0]
+    first, second = samplespool.deliver(folder, 2)
+    samplespool.deliver(pair.folders[1], 1)
+    data = (folder / f"{first}.").read_bytes()
+    (folder / f"{first}.").unlink()
+    (folder / f"{first}.").mkdir()  # root can read everything else
+    index = (pair.there(folder) / "cyrus.index").read_bytes()
+    report = pair.sync(expect=23)
+    (error,) = report["errors"]
+    assert f"{folder.name}/{first}.: no regular file" in error
+    assert (report["folders"]["failed"], report["files"]["failed"] > 0) == (1, True)
+    assert (pair.there(folder) / "cyrus.index").read_bytes() == index
+    assert (pair.there(folder) / f"{second}.").exists()
+    assert_same_tree(pair.folders[1], pair.there(pair.folders[1]))
+    (folder / f"{first}.").rmdir()
+    (folder / f"{first}.").write_bytes(data)
+    assert pair.sync()["messages"]["send"] == 1  # the other one is there
+    pair.assert_same()
+
+
+def test_what_rsync_has_left_does_no_harm(either: Pair) -> None:
+    folder = either.folders[0]
+    samplespool.deliver(folder, 1)
+    (either.there(folder) / ".~tmp~").mkdir()
+    (either.there(folder) / ".~tmp~/cyrus.index").write_bytes(b"old")
+    either.sync()
+    shutil.rmtree(either.there(folder) / ".~tmp~")
+    assert_same_tree(either.server.spool, either.there(either.server.spool), dir_mtimes=False)
+
+
+def test_a_folder_in_the_place_of_a_message_costs_its_mailbox_only(either: Pair) -> None:
+    folder, other = either.folders[:2]
+    (uid,) = samplespool.deliver(folder, 1)
+    samplespool.deliver(other, 1)
+    (either.there(folder) / f"{uid}.").mkdir()
+    report = either.sync(expect=23)
+    (error,) = report["errors"]
+    assert f"{uid}.: Is a directory" in error
+    assert report["files"]["planned"] == report["files"]["sent"] + report["files"]["failed"]
+    assert_same_tree(other, either.there(other))
+    (either.there(folder) / f"{uid}.").rmdir()
+    either.sync()
+    either.assert_same()
+
+
+@pytest.mark.parametrize("limit", [1, 16 << 20])
+def test_a_message_that_goes_meanwhile(pair: Pair, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "_PORTION_BYTES", limit)
+    folder = pair.folders[0]
+    uids = samplespool.deliver(folder, 2)
+    before_part(monkeypatch, 0, lambda: samplespool.expunge(folder, len(list(folder.glob("[0-9]*."))) - 1))
+    assert len(uids) == 2
+    pair.sync()
+    assert_same_tree(pair.server.spool, pair.there(pair.server.spool))
+    pair.sync()  # what has just changed is looked into once more
+    pair.assert_same()
+
+
+@pytest.mark.parametrize("limit", [1, 16 << 20])
+def test_another_mailbox_takes_the_name_meanwhile(pair: Pair, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "_PORTION_BYTES", limit)
+    folder = pair.folders[0]
+    uids = samplespool.deliver(folder, 2)
+    before_part(monkeypatch, 0, lambda: samplespool.recreate_folder(folder, max(uids)))
+    pair.sync()
+    assert_same_tree(pair.server.spool, pair.there(pair.server.spool))
+    pair.sync()  # what has just changed is looked into once more
+    pair.assert_same()
+
+
+def test_there_is_no_room_for_one(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of that folder nothing is in its place then; it is tried again when others are."""
+    folders = pair.folders[:2]
+    for folder in folders:
+        samplespool.deliver(folder, 2)
+    kept, calls = receive._write, []
+
+    def full(descriptor: int, data: bytes) -> None:
+        calls.append(descriptor)
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+        kept(descriptor, data)
+
+    monkeypatch.setattr(receive, "_write", full)
+    report = pair.sync()
+    assert report["files"]["sent"] == report["files"]["planned"]
+    pair.assert_same()
+
+
+def test_there_is_no_room_at_all(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    samplespool.deliver(pair.folders[0], 2)
+    samplespool.deliver(pair.folders[1], 1)
+    before = snapshot(pair.replica)
+
+    def full(descriptor: int, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(receive, "_write", full)
+        report = pair.sync(expect=11)
+    assert "No space left on device" in report["errors"][0]
+    after = {path: entry._replace(mtime_ns=0) for path, entry in snapshot(pair.replica).items()}
+    assert after == {path: entry._replace(mtime_ns=0) for path, entry in before.items()}
+    pair.sync()
+    pair.assert_same()
+
+
+def test_a_doubtful_replica_is_compared_first(pair: Pair) -> None:
+    """Nothing is written to it before."""
+    folder = pair.folders[0]
+    shutil.rmtree(pair.there(pair.folders[1]))
+    samplespool.deliver(folder, 1)
+    report = pair.sync()
+    assert len(report["warnings"]) == 1
+    pair.assert_same()
+
+
+def test_a_replica_that_is_used_is_refused(pair: Pair) -> None:
+    samplespool.set_flags(pair.there(pair.folders[1]))
+    index = (pair.there(pair.folders[0]) / "cyrus.index").read_bytes()
+    samplespool.deliver(pair.folders[0], 1)
+    pair.sync(expect=4)
+    assert (pair.there(pair.folders[0]) / "cyrus.index").read_bytes() == index
+
+
+#: Runs cyrsync, and kills it before one of the calls of a function.
+KILLER = """\
+import os, signal
+import cyrsync.server.sender, cyrsync.state.store, cyrsync.server.claim
+from {module} import {victim} as victim
+kept, calls = victim.{name}, [0]
+def dying(*words, **options):
+    if calls[0] == {number}:
+        os.kill(0, signal.SIGKILL)
+    calls[0] += 1
+    return kept(*words, **options)
+victim.{name} = dying
+from cyrsync.cli.app import main
+main()
+"""
+STORE, CLAIM = ("cyrsync.state.store", "Store"), ("cyrsync.server.claim", "Claim")
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "number"),
+    [
+        *(((STORE, "put", number)) for number in range(2)),
+        *((("cyrsync.far.receive", "Receiver"), "commit", number) for number in range(3)),
+        *((("cyrsync.far.receive", "os"), "rename", number) for number in random.Random(1).sample(range(1, 12), 5)),
+        (CLAIM, "end", 0),
+    ],
+)
+def test_killed_on_the_way(pair: Pair, where: tuple[str, str], name: str, number: int) -> None:
+    for folder in pair.folders[:3]:
+        samplespool.deliver(folder, 3)
+    time.sleep(PAUSE)
+    script = KILLER.format(module=where[0], victim=where[1], name=name, number=number)
+    argv = [sys.executable, "-c", script, "sync", "-C", str(pair.server.conf), "--delete", str(pair.replica)]
+    done = subprocess.run(argv, env=plain_env(), capture_output=True, start_new_session=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    left = {kind for kind, _, _ in problems(replica_conf(pair.server.conf, pair.replica))}
+    assert left <= {"orphan"}  # every index has its messages
+    samplespool.expunge(pair.folders[0], 1)
+    pair.sync()
+    for found in pair.replica.rglob(".*.??????"):
+        found.unlink()  # what a killed run leaves is not a day old yet
+    assert_same_tree(pair.server.spool, pair.there(pair.server.spool), dir_mtimes=False)
+    assert_sound(pair.server.conf, pair.replica)
+
+
+def test_no_program_is_started(pair: Pair, tmp_path: Path) -> None:
+    """And messages of before are neither stat'ed nor opened, on either side."""
+    folder = pair.folders[0]
+    old = {os.fsencode(path.name) for path in folder.glob("[0-9]*.")}
+    (uid,) = samplespool.deliver(folder, 1)
+    time.sleep(PAUSE)
+    argv = cyrsync_argv("sync", "-C", pair.server.conf, "--delete", pair.replica)
+    calls = strace_calls(argv, env=plain_env(), output=tmp_path / "calls")
+    assert len([call for call in calls if call.name == "execve" and b" = 0" in call.line]) == 1
+    paths = [call.path for call in calls if call.name in (*STAT_CALLS, *OPEN_CALLS)]
+    assert any(path.endswith(b"/%d." % uid) for path in paths)
+    assert [path for path in paths if os.path.basename(path) in old and os.fsencode(folder.name) in path] == []
+    pair.assert_same()

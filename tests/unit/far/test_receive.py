@@ -1,0 +1,386 @@
+"""What the receiving end makes of a stream: all of a mailbox or none, as the originals look; it follows no link."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.far.frames import PIECE, Part
+from cyrsync.far.receive import Failure, Receiver
+from cyrsync.far.remove import RENAMED
+from cyrsync.far.walk import Reader
+from support.tools import requires_root
+
+PATH = b"j/user/joe"
+OLD, NEW = 1_500_000_000 * 10**9, 1_600_000_000 * 10**9 + 7
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return folder_in(tmp_path / "source", NEW)
+
+
+@pytest.fixture
+def replica(tmp_path: Path) -> Path:
+    """The same folder, without the new message and with other metadata."""
+    return folder_in(tmp_path / "replica", OLD, {"1.": b"one", "cyrus.index": b"old", "cyrus.cache": b"gen1"})
+
+
+def folder_in(root: Path, mtime: int, files: dict[str, bytes] | None = None) -> Path:
+    folder = root / os.fsdecode(PATH)
+    folder.mkdir(parents=True)
+    contents = files or {"1.": b"one", "2.": b"two", "cyrus.index": b"new", "cyrus.cache": b"gen1 and more"}
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+        os.utime(folder / name, ns=(mtime, mtime))
+    for path in (folder, *folder.parents[:3]):
+        os.utime(path, ns=(mtime, mtime))
+    return root
+
+
+def send(receiver: Receiver, source: Path, replica: Path, *names: str) -> None:
+    """Send these files of the folder, but do not commit."""
+    reader = Reader(os.fsencode(source))
+    receiver.part(Part(os.fsencode(replica), PATH, reader.above(PATH)))
+    for name in names:
+        path = source / os.fsdecode(PATH) / name
+        target = os.readlink(path) if path.is_symlink() else ""
+        entry, data = reader.entry(os.lstat(path), target), b"" if target else path.read_bytes()
+        if kinds.is_message(name.encode()):
+            receiver.message(int(name[:-1]), entry, data[:PIECE])
+        else:
+            receiver.file(name.encode(), entry, data[:PIECE])
+        for start in range(PIECE, len(data), PIECE):
+            receiver.more(data[start : start + PIECE])
+
+
+def put(source: Path, replica: Path, *names: str) -> list[Failure]:
+    receiver = Receiver(numeric_ids=False)
+    send(receiver, source, replica, *names)
+    receiver.commit()
+    return receiver.end()
+
+
+def numbers(failures: list[Failure]) -> list[tuple[int, int]]:
+    return [(failure.mailbox, failure.number) for failure in failures]
+
+
+def look(root: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Mode, time and contents of all that is below a root, and its own."""
+    found = {}
+    for path in (root, *root.rglob("*")):
+        status = path.lstat()
+        data = path.read_bytes() if path.is_file() else b""
+        found[str(path.relative_to(root))] = (status.st_mode, status.st_mtime_ns, data)
+    return found
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {name: data for name, (_, _, data) in look(root).items()}
+
+
+def test_it_is_as_on_the_source(source: Path, replica: Path) -> None:
+    (source / "j").chmod(0o2711)
+    (source / "j/user/joe/2.").chmod(0o640)
+    assert put(source, replica, "2.", "cyrus.cache", "cyrus.index") == []
+    os.utime(replica / "j/user/joe/1.", ns=(NEW, NEW))  # was not sent
+    assert look(replica) == look(source)
+
+
+def test_a_new_mailbox_is_as_on_the_source(source: Path, tmp_path: Path) -> None:
+    (source / "j/user").chmod(0o751)
+    (source / "j/user/joe").chmod(0o750)
+    replica = tmp_path / "empty"
+    replica.mkdir()
+    assert put(source, replica, "1.", "2.", "cyrus.cache", "cyrus.index") == []
+    assert look(replica) == look(source)
+
+
+def test_a_new_mailbox_appears_as_a_whole(source: Path, tmp_path: Path) -> None:
+    replica = tmp_path / "empty"
+    replica.mkdir()
+    receiver = Receiver(numeric_ids=False)
+    send(receiver, source, replica, "1.", "2.", "cyrus.index")
+    assert not (replica / "j/user/joe").exists()
+    receiver.commit()
+    assert len(list((replica / "j/user/joe").iterdir())) == 3
+    assert receiver.end() == []
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+def test_what_is_given_up_leaves_nothing(source: Path, replica: Path, tmp_path: Path, is_new: bool) -> None:
+    if is_new:
+        (replica / "j/user/joe").rename(tmp_path / "elsewhere")
+    before = contents(replica)
+    receiver = Receiver(numeric_ids=False)
+    send(receiver, source, replica, "2.", "cyrus.index")
+    receiver.abandon()
+    assert receiver.end() == []
+    assert contents(replica) == before
+
+
+def test_a_stream_that_ends_leaves_nothing_of_what_it_did_not_commit(source: Path, replica: Path) -> None:
+    before = contents(replica)
+    receiver = Receiver(numeric_ids=False)
+    send(receiver, source, replica, "2.", "cyrus.index")
+    assert receiver.end() == []
+    assert contents(replica) == before
+
+
+def test_several_parts_are_one_mailbox(source: Path, replica: Path, tmp_path: Path) -> None:
+    """Where the second cannot be written, the first has not its place either, if it comes first."""
+    receiver = Receiver(numeric_ids=False)
+    send(receiver, source, replica, "2.")
+    send(receiver, source, tmp_path / "nowhere", "cyrus.index")
+    before = contents(replica)
+    receiver.commit()
+    assert numbers(receiver.end()) == [(0, errno.ENOENT)]
+    assert contents(replica) == {name: data for name, data in before.items() if not Path(name).name.startswith(".2.")}
+
+
+def test_owners_are_set(source: Path, replica: Path) -> None:
+    requires_root()
+    os.chown(source / "j/user/joe/2.", 8, 12)
+    os.chown(source / "j/user/joe", 8, 12)
+    assert put(source, replica, "1.", "2.") == []
+    for name in ("j/user/joe/2.", "j/user/joe"):
+        status = (replica / name).stat()
+        assert (status.st_uid, status.st_gid) == (8, 12)
+    for name in ("j/user/joe/1.", "j/user"):
+        assert (replica / name).stat().st_uid == os.geteuid()
+
+
+def test_a_large_message_comes_in_pieces(source: Path, replica: Path) -> None:
+    (source / "j/user/joe/2.").write_bytes(os.urandom(2 * PIECE + 17))
+    assert put(source, replica, "2.", "1.") == []
+    for name in ("1.", "2."):
+        assert (replica / "j/user/joe" / name).read_bytes() == (source / "j/user/joe" / name).read_bytes()
+
+
+def test_half_a_message_is_none(source: Path, replica: Path) -> None:
+    before = contents(replica)
+    receiver = Receiver(numeric_ids=False)
+    send(receiver, source, replica)
+    entry = Reader(os.fsencode(source)).entry(os.lstat(source / "j/user/joe/2."))
+    receiver.message(2, entry._replace(size=9), b"two")
+    receiver.commit()
+    assert numbers(receiver.end()) == [(0, errno.EIO)]
+    assert contents(replica) == before
+
+
+def test_the_index_is_renamed_last(source: Path, replica: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    renamed = []
+    rename = os.rename
+
+    def noting(old: bytes, new: bytes, **where: int) -> None:
+        assert (replica / "j/user/joe/cyrus.index").read_bytes() == b"old"
+        renamed.append(new)
+        rename(old, new, **where)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "rename", noting)
+    assert put(source, replica, "2.", "cyrus.index") == []
+    assert renamed == [b"2.", b"cyrus.index"]
+
+
+def test_a_header_is_never_beside_an_index_that_it_was_not_written_with(
+    source: Path, replica: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source / "j/user/joe/cyrus.header").write_bytes(b"new")
+    (replica / "j/user/joe/cyrus.header").write_bytes(b"old")
+    rename = os.rename
+
+    def noting(old: bytes, new: bytes, **where: int) -> None:
+        rename(old, new, **where)  # type: ignore[arg-type]
+        found = contents(replica / "j/user/joe")
+        assert found["cyrus.header"] == found.get("cyrus.index", b"new") or new == b"2."
+
+    monkeypatch.setattr(os, "rename", noting)
+    assert put(source, replica, "2.", "cyrus.header", "cyrus.index") == []
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_full_disk_leaves_all_as_it_was(
+    source: Path, replica: Path, tmp_path: Path, is_new: bool, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write that is cut off, and then fails, is that of each file in turn."""
+    (replica / "j/user/joe/cyrus.cache").unlink()
+    if is_new:
+        (replica / "j/user/joe").rename(tmp_path / "elsewhere")
+    before = contents(replica)
+    writes = []
+    write = os.write
+
+    def failing(descriptor: int, data: memoryview) -> int:
+        writes.append(descriptor)
+        if len(writes) > number:
+            raise OSError(errno.ENOSPC, "")
+        return write(descriptor, data[: len(data) // 2] if len(writes) == number else data)
+
+    monkeypatch.setattr(os, "write", failing)
+    assert numbers(put(source, replica, "2.", "cyrus.cache", "cyrus.index")) == [(0, errno.ENOSPC)]
+    assert len(writes) == number + 1
+    assert contents(replica) == before
+
+
+def make_way(path: Path) -> None:
+    """Put what was at a path elsewhere, and a link to it in its place."""
+    aside = path.with_name("aside")
+    path.rename(aside)
+    path.symlink_to(aside)
+
+
+@pytest.mark.parametrize("what", ["a link above it", "a link", "a file"])
+def test_what_stands_in_a_directorys_place_makes_way(source: Path, replica: Path, what: str) -> None:
+    """As for rsync. Nothing is written behind a link."""
+    folder = replica / "j/user/joe"
+    if what == "a link above it":
+        make_way(replica / "j/user")
+    elif what == "a link":
+        make_way(folder)
+    else:
+        folder.rename(replica / "elsewhere")
+        folder.touch()
+    assert put(source, replica, "2.", "cyrus.index") == []
+    assert contents(folder) == {".": b"", "2.": b"two", "cyrus.index": b"new"}
+    assert not (replica / "j/user").is_symlink() and not folder.is_symlink()
+    aside = {"a link above it": "j/aside/joe", "a link": "j/user/aside", "a file": "elsewhere"}[what]
+    assert contents(replica / aside) == {".": b"", "1.": b"one", "cyrus.index": b"old", "cyrus.cache": b"gen1"}
+
+
+def test_a_directory_in_the_place_of_a_message_stays(source: Path, replica: Path) -> None:
+    (replica / "j/user/joe/2.").mkdir()
+    before = contents(replica)
+    failures = put(source, replica, "2.", "cyrus.index")
+    assert numbers(failures) == [(0, errno.EISDIR)]
+    assert failures[0].path == os.fsencode(replica / "j/user/joe/2.")
+    assert contents(replica) == before
+
+
+@pytest.mark.parametrize("name", ["2.", "cyrus.cache", "cyrus.index"])
+def test_a_link_in_the_place_of_a_file_is_replaced(source: Path, replica: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "outside").write_text("theirs")
+    path = replica / "j/user/joe" / name
+    path.unlink(missing_ok=True)
+    path.symlink_to(tmp_path / "outside")
+    assert put(source, replica, name) == []
+    assert not path.is_symlink() and path.read_bytes() == (source / "j/user/joe" / name).read_bytes()
+    assert (tmp_path / "outside").read_text() == "theirs"
+
+
+def test_a_hidden_directory_that_is_a_link_is_not_followed(source: Path, tmp_path: Path) -> None:
+    replica, outside = tmp_path / "empty", tmp_path / "outside"
+    replica.mkdir()
+    outside.mkdir()
+    (replica / os.fsdecode(RENAMED)).symlink_to(outside)
+    assert numbers(put(source, replica, "2.")) == [(0, errno.ENOTDIR)]
+    assert list(outside.iterdir()) == []
+
+
+def test_a_symbolic_link_is_one(source: Path, replica: Path) -> None:
+    (source / "j/user/joe/defaultbc").symlink_to("my.bc")
+    assert put(source, replica, "defaultbc") == []
+    assert put(source, replica, "defaultbc") == []
+    assert os.readlink(replica / "j/user/joe/defaultbc") == "my.bc"
+
+
+def test_roots_may_be_links(source: Path, replica: Path, tmp_path: Path) -> None:
+    for name, root in (("a", source), ("b", replica)):
+        (tmp_path / name).symlink_to(root)
+    source.chmod(0o750)
+    assert put(tmp_path / "a", tmp_path / "b", "2.") == []
+    assert stat.S_IMODE(replica.stat().st_mode) == 0o750
+
+
+def test_a_cache_that_has_grown_is_lengthened(source: Path, replica: Path) -> None:
+    cache = replica / "j/user/joe/cyrus.cache"
+    inode = cache.stat().st_ino
+    assert put(source, replica, "cyrus.cache") == []
+    assert cache.stat().st_ino == inode
+    assert cache.read_bytes() == b"gen1 and more"
+    assert cache.stat().st_mtime_ns == NEW
+
+
+def test_a_lengthened_cache_has_the_time_of_its_original_only_when_it_is_on_the_disk(
+    source: Path, replica: Path
+) -> None:
+    """After a power cut it could have the right size and wrong contents: then the next run has to see a difference."""
+    cache = replica / "j/user/joe/cyrus.cache"
+    receiver = Receiver(numeric_ids=False)
+    send(receiver, source, replica, "cyrus.cache")
+    receiver.commit()
+    assert cache.stat().st_size == len(b"gen1 and more") and cache.stat().st_mtime_ns == 0
+    assert receiver.end() == []
+    assert cache.stat().st_mtime_ns == NEW
+
+
+def test_what_cannot_be_written_to_the_disk_is_not_in_its_place(
+    source: Path, replica: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise OSError(errno.EIO, "")
+
+    monkeypatch.setattr("cyrsync.far.receive.to_disk", fail)
+    assert numbers(put(source, replica, "cyrus.cache")) == [(0, errno.EIO)]
+    assert (replica / "j/user/joe/cyrus.cache").stat().st_mtime_ns == 0
+
+
+@pytest.mark.parametrize("what", ["another beginning", "shorter", "empty", "a second name", "a link"])
+def test_any_other_cache_is_replaced(source: Path, replica: Path, tmp_path: Path, what: str) -> None:
+    cache = replica / "j/user/joe/cyrus.cache"
+    kept = tmp_path / "kept"
+    if what == "another beginning":
+        cache.write_bytes(b"gen0")
+    elif what == "shorter":
+        cache.write_bytes(b"gen1 and more than that")
+    elif what == "empty":
+        cache.write_bytes(b"")
+    elif what == "a second name":
+        os.link(cache, kept)
+    else:
+        cache.rename(kept)
+        cache.symlink_to(kept)
+    inode = cache.lstat().st_ino
+    assert put(source, replica, "cyrus.cache") == []
+    assert cache.lstat().st_ino != inode
+    assert cache.read_bytes() == b"gen1 and more"
+    assert not cache.is_symlink()
+    assert not kept.exists() or kept.read_bytes() == b"gen1"
+
+
+def test_a_cache_that_is_the_same_is_not_written(source: Path, replica: Path) -> None:
+    """By rsync's quick check; an index always."""
+    names = ("cyrus.cache", "cyrus.index")
+    assert put(source, replica, *names) == []
+    inodes = {name: (replica / "j/user/joe" / name).stat().st_ino for name in names}
+    assert put(source, replica, *names) == []
+    changed = {name for name in names if (replica / "j/user/joe" / name).stat().st_ino != inodes[name]}
+    assert changed == {"cyrus.index"}
+
+
+def test_one_that_fails_keeps_no_other(source: Path, replica: Path, tmp_path: Path) -> None:
+    receiver = Receiver(numeric_ids=False)
+    send(receiver, source, tmp_path / "nowhere", "2.")
+    receiver.commit()
+    send(receiver, source, replica, "2.")
+    receiver.commit()
+    assert numbers(receiver.end()) == [(0, errno.ENOENT)]
+    assert (replica / "j/user/joe/2.").read_bytes() == b"two"
+
+
+def test_temporary_files_are_known_as_rsyncs(source: Path, replica: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed run leaves them: they are found with rsync's own."""
+    monkeypatch.setattr(os, "rename", lambda *_, **__: os._exit(0))
+    child = os.fork()
+    if not child:
+        put(source, replica, "2.", "cyrus.index")
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    left = [name for name in os.listdir(os.fsencode(replica / "j/user/joe")) if name.startswith(b".")]
+    assert len(left) == 2
+    assert all(kinds.is_leftover(name) for name in left)
