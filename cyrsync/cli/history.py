@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cyrsync.cli import signals
+from cyrsync.cli.operands import ConfigFile
 from cyrsync.cli.output import complain_by_reason, console, progress
 from cyrsync.cli.restore import Mailbox, Tree_, TreeConf, User
 from cyrsync.errors import Exit, UsageError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 def history_command(
     tree: Tree_,
     mailbox: Mailbox = None,
+    _config: ConfigFile = None,
     user: User = None,
     message: Annotated[
         str | None,

@@ -143,6 +143,15 @@ def operand(context: typer.Context, parameter: Any, value: str) -> str:
     return source or replica
 
 
+def tree(context: typer.Context, value: str) -> str:
+    """Return the replica of a whole server here that `@JOB` stands for. Raise UsageError for another one."""
+    [job] = load(context.params.get("_config")).select([value])
+    if job.source or not job.conf or not address.parse(job.destination).local:
+        raise UsageError(f"{value}: this command needs a replica here, of a whole server: run it where that is")
+    context.default_map = {"conf": job.conf}
+    return job.destination
+
+
 def _spool_of(job: Job) -> tuple[str, str]:
     """Return SRC and DEST of a job; for a server, of its one partition. Raise UsageError if it has several."""
     if job.source:

@@ -16,6 +16,15 @@ def _of_job(context: typer.Context, parameter: typer.CallbackParam, value: str |
     return jobs.operand(context, parameter, value)
 
 
+def _tree_of_job(context: typer.Context, value: str) -> str:
+    """Return the tree that is meant: the one given, or the replica of the job that `@JOB` names."""
+    if not value.startswith("@") or context.resilient_parsing:
+        return value
+    from cyrsync.cli import jobs
+
+    return jobs.tree(context, value)
+
+
 def _complete_at(incomplete: str) -> list[str]:
     from cyrsync.cli import jobs
 
@@ -31,6 +40,13 @@ def _complete_job(incomplete: str) -> list[str]:
 def operand(metavar: str, help: str) -> Any:  # noqa: A002 - as typer calls it
     """Return the declaration of an operand that may be `@JOB`."""
     return typer.Argument(metavar=metavar, help=help, callback=_of_job, is_eager=True, autocompletion=_complete_at)
+
+
+def tree(help: str) -> Any:  # noqa: A002 - as typer calls it
+    """Return the declaration of a TREE that may be `@JOB`."""
+    return typer.Argument(
+        metavar="TREE|@JOB", help=help, callback=_tree_of_job, is_eager=True, autocompletion=_complete_at
+    )
 
 
 ConfigFile = Annotated[

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cyrsync.cli import signals
+from cyrsync.cli.operands import ConfigFile
+from cyrsync.cli.operands import tree as tree_operand
 from cyrsync.cli.output import complain_by_reason, console, progress
 from cyrsync.errors import UnusableError, UsageError
 
@@ -34,7 +36,7 @@ class Form(str, Enum):
     cyrus = "cyrus"
 
 
-Tree_ = Annotated[str, typer.Argument(metavar="TREE", help="A replica, a snapshot or a mounted backup of it, or /.")]
+Tree_ = Annotated[str, tree_operand("A replica, a snapshot or a mounted backup of it, or /; @JOB: the job's DEST.")]
 Mailbox = Annotated[
     str | None, typer.Argument(metavar="[MAILBOX]", help="The mailbox: user/joe/Sent, user.joe.Sent, or its uniqueid.")
 ]
@@ -48,6 +50,7 @@ TreeConf = Annotated[
 def restore_command(
     tree: Tree_,
     mailbox: Mailbox = None,
+    _config: ConfigFile = None,
     user: User = None,
     message: Annotated[
         str | None,

@@ -129,6 +129,9 @@ def test_whole_servers_are_jobs(tmp_path: Path) -> None:
     assert (done.returncode, found["problems"]) == (0, [])
     checked = run_cyrsync("check", "--config", config, "@all", "--json")
     assert json.loads(checked.stdout)["destination"] == f"{tmp_path}/replica"
+    found = run_cyrsync("history", "--config", config, "@all")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout == run_cyrsync("history", "-C", server.conf, tmp_path / "replica").stdout != ""
     shown = run_cyrsync("config", "--config", config).stdout
     assert shown == f"all: cyrsync sync -C {server.conf} --delete {tmp_path}/replica\n"
 
@@ -142,6 +145,7 @@ def test_a_job_stands_for_source_and_destination(place: Place) -> None:
     place.run("@one", command="verify")
     place.run(place.spool, "@one", command="verify")
     assert "no imapd.conf" in place.run("@one", command="check", code=2).stderr
+    assert "a replica here, of a whole server" in place.run("@one", command="history", code=2).stderr
     assert "has no job on: did you mean one?" in place.run("@on", command="status", code=2).stderr
 
 
