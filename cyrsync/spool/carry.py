@@ -6,7 +6,6 @@ folder's name: then it is taken again.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -26,13 +25,6 @@ class Source(Protocol):
 
     def retake(self, paths: list[bytes]) -> Sequence[list[FolderPlan]]:
         """Take folders again, and return their plans as they are now, those of each tree by itself."""
-
-    def send_at_once(self, path: bytes, arrived: Sequence[array[int]]) -> Sequence[FolderPlan] | None:
-        """Send a folder that is too busy in another way, without rsync, which takes longer than the folder rests.
-
-        `arrived` are the messages that were sent already, by tree. Return the plans, of which all but the deletions is
-        done; None where that could not be.
-        """
 
 
 def carry(
@@ -78,13 +70,9 @@ def _settle(transfers: Sequence[Transfer], source: Source) -> None:
             transfer.renew(plans)
     for transfer in transfers:
         source.check(transfer, transfer.unchecked())
-    for path in sorted(_stale(transfers)):
-        rests = source.send_at_once(path, [transfer.arrived(path) for transfer in transfers])
-        for number, transfer in enumerate(transfers):
-            if rests is None:
-                transfer.hold([path], _BUSY)
-            else:
-                transfer.sent_otherwise(rests[number])
+    busy = _stale(transfers)
+    for transfer in transfers:
+        transfer.hold(busy, _BUSY)
 
 
 def _stale(transfers: Sequence[Transfer]) -> set[bytes]:

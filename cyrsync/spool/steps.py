@@ -176,16 +176,6 @@ class Transfer:
         sent = uid_sets.difference(plan.uids, MessageFiles(names).uids)
         return uid_sets.union(self._arrived.get(path, uid_sets.empty()), sent)
 
-    def sent_otherwise(self, plan: FolderPlan) -> None:
-        """Take this plan for that of the same folder: its files have been sent in another way."""
-        old = self._by_path.get(plan.path) or FolderPlan(plan.path, State.SAME)
-        self._lost.pop(plan.path, None)
-        self._foreign.pop(plan.path, None)
-        self.account.plan(-_last(old))
-        rest = replace(plan, whole=False, uids=uid_sets.empty(), odd=(), metadata=(), loose=(), strays=())
-        self._by_path[plan.path] = replace(rest, messages_send=0, touch=False, staged=False)
-        self.plans = [plan for plan in self._by_path.values() if plan.sends() or plan.deletes()]
-
     def hold(self, paths: Iterable[bytes], reason: str = "") -> None:
         """Leave what comes after the messages undone in these folders."""
         self.held.update(paths)

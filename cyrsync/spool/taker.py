@@ -109,9 +109,6 @@ class Taker:
         """Take folders again."""
         return [self.take([self._plans[path] for path in paths])]
 
-    def send_at_once(self, path: bytes, arrived: Sequence[array[int]]) -> None:
-        """Leave it: all that this engine sends is sent by rsync."""
-
     def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
         """See that the folders are the mailboxes that were taken, and of those that went whole, that all was there."""
         for plan, now in zip(plans, self._source.look(self._root, [plan.path for plan in plans]), strict=True):

@@ -32,8 +32,3 @@ class Policy:
     rights: Rights = ALL_RIGHTS
     #: The numbers that names have on the replica's side, see `Side.numbers`; what is not in it was not asked.
     numbers: Mapping[str, int | None] = field(default_factory=dict)
-
-    def keeps_all(self) -> bool:
-        """Tell whether files are to have all that their originals have: what is sent without rsync has that."""
-        kept = self.preserve
-        return kept.perms and kept.owner and kept.group and kept.times and self.own_quick_check

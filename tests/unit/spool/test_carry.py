@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,9 +92,6 @@ class Retakes:
     def retake(self, paths: list[bytes]) -> list[list[FolderPlan]]:
         self.asked.append(paths)
         return [self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]]
-
-    def send_at_once(self, path: bytes, arrived: Sequence[array[int]]) -> Sequence[FolderPlan] | None:
-        return None
 
 
 def plan(path: bytes = b"joe", *uids: int, state: State = State.CHANGED, **fields: Any) -> FolderPlan:

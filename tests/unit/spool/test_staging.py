@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.far.place import owner_here
+from cyrsync.far.owner import owner_here
 from cyrsync.far.take import take
 from cyrsync.far.walk import Reader
 from cyrsync.spool.staging import Staging
