@@ -29,7 +29,7 @@ class Job(NamedTuple):
 
     @property
     def conf(self) -> str | None:
-        """The imapd.conf of the server that is the source, or that the source is a partition of."""
+        """The imapd.conf of the server that is the source; None for a spool."""
         source = self.values.get("source")
         found: str | None = source if source and is_imapd_conf(source) else self.values.get("conf")
         return found
@@ -138,12 +138,8 @@ class _Reader:
         if "destination" not in given:
             self._wrong(f"[{_cut(job.name)}] has no destination", job.name)
         source, conf = job.values.get("source"), job.values.get("conf")
-        if conf and source and is_imapd_conf(source):
-            self._wrong(f"[{_cut(job.name)}] has an imapd.conf twice, as source and as conf", job.name, "conf")
-        if conf and job.source and job.values.get("engine") != "index":
-            self._wrong(
-                f'[{_cut(job.name)}] has source and conf: leave out one, or give engine = "index"', job.name, "conf"
-            )
+        if conf and source:
+            self._wrong(f"[{_cut(job.name)}] has source and conf: leave out one", job.name, "conf")
 
     def _check_metrics(self, jobs: Iterable[Job]) -> None:
         first: dict[str, Job] = {}

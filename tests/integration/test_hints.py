@@ -29,7 +29,7 @@ def spool(tmp_path: Path) -> Path:
         ("-avz", f"sync -a: that is -a already; {BEHIND}"),
         ("--archive", f"sync --archive: that is -a already; {BEHIND}"),
         ("-H", f"sync -H: {BEHIND}"),
-        ("--numeric-ids", f"sync --numeric-ids: {BEHIND}"),
+        ("--hard-links", f"sync --hard-links: {BEHIND}"),
     ],
 )
 def test_options_of_rsync(option: str, hint: str) -> None:

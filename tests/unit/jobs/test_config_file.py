@@ -57,11 +57,6 @@ def test_a_source_that_is_an_imapd_conf_is_a_server(tmp_path: Path) -> None:
         assert (job.conf, job.source) == ((str(source), None) if server else (None, str(source)))
 
 
-def test_a_partition_of_a_server_is_named_beside_its_imapd_conf() -> None:
-    job = parsed(ONE + 'conf = "/etc/imapd.conf"\nengine = "index"\n').jobs["one"]
-    assert (job.source, job.conf) == ("/spool", "/etc/imapd.conf")
-
-
 @pytest.mark.parametrize(
     ("line", "says"),
     [
@@ -76,7 +71,6 @@ def test_a_partition_of_a_server_is_named_beside_its_imapd_conf() -> None:
         ("retries = -1", "retries = -1: give a whole number from 0"),
         ("timeout = nan", "timeout = NaN: give a number from 0"),
         ("wait = inf", "wait = Infinity: give a number from 0"),
-        ('engine = "idx"', 'engine = "idx": give "walk" or "index"'),
         ('bwlimit = "fast"', 'bwlimit = "fast": give a rate as rsync reads it: 500 (KiB a second), 5m, 1.5MB'),
         ('max-delete = "101%"', 'max-delete = "101%": give a number, or a percentage as 10%'),
         ("max-delete = true", 'max-delete = true: give a number or a text in quotes: "N|N%"'),
@@ -144,8 +138,10 @@ def test_two_replicas_do_not_share_a_file_of_metrics() -> None:
 
 def test_an_imapd_conf_is_given_once() -> None:
     text = '[one]\nsource = "/etc/imapd.conf"\nconf = "/etc/imapd.conf"\ndestination = "/r"\n'
-    assert wrong(text) == ["3: [one] has an imapd.conf twice, as source and as conf"]
+    assert wrong(text) == ["3: [one] has source and conf: leave out one"]
     assert "leave out one" in wrong(ONE + 'conf = "/etc/imapd.conf"\n')[0]
+    job = parsed('[one]\nconf = "/etc/imapd.conf"\ndestination = "/r"\n').jobs["one"]
+    assert (job.source, job.conf) == (None, "/etc/imapd.conf")
 
 
 def test_jobs_are_selected_by_name_each_once() -> None:
