@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from typing import Any
 import pytest
 
 import samplespool
-from benchlib import cyrus, mailboxes, native, spools
+from benchlib import cyrus, mailboxes, native, restore, spools
 from benchlib.bench import Link, Row, table
 from benchlib.running import Calls, Sample
 from cyrsync.cyrus.server import config
 from cyrsync.cyrus.server.conf_files import ConfFiles
 from cyrsync.cyrus.server.server import located
+from support.tree import run_cyrsync
 
 BENCH = Path(__file__).resolve().parents[3] / "scripts" / "bench"
 SPOOL = Path("/var/spool/imap")
@@ -94,6 +96,7 @@ def test_the_table_has_no_columns_of_what_was_not_counted() -> None:
         (["--only", "index"], 100_000, 400),
         (["--only", "native"], 20_000, 200),
         (["--only", "mailboxes"], 60_000, 20_000),
+        (["--only", "restore"], 1_000_000, 400),
         (["--only", "native", "--folders", "7"], 20_000, 7),
     ],
 )
@@ -182,4 +185,26 @@ def test_the_table_of_mailboxes_has_the_goals() -> None:
         [mailboxes.Row("all", [Sample(s, k) for s, k in ((0.5, 1), (0.9, 50_000), (0.7, 2))])]
     )
     assert line == "| all | 0.70 s | 0.90 s | 1.2 s | 51 MB | 80 MB |"
+    assert head.count("|") == rule.count("|") == line.count("|")
+
+
+def test_what_is_restored_is_there(tmp_path: Path) -> None:
+    """The cases run, and bring what they say."""
+    spool, out = tmp_path / "spool", tmp_path / "out"
+    samplespool.make(spool, 200, 10)
+    conf = spools.server_files(tmp_path / "conf", spool)
+    found = []
+    for case in restore.cases(["cyrsync"], conf, spool, out):
+        shutil.rmtree(out, ignore_errors=True)
+        done = run_cyrsync(*case.command[1:])
+        assert (done.returncode, done.stderr) == (0, ""), case
+        found.append(len(list((out / "cur").iterdir())) if out.exists() else 0)
+    largest = max(len(list(folder.glob("[0-9]*."))) for folder in samplespool.folders(spool))
+    assert found == [1, 1, largest, 0]
+
+
+def test_the_table_of_restoring_has_the_goals(tmp_path: Path) -> None:
+    case = restore.Case("a folder", ["cp"], ["cyrsync"], 10)
+    head, rule, line = restore.table([restore.Row(case, Sample(0.2, 1), [Sample(0.5, 1), Sample(0.9, 50_000)])])
+    assert line == "| a folder | 0.20 s | 0.70 s | 0.90 s | 10 s | 51 MB |"
     assert head.count("|") == rule.count("|") == line.count("|")
