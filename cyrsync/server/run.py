@@ -83,6 +83,7 @@ class ServerRun:
         self._scope = scope
         self._selection = Selection(session.options.part, config) if session.options.part else None
         self._conf: ConfRun | None = None
+        self._sender: Sender | None = None
         self._some: Claim | None = None
         self._mailboxes_read = 0
         #: Mailboxes that are not as they were when they were last sent; False for those that were never sent.
@@ -168,6 +169,8 @@ class ServerRun:
             self._narrow(store)
             self._run(store, replica)
         except StateDamaged as error:
+            if self._sender:
+                self._sender.give_up()
             store.close()
             aside = set_aside(path)
             self._start_over(f"{path}: {error}: set aside as {aside.name}, and made anew from the replica")
@@ -197,7 +200,7 @@ class ServerRun:
         claim = self._claim(store, replica, has_leftovers=not self._session.options.dry_run)
         anew = self._scope.full or self._session.options.overwrite
         in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
-        sender = None if self._session.options.dry_run else Sender(store, replica, claim.enter)
+        sender = self._sender = None if self._session.options.dry_run else Sender(store, replica, claim.enter)
         with self._session.phases.phase("scan"):
             self._refresh(store, in_full=in_full)
             if in_full:

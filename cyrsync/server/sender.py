@@ -128,6 +128,13 @@ class Sender:
         self._send_waiting(much=False)
         self._end_group()
 
+    def give_up(self) -> None:
+        """Let nothing be half sent: whoever is at the other end is asked for something else now."""
+        if self._sink:
+            self._sink.abandon()
+            self._sink = None
+            self._replica.side.end_stream()
+
     def _may_be_renamed(self, work: Work) -> bool:
         if work.summary.state is not State.NEW:
             return False
@@ -284,12 +291,13 @@ class Sender:
         failed = {going[failure.mailbox].place.key for failure in failures}
         for failure in failures:
             self._fail(going[failure.mailbox], failure.number, failure.path)
-        done = [work for work in going if work.place.key not in failed | self._held]
+        held = self._held.intersection(work.place.key for work in going)
+        done = [work for work in going if work.place.key not in failed | held]
         self._store.put(work.after(deleted=not work.deletes()) for work in done)
         for work in done:
             self._count(work)
-        self.failed |= self._held.intersection(work.place.key for work in going) - self._again
-        self._held.clear()
+        self.failed |= held - self._again
+        self._held -= held
         return failed
 
     def _count(self, work: Work) -> None:

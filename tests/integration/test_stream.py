@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ import pytest
 import samplespool
 from cyrsync.far import receive
 from cyrsync.server import sender
+from cyrsync.server.sender import Sender
+from cyrsync.state.sent import Sent, StateDamaged
+from cyrsync.state.store import Store
 from support.inside import sync_server_here
 from support.meanwhile import before_part
 from support.servers import SampleServer, assert_sound, below, problems, replica_conf
@@ -167,7 +171,6 @@ def test_a_message_that_is_not_what_its_record_says(either: Pair) -> None:
 @pytest.mark.parametrize("limit", [1, 16 << 20])
 def test_a_message_that_cannot_be_read_keeps_the_index(pair: Pair, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are sent, and so is every other mailbox."""
-    monkeypatch.setattr(sender, "_PORTION_BYTES", limit)
     folder = pair.folders[0]
     first, second = samplespool.deliver(folder, 2)
     samplespool.deliver(pair.folders[1], 1)
@@ -175,7 +178,10 @@ def test_a_message_that_cannot_be_read_keeps_the_index(pair: Pair, limit: int, m
     (folder / f"{first}.").unlink()
     (folder / f"{first}.").mkdir()  # root can read everything else
     index = (pair.there(folder) / "cyrus.index").read_bytes()
-    report = pair.sync(expect=23)
+    with monkeypatch.context() as patched:
+        patched.setattr(sender, "_PORTION_BYTES", limit)
+        patched.setattr(Sender, "_leave_same", lambda self, *_: self._end_group())
+        report = pair.sync(expect=23)
     (error,) = report["errors"]
     assert f"{folder.name}/{first}.: no regular file" in error
     assert (report["folders"]["failed"], report["files"]["failed"] > 0) == (1, True)
@@ -186,6 +192,27 @@ def test_a_message_that_cannot_be_read_keeps_the_index(pair: Pair, limit: int, m
     (folder / f"{first}.").write_bytes(data)
     assert pair.sync()["messages"]["send"] == 1  # the other one is there
     pair.assert_same()
+
+
+def test_a_state_that_proves_damaged_in_the_middle(either: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is under way is given up, and the far end is asked for something else."""
+    monkeypatch.setattr(sender, "_PORTION", 1)
+    for folder in either.folders[:3]:
+        samplespool.deliver(folder, 2)
+    kept, calls = Store.put, []
+
+    def put(self: Store, rows: Iterable[Sent]) -> None:
+        calls.append(self)
+        if len(calls) == 2:
+            raise StateDamaged("a test says so")
+        kept(self, rows)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "put", put)
+        report = either.sync()
+    (warning,) = report["warnings"]
+    assert "a test says so" in warning
+    either.assert_same()
 
 
 def test_what_rsync_has_left_does_no_harm(either: Pair) -> None:
