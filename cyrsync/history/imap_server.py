@@ -24,6 +24,8 @@ LARGEST_ANSWER = 1 << 29
 #: Seconds without a byte: a server under load syncs every message to its disk.
 SILENCE = 300.0
 _CONNECTING = 30.0
+#: Bytes that are sent at once: the record of a message is some 200.
+_BLOCK = 1 << 16
 _LITERAL = re.compile(rb"\{([0-9]{1,10})\+?\}\r\n\Z")
 _SHOWN = 300
 
@@ -39,37 +41,47 @@ class CommandRefused(Exception):
 class Connection:
     """A login. `owner` is the user whose rights and names apply: the administrator, or whom he stands in for."""
 
-    def __init__(self, imap: imaplib.IMAP4, address: ImapAddress, owner: str) -> None:
+    def __init__(self, imap: imaplib.IMAP4, address: ImapAddress, owner: str, silence: float) -> None:
         self.address = address
         self.owner = owner
         self.capabilities = frozenset(word.upper() for word in imap.capabilities)
         self._socket: socket.socket = imap.sock
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._input: BinaryIO = self._socket.makefile("rb")
         self._imap = imap
+        self._silence = silence
         self._number = 0
+        self._in_step = True
 
-    def command(self, *pieces: bytes, parts: Iterable[bytes] = ()) -> list[bytes]:
+    def command(self, *pieces: bytes, parts: Iterable[bytes] = (), work: float = 0) -> list[bytes]:
         """Send one command, `parts` after the pieces, and return what comes before its status, literals included.
 
-        Raise CommandRefused, and ConnectionFailed where there is no answer, or none that could be right.
+        `work` is how many seconds longer than usual the server may take. Raise CommandRefused, and ConnectionFailed
+        where there is no answer, or none that could be right.
         """
+        if not self._in_step:
+            raise ConnectionFailed(f"{self.address}: the last command was broken off")
         self._number += 1
         tag = b"c%d" % self._number
+        # Until there is an answer, the server would take another command for the rest of this one.
+        self._in_step = False
         try:
-            self._send(tag, *pieces)
-            for part in parts:
-                self._socket.sendall(part)
-            self._socket.sendall(b"\r\n")
-            return self._answer(tag)
-        except CommandRefused as refused:
-            raise CommandRefused(refused.status, printable(str(refused)[:_SHOWN])) from None
+            self._socket.settimeout(self._silence + work)
+            # A server that hangs up has said why.
+            with suppress(ConnectionError):
+                self._send(tag, pieces, parts)
+            answer = self._answer(tag)
         except OSError as error:
             raise _failed(self.address, error) from None
+        self._in_step = True
+        if isinstance(answer, CommandRefused):
+            raise answer
+        return answer
 
     def close(self) -> None:
         """Log out, whatever the server says to it."""
-        with suppress(ConnectionFailed, CommandRefused, OSError):
-            self._socket.settimeout(5)
+        self._silence = min(self._silence, 5)
+        with suppress(ConnectionFailed, CommandRefused):
             self.command(b"LOGOUT")
         with suppress(OSError):
             self._input.close()
@@ -81,10 +93,16 @@ class Connection:
     def __exit__(self, *_exc: object) -> None:
         self.close()
 
-    def _send(self, tag: bytes, *pieces: bytes) -> None:
-        self._socket.sendall(b"%s %s" % (tag, b" ".join(pieces)))
+    def _send(self, tag: bytes, pieces: Iterable[bytes], parts: Iterable[bytes]) -> None:
+        block = bytearray(b"%s %s" % (tag, b" ".join(pieces)))
+        for part in parts:
+            if len(block) > _BLOCK:
+                self._socket.sendall(block)
+                block.clear()
+            block += part
+        self._socket.sendall(block + b"\r\n")
 
-    def _answer(self, tag: bytes) -> list[bytes]:
+    def _answer(self, tag: bytes) -> list[bytes] | CommandRefused:
         found: list[bytes] = []
         left = LARGEST_ANSWER
         while True:
@@ -98,7 +116,7 @@ class Connection:
                 status, _, text = line[len(tag) + 1 :].partition(b" ")
                 if status.upper() == b"OK":
                     return found
-                raise CommandRefused(_text(status), _text(text))
+                return CommandRefused(_text(status), _text(text))
             else:
                 raise ConnectionFailed(f"{self.address}: what the server answers is not IMAP: {_text(line)}")
 
@@ -147,8 +165,7 @@ def connect(
         try:
             _protect(imap, address, context)
             _log_in(imap, address, password, owner)
-            imap.sock.settimeout(silence)
-            return Connection(imap, address, owner or address.admin)
+            return Connection(imap, address, owner or address.admin, silence)
         except BaseException:
             _hang_up(imap)
             raise

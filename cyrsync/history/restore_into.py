@@ -108,7 +108,7 @@ class _Run:
         if mailbox.last_uid > max((one.uid for one in sent), default=0):
             records.append(sync_apply.last_uid(mailbox.last_uid, now))
         try:
-            self._server.restore(sync_apply.restore(mailbox, place.partition, records))
+            self._server.restore(sync_apply.restore(mailbox, place.partition, records), len(records))
         except CommandRefused:
             self._clear_away_failed(mailbox)
             raise
@@ -120,7 +120,7 @@ class _Run:
             sent = self._send(partition, batch)
             if sent:
                 records = (one.record for one in sent)
-                self._server.restore(sync_apply.append(plan.selection.mailbox, plan.name, records))
+                self._server.restore(sync_apply.append(plan.selection.mailbox, plan.name, records), len(sent))
                 self._add(sent)
 
     def _clear_away_failed(self, mailbox: Mailbox) -> None:
@@ -140,7 +140,7 @@ class _Run:
         if away.last_uid:
             self._server.rename(away, name)
             raise CommandRefused("NO", "it got its first message just now: run the restore again")
-        self._server.remove_empty(away)
+        self._server.remove(away)
 
     def _send(self, partition: bytes, messages: Iterable[Message]) -> list[Sent]:
         return self._server.send(partition, self._watched(messages), self._damaged)

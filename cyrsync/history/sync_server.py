@@ -19,6 +19,8 @@ from cyrsync.history.sync_apply import Remote, RemoteMessage
 from cyrsync.text import printable
 
 _Read = TypeVar("_Read")
+#: Seconds that a server may take for each message of a command: it syncs its disk for some of them.
+_WORK = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,8 @@ class SyncServer:
         """Give a mailbox another name. Raise CommandRefused."""
         self._connection.command(*sync_apply.rename(mailbox, name))
 
-    def remove_empty(self, mailbox: Remote) -> None:
-        """Remove a deleted mailbox in which there never was a message. Raise CommandRefused."""
+    def remove(self, mailbox: Remote) -> None:
+        """Remove a mailbox at once, and for good. Raise CommandRefused."""
         self._connection.command(*sync_apply.remove(mailbox.name))
 
     def send(self, partition: bytes, messages: Iterable[Message], damaged: Callable[[str], None]) -> list[Sent]:
@@ -109,21 +111,18 @@ class SyncServer:
             self._upload(batch)
         return sorted(found, key=lambda one: one.uid)
 
-    def restore(self, words: Iterable[bytes]) -> None:
-        """Make a mailbox, or lengthen it, out of messages that were sent. Raise CommandRefused."""
+    def restore(self, words: Iterable[bytes], count: int) -> None:
+        """Make a mailbox, or lengthen it, out of so many messages that were sent. Raise CommandRefused."""
         try:
-            self._connection.command(b"SYNCRESTORE ", parts=words)
+            self._connection.command(b"SYNCRESTORE ", parts=words, work=count * _WORK)
         finally:
-            self._forget_sent()
-
-    def _forget_sent(self) -> None:
-        """Have the server remove what was kept ready."""
-        with suppress(ConnectionFailed, CommandRefused):
-            self._connection.command(b"SYNCRESTART")
+            # Nothing is to be kept ready any more.
+            with suppress(ConnectionFailed, CommandRefused):
+                self._connection.command(b"SYNCRESTART", work=count * _WORK)
 
     def _upload(self, batch: list[bytes]) -> None:
         try:
-            self._connection.command(b"SYNCAPPLY MESSAGE (", parts=[*batch, b")"])
+            self._connection.command(b"SYNCAPPLY MESSAGE (", parts=[*batch, b")"], work=len(batch) * _WORK)
         except CommandRefused as refused:
             raise CommandRefused(refused.status, f"{refused}: is its disk full?") from None
 
@@ -156,7 +155,7 @@ class SyncServer:
         made = self.with_uniqueid(uniqueid)
         if made is None:
             raise CommandRefused("NO", "no mailbox can be made")
-        self.remove_empty(made)
+        self.remove(made)
         domain, mark, _ = made.name.rpartition(b"!")
         return Place(domain + mark, made.partition)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -101,6 +101,41 @@ def test_wrong_answers(monkeypatch: pytest.MonkeyPatch, script: Callable[[Binary
         told(script)
     assert error.value.code == 12
     assert "\n" not in str(error.value)
+
+
+def test_nothing_is_said_after_half_a_command() -> None:
+    """The server would take it for the rest of a message."""
+    heard: list[bytes] = []
+
+    def script(stream: BinaryIO) -> None:
+        log_in(stream)
+        heard.append(stream.read())
+
+    def broken() -> Iterator[bytes]:
+        yield b"half a mess" + bytes(100_000)
+        yield b"age"
+        raise KeyError
+
+    with serving(script) as port, connect(plain(port), SECRET) as connection:
+        with pytest.raises(KeyError):
+            connection.command(b"APPEND x {20+}\r\n", parts=broken())
+        with pytest.raises(ConnectionFailed, match="broken off"):
+            connection.command(b"NOOP")
+    assert heard == [b"c1 APPEND x {20+}\r\nhalf a mess" + bytes(100_000)]
+
+
+def test_why_a_server_hung_up_while_it_was_sent_a_message() -> None:
+    def script(stream: BinaryIO) -> None:
+        log_in(stream)
+        stream.readline()
+        stream.write(b"* BYE disk on fire\r\n")
+        stream.flush()
+        stream.read()
+
+    with serving(script) as port, connect(plain(port), SECRET) as connection:
+        refused = pytest.raises(ConnectionFailed, match="disk on fire")
+        with refused:
+            connection.command(b"APPEND x {1000000+}\r\n", parts=[b"x" * 1000000])
 
 
 def test_a_server_that_is_silent() -> None:
