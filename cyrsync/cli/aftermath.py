@@ -73,7 +73,7 @@ def _step(result: RunResult, what: str, step: Callable[[], None]) -> None:
 def _record(session: Session) -> Record:
     result = session.result
     return history.Record(
-        pair=session.key,
+        pair=session.pair,
         replica=printable(session.replica_identity),
         source=printable(_absolute(session.source)),
         destination=printable(_absolute(session.replica)),

@@ -62,6 +62,12 @@ Partitions = Annotated[
     list[str] | None,
     typer.Option("--partition", metavar="NAME", help="With -C: only this partition (repeatable)."),
 ]
+ShardOf = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", metavar="K/N", help="With -C: only every Nth user, the Kth part of all; auto: of an array."
+    ),
+]
 StateDirectory = Annotated[
     str | None, typer.Option("--state", metavar="DIR", help="Where to keep locks, what was sent last, and past runs.")
 ]

@@ -22,6 +22,7 @@ from cyrsync.cli.options import (
     Quiet,
     Rsh,
     RsyncPath,
+    ShardOf,
     SkipDerived,
     StateDirectory,
     Timeout,
@@ -44,7 +45,7 @@ from cyrsync.spool.run import run
 from cyrsync.state.lock import state_path
 from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.options import Options
-from cyrsync.sync.part import Part
+from cyrsync.sync.part import Part, Shard
 from cyrsync.sync.progress import Reporter
 from cyrsync.sync.session import Session
 
@@ -103,6 +104,7 @@ def sync_command(
     wait: Wait = 0,
     user: Users = None,
     partition: Partitions = None,
+    shard: ShardOf = None,
     skip_derived: SkipDerived = False,
     jobs: Annotated[
         int, typer.Option(min=1, max=64, metavar="N", help="rsync streams side by side; they share --bwlimit.")
@@ -145,7 +147,7 @@ def sync_command(
         delete=delete,
         max_delete=MaxDelete.parse(max_delete) if max_delete is not None else None,
         dry_run=dry_run,
-        part=_part(user, partition, of_server=conf is not None),
+        part=_part(user, partition, shard, of_server=conf is not None),
         policy=replace(policy_of(settings, skip_derived=skip_derived), deletes=delete),
         rsh=rsh or settings.rsh,
         rsync_path=settings.rsync_path,
@@ -183,11 +185,14 @@ def sync_command(
     raise typer.Exit(session.result.exit)
 
 
-def _part(users: list[str] | None, partitions: list[str] | None, *, of_server: bool) -> Part:
+def _part(users: list[str] | None, partitions: list[str] | None, shard: str | None, *, of_server: bool) -> Part:
     """Return the part that the run is for. Raise UsageError where there is none."""
     if partitions and not of_server:
         raise UsageError("--partition is for -C: without it, give the partition's directory as SRC")
-    return Part(users_of(users), frozenset(partitions or ()))
+    if shard is not None and not of_server:
+        raise UsageError("--shard is for -C: without it, run one job for each partition")
+    number = Shard.parse(shard, os.environ) if shard is not None else None
+    return Part(users_of(users), frozenset(partitions or ()), number)
 
 
 def _sync_server(conf: str, replica: address.Address, options: Options, scope: Scope, reporter: Reporter) -> Session:
@@ -195,7 +200,7 @@ def _sync_server(conf: str, replica: address.Address, options: Options, scope: S
     from cyrsync.server.run import ServerRun  # what only runs of servers need is not loaded by all
 
     if options.part and options.overwrite:
-        raise UsageError("--overwrite-replica takes a replica over as a whole: not with --user or --partition")
+        raise UsageError("--overwrite-replica takes a replica over as a whole: not with --user, --partition or --shard")
     where = address.Address(conf, os.fsencode(os.path.realpath(conf)))
     session = Session(where, replica, options, reporter, engine="index")
     try:
@@ -223,7 +228,7 @@ def _watch(
     from cyrsync.cli.watch import Wanted, watch_server  # what single runs do not need is not loaded by them
 
     if unfit or options.part or options.dry_run:
-        left_out = "SRC, --dry-run, --json, --user, --partition, --on-success and --on-failure"
+        left_out = "SRC, --dry-run, --json, --user, --partition, --shard, --on-success and --on-failure"
         raise UsageError(f"--watch is for -C and DEST, without {left_out}")
     where = address.Address(conf, os.path.realpath(os.fsencode(conf)))
     # Whoever is at work on this pair comes to an end.

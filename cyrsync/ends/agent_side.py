@@ -171,7 +171,22 @@ class AgentSide:
 
     def hold(self, paths: Sequence[bytes]) -> Held:
         """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""
-        self._ask(do="hold", root=b"", paths=answers.texts(paths))
+        return self._hold(paths, among=False)
+
+    def hold_among(self, paths: Sequence[bytes]) -> Held:
+        """Let go of all, and hold these directories alone, or together with others who hold them so."""
+        return self._hold(paths, among=True)
+
+    def share(self) -> Held:
+        """Let others hold with us what we hold alone."""
+        self._ask(do="share", root=b"")
+        found = self._end(_held)
+        if isinstance(found, str):
+            raise UnusableError(f"what is held cannot be shared: {found}")
+        return found
+
+    def _hold(self, paths: Sequence[bytes], *, among: bool) -> Held:
+        self._ask(do="hold", root=b"", paths=answers.texts(paths), among=among)
         found = self._end(_held)
         if isinstance(found, str):
             raise UnusableError(f"{os.fsdecode(paths[0])}: it cannot be held: {found}")
@@ -516,11 +531,11 @@ def _held(found: dict[str, Any]) -> Held | str:
     """Return what came of holding, or why it cannot be."""
     if found["error"]:
         return wire.text(found["error"])
-    boot = wire.text(found["boot"], _MAX_BOOT)
+    boot, alone = wire.text(found["boot"], _MAX_BOOT), wire.flag(found["alone"])
     if found["busy"] is None:
-        return Held(None, boot)
+        return Held(None, boot, alone)
     root, pid, since = found["busy"]
-    return Held(Busy(wire.whole_path(root), wire.number(pid, _MAX_PROCESSES), answers.time(since)), boot)
+    return Held(Busy(wire.whole_path(root), wire.number(pid, _MAX_PROCESSES), answers.time(since)), boot, alone)
 
 
 def _written(found: dict[str, Any]) -> tuple[int, str]:
@@ -607,14 +622,21 @@ class ChildSide(AgentSide):
         process.share(())
         self._holds.close()
 
-    def hold(self, paths: Sequence[bytes]) -> Held:
-        """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""
+    def share(self) -> Held:
+        """Let others hold with us what we hold alone."""
+        return Held(self._holds.share(), tokens.boot_id(), alone=False)
+
+    def _hold(self, paths: Sequence[bytes], *, among: bool) -> Held:
+        alone = True
         try:
-            busy = self._holds.hold(paths)
+            if among:
+                busy, alone = self._holds.hold_among(paths)
+            else:
+                busy = self._holds.hold(paths)
         except OSError as error:
             raise UnusableError(f"{error_text(error)}: it cannot be held") from None
         process.share(self._holds.descriptors())
-        return Held(busy, tokens.boot_id())
+        return Held(busy, tokens.boot_id(), alone)
 
     def put_token(self, root: bytes, token: Token) -> None:
         """Write what the replica says of itself. Raise NotWrittenError where that can't be."""

@@ -59,6 +59,7 @@ class Held:
 
     busy: Busy | None
     boot: str
+    alone: bool = True  # else together with others who hold it so
 
 
 class NotWrittenError(DoubtfulError):

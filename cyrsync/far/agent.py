@@ -32,7 +32,7 @@ from cyrsync.far.to_disk import to_disk
 from cyrsync.far.walk import Reader, start_of, walk
 
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO, Callable, Tuple
+    from typing import Any, BinaryIO, Callable, Optional, Tuple
 
 #: The line before which a login shell may have printed anything at all.
 GREETING = b"cyrsync-agent 1\n"
@@ -401,13 +401,24 @@ def _relink(request: _Request) -> None:
 
 
 def _hold(request: _Request) -> None:
+    alone = True
     try:
-        busy = _holds.hold(request.whole_paths())
+        if request.flag("among"):
+            busy, alone = _holds.hold_among(request.whole_paths())
+        else:
+            busy = _holds.hold(request.whole_paths())
     except OSError as error:
         request.output.end(busy=None, error=error.strerror or str(error))
     else:
-        holder = [busy.root.decode("latin-1"), busy.pid, busy.since] if busy else None
-        request.output.end(busy=holder, error="", boot=token.boot_id())
+        request.output.end(busy=_holder(busy), error="", boot=token.boot_id(), alone=alone)
+
+
+def _share(request: _Request) -> None:
+    request.output.end(busy=_holder(_holds.share()), error="", boot=token.boot_id(), alone=False)
+
+
+def _holder(busy: "Optional[hold.Busy]") -> "Any":
+    return [busy.root.decode("latin-1"), busy.pid, busy.since] if busy else None
 
 
 def _let_go(request: _Request) -> None:
@@ -482,6 +493,7 @@ _SERVICES: "dict[str, Callable[[_Request], None]]" = {
     "relink": _relink,
     "hold": _hold,
     "let_go": _let_go,
+    "share": _share,
     "put_token": _put_token,
     "to_disk": _to_disk,
     "receive": _receive,

@@ -1,8 +1,8 @@
 """The lock on a replica: whoever writes there holds its roots, from before the first look until after the last write.
 
-A root is held alone, and what is above it together with others: so who holds a directory has all below it, too. The
-kernel lets go of it, however a run ends. Some file systems (NFS) have no such locks of directories: there nothing is
-held.
+A root is held alone, and what is above it together with others: so who holds a directory has all below it, too. Shards
+hold the roots together, the first of them alone until it has said that they write there. The kernel lets go of it,
+however a run ends. Some file systems (NFS) have no such locks of directories: there nothing is held.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from typing import Dict, List, Optional, Sequence
+    from typing import Dict, List, Optional, Sequence, Tuple
 
 _LOOK_AGAIN = 0.02  # seconds
 
@@ -38,12 +38,30 @@ class Holds:
 
         Raise OSError where one cannot be opened.
         """
+        return self._hold(paths, fcntl.LOCK_EX)
+
+    def hold_among(self, paths: "Sequence[bytes]") -> "Tuple[Optional[Busy], bool]":
+        """Let go of all, and hold the directories alone, or with others who do so; tell who keeps us, and if alone."""
+        self.close()
+        if self._hold(paths, fcntl.LOCK_EX) is None:
+            return None, True
+        return self._hold(paths, fcntl.LOCK_SH), False
+
+    def share(self) -> "Optional[Busy]":
+        """Let others hold with us what we have alone; or tell who has got it meanwhile."""
+        for root, descriptor in self._roots.items():
+            busy = self._flock(root, descriptor, fcntl.LOCK_SH)
+            if busy:
+                return busy
+        return None
+
+    def _hold(self, paths: "Sequence[bytes]", how: int) -> "Optional[Busy]":
         roots = sorted(set(map(os.path.realpath, paths)) - self._roots.keys())
         wanted = [root for root in roots if os.path.isdir(root)]
         taken = Holds()
         try:
             for root in wanted:
-                busy = self._lock(root, fcntl.LOCK_EX, taken._roots)
+                busy = self._lock(root, how, taken._roots)
                 if busy:
                     return busy
             for above in sorted({above for root in wanted for above in _above(root)}):
@@ -96,6 +114,9 @@ class Holds:
                     return None
                 raise
         taken[path] = descriptor
+        return self._flock(path, descriptor, how)
+
+    def _flock(self, path: bytes, descriptor: int, how: int) -> "Optional[Busy]":
         try:
             fcntl.flock(descriptor, how | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -62,6 +62,10 @@ class Token(NamedTuple):
         record.update((name, json.loads(value)) for name, value in record.pop("more"))
         return json.dumps(record, sort_keys=True)
 
+    def is_written_in(self, boot: str) -> bool:
+        """Tell whether a run is writing, or was killed, in this boot of the replica's host."""
+        return bool(boot) and self.writing == boot and not self.ended
+
     def cut_off(self, boot: str) -> bool:
         """Tell whether a power cut ended a run that was writing; `boot` is its host's now, "" for unknown."""
         return self.doubtful or bool(boot and self.writing and self.writing != boot)

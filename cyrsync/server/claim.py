@@ -18,8 +18,9 @@ from pathlib import Path
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox.index import READ_SIZE, highest_modseq
 from cyrsync.ends.side import OVERWRITE, NotWrittenError, Status, refuse_promoted, token_of
-from cyrsync.errors import RefusedError, UnusableError
+from cyrsync.errors import LockedError, RefusedError, UnusableError
 from cyrsync.far.folder import Folder
+from cyrsync.far.hold import Busy
 from cyrsync.far.remove import Removal
 from cyrsync.far.token import Token
 from cyrsync.far.walk import incarnation_in, start_of
@@ -30,7 +31,7 @@ from cyrsync.server.roots import Roots
 from cyrsync.state.sent import Key, Place
 from cyrsync.state.store import Memory, Store
 from cyrsync.sync import direction, known_roots
-from cyrsync.sync.ownership import CUT_OFF, hold
+from cyrsync.sync.ownership import CUT_OFF, hold, said_of
 from cyrsync.text import path_text
 
 _SECOND = 1_000_000_000  # nanoseconds
@@ -38,6 +39,8 @@ _SECOND = 1_000_000_000  # nanoseconds
 _LOOK_AT_LEAST = 600.0
 #: Indexes that the far end is asked for at once.
 _HEADS = 10_000
+#: Seconds that shards which are begun at once have to wait for each other; and between two looks.
+_BEGINNING, _LOOK_AGAIN = 60.0, 0.2
 
 
 def source_name(conf: bytes) -> str:
@@ -70,6 +73,7 @@ class Claim:
         full: bool,
         state: Path,
         dry_run: bool,
+        is_shard: bool,
         deadline: float,
         leftovers: dict[bytes, list[Removal]],
     ) -> None:
@@ -78,6 +82,8 @@ class Claim:
         With `full`, links may lead elsewhere than at the last run.
         `leftovers` has, by root of the source, what a killed run was sending: its temporary files are removed.
         The replica is held, but for a `dry_run`; who else holds it is waited for until the `deadline` (monotonic).
+        What `is_shard` holds it together with others: the first says that they write, and the next run for all, that
+        they do no more.
         """
         self._store = store
         self._replica = replica
@@ -92,6 +98,7 @@ class Claim:
         self._full = full
         self._state = state
         self._holds = not dry_run
+        self._is_shard = is_shard
         self._deadline = deadline
         self._leftovers = leftovers
         self._boot = ""
@@ -120,17 +127,11 @@ class Claim:
         if not self._from_replica:
             for root in self._roots:
                 direction.refuse_replica(direction.source_here(root))
-        self._hold()
-        self._found.clear()
-        for root in self._roots:
-            status = self._replica.status(root)
-            token = token_of(status)
-            if token:
-                if not self._overwrite:
-                    refuse(token, status, self._source)
-                self._found.append(token)
-                if token.cut_off(self._boot):
-                    self._cut_off = os.fsdecode(status.root)
+        if self._is_shard and self._holds:
+            self._join()
+        else:
+            self._hold()
+        for root, status, token in self._statuses():
             name = known_roots.name_of(self._replica.address, self._replica.path(root))
             known_roots.check(self._state, name, status, anew=self._full)
             self.roots[name] = os.fsdecode(status.root)
@@ -143,13 +144,58 @@ class Claim:
             reasons.append(reason)
         if at_a_glance:
             return next(filter(None, reasons), "") or self._lost()
-        if not self._overwrite:
-            roots = [self._replica.path(root) for root in self._roots]
-            self.warnings = direction.refuse_cyrus(self._replica.side, roots)
+        self._refuse_cyrus()
         # Who else has written there has sent indexes, too: those are compared with the source's, see `look`.
         reason = next(filter(None, reasons), "") or self._lost() or self._drift()
         self._store.memory = memory._replace(looked=time.time())
         return reason
+
+    def _statuses(self) -> list[tuple[bytes, Status, Token | None]]:
+        """Return what stands at each root, and its token. Raise RefusedError for another's."""
+        found = []
+        for root in self._roots:
+            status = self._replica.status(root)
+            token = token_of(status)
+            found.append((root, status, token))
+            if token and not self._overwrite:
+                refuse(token, status, self._source)
+            if token and token.cut_off(self._boot):
+                self._cut_off = os.fsdecode(status.root)
+        self._found = [token for _, _, token in found if token]
+        return found
+
+    def _refuse_cyrus(self) -> None:
+        """Raise RefusedError where a Cyrus is at work on the replica."""
+        if not self._overwrite:
+            roots = [self._replica.path(root) for root in self._roots]
+            self.warnings = direction.refuse_cyrus(self._replica.side, roots)
+
+    def _join(self) -> None:
+        """Hold the replica together with other shards, and say that they write there if none has yet."""
+        if self.begun:
+            return
+        self._statuses()
+        self._refuse_cyrus()
+        for root in self._roots:
+            self._replica.root(root, make=True)
+        paths = [self._replica.path(root) for root in self._roots]
+        deadline = max(self._deadline, time.monotonic() + _BEGINNING)
+        while True:
+            held = self._replica.side.hold_among(paths)
+            self._boot = held.boot
+            tokens = [token for _, _, token in self._statuses()]
+            if held.busy is None and held.alone:
+                self._write(self._found[0].source if self._found else "")
+                held = self._replica.side.share()
+            if held.busy is None and (self.begun or all(token and token.is_written_in(held.boot) for token in tokens)):
+                token = self._token = self._token or self._found[0]
+                self._store.memory = Memory(token.replica, self._roots, token.run, token.run, complete=token.complete)
+                self._remove_leftovers()
+                return
+            if time.monotonic() >= deadline:
+                busy = held.busy or Busy(self._replica.root(self._roots[0]), 0, 0.0)
+                raise LockedError(said_of(busy, self._replica.address.host))
+            time.sleep(_LOOK_AGAIN)
 
     def _hold(self) -> None:
         """Have all roots that are there alone, from before the first look at them."""
@@ -254,9 +300,15 @@ class Claim:
 
     def begin(self) -> None:
         """Note on every root that a run is writing there."""
+        if self.begun:
+            return
         for root in self._roots:
             self._replica.root(root, make=True)
         self._hold()  # those that were not there
+        self._write(self._source)
+        self._remove_leftovers()
+
+    def _write(self, source: str) -> None:
         memory = self._store.memory
         known = {token.replica for token in self._found}
         same = memory.replica if known == {memory.replica} else ""
@@ -264,7 +316,7 @@ class Claim:
         complete = memory.complete or max([token.complete for token in self._found], default=0.0)
         self._token = Token(
             replica=same or os.urandom(16).hex(),
-            source=self._source,
+            source=source,
             run=run,
             begun=time.time(),
             ended=0.0,
@@ -277,12 +329,17 @@ class Claim:
         self._store.memory = memory._replace(handed=run)
         self._put(self._token)
         self._store.memory = Memory(self._token.replica, self._roots, run, run, 0.0, complete, self._token.begun)
+
+    def _remove_leftovers(self) -> None:
         self.warnings += leftovers.remove(self._leftovers, self._replica, keep_times=self._times)
 
     def end(self, *, complete: bool) -> None:
         """See that all is on the disks, and note that the run is over, and whether it left nothing undone."""
         assert self._token
         self._replica.side.to_disk([self._replica.root(root) for root in self._roots])
+        if self._is_shard:  # others may be writing still
+            self._store.memory = self._store.memory._replace(ended=time.time())
+            return
         token = self._token._replace(ended=time.time(), writing="")
         if complete:
             # After a power cut all was compared, see `check`.

@@ -198,7 +198,9 @@ class ServerRun:
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
         self._prepare()
         claim = self._claim(store, replica, has_leftovers=not self._session.options.dry_run)
-        anew = self._scope.full or self._session.options.overwrite
+        options = self._session.options
+        # What the owner files say is of all shards, and so tells none of them about its own part.
+        anew = self._scope.full or options.overwrite or options.part.shard is not None
         in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
         sender = self._sender = None if self._session.options.dry_run else Sender(store, replica, claim.enter)
         with self._session.phases.phase("scan"):
@@ -265,6 +267,7 @@ class ServerRun:
             full=self._scope.full,
             state=self._session.options.state,
             dry_run=self._session.options.dry_run,
+            is_shard=self._session.options.part.shard is not None,
             deadline=self._session.deadline,
             leftovers=leftovers.find(store, self._roots) if has_leftovers else {},
         )

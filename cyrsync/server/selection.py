@@ -8,6 +8,7 @@ partition of his INBOX.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain
 
 from cyrsync.cyrus.mailbox.user import may_hold_user, text, user_of
@@ -33,6 +34,7 @@ class Selection:
         self.has_learned = False
         self._files = ConfFiles(config)
         self._deletedprefix = config.deletedprefix
+        self._hashed = config.hashimapspool
         self._users: set[str] = set()
         self._inboxes: dict[str, str] = {}  # user: partition
         self._by_uniqueid: dict[str, str] = {}  # of an INBOX: user
@@ -71,7 +73,9 @@ class Selection:
 
     def has(self, partition: str, path: bytes, name: bytes | None) -> bool:
         """Tell whether a mailbox belongs to the part, by its name where that is known, and by its path."""
-        return self.part.has(self._owner_there(path, name), partition)
+        if name is None and self.part.shard:
+            name = layout.name_of_legacy(path, self._hashed)
+        return self.part.has(self._owner_there(path, name), partition, name)
 
     def has_file(self, owner: FileOwner | None) -> bool:
         """Tell whether a file beside the partitions belongs to the part."""
@@ -84,14 +88,15 @@ class Selection:
 
     def concerns(self, mailbox: Mailbox) -> bool:
         """Tell whether a mailbox belongs to the part, by its record in mailboxes.db."""
-        return self.part.has(self.owner(mailbox.name), mailbox.partition)
+        return self.part.has(self.owner(mailbox.name), mailbox.partition, mailbox.name)
 
     def may_have(self, partition: str, path: bytes, name: bytes | None) -> bool:
         """Tell whether a directory, or one below it, may belong to the part, as far as name and path tell."""
-        if name is None and self.part.users:
-            may_hold = _is_by_uniqueid(path) or may_hold_user(path, self.part.users)
-            return may_hold and self.part.may_have(partition)
-        return self.has(partition, path, name)
+        if name is not None or not self.part.is_by_name:
+            return self.has(partition, path, name)
+        owner = user_of(path)
+        may_hold = self.part.may_have_of(owner) if owner is not None else _is_by_uniqueid(path) or self._may_hold(path)
+        return may_hold and self.part.may_have(partition)
 
     def has_all_below(self, path: bytes) -> bool:
         """Tell whether all that is below a directory belongs to the part, if that itself does."""
@@ -99,7 +104,11 @@ class Selection:
 
     def is_known(self, path: bytes, name: bytes | None) -> bool:
         """Tell whether name and path tell if a mailbox belongs to the part."""
-        return name is not None or not self.part.users or not _is_by_uniqueid(path)
+        return name is not None or not self.part.is_by_name or not _is_by_uniqueid(path)
+
+    def _may_hold(self, path: bytes) -> bool:
+        """Tell whether a directory that is no user's may have something of the part below it."""
+        return not self.part.users or may_hold_user(path, self.part.users)
 
     def _owner_there(self, path: bytes, name: bytes | None) -> str | None:
         return self.owner(name) if name is not None else user_of(path)
@@ -122,7 +131,7 @@ def _without_default_domain(part: Part, config: Config) -> Part:
     default = "@" + text(config.defaultdomain)
     if config.virtdomains == "off" or default == "@":
         return part
-    return Part(frozenset(user.removesuffix(default) for user in part.users), part.partitions)
+    return replace(part, users=frozenset(user.removesuffix(default) for user in part.users))
 
 
 def check_users(selection: Selection, store: Store, source: str, *, delete: bool) -> None:

@@ -65,7 +65,10 @@ class Session:
         self.deadline = 0.0  # of waiting for others, on the monotonic clock
         #: What names the replica, and the pair of source and replica, however they are spelled.
         self.replica_identity = identity(replica)
-        self.key = run_key(identity(source), self.replica_identity)
+        self.pair = run_key(identity(source), self.replica_identity)
+        #: And what names the lock and the state: shards have their own, as they run side by side.
+        shard = options.part.shard
+        self.key = f"{self.pair}-{shard.number}of{shard.of}" if shard else self.pair
 
     def execute(
         self, attempt: Callable[[], None], refuse: Callable[[CyrsyncError], None] = lambda _: None

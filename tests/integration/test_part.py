@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import samplespool
+from cyrsync.far.hold import Holds
+from cyrsync.server import claim
 from cyrsync.state.store import Store
 from support.boxes import Box
 from support.inside import sync_server_here
 from support.replicas import Pair
 from support.servers import SampleServer, assert_sound, below
-from support.tree import run_cyrsync, snapshot
+from support.sshd import Sshd
+from support.tree import cyrsync_argv, plain_env, run_cyrsync, snapshot
 
 RICH = "3.6.1-rich"
 JOE = ("--user", "joe")
@@ -456,6 +460,7 @@ def test_a_part_is_no_success_of_the_whole(server: Server, tmp_path: Path) -> No
         (("--user", ""), 2, "--user needs a name"),
         (("--partition", "p3"), 2, "has no such partition; it has default, part2"),
         ((*JOE, "--overwrite-replica"), 2, "--overwrite-replica"),
+        (("--shard", "4/3"), 2, "there is no shard 4 of 3"),
     ],
 )
 def test_what_cannot_be(server: Server, words: tuple[str, ...], code: int, said: str) -> None:
@@ -484,3 +489,98 @@ def test_a_user_whose_directory_alone_is_not_there(synced: Server) -> None:
     assert len(report["errors"]) == len([1 for name in before if "/user/joe/" in name and name.endswith("cyrus.index")])
     assert "mounted" not in str(report["errors"])
     assert synced.files_there() == before
+
+
+# --- Shards
+
+
+SHARDS = [("--shard", f"{number}/3") for number in (1, 2, 3)]
+
+
+def test_shards_and_a_run_for_all(server: Server, state_dir: Path) -> None:
+    """Each is a part with a state of its own; what no user owns is left to the run for all."""
+    reports = [server.sync(*words) for words in SHARDS]
+    users = {name for user in ("joe", "ann", "joe1") for name in server.of(user)}
+    assert server.files_there() >= users
+    assert sum(report["messages"]["send"] for report in reports) == 120
+    assert sum(report["folders"]["new"] for report in reports) == len(server.server.folders())
+    assert [report["part"] for report in reports] == [["--shard=1/3"], ["--shard=2/3"], ["--shard=3/3"]]
+    whole = server.sync("--full")
+    assert (whole["messages"]["send"], whole["warnings"], whole["files"]["deleted"]) == (0, [], 0)
+    server.assert_same()
+    assert_sound(server.conf, server.replica)
+    assert server.sync()["files"]["planned"] == 0
+    assert [token and bool(token.ended) for token in server.tokens()] == [True, True]
+
+
+@pytest.mark.parametrize("over_ssh", [False, True])
+def test_shards_side_by_side(server: Server, request: pytest.FixtureRequest, over_ssh: bool) -> None:
+    """The first says whose the replica is, and none keeps the others out."""
+    where: tuple[str | Path, ...] = (server.replica,)
+    if over_ssh:
+        sshd: Sshd = request.getfixturevalue("sshd")
+        where = ("-e", sshd.rsh, sshd.at(server.replica))
+    commands = [cyrsync_argv("sync", "-C", server.conf, *words, *where) for words in SHARDS]
+    running = [subprocess.Popen(argv, env=plain_env(), stderr=subprocess.PIPE, text=True) for argv in commands]
+    assert [(process.communicate()[1], process.returncode) for process in running] == [("", 0)] * 3
+    first, second = server.tokens()
+    assert first
+    assert first == second
+    assert not first.ended  # that is for the run for all to say
+    assert server.sync("--full")["messages"]["send"] == 0
+    server.assert_same()
+    assert_sound(server.conf, server.replica)
+
+
+def test_a_shard_that_is_run_again(server: Server) -> None:
+    for words in SHARDS:
+        server.sync(*words)
+    samplespool.deliver(server.folders("joe")[0], 2)
+    samplespool.deliver(server.folders("ann")[0], 3)
+    assert sum(server.sync(*words)["messages"]["send"] for words in SHARDS) == 5
+
+
+def test_all_shards_after_a_run_for_all(synced: Server) -> None:
+    """That run knows then that others have written there."""
+    samplespool.deliver(synced.folders("joe")[0], 2)
+    assert sum(synced.sync(*words)["messages"]["send"] for words in SHARDS) == 2
+    report = synced.sync()
+    assert report["messages"]["send"] == 0
+    assert "something else has written there since the last run: all of it is compared" in str(report["warnings"])
+    synced.assert_same()
+
+
+def test_a_shard_waits_for_a_run_for_all_as_others_do(synced: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim, "_BEGINNING", 0.3)
+    with closing(Holds()) as holds:
+        assert holds.hold([os.fsencode(synced.there(synced.server.spool))]) is None
+        report = synced.sync(*SHARDS[0], expect=75)
+        assert "has been at it since" in report["errors"][0]
+        assert holds.share() is None  # as a shard does that nobody has begun
+        assert synced.sync(*SHARDS[0], expect=75)["errors"]
+    synced.sync(*SHARDS[0])
+
+
+def test_a_shard_is_kept_from_anothers_replica(synced: Server, tmp_path: Path) -> None:
+    synced.forge(synced.home, source="other:/etc/imapd.conf")
+    before = synced.everything()
+    assert "it is the replica of other" in synced.sync(*SHARDS[0], expect=4)["errors"][0]
+    assert synced.everything() == before
+
+
+def test_runs_of_shards_are_of_one_pair(server: Server) -> None:
+    for words in SHARDS:
+        server.sync(*words)
+    (found,) = [json.loads(line) for line in run_cyrsync("status", "--json", server.replica).stdout.splitlines()]
+    assert (found["last_success"], [run["part"] for run in found["runs"]]) == (
+        None,
+        [["--shard=3/3"], ["--shard=2/3"], ["--shard=1/3"]],
+    )
+
+
+def test_shards_with_directories_by_uniqueid(box: Box, replica: Path) -> None:
+    for words in SHARDS:
+        sync_server_here(box.conf, *words, replica)
+    assert mailboxes_there(box, replica) == {one["name"] for one in box.mailboxes}
+    assert sync_server_here(box.conf, "--full", "--delete", replica)["messages"]["send"] == 0
+    assert_sound(box.conf, replica)

@@ -90,3 +90,34 @@ def test_who_is_killed_lets_go(roots: list[bytes]) -> None:
         process.kill()
         process.wait()
         assert hold(roots[0]) is None
+
+
+# --- Shards
+
+
+def test_the_first_shard_has_them_alone_until_it_shares(roots: list[bytes]) -> None:
+    with closing(Holds()) as first, closing(Holds()) as second:
+        assert first.hold_among(roots) == (None, True)
+        busy, alone = second.hold_among(roots)
+        assert busy and not alone
+        assert first.share() is None
+        assert second.hold_among(roots) == (None, False)
+        assert hold(roots[0])  # a run for all
+        first.close()
+        assert hold(roots[0])
+    assert hold(*roots) is None
+
+
+def test_no_shard_is_let_in_by_a_run_for_all(roots: list[bytes], tmp_path: Path) -> None:
+    for path in (roots[0], os.path.join(roots[0], b"below"), os.fsencode(tmp_path)):
+        with held(path), closing(Holds()) as shard:
+            busy, alone = shard.hold_among(roots)
+            assert not alone
+            assert (busy is None) == path.endswith(b"below")  # that one leaves its owner file as it was
+
+
+def test_a_shard_lets_go_of_what_it_has_when_it_looks_again(roots: list[bytes]) -> None:
+    with closing(Holds()) as shard:
+        for _ in range(2):
+            assert shard.hold_among(roots) == (None, True)
+        assert len(shard.descriptors()) == len(set(shard.descriptors()))

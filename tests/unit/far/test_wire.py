@@ -226,7 +226,11 @@ ASKED: dict[str, tuple[Callable[[AgentSide], object], bytes]] = {
     "digests": (lambda side: side.digests(b"/r", [QUESTION]), b'{"digests": [["", "ab", "", ""]], "end": true}\n'),
     "heads": (lambda side: side.heads([b"/a"]), b'{"found": ["ab"], "end": true}\n'),
     "to_disk": (lambda side: side.to_disk([b"/a"]), b'{"number": 0, "end": true}\n'),
-    "hold": (lambda side: side.hold([b"/r"]), b'{"error": "", "busy": ["/r", 1, 1.5], "boot": "x", "end": true}\n'),
+    "hold": (
+        lambda side: side.hold([b"/r"]),
+        b'{"error": "", "busy": ["/r", 1, 1.5], "boot": "x", "alone": true, "end": true}\n',
+    ),
+    "share": (lambda side: side.share(), b'{"error": "", "busy": null, "boot": "x", "alone": false, "end": true}\n'),
     "put_token": (lambda side: side.put_token(b"/r", UNOWNED), b'{"number": 0, "error": "", "end": true}\n'),
     "stat": (lambda side: side.stat([b"/a", b"/b", b"/c"]), b'{"found": [[1, 2], null, 13], "end": true}\n'),
     "walk": (
