@@ -51,8 +51,8 @@ class _Word(NamedTuple):
 
 
 _MAILBOX, _USER, _FILES = (_Word((kind,)) for kind in (Kind.MAILBOX, Kind.USER, Kind.FILES))
-#: Words of all versions. SIEVE and UNSUB are known to readers only. A quota's root is no user, and server annotations
-#: are in one file: these are everybody's.
+#: Words of all versions. SIEVE and UNSUB are known to readers only: an UNSUB is more likely half an UNMAILBOX with
+#: a SUB behind it. A quota's root is no user, and server annotations are in one file: these are everybody's.
 _WORDS = {
     b"MAILBOX": _MAILBOX,
     b"APPEND": _MAILBOX,
@@ -66,7 +66,7 @@ _WORDS = {
     b"SIEVE": _FILES,
     b"SEEN": _Word((Kind.FILES, None)),
     b"SUB": _Word((Kind.FILES, None)),
-    b"UNSUB": _Word((Kind.FILES, None)),
+    b"UNSUB": _Word((Kind.FILES, None), relist=True),
     b"QUOTA": _FILES,
     b"ANNOTATION": _FILES,
 }

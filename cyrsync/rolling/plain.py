@@ -25,7 +25,7 @@ class Pace:
     relisted: float = 1.0  # passes for the sake of mailboxes that were renamed or deleted
     rest: float = 0.5  # without work, before the replica is let go of
     hold: float = 5.0  # at most, before it is let go of for a moment
-    status: float = 2.0
+    status: float = 5.0
     look: float = 30.0  # without work, before the replica is looked at
 
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from cyrsync.cyrus.server.config import Config
 from cyrsync.errors import ConnectionFailed, RsyncFailed
+from cyrsync.rolling.parts import Passed
 from cyrsync.rolling.plain import Counts
-from cyrsync.rolling.watch import Passed
 from cyrsync.server.replica import Replica
 from cyrsync.server.run import ServerRun
 from cyrsync.server.scope import Scope
@@ -74,7 +74,6 @@ class ServerSender:
         session.result.warnings = list(dict.fromkeys(session.result.warnings))
         self._looked = time.monotonic()
         self.look()
-        self._opened().side.let_go()
         self._passed(session)
         return self._told(session, run)
 
@@ -94,7 +93,8 @@ class ServerSender:
     def look(self) -> None:
         """See whether the replica is there."""
         replica = self._opened()
-        replica.side.resolve(self._outer.replica.path)
+        ServerRun(self._session(), self._config, self._scope).glance(self._store, replica)
+        replica.side.let_go()
 
     def rest(self) -> None:
         """Let go of the replica."""

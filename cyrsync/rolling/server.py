@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Protocol
 
 from cyrsync.cyrus.server.config import Config
-from cyrsync.errors import UnusableError
+from cyrsync.errors import UnusableError, error_text
 from cyrsync.rolling.alive import Alive
 from cyrsync.rolling.channel import channel, is_set, lines_to_add
+from cyrsync.rolling.parts import Orders as WatchOrders
+from cyrsync.rolling.parts import Parts
 from cyrsync.rolling.plain import Counts, Event, Pace, Status
 from cyrsync.rolling.readers import older_than
 from cyrsync.rolling.sender import ServerSender
 from cyrsync.rolling.service import Service
 from cyrsync.rolling.taking import SyncLog
 from cyrsync.rolling.waiting import LogWait
-from cyrsync.rolling.watch import Orders as WatchOrders
-from cyrsync.rolling.watch import Parts, Watch
+from cyrsync.rolling.watch import Watch
 from cyrsync.server.scope import Scope
 from cyrsync.state import watching
 from cyrsync.state.lock import WATCHING, state_directory
@@ -123,6 +124,7 @@ class _Server:
         self._counts = counts
         self._looked = float("-inf")
         self._old = ""
+        self._unwritten = False
 
     def work(self, path: Path) -> None:
         """Watch until there are orders."""
@@ -139,7 +141,7 @@ class _Server:
             )
             with LogWait(ours, self._orders.fileno()) as wait:
                 parts = Parts(
-                    *(sender, SyncLog(ours, owner), PendingTable(store), self._orders, wait.wait),
+                    *(sender, SyncLog(ours, owner), PendingTable(store), self._orders, wait.wait, wait.pause),
                     tell=self._told.event,
                     publish=self._publish,
                     blind=self._blind,
@@ -156,7 +158,12 @@ class _Server:
         self._told.passed(session)
 
     def _publish(self, status: Status) -> None:
-        watching.write(self._outer.options.state, self._outer.key, status.to_json(status.written))
+        try:
+            watching.write(self._outer.options.state, self._outer.key, status.to_json(status.written))
+        except OSError as error:
+            if not self._unwritten:
+                self._told.event(Event("state", f"how it goes cannot be written: {error_text(error)}", True))
+            self._unwritten = True
         self._service.status(status.line(status.written))
         self._told.status(status)
 

@@ -61,6 +61,13 @@ class LogWait:
                 return self._is_there()
         return True
 
+    def pause(self, seconds: float) -> None:
+        """Wait so long, whether there is a log or not, or until one of the others has something to be read."""
+        poll = select.poll()
+        for descriptor in self._others:
+            poll.register(descriptor, select.POLLIN)
+        poll.poll(max(int(seconds * 1000), 1))
+
     def _is_there(self) -> bool:
         return os.path.lexists(self._channel.log) or os.path.lexists(self._channel.taken)
 

@@ -7,27 +7,17 @@ was lost, every ten minutes, and whenever the log does not tell what has changed
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
 
-from cyrsync.errors import (
-    ConnectionFailed,
-    CyrsyncError,
-    InterruptedRun,
-    RefusedError,
-    UsageError,
-    error_text,
-)
-from cyrsync.rolling.backoff import connection_pause, mailbox_pause
+from cyrsync.errors import ConnectionFailed, CyrsyncError, InterruptedRun, RefusedError, UsageError, error_text
+from cyrsync.rolling.backoff import connection_pause
 from cyrsync.rolling.log_lines import Change, Kind, Lines
+from cyrsync.rolling.outcome import ALL, FILES, again, missed, settle, shown, waiting
+from cyrsync.rolling.parts import Parts, Passed
 from cyrsync.rolling.plain import Counts, Event, Late, Pace, Status
 from cyrsync.rolling.taking import LogError
 from cyrsync.state.pending import Waiting
-from cyrsync.text import path_text
 
 #: Mailboxes that are sent before the log is looked at again.
 _AT_ONCE = 50
@@ -35,95 +25,8 @@ _AT_ONCE = 50
 _TOLD = 3
 #: Times of mailboxes that are remembered.
 _REMEMBERED = 10_000
-_ALL = Change(Kind.ALL, b"")
-#: Files of all users: which of them have changed, their looks tell.
-_FILES = Change(Kind.FILES, b"")
-
-
-class Passed(NamedTuple):
-    """What came of a pass over all mailboxes; `seconds` took what it costs if nothing has changed."""
-
-    exit: int
-    error: str  # "" if it did all that is to be done
-    failed: dict[bytes, str]  # mailboxes that could not be sent, with the reasons
-    changed: dict[bytes, bool]  # mailboxes that it sent; True where the replica knew them before
-    text: str  # what it did, in a line; "" for nothing
-    seconds: float
-
-
-class Sender(Protocol):
-    """Who brings the replica up to date. Each method may raise ConnectionFailed, RefusedError and UnusableError."""
-
-    def everything(self) -> Passed:
-        """Look at all mailboxes and files, and send what has changed."""
-
-    def mailbox(self, name: bytes) -> str | None:
-        """Send one mailbox; return why it could not be sent, None where a pass has to see to it."""
-
-    def files(self) -> str | None:
-        """Send the files beside the partitions that have changed; return what could not be done, None as above."""
-
-    def look(self) -> None:
-        """See whether the replica is there."""
-
-    def rest(self) -> None:
-        """Let go of the replica: all that was sent is on its disks."""
-
-    def close(self) -> None:
-        """Let go of the connection, in whatever state it is."""
-
-
-class Log(Protocol):
-    """The sync log."""
-
-    def take(self) -> Lines | None:
-        """Return what it says, None for nothing."""
-
-    def done(self) -> None:
-        """Remove what was taken."""
-
-
-class Table(Protocol):
-    """What waits: see state/pending.py."""
-
-    def add(self, rows: Iterable[Waiting]) -> None: ...
-    def fail(self, rows: Iterable[Waiting]) -> None: ...
-    def drop(self, rows: Iterable[Waiting]) -> None: ...
-    def due(self, now: float, most: int) -> list[Waiting]: ...
-    def find(self, kind: str, name: bytes) -> Waiting | None: ...
-    def all(self) -> list[Waiting]: ...
-    def next(self) -> float | None: ...
-
-
-class Orders(Protocol):
-    """What the user has told us by signals."""
-
-    @property
-    def ends(self) -> bool:
-        """Whether to stop, or to read the settings again."""
-
-    @contextmanager
-    def breaking_off(self) -> Iterator[None]:
-        """Let the order to stop break off what goes on meanwhile, by InterruptedRun: it may take hours."""
-        yield
-
-
-@dataclass(slots=True)
-class Parts:
-    """What a watcher works with."""
-
-    sender: Sender
-    log: Log
-    table: Table
-    orders: Orders
-    wait: Callable[[float], object]  # until there is a log, or orders; seconds at most
-    tell: Callable[[Event], None]
-    publish: Callable[[Status], None]
-    blind: Callable[[], str]  # why the log cannot be believed just now
-    wants_pass: Callable[[], bool] = lambda: False  # whether somebody has asked for one
-    alive: Callable[[], None] = lambda: None  # tells the watchdog
-    clock: Callable[[], float] = time.time
-    luck: Callable[[], float] = random.random
+#: Seconds that the clock may be set back without being noticed, and those to wait where the state cannot be written.
+_BACK, _BREATH = 1.0, 1.0
 
 
 @dataclass(slots=True)
@@ -151,39 +54,54 @@ class Watch:
     _worked: float = 0.0  # when something was last sent
     _held: float = 0.0  # since when the replica is held; 0 if it is not
     _published: float = 0.0
+    _retry: float = 0.0  # when a lost connection is tried again
+    _now: float = 0.0  # at the last turn
 
     def run(self) -> None:
         """Work until told to stop. Raise RefusedError where the replica is not ours any more, UsageError."""
-        self._began = self._connection = self.parts.clock()
+        self._began = self._connection = self._now = self.parts.clock()
         self._interval = self.pace.mailbox
-        self._want_pass("")
         try:
             while not self.parts.orders.ends:
                 self._turn()
             self._rest()
         except InterruptedRun:
             pass
+        except ConnectionFailed as error:  # of the last rest: what was sent is looked at again when this is started
+            self.parts.tell(Event("connection", str(error), True))
         finally:
             self.parts.sender.close()
             self._publish(ends=True)
 
     def _turn(self) -> None:
-        parts = self.parts
         try:
+            self._mind_the_clock()
             self._see_whether_blind()
             self._take_log()
             if not self._work():
                 self._idle()
-        except ConnectionFailed as error:
-            self._disconnected(str(error))
         except (RefusedError, UsageError, InterruptedRun):
             raise
         except CyrsyncError as error:
             self._disconnected(str(error))
         except OSError as error:
             self._disconnected(error_text(error))
-        parts.alive()
+            self.parts.pause(_BREATH)  # it may be the state that cannot be written
+        self.parts.alive()
         self._publish()
+
+    def _mind_the_clock(self) -> None:
+        """Where the clock was set back, let nothing wait for what is past."""
+        now = self.parts.clock()
+        if now < self._now - _BACK:
+            for row in self.parts.table.all():
+                late = row._replace(since=min(row.since, now), not_before=min(row.not_before, now))
+                self.parts.table.fail([late])
+            self._sent_at.clear()
+            self._files_at = self._worked = self._published = self._retry = 0.0
+            self._last_pass = min(self._last_pass, now)
+            self._held = min(self._held, now)
+        self._now = now
 
     # --- The log
 
@@ -206,47 +124,48 @@ class Watch:
         later = self._after_relist(now) + self.pace.relisted
         rows = [row._replace(not_before=later) if row.name in lines.moved else row for row in rows]
         if lines.relist:
-            rows.append(Waiting(Kind.ALL.value, b"", now, 0, self._after_relist(now), "mailboxes renamed or deleted"))
+            rows.append(waiting(ALL, now, self._after_relist(now), "mailboxes renamed or deleted"))
         if lines.doubts:
             self.counts.log_doubts += 1
             reason = f"the log cannot be believed: {lines.doubts[0]}"
             self.parts.tell(Event("log", f"{reason}: all mailboxes are looked at"))
-            rows.append(Waiting(Kind.ALL.value, b"", now, 0, now, reason))
+            rows.append(waiting(ALL, now, self._after_relist(now), reason))
         self.parts.table.add(rows)
 
     def _row(self, change: Change, at_once: bool, now: float) -> Waiting:
         """Return what is to be noted of a change: nothing is sent again at once that has just been sent."""
         if change.kind is Kind.MAILBOX:
             due = max(now, self._sent_at.get(change.name, 0.0) + self._interval)
-            return Waiting(*_named(change), now, 0, due if at_once else max(due, now + self.pace.relisted))
+            return waiting(change, now, due if at_once else max(due, now + self.pace.relisted))
         if change.kind is Kind.USER:
-            return Waiting(*_named(_ALL), now, 0, self._after_relist(now), "a user was renamed, or came")
-        return Waiting(*_named(_FILES), now, 0, max(now, self._files_at + self.pace.files))
+            return waiting(ALL, now, self._after_relist(now), "a user was renamed, or came")
+        return waiting(FILES, now, max(now, self._files_at + self.pace.files))
 
     def _after_relist(self, now: float) -> float:
         """Return when a pass may begin that mailboxes ask for: not all the time, where these always change."""
         return max(now, self._last_pass + max(self.pace.relisted, 10 * self._pass_took))
 
     def _see_whether_blind(self) -> None:
+        """See whether the log tells all, and whether a pass is due for no other reason than that none was for long."""
         self._blind = self._log_error or self.parts.blind()
         if self._blind:
             self._tell_once(Event("log", f"{self._blind}: all mailboxes are looked at every {self.pace.blind:g} s"))
         every = self.pace.blind if self._blind else self.pace.passes
         now = self.parts.clock()
-        if (self._last_pass and now - self._last_pass >= every) or self.parts.wants_pass():
-            self._want_pass("")
-
-    def _want_pass(self, reason: str) -> None:
-        """Note that a pass is due. Without a `reason` nothing is known to be behind."""
-        now = self.parts.clock()
-        self.parts.table.add([Waiting(*_named(_ALL), now, 0, now, reason)])
+        whole = self.parts.table.find(*_named(ALL))
+        if not self._connected and now >= self._retry and (whole is None or whole.not_before > now):
+            self.parts.table.fail([whole._replace(not_before=now) if whole else waiting(ALL, now, now)])
+        elif whole is None and (now - self._last_pass >= every or self.parts.wants_pass()):
+            self.parts.table.add([waiting(ALL, now, now)])
 
     # --- The work
 
     def _work(self) -> bool:
         """Do what is due, or some of it; tell whether there was any."""
         now = self.parts.clock()
-        whole = self.parts.table.find(*_named(_ALL))
+        if now < self._retry:
+            return False
+        whole = self.parts.table.find(*_named(ALL))
         if whole and whole.not_before <= now:
             self._pass(whole)
             return True
@@ -280,7 +199,7 @@ class Watch:
             self._failed(row, reason)
         else:
             self.parts.table.drop([row])
-            self.parts.table.add([Waiting(*_named(_FILES), now, 0, max(now, self._files_at + self.pace.files))])
+            self.parts.table.add([waiting(FILES, now, max(now, self._files_at + self.pace.files))])
             self.counts.sent += 1
             self.counts.delay(now - row.since)
 
@@ -296,16 +215,15 @@ class Watch:
 
     def _leave(self, row: Waiting) -> None:
         """Leave something to a pass, which is due soon."""
-        again = self._after_relist(self.parts.clock())
-        self.parts.table.add([Waiting(*_named(_ALL), row.since, 0, again, "mailboxes made, renamed or deleted")])
-        self.parts.table.fail([row._replace(not_before=again + self.pace.relisted)])
+        soon = self._after_relist(self.parts.clock())
+        self.parts.table.add([waiting(ALL, row.since, soon, "mailboxes made, renamed or deleted")])
+        self.parts.table.fail([row._replace(not_before=soon + self.pace.relisted)])
 
     def _failed(self, row: Waiting, reason: str) -> None:
-        tries = row.tries + 1
-        again = self.parts.clock() + mailbox_pause(tries)
-        self.parts.table.fail([row._replace(tries=tries, not_before=again, reason=reason)])
-        if tries == _TOLD:
-            self.parts.tell(Event("failure", f"{_shown(row)}: {reason}", True))
+        failed = again(row, reason, self.parts.clock())
+        self.parts.table.fail([failed])
+        if failed.tries == _TOLD:
+            self.parts.tell(Event("failure", f"{shown(row)}: {reason}", True))
 
     def _pass(self, whole: Waiting) -> None:
         """Look at everything. What waited before is done then, but for what the pass could not do either."""
@@ -318,7 +236,12 @@ class Watch:
         self._last_pass, self._last_exit, self._pass_took = now, passed.exit, passed.seconds
         self._files_at, self._worked, self._held = now, now, 0.0
         self.counts.passes += 1
-        self._settle(before, passed, now)
+        settled = settle(before, passed, now)
+        self.parts.table.drop(settled.done)
+        self.parts.table.fail(settled.failed)
+        for row in settled.sent():
+            self.counts.sent += 1
+            self.counts.delay(now - row.since)
         # What was logged meanwhile the pass may have seen, or not.
         self._take_log()
         if not first and not self._lost:
@@ -327,39 +250,13 @@ class Watch:
         if passed.text or passed.error:
             self.parts.tell(Event("pass", passed.error or passed.text, bool(passed.error)))
 
-    def _settle(self, before: list[Waiting], passed: Passed, now: float) -> None:
-        """Forget what a pass has done, and note what it could not do."""
-        known = {row.name: row for row in before if row.kind == Kind.MAILBOX.value}
-        done = [row for row in before if row.kind != Kind.MAILBOX.value or row.name not in passed.failed]
-        for row in done:
-            if row.kind == Kind.MAILBOX.value:
-                self.counts.sent += 1
-                self.counts.delay(now - row.since)
-        if passed.error:
-            kept = [row for row in done if row.kind == Kind.ALL.value]
-            done = [row for row in done if row.kind == Kind.MAILBOX.value]
-            tries = max((row.tries for row in kept), default=0) + 1
-            self.parts.table.fail(
-                row._replace(tries=tries, not_before=now + mailbox_pause(tries), reason=passed.error) for row in kept
-            )
-        self.parts.table.drop(done)
-        failed = []
-        for name, reason in passed.failed.items():
-            row = known.get(name) or Waiting(Kind.MAILBOX.value, name, now)
-            tries = row.tries + 1
-            failed.append(row._replace(tries=tries, not_before=now + mailbox_pause(tries), reason=reason))
-        self.parts.table.fail(failed)
-
-    def _count_missed(self, passed: Passed, named: set[bytes], whole: Waiting) -> None:
-        """Count what has changed without a line in the log."""
+    def _count_missed(self, passed: Passed, known: set[bytes], whole: Waiting) -> None:
+        """Count what has changed without a line in the log; not where it was known that the log does not tell all."""
         if whole.reason or self._blind:
-            return  # it was known that the log does not tell all
-        missed = [name for name in passed.changed if name not in named]
-        self.counts.log_missed += len(missed)
-        for was_known in (True, False):
-            names = [name for name in missed if passed.changed[name] is was_known]
-            if names:
-                self._tell_once(Event("log", _missed(names, was_known=was_known)), f"missed {was_known}")
+            return
+        for names, text in missed(passed, known):
+            self.counts.log_missed += len(names)
+            self._tell_once(Event("log", text), text.partition(" (")[0].lstrip("0123456789"))
 
     # --- The connection
 
@@ -379,9 +276,10 @@ class Watch:
             self.counts.connections_lost += self._connected
             self._connection = now
         self._connected = False
-        again = now + connection_pause(self._lost, self.parts.luck())
-        row = self.parts.table.find(*_named(_ALL)) or Waiting(*_named(_ALL), now)
-        self.parts.table.fail([row._replace(tries=self._lost, not_before=again, reason=reason)])
+        self._retry = now + connection_pause(self._lost, self.parts.luck())
+        with suppress(OSError):  # of the state: it is tried again all the same
+            row = self.parts.table.find(*_named(ALL)) or waiting(ALL, now, now)
+            self.parts.table.fail([row._replace(tries=self._lost, not_before=self._retry, reason=reason)])
 
     def _idle(self) -> None:
         """Wait for something to do."""
@@ -393,13 +291,17 @@ class Watch:
             self.parts.sender.look()
             self._worked = now
         until = [now + pace.status]
-        whole = self.parts.table.find(*_named(_ALL))
+        whole = self.parts.table.find(*_named(ALL))
         following = self.parts.table.next() if self._connected else whole and whole.not_before
         if following is not None:
-            until.append(following)
+            until.append(max(following, self._retry))
         if self._held:
             until.append(self._worked + pace.rest)
-        self.parts.wait(max(min(until) - now, 0.001))
+        seconds = max(min(until) - now, 0.001)
+        if self._log_error:  # it is there, but that means nothing
+            self.parts.pause(min(seconds, _BREATH))
+        else:
+            self.parts.wait(seconds)
 
     def _rest(self) -> None:
         if self._held:
@@ -422,7 +324,7 @@ class Watch:
     def status(self) -> Status:
         """Return how it goes."""
         rows = self.parts.table.all()
-        failed = [Late(_shown(row), row.since, row.tries, row.reason) for row in rows if row.tries]
+        failed = [Late(shown(row), row.since, row.tries, row.reason) for row in rows if row.tries]
         # A pass that is merely due says nothing of changes.
         behind = [row.since for row in rows if row.kind != Kind.ALL.value or (row.reason and not row.tries)]
         return Status(
@@ -443,20 +345,5 @@ class Watch:
 
 
 def _named(change: Change) -> tuple[str, bytes]:
+    """Return what names a row."""
     return change.kind.value, change.name
-
-
-def _shown(row: Waiting) -> str:
-    return path_text(row.name) or {Kind.ALL.value: "all mailboxes", Kind.FILES.value: "users' files"}.get(row.kind, "")
-
-
-def _missed(names: list[bytes], *, was_known: bool) -> str:
-    """Return what to say of mailboxes that a pass found, and the log did not name."""
-    first = path_text(min(names))
-    if was_known:
-        cause = "processes that are older than sync_log in imapd.conf, programs of Cyrus 3.0 and older that do not log"
-        return (
-            f"{len(names)} mailboxes have changed and were not logged (first {first}): {cause}, or a log not writable?"
-        )
-    cause = "did users arrive by replication? `cyrsync check` tells what to set for them"
-    return f"{len(names)} mailboxes are new and were not logged (first {first}): {cause}"

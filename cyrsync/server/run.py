@@ -102,6 +102,10 @@ class ServerRun:
         self._run(store, replica)
         self._session.result.exit = self._session.result.exit_code()
 
+    def glance(self, store: Store, replica: Replica) -> None:
+        """See that the replica is there, and ours to write to: of an index nothing is looked at."""
+        self._claim(store, replica, has_leftovers=False).check(anew=False, at_a_glance=True)
+
     def begin_some(self, store: Store, replica: Replica, *, at_a_glance: bool) -> str:
         """Begin to send single mailboxes; return why all of them have to be compared, "" if they need not be.
 

@@ -342,3 +342,42 @@ def test_metrics(box: Box, tmp_path: Path) -> None:
     names = "lag_seconds pending connected failed last_pass_timestamp_seconds messages_total bytes_sent_total"
     for name in (*names.split(), "log_missed_total", "delay_seconds_bucket"):
         assert f"\ncyrsync_{name}{{" in text
+
+
+def test_expire_and_reconstruct_meanwhile(box: Box, watcher: Watcher) -> None:
+    joe = user(box, "joe")
+    for number in range(4):
+        box.server.deliver(mail(f"{joe}-{number}"), joe)
+    with box.server.login(joe) as imap:
+        ok(imap.create("INBOX.Gone"))
+        ok(imap.append("INBOX.Gone", "", None, mail(f"{joe}-gone")))
+        ok(imap.select("INBOX"))
+        ok(imap.uid("STORE", "1:2", "+FLAGS", "(\\Deleted)"))
+        ok(imap.expunge())
+        ok(imap.unselect())
+        ok(imap.delete("INBOX.Gone"))
+    box.server.tool("cyr_expire", "-E", "0", "-X", "0", "-D", "0")
+    box.server.tool("reconstruct", "-r", f"user.{joe}")
+    box.server.deliver(mail(f"{joe}-last"), joe)
+    watcher.wait(lambda: messages(box.server.spool) == messages(box.spool), name="the same messages")
+    assert watcher.stop() == 0
+    box.assert_equal()
+
+
+def test_the_limit_is_for_an_hour(box: Box, tmp_path: Path) -> None:
+    joe = user(box, "joe")
+    for number in range(9):
+        box.server.deliver(mail(f"{joe}-{number}"), joe)
+    with watching(box.conf, "--delete", "--max-delete", "5", box.replica, said=tmp_path / "said") as watcher:
+        for uids in ("1:4", "5:8"):
+            with box.server.login(joe) as imap:
+                ok(imap.select("INBOX"))
+                ok(imap.uid("STORE", uids, "+FLAGS", "(\\Deleted)"))
+                ok(imap.expunge())
+                ok(imap.unselect())
+            box.server.tool("cyr_expire", "-E", "0", "-X", "0")
+            box.server.deliver(mail(f"{joe}-after-{uids}"), joe)
+            watcher.wait(lambda: box.is_there(f"{joe}-after-{uids}"), name="what comes after it")  # noqa: B023
+        there = [content for content in messages(box.spool).values() if f"Subject: {joe}-".encode() in content]
+        # Of the first four none is left; the second four would be more than five within the hour.
+        assert len(there) == 7

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrsync.errors import UsageError
+from cyrsync.far import uids as uid_sets
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.guard import DeleteLimit, Deletions, MaxDelete, withhold
 
@@ -276,3 +277,29 @@ def test_no_more_is_ever_deleted_than_was_counted(steps: list[tuple[str, int, in
             limit.begin()
             plans.clear()
     assert deleted <= 10
+
+
+def gone_messages(number: int) -> FolderPlan:
+    return FolderPlan(b"a", State.CHANGED, messages_delete=number, delete_uids=uid_sets.of(range(1, number + 1)))
+
+
+def test_what_others_have_deleted_within_the_hour_counts() -> None:
+    limit = DeleteLimit(MaxDelete(10, percent=False), asked=True)
+    assert limit.spent() == (0, 0, 0)
+    limit.after((6, 2, 0))
+    limit.of(messages=1000, folders=10)
+    limit.count("a", gone_messages(2))
+    limit.decide()
+    assert limit.allows()
+    assert limit.start()
+    assert limit.spent() == (2, 0, 0)
+    limit.count("b", gone_messages(1))
+    limit.decide()
+    assert not limit.allows()
+
+
+def test_what_others_have_deleted_is_no_reason_of_itself() -> None:
+    limit = DeleteLimit(MaxDelete(10, percent=False), asked=True)
+    limit.after((60, 2, 0))
+    limit.decide()
+    assert not limit.reason

@@ -1,0 +1,76 @@
+"""What is left to do after a pass, and what it found that the log did not name. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cyrsync.rolling.backoff import mailbox_pause
+from cyrsync.rolling.log_lines import Change, Kind
+from cyrsync.rolling.parts import Passed
+from cyrsync.state.pending import Waiting
+from cyrsync.text import path_text
+
+#: Everything; and the files of all users: which of them have changed, their looks tell.
+ALL, FILES = Change(Kind.ALL, b""), Change(Kind.FILES, b"")
+
+
+class Settled(NamedTuple):
+    """What becomes of what waited before a pass."""
+
+    done: list[Waiting]
+    failed: list[Waiting]
+
+    def sent(self) -> list[Waiting]:
+        """Return the mailboxes among what is done."""
+        return [row for row in self.done if row.kind == Kind.MAILBOX.value]
+
+
+def waiting(change: Change, since: float, not_before: float, reason: str = "") -> Waiting:
+    """Return a row for a change."""
+    return Waiting(change.kind.value, change.name, since, 0, not_before, reason)
+
+
+def settle(before: list[Waiting], passed: Passed, now: float) -> Settled:
+    """Return what a pass has done of what waited, and what it could not do: of that, mailboxes wait each by itself."""
+    known = {row.name: row for row in before if row.kind == Kind.MAILBOX.value}
+    failed = [
+        again(known.get(name) or Waiting(Kind.MAILBOX.value, name, now), reason, now)
+        for name, reason in passed.failed.items()
+    ]
+    done = [row for row in before if row.kind != Kind.MAILBOX.value or row.name not in passed.failed]
+    if passed.error:
+        failed += [again(row, passed.error, now) for row in done if row.kind == Kind.ALL.value]
+        done = [row for row in done if row.kind == Kind.MAILBOX.value]
+    return Settled(done, failed)
+
+
+def again(row: Waiting, reason: str, now: float) -> Waiting:
+    """Return what waits after it was tried in vain once more."""
+    tries = row.tries + 1
+    return row._replace(tries=tries, not_before=now + mailbox_pause(tries), reason=reason)
+
+
+def missed(passed: Passed, named: set[bytes]) -> Iterator[tuple[list[bytes], str]]:
+    """Yield the mailboxes that a pass has sent and the log did not name, by their kinds, with what to say of these."""
+    for was_known in (True, False):
+        names = [name for name, known in passed.changed.items() if known is was_known and name not in named]
+        if names:
+            yield names, _missed(names, was_known=was_known)
+
+
+def shown(row: Waiting) -> str:
+    """Return how people call what waits."""
+    return path_text(row.name) or {Kind.ALL.value: "all mailboxes", Kind.FILES.value: "users' files"}.get(row.kind, "")
+
+
+def _missed(names: list[bytes], *, was_known: bool) -> str:
+    """Return what to say of mailboxes that a pass found, and the log did not name."""
+    first = path_text(min(names))
+    if was_known:
+        cause = "processes that are older than sync_log in imapd.conf, programs of Cyrus 3.0 and older that do not log"
+        return (
+            f"{len(names)} mailboxes have changed and were not logged (first {first}): {cause}, or a log not writable?"
+        )
+    cause = "did users arrive by replication? `cyrsync check` tells what to set for them"
+    return f"{len(names)} mailboxes are new and were not logged (first {first}): {cause}"

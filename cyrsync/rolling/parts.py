@@ -1,0 +1,101 @@
+"""What a watcher works with: who sends, the log, what waits, and the clock; each is handed in."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from cyrsync.rolling.log_lines import Lines
+from cyrsync.rolling.plain import Event, Status
+from cyrsync.state.pending import Waiting
+
+
+class Passed(NamedTuple):
+    """What came of a pass over all mailboxes; `seconds` took what it costs if nothing has changed."""
+
+    exit: int
+    error: str  # "" if it did all that is to be done
+    failed: dict[bytes, str]  # mailboxes that could not be sent, with the reasons
+    changed: dict[bytes, bool]  # mailboxes that it sent; True where the replica knew them before
+    text: str  # what it did, in a line; "" for nothing
+    seconds: float
+
+
+class Sender(Protocol):
+    """Who brings the replica up to date. Each method may raise ConnectionFailed, RefusedError and UnusableError."""
+
+    def everything(self) -> Passed:
+        """Look at all mailboxes and files, and send what has changed."""
+
+    def mailbox(self, name: bytes) -> str | None:
+        """Send one mailbox; return why it could not be sent, None where a pass has to see to it."""
+
+    def files(self) -> str | None:
+        """Send the files beside the partitions that have changed; return what could not be done, None as above."""
+
+    def look(self) -> None:
+        """See whether the replica is there."""
+
+    def rest(self) -> None:
+        """Let go of the replica: all that was sent is on its disks."""
+
+    def close(self) -> None:
+        """Let go of the connection, in whatever state it is."""
+
+
+class Log(Protocol):
+    """The sync log."""
+
+    def take(self) -> Lines | None:
+        """Return what it says, None for nothing."""
+
+    def done(self) -> None:
+        """Remove what was taken."""
+
+
+class Table(Protocol):
+    """What waits: see state/pending.py."""
+
+    def add(self, rows: Iterable[Waiting]) -> None: ...
+    def fail(self, rows: Iterable[Waiting]) -> None: ...
+    def drop(self, rows: Iterable[Waiting]) -> None: ...
+    def due(self, now: float, most: int) -> list[Waiting]: ...
+    def find(self, kind: str, name: bytes) -> Waiting | None: ...
+    def all(self) -> list[Waiting]: ...
+    def next(self) -> float | None: ...
+
+
+class Orders(Protocol):
+    """What the user has told us by signals."""
+
+    @property
+    def ends(self) -> bool:
+        """Whether to stop, or to read the settings again."""
+
+    @contextmanager
+    def breaking_off(self) -> Iterator[None]:
+        """Let the order to stop break off what goes on meanwhile, by InterruptedRun: it may take hours."""
+        yield
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a watcher works with."""
+
+    sender: Sender
+    log: Log
+    table: Table
+    orders: Orders
+    wait: Callable[[float], object]  # until there is a log, or orders; seconds at most
+    pause: Callable[[float], object]  # until there are orders; seconds at most
+    tell: Callable[[Event], None]
+    publish: Callable[[Status], None]
+    blind: Callable[[], str]  # why the log cannot be believed just now
+    wants_pass: Callable[[], bool] = lambda: False  # whether somebody has asked for one
+    alive: Callable[[], None] = lambda: None  # tells the watchdog
+    clock: Callable[[], float] = time.time
+    luck: Callable[[], float] = random.random
