@@ -46,6 +46,8 @@ class Line:
 def lines(result: RunResult) -> Iterator[Line]:
     """Yield what there is to say of a run: what went wrong, then what came of it."""
     pair = {"source": result.source, "destination": result.destination}
+    if result.part:
+        pair["part"] = " ".join(result.part)
     for priority, kind, messages in ((WARNING, "warning", result.warnings), (ERROR, "error", result.errors)):
         for message in summed(messages):
             yield Line(priority, kind, {**pair, "text": message})

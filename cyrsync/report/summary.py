@@ -70,6 +70,8 @@ def _print_found(result: RunResult, console: Console) -> None:
     # Not wrapped: paths are there to be copied.
     _print_fact("Source", Text(printable(result.source), overflow="ignore"), console)
     _print_fact("Replica", Text(printable(result.destination), overflow="ignore"), console)
+    if result.part:
+        _print_fact("Part", Text(printable(" ".join(result.part))), console)
     _print_fact("Folders", _amounts(asdict(result.folders)), console)
     _print_fact("Messages", _amounts(messages), console)
     _print_fact("Metadata", _amounts(metadata), console)

@@ -62,6 +62,11 @@ def test_what_a_run_says() -> None:
     assert text == 'text=a "b"\\x0arun exit=0: failed'
 
 
+def test_a_run_for_a_part_says_so_in_each_line() -> None:
+    part = result(code=23, part=["--user=joe", "--partition=fast"], errors=["x"])
+    assert [line.facts["part"] for line in log.lines(part)] == ["--user=joe --partition=fast"] * 2
+
+
 @pytest.mark.parametrize(("code", "priority"), [(0, log.INFO), (75, log.NOTICE), (25, log.ERROR), (3, log.ERROR)])
 def test_how_urgent_it_is(code: int, priority: int) -> None:
     assert [line.priority for line in log.lines(result(code=code))] == [priority]

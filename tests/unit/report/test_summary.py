@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -88,6 +89,13 @@ def test_run_in_a_few_lines() -> None:
         "Files        130 planned, 129 sent, 1 vanished, 7 deleted",
         "Transfer     1.5 KiB in 2 min 05 s, 2 rsync runs",
     ]
+
+
+def test_a_run_for_a_part_says_so() -> None:
+    part = replace(result(), part=["--user=joe", "--user=\x1b[31m"])
+    for text in (run(part), dry_run(part)):
+        assert "Part         --user=joe --user=\\x1b[31m\n" in text
+        assert "Part" not in text.replace("Part  ", "", 1)
 
 
 def test_verbose_run_lists_every_folder() -> None:
