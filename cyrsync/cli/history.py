@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,7 +52,7 @@ def history_command(
     found: Iterable[FoundMessage] = ()
     try:
         with progress(as_json) as reporter:
-            told = errors.append, reporter
+            opened, told = replace(opened, reporter=reporter), (errors.append, reporter)
             if message is not None or mailbox is not None:
                 found = findings.messages(opened, request, *told, text=message, only_removed=deleted)
             else:

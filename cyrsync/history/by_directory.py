@@ -14,6 +14,7 @@ from cyrsync.cyrus.server.mailboxes import Mailbox
 from cyrsync.cyrus.server.server import Located
 from cyrsync.far.folder import Folder
 from cyrsync.far.walk import walk
+from cyrsync.sync.progress import Reporter
 from cyrsync.text import path_text
 
 #: What the root of a partition ends before: a uniqueid's directory, that of users, of deleted ones, of a domain.
@@ -25,21 +26,21 @@ Unreadable = Callable[[str], None]
 _METADATA = frozenset(["header", "index", "cache", "expunge", "annotations"])
 
 
-def in_partitions(config: Config, unreadable: Unreadable) -> Iterator[Located]:
+def in_partitions(config: Config, unreadable: Unreadable, reporter: Reporter) -> Iterator[Located]:
     """Yield the mailboxes in the partitions of an imapd.conf."""
     for partition in config.partitions.values():
-        for folder in _folders(partition.root_of("header"), unreadable):
+        for folder in _folders(partition.root_of("header"), unreadable, reporter):
             if entry.HEADER in folder.metadata:
                 yield _located(partition, folder.path, config.hashimapspool)
 
 
-def anywhere(top: bytes, unreadable: Unreadable) -> Iterator[Located]:
+def anywhere(top: bytes, unreadable: Unreadable, reporter: Reporter) -> Iterator[Located]:
     """Yield the mailboxes below a directory: a partition, what has one or more somewhere in it, or a part of one.
 
     Messages that are not with their header are where another root has the same path.
     """
     with_header, with_messages = [], []
-    for folder in _folders(top, unreadable):
+    for folder in _folders(top, unreadable, reporter):
         if entry.HEADER in folder.metadata:
             with_header.append(folder.path)
         if folder.messages:
@@ -63,8 +64,11 @@ def anywhere(top: bytes, unreadable: Unreadable) -> Iterator[Located]:
         yield _located(partition, below, None)
 
 
-def _folders(root: bytes, unreadable: Unreadable) -> Iterator[Folder]:
-    for folder in walk(root):
+def _folders(root: bytes, unreadable: Unreadable, reporter: Reporter) -> Iterator[Folder]:
+    messages = 0
+    for number, folder in enumerate(walk(root), 1):
+        messages += len(folder.messages)
+        reporter.scan(number, messages)
         if folder.problem:
             unreadable(f"{path_text(_join(root, folder.path))}: {os.strerror(folder.problem)}")
         else:

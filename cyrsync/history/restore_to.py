@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 
 from cyrsync.errors import UnusableError
@@ -37,6 +38,7 @@ def found(tree: Tree, request: Request, outcome: Outcome, reporter: Reporter | N
 
 def restore_to(tree: Tree, request: Request, directory: bytes, form: str, outcome: Outcome, reporter: Reporter) -> None:
     """Restore to a directory. Raise UnusableError for one that cannot be used, NotWritten where a disk is full."""
+    tree = replace(tree, reporter=reporter)
     every = found(tree, request, outcome, reporter)
     top = named(tree.mailboxes, request.mailbox) if request.mailbox else None
     # Which of several incarnations of a mailbox a file is of, its own name would not tell.

@@ -20,6 +20,7 @@ from cyrsync.cyrus.server.server import Located, located
 from cyrsync.errors import UnusableError, error_text
 from cyrsync.history import by_directory
 from cyrsync.history.rooted import is_within, rooted
+from cyrsync.sync.progress import NoProgress, Reporter
 from cyrsync.text import path_text
 
 #: Where Cyrus itself looks.
@@ -36,6 +37,7 @@ class Tree:
     config: Config | None
     warnings: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)  # directories in which there may be more mailboxes
+    reporter: Reporter = field(default_factory=NoProgress)  # told while mailboxes are looked for
 
     @cached_property
     def mailboxes(self) -> list[Located]:
@@ -69,7 +71,7 @@ class Tree:
 
     def _mailboxes(self) -> list[Located]:
         if self.config is None:
-            return list(by_directory.anywhere(self.top, self.unreadable.append))
+            return list(by_directory.anywhere(self.top, self.unreadable.append, self.reporter))
         database = self.config.database("mboxlist")[1]
         try:
             records = reader.read(self.place(database))
@@ -79,7 +81,7 @@ class Tree:
         except (DbError, OSError) as error:
             reason = error.reason if isinstance(error, DbError) else error_text(error)
         self.warnings.append(f"{path_text(database)}: {reason}: mailboxes are looked for by their directories")
-        return list(by_directory.in_partitions(self.config, self.unreadable.append))
+        return list(by_directory.in_partitions(self.config, self.unreadable.append, self.reporter))
 
     def _leads_nowhere(self, mailbox: Record) -> None:
         self.warnings.append(f"{path_text(mailbox.name)}: its record in mailboxes.db leads to no directory")

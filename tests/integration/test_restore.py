@@ -213,6 +213,20 @@ def test_as_a_directory_of_a_spool(tmp_path: Path, name: str, mailbox: str) -> N
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_as_the_directories_of_a_user(box: Box, tmp_path: Path) -> None:
+    """Each folder in the one that it is below of, as in a spool."""
+    report = restore(box.root, "--user", "joe", "--as", "cyrus", "--to", tmp_path / "mail")
+    for name, folder in (
+        ("user.joe", ""),
+        ("user.joe.v1^2 notes", "v1^2 notes"),
+        ("user.joe.Archive.2023.Q1", "Archive/2023/Q1"),
+    ):
+        index = box.root / box.mailbox(name)["datadir"] / "cyrus.index"
+        assert (tmp_path / "mail" / folder / "cyrus.index").read_bytes() == index.read_bytes()
+    done = run_cyrsync("verify", tmp_path / "mail", "--content", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["messages"] == report["restored"]
+
+
 def test_as_a_directory_with_archived_messages(tmp_path: Path) -> None:
     box = Box("3.6.1-rich", tmp_path)
     restore(box.root, "-C", box.conf, "user/joe@example.com", "--as", "cyrus", "--to", tmp_path / "mail")
