@@ -14,8 +14,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cyrsync.cyrus.mailbox.user import user_of
-from cyrsync.cyrus.server.names import mailbox_of
+from cyrsync.cyrus.mailbox.user import text, user_of
+from cyrsync.cyrus.server.layout import user_of_name
+from cyrsync.cyrus.server.names import mailbox_of, shown_name
 from cyrsync.text import human_bytes, human_count, human_seconds, printable, summed
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _print_folders(title: str, work: Sequence[FolderWork], console: Console, ver
 def _print_users(work: Iterable[FolderWork], console: Console, verbose: bool) -> None:
     folders, send, delete = Counter[str](), Counter[str](), Counter[str]()
     for folder in work:
-        user = user_of(folder.path)
+        user = _user(folder)
         if user is not None:
             folders[user] += 1
             send[user] += folder.send
@@ -122,6 +123,14 @@ def _print_users(work: Iterable[FolderWork], console: Console, verbose: bool) ->
         numbers = (human_count(counter[user]) for counter in (folders, send, delete))
         table.add_row(Text(printable(user)), *numbers)
     _print_table("Users with most to do", table, len(ranked), console)
+
+
+def _user(folder: FolderWork) -> str | None:
+    """Return whose mailbox it is, by its name where that is known."""
+    if not folder.mailbox:
+        return user_of(folder.path)
+    user = user_of_name(folder.mailbox)
+    return None if user is None else text(user)
 
 
 def _table(first: str, second: str) -> Table:
@@ -193,7 +202,8 @@ def _amounts(amounts: Mapping[str, int]) -> Text:
 
 
 def _name(folder: FolderWork) -> str:
-    return printable(mailbox_of(folder.path)) or "(root of the partition)"
+    name = shown_name(folder.mailbox) if folder.mailbox else mailbox_of(folder.path)
+    return printable(name) or "(root of the partition)"
 
 
 def _number(number: int, thing: str) -> str:

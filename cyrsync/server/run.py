@@ -474,13 +474,13 @@ class ServerRun:
     def _plan_one(self, work: Work, found: Found) -> None:
         if not work.going:
             found.late[work.place.key] = work
-        self._count(work.place.key, work.summary)
+        self._count(work.place.key, work.summary, work.place.name)
         self._mailboxes_read += 1
         self._session.progress.scan(self._mailboxes_read, self._session.result.messages.seen)
 
-    def _count(self, key: Key, summary: FolderPlan) -> None:
+    def _count(self, key: Key, summary: FolderPlan, name: bytes = b"") -> None:
         self._session.limit.count(key, summary)
-        self._session.result.add(summary)
+        self._session.result.add(summary, name)
 
     def _take(self, store: Store, key: Key, sender: Sender | None) -> Work | None:
         """Read a mailbox and have it sent, and again where it has lost messages meanwhile, some times."""
@@ -504,7 +504,7 @@ class ServerRun:
         if before:
             result.revise(before.summary, work.summary)
         else:
-            result.add(work.summary)
+            result.add(work.summary, work.place.name)
             result.folders.seen -= key not in come  # it was counted at first
             result.files.planned -= work.summary.files_planned()  # who sends it counts them
 
@@ -708,12 +708,11 @@ class ServerRun:
     def _report_untaken(self) -> None:
         self._session.result.warnings += self.takings.warnings
         for key, reason in {**self.takings.locked, **self.takings.unreadable}.items():
-            self._session.result.errors.append(f"{path_text(key.path)}: {hint(reason)}")
+            self._session.result.errors.append(f"{self.takings.text_of(key)}: {hint(reason)}")
             self._session.result.folders.unreadable += 1
         for key, reason in self.takings.moving.items():
-            self._session.result.warnings.append(
-                f"{path_text(key.path)}: being made, renamed or deleted just now ({reason}): left for the next run"
-            )
+            moving = f"being made, renamed or deleted just now ({reason}): left for the next run"
+            self._session.result.warnings.append(f"{self.takings.text_of(key)}: {moving}")
 
 
 def _is_empty(root: bytes) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.server.names import mailbox_text
 from cyrsync.ends.agent_side import Sink
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.quick_check import Question
@@ -178,7 +179,7 @@ class Sender:
         if lacking:
             some = ", ".join(map(str, lacking[:_NAMED])) + (", ..." if len(lacking) > _NAMED else "")
             reason = f"the index names messages without a file: {some}: run reconstruct"
-            self.errors.append(f"{path_text(work.place.key.path)}: {reason}")
+            self.errors.append(f"{mailbox_text(work.place.key.path, work.place.name)}: {reason}")
 
     def _note_lost(self, work: Work, contents: Contents) -> None:
         """Remember which messages were not there: the mailbox is to be read again."""
@@ -196,13 +197,13 @@ class Sender:
         """Note what is to be said of a mailbox that is sent, and whether it is sent without its metadata."""
         path = work.place.key.path
         for name, reason in contents.unreadable:
-            self.errors.append(f"{path_text(os.path.join(path, name))}: {hint(reason)}")
+            self.errors.append(f"{mailbox_text(path, work.place.name, name)}: {hint(reason)}")
         if contents.unreadable:
             self._held.add(work.place.key)
             self.files_failed += len(contents.unreadable) + len(work.summary.metadata) + len(work.summary.loose)
         for uid in contents.wrong:
             reason = "its contents are not what the index says: it is sent as it is: run reconstruct -G"
-            self.errors.append(f"{path_text(os.path.join(path, b'%d.' % uid))}: {reason}")
+            self.errors.append(f"{mailbox_text(path, work.place.name, b'%d.' % uid)}: {reason}")
 
     def _send_large(self, work: Work, contents: Contents, items: Iterator[Item]) -> bool:
         """Send a mailbox while it is read, and tell whether there is nothing more to be done for it."""

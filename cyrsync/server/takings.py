@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Protocol
 
 from cyrsync.cyrus.mailbox.locks import LockTimeout
+from cyrsync.cyrus.server.names import mailbox_text
 from cyrsync.server.engine import Work, plan_mailbox
 from cyrsync.server.reading import MailboxReader, UnreadableMailboxError
 from cyrsync.server.roots import Roots
 from cyrsync.state.sent import Key, Sent
 from cyrsync.state.store import Store
-from cyrsync.text import path_text
 
 
 class Direct(Protocol):
@@ -35,6 +35,11 @@ class Takings:
         self.settled: set[Key] = set()
         self._readers = {name: MailboxReader(roots) for name, roots in partitions.items()}
         self._before: dict[Key, Sent] = {}
+        self._names: dict[Key, bytes] = {}  # of those that were looked at
+
+    def text_of(self, key: Key) -> str:
+        """Return what to call a mailbox: its directory, and its name where that does not tell it."""
+        return mailbox_text(key.path, self._names.get(key, b""))
 
     def take(self, store: Store, key: Key, send: Direct | None = None) -> Work | None:
         """Read a mailbox and have it sent; return what is to be done for it, None if it has to stay as it is.
@@ -42,6 +47,7 @@ class Takings:
         It is on its way afterwards, unless nobody took it.
         """
         place, sent = store.place(key), store.sent(key)
+        self._names[key] = place.name
         reader = self._readers[key.partition]
         try:
             reading = reader.read(place)
@@ -56,8 +62,9 @@ class Takings:
             self.unreadable[key] = f"the mailbox has uniqueid {reading.incarnation.uniqueid}, not {place.uniqueid}"
             return None
         if not reading.known_version and not self.warnings:
-            name = path_text(key.path)
-            self.warnings.append(f"{name}: an index of an unknown version: what is in the directory is sent")
+            self.warnings.append(
+                f"{self.text_of(key)}: an index of an unknown version: what is in the directory is sent"
+            )
         work = plan_mailbox(place, sent, reading, reader.roots, before=self._before.get(key))
         if send and send.takes(work, reader):
             work.going = True

@@ -80,6 +80,7 @@ class FolderWork:
     state: str
     send: int
     delete: int
+    mailbox: bytes = b""  # Cyrus's own name for it, where mailboxes.db tells
 
 
 @dataclass(slots=True)
@@ -110,12 +111,13 @@ class RunResult:
     work: list[FolderWork] = field(default_factory=list)
     held: set[bytes] = field(default_factory=set)
 
-    def add(self, plan: FolderPlan) -> None:
-        """Count one folder's plan."""
+    def add(self, plan: FolderPlan, mailbox: bytes = b"") -> None:
+        """Count one folder's plan; `mailbox` is its name, where that is known otherwise than by the path."""
         self._count(plan, 1)
         self.files.planned += plan.files_planned()
         if plan.sends() or plan.deletes():
-            self.work.append(FolderWork(plan.path, plan.state.value, plan.messages_send, plan.messages_delete))
+            numbers = plan.messages_send, plan.messages_delete
+            self.work.append(FolderWork(plan.path, plan.state.value, *numbers, mailbox))
 
     def revise(self, old: FolderPlan, new: FolderPlan) -> None:
         """Count a folder's plan for the one it had before; of files, transfers tell themselves."""

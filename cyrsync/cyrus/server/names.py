@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from base64 import b64decode, b64encode
 
 from cyrsync.cyrus.mailbox.user import Place, letters_fit, take_apart, text
 from cyrsync.cyrus.server.layout import cut
+from cyrsync.text import path_text, printable
 
 #: RFC 3501, 5.1.3: printable ASCII for itself, `&-` for `&`, `&BASE64-` for the rest, never two in a row.
 _MUTF7 = re.compile(rb"(?:[ -%'-~]|&-|&[A-Za-z0-9+,]+-(?!&[^-]))*")
@@ -30,6 +32,13 @@ def shown_name(name: bytes) -> str:
     domain, local = cut(name)
     shown = "/".join(decode_mutf7(component).replace("^", ".") for component in local.split(b"."))
     return f"{shown}@{text(domain)}" if domain else shown
+
+
+def mailbox_text(path: bytes, name: bytes, file: bytes = b"") -> str:
+    """Return a directory below a partition's root, or a file in it, with the mailbox's name where that tells none."""
+    shown = path_text(os.path.join(path, file) if file else path)
+    told = not name or shown_name(name) == mailbox_of(path)
+    return shown if told else f"{printable(shown_name(name))} ({shown})"
 
 
 def decode_mutf7(component: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cyrsync.cyrus.server.names import shown_name
+from cyrsync.cyrus.server.names import mailbox_text, shown_name
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,11 @@ from cyrsync.cyrus.server.names import shown_name
 )
 def test_names(name: bytes, shown: str) -> None:
     assert shown_name(name) == shown
+
+
+def test_a_directory_is_named_where_it_does_not_tell_the_name() -> None:
+    assert mailbox_text(b"j/user/joe/Sent", b"user.joe.Sent") == "j/user/joe/Sent"
+    assert mailbox_text(b"uuid/4/5/45ab", b"user.joe.Sent") == "user/joe/Sent (uuid/4/5/45ab)"
+    assert mailbox_text(b"uuid/4/5/45ab", b"user.joe.Sent", b"17.") == "user/joe/Sent (uuid/4/5/45ab/17.)"
+    assert mailbox_text(b"uuid/4/5/45ab", b"") == "uuid/4/5/45ab"
+    assert mailbox_text(b"uuid/4/5/45ab", b"user.\x1b[31m") == "user/\\x1b[31m (uuid/4/5/45ab)"
