@@ -206,7 +206,7 @@ def _into(
     try:
         with progress(not watched) as reporter, log_in() as connection, closing(OwnerLogins(log_in)) as logins:
             told = (lambda one: mail.render_messages(one, console(a_line_each=True))) if listing else None
-            server, meant = SyncServer(connection), found(tree, request, outcome)
+            server, meant = SyncServer(connection, log_in), found(tree, request, outcome)
             one = request.message is not None
             if not admits(connection):
                 if flags or only_missing:

@@ -199,7 +199,7 @@ def may_be_plain(peer: str, capabilities: Collection[str]) -> bool:
 
 
 def _log_in(imap: imaplib.IMAP4, address: ImapAddress, password: str, owner: str) -> None:
-    who = f"{owner}\0{address.admin}\0{password}".encode()
+    who = f"{owner}\0{address.admin}\0{password}".encode("utf-8", "surrogateescape")
     try:
         if "AUTH=PLAIN" in imap.capabilities or owner:
             imap.authenticate("PLAIN", lambda _challenge: who)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 from cyrsync.cyrus.mailbox import dlist
 from cyrsync.history.selected import Mailbox, Message
@@ -20,6 +21,7 @@ BATCH_BYTES = 32 << 20
 _OPTIONS = ((1, b"P"), (4, b"S"), (8, b"D"), (16, b"A"))
 #: A record without a message must have a size and a GUID, or Cyrus's process dies; these are of an empty line.
 _NO_MESSAGE = b"\n"
+_FILLER = b"x" * (1 << 16)
 _MOST_UID = (1 << 32) - 1
 
 
@@ -97,7 +99,17 @@ def remove(name: bytes) -> tuple[bytes, bytes, bytes]:
 
 def file(partition: bytes, guid: bytes, data: bytes) -> bytes:
     """Return one member of `SYNCAPPLY MESSAGE (...)`: a message, to be kept ready in a partition."""
-    return b"%%{%s %s %d}\r\n%s" % (dlist.encode(partition), guid.hex().encode(), len(data), data)
+    return _file_head(partition, guid, len(data)) + data
+
+
+def filler(partition: bytes, size: int) -> Iterator[bytes]:
+    """Yield such a member of so many blocks of 64 KiB and no line end, that nobody takes for a command."""
+    yield _file_head(partition, b"\xff" * 20, size * len(_FILLER))
+    yield from repeat(_FILLER, size)
+
+
+def _file_head(partition: bytes, guid: bytes, size: int) -> bytes:
+    return b"%%{%s %s %d}\r\n" % (dlist.encode(partition), guid.hex().encode(), size)
 
 
 def restore(mailbox: Mailbox, partition: bytes, records: Iterable[bytes]) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 from cyrsync.cyrus.mailbox import dlist
@@ -40,11 +41,40 @@ class Sent:
     size: int  # bytes of the message
 
 
+class Room:
+    """Tries whether the server has room for messages before they are sent.
+
+    Where its disk gets full in the middle of one, Cyrus (3.6.1 and HEAD: imap/dlist.c, reservefile) does not read the
+    rest of it, and takes each line of that for a command of the administrator's: whoever wrote the message would give
+    orders. So something of that size and more, without a line end, is sent first, by a connection of its own, as
+    SYNCRESTART makes the server forget all that a connection has sent.
+    """
+
+    #: Blocks of 64 KiB: what others may write meanwhile.
+    _MORE = 256
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._connect = connect
+
+    def check(self, partition: bytes, size: int) -> None:
+        """Raise CommandRefused where there is no room for so many bytes."""
+        blocks = (size >> 16) + self._MORE
+        with self._connect() as connection:
+            try:
+                parts = chain(sync_apply.filler(partition, blocks), [b")"])
+                connection.command(b"SYNCAPPLY MESSAGE (", parts=parts, work=60)
+            except CommandRefused:
+                raise CommandRefused("NO", "there is no room on its disk") from None
+            connection.command(b"SYNCRESTART", work=60)
+
+
 class SyncServer:
     """The commands of one administrator's connection. All raise ConnectionFailed, and CommandRefused where noted."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, connect: Callable[[], Connection]) -> None:
+        """`connect` makes another connection of the same administrator."""
         self._connection = connection
+        self._room = Room(connect)
         self._tried: dict[tuple[bytes, str], Place] = {}
 
     def mailbox(self, name: bytes) -> Remote | None:
@@ -105,10 +135,10 @@ class SyncServer:
             batch.append(sync_apply.file(partition, guid, data))
             size += len(data)
             if len(batch) == sync_apply.BATCH_MESSAGES or size >= sync_apply.BATCH_BYTES:
-                self._upload(batch)
+                self._upload(partition, batch, size)
                 batch, size = [], 0
         if batch:
-            self._upload(batch)
+            self._upload(partition, batch, size)
         return sorted(found, key=lambda one: one.uid)
 
     def restore(self, words: Iterable[bytes], count: int) -> None:
@@ -120,7 +150,8 @@ class SyncServer:
             with suppress(ConnectionFailed, CommandRefused):
                 self._connection.command(b"SYNCRESTART", work=count * _WORK)
 
-    def _upload(self, batch: list[bytes]) -> None:
+    def _upload(self, partition: bytes, batch: list[bytes], size: int) -> None:
+        self._room.check(partition, size)
         try:
             self._connection.command(b"SYNCAPPLY MESSAGE (", parts=[*batch, b")"], work=len(batch) * _WORK)
         except CommandRefused as refused:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from cyrsync.cyrus.mailbox import dlist
+from cyrsync.errors import ConnectionFailed
 from cyrsync.history import imap_address, imap_server, reading, restore_into, sync_apply
 from cyrsync.history.by_append import restore_by_append
 from cyrsync.history.choose import Request
@@ -29,6 +31,7 @@ from cyrsync.history.sync_server import SyncServer, admits
 from cyrsync.history.tree import open_tree
 from cyrsync.sync.progress import NoProgress
 from support.boxes import NAMES, Box
+from support.imap_script import certificate
 from support.imapd import CyrusServer, dump, folders, ok
 from support.tools import requires, requires_root
 from support.tree import run_cyrsync
@@ -105,9 +108,9 @@ class Site:
         with self.connect() as connection, closing(OwnerLogins(self.connect)) as logins:
             assert admits(connection)
             if flags:
-                set_flags(SyncServer(connection), logins, found, outcome, NoProgress())
+                set_flags(SyncServer(connection, self.connect), logins, found, outcome, NoProgress())
             else:
-                restore_into.restore_into(SyncServer(connection), found, outcome, NoProgress(), **options)
+                restore_into.restore_into(SyncServer(connection, self.connect), found, outcome, NoProgress(), **options)
         return outcome
 
     def purge(self, user: str, name: str) -> None:
@@ -400,7 +403,7 @@ def test_a_restore_that_was_cut_off_left_an_empty_mailbox(site: Site) -> None:
     directory = block_making(site, user, "Work")
     found = site.selections(top, Request(mailbox=f"user.{user}.Work"))
     with site.connect() as connection:
-        server = SyncServer(connection)
+        server = SyncServer(connection, site.connect)
         partition = server.place_for(found[0].mailbox.name, "default").partition
         sent = server.send(partition, found[0].messages(), print)
         with pytest.raises(CommandRefused):
@@ -412,7 +415,8 @@ def test_a_restore_that_was_cut_off_left_an_empty_mailbox(site: Site) -> None:
     assert seen_of(site, user, "Work") == before
 
 
-def test_a_restore_that_dies_leaves_nothing_behind(site: Site) -> None:
+def test_a_restore_that_dies_leaves_nothing_behind(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_apply, "BATCH_MESSAGES", 1)
     user = site.user("Work")
     fill(site, user, "Work")
     before = seen_of(site, user, "Work")
@@ -465,6 +469,9 @@ def test_a_user_who_is_gone(site: Site, purged: bool) -> None:
         ok(imap.delete(site.admin_name(user)))
     if purged:
         site.server.tool("cyr_expire", "-D", "0", "-E", "1")
+    # Nothing is left that he has; what is deleted only, he had.
+    planned = site.restore(top, Request(user=user), only_missing=True, dry_run=True)
+    assert [one.selected for one in planned.mailboxes] == ([4, 5, 0] if purged else [0, 0, 0])
     result = site.restore(top, Request(user=user))
     assert result.errors == []
     assert {one.how for one in result.mailboxes} == {"made again" if purged else "renamed back"}
@@ -664,6 +671,46 @@ def test_names_that_users_choose(site: Site, name: str) -> None:
     assert names_of(site, user) == before
 
 
+@pytest.fixture
+def small(place: Path) -> Iterator[Path]:
+    """A disk of 2 MiB."""
+    path = Path(tempfile.mkdtemp(dir=place))
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=777", "tmpfs", str(path)], check=False).returncode:
+        pytest.skip("nothing may be mounted here")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+def test_a_message_gives_no_orders_where_the_disk_is_full(site: Site, small: Path) -> None:
+    """Cyrus would take what it has no room for as commands of the administrator's."""
+    user = site.user("Work")
+    with site.server.login(user) as imap:
+        orders = b"x1 CREATE user.intruder\r\n" * 200_000
+        ok(imap.append(site.folder("Work"), None, None, mail("orders") + orders))
+    found = site.selections(site.remember(), Request(mailbox=f"user.{user}.Work"))
+    here = replace(found[0], mailbox=replace(found[0].mailbox, partition="small"))
+    with CyrusServer(small.parent / f"beside-{small.name}", **{"partition-small": str(small)}) as server:
+        other = Site(server, small)
+        result = other.restore_these([here])
+        with server.admin() as imap:
+            assert not [name for name in folders(imap) if "user" in name]
+    assert (result.exit, result.restored, len(result.errors)) == (23, 0, 1)
+    assert "no room" in result.errors[0]
+
+
+def test_starttls_where_the_server_wants_it(place: Path) -> None:
+    requires("openssl")
+    key = certificate(place, "localhost")
+    settings = {"tls_server_cert": str(key), "tls_server_key": str(key), "allowplaintext": "no"}
+    with CyrusServer(place / "tls", **settings) as server:
+        shutil.chown(key, server.user, server.group)
+        address = imap_address.parse(f"imap://cyrus@localhost:{server.port}")
+        with pytest.raises(ConnectionFailed, match="--cafile"):
+            imap_server.connect(address, "any")
+        with imap_server.connect(address, "any", cafile=str(key)) as connection:
+            assert admits(connection)
+
+
 @pytest.fixture(scope="module")
 def other(place: Path) -> Iterator[Site]:
     """A server without any mailbox."""
@@ -677,7 +724,7 @@ def test_mailboxes_of_other_versions(other: Site, tmp_path: Path, version: str) 
     tree = open_tree(os.fsencode(box.root), str(box.conf))
     found = list(reading.selections(tree, Request(), print))
     with other.connect() as connection:
-        server = SyncServer(connection)
+        server = SyncServer(connection, other.connect)
         try:
             result = other.restore_these(found)
             assert (result.errors, len(result.mailboxes)) == ([], len(found))
