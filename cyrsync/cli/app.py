@@ -29,7 +29,7 @@ _CODES = {
     "0": "done; files that vanished meanwhile are no failure",
     "1": "check, verify or promote found something wrong; status: older than --max-age",
     "2": "usage",
-    "3": "source or destination unusable",
+    "3": "source, destination or configuration file unusable",
     "4": "the replica was promoted, is another server's, or has a Cyrus at work on it; the source is a replica; or the "
     "login was refused",
     "10, 12, 30, 35, 255": "the connection failed, after the retries",

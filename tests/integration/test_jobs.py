@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -133,7 +134,8 @@ def test_whole_servers_are_jobs(tmp_path: Path) -> None:
     assert (found.returncode, found.stderr) == (0, "")
     assert found.stdout == run_cyrsync("history", "-C", server.conf, tmp_path / "replica").stdout != ""
     shown = run_cyrsync("config", "--config", config).stdout
-    assert shown == f"all: cyrsync sync -C {server.conf} --delete {tmp_path}/replica\n"
+    words = ["cyrsync", "sync", "-C", str(server.conf), "--delete", f"{tmp_path}/replica"]
+    assert shown == f"all: {shlex.join(words)}\n"
 
 
 def test_a_job_stands_for_source_and_destination(place: Place) -> None:
@@ -172,7 +174,8 @@ def test_a_file_that_others_can_write_runs_nothing(place: Place) -> None:
 
 
 def test_a_hook_of_a_job_runs(place: Place) -> None:
-    place.write(f"[defaults]\non-success = 'cat >{place.root}/$$.json'\n", place.job("one"), place.job("two"))
+    command = f"cat >{shlex.quote(str(place.root))}/$$.json"
+    place.write(f"[defaults]\non-success = {json.dumps(command)}\n", place.job("one"), place.job("two"))
     place.run()
     told = sorted(json.loads(path.read_text())["destination"] for path in place.root.glob("*.json"))
     assert told == [f"{place.root}/one", f"{place.root}/two"]
@@ -198,7 +201,8 @@ def test_without_a_file_it_is_said_where_one_comes_from(tmp_path: Path) -> None:
 
 def test_a_signal_ends_all_jobs(place: Place) -> None:
     started = place.root / "started"
-    place.write(place.job("one", more=f"on-success = 'touch {started}; sleep 60'"), place.job("two"))
+    command = json.dumps(f"touch {shlex.quote(str(started))}; sleep 60")
+    place.write(place.job("one", more=f"on-success = {command}"), place.job("two"))
     with start_cyrsync("run", "--config", place.config) as run:
         for _ in range(600):
             if started.exists():
