@@ -421,6 +421,30 @@ def test_the_rest_of_a_doubted_replica_is_compared_by_the_next_run_for_all(
     assert_sound(synced.conf, synced.replica)
 
 
+@pytest.mark.parametrize("words", [JOE, ("--shard", "1/1")])
+def test_what_a_power_cut_has_emptied_is_mended_in_the_part_and_then_in_all(
+    synced: Server, words: tuple[str, ...]
+) -> None:
+    """A run for a part does not take the doubt from the rest."""
+    emptied = [
+        next(path for folder in synced.folders(user) for path in sorted(synced.there(folder).glob("[0-9]*.")))
+        for user in ("joe", "ann")
+    ]
+    for path in emptied:
+        os.truncate(path, 0)
+    for root in synced.roots:
+        synced.forge(root, writing="another boot")
+    samplespool.deliver(synced.folders("joe")[0], 1)  # what has nothing to do does not look
+    assert ("a power cut ended a run" in str(synced.sync(*words)["warnings"])) == (
+        words is JOE
+    )  # others always compare
+    assert [path.stat().st_size > 0 for path in emptied] == [True, words is not JOE]
+    assert all(token and token.doubtful for token in synced.tokens())
+    synced.sync()
+    synced.assert_same()
+    assert not any(token and token.doubtful for token in synced.tokens())
+
+
 def test_a_dry_run_does_nothing(synced: Server) -> None:
     before = synced.everything()
     delete_user(synced, "joe")
