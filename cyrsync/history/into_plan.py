@@ -13,6 +13,8 @@ from cyrsync.history.selected import Mailbox, Message, Selection
 from cyrsync.history.sync_apply import Remote
 from cyrsync.history.sync_server import SyncServer
 
+#: 16 hexadecimal digits up to 2.4, then a UUID, or 24 letters and digits.
+_UNIQUEID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _DELETED = re.compile(rb"(?:[^!]*!)?([^.!]+)\..+\.[0-9A-F]{8}")
 
 
@@ -51,6 +53,10 @@ def decide(server: SyncServer, selection: Selection, shown: str, had: frozenset[
     name = name_of(mailbox)
     there = server.mailbox(name)
     if there is None:
+        if not _UNIQUEID.fullmatch(mailbox.uniqueid):
+            # The server would make directories of that name.
+            note = f"{shown}: its uniqueid cannot be right: restored with a new one"
+            return Plan(selection, name, Action.MAKE_ANEW, None, had, note)
         lives = server.with_uniqueid(mailbox.uniqueid)
         if lives is None:
             return Plan(selection, name, Action.MAKE, None, had)
