@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from cyrsync.jobs.file import Job
 
 #: Exit codes of jobs, the gravest first; rsync's own are between those of the connection and the deletions withheld.
-_BEFORE = (Exit.INTERRUPTED, Exit.FAULT, Exit.REFUSED, Exit.UNUSABLE, Exit.USAGE, Exit.FILE_IO, *CONNECTION_CODES)
+_BEFORE = (
+    Exit.INTERRUPTED,
+    Exit.FAULT,
+    Exit.REFUSED,
+    Exit.UNUSABLE,
+    Exit.USAGE,
+    Exit.FILE_IO,
+    *sorted(CONNECTION_CODES),
+)
 _AFTER = (Exit.WITHHELD, Exit.PARTIAL, Exit.LOCKED, Exit.DONE)
 
 
@@ -38,6 +46,8 @@ def run_command(
     """
     from cyrsync.cli import jobs  # what other commands do not need is not loaded by all
 
+    if overwrite_replica and not names:
+        raise UsageError("--overwrite-replica: name the job whose replica is to be overwritten")
     found = jobs.load(config)
     selected = found.select(names or ())
     if not selected:

@@ -93,6 +93,13 @@ def test_what_is_given_to_run_is_for_all_jobs(place: Place) -> None:
     assert not (place.root / "one").exists()
 
 
+def test_no_replica_is_overwritten_unless_its_job_is_named(place: Place) -> None:
+    place.write(place.job("one"), place.job("two"))
+    assert "name the job" in place.run("--overwrite-replica", code=2).stderr
+    assert not (place.root / "one").exists()
+    place.run("--overwrite-replica", "one")
+
+
 def test_a_report_names_the_job(place: Place) -> None:
     place.write(place.job("one"))
     shown = place.run("-v", TERM="dumb").stdout
