@@ -14,7 +14,7 @@ from cyrsync.cli.run import gravest
 ORDER = [20, 70, 4, 3, 2, 11, 10, 5, 25, 23, 75, 0]
 
 
-@pytest.mark.parametrize(("graver", "other"), itertools.combinations(ORDER, 2))
+@pytest.mark.parametrize(("graver", "other"), list(itertools.combinations(ORDER, 2)))
 def test_of_two(graver: int, other: int) -> None:
     assert gravest([graver, other]) == gravest([other, graver]) == graver
 
