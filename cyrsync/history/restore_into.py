@@ -46,13 +46,14 @@ def restore_into(
         one = outcome.begin(shown(name), selection.count)
         run = _Run(server, outcome, one, reporter)
         try:
-            plan = into_plan.decide(server, selection, one.name, had.by(name) if only_missing else frozenset())
+            left_out = had.by(name) if only_missing else frozenset()
+            plan = into_plan.decide(server, selection, one.name, left_out)
             if plan.note:
                 outcome.warnings.append(plan.note)
             if outcome.dry_run:
                 run.show(plan, told)
             else:
-                run.execute(plan)
+                plan = run.execute(plan, left_out)
             one.how = plan.action.value
             if plan.action is Action.APPEND and not (one.selected if outcome.dry_run else one.restored):
                 one.how = "left as it is"
@@ -81,18 +82,30 @@ class _Run:
         if told is not None and sizes:
             told(replace(plan.selection, messages=plan.messages, count=len(sizes), size=sum(sizes)))
 
-    def execute(self, plan: Plan) -> None:
-        """Do it. Raise CommandRefused."""
+    def execute(self, plan: Plan, left_out: frozenset[bytes]) -> Plan:
+        """Do it, and return what was done; `left_out` is what no mailbox is to get. Raise CommandRefused."""
+        if plan.action is Action.RENAME_BACK:
+            plan = self._renamed_back(plan, left_out)
         if plan.action in (Action.APPEND, Action.RENAME_BACK):
             assert plan.there is not None
-            if plan.action is Action.RENAME_BACK:
-                self._server.rename(plan.there, plan.name)
             self._append(plan, plan.there.partition)
         else:
             if plan.there is not None:
                 self._clear_away(plan.there, plan.name)
             self._make(plan)
         self._one.present = self._one.selected - self._seen
+        return plan
+
+    def _renamed_back(self, plan: Plan, left_out: frozenset[bytes]) -> Plan:
+        """Rename a deleted mailbox back, or return another plan where the server does not [some 3.x]."""
+        assert plan.there is not None
+        try:
+            self._server.rename(plan.there, plan.name)
+        except CommandRefused as refused:
+            reason = f"the server does not rename {shown(plan.there.name)} back ({refused})"
+            self._outcome.warnings.append(f"{self._one.name}: {reason}: restored as a new folder")
+            return replace(plan, action=Action.MAKE_ANEW, there=None, had=left_out)
+        return plan
 
     def _make(self, plan: Plan) -> None:
         """Make a mailbox with all that it had, in one command: nobody ever sees half of it."""

@@ -27,6 +27,7 @@ from cyrsync.history.outcome import Outcome
 from cyrsync.history.owner_login import OwnerLogins
 from cyrsync.history.selected import Message, Selection
 from cyrsync.history.set_flags import set_flags
+from cyrsync.history.sync_apply import Remote
 from cyrsync.history.sync_server import SyncServer, admits
 from cyrsync.history.tree import open_tree
 from cyrsync.sync.progress import NoProgress
@@ -315,6 +316,27 @@ def test_a_uniqueid_that_lives_in_a_deleted_mailbox(site: Site) -> None:
     after = seen_of(site, user, "Work")
     assert subjects(after) == subjects(before)
     assert after["MAILBOXID"] == before["MAILBOXID"]
+
+
+def test_a_server_that_does_not_rename_back(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some 3.x with conversations."""
+
+    def rename(_self: SyncServer, _mailbox: Remote, _name: bytes) -> None:
+        raise CommandRefused("NO", "Unknown error")
+
+    user = site.user("Work")
+    fill(site, user, "Work")
+    before = seen_of(site, user, "Work")
+    top = site.remember()
+    delete(site, user, "Work")
+    monkeypatch.setattr(SyncServer, "rename", rename)
+    result = site.restore(top, Request(mailbox=f"user.{user}.Work"))
+    assert [(one.how, one.restored) for one in result.mailboxes] == [("made as a new folder", 5)]
+    assert (result.errors, len(result.warnings)) == ([], 1)
+    site.server.tool("cyr_expire", "-D", "0", "-E", "1")
+    after = seen_of(site, user, "Work")
+    assert subjects(after) == subjects(before)
+    assert after["MAILBOXID"] != before["MAILBOXID"]
 
 
 def test_a_uniqueid_that_lives_under_another_name(site: Site) -> None:
