@@ -72,8 +72,10 @@ def status_command(
             print(end="\n" * bool(number))
             watcher = watching.read(where, pair.runs[0].pair)
             status.render(pair, console(), every=verbose, now=now, late=pair in late, watcher=watcher)
-        for one in plain if not as_json else ():
-            print(f"{one.destination}: plain rsync copies {one.source}, since {one.since}: {one.reason}")
+        for one in plain:
+            known = {"source": one.source, "destination": one.destination, "since": one.since}
+            said = f"{one.destination}: plain rsync copies {one.source}, since {one.since}: {one.reason}"
+            print(json.dumps({**known, "plain_rsync": one.reason}) if as_json else said)
     for pair in late:
         behind = status.age(pair, now)
         what = "no run has succeeded" if behind is None else f"the last success is {human_seconds(behind)} old"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -236,6 +237,10 @@ def test_the_first_time_is_told_of(source: Path, replica: Path, tmp_path: Path) 
     assert f"{PLAIN}--checksum" in run_cyrsync("rsync", "--checksum", *line).stderr  # another line
     shown = run_cyrsync("status", replica)
     assert (shown.returncode, "--checksum compares the contents" in shown.stdout) == (0, True)
+    known = [json.loads(line) for line in run_cyrsync("status", "--json", replica).stdout.splitlines()]
+    (plain,) = (one for one in known if "plain_rsync" in one)
+    assert (plain["source"], plain["destination"]) == (f"{source}/", str(replica))
+    assert plain["plain_rsync"].startswith("--checksum compares")
     (tmp_path / "no spool").mkdir()
     assert run_cyrsync("rsync", "-ac", f"{tmp_path}/no spool/", tmp_path / "copy").stderr == ""
     assert run_cyrsync("rsync", "-a", f"{source}/", replica).returncode == 0
