@@ -124,8 +124,8 @@ def place() -> Iterator[Path]:
     """A directory that the user `cyrus` may pass."""
     requires_root()
     requires("master", "cyr_expire")
-    # Cyrus syncs its disk for every message that it gets.
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    # Cyrus syncs its disk for every message that it gets. In a container there may be 64 MiB of memory for it.
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 1 << 29 else None
     path = Path(tempfile.mkdtemp(prefix="cyrsync-", dir=memory))
     path.chmod(0o755)
     yield path
