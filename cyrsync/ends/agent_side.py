@@ -257,17 +257,20 @@ class AgentSide:
         return found
 
     def begin_stream(self, *, numeric_ids: bool, much: bool, compressed: bool = False) -> Sink:
-        """Return what writes mailboxes there, until `end_stream`; `much`: more will follow."""
+        """Return what writes mailboxes there, until `finish_stream`; `much`: more will follow."""
         self._ask(do="receive", root=b"", numeric_ids=numeric_ids, compressed=compressed)
         self._deflated = Deflated(self._link.send) if compressed else None
         self._encoder = Encoder(self._deflated.write if self._deflated else self._link.send)
         return self._encoder
 
-    def end_stream(self) -> list[Failure]:
-        """Return which mailboxes of the stream are not in their places."""
+    def finish_stream(self) -> None:
+        """End the stream; `stream_failures` is asked next."""
         self._encoder.end()
         if self._deflated:
             self._deflated.end()
+
+    def stream_failures(self) -> list[Failure]:
+        """Return which mailboxes of a stream that was ended are not in their places."""
         failures: list[Failure] = []
         self._end(_nothing, lambda record: failures.append(_not_received(record, self._encoder.mailboxes)))
         return failures
@@ -658,9 +661,14 @@ class ChildSide(AgentSide):
         self._receiver = Receiver(numeric_ids)
         return self._receiver
 
-    def end_stream(self) -> list[Failure]:
-        """Return which mailboxes of the stream are not in their places."""
-        return self._receiver.end() if self._receiver else super().end_stream()
+    def finish_stream(self) -> None:
+        """End the stream; `stream_failures` is asked next."""
+        if not self._receiver:
+            super().finish_stream()
+
+    def stream_failures(self) -> list[Failure]:
+        """Return which mailboxes of a stream that was ended are not in their places."""
+        return self._receiver.end() if self._receiver else super().stream_failures()
 
     def close(self) -> None:
         """End the child, if there is one, and let go of the replica."""

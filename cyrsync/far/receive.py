@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _DIRECTORY = _ROOT | os.O_NOFOLLOW
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_TRIES = 20  # to make a directory in one that others remove when it is empty
 _MOST_OPEN = 256  # of files that were lengthened
 
 
@@ -263,22 +264,28 @@ class _Part:
             if directory is None and path == part.path:
                 directory = self._make_aside(above)
             if directory is None:
-                os.mkdir(name, 0o700, dir_fd=above)
+                _make_directory(name, above)
                 directory = os.open(name, _DIRECTORY, dir_fd=above)
             self._opened.append((directory, entry))
 
     def _make_aside(self, above: int) -> "Optional[int]":
         """Make a folder in the hidden directory; None where another file system is mounted on the way."""
         root = self._opened[0][0]
-        try:
-            os.mkdir(RENAMED, 0o700, dir_fd=root)
-        except FileExistsError:
-            pass
-        self._hidden = os.open(RENAMED, _DIRECTORY, dir_fd=root)
-        if os.fstat(self._hidden).st_dev != os.fstat(above).st_dev:
-            return None
         name = b"new.%b" % os.urandom(8).hex().encode("ascii")
-        os.mkdir(name, 0o700, dir_fd=self._hidden)
+        for left in range(_TRIES, -1, -1):
+            _make_directory(RENAMED, root)
+            try:
+                self._hidden = os.open(RENAMED, _DIRECTORY, dir_fd=root)
+                if os.fstat(self._hidden).st_dev != os.fstat(above).st_dev:
+                    return None
+                os.mkdir(name, 0o700, dir_fd=self._hidden)
+                break
+            except FileNotFoundError:  # another receiver has just removed the hidden directory, as it was empty
+                if self._hidden >= 0:
+                    os.close(self._hidden)
+                    self._hidden = -1
+                if not left:
+                    raise
         self._aside = name
         return os.open(name, _DIRECTORY, dir_fd=self._hidden)
 
@@ -368,6 +375,14 @@ class _Part:
             if not grown:
                 os.close(descriptor)
         return grown
+
+
+def _make_directory(name: bytes, above: int) -> None:
+    """Make a directory, unless another receiver has."""
+    try:
+        os.mkdir(name, 0o700, dir_fd=above)
+    except FileExistsError:
+        pass
 
 
 def _open_directory(name: bytes, above: int) -> "Optional[int]":

@@ -56,7 +56,8 @@ class ConfSender:
             for item in items:
                 item.put(sink)
             sink.commit()
-        failures = {failure.mailbox: failure for failure in self._replica.side.end_stream()}
+        self._replica.side.finish_stream()
+        failures = {failure.mailbox: failure for failure in self._replica.side.stream_failures()}
         self.failed += [(failure.number, failure.path) for failure in failures.values()]
         arrived = [row for number, (row, _) in enumerate(waiting) if number not in failures]
         self.files += len(arrived)

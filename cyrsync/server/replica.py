@@ -37,12 +37,20 @@ class Replica:
         self._directory = directory
         self._connections: Connections | None = None
         self._resolved: dict[bytes, bytes] = {}
+        self._more: list[AgentSide] = []  # beside the first
 
-    def begin_stream(self, *, much: bool) -> Sink:
-        """Return what writes mailboxes there; nothing else is asked of it until `end_stream`."""
+    def begin_stream(self, number: int = 0, *, much: bool) -> Sink:
+        """Return what writes mailboxes there; its side is asked for nothing else until the stream has ended."""
         compressed = self._options.compress
-        sink = self.side.begin_stream(numeric_ids=self.numeric_ids, much=much, compressed=compressed)
+        side = self.stream_side(number)
+        sink = side.begin_stream(numeric_ids=self.numeric_ids, much=much or number > 0, compressed=compressed)
         return Throttled(sink, self._throttle) if self._throttle else sink
+
+    def stream_side(self, number: int) -> AgentSide:
+        """Return whom a stream is sent to: the agent, or another one beside it."""
+        while len(self._more) < number:
+            self._more.append(self._open())
+        return self._more[number - 1] if number else self.side
 
     @cached_property
     def agent(self) -> AgentSide:
@@ -51,6 +59,10 @@ class Replica:
         self._connections = Connections(
             *(self.address, options.rsh, options.connection, self._directory), options.patience
         )
+        return self._open()
+
+    def _open(self) -> AgentSide:
+        assert self._connections
         side = self._connections.open(self.address, is_replica=True)
         if not isinstance(side, AgentSide):
             raise UsageError(f"{self.address.text}: -C needs python3 there: give SRC and DEST for it")

@@ -206,7 +206,7 @@ class ServerRun:
         # What the owner files say is of all shards, and so tells none of them about its own part.
         anew = self._scope.full or options.overwrite or options.part.shard is not None
         in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
-        sender = self._sender = None if self._session.options.dry_run else Sender(store, replica, claim.enter)
+        sender = self._sender = None if options.dry_run else Sender(store, replica, claim.enter, options.jobs)
         with self._session.phases.phase("scan"):
             self._refresh(store, in_full=in_full)
             if in_full:

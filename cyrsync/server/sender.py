@@ -22,6 +22,7 @@ from cyrsync.far.remove import Removal
 from cyrsync.rsync.driver import hint
 from cyrsync.server.contents import Contents, CutShort, Item
 from cyrsync.server.engine import Work
+from cyrsync.server.lane import Lane
 from cyrsync.server.reading import MailboxReader, UnreadableMailboxError, identity_of
 from cyrsync.server.replica import Replica
 from cyrsync.state.sent import Key
@@ -52,8 +53,11 @@ class _Passed:
 class Sender:
     """Sends mailboxes that have just been read."""
 
-    def __init__(self, store: Store, replica: Replica, enter: Callable[[], str]) -> None:
-        """`enter` is asked for the replica when there is something for it; it returns what speaks against that."""
+    def __init__(self, store: Store, replica: Replica, enter: Callable[[], str], jobs: int = 1) -> None:
+        """There are as many streams side by side as `jobs`.
+
+        `enter` is asked for the replica when there is something for it; it returns what speaks against that.
+        """
         #: Why nothing could be sent: the state does not speak of what is there.
         self.reason = ""
         #: Everything has been seen: from now on, what was left until then is taken, too.
@@ -72,11 +76,9 @@ class Sender:
         self._replica = replica
         self._enter = enter
         self._entered = self._began = False
-        self._sink: Sink | None = None
+        self._lanes = [Lane(replica, number) for number in range(jobs)]
         self._waiting: list[tuple[Work, list[Item]]] = []
         self._waiting_bytes = 0
-        self._going: list[Work] = []
-        self._going_bytes = 0
         self._held: set[Key] = set()  # sent without metadata
         self._passed: dict[Key, _Passed] = {}
         self._again: set[Key] = set()
@@ -131,10 +133,8 @@ class Sender:
 
     def give_up(self) -> None:
         """Let nothing be half sent: whoever is at the other end is asked for something else now."""
-        if self._sink:
-            self._sink.abandon()
-            self._sink = None
-            self._replica.side.end_stream()
+        for lane in self._lanes:
+            lane.give_up()
 
     def _may_be_renamed(self, work: Work) -> bool:
         if work.summary.state is not State.NEW:
@@ -214,11 +214,12 @@ class Sender:
             self._end_group()
             if not self._clear(work):
                 return True
+        lane = self._lanes[0]
         sink = self._begin(much=True)
         try:
             for item in items:
                 item.put(sink)
-                self._going_bytes += len(item.data)
+                lane.bytes += len(item.data)
                 self.bytes_sent += len(item.data)
         except _CHANGED:
             sink.abandon()
@@ -229,7 +230,7 @@ class Sender:
             self._again.add(key)
             return False
         sink.commit()
-        self._going.append(work)
+        lane.going.append(work)
         self._note(work, contents)
         if any(contents.lost.values()):
             self._held.add(key)
@@ -239,8 +240,7 @@ class Sender:
                     arrived = self._passed[key].arrived
                     arrived[root] = uid_sets.union(arrived.get(root, uid_sets.empty()), contents.arrived(root))
             return False
-        if self._going_bytes >= _GROUP_BYTES:
-            self._end_group()
+        self._go_on()
         return True
 
     def _clear(self, work: Work) -> bool:
@@ -264,31 +264,39 @@ class Sender:
         if not waiting:
             return
         self._store.put(work.before() for work, _ in waiting)
-        sink = self._begin(much=much)
+        sink, lane = self._begin(much=much), self._lanes[0]
         for work, items in waiting:
             for item in items:
                 item.put(sink)
             sink.commit()
-            self._going.append(work)
-        self._going_bytes += self._waiting_bytes
+            lane.going.append(work)
+        lane.bytes += self._waiting_bytes
         self.bytes_sent += self._waiting_bytes
         self._waiting_bytes = 0
-        if len(self._going) >= _GROUP or self._going_bytes >= _GROUP_BYTES:
-            self._end_group()
+        self._go_on()
 
     def _begin(self, *, much: bool) -> Sink:
-        if self._sink is None:
-            self._began = self._began or much
-            self._sink = self._replica.begin_stream(much=self._began)
-        return self._sink
+        self._began = self._began or much
+        return self._lanes[0].begin(much=self._began)
+
+    def _go_on(self) -> None:
+        """Go on with the next stream where this one has had enough; what is asked for first is the oldest."""
+        lane = self._lanes[0]
+        share = len(self._lanes)
+        if len(lane.going) * share >= _GROUP or lane.bytes * share >= _GROUP_BYTES:
+            lane.end()
+            self._lanes.append(self._lanes.pop(0))
+            self._collect(self._lanes[0])
 
     def _end_group(self) -> set[Key]:
         """See that what was sent has arrived; return the mailboxes that have not."""
-        if self._sink is None:
-            return set()
-        self._sink = None
-        going, self._going, self._going_bytes = self._going, [], 0
-        failures = self._replica.side.end_stream()
+        for lane in self._lanes:
+            lane.end()
+        return set().union(*(self._collect(lane) for lane in self._lanes))
+
+    def _collect(self, lane: Lane) -> set[Key]:
+        """See that what was sent by one stream has arrived; return the mailboxes that have not."""
+        going, failures = lane.collect()
         failed = {going[failure.mailbox].place.key for failure in failures}
         for failure in failures:
             self._fail(going[failure.mailbox], failure.number, failure.path)

@@ -116,26 +116,30 @@ def test_a_dry_run_sends_nothing(either: Pair) -> None:
     either.assert_same()
 
 
+@pytest.mark.parametrize("jobs", [1, 3])
 @pytest.mark.parametrize("limit", ["_PORTION", "_PORTION_BYTES", "_GROUP", "_GROUP_BYTES"])
 def test_portions_and_groups_are_only_a_matter_of_memory(
-    either: Pair, limit: str, monkeypatch: pytest.MonkeyPatch
+    either: Pair, limit: str, jobs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender, limit, 1)
     for number, folder in enumerate(either.folders[:4]):
         samplespool.deliver(folder, 2)
         if not number:
             (folder / "cyrus.squat").write_bytes(bytes(20_000))
-    report = either.sync()
+    report = either.sync("--jobs", str(jobs))
     assert report["files"]["sent"] == report["files"]["planned"] == 8 + 4 * 2 + 1
     either.assert_same()
 
 
+@pytest.mark.parametrize("jobs", [1, 3])
 @pytest.mark.parametrize("limit", [10_000, 16 << 20])
-def test_a_first_copy(either: Pair, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_copy(either: Pair, limit: int, jobs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "_PORTION_BYTES", limit)
+    if jobs > 1:
+        monkeypatch.setattr(sender, "_GROUP", 4)
     shutil.rmtree(either.replica)
     either.replica.mkdir()
-    report = either.sync("--full")
+    report = either.sync("--full", "--jobs", str(jobs))
     assert report["messages"]["send"] == report["messages"]["seen"] > 0
     assert report["folders"]["new"] == len(either.folders)
     either.assert_same()
