@@ -6,14 +6,19 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import samplespool
+from cyrsync.far.folder import Entry
+from cyrsync.server.conf_sender import ConfSender
+from cyrsync.state.conf_table import ConfRow
 from support.inside import sync_here, sync_server_here
 from support.races import Races
-from support.servers import SampleServer
+from support.servers import SampleServer, below
 from support.sshd import Sshd
 from support.tools import requires_root
 from support.tree import assert_same_tree, messages, run_cyrsync
@@ -96,15 +101,49 @@ def test_the_owner_of_the_spool_cannot_reach_it(source: Path, tmp_path: Path, ra
     assert_same_tree(source, tmp_path / "replica")
 
 
-def test_the_owner_of_a_servers_spool_cannot_reach_it(tmp_path: Path, races: Races) -> None:
+def test_the_owner_of_a_servers_spool_cannot_reach_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copies of files beside the partitions."""
     requires_root()
-    server = SampleServer(tmp_path / "server")
+    server, replica = SampleServer(tmp_path / "server"), tmp_path / "replica"
+    replica.mkdir()
+    seen = server.root / "conf/user/j/joe.seen"
+    seen.parent.mkdir(parents=True)
+    seen.write_text("one")
     give_away(server.root)
-    server.spool.chmod(0o777)
-    races.before_each(THIEF.format(owner=OWNER, sent=SENT))
-    (tmp_path / "replica").mkdir()
-    sync_server_here(server.conf, "--delete", tmp_path / "replica")
-    assert set((races.directory / "thefts").read_text().split()) == {"0"}
+    kept, thefts = ConfSender.send_copy, []
+
+    def send_copy(self: ConfSender, row: ConfRow, above: Any, entry: Entry, copy: bytes) -> None:
+        directory = os.path.dirname(copy)
+        thefts.append(
+            done_as_owner(
+                lambda: os.open(copy, os.O_RDONLY),
+                lambda: os.listdir(directory),
+                lambda: os.rename(directory, directory + b".away"),
+                lambda: os.symlink("/", directory + b"/link"),
+            )
+        )
+        kept(self, row, above, entry, copy)
+
+    monkeypatch.setattr(ConfSender, "send_copy", send_copy)
+    sync_server_here(server.conf, "--delete", replica)
+    assert thefts == [0]
+    assert below(replica, seen).read_text() == "one"
+
+
+def done_as_owner(*acts: Callable[[], object]) -> int:
+    """How many of these the spool's owner can do."""
+    child = os.fork()
+    if not child:
+        os.setgroups([])
+        os.setresgid(OWNER, OWNER, OWNER)
+        os.setresuid(OWNER, OWNER, OWNER)
+        done = 0
+        for act in acts:
+            with suppress(OSError):
+                act()
+                done += 1
+        os._exit(done)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 # --- What is not there any more
