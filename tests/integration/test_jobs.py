@@ -226,7 +226,10 @@ def test_a_job_that_watches_is_run_once_among_others_and_goes_on_alone(tmp_path:
     server = SampleServer(tmp_path / "server", messages=5, folder_count=2)
     config, replica = tmp_path / "c.toml", tmp_path / "replica"
     replica.mkdir()
-    config.write_text(f'[one]\nsource = "{server.conf}"\ndestination = "{replica}"\nwatch = true\n')
+    config.write_text(
+        f'[defaults]\non-failure = "true"\n[one]\nsource = "{server.conf}"\ndestination = "{replica}"\n'
+        'watch = true\non-failure = ""\n'
+    )
     done = run_cyrsync("run", "--config", config)
     assert (done.returncode, done.stderr) == (0, "")
     assert list(replica.rglob("cyrus.index"))
