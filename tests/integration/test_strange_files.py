@@ -9,6 +9,7 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -215,8 +216,8 @@ def test_a_link_in_place_of_a_users_directory(
         (directory / "joe.seen").write_text(directory.name)
     listed = ConfFiles.listed
 
-    def swapped(files: ConfFiles, unreadable: dict[bytes, OSError]) -> Iterator[ConfFile]:
-        found = list(listed(files, unreadable))
+    def swapped(files: ConfFiles, unreadable: dict[bytes, OSError], *more: Any) -> Iterator[ConfFile]:
+        found = list(listed(files, unreadable, *more))
         home.rename(home.with_name("away"))
         home.symlink_to(secret)
         yield from found
