@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from cyrsync.far import at_work, hold
 
-#: Programs that read a channel all the time: the letter that asks for it, and the channel where none is named.
-_PROGRAMS = {b"sync_client": (b"r", ""), b"squatter": (b"R", "squatter")}
+#: Programs that read a channel all the time: the letters that ask for it, and the channel where none is named.
+_PROGRAMS = {b"sync_client": (b"rR", ""), b"squatter": (b"R", "squatter")}
 #: The one that only starts others.
 _MASTERS = frozenset([b"master", b"cyrmaster", b"cyrus-master"])
 #: Seconds by which the start of a process may seem to be too early: the system counts them from a whole one.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cyrsync.cyrus.server.config import Config
-from cyrsync.errors import UnusableError, error_text
+from cyrsync.errors import Exit, UnusableError, error_text
 from cyrsync.rolling.alive import Alive
 from cyrsync.rolling.channel import channel, is_set, lines_to_add
 from cyrsync.rolling.parts import Orders as WatchOrders
@@ -153,7 +153,8 @@ class _Server:
             store.close()
 
     def _passed(self, session: Session) -> None:
-        if not session.result.errors:
+        # What could not be read waits by itself: to compare all the rest again would help nobody.
+        if session.result.exit in (Exit.DONE, Exit.PARTIAL, Exit.VANISHED, Exit.WITHHELD):
             watching.done_in_full(self._outer.options.state, self._outer.key)
         self._told.passed(session)
 

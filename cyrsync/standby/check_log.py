@@ -36,7 +36,7 @@ def _findings(config: Config, conf: str) -> Findings:
         yield ok(
             _CHECK,
             "off: Cyrus tells nobody of changes",
-            f"for rolling replication, put {lines} into {conf}, restart Cyrus",
+            f"for sync --watch, put {lines} into {conf}, restart Cyrus",
         )
         return
     owner = os.stat(config.database("mboxlist")[1]).st_uid
@@ -58,7 +58,7 @@ def _ours(config: Config, conf: str) -> Findings:
         yield ok(
             _CHECK,
             f"no channel {name}",
-            f"for rolling replication, put {channels.lines_to_add(config, name)} into {conf}",
+            f"for sync --watch, put {channels.lines_to_add(config, name)} into {conf}",
         )
         return
     lines = channels.lines_for_arriving_users(config, name)

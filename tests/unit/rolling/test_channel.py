@@ -63,6 +63,7 @@ def test_no_name_of_a_channel(name: str) -> None:
         (["/usr/sbin/sync_client", "-r"], ("", b"/etc/imapd.conf")),
         (["sync_client", "-C", "/a.conf", "-n", "one", "-r"], ("one", b"/a.conf")),
         (["sync_client", "-rnone", "-C/a.conf"], ("one", b"/a.conf")),
+        (["sync_client", "-R"], ("", b"/etc/imapd.conf")),
         (["sync_client", "-u", "joe"], None),
         (["sync_client", "-C", "/r.conf", "-A"], None),
         (["squatter", "-R", "-d"], ("squatter", b"/etc/imapd.conf")),

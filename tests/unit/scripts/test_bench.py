@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import samplespool
-from benchlib import cyrus, mailboxes, native, restore, spools
+from benchlib import cyrus, mailboxes, native, restore, rolling, spools
 from benchlib.bench import Link, Row, table
 from benchlib.running import Calls, Sample
 from cyrsync.cyrus.server import config
@@ -208,3 +208,25 @@ def test_the_table_of_restoring_has_the_goals(tmp_path: Path) -> None:
     head, rule, line = restore.table([restore.Row(case, Sample(0.2, 1), [Sample(0.5, 1), Sample(0.9, 50_000)])])
     assert line == "| a folder | 0.20 s | 0.70 s | 0.90 s | 10 s | 51 MB |"
     assert head.count("|") == rule.count("|") == line.count("|")
+
+
+def test_ways_to_keep_a_replica_seconds_behind(tmp_path: Path) -> None:
+    master, replica = (cyrus.Server(tmp_path / name, "imapd", own=False) for name in ("master", "replica"))
+    near, far, client, at_once = rolling.ways(["cyrsync"], tmp_path, master, replica, Link("ssh", ["ssh", "-F", "a b"]))
+    sync = ["cyrsync", "sync", "-C", str(master.conf), "--watch"]
+    assert near.command == [*sync, str(tmp_path / "near")]
+    assert far.command == [*sync, "-e", "ssh -F 'a b'", f"bench:{tmp_path}/far"]
+    assert near.spool == Path(f"{tmp_path}/near{master.spool}")
+    assert at_once.command == [*client.command[:-1], f"{client.command[-1]}.0"]
+    assert client.spool == replica.spool
+
+
+def test_what_a_delay_table_says(tmp_path: Path) -> None:
+    inbox = tmp_path / "j/user/joe"
+    inbox.mkdir(parents=True)
+    for name in ("1.", "20.", "cyrus.index", "x."):
+        (inbox / name).touch()
+    assert sorted(rolling.messages_in(tmp_path, ["joe", "nobody"])) == [("joe", 1), ("joe", 20)]
+    delays = rolling.Delays(5, [0.01, 0.02, 0.03, 0.5], 1.25)
+    assert delays.cells() == ["5", "25 ms", "500 ms", "500 ms", "1", "1.2 s"]
+    assert rolling.Delays(5, [], 1.0).cells() == ["5", "-", "-", "-", "5", "1.0 s"]
