@@ -165,14 +165,13 @@ def sync_command(
         state=state_path(state),
         from_replica=from_replica,
     )
-    with progress(quiet or as_json or watch) as reporter:
-        replica = address.parse(destination)
+    replica, scope = address.parse(destination), Scope(full=full, with_conf=not no_config)
+    if watch:
+        unfit = extra or rsync_path or as_json or on_success or on_failure
+        _watch(conf, replica, options, scope, (channel, pass_every, metrics, log, verbose, quiet), unfit)
+    with progress(quiet or as_json) as reporter:
         if conf is not None:
             _refuse_rsync(extra, rsync_path)
-            scope = Scope(full=full, with_conf=not no_config)
-            if watch:
-                unfit = source or as_json or on_success or on_failure
-                _watch(conf, replica, options, scope, (channel, pass_every, metrics, log, verbose, quiet), unfit)
             session = _sync_server(conf, replica, options, scope, reporter)
         else:
             session = Session(address.parse(source), replica, replace(options, full=full), reporter)
@@ -217,7 +216,7 @@ def _sync_server(conf: str, replica: address.Address, options: Options, scope: S
 
 
 def _watch(
-    conf: str,
+    conf: str | None,
     replica: address.Address,
     options: Options,
     scope: Scope,
@@ -227,9 +226,9 @@ def _watch(
     """Watch a server until told to stop; `unfit`: something is asked for that only a run does."""
     from cyrsync.cli.watch import Wanted, watch_server  # what single runs do not need is not loaded by them
 
-    if unfit or options.part or options.dry_run:
-        left_out = "SRC, --dry-run, --json, --user, --partition, --shard, --on-success and --on-failure"
-        raise UsageError(f"--watch is for -C and DEST, without {left_out}")
+    if conf is None or unfit or options.part or options.dry_run:
+        left_out = "--dry-run, --json, --user, --partition, --shard, --on-success, --on-failure and options for rsync"
+        raise UsageError(f"--watch is for -C and DEST, without SRC, {left_out}")
     where = address.Address(conf, os.path.realpath(os.fsencode(conf)))
     # Whoever is at work on this pair comes to an end.
     session = Session(where, replica, replace(options, wait=options.wait or _FOR_EVER), engine="index")

@@ -42,10 +42,15 @@ class Watcher:
         self.start_only()
         self.wait(lambda: self.said().count("connection: connected") > before, name="its first pass")
 
-    def start_only(self) -> None:
+    def start_only(self, **env: str) -> None:
         with self._said.open("ab") as said:
             self._process = subprocess.Popen(
-                self._argv, env=plain_env(), stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+                self._argv,
+                env=plain_env(env),
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
             )
 
     def said(self) -> str:
