@@ -333,6 +333,7 @@ def test_plain_rsync_leaves_the_owner_file(pair: Pair) -> None:
     spool = pair.there(pair.server.spool)
     before = token.read(os.fsencode(spool))
     for name in ("handed over", "handed over late"):
+        samplespool.deliver(pair.server.folders()[0], 1)  # so that there is something to write
         said(0, *commands(pair)[name])
         after = token.read(os.fsencode(spool))
         assert before and after
