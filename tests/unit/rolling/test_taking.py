@@ -14,7 +14,8 @@ from cyrsync.rolling import taking
 from cyrsync.rolling.channel import Channel
 from cyrsync.rolling.taking import LogError, SyncLog
 from cyrsync.rolling.waiting import LogWait
-from support.tools import requires_root
+from support.tools import unprivileged
+from support.tree import plain_env
 
 #: Appends lines as imap/sync_log.c does.
 WRITER = """
@@ -154,14 +155,17 @@ def test_a_directory_of_somebody_else(channel: Channel) -> None:
     assert os.listdir(channel.directory) == [b"log"]
 
 
-def test_a_log_that_may_not_be_renamed(open_dir: Path) -> None:
-    requires_root()
-    put(bytes(open_dir / "log"), b"MAILBOX a\n")
-    code = "import sys; from cyrsync.rolling.taking import *; from cyrsync.rolling.channel import Channel\n"
-    code += "try: SyncLog(Channel('c', sys.argv[1].encode()), 0).take()\nexcept LogError as error: print(error)"
-    words = ["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-c", code, str(open_dir)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+def test_a_log_that_may_not_be_renamed(log: SyncLog, channel: Channel) -> None:
+    put(channel.log, b"MAILBOX a\n")
+    os.chmod(channel.directory, 0o555)
+    code = "import os, sys; from cyrsync.rolling.taking import *; from cyrsync.rolling.channel import Channel\n"
+    code += "try: SyncLog(Channel('c', os.fsencode(sys.argv[1])), os.geteuid()).take()\n"
+    code += "except LogError as error: print(error)"
+    words = unprivileged([sys.executable, "-c", code, os.fsdecode(channel.directory)])
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=plain_env())
+    os.chmod(channel.directory, 0o755)
     assert "Permission denied" in done.stdout
+    assert names(log) == [b"a"]
 
 
 # --- Waiting for it
