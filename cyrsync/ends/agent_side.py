@@ -24,6 +24,7 @@ from cyrsync.far import token as tokens
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.agent import Room
 from cyrsync.far.at_work import Cyrus, at_work
+from cyrsync.far.beginning import Beginning
 from cyrsync.far.extended import NO_KINDS, Kinds
 from cyrsync.far.finding import Audited, from_record
 from cyrsync.far.folder import Entry, Folder
@@ -63,6 +64,9 @@ class Sink(Protocol):
 
     def file(self, name: bytes, entry: Entry, data: bytes) -> None:
         """Take another file, or the first piece of it, or a symbolic link."""
+
+    def tail(self, name: bytes, entry: Entry, offset: int, data: bytes) -> None:
+        """Take what a file has beyond so many bytes, which are there, or the first piece of it."""
 
     def more(self, data: bytes) -> None:
         """Take the next piece of a file."""
@@ -255,6 +259,12 @@ class AgentSide:
         found = self._checked(partial(self._read_uids, uid_sets.of([uid for uid, _ in question.messages])))
         self._end(_nothing)
         return found
+
+    def beginnings(self, paths: Sequence[bytes]) -> list[Beginning | None]:
+        """Return what files hold that may have grown here since, by their whole paths; None where that is no help."""
+        self._teach()
+        self._ask(do="beginnings", root=b"", paths=answers.texts(paths))
+        return self._end(partial(_beginnings, len(paths)))
 
     def begin_stream(self, *, numeric_ids: bool, much: bool, compressed: bool = False) -> Sink:
         """Return what writes mailboxes there, until `finish_stream`; `much`: more will follow."""
@@ -571,6 +581,21 @@ def _not_removed(record: Any, asked: set[bytes]) -> tuple[bytes, int]:
     return answers.inside(wire.path(path), asked), wire.number(number, wire.MAX_ERRNO)
 
 
+def _beginning(size: Any, digest: Any) -> Beginning:
+    return Beginning(wire.number(size, wire.MAX_SIZE), wire.text(digest, _MAX_DIGEST))
+
+
+def _beginnings(count: int, found: dict[str, Any]) -> list[Beginning | None]:
+    told = []
+    for one in wire.list_of(found["found"], count):
+        told.append(
+            None if one is None else Beginning(wire.number(one[0], wire.MAX_SIZE), wire.text(one[1], _MAX_DIGEST))
+        )
+    if len(told) != count:
+        raise WireError(f"{len(told)} instead of {count}")
+    return told
+
+
 def _not_received(record: Any, mailboxes: int) -> Failure:
     mailbox, number, path = record
     found = wire.number(mailbox, mailboxes - 1), wire.number(number, wire.MAX_ERRNO, 1)
@@ -652,6 +677,10 @@ class ChildSide(AgentSide):
     def same(self, question: quick_check.Question, *, numeric_ids: bool) -> array[int]:
         """Return the UIDs of messages that are there as they are here; owners and permissions are set."""
         return quick_check.same(question, numeric_ids)
+
+    def beginnings(self, paths: Sequence[bytes]) -> list[Beginning | None]:
+        """Return nothing: here all of a file costs no more than a look at it."""
+        return [None] * len(paths)
 
     def begin_stream(self, *, numeric_ids: bool, much: bool, compressed: bool = False) -> Sink:
         """Return what writes mailboxes here; where much will follow, in the child, beside who reads them."""

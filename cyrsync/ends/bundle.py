@@ -41,6 +41,7 @@ MORE_MODULES = (
     "cyrsync.far.take",
     "cyrsync.far.relink",
     "cyrsync.far.quick_check",
+    "cyrsync.far.beginning",
     "cyrsync.far.digests",
     "cyrsync.far.links",
     "cyrsync.far.finding",

@@ -461,6 +461,12 @@ def _compare(request: _Request) -> None:
     request.output.end()
 
 
+def _beginnings(request: _Request) -> None:
+    from cyrsync.far.beginning import whole
+
+    request.output.end(found=[whole(path) for path in request.whole_paths()])
+
+
 def _remove(request: _Request) -> None:
     remover = Remover(request.root, request.flag("keep_times"), request.output.is_heard)
     remove = remover.remove_temporary if request.flag("temporary") else remover.remove
@@ -498,5 +504,6 @@ _SERVICES: "dict[str, Callable[[_Request], None]]" = {
     "to_disk": _to_disk,
     "receive": _receive,
     "compare": _compare,
+    "beginnings": _beginnings,
     "remove": _remove,
 }

@@ -14,6 +14,7 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far import folder as folders
 from cyrsync.far import wire
 from cyrsync.far.folder import Entry
@@ -139,6 +140,11 @@ class Encoder:
         line = _line([_text(name), entry])
         self._put(_HEAD.pack(b"F", len(line) + len(data)) + line, data)
 
+    def tail(self, name: bytes, entry: Entry, offset: int, data: bytes) -> None:
+        """Send what a file has beyond so many bytes, which are there, or the first piece of it."""
+        line = _line([_text(name), entry, offset])
+        self._put(_HEAD.pack(b"T", len(line) + len(data)) + line, data)
+
     def more(self, data: bytes) -> None:
         """Send the next piece of a file."""
         self._frame(b"D", data)
@@ -192,7 +198,7 @@ class _Decoder:
         self._sink = sink
         self._owners = []  # type: list[str]
         self._left = 0  # bytes of a file that are to come
-        self._frames = {b"P": self._part, b"O": self._owner, b"M": self._message, b"F": self._file}
+        self._frames = {b"P": self._part, b"O": self._owner, b"M": self._message, b"F": self._file, b"T": self._tail}
         self._frames.update({b"D": self._more, _COMMIT: self._commit, b"X": self._abandon})
 
     def frame(self, tag: bytes, data: bytes) -> None:
@@ -245,6 +251,17 @@ class _Decoder:
         else:
             raise WireError("no file where one must be: " + wire.shown(name))
         self._sink.file(name, entry, data)
+
+    @wire.one_error
+    def _tail(self, data: bytes) -> None:
+        line, _, data = data.partition(b"\n")
+        name_text, fields, offset = wire.parse(line)
+        (name,) = wire.names([name_text])
+        entry = folders.regular(fields)
+        if not kinds.is_metadata(name):
+            raise WireError("no metadata: " + wire.shown(name))
+        self._begin(entry.size - wire.number(offset, entry.size), data)
+        self._sink.tail(name, entry, offset, data)
 
     def _more(self, data: bytes) -> None:
         if not 0 < len(data) <= self._left:

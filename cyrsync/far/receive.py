@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _DIRECTORY = _ROOT | os.O_NOFOLLOW
+_OLD_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _TRIES = 20  # to make a directory in one that others remove when it is empty
 _MOST_OPEN = 256  # of files that were lengthened
@@ -73,6 +74,17 @@ class Receiver:
     def file(self, name: bytes, entry: "Entry", data: bytes) -> None:
         """Write another file, or the first piece of it, or a symbolic link."""
         self._write(name, entry, data, is_message=False)
+
+    def tail(self, name: bytes, entry: "Entry", offset: int, data: bytes) -> None:
+        """Write what a file has beyond so many bytes, which are here, or the first piece of it."""
+        if self._failure or not self._parts:
+            self._failure = self._failure or Failure(self._mailbox, errno.EINVAL, name)
+            return
+        part = self._parts[-1]
+        try:
+            part.begin_tail(name, entry, offset, data)
+        except OSError as error:
+            self._fail(error, part.root, os.path.join(part.path, name))
 
     def more(self, data: bytes) -> None:
         """Write the next piece of a file."""
@@ -168,6 +180,7 @@ class _Part:
         self._others = []  # type: list[tuple[bytes, bytes]]  # and other files: temporary name, name
         self._lengthened = []  # type: list[tuple[int, int]]
         self._file = -1  # that is being written
+        self._tail = -1  # that is being lengthened
         self._left = 0  # bytes of it that are to come
         self._entry = None  # type: Optional[Entry]
         self._new_file = None  # type: Optional[tuple[int, int, int]]  # owner, group and mode that new files have
@@ -207,8 +220,29 @@ class _Part:
         if not self._left:
             self._finish()
 
+    def begin_tail(self, name: bytes, entry: "Entry", offset: int, data: bytes) -> None:
+        """Write the end of a file that is here, or the first piece of it. Raise OSError."""
+        self.name = name
+        self._finish()
+        descriptor = os.open(name, _OLD_FILE, dir_fd=self._opened[-1][0])
+        self._lengthened.append((descriptor, entry.mtime))
+        now = os.fstat(descriptor)
+        if not stat.S_ISREG(now.st_mode) or now.st_nlink != 1 or now.st_size != offset:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        self._tail, self._left, self._entry = descriptor, entry.size - offset, entry._replace(mtime=0)
+        self.more(data)
+
     def more(self, data: bytes) -> None:
         """Write the next piece of the file. Raise OSError."""
+        if self._tail >= 0:
+            _write(self._tail, data)
+            self._left -= len(data)
+            if not self._left:
+                assert self._entry is not None
+                dress(self._tail, self._entry, numeric_ids=self._numeric_ids)
+                self._tail = -1
+            return
         _write(self._file, data)
         self._left -= len(data)
         if not self._left:
@@ -315,7 +349,7 @@ class _Part:
 
     def _finish(self) -> None:
         """Give the file at work the attributes of its original."""
-        if self._file < 0:
+        if self._file < 0 and self._tail < 0:
             return
         if self._left:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -358,7 +392,7 @@ class _Part:
         if not kinds.is_metadata(name):
             return False
         try:
-            descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+            descriptor = os.open(name, _OLD_FILE, dir_fd=folder)
         except OSError:
             return False
         grown = False

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, Protocol
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox.records import Index
+from cyrsync.far import beginning
+from cyrsync.far.beginning import Beginning
 from cyrsync.far.folder import Entry
 from cyrsync.far.frames import PIECE, Part
 from cyrsync.server.engine import Work
@@ -69,6 +71,16 @@ class File(NamedTuple):
         sink.file(self.name, self.entry, self.data)
 
 
+class _Tail(NamedTuple):
+    name: bytes
+    entry: Entry
+    offset: int
+    data: bytes
+
+    def put(self, sink: Any) -> None:
+        sink.tail(self.name, self.entry, self.offset, self.data)
+
+
 class _More(NamedTuple):
     data: bytes
 
@@ -92,8 +104,12 @@ class Contents:
         reader: MailboxReader,
         wanted: Mapping[bytes, array[int]],
         there: Callable[[bytes], bytes],
+        known: Mapping[tuple[bytes, bytes], Beginning],
     ) -> None:
-        """`wanted` are the messages to send, by root; `there` tells where a root has its replica."""
+        """`wanted` are the messages to send, by root; `there` tells where a root has its replica.
+
+        `known` is what the replica has of other metadata, by root and name.
+        """
         self.lost = {root: list[int]() for root in wanted}  # messages that are not there any more
         self.unreadable: list[tuple[bytes, str]] = []  # names of messages, and why they cannot be read
         self.wrong: list[int] = []  # messages whose contents are not what the index says
@@ -102,6 +118,7 @@ class Contents:
         self._reader = reader
         self._wanted = wanted
         self._there = there
+        self._known = known
         self._index = work.reading.index
 
     def __iter__(self) -> Iterator[Item]:
@@ -171,13 +188,25 @@ class Contents:
         for name in (*plan.odd, *plan.loose):
             descriptor, entry = self._reader.open(root, plan.path, name)
             try:
-                yield from self._counted(pieces_of(name, entry, descriptor))
+                yield from self._counted(self._file(root, name, entry, descriptor))
             finally:
                 os.close(descriptor)
         bound = [file for found, file in self._work.reading.bound if found == root and file.name in plan.metadata]
         for file in sorted(bound, key=lambda file: file.name == kinds.INDEX):
             entry = file.entry._replace(size=len(file.data))
             yield from self._counted(pieces_of(file.name, entry, file.data))
+
+    def _file(self, root: bytes, name: bytes, entry: Entry, descriptor: int) -> Iterator[Item]:
+        """Yield a file, or of one that has only grown since the replica got it, the end."""
+        known = self._known.get((root, name))
+        if known and known.size <= entry.size and beginning.of(descriptor, known.size) == known:
+            data = os.read(descriptor, min(entry.size - known.size, PIECE))
+            yield _Tail(name, entry, known.size, data)
+            for piece in _pieces(descriptor, entry.size - known.size - len(data)):
+                yield _More(piece)
+            return
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield from pieces_of(name, entry, descriptor)
 
     def _counted(self, items: Iterator[Item]) -> Iterator[Item]:
         for item in items:

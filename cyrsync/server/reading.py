@@ -116,6 +116,13 @@ class MailboxReader:
                 os.close(directory)
         return found
 
+    def size(self, root: bytes, path: bytes, name: bytes) -> int:
+        """Return how many bytes a file of a mailbox has, 0 where that cannot be seen."""
+        try:
+            return os.lstat(os.path.join(self.directory(root, path), name)).st_size
+        except OSError:
+            return 0
+
     def open(self, root: bytes, path: bytes, name: bytes) -> tuple[int, Entry]:
         """Open a file of a mailbox below a root; return what is said of it, too. Raise OSError, also if it is none."""
         reader = self._readers[root]

@@ -17,6 +17,7 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.server.names import mailbox_text
 from cyrsync.ends.agent_side import Sink
 from cyrsync.far import uids as uid_sets
+from cyrsync.far.beginning import Beginning
 from cyrsync.far.quick_check import Question
 from cyrsync.far.remove import Removal
 from cyrsync.rsync.driver import hint
@@ -36,6 +37,8 @@ _GROUP_BYTES, _GROUP = 64 << 20, 500
 _PORTION_BYTES, _PORTION = 16 << 20, 250
 #: What a full disk says.
 FULL = (errno.ENOSPC, errno.EDQUOT)
+#: Bytes of other metadata from which on it is asked what the replica has of it, if that is far.
+_LARGE = 128 << 10
 #: So many messages are named of one mailbox.
 _NAMED = 3
 
@@ -171,7 +174,27 @@ class Sender:
         for root, plan in work.plans.items():
             arrived = passed.arrived.get(root) if passed else None
             wanted[root] = uid_sets.difference(plan.uids, arrived) if arrived else plan.uids
-        return Contents(work, reader, wanted, lambda root: self._replica.root(root, make=True))
+        return Contents(work, reader, wanted, self._there, self._known(work, reader))
+
+    def _there(self, root: bytes) -> bytes:
+        return self._replica.root(root, make=True)
+
+    def _known(self, work: Work, reader: MailboxReader) -> dict[tuple[bytes, bytes], Beginning]:
+        """Return what the replica has of large metadata that is not of one moment with the index: a cache grows."""
+        if work.summary.state is not State.CHANGED or self._replica.address.local:
+            return {}
+        large = [
+            (root, name)
+            for root, plan in work.plans.items()
+            for name in plan.loose
+            if reader.size(root, plan.path, name) >= _LARGE
+        ]
+        if not large:
+            return {}
+        self._end_group()
+        paths = [os.path.join(self._there(root), work.place.key.path, name) for root, name in large]
+        found = zip(large, self._replica.side.beginnings(paths), strict=True)
+        return {where: beginning for where, beginning in found if beginning}
 
     def _leave_out(self, work: Work, passed: _Passed) -> None:
         """Do without messages that were not there at two looks, though the index named them both times."""

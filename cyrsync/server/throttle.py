@@ -49,6 +49,11 @@ class Throttled:
         self._sink.file(name, entry, data)
         self._throttle.passed(len(data))
 
+    def tail(self, name: bytes, entry: Entry, offset: int, data: bytes) -> None:
+        """Take what a file has beyond so many bytes, which are there, or the first piece of it."""
+        self._sink.tail(name, entry, offset, data)
+        self._throttle.passed(len(data))
+
     def more(self, data: bytes) -> None:
         """Take the next piece of a file."""
         self._sink.more(data)

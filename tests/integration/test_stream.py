@@ -172,6 +172,32 @@ def test_a_message_that_is_not_what_its_record_says(either: Pair) -> None:
     assert either.sync()["errors"] == []  # nobody looks at it again
 
 
+@pytest.mark.parametrize("what", ["grown", "the same", "rewritten", "another there", "kept there"])
+def test_of_a_large_cache_that_has_grown_the_end_is_sent(sshd: Sshd, tmp_path: Path, what: str) -> None:
+    """Over a connection all of it would be much. Any other is sent whole."""
+    pair = Pair(tmp_path, sshd)
+    folder = pair.folders[0]
+    cache, there = folder / "cyrus.cache", pair.there(folder) / "cyrus.cache"
+    cache.write_bytes(os.urandom(3_000_000))
+    samplespool.deliver(folder, 1)
+    pair.sync()
+    samplespool.deliver(folder, 1)
+    if what != "the same":
+        with cache.open("r+b" if what == "rewritten" else "ab") as file:
+            file.write(bytes(1_500_000))
+    if what == "another there":
+        there.write_bytes(os.urandom(3_000_000))
+    if what == "kept there":
+        os.link(there, tmp_path / "kept")
+        kept = there.read_bytes()
+    report = pair.sync()
+    least = {"grown": 1_500_000, "the same": 0, "rewritten": 3_000_000}.get(what, 4_500_000)
+    assert least < report["bytes_sent"] < least + 100_000
+    pair.assert_same()
+    if what == "kept there":
+        assert (tmp_path / "kept").read_bytes() == kept
+
+
 @pytest.mark.parametrize("limit", [1, 16 << 20])
 def test_a_message_that_cannot_be_read_keeps_the_index(pair: Pair, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are sent, and so is every other mailbox."""

@@ -44,6 +44,11 @@ def _calls(draw: st.DrawFn) -> list[tuple[object, ...]]:
                 calls.append(("message", draw(st.integers(1, 2**32 - 1)), entry, pieces[0]) if is_message else
                              ("file", name, entry, pieces[0]))  # fmt: skip
                 calls += [("more", piece) for piece in pieces[1:]]
+            for pieces in draw(st.lists(_sizes, max_size=1)):
+                offset = draw(st.integers(0, 2**40))
+                entry = draw(frames.regular_files)._replace(size=offset + sum(map(len, pieces)), extra="")
+                calls.append(("tail", b"cyrus.cache", entry, offset, pieces[0]))
+                calls += [("more", piece) for piece in pieces[1:]]
             if draw(st.booleans()):
                 calls.append(("file", b"link", draw(_links), b""))
         calls.append((draw(st.sampled_from(["commit", "abandon"])),))
@@ -183,6 +188,11 @@ def _message(uid: int = 1, mode: int = 0o600, size: int = 3, owner: int = 0, nan
         _frame(b"P", b'["/r","../x",[["",[16832,0,0,"0:0::",""]]]]\n'),
         _frame(b"P", b'["/r","a/b",[["",[16832,0,0,"0:0::",""]]]]\n'),
         _frame(b"P", b'["/r","",[["",[33188,0,0,"0:0::",""]]]]\n'),
+        _frame(b"T", b'["cyrus.cache",[33188,2,0,"0:0::",""],3]\n'),
+        _frame(b"T", b'["cyrus.cache",[33188,2,0,"0:0::",""],-1]\n'),
+        _frame(b"T", b'["cyrus.cache",[33188,4,0,"0:0::",""],3]\nxx'),
+        _frame(b"T", b'["1.",[33188,4,0,"0:0::",""],3]\nx'),
+        _frame(b"T", b'["cyrus.../x",[33188,4,0,"0:0::",""],3]\nx'),
         _frame(b"O", b"0:0"),
         _frame(b"O", b"\xff"),
     ],

@@ -330,6 +330,46 @@ def test_what_cannot_be_written_to_the_disk_is_not_in_its_place(
     assert (replica / "j/user/joe/cyrus.cache").stat().st_mtime_ns == 0
 
 
+def tail(source: Path, replica: Path, offset: int, *pieces: bytes) -> Receiver:
+    """Send the end of the cache, but do not commit."""
+    receiver = Receiver(numeric_ids=False)
+    send(receiver, source, replica)
+    entry = Reader(os.fsencode(source)).entry(os.lstat(source / "j/user/joe/cyrus.cache"))
+    receiver.tail(b"cyrus.cache", entry._replace(size=offset + sum(map(len, pieces))), offset, pieces[0])
+    for piece in pieces[1:]:
+        receiver.more(piece)
+    return receiver
+
+
+def test_the_end_of_a_cache_is_written_behind_what_is_there(source: Path, replica: Path) -> None:
+    cache = replica / "j/user/joe/cyrus.cache"
+    receiver = tail(source, replica, 4, b" and", b" more")
+    receiver.commit()
+    assert cache.stat().st_mtime_ns == 0  # until it is on the disk
+    assert receiver.end() == []
+    assert (cache.read_bytes(), cache.stat().st_mtime_ns) == (b"gen1 and more", NEW)
+
+
+@pytest.mark.parametrize("what", ["longer", "shorter", "a second name", "a link", "gone"])
+def test_the_end_of_another_cache_is_not_written(source: Path, replica: Path, tmp_path: Path, what: str) -> None:
+    cache, kept = replica / "j/user/joe/cyrus.cache", tmp_path / "kept"
+    if what in ("longer", "shorter"):
+        cache.write_bytes(b"gen" if what == "shorter" else b"gen12")
+    elif what == "a second name":
+        os.link(cache, kept)
+    else:
+        cache.rename(kept)
+        if what == "a link":
+            cache.symlink_to(kept)
+    before = contents(replica)
+    receiver = tail(source, replica, 4, b" and", b" more")
+    receiver.commit()
+    ((_, number),) = numbers(receiver.end())
+    assert number == {"a link": errno.ELOOP, "gone": errno.ENOENT}.get(what, errno.ESTALE)
+    assert contents(replica) == before
+    assert not kept.exists() or kept.read_bytes() == b"gen1"
+
+
 @pytest.mark.parametrize("what", ["another beginning", "shorter", "empty", "a second name", "a link"])
 def test_any_other_cache_is_replaced(source: Path, replica: Path, tmp_path: Path, what: str) -> None:
     cache = replica / "j/user/joe/cyrus.cache"
