@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import time
-from collections.abc import Callable, Container, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
-from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.settings import layout_settings
-from cyrsync.errors import Exit, GuardError, ReplicaFull, UnusableError
-from cyrsync.far import agent
-from cyrsync.far import uids as uid_sets
-from cyrsync.far.folder import Folder, owner_names
-from cyrsync.far.remove import Removal
-from cyrsync.far.token import is_bare
-from cyrsync.far.walk import Reader
+from cyrsync.errors import GuardError, UnusableError
 from cyrsync.rsync.driver import hint
-from cyrsync.server import leftovers, places, standby
-from cyrsync.server.absence import ABSENT
+from cyrsync.server import leftovers, mounted, places, standby
 from cyrsync.server.claim import Claim, source_name
 from cyrsync.server.conf_run import ConfFound, ConfRun
 from cyrsync.server.deleting import delete
-from cyrsync.server.doubt import is_another_owners
-from cyrsync.server.engine import Work, count_gone, deletions
-from cyrsync.server.gone import NotNamed, find_not_named, remove_gone, report_doubtful, sort_out
+from cyrsync.server.delivery import Delivery
+from cyrsync.server.engine import Work, count_gone
+from cyrsync.server.gone import find_not_named, remove_gone, report_doubtful
+from cyrsync.server.in_full import There, compare_in_full
+from cyrsync.server.last_looks import LastLooks
 from cyrsync.server.part_there import PartThere
-from cyrsync.server.rebuild import Trust, rebuild
 from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
@@ -38,24 +28,15 @@ from cyrsync.server.scope import Scope
 from cyrsync.server.selection import Selection, check_users
 from cyrsync.server.sender import Sender
 from cyrsync.server.takings import Takings
-from cyrsync.server.transition import Transitions
 from cyrsync.spool.steps import Transfer
 from cyrsync.state.conf_table import ConfTable
 from cyrsync.state.lock import state_directory
 from cyrsync.state.sent import UNSEEN, Key, Sent, StateDamaged, seen_of
 from cyrsync.state.store import Store, copied, set_aside
-from cyrsync.sync.folder_plan import FolderPlan, State
-from cyrsync.sync.policy import Policy
+from cyrsync.sync.folder_plan import FolderPlan
 from cyrsync.sync.result import FileCounts
 from cyrsync.sync.session import Session
 from cyrsync.text import path_text
-
-#: Seconds before each further look at mailboxes that could not be read; how many, for one that is damaged, says
-#: `Transitions`. Where something moves still after the last of them, that is left for the next run.
-_LAST_LOOKS = 20
-_PAUSES = (0.0, 0.2, 0.5, 0.3, 0.3, 0.5, 0.5, 1.0)
-#: So often a mailbox is read that loses messages before they are sent.
-_LOOKS = 20
 
 
 @dataclass(slots=True)
@@ -63,7 +44,6 @@ class Found:
     """What a run is to do."""
 
     changed: bool = False  # some mailbox is not as it was
-    late: dict[Key, Work] = field(default_factory=dict)  # what is sent when all has been looked at
     gone: list[Sent] = field(default_factory=list)
     stay: list[FolderPlan] = field(default_factory=list)  # what the replica keeps, though mailboxes.db lacks it
     warnings: list[str] = field(default_factory=list)
@@ -126,13 +106,12 @@ class ServerRun:
         takings.unreadable.clear()
         takings.locked.clear()
         before = len(result.errors)
-        sender, found = Sender(store, replica, lambda: ""), Found()
+        sender = Sender(store, replica, lambda: "")
         sender.is_late = True
-        self._send_late(store, key, sender, found, [key])
-        sender.settle()
-        self._delete_sent(store, replica, sender)
-        self._send_what_is_left(store, replica, sender, found)
-        self._book(sender)
+        delivery = self._delivery(store, replica, sender)
+        delivery.send_late(key, [key])
+        delivery.settle()
+        delivery.finish()
         if self._session.full:
             raise self._session.full
         untaken = self.untaken().get(key, "")
@@ -195,8 +174,7 @@ class ServerRun:
 
     def _prepare(self) -> None:
         self._session.limit.begin()
-        self._unlisted: list[Key] = []
-        self._leftovers: dict[bytes, list[FolderPlan]] = {}  # old ones, by root
+        self._there = There()
         self.takings = Takings(self._roots, last_look=self._session.options.dry_run)
 
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
@@ -207,6 +185,7 @@ class ServerRun:
         anew = self._scope.full or options.overwrite or options.part.shard is not None
         in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
         sender = self._sender = None if options.dry_run else Sender(store, replica, claim.enter, options.jobs)
+        delivery = self._delivery(store, replica, sender) if sender else None
         with self._session.phases.phase("scan"):
             self._refresh(store, in_full=in_full)
             if in_full:
@@ -214,7 +193,7 @@ class ServerRun:
                 self._compare_in_full(store, replica, claim, doubted=doubted)
             if self._selection:
                 check_users(self._selection, store, self._session.source.text, delete=self._session.options.delete)
-            found = self._look(store, sender)
+            found = self._look(store, sender, delivery)
             conf = self._conf.look() if self._conf else ConfFound()
         reason = sender.reason if sender else ""
         if not reason:
@@ -227,10 +206,10 @@ class ServerRun:
             self._run(store, replica, in_full=True)
             return
         for key, (path, number) in claim.unseen.items():
-            if not self._is_unlisted(key):
+            if key not in self._there.unlisted:
                 self._session.result.errors.append(f"{path_text(path)}: {os.strerror(number)}")
-        if to_do and sender:
-            self._write(store, replica, claim, sender, found, conf)
+        if to_do and delivery:
+            self._write(store, replica, claim, delivery, found, conf)
         self._session.result.roots = claim.roots
         self._session.result.warnings += [one for one in claim.warnings if one not in self._session.result.warnings]
         self._report_untaken()
@@ -242,17 +221,33 @@ class ServerRun:
         lists = bool(self._conf and self._conf.sends_list)
         return bool(found.changed or found.gone or conf.changed or conf.gone or lists)
 
+    def _delivery(self, store: Store, replica: Replica, sender: Sender) -> Delivery:
+        return Delivery(self._session, store, replica, self._roots, self.takings, sender)
+
     def _write(
-        self, store: Store, replica: Replica, claim: Claim, sender: Sender, found: Found, conf: ConfFound
+        self, store: Store, replica: Replica, claim: Claim, delivery: Delivery, found: Found, conf: ConfFound
     ) -> None:
         """Send what is left and delete what is gone, and say on the replica that a run is over."""
         if not claim.begun:
             claim.begin()
         self._session.result.files = FileCounts()
         with self._session.phases.phase("transfer"):
-            self._carry_server(store, replica, sender, found, conf)
+            self._carry_server(store, replica, delivery, found, conf)
         undone = self._session.result.errors or self.takings.left() or self._session.full
         claim.end(complete=not (undone or self._selection))
+
+    def _compare_in_full(self, store: Store, replica: Replica, claim: Claim, *, doubted: bool) -> None:
+        """Make the state from what the replica has.
+
+        A run for a part says nothing of the rest: that is to be looked at by the next run for all if it is `doubted`.
+        """
+        part = PartThere(self._selection, store, replica) if self._selection else None
+        complete = part is None or (store.complete and not doubted)
+        self._there = compare_in_full(self._session, self._roots, store, replica, claim, part)
+        if self._conf:
+            self._conf.learn(replica)
+            self._session.result.warnings += standby.warnings(replica, self._session.source.path, self._config)
+        store.complete = complete and not self._there.unlisted
 
     def _claim(self, store: Store, replica: Replica, *, has_leftovers: bool) -> Claim:
         """Return this run's right to write to the replica."""
@@ -296,111 +291,30 @@ class ServerRun:
             self._selection.learn(store.names())
         return read is not None
 
-    def _compare_in_full(self, store: Store, replica: Replica, claim: Claim, *, doubted: bool) -> None:
-        """Make the state from what the replica has, or of that the part that the run is for.
-
-        What is known of the rest stays, and is to be looked at by the next run for all if the replica is `doubted`.
-        """
-        rows: list[Sent] = []
-        part = PartThere(self._selection, store, replica) if self._selection else None
-        for name, roots in self._roots.items():
-            reader = Reader(roots.data)
-            policy = self._policy_there(replica, reader)
-
-            def look(
-                root: bytes, folder: Folder, name: str = name, policy: Policy = policy, reader: Reader = reader
-            ) -> Trust:
-                key = Key(name, folder.path)
-                place = store.place(key) if store.has_place(key) else None
-                trust = claim.look(place, root, folder)
-                if trust is Trust.PROVEN and place and is_another_owners(place, folder, policy, reader):
-                    return Trust.DOUBTED
-                return trust
-
-            unlisted: dict[bytes, int] = {}
-
-            def note(root: bytes, folder: Folder, unlisted: dict[bytes, int] = unlisted) -> None:
-                if folder.problem and folder.problem not in ABSENT:
-                    unlisted[folder.path] = folder.problem
-                if folder.leftovers:
-                    plan = FolderPlan(folder.path, State.CHANGED, leftovers=folder.leftovers)
-                    self._leftovers.setdefault(root, []).append(plan)
-
-            rows += self._rows_there(roots, replica, look, note, part)
-            self._note_unlisted(name, unlisted)
-        claim.refuse_newer()
-        # What is known of folders that could not be listed stays; of the others, nothing else than what they have.
-        rows = [sent for sent in rows if not self._is_unlisted(sent.key)]
-        complete = part is None or (store.complete and not doubted)
-        store.begin_anew([*rows, *(sent for sent in store.all_sent() if self._is_unlisted(sent.key))])
-        if part:
-            part.remember()
-        if self._conf:
-            self._conf.learn(replica)
-            self._session.result.warnings += standby.warnings(replica, self._session.source.path, self._config)
-        store.complete = complete and not self._unlisted
-
-    def _rows_there(
-        self,
-        roots: Roots,
-        replica: Replica,
-        look: Callable[[bytes, Folder], Trust],
-        note: Callable[[bytes, Folder], None],
-        part: PartThere | None,
-    ) -> Iterable[Sent]:
-        """Return what the replica has of a partition, or of the part of it that the run is for; see `rebuild`."""
-        if part and not part.may_have(roots.name):
-            return []
-        where = (roots, replica.side, {root: replica.root(root) for root in roots.all()})
-        return (
-            part.settle(roots, [*rebuild(*where, look, note, part.takes(roots.name))])
-            if part
-            else rebuild(*where, look, note)
-        )
-
-    def _note_unlisted(self, partition: str, unlisted: dict[bytes, int]) -> None:
-        """Remember folders of the replica that cannot be listed: what mailboxes have there is not known."""
-        for path, number in unlisted.items():
-            self._unlisted.append(Key(partition, path))
-            name = path_text(path) or self._roots[partition].name
-            reason = f"it cannot be listed on the replica: {os.strerror(number)}: it stays as it is there"
-            self._session.result.errors.append(f"{name}: {reason}")
-
-    def _is_unlisted(self, key: Key) -> bool:
-        """Tell whether what the replica has of a mailbox could not be found out."""
-        return any(
-            key.partition == partition and (not path or (key.path + b"/").startswith(path + b"/"))
-            for partition, path in self._unlisted
-        )
-
-    def _policy_there(self, replica: Replica, reader: Reader) -> Policy:
-        """Return what differences matter, by the rights and the users that there are on the replica's side."""
-        try:
-            names = owner_names(reader.entry(os.stat(reader.root)).owner)
-        except OSError:
-            names = set()
-        return replace(self._session.options.policy, rights=replica.side.rights, numbers=replica.side.numbers(names))
-
-    def _look(self, store: Store, sender: Sender | None) -> Found:
+    def _look(self, store: Store, sender: Sender | None, delivery: Delivery | None) -> Found:
         """Stat header and index of every mailbox, look into those that are not as they were, and send them.
 
         What needs a look at all of them first is left for later.
         """
-        looks = (partial(self._not_named, store), partial(self._refresh, store))
+        looks = (lambda: self._there.unlisted.without(store.gone()), partial(self._refresh, store))
         not_named, warnings = find_not_named(self._session, self._roots, *looks)
         found = Found(gone=not_named.gone, stay=not_named.would_go(), warnings=warnings)
         counts = self._session.result
         changed = self._find_changed(store, found)
-        away = self._empty_roots(store)
+        away = mounted.empty_roots(self._roots, store)
+        late = delivery.late if delivery else {}
         unchanged = there = store.messages()
         for key in changed:
-            work = self._take(store, key, None if key.partition in away else sender)
+            sends = delivery is not None and key.partition not in away
+            work = delivery.take(key) if delivery and sends else self.takings.take(store, key)
             if work:
                 if key.partition in away and work.reading.messages:
-                    raise _unmounted(away[key.partition], key.partition)
+                    raise mounted.unmounted(away[key.partition], key.partition)
                 unchanged -= work.summary.replica_messages
                 there += work.sent.unproven() if work.sent else 0
-                self._plan_one(work, found)
+                if not work.going:
+                    late[key] = work
+                self._plan_one(work)
             if sender and sender.reason:
                 break  # the state does not speak of what is there
         if sender:
@@ -409,7 +323,7 @@ class ServerRun:
         for sent in (*not_named.gone, *not_named.stay()):
             unchanged -= len(sent.uids) + len(sent.archived)
             there += sent.unproven()
-        found.renamed = find_renamed(store, found.late.values())
+        found.renamed = find_renamed(store, late.values())
         moved = {sent.key for _, sent in found.renamed}
         for sent in found.gone:
             self._count(sent.key, count_gone(sent, renamed=sent.key in moved))
@@ -438,42 +352,13 @@ class ServerRun:
                 changed.append(Key(partition, path))
                 if now and now != seen != UNSEEN:
                     self.changed[Key(partition, path)] = seen is not None
-        self._check_mounted(store, total, missing)
+        mounted.check_indexes(self._roots, store, total, missing)
         found.mailboxes = sum(total.values())
-        changed = [key for key in changed if not self._is_unlisted(key)]
+        changed = [key for key in changed if key not in self._there.unlisted]
         found.changed = bool(changed)
         return changed
 
-    def _not_named(self, store: Store) -> list[Sent]:
-        """Return what the replica has of mailboxes that mailboxes.db does not name, if that could be found out."""
-        return [sent for sent in store.gone() if not self._is_unlisted(sent.key)]
-
-    def _check_mounted(self, store: Store, total: dict[str, int], missing: dict[str, int]) -> None:
-        """Refuse a partition of which nothing is there: where a part of it is not, others' mailboxes are looked for."""
-        for partition, count in missing.items():
-            indexes = store.indexes(partition) if count == total[partition] else []
-            if indexes and not any(map(os.path.exists, indexes)):
-                root = os.fsdecode(self._roots[partition].homes[kinds.INDEX])
-                raise UnusableError(
-                    f"{root}: none of the {len(indexes)} mailboxes of partition {partition} is there: is it mounted?"
-                )
-
-    def _empty_roots(self, store: Store) -> dict[str, bytes]:
-        """Return the partitions whose indexes lie elsewhere than their messages, and where nothing is for these.
-
-        Raise UnusableError where messages are known to have been there.
-        """
-        empty = {}
-        for name, roots in self._roots.items():
-            if roots.data != roots.homes[kinds.INDEX] and _is_empty(roots.data):
-                if store.has_messages(name):
-                    raise _unmounted(roots.data, name)
-                empty[name] = roots.data
-        return empty
-
-    def _plan_one(self, work: Work, found: Found) -> None:
-        if not work.going:
-            found.late[work.place.key] = work
+    def _plan_one(self, work: Work) -> None:
         self._count(work.place.key, work.summary, work.place.name)
         self._mailboxes_read += 1
         self._session.progress.scan(self._mailboxes_read, self._session.result.messages.seen)
@@ -481,32 +366,6 @@ class ServerRun:
     def _count(self, key: Key, summary: FolderPlan, name: bytes = b"") -> None:
         self._session.limit.count(key, summary)
         self._session.result.add(summary, name)
-
-    def _take(self, store: Store, key: Key, sender: Sender | None) -> Work | None:
-        """Read a mailbox and have it sent, and again where it has lost messages meanwhile, some times."""
-        for _ in range(_LOOKS):
-            work = self.takings.take(store, key, sender)
-            if work is None or sender is None or not sender.is_to_be_read_again(key):
-                return work
-        self.takings.unreadable[key] = "it changes faster than it can be sent"
-        return None
-
-    def _send_late(
-        self, store: Store, key: Key, sender: Sender, found: Found, come: Container[Key] = frozenset()
-    ) -> None:
-        """Read and send a mailbox when others have been sent already; what it would delete is counted first."""
-        work = self._take(store, key, sender)
-        if work is None:
-            return
-        self._session.limit.replan(key, work.summary)
-        result = self._session.result
-        before = found.late.pop(key, None)
-        if before:
-            result.revise(before.summary, work.summary)
-        else:
-            result.add(work.summary, work.place.name)
-            result.folders.seen -= key not in come  # it was counted at first
-            result.files.planned -= work.summary.files_planned()  # who sends it counts them
 
     def _has_all_below(self, path: bytes) -> bool:
         """Tell whether what is below a directory may be deleted with it, if both are gone."""
@@ -532,16 +391,15 @@ class ServerRun:
         limit.doubt(stay, f"mailboxes.db does not name {len(stay)} mailboxes of the replica's: is it an old one?")
         self._session.note_withheld()
 
-    def _carry_server(self, store: Store, replica: Replica, sender: Sender, found: Found, conf: ConfFound) -> None:
+    def _carry_server(self, store: Store, replica: Replica, delivery: Delivery, found: Found, conf: ConfFound) -> None:
         if found.renamed:
             relink(store, replica, self._roots, found.renamed, self._session.result)
-        sender.is_late = True
-        for key in sorted(found.late):
-            self._send_late(store, key, sender, found)
-        sender.settle()
-        self._look_again(store, sender, found)
+        delivery.send_all_late()
+        refresh = partial(self._refresh, store)
+        last_looks = LastLooks(store, self._roots, self.takings, delivery, refresh, self._there.unlisted)
+        last_looks.look()
         # Also what has gone since: what was sent of it is not to wait for the next run without an index.
-        rows, now = self._not_named_at_last(store, sender, found)
+        rows, now = last_looks.not_named()
         report_doubtful(self._session, now)
         known = {sent.key for sent in found.gone}
         there = store.messages() + sum(sent.unproven() for sent in rows)
@@ -554,156 +412,15 @@ class ServerRun:
             self._conf.send(conf, replica)
             if not self._session.limit.reason:  # one that has lost so many mailboxes may be the wrong one
                 self._conf.send_list(replica)
-        self._delete_sent(store, replica, sender)
+        delivery.delete_sent()
         if self._session.limit.allows():
             remove_gone(self._session, self._roots, store, replica, now.gone, self._has_all_below)
-            for root, plans in self._leftovers.items():
+            for root, plans in self._there.leftovers.items():
                 where = (plans, None, replica.side, replica.root(root), self._session.progress.transfer)
                 delete(self._session, Transfer(*where, may_delete=self._session.limit.start))
             if self._conf:
                 self._conf.remove(conf, replica)
-        self._send_what_is_left(store, replica, sender, found)
-        self._book(sender)
-
-    def _delete_sent(self, store: Store, replica: Replica, sender: Sender) -> None:
-        """Delete what mailboxes that have arrived have lost."""
-        if not self._session.limit.allows():
-            return
-        for name, roots in self._roots.items():
-            works = [work for key, work in sender.deletes.items() if key.partition == name]
-            failed: set[bytes] = set()
-            for root in roots.all():
-                plans = [plan for work in works if (plan := deletions(work.plans[root])).deletes()]
-                where = (plans, None, replica.side, replica.root(root), self._session.progress.transfer)
-                failed |= delete(self._session, Transfer(*where, may_delete=self._session.limit.start))
-            self._session.limit.done(work.place.key for work in works)
-            store.put(work.after(deleted=True) for work in works if work.place.key.path not in failed)
-        sender.deletes.clear()
-
-    def _send_what_is_left(self, store: Store, replica: Replica, sender: Sender, found: Found) -> None:
-        """Send once more what there was no room for: what was deleted since may have made some.
-
-        Where that does not do, a mailbox that loses as much as it gets loses its old index first, and its messages.
-        """
-        left = len(sender.full) + 1
-        while sender.full and len(sender.full) < left:
-            left = len(sender.full)
-            found.late.update({key: work for key, (work, _) in sender.full.items()})
-            for key in sorted(sender.full):
-                self._send_late(store, key, sender, found)
-            sender.settle()
-            self._delete_sent(store, replica, sender)
-        found.late.update({key: work for key, (work, _) in sender.full.items()})
-        for key in sorted(sender.full):
-            if self._make_way(store, replica, key):
-                self._send_late(store, key, sender, found)
-                sender.settle()
-                self._delete_sent(store, replica, sender)
-        for _, path in list(sender.full.values())[:1]:
-            reason = hint(os.strerror(errno.ENOSPC))
-            self._session.full = ReplicaFull(f"not all could be written: {path_text(path)}: {reason}", Exit.FILE_IO)
-
-    def _make_way(self, store: Store, replica: Replica, key: Key) -> bool:
-        """Delete what a mailbox has lost, and its old index before that; tell whether that made room enough for it."""
-        work = self.takings.take(store, key)
-        if work is None or not work.deletes() or not self._session.limit.allows():
-            return False
-        roots = self._roots[key.partition]
-        gone = coming = 0
-        for root, plan in work.plans.items():
-            there = os.path.join(replica.root(root), key.path)
-            for names in (uid_sets.file_names(plan.delete_uids), plan.delete_files):
-                looks = replica.side.stat([os.path.join(there, name) for name in names])
-                gone += sum(look[0] for look in looks if isinstance(look, tuple))
-            for uid in plan.uids:
-                look = agent.status(os.path.join(root, key.path, b"%d." % uid))
-                coming += look[0] if isinstance(look, tuple) else 0
-        if gone < coming:
-            return False
-        store.put([work.before()])
-        index_root = replica.root(roots.homes[kinds.INDEX])
-        removed = replica.side.remove(index_root, [Removal(key.path, files=(kinds.INDEX,))], keep_times=False)
-        for root in roots.all() if not removed.failed else ():
-            where = ([deletions(work.plans[root])], None, replica.side, replica.root(root))
-            delete(
-                self._session, Transfer(*where, self._session.progress.transfer, may_delete=self._session.limit.start)
-            )
-        return not removed.failed
-
-    def _book(self, sender: Sender) -> None:
-        """Report what became of all that was to be sent."""
-        result = self._session.result
-        result.files.planned += sender.files + sender.files_failed
-        result.files.sent += sender.files
-        result.files.failed += sender.files_failed
-        result.bytes_sent += sender.bytes_sent
-        result.errors += sender.errors
-        result.hold({key.path for key in sender.failed | sender.full.keys()})
-
-    def _not_named_at_last(self, store: Store, sender: Sender, found: Found) -> tuple[list[Sent], NotNamed]:
-        """Return what the replica has of mailboxes that mailboxes.db does not name, and what became of them.
-
-        One that this run has begun with, and that was deleted and made again meanwhile, is on the replica without its
-        index: it is looked for until mailboxes.db names it.
-        """
-        rows = self._not_named(store)
-        now = sort_out(rows, self._roots)
-        for pause in _PAUSES:
-            if all(sent.seen != UNSEEN for sent in now.there):
-                break
-            time.sleep(pause)
-            self._look_again(store, sender, found, anew=True)
-            rows = self._not_named(store)
-            now = sort_out(rows, self._roots)
-        return rows, now
-
-    def _look_again(self, store: Store, sender: Sender, found: Found, *, anew: bool = False) -> None:
-        """Carry over what could not be read at first: mailboxes are made, renamed and deleted meanwhile.
-
-        With `anew`, mailboxes.db is looked at in any case.
-        """
-        takings, transitions = self.takings, Transitions()
-        for pause in _PAUSES:
-            waiting = self._waiting(store)
-            if all(map(transitions.is_still, waiting)) and not anew:
-                break
-            anew = False
-            time.sleep(pause)
-            come = store.places_come() if self._refresh(store) else []
-            keys = sorted(key for key in {*self._waiting(store), *come} if store.has_place(key))
-            takings.settled = {key for key in keys if transitions.look(store.place(key))}
-            takings.unreadable.clear()
-            for key in keys:
-                self._send_late(store, key, sender, found, come)
-            sender.settle()
-        self._look_at_last(store, sender, found, transitions)
-        for key in [key for key in takings.unreadable if not transitions.is_still(key)]:
-            reason = takings.unreadable.pop(key)
-            if store.has_place(key):  # else it has gone, or has another name
-                takings.moving[key] = reason
-
-    def _look_at_last(self, store: Store, sender: Sender, found: Found, transitions: Transitions) -> None:
-        """Look once more at what was moving still, as often as that takes no time."""
-        takings = self.takings
-        for _ in range(_LAST_LOOKS):
-            moving = [key for key in takings.unreadable if not transitions.is_still(key)]
-            if not moving:
-                return
-            self._refresh(store)
-            for key in moving:
-                reason = takings.unreadable.pop(key)
-                if store.has_place(key):
-                    self._send_late(store, key, sender, found)
-                    if key in takings.unreadable:
-                        takings.unreadable[key] = reason
-            sender.settle()
-
-    def _waiting(self, store: Store) -> set[Key]:
-        """Return the mailboxes that are still to be read."""
-        return {*self.takings.unreadable, *self._not_sent(store)} - self.takings.locked.keys()
-
-    def _not_sent(self, store: Store) -> list[Key]:
-        return [key for key in store.not_sent() if not self._is_unlisted(key)]
+        delivery.finish()
 
     def _report_untaken(self) -> None:
         self._session.result.warnings += self.takings.warnings
@@ -713,19 +430,3 @@ class ServerRun:
         for key, reason in self.takings.moving.items():
             moving = f"being made, renamed or deleted just now ({reason}): left for the next run"
             self._session.result.warnings.append(f"{self.takings.text_of(key)}: {moving}")
-
-
-def _is_empty(root: bytes) -> bool:
-    """Tell whether a root is not there, or has nothing in it: as when its disk is not mounted."""
-    try:
-        return is_bare(root)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False  # whoever reads there will say why
-
-
-def _unmounted(root: bytes, partition: str) -> UnusableError:
-    return UnusableError(
-        f"{path_text(root)}: it is empty, but the indexes of partition {partition} name messages: is it mounted?"
-    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.server import run as server_run
+from cyrsync.server import last_looks
 from support.inside import sync_here, sync_server_here
 from support.meanwhile import before_part
 from support.races import Races
@@ -97,7 +97,7 @@ def test_a_cache_of_another_mailbox_is_taken_away_where_its_own_does_not_come(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has the name now cannot be read: the replica's index stays."""
-    monkeypatch.setattr(server_run, "_PAUSES", (0.0,) * len(server_run._PAUSES))
+    monkeypatch.setattr(last_looks, "PAUSES", (0.0,) * len(last_looks.PAUSES))
     there = pair.there(pair.long)
     index = (there / "cyrus.index").read_bytes()
     samplespool.set_flags(pair.long)

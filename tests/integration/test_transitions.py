@@ -13,8 +13,7 @@ import pytest
 
 import samplespool
 from cyrsync.cyrus.mailbox import snapshot as snapshots
-from cyrsync.server import run as server_run
-from cyrsync.server import sender
+from cyrsync.server import last_looks, sender
 from cyrsync.server.conf_run import ConfRun
 from cyrsync.server.contents import Contents, Item
 from cyrsync.state.store import Store
@@ -31,7 +30,7 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
     """Up to date, and no pause is made."""
     pair = Pair(tmp_path)
     pair.sync()
-    monkeypatch.setattr(server_run, "_PAUSES", (0.0,) * len(server_run._PAUSES))
+    monkeypatch.setattr(last_looks, "PAUSES", (0.0,) * len(last_looks.PAUSES))
     return pair
 
 
@@ -67,7 +66,7 @@ def test_a_mailbox_whose_files_go_before_its_record(pair: Pair, monkeypatch: pyt
     """The record is there still when it is looked at again, and gone only after the last look."""
     folder = leaves(pair.server.spool)[0]
     samplespool.deliver(folder, 1)
-    last = 2 * len(server_run._PAUSES)
+    last = 2 * len(last_looks.PAUSES)
 
     def delete(number: int) -> None:
         if number == 0:
@@ -107,7 +106,7 @@ def sync_while_away(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, folder: Path, leave: Callable[[], object], come: Callable[[], object]
 ) -> None:
     """Sync; a mailbox leaves when its messages are sent, comes at the last look, and is named only after that."""
-    sort_out, left, looks = server_run.sort_out, leave_while_sent(pair, monkeypatch, folder, leave), list[int]()
+    sort_out, left, looks = last_looks.sort_out, leave_while_sent(pair, monkeypatch, folder, leave), list[int]()
 
     def look(*args: Any) -> Any:
         looks.append(len(looks))
@@ -119,7 +118,7 @@ def sync_while_away(
             pair.server.record()
         return found
 
-    monkeypatch.setattr(server_run, "sort_out", look)
+    monkeypatch.setattr(last_looks, "sort_out", look)
     report = pair.sync()
     assert (report["errors"], report["warnings"], left) == ([], [], [folder])
     pair.assert_same()

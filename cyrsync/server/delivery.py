@@ -1,0 +1,187 @@
+"""Mailboxes on their way to the replica: sent, again where they change meanwhile, then rid of what they have lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Container
+
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.errors import Exit, ReplicaFull
+from cyrsync.far import agent
+from cyrsync.far import uids as uid_sets
+from cyrsync.far.remove import Removal
+from cyrsync.rsync.driver import hint
+from cyrsync.server.deleting import delete
+from cyrsync.server.engine import Work, deletions
+from cyrsync.server.replica import Replica
+from cyrsync.server.roots import Roots
+from cyrsync.server.sender import Sender
+from cyrsync.server.takings import Takings
+from cyrsync.spool.steps import Transfer
+from cyrsync.state.sent import Key
+from cyrsync.state.store import Store
+from cyrsync.sync.folder_plan import FolderPlan
+from cyrsync.sync.session import Session
+from cyrsync.text import path_text
+
+#: So often a mailbox is read that loses messages before they are sent.
+_LOOKS = 20
+
+
+class Delivery:
+    """Sends mailboxes of one run, and counts what becomes of them."""
+
+    def __init__(
+        self,
+        session: Session,
+        store: Store,
+        replica: Replica,
+        roots: dict[str, Roots],
+        takings: Takings,
+        sender: Sender,
+    ) -> None:
+        """`takings` reads the mailboxes, `sender` sends them."""
+        #: Mailboxes that were counted, and are sent when all has been looked at.
+        self.late: dict[Key, Work] = {}
+        self._session = session
+        self._store = store
+        self._replica = replica
+        self._roots = roots
+        self._takings = takings
+        self._sender = sender
+
+    def take(self, key: Key) -> Work | None:
+        """Read a mailbox and have it sent, and again where it has lost messages meanwhile, some times."""
+        for _ in range(_LOOKS):
+            work = self._takings.take(self._store, key, self._sender)
+            if work is None or not self._sender.is_to_be_read_again(key):
+                return work
+        self._takings.unreadable[key] = "it changes faster than it can be sent"
+        return None
+
+    def settle(self) -> None:
+        """See that what was sent has arrived."""
+        self._sender.settle()
+
+    def send_late(self, key: Key, come: Container[Key] = frozenset()) -> None:
+        """Read and send a mailbox when others have been sent already; what it would delete is counted first.
+
+        Those that have `come` since the first look were not counted then.
+        """
+        work = self.take(key)
+        if work is None:
+            return
+        self._session.limit.replan(key, work.summary)
+        result = self._session.result
+        before = self.late.pop(key, None)
+        if before:
+            result.revise(before.summary, work.summary)
+        else:
+            result.add(work.summary, work.place.name)
+            result.folders.seen -= key not in come  # it was counted at first
+            result.files.planned -= work.summary.files_planned()  # who sends it counts them
+
+    def send_all_late(self) -> None:
+        """Send what was left until all had been looked at."""
+        self._sender.is_late = True
+        for key in sorted(self.late):
+            self.send_late(key)
+        self.settle()
+
+    def finish(self) -> None:
+        """Delete what mailboxes that have arrived have lost, send what there is room for now, and report all of it."""
+        self.delete_sent()
+        self._send_what_is_left()
+        self._book()
+
+    def delete_sent(self) -> None:
+        """Delete what mailboxes that have arrived have lost."""
+        if not self._session.limit.allows():
+            return
+        for name, roots in self._roots.items():
+            works = [work for key, work in self._sender.deletes.items() if key.partition == name]
+            failed: set[bytes] = set()
+            for root in roots.all():
+                plans = [plan for work in works if (plan := deletions(work.plans[root])).deletes()]
+                failed |= self._delete(root, plans)
+            self._session.limit.done(work.place.key for work in works)
+            self._store.put(work.after(deleted=True) for work in works if work.place.key.path not in failed)
+        self._sender.deletes.clear()
+
+    def _delete(self, root: bytes, plans: list[FolderPlan]) -> set[bytes]:
+        """Delete what plans say below a root, and return the folders where something stayed."""
+        where = (plans, None, self._replica.side, self._replica.root(root), self._session.progress.transfer)
+        return delete(self._session, Transfer(*where, may_delete=self._session.limit.start))
+
+    def _send_what_is_left(self) -> None:
+        """Send once more what there was no room for: what was deleted since may have made some.
+
+        Where that does not do, a mailbox that loses as much as it gets loses its old index first, and its messages.
+        """
+        full = self._sender.full
+        left = len(full) + 1
+        while full and len(full) < left:
+            left = len(full)
+            self._send_again(sorted(full))
+        for key in sorted(full):
+            if self._make_way(key):
+                self._send_again([key])
+        for _, path in list(full.values())[:1]:
+            reason = hint(os.strerror(errno.ENOSPC))
+            self._session.full = ReplicaFull(f"not all could be written: {path_text(path)}: {reason}", Exit.FILE_IO)
+
+    def _send_again(self, keys: list[Key]) -> None:
+        self.late.update({key: self._sender.full[key][0] for key in keys})
+        for key in keys:
+            self.send_late(key)
+        self.settle()
+        self.delete_sent()
+
+    def _make_way(self, key: Key) -> bool:
+        """Delete what a mailbox has lost, and its old index before that; tell whether that made room enough for it."""
+        work = self._takings.take(self._store, key)
+        if work is None or not work.deletes() or not self._session.limit.allows():
+            return False
+        if self._bytes_gone(work) < _bytes_coming(work):
+            return False
+        self._store.put([work.before()])
+        roots = self._roots[key.partition]
+        index_root = self._replica.root(roots.homes[kinds.INDEX])
+        index = Removal(key.path, files=(kinds.INDEX,))
+        if self._replica.side.remove(index_root, [index], keep_times=False).failed:
+            return False
+        for root in roots.all():
+            self._delete(root, [deletions(work.plans[root])])
+        return True
+
+    def _bytes_gone(self, work: Work) -> int:
+        """Return how much room what a mailbox has lost takes on the replica."""
+        gone = 0
+        for root, plan in work.plans.items():
+            there = os.path.join(self._replica.root(root), work.place.key.path)
+            names = [*uid_sets.file_names(plan.delete_uids), *plan.delete_files]
+            looks = self._replica.side.stat([os.path.join(there, name) for name in names])
+            gone += sum(look[0] for look in looks if isinstance(look, tuple))
+        return gone
+
+    def _book(self) -> None:
+        """Report what became of all that was to be sent."""
+        result, sender = self._session.result, self._sender
+        result.files.planned += sender.files + sender.files_failed
+        result.files.sent += sender.files
+        result.files.failed += sender.files_failed
+        result.bytes_sent += sender.bytes_sent
+        result.errors += sender.errors
+        result.hold({key.path for key in sender.failed | sender.full.keys()})
+
+
+def _bytes_coming(work: Work) -> int:
+    """Return how much room the new messages of a mailbox take."""
+    paths = [
+        os.path.join(root, work.place.key.path, name)
+        for root, plan in work.plans.items()
+        for name in uid_sets.file_names(plan.uids)
+    ]
+    looks = map(agent.status, paths)
+    return sum(look[0] for look in looks if isinstance(look, tuple))

@@ -1,0 +1,108 @@
+"""The state made from what the replica has: at the first run, with --full, and where the state does not speak of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from cyrsync.far.folder import Folder, owner_names
+from cyrsync.far.walk import Reader
+from cyrsync.server.absence import ABSENT
+from cyrsync.server.claim import Claim
+from cyrsync.server.doubt import is_another_owners
+from cyrsync.server.part_there import PartThere
+from cyrsync.server.rebuild import Trust, rebuild
+from cyrsync.server.replica import Replica
+from cyrsync.server.roots import Roots
+from cyrsync.server.unlisted import Unlisted
+from cyrsync.state.sent import Key, Sent
+from cyrsync.state.store import Store
+from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.sync.policy import Policy
+from cyrsync.sync.session import Session
+from cyrsync.text import path_text
+
+
+@dataclass(slots=True)
+class There:
+    """What was found out about the replica."""
+
+    unlisted: Unlisted = field(default_factory=Unlisted)
+    leftovers: dict[bytes, list[FolderPlan]] = field(default_factory=dict)  # old ones, by root
+
+
+def compare_in_full(
+    session: Session,
+    partitions: dict[str, Roots],
+    store: Store,
+    replica: Replica,
+    claim: Claim,
+    part: PartThere | None,
+) -> There:
+    """Make the state from what the replica has, or of that the part that the run is for.
+
+    What is known of the rest stays. Whether the state is complete is for whoever knows all of it to say.
+    """
+    there = There()
+    rows: list[Sent] = []
+    for name, roots in partitions.items():
+        reader = Reader(roots.data)
+        policy = _policy_there(session.options.policy, replica, reader)
+
+        def look(
+            root: bytes, folder: Folder, name: str = name, policy: Policy = policy, reader: Reader = reader
+        ) -> Trust:
+            key = Key(name, folder.path)
+            place = store.place(key) if store.has_place(key) else None
+            trust = claim.look(place, root, folder)
+            if trust is Trust.PROVEN and place and is_another_owners(place, folder, policy, reader):
+                return Trust.DOUBTED
+            return trust
+
+        unlisted: dict[bytes, int] = {}
+
+        def note(root: bytes, folder: Folder, unlisted: dict[bytes, int] = unlisted) -> None:
+            if folder.problem and folder.problem not in ABSENT:
+                unlisted[folder.path] = folder.problem
+            if folder.leftovers:
+                plan = FolderPlan(folder.path, State.CHANGED, leftovers=folder.leftovers)
+                there.leftovers.setdefault(root, []).append(plan)
+
+        rows += _rows_there(roots, replica, look, note, part)
+        for path, number in unlisted.items():
+            there.unlisted.add(Key(name, path))
+            reason = f"it cannot be listed on the replica: {os.strerror(number)}: it stays as it is there"
+            session.result.errors.append(f"{path_text(path) or name}: {reason}")
+    claim.refuse_newer()
+    # What is known of folders that could not be listed stays; of the others, nothing else than what they have.
+    kept = [sent for sent in store.all_sent() if sent.key in there.unlisted]
+    store.begin_anew([*there.unlisted.without(rows), *kept])
+    if part:
+        part.remember()
+    return there
+
+
+def _rows_there(
+    roots: Roots,
+    replica: Replica,
+    look: Callable[[bytes, Folder], Trust],
+    note: Callable[[bytes, Folder], None],
+    part: PartThere | None,
+) -> Iterable[Sent]:
+    """Return what the replica has of a partition, or of the part of it that the run is for; see `rebuild`."""
+    if part and not part.may_have(roots.name):
+        return []
+    where = (roots, replica.side, {root: replica.root(root) for root in roots.all()})
+    if part:
+        return part.settle(roots, [*rebuild(*where, look, note, part.takes(roots.name))])
+    return rebuild(*where, look, note)
+
+
+def _policy_there(policy: Policy, replica: Replica, reader: Reader) -> Policy:
+    """Return what differences matter, by the rights and the users that there are on the replica's side."""
+    try:
+        names = owner_names(reader.entry(os.stat(reader.root)).owner)
+    except OSError:
+        names = set()
+    return replace(policy, rights=replica.side.rights, numbers=replica.side.numbers(names))
