@@ -23,12 +23,11 @@ def book(result: RunResult, transfer: Transfer) -> None:
     result.hold(transfer.held)
 
 
-def forget(result: RunResult, transfers: Iterable[Transfer], paths: Iterable[bytes]) -> None:
+def forget(result: RunResult, transfer: Transfer, paths: Iterable[bytes]) -> None:
     """Take back what was booked of folders that are tried again."""
     some = set(paths)
-    for transfer in transfers:
-        planned, failed = transfer.files_of(some)
-        result.files.planned -= planned
-        result.files.failed -= failed
-        result.files.sent -= planned - failed
+    planned, failed = transfer.files_of(some)
+    result.files.planned -= planned
+    result.files.failed -= failed
+    result.files.sent -= planned - failed
     result.release(some)

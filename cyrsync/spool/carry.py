@@ -1,4 +1,4 @@
-"""The order of a transfer, in one tree or in several that hold parts of the same folders: messages, then the rest.
+"""The order of a transfer: messages, then the rest.
 
 Between the taking of a folder's metadata and the sending of its messages some may go, or another mailbox may take the
 folder's name: then it is taken again.
@@ -6,7 +6,6 @@ folder's name: then it is taken again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from cyrsync.spool.steps import Transfer
@@ -23,57 +22,36 @@ class Source(Protocol):
     def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
         """See that what was sent is what was taken; tell the transfer what it has lost."""
 
-    def retake(self, paths: list[bytes]) -> Sequence[list[FolderPlan]]:
-        """Take folders again, and return their plans as they are now, those of each tree by itself."""
+    def retake(self, paths: list[bytes]) -> list[FolderPlan]:
+        """Take folders again, and return their plans as they are now."""
 
 
-def carry(
-    transfers: Sequence[Transfer], source: Source | None, *, force: bool = False, coarse: bool = False
-) -> set[bytes]:
-    """Send messages, then metadata; return the folders that keep what they had, in all of the trees.
+def carry(transfer: Transfer, source: Source | None, *, force: bool = False, coarse: bool = False) -> set[bytes]:
+    """Send messages, then metadata; return the folders that keep what they had.
 
     Without a `source`, nothing was taken, and nothing is looked at again. See `Transfer` for `force` and `coarse`.
     """
-    for transfer in transfers:
-        transfer.send_messages(force=force)
+    transfer.send_messages(force=force)
     if source:
-        _settle(transfers, source)
-        for transfer in transfers:
-            transfer.take_foreign_away()
-    held = set().union(*(transfer.held for transfer in transfers))
-    for transfer in transfers:
-        transfer.hold(held)
-        transfer.send_metadata(coarse=coarse)
-    held = held.union(*(transfer.held for transfer in transfers))
-    for transfer in transfers:
-        transfer.hold(held)
-    return held
+        _settle(transfer, source)
+        transfer.take_foreign_away()
+    transfer.send_metadata(coarse=coarse)
+    return set(transfer.held)
 
 
-def make_room(transfers: Sequence[Transfer], index_root: bytes) -> None:
-    """Let go of what no index names, where a replica is full; `index_root` has the indexes."""
-    if any(transfer.full for transfer in transfers):
-        unnamed = set().union(*(transfer.without_index(index_root) for transfer in transfers))
-        for transfer in transfers:
-            transfer.make_room(unnamed)
+def make_room(transfer: Transfer) -> None:
+    """Let go of what no index names, where a replica is full."""
+    if transfer.full:
+        transfer.make_room(transfer.without_index())
 
 
-def _settle(transfers: Sequence[Transfer], source: Source) -> None:
+def _settle(transfer: Transfer, source: Source) -> None:
     """Take folders again until what was sent is what was taken."""
     for _ in range(_TAKES):
-        for transfer in transfers:
-            source.check(transfer, transfer.unchecked())
-        stale = _stale(transfers)
+        source.check(transfer, transfer.unchecked())
+        stale = transfer.stale()
         if not stale:
             return
-        for transfer, plans in zip(transfers, source.retake(sorted(stale)), strict=True):
-            transfer.renew(plans)
-    for transfer in transfers:
-        source.check(transfer, transfer.unchecked())
-    busy = _stale(transfers)
-    for transfer in transfers:
-        transfer.hold(busy, _BUSY)
-
-
-def _stale(transfers: Sequence[Transfer]) -> set[bytes]:
-    return set().union(*(transfer.stale() for transfer in transfers))
+        transfer.renew(source.retake(sorted(stale)))
+    source.check(transfer, transfer.unchecked())
+    transfer.hold(transfer.stale(), _BUSY)

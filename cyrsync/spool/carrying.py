@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -161,21 +160,21 @@ class _Carrying:
 
     def _job(self, number: int, plans: list[FolderPlan], taker: Taker | None) -> None:
         """Carry out plans beside other jobs that do the same with theirs."""
-        session, root = self._session, self._sides.replica_status.root
+        session = self._session
         with self._rsync.job(number) if self._rsync else nullcontext() as own:
 
             def attempt(plans: list[FolderPlan], *, clear: bool = False) -> Transfer:
                 transfer = self._transfer(plans, own)
                 try:
                     if clear:
-                        room.make_way([transfer], root, [plan.path for plan in plans])
+                        room.make_way(transfer, [plan.path for plan in plans])
                     carry(
-                        [transfer],
+                        transfer,
                         taker,
                         force=self._planned.in_the_way and session.limit.allows(),
                         coarse=own is not None and own.features.coarse and self._compares_nanoseconds(),
                     )
-                    make_room([transfer], root)
+                    make_room(transfer)
                     if transfer.deletes():
                         with session.phases.phase("delete"):
                             self._delete(transfer)
@@ -184,11 +183,11 @@ class _Carrying:
                     book(session.result, transfer)
                 return transfer
 
-            def again(before: Sequence[Transfer], paths: list[bytes], *, clear: bool) -> list[Transfer]:
+            def again(before: Transfer, paths: list[bytes], *, clear: bool) -> Transfer:
                 forget(session.result, before, paths)
-                return [attempt([plan for path in paths if (plan := before[0].plan(path))], clear=clear)]
+                return attempt([plan for path in paths if (plan := before.plan(path))], clear=clear)
 
-            full = room.try_again([attempt(plans)], root, [partial(_sizes, self._sides)], again)
+            full = room.try_again(attempt(plans), partial(_sizes, self._sides), again)
             session.full = full or session.full
 
     def _transfer(self, plans: list[FolderPlan], rsync: Rsync | None) -> Transfer:

@@ -8,8 +8,7 @@ deleted takes as much room as what is sent: else the index stays, and the messag
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import islice
 from typing import Protocol
 
@@ -24,100 +23,65 @@ from cyrsync.sync.folder_plan import FolderPlan
 
 _BLOCK = 4096  # bytes: what a file takes is a multiple
 
-#: Sizes of files of the source, by their paths below one of its roots; None where that is not known.
+#: Sizes of files of the source, by their paths below its root; None where that is not known.
 Sizes = Callable[[list[bytes]], list[int | None]]
 
 
 class Again(Protocol):
     """Whoever carries out the plans of some folders once more."""
 
-    def __call__(self, before: Sequence[Transfer], paths: list[bytes], *, clear: bool) -> Sequence[Transfer]:
-        """Do it in place of what came of them `before`, with `clear` after `make_way`; return the new transfers."""
+    def __call__(self, before: Transfer, paths: list[bytes], *, clear: bool) -> Transfer:
+        """Do it in place of what came of them `before`, with `clear` after `make_way`; return the new transfer."""
 
 
-def try_again(
-    transfers: Sequence[Transfer],
-    index_root: bytes,
-    sizes: Sequence[Sizes],
-    again: Again,
-    device: Callable[[bytes], int] = lambda _: 0,
-) -> ReplicaFull | None:
+def try_again(transfer: Transfer, sizes: Sizes, again: Again) -> ReplicaFull | None:
     """Carry out once more what there was no room for; return why there is none still, None where all is there.
 
-    The first folder makes room for others, so twice as many indexes are deleted at once each time. `index_root` is the
-    replica's directory with the indexes; `sizes` are of the sources of the `transfers`; `device` tells on which file
-    system a directory of the replica is.
+    The first folder makes room for others, so twice as many indexes are deleted at once each time. `sizes` are of the
+    source.
     """
 
     def makes_room(path: bytes) -> bool:
-        left = _balance(path, transfers, index_root, sizes, device)
-        return left is not None and all(size >= 0 for size in left.values())
+        left = _balance(path, transfer, sizes)
+        return left is not None and left >= 0
 
-    full, short = _full(transfers), _short(transfers)
+    short = set(transfer.short)
     number = 1
-    while full:
+    while transfer.full:
         chosen = list(islice(filter(makes_room, sorted(short)), number))
         if not chosen:
-            return full
-        cleared = again(transfers, chosen, clear=True)
-        if _full(cleared):
-            return _full(cleared)
+            break
+        cleared = again(transfer, chosen, clear=True)
+        if cleared.full:
+            return cleared.full
         short -= set(chosen)
         if not short:
             return None
-        transfers = again(transfers, sorted(short), clear=False)
-        full, short = _full(transfers), _short(transfers)
+        transfer = again(transfer, sorted(short), clear=False)
+        short = set(transfer.short)
         number *= 2
-    return None
+    return transfer.full
 
 
-def make_way(transfers: Sequence[Transfer], index_root: bytes, paths: list[bytes]) -> None:
+def make_way(transfer: Transfer, paths: list[bytes]) -> None:
     """Delete the indexes of these folders, then what is to be deleted there; where that cannot be, they are held."""
-    failed: set[bytes] = set()
-    for transfer in sorted(transfers, key=lambda one: one.root != index_root):
-        index = (kinds.INDEX,) if transfer.root == index_root else ()
-        plans = [plan for path in paths if path not in failed and (plan := transfer.plan(path))]
-        failed |= transfer.delete_first([Removal(plan.path, plan.delete_uids, index) for plan in plans])
-    for transfer in transfers:
-        transfer.hold(failed)
+    plans = [plan for path in paths if (plan := transfer.plan(path))]
+    failed = transfer.delete_first([Removal(plan.path, plan.delete_uids, (kinds.INDEX,)) for plan in plans])
+    transfer.hold(failed)
 
 
-def _full(transfers: Sequence[Transfer]) -> ReplicaFull | None:
-    return next((transfer.full for transfer in transfers if transfer.full), None)
-
-
-def _short(transfers: Sequence[Transfer]) -> set[bytes]:
-    return set().union(*(transfer.short for transfer in transfers))
-
-
-def _balance(
-    path: bytes,
-    transfers: Sequence[Transfer],
-    index_root: bytes,
-    sizes: Sequence[Sizes],
-    device: Callable[[bytes], int],
-) -> dict[int, int] | None:
-    """Return how much more room what is deleted in a folder takes than what is sent, in bytes by file system.
+def _balance(path: bytes, transfer: Transfer, sizes: Sizes) -> int | None:
+    """Return how many bytes more what is deleted in a folder takes than what is sent.
 
     None where nothing is deleted that an index names, or where that cannot be told.
     """
-    plans = [plan for transfer in transfers if (plan := transfer.plan(path))]
-    if not any(plan.delete_uids for plan in plans) or any(plan.kept for plan in plans):
+    plan, writer = transfer.plan(path), transfer.writer
+    if plan is None or not plan.delete_uids or plan.kept:
         return None
-    balance: Counter[int] = Counter()
-    for transfer, sizes_of in zip(transfers, sizes, strict=True):
-        plan = transfer.plan(path)
-        if plan is None:
-            continue
-        writer = transfer.writer
-        if not writer or (transfer.root == index_root and kinds.INDEX not in plan.metadata):
-            return None
-        needed = _needed(plan, sizes_of)
-        if needed is None:
-            return None
-        freed = _freed(plan, transfer.root, writer, with_index=transfer.root == index_root)
-        balance[device(transfer.root)] += freed - needed
-    return balance
+    if not writer or kinds.INDEX not in plan.metadata:
+        return None
+    needed = _needed(plan, sizes)
+    return None if needed is None else _freed(plan, transfer.root, writer) - needed
 
 
 def _needed(plan: FolderPlan, sizes_of: Sizes) -> int | None:
@@ -128,8 +92,8 @@ def _needed(plan: FolderPlan, sizes_of: Sizes) -> int | None:
     return sum(map(_blocks, known)) + staged if len(known) == len(sizes) else None
 
 
-def _freed(plan: FolderPlan, root: bytes, writer: Writer, *, with_index: bool) -> int:
-    names = [*file_names(plan.delete_uids), *[kinds.INDEX][:with_index]]
+def _freed(plan: FolderPlan, root: bytes, writer: Writer) -> int:
+    names = [*file_names(plan.delete_uids), kinds.INDEX]
     found = writer.stat([join(root, path) for path in plan.entries(names)])
     return sum(_blocks(one[0]) for one in found if isinstance(one, tuple))
 

@@ -278,12 +278,12 @@ class Transfer:
             *file_names(plan.uids),
         }
 
-    def without_index(self, root: bytes) -> set[bytes]:
-        """Return the folders that are held as the replica is full, and have no index below its directory `root`."""
+    def without_index(self) -> set[bytes]:
+        """Return the folders that are held as the replica is full, and have no index there."""
         if not (self.full and self.writer):
             return set()
         held = [plan.path for plan in self.plans if plan.path in self.held and plan.delete_uids]
-        looks = self.writer.stat([join(join(root, path), kinds.INDEX) for path in held])
+        looks = self.writer.stat([join(join(self.root, path), kinds.INDEX) for path in held])
         return {path for path, look in zip(held, looks, strict=True) if look is None}
 
     def make_room(self, paths: Iterable[bytes]) -> None:

@@ -105,9 +105,9 @@ class Taker:
         self._plans.update((path, replace(plan)) for path, plan in fresh.items())  # who carries them out changes them
         return [fresh.get(plan.path, plan) for plan in plans]
 
-    def retake(self, paths: list[bytes]) -> list[list[FolderPlan]]:
+    def retake(self, paths: list[bytes]) -> list[FolderPlan]:
         """Take folders again."""
-        return [self.take([self._plans[path] for path in paths])]
+        return self.take([self._plans[path] for path in paths])
 
     def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
         """See that the folders are the mailboxes that were taken, and of those that went whole, that all was there."""

@@ -49,20 +49,19 @@ def sizes(paths: list[bytes]) -> list[int | None]:
     return [SIZE for _ in paths]
 
 
-def tries(transfers: Sequence[Transfer], answers: Sequence[bool], **more: Any) -> tuple[bool, list[tuple[int, bool]]]:
+def tries(transfer: Transfer, answers: Sequence[bool]) -> tuple[bool, list[tuple[int, bool]]]:
     """Whether all is there in the end, and how many folders were tried, and whether they were cleared first.
 
     `answers` are whether there was room then.
     """
     done: list[tuple[int, bool]] = []
 
-    def again(before: Sequence[Transfer], paths: list[bytes], *, clear: bool) -> list[Transfer]:
+    def again(before: Transfer, paths: list[bytes], *, clear: bool) -> Transfer:
         done.append((len(paths), clear))
-        plans = {path: found for path in paths if (found := before[0].plan(path))}
-        return [Transfer(plans, full=None if answers[len(done) - 1] else FULL)]
+        plans = {path: found for path in paths if (found := before.plan(path))}
+        return Transfer(plans, full=None if answers[len(done) - 1] else FULL)
 
-    of = [sizes for _ in transfers]
-    return room.try_again(transfers, b"/data", of, again, **more) is None, done  # type: ignore[arg-type]
+    return room.try_again(transfer, sizes, again) is None, done  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -77,27 +76,21 @@ def tries(transfers: Sequence[Transfer], answers: Sequence[bool], **more: Any) -
     ],
 )
 def test_an_index_goes_where_that_makes_enough_room(found: FolderPlan, is_tried: bool) -> None:
-    assert tries([Transfer({b"joe": found})], [True]) == (is_tried, [(1, True)] if is_tried else [])
-
-
-def test_what_is_deleted_on_another_disk_is_no_room() -> None:
-    where = [Transfer({b"joe": plan(send=3)}), Transfer({b"joe": plan(delete=9)}, root=b"/archive")]
-    assert tries(where, [True]) == (True, [(1, True)])
-    assert tries(where, [], device={b"/data": 1, b"/archive": 2}.__getitem__) == (False, [])
+    assert tries(Transfer({b"joe": found}), [True]) == (is_tried, [(1, True)] if is_tried else [])
 
 
 def test_one_folder_makes_room_for_others_then_two_more_do() -> None:
     all_plans = {name: plan(name, delete=3) for name in (b"%d" % number for number in range(9))}
-    assert tries([Transfer(all_plans)], [True, True]) == (True, [(1, True), (8, False)])
-    found = tries([Transfer(all_plans)], [True, False, True, False, True, True])
+    assert tries(Transfer(all_plans), [True, True]) == (True, [(1, True), (8, False)])
+    found = tries(Transfer(all_plans), [True, False, True, False, True, True])
     assert found == (True, [(1, True), (8, False), (2, True), (6, False), (4, True), (2, False)])
 
 
 def test_no_more_indexes_go_where_the_first_did_not_help() -> None:
     all_plans = {name: plan(name, delete=3) for name in (b"1", b"2", b"3")}
-    assert tries([Transfer(all_plans)], [False]) == (False, [(1, True)])
+    assert tries(Transfer(all_plans), [False]) == (False, [(1, True)])
 
 
 def test_without_sizes_of_the_source_no_message_is_thought_to_fit() -> None:
-    where = [Transfer({b"joe": plan(send=1, delete=9)})]
-    assert room.try_again(where, b"/data", [lambda paths: [None for _ in paths]], None) is FULL  # type: ignore[arg-type]
+    where = Transfer({b"joe": plan(send=1, delete=9)})
+    assert room.try_again(where, lambda paths: [None for _ in paths], None) is FULL  # type: ignore[arg-type]

@@ -102,7 +102,7 @@ def transferring(
     side.log = rsync.log
     writer = side if writes else None
     transfer = Transfer(plans, rsync, writer, b"/replica", lambda *_: None, pretend=pretend)  # type: ignore[arg-type]
-    carry([transfer], None)
+    carry(transfer, None)
     if transfer.deletes():
         transfer.delete(keep_times=True)
     return transfer, rsync, side
@@ -123,7 +123,7 @@ INDEX = (b"cyrus.index",)
 def test_all_metadata_goes_where_rsync_sees_no_difference(coarse: bool) -> None:
     rsync = FakeRsync()
     joe = plan(b"joe", 1, metadata=INDEX)
-    carry([Transfer([joe], rsync, FakeWriter(), b"/replica", lambda *_: None)], None, coarse=coarse)  # type: ignore[arg-type]
+    carry(Transfer([joe], rsync, FakeWriter(), b"/replica", lambda *_: None), None, coarse=coarse)  # type: ignore[arg-type]
     assert ["--ignore-times" in extra for _, extra in rsync.runs] == [False, coarse]
 
 
@@ -132,7 +132,7 @@ def test_what_rsync_did_not_come_to_is_not_sent() -> None:
     rsync = FakeRsync(answer=lambda _: fail())
     transfer = Transfer([plan(b"joe", 1, metadata=INDEX)], rsync, FakeWriter(), b"/replica", lambda *_: None)  # type: ignore[arg-type]
     with pytest.raises(RsyncFailed):
-        carry([transfer], None)
+        carry(transfer, None)
     assert (transfer.account.planned, transfer.account.pending, transfer.account.sent) == (2, 2, 0)
 
 
@@ -172,7 +172,7 @@ def test_deletions_alone_need_no_rsync() -> None:
     transfer = Transfer(
         [plan(b"joe", delete_files=(b"x",))], None, side, b"/replica", lambda *_: None  # type: ignore[arg-type]
     )  # fmt: skip
-    carry([transfer], None, force=True)
+    carry(transfer, None, force=True)
     transfer.delete(keep_times=False)
     assert side.removals == [[Removal(b"joe", files=(b"x",))]]
 
@@ -181,10 +181,10 @@ def test_deletions_alone_need_no_rsync() -> None:
 def test_force(force: bool) -> None:
     rsync = FakeRsync()
     carry(
-        [Transfer([plan(b"joe", 1, metadata=INDEX)], rsync, FakeWriter(), b"/replica", lambda *_: None)],
+        Transfer([plan(b"joe", 1, metadata=INDEX)], rsync, FakeWriter(), b"/replica", lambda *_: None),  # type: ignore[arg-type]
         None,
         force=force,
-    )  # type: ignore[arg-type]
+    )
     assert ["--force" in extra for _, extra in rsync.runs] == [force, force]
 
 
@@ -525,7 +525,7 @@ def test_metadata_of_one_moment_counts_as_delivered_only_with_its_attributes(nam
     side = FakeWriter()
     plans = [plan(b"joe", metadata=(name,), delete_uids=array("I", [9]))]
     transfer = Transfer(plans, rsync, side, b"/replica", lambda *_: None)  # type: ignore[arg-type]
-    held = carry([transfer], None)
+    held = carry(transfer, None)
     assert held == {b"joe"}
     assert transfer.account.failed == 1
     transfer.delete(keep_times=False)

@@ -91,7 +91,7 @@ class Case:
         )
 
     def retake(self, path: bytes) -> FolderPlan:
-        ((fresh,),) = self.taker.retake([path])
+        (fresh,) = self.taker.retake([path])
         return fresh
 
     def check(self, *plans: FolderPlan) -> Losses:
