@@ -39,7 +39,8 @@ def render_run(result: RunResult, console: Console, verbose: bool) -> None:
     _print_found(result, console)
     sent = f"{human_bytes(result.bytes_sent)} in {human_seconds(result.seconds)}"
     _print_fact("Files", _amounts(asdict(result.files)), console)
-    _print_fact("Transfer", Text(f"{sent}, {_number(result.rsync_runs, 'rsync run')}"), console)
+    runs = "" if result.engine == "index" else f", {_number(result.rsync_runs, 'rsync run')}"
+    _print_fact("Transfer", Text(sent + runs), console)
     if verbose:
         _print_folders("Folders with something to do", result.work, console, verbose)
     _print_problems(result, console, verbose)

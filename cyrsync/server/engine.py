@@ -23,6 +23,7 @@ class Work:
     plans: dict[bytes, FolderPlan]
     summary: FolderPlan
     going: bool = False  # on its way to the replica
+    left_alone: frozenset[bytes] = frozenset()  # metadata files that the replica has, and is to keep
     lacking: bool = False  # the index names messages that have no file
 
     def deletes(self) -> bool:
@@ -99,7 +100,7 @@ class Work:
             UNSEEN if self.lacking else reading.seen,
             *(reading.messages, reading.archived),
             maybe=left,
-            names=reading.names(),
+            names=tuple(sorted({*reading.names(), *self.left_alone})),
             stale=() if deleted else self.summary.delete_files,
         )
 
@@ -111,9 +112,15 @@ class Work:
 
 
 def plan_mailbox(
-    place: Place, sent: Sent | None, reading: Reading, roots: Roots, *, before: Sent | None = None
+    place: Place,
+    sent: Sent | None,
+    reading: Reading,
+    roots: Roots,
+    *,
+    before: Sent | None = None,
+    left_out: frozenset[bytes] = frozenset(),
 ) -> Work:
-    """Return what brings the replica's mailbox up to date.
+    """Return what brings the replica's mailbox up to date, but for metadata files that are `left_out`.
 
     `before` is what the replica had when this run began, if that is something else: more than that it cannot lose.
     """
@@ -132,8 +139,10 @@ def plan_mailbox(
         plans[root].metadata = (*plans[root].metadata, file.name)
         plans[root].metadata_bytes += len(file.data)
     for root, name in reading.loose:
+        if name in left_out:
+            continue
         plans[root].loose = (*plans[root].loose, name)
-    gone = {*old.names, *old.stale}.difference(reading.names())
+    gone = {*old.names, *old.stale}.difference(reading.names(), left_out)
     for name in sorted(gone & roots.homes.keys()):
         plan = plans[roots.homes[name]]
         plan.delete_files = (*plan.delete_files, name)
@@ -142,7 +151,8 @@ def plan_mailbox(
         plan.incarnation, plan.identity = reading.incarnation, reading.identity
     # An empty mailbox has a directory, too.
     plans[roots.data].touch = reading.has_directory and not old.uids
-    return Work(place, sent, reading, plans, _summary(place.key.path, state, plans, reading, old))
+    summary = _summary(place.key.path, state, plans, reading, old)
+    return Work(place, sent, reading, plans, summary, left_alone=left_out.intersection(old.names))
 
 
 def deletions(plan: FolderPlan) -> FolderPlan:

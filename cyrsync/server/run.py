@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
+from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.settings import layout_settings
 from cyrsync.errors import GuardError, UnusableError
@@ -175,7 +176,9 @@ class ServerRun:
     def _prepare(self) -> None:
         self._session.limit.begin()
         self._there = There()
-        self.takings = Takings(self._roots, last_look=self._session.options.dry_run)
+        options = self._session.options
+        left_out = kinds.DERIVED if options.policy.skip_derived else frozenset[bytes]()
+        self.takings = Takings(self._roots, last_look=options.dry_run, left_out=left_out)
 
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
         self._prepare()

@@ -23,8 +23,10 @@ class Direct(Protocol):
 class Takings:
     """Takes mailboxes, and remembers which it could not."""
 
-    def __init__(self, partitions: dict[str, Roots], *, last_look: bool) -> None:
-        """See `last_look`, the attribute."""
+    def __init__(
+        self, partitions: dict[str, Roots], *, last_look: bool, left_out: frozenset[bytes] = frozenset()
+    ) -> None:
+        """For `last_look` see the attribute; of metadata, files that are `left_out` are neither sent nor deleted."""
         self.unreadable: dict[Key, str] = {}  # with the reason
         self.locked: dict[Key, str] = {}  # by somebody else, for too long
         self.moving: dict[Key, str] = {}  # being made, renamed or deleted, so that the next run is to see
@@ -34,6 +36,7 @@ class Takings:
         #: Where nothing moves any more: a header that mailboxes.db does not agree with stays so.
         self.settled: set[Key] = set()
         self._readers = {name: MailboxReader(roots) for name, roots in partitions.items()}
+        self._left_out = left_out
         self._before: dict[Key, Sent] = {}
         self._names: dict[Key, bytes] = {}  # of those that were looked at
 
@@ -65,7 +68,7 @@ class Takings:
             self.warnings.append(
                 f"{self.text_of(key)}: an index of an unknown version: what is in the directory is sent"
             )
-        work = plan_mailbox(place, sent, reading, reader.roots, before=self._before.get(key))
+        work = plan_mailbox(place, sent, reading, reader.roots, before=self._before.get(key), left_out=self._left_out)
         if send and send.takes(work, reader):
             work.going = True
             self._before.setdefault(key, work.sent or Sent(key))

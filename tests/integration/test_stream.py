@@ -106,6 +106,22 @@ def test_options_of_the_stream(either: Pair, words: tuple[str, ...]) -> None:
     either.assert_same()
 
 
+def test_what_can_be_made_again_is_left_alone_if_asked(pair: Pair) -> None:
+    """It is neither sent nor deleted."""
+    folder = pair.folders[0]
+    there = pair.there(folder) / "cyrus.cache"
+    before = there.read_bytes()
+    for change in (lambda: None, (folder / "cyrus.cache").unlink):
+        samplespool.deliver(folder, 1)
+        change()
+        report = pair.sync("--skip-derived")
+        assert report["files"]["sent"] == 2  # the message and the index
+        assert there.read_bytes() == before
+    samplespool.set_flags(folder)
+    pair.sync()
+    assert not there.exists()
+
+
 def test_a_dry_run_sends_nothing(either: Pair) -> None:
     samplespool.deliver(either.folders[0], 3)
     before = snapshot(either.replica)
