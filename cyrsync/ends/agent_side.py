@@ -168,6 +168,11 @@ class AgentSide:
         if error:
             raise UnusableError(f"{os.fsdecode(root)}: it cannot be made on the replica: {error}")
 
+    def clear(self, root: bytes) -> None:
+        """Remove the hidden directory that a killed run has left in a root, if it can be; nobody may write there."""
+        self._ask(do="clear", root=root)
+        self._end(_nothing)
+
     def let_go(self) -> None:
         """Hold nothing any more, until asked again."""
         self._ask(do="let_go", root=b"")
@@ -266,9 +271,12 @@ class AgentSide:
         self._ask(do="beginnings", root=b"", paths=answers.texts(paths))
         return self._end(partial(_beginnings, len(paths)))
 
-    def begin_stream(self, *, numeric_ids: bool, much: bool, compressed: bool = False) -> Sink:
-        """Return what writes mailboxes there, until `finish_stream`; `much`: more will follow."""
-        self._ask(do="receive", root=b"", numeric_ids=numeric_ids, compressed=compressed)
+    def begin_stream(self, *, numeric_ids: bool, aside: bool, much: bool, compressed: bool = False) -> Sink:
+        """Return what writes mailboxes there, until `finish_stream`; `much`: more will follow.
+
+        With `aside`, a folder that is not there gets its name as a whole; then nobody else may write there.
+        """
+        self._ask(do="receive", root=b"", numeric_ids=numeric_ids, aside=aside, compressed=compressed)
         self._deflated = Deflated(self._link.send) if compressed else None
         self._encoder = Encoder(self._deflated.write if self._deflated else self._link.send)
         return self._encoder
@@ -626,8 +634,13 @@ class ChildSide(AgentSide):
 
     def make(self, root: bytes) -> None:
         """Make a directory, and those above it, if they are not there."""
-        if not os.path.isdir(root) or os.path.lexists(os.path.join(root, remove.RENAMED)):
+        if not os.path.isdir(root):
             super().make(root)
+
+    def clear(self, root: bytes) -> None:
+        """Remove the hidden directory that a killed run has left in a root, if it can be; nobody may write there."""
+        if os.path.lexists(os.path.join(root, remove.RENAMED)):
+            super().clear(root)
 
     def resolve(self, path: bytes) -> Status:
         """Return what stands at `path`, links resolved."""
@@ -682,12 +695,12 @@ class ChildSide(AgentSide):
         """Return nothing: here all of a file costs no more than a look at it."""
         return [None] * len(paths)
 
-    def begin_stream(self, *, numeric_ids: bool, much: bool, compressed: bool = False) -> Sink:
+    def begin_stream(self, *, numeric_ids: bool, aside: bool, much: bool, compressed: bool = False) -> Sink:
         """Return what writes mailboxes here; where much will follow, in the child, beside who reads them."""
         if much:
             self._receiver = None
-            return super().begin_stream(numeric_ids=numeric_ids, much=much, compressed=compressed)
-        self._receiver = Receiver(numeric_ids)
+            return super().begin_stream(numeric_ids=numeric_ids, aside=aside, much=much, compressed=compressed)
+        self._receiver = Receiver(numeric_ids, aside)
         return self._receiver
 
     def finish_stream(self) -> None:

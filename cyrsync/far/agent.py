@@ -384,11 +384,15 @@ def _digest(request: _Request) -> None:
 def _make(request: _Request) -> None:
     try:
         descent.make(request.root)
-        clear(request.root)  # what a killed run left
     except OSError as error:
         request.output.end(error=error.strerror or str(error))
     else:
         request.output.end(error="")
+
+
+def _clear(request: _Request) -> None:
+    clear(request.root)
+    request.output.end()
 
 
 def _relink(request: _Request) -> None:
@@ -441,7 +445,7 @@ def _to_disk(request: _Request) -> None:
 
 
 def _receive(request: _Request) -> None:
-    receiver = receive.Receiver(request.flag("numeric_ids"))
+    receiver = receive.Receiver(request.flag("numeric_ids"), request.flag("aside"))
     if request.flag("compressed"):
         inflated = frames.Inflated(request.source)
         frames.decode(inflated, receiver, request.output.is_heard)
@@ -496,6 +500,7 @@ _SERVICES: "dict[str, Callable[[_Request], None]]" = {
     "digest": _digest,
     "links": _links,
     "make": _make,
+    "clear": _clear,
     "relink": _relink,
     "hold": _hold,
     "let_go": _let_go,

@@ -30,6 +30,7 @@ _OLD_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _TRIES = 20  # to make a directory in one that others remove when it is empty
 _MOST_OPEN = 256  # of files that were lengthened
+_LONGEST = 255 - len("..123456")  # bytes of a name that a temporary one can have in it
 
 
 class Failure(NamedTuple):
@@ -47,8 +48,10 @@ class Receiver:
     it could have the right size and time, and wrong contents.
     """
 
-    def __init__(self, numeric_ids: bool) -> None:
+    def __init__(self, numeric_ids: bool, aside: bool = True) -> None:
+        """A folder that is not there is made `aside`; not where others write beside this one."""
         self._numeric_ids = numeric_ids
+        self._aside = aside
         self._mailbox = 0
         self._parts = []  # type: list[_Part]
         self._failure = None  # type: Optional[Failure]
@@ -61,7 +64,7 @@ class Receiver:
         if self._failure:
             return
         try:
-            self._parts.append(_Part(part, self._numeric_ids))
+            self._parts.append(_Part(part, self._numeric_ids, self._aside))
             if self._parts[-1].is_aside():
                 self._made_aside[part.root] = part.above[0][1]
         except OSError as error:
@@ -167,7 +170,7 @@ class Receiver:
 class _Part:
     """A folder below a root, as long as it is being written."""
 
-    def __init__(self, part: "Part", numeric_ids: bool) -> None:
+    def __init__(self, part: "Part", numeric_ids: bool, aside: bool) -> None:
         self.root = part.root
         self.path = part.path
         self.name = b""  # of the file at work
@@ -185,7 +188,7 @@ class _Part:
         self._entry = None  # type: Optional[Entry]
         self._new_file = None  # type: Optional[tuple[int, int, int]]  # owner, group and mode that new files have
         try:
-            self._open(part)
+            self._open(part, aside)
         except BaseException:
             self.close()
             raise
@@ -202,7 +205,6 @@ class _Part:
         bare = not self._aside and not is_message and name not in kinds.BOUND and len(data) == entry.size
         if bare and (self._is_same(name, entry, folder) or self._lengthen(name, entry, data, folder)):
             return
-        # As rsync calls its own, which are known for what they are if they stay.
         temporary = name if self._aside else self._temporary(name)
         if stat.S_ISLNK(entry.mode):
             os.symlink(entry.extra.encode("latin-1"), temporary, dir_fd=folder)
@@ -270,7 +272,7 @@ class _Part:
     def close(self) -> None:
         """Remove what has not found its place."""
         if self._file >= 0:
-            os.close(self._file)
+            _close(self._file)
             self._file = -1
         for uid in self._messages:
             _discard(b"%d." % uid if self._aside else self._temporary(b"%d." % uid), self._opened[-1][0])
@@ -279,15 +281,15 @@ class _Part:
         if self._aside:
             _discard(self._aside, self._hidden, is_directory=True)
         for directory, _ in self._opened:
-            os.close(directory)
+            _close(directory)
         if self._hidden >= 0:
-            os.close(self._hidden)
+            _close(self._hidden)
         for descriptor, _ in self._lengthened:
-            os.close(descriptor)
+            _close(descriptor)
         self._opened, self._aside, self._hidden, self._lengthened = [], b"", -1, []
         self._forget()
 
-    def _open(self, part: "Part") -> None:
+    def _open(self, part: "Part", aside: bool) -> None:
         for path, entry in part.above:
             if not self._opened:
                 self._opened.append((os.open(part.root, _ROOT), entry))
@@ -295,7 +297,7 @@ class _Part:
             above = self._opened[-1][0]
             name = path.rpartition(b"/")[2]
             directory = _open_directory(name, above)
-            if directory is None and path == part.path:
+            if directory is None and aside and path == part.path:
                 directory = self._make_aside(above)
             if directory is None:
                 _make_directory(name, above)
@@ -340,6 +342,9 @@ class _Part:
             self._others.pop()
 
     def _temporary(self, name: bytes) -> bytes:
+        """Return a name such as rsync gives its own, which are known for what they are if they stay."""
+        if len(name) > _LONGEST:
+            return b".%b.%b" % (name[:_LONGEST], os.urandom(3).hex().encode("ascii"))
         return b".%b.%b" % (name, self._suffix)
 
     def _forget(self) -> None:
@@ -375,8 +380,8 @@ class _Part:
 
     def _is_same(self, name: bytes, entry: "Entry", folder: int) -> bool:
         """Tell whether a file needs no sending, by rsync's quick check, and no attributes."""
-        if stat.S_ISLNK(entry.mode):
-            return False
+        if stat.S_ISLNK(entry.mode) or not kinds.is_metadata(name):
+            return False  # what is no mailbox's was seen to differ
         try:
             now = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
@@ -398,8 +403,8 @@ class _Part:
         grown = False
         try:
             now = os.fstat(descriptor)
-            grown = stat.S_ISREG(now.st_mode) and now.st_nlink == 1 and 0 < now.st_size < len(data)
-            grown = grown and os.read(descriptor, now.st_size) == data[: now.st_size]
+            candidate = stat.S_ISREG(now.st_mode) and now.st_nlink == 1 and 0 < now.st_size < len(data)
+            grown = candidate and os.read(descriptor, now.st_size) == data[: now.st_size]
             if grown:
                 self._lengthened.append((descriptor, entry.mtime))
                 os.utime(descriptor, ns=(now.st_atime_ns, 0))
@@ -455,6 +460,14 @@ def _discard(name: bytes, directory: int, *, is_directory: bool = False) -> None
             os.unlink(name, dir_fd=directory)
     except OSError:
         pass  # whoever comes next removes it
+
+
+def _close(descriptor: int) -> None:
+    """Close a file that does not count any more: a full disk may say so only now."""
+    try:
+        os.close(descriptor)
+    except OSError:
+        pass
 
 
 def _write(descriptor: int, data: "bytes | memoryview") -> None:

@@ -306,6 +306,8 @@ class Claim:
             self._replica.root(root, make=True)
         self._hold()  # those that were not there
         self._write(self._source)
+        for root in self._roots:
+            self._replica.side.clear(self._replica.root(root))
         self._remove_leftovers()
 
     def _write(self, source: str) -> None:

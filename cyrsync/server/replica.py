@@ -41,9 +41,12 @@ class Replica:
 
     def begin_stream(self, number: int = 0, *, much: bool) -> Sink:
         """Return what writes mailboxes there; its side is asked for nothing else until the stream has ended."""
-        compressed = self._options.compress
+        options = self._options
+        aside = options.jobs == 1 and options.part.shard is None  # else others write there at the same time
         side = self.stream_side(number)
-        sink = side.begin_stream(numeric_ids=self.numeric_ids, much=much or number > 0, compressed=compressed)
+        sink = side.begin_stream(
+            numeric_ids=self.numeric_ids, aside=aside, much=much or number > 0, compressed=options.compress
+        )
         return Throttled(sink, self._throttle) if self._throttle else sink
 
     def stream_side(self, number: int) -> AgentSide:

@@ -326,7 +326,7 @@ class ServerRun:
         for sent in (*not_named.gone, *not_named.stay()):
             unchanged -= len(sent.uids) + len(sent.archived)
             there += sent.unproven()
-        found.renamed = find_renamed(store, late.values())
+        found.renamed = [] if self._session.options.part.shard else find_renamed(store, late.values())
         moved = {sent.key for _, sent in found.renamed}
         for sent in found.gone:
             self._count(sent.key, count_gone(sent, renamed=sent.key in moved))

@@ -537,6 +537,17 @@ def test_shards_and_a_run_for_all(server: Server, state_dir: Path) -> None:
     assert [token and bool(token.ended) for token in server.tokens()] == [True, True]
 
 
+def test_a_shard_leaves_what_others_are_making(server: Server) -> None:
+    """Nobody tells what a killed run has left from it; a run for all does, as it is alone."""
+    hidden = server.there(server.server.spool) / ".cyrsync-renamed"
+    (hidden / "new.1").mkdir(parents=True)
+    server.sync("--shard", "1/3")
+    assert (hidden / "new.1").exists()
+    server.sync("--full")
+    assert not hidden.exists()
+    server.assert_same()
+
+
 @pytest.mark.parametrize("over_ssh", [False, True])
 def test_shards_side_by_side(server: Server, request: pytest.FixtureRequest, over_ssh: bool) -> None:
     """The first says whose the replica is, and none keeps the others out."""

@@ -112,6 +112,41 @@ def test_a_new_mailbox_appears_as_a_whole(source: Path, tmp_path: Path) -> None:
     assert receiver.end() == []
 
 
+def test_a_folder_and_one_in_it_are_written_side_by_side(tmp_path: Path) -> None:
+    """Then none is made aside: the one would stand in the place of the other."""
+    source = folder_in(tmp_path / "source", NEW)
+    above = source / "j/user"
+    (above / "7.").write_bytes(b"seven")
+    replica = tmp_path / "empty"
+    replica.mkdir()
+    first, second = Receiver(numeric_ids=False, aside=False), Receiver(numeric_ids=False, aside=False)
+    reader = Reader(os.fsencode(source))
+    first.part(Part(os.fsencode(replica), b"j/user", reader.above(b"j/user")))
+    first.message(7, reader.entry(os.lstat(above / "7.")), b"seven")
+    send(second, source, replica, "1.", "2.", "cyrus.cache", "cyrus.index")
+    second.commit()
+    first.commit()
+    assert (first.end(), second.end()) == ([], [])
+    assert contents(replica) == contents(source)
+
+
+def test_a_file_that_is_no_mailboxs_is_written_whatever_its_time_says(source: Path, replica: Path) -> None:
+    """Whoever sends one has seen that it differs."""
+    for root, data in ((source, b"new"), (replica, b"old")):
+        (root / "j/user/joe/x.db").write_bytes(data)
+        os.utime(root / "j/user/joe/x.db", ns=(NEW, NEW))
+    assert put(source, replica, "x.db") == []
+    assert (replica / "j/user/joe/x.db").read_bytes() == b"new"
+
+
+def test_names_as_long_as_they_can_be(source: Path, replica: Path) -> None:
+    names = [f"{letter:n<255}" for letter in ("a", "b")] + ["n" * 254, "n" * 255]
+    for name in names:
+        (source / "j/user/joe" / name).write_bytes(name.encode())
+    assert put(source, replica, *names) == []
+    assert all((replica / "j/user/joe" / name).read_text() == name for name in names)
+
+
 @pytest.mark.parametrize("is_new", [False, True])
 def test_what_is_given_up_leaves_nothing(source: Path, replica: Path, tmp_path: Path, is_new: bool) -> None:
     if is_new:

@@ -222,6 +222,7 @@ ASKED: dict[str, tuple[Callable[[AgentSide], object], bytes]] = {
     ),
     "a Cyrus at work": (lambda side: side.cyrus_at_work([b"/r"]), b'{"found": [[1, "/c", "/r"]], "end": true}\n'),
     "make": (lambda side: side.make(b"/r"), b'{"error": "", "end": true}\n'),
+    "clear": (lambda side: side.clear(b"/r"), b'{"end": true}\n'),
     "numbers": (lambda side: side.numbers({"user:a", "group:a"}), b'{"numbers": [7, null], "end": true}\n'),
     "digests": (lambda side: side.digests(b"/r", [QUESTION]), b'{"digests": [["", "ab", "", ""]], "end": true}\n'),
     "heads": (lambda side: side.heads([b"/a"]), b'{"found": ["ab"], "end": true}\n'),
