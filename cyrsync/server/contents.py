@@ -6,12 +6,14 @@ of them, is not sent then: an index on the replica has all its messages.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from cyrsync.cyrus.mailbox import entry as kinds
@@ -92,6 +94,15 @@ class CutShort(Exception):
     """A file ended before its time while it was read: what was begun of its mailbox cannot be completed."""
 
 
+class UnreadableFileError(Exception):
+    """Why a file could not be read to its end: what was begun of its mailbox cannot be completed."""
+
+    def __init__(self, name: bytes, reason: str) -> None:
+        super().__init__(reason)
+        self.name = name
+        self.reason = reason
+
+
 class Contents:
     """Reads what is to be sent of a mailbox.
 
@@ -105,58 +116,82 @@ class Contents:
         wanted: Mapping[bytes, array[int]],
         there: Callable[[bytes], bytes],
         known: Mapping[tuple[bytes, bytes], Beginning],
+        bad: Mapping[bytes, str],
     ) -> None:
         """`wanted` are the messages to send, by root; `there` tells where a root has its replica.
 
-        `known` is what the replica has of other metadata, by root and name.
+        `known` is what the replica has of other metadata, by root and name; `bad` files could not be read to their
+        end, for these reasons, and are left out.
         """
         self.lost = {root: list[int]() for root in wanted}  # messages that are not there any more
-        self.unreadable: list[tuple[bytes, str]] = []  # names of messages, and why they cannot be read
+        self.unreadable: list[tuple[bytes, str]] = []  # names of files, and why they cannot be read
+        self.wanted = wanted
         self.wrong: list[int] = []  # messages whose contents are not what the index says
         self.bytes = 0  # that were read
         self._work = work
         self._reader = reader
-        self._wanted = wanted
         self._there = there
         self._known = known
+        self._bad = bad
+        self._closed: set[bytes] = set()  # roots below which the directory cannot be read
         self._index = work.reading.index
 
     def __iter__(self) -> Iterator[Item]:
-        """Yield the mailbox, in the order in which it is sent. Raise CutShort, OSError or UnreadableMailboxError."""
-        homes = self._reader.roots.homes
-        # An index comes behind the messages in all of the roots.
-        for root in sorted(self._wanted, key=lambda root: root == homes[kinds.INDEX]):
+        """Yield the mailbox, in the order in which it is sent.
+
+        Raise CutShort, OSError, UnreadableFileError or UnreadableMailboxError.
+        """
+        for root, part in self._parts():
             plan = self._work.plans[root]
-            if self._wanted[root] or plan.metadata or plan.loose or plan.touch:
-                yield Begin(Part(self._there(root), plan.path, self._reader.above(root, plan.path)))
-                yield from self._messages(root, plan)
-                if self.is_whole():
-                    yield from self._metadata(root, plan)
+            yield Begin(part)
+            yield from self._messages(root, plan)
+            if self.is_whole():
+                yield from self._metadata(root, plan)
+
+    def _parts(self) -> list[tuple[bytes, Part]]:
+        """Return the parts of the mailbox by root; a directory that is not there is found before anything is sent."""
+        homes = self._reader.roots.homes
+        found = []
+        # An index comes behind the messages in all of the roots.
+        for root in sorted(self.wanted, key=lambda root: root == homes[kinds.INDEX]):
+            plan = self._work.plans[root]
+            if self.wanted[root] or plan.metadata or plan.loose or plan.touch:
+                found.append((root, Part(self._there(root), plan.path, self._reader.above(root, plan.path))))
+        return found
 
     def is_whole(self) -> bool:
-        """Tell whether every message that was wanted is there."""
+        """Tell whether everything that was wanted is there, and can be read."""
         return not self.unreadable and not any(self.lost.values())
 
     def arrived(self, root: bytes) -> array[int]:
         """Return the messages that were there."""
+        if root in self._closed:
+            return array("I")
         names = {name for name, _ in self.unreadable}
-        missing = {*self.lost[root], *(uid for uid in self._wanted[root] if b"%d." % uid in names)}
-        return array("I", [uid for uid in self._wanted[root] if uid not in missing]) if missing else self._wanted[root]
+        missing = {*self.lost[root], *(uid for uid in self.wanted[root] if b"%d." % uid in names)}
+        return array("I", [uid for uid in self.wanted[root] if uid not in missing]) if missing else self.wanted[root]
 
     def _messages(self, root: bytes, plan: FolderPlan) -> Iterator[Item]:
-        uids = self._wanted[root]
+        uids = self.wanted[root]
         if not uids:
             return
-        directory = os.open(self._reader.directory(root, plan.path), _DIRECTORY)
+        try:
+            directory = os.open(self._reader.directory(root, plan.path), _DIRECTORY)
+        except OSError as error:
+            self._note(b"", error)
+            self._closed.add(root)
+            return
         try:
             for uid in uids:
+                if self._bad and self._is_bad(b"%d." % uid):
+                    continue
                 try:
                     descriptor = os.open(b"%d." % uid, _FILE, dir_fd=directory)
                 except FileNotFoundError:
                     self.lost[root].append(uid)
                     continue
                 except OSError as error:
-                    self.unreadable.append((b"%d." % uid, error.strerror or str(error)))
+                    self._note(b"%d." % uid, error)
                     continue
                 try:
                     yield from self._message(root, uid, descriptor)
@@ -173,24 +208,34 @@ class Contents:
         try:
             data = os.read(descriptor, min(status.st_size, PIECE))
         except OSError as error:
-            self.unreadable.append((b"%d." % uid, error.strerror or str(error)))
+            self._note(b"%d." % uid, error)
             return
         digest = hashlib.sha1(data, usedforsecurity=False)
         yield _Message(uid, self._reader.entry(root, status), data)
-        for piece in _pieces(descriptor, status.st_size - len(data)):
-            digest.update(piece)
-            yield _More(piece)
+        with _to_its_end(b"%d." % uid):
+            for piece in _pieces(descriptor, status.st_size - len(data)):
+                digest.update(piece)
+                yield _More(piece)
         self.bytes += status.st_size
         if self._index and not _is_right(self._index, uid, status.st_size, digest.digest()):
             self.wrong.append(uid)
 
     def _metadata(self, root: bytes, plan: FolderPlan) -> Iterator[Item]:
         for name in (*plan.odd, *plan.loose):
-            descriptor, entry = self._reader.open(root, plan.path, name)
+            if self._is_bad(name):
+                continue
             try:
-                yield from self._counted(self._file(root, name, entry, descriptor))
+                descriptor, entry = self._reader.open(root, plan.path, name)
+            except OSError as error:
+                self._note(name, error)
+                continue
+            try:
+                with _to_its_end(name):
+                    yield from self._counted(self._file(root, name, entry, descriptor))
             finally:
                 os.close(descriptor)
+        if not self.is_whole():
+            return
         bound = [file for found, file in self._work.reading.bound if found == root and file.name in plan.metadata]
         for file in sorted(bound, key=lambda file: file.name == kinds.INDEX):
             entry = file.entry._replace(size=len(file.data))
@@ -207,6 +252,19 @@ class Contents:
             return
         os.lseek(descriptor, 0, os.SEEK_SET)
         yield from pieces_of(name, entry, descriptor)
+
+    def _is_bad(self, name: bytes) -> bool:
+        """Tell whether a file could not be read before; it is noted then."""
+        if name not in self._bad:
+            return False
+        self.unreadable.append((name, self._bad[name]))
+        return True
+
+    def _note(self, name: bytes, error: OSError) -> None:
+        """Note why a file cannot be read, b"" for the directory. Raise the error where it has gone."""
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+            raise error
+        self.unreadable.append((name, error.strerror or str(error)))
 
     def _counted(self, items: Iterator[Item]) -> Iterator[Item]:
         for item in items:
@@ -230,6 +288,14 @@ def pieces_of(name: bytes, entry: Entry, contents: int | bytes) -> Iterator[Item
     yield File(name, entry, data)
     for piece in _pieces(contents, entry.size - len(data)):
         yield _More(piece)
+
+
+@contextmanager
+def _to_its_end(name: bytes) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UnreadableFileError(name, error.strerror or str(error)) from None
 
 
 def _pieces(descriptor: int, left: int) -> Iterator[bytes]:

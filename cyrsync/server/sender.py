@@ -21,7 +21,7 @@ from cyrsync.far.beginning import Beginning
 from cyrsync.far.quick_check import Question
 from cyrsync.far.remove import Removal
 from cyrsync.rsync.driver import hint
-from cyrsync.server.contents import Contents, CutShort, Item
+from cyrsync.server.contents import Contents, CutShort, Item, UnreadableFileError
 from cyrsync.server.engine import Work
 from cyrsync.server.lane import Lane
 from cyrsync.server.reading import MailboxReader, UnreadableMailboxError, identity_of
@@ -51,6 +51,7 @@ class _Passed:
     arrived: dict[bytes, array[int]] = field(default_factory=dict)
     lost: dict[bytes, set[int]] = field(default_factory=dict)  # at the last look
     lacking: dict[bytes, set[int]] = field(default_factory=dict)  # at two, though the index named them both times
+    bad: dict[bytes, str] = field(default_factory=dict)  # files that cannot be read to their end, and why
 
 
 class Sender:
@@ -110,15 +111,15 @@ class Sender:
                 size += len(item.data)
                 if size > _PORTION_BYTES:
                     return self._send_large(work, contents, chain(read, items))
-        except _CHANGED:
-            self._again.add(key)
-            return False
+        except _CHANGED as error:
+            return self._leave_for_now(work, error)
         if any(contents.lost.values()) or identity_of(work.place) != work.reading.identity:
             self._note_lost(work, contents)
             return False
         if work.summary.state is State.RECREATED:
             return self._send_large(work, contents, iter(read))
-        self._note(work, contents)
+        self._note_wrong(work, contents)
+        self._note_unreadable(work, contents)
         self._waiting.append((work, read))
         self._waiting_bytes += size
         if len(self._waiting) >= _PORTION or self._waiting_bytes >= _PORTION_BYTES:
@@ -154,8 +155,6 @@ class Sender:
 
     def _leave_same(self, work: Work, reader: MailboxReader) -> None:
         """Do without messages that the replica may have, and has."""
-        if work.place.key in self._passed:
-            return  # that is known
         for root, plan in work.plans.items():
             doubtful = work.doubtful(root)
             if doubtful:
@@ -174,7 +173,7 @@ class Sender:
         for root, plan in work.plans.items():
             arrived = passed.arrived.get(root) if passed else None
             wanted[root] = uid_sets.difference(plan.uids, arrived) if arrived else plan.uids
-        return Contents(work, reader, wanted, self._there, self._known(work, reader))
+        return Contents(work, reader, wanted, self._there, self._known(work, reader), passed.bad if passed else {})
 
     def _there(self, root: bytes) -> bytes:
         return self._replica.root(root, make=True)
@@ -204,26 +203,42 @@ class Sender:
             reason = f"the index names messages without a file: {some}: run reconstruct"
             self.errors.append(f"{mailbox_text(work.place.key.path, work.place.name)}: {reason}")
 
-    def _note_lost(self, work: Work, contents: Contents) -> None:
-        """Remember which messages were not there: the mailbox is to be read again."""
+    def _passed_of(self, work: Work) -> _Passed:
         key, incarnation = work.place.key, work.reading.incarnation[:2]
         passed = self._passed.get(key)
         if passed is None or passed.incarnation != incarnation:
             passed = self._passed[key] = _Passed(incarnation)
+        return passed
+
+    def _leave_for_now(self, work: Work, error: Exception) -> bool:
+        """Have a mailbox read again of which nothing is sent now; a file that cannot be read is left out then."""
+        if isinstance(error, UnreadableFileError):
+            self._passed_of(work).bad[error.name] = error.reason
+        self._again.add(work.place.key)
+        return False
+
+    def _note_lost(self, work: Work, contents: Contents) -> None:
+        """Remember which messages were not there: the mailbox is to be read again."""
+        passed = self._passed_of(work)
         for root, uids in contents.lost.items():
             lost = set(uids)
             passed.lacking.setdefault(root, set()).update(lost & passed.lost.get(root, set()))
             passed.lost[root] = lost
-        self._again.add(key)
+        self._again.add(work.place.key)
 
-    def _note(self, work: Work, contents: Contents) -> None:
-        """Note what is to be said of a mailbox that is sent, and whether it is sent without its metadata."""
+    def _note_unreadable(self, work: Work, contents: Contents) -> None:
+        """Say what cannot be read of a mailbox, which is sent without its metadata then."""
         path = work.place.key.path
         for name, reason in contents.unreadable:
             self.errors.append(f"{mailbox_text(path, work.place.name, name)}: {hint(reason)}")
         if contents.unreadable:
             self._held.add(work.place.key)
-            self.files_failed += len(contents.unreadable) + len(work.summary.metadata) + len(work.summary.loose)
+            files = {name for name, _ in contents.unreadable}.union(work.summary.metadata, work.summary.loose)
+            self.files_failed += len(files)
+
+    def _note_wrong(self, work: Work, contents: Contents) -> None:
+        """Say which messages of a mailbox are sent though they are damaged."""
+        path = work.place.key.path
         for uid in contents.wrong:
             reason = "its contents are not what the index says: it is sent as it is: run reconstruct -G"
             self.errors.append(f"{mailbox_text(path, work.place.name, b'%d.' % uid)}: {reason}")
@@ -235,7 +250,7 @@ class Sender:
         self._store.put([work.before()])
         if work.summary.state is State.RECREATED:
             self._end_group()
-            if not self._clear(work):
+            if not self._clear(work, contents):
                 return True
         lane = self._lanes[0]
         sink = self._begin(much=True)
@@ -244,37 +259,40 @@ class Sender:
                 item.put(sink)
                 lane.bytes += len(item.data)
                 self.bytes_sent += len(item.data)
-        except _CHANGED:
+        except _CHANGED as error:
             sink.abandon()
-            self._again.add(key)
-            return False
+            return self._leave_for_now(work, error)
         if identity_of(work.place) != work.reading.identity:
             sink.abandon()
             self._again.add(key)
             return False
         sink.commit()
         lane.going.append(work)
-        self._note(work, contents)
+        self._note_wrong(work, contents)
         if any(contents.lost.values()):
             self._held.add(key)
-            if key not in self._end_group():
-                self._note_lost(work, contents)
-                for root in contents.lost:
-                    arrived = self._passed[key].arrived
-                    arrived[root] = uid_sets.union(arrived.get(root, uid_sets.empty()), contents.arrived(root))
+            self._again.add(key)
+            if key in self._end_group():
+                self._again.discard(key)
+                return False
+            self._note_lost(work, contents)
+            for root in contents.lost:
+                arrived = self._passed[key].arrived
+                arrived[root] = uid_sets.union(arrived.get(root, uid_sets.empty()), contents.arrived(root))
             return False
+        self._note_unreadable(work, contents)
         self._go_on()
         return True
 
-    def _clear(self, work: Work) -> bool:
+    def _clear(self, work: Work, contents: Contents) -> bool:
         """Remove what another mailbox has under the same names, its index first; tell whether all of that is gone.
 
-        Neither size nor time tells the files of two mailboxes apart.
+        Neither size nor time tells the files of two mailboxes apart. What has arrived from this one stays.
         """
         index_root = next((root for root, file in work.reading.bound if file.name == kinds.INDEX), b"")
         for root in sorted(work.plans, key=lambda root: root != index_root):
             plan = work.plans[root]
-            removal = Removal(plan.path, plan.uids, (kinds.INDEX,) if root == index_root else ())
+            removal = Removal(plan.path, contents.wanted[root], (kinds.INDEX,) if root == index_root else ())
             there = self._replica.root(root, make=True)
             for path, number in self._replica.side.remove(there, [removal], keep_times=False).failed:
                 self._fail(work, number, os.path.join(there, path))
@@ -338,6 +356,7 @@ class Sender:
         self.messages += work.summary.messages_send
         self.folders += work.summary.state is State.NEW
         self.full.pop(key, None)
+        self.failed.discard(key)
         self.deletes.pop(key, None)
         if work.deletes():
             self.deletes[key] = work
@@ -352,4 +371,4 @@ class Sender:
 
 
 #: What reading says of a mailbox that is not any more as it was.
-_CHANGED = (OSError, UnreadableMailboxError, CutShort)
+_CHANGED = (OSError, UnreadableMailboxError, UnreadableFileError, CutShort)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 import samplespool
 from cyrsync.far import receive
-from cyrsync.server import sender
+from cyrsync.server import contents, sender
 from cyrsync.server.sender import Sender
 from cyrsync.state.sent import Sent, StateDamaged
 from cyrsync.state.store import Store
@@ -296,6 +297,72 @@ def test_a_message_that_goes_meanwhile(pair: Pair, limit: int, monkeypatch: pyte
     pair.sync()
     assert_same_tree(pair.server.spool, pair.there(pair.server.spool))
     pair.sync()  # what has just changed is looked into once more
+    pair.assert_same()
+
+
+@pytest.mark.parametrize("limit", [1, 16 << 20])
+def test_a_message_of_another_mailbox_under_the_name_goes_meanwhile(
+    pair: Pair, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has arrived of the new one at the first look is still there after the second."""
+    monkeypatch.setattr(sender, "_PORTION_BYTES", limit)
+    folder = pair.folders[0]
+    uids = samplespool.deliver(folder, 4)
+    pair.sync()
+    samplespool.recreate_folder(folder, max(uids))
+    before_part(monkeypatch, 0, lambda: samplespool.expunge(folder, 1))
+    report = pair.sync()
+    assert report["folders"]["failed"] == 0
+    assert_same_tree(pair.server.spool, pair.there(pair.server.spool))
+    pair.sync()  # what has just changed is looked into once more
+    pair.assert_same()
+
+
+@pytest.mark.parametrize("limit", [1, 16 << 20])
+def test_a_message_of_which_the_end_cannot_be_read(pair: Pair, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried once, and left out: the others are not sent over and over again."""
+    folder = pair.folders[0]
+    first, second = samplespool.deliver(folder, 2)
+    (folder / f"{first}.").write_bytes(bytes(contents.PIECE + 4321))
+    index = (pair.there(folder) / "cyrus.index").read_bytes()
+    kept = contents._pieces
+
+    def pieces(descriptor: int, left: int) -> Iterator[bytes]:
+        if left == 4321:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return kept(descriptor, left)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sender, "_PORTION_BYTES", limit)
+        patched.setattr(contents, "_pieces", pieces)
+        paths = before_part(patched, 0, lambda: None)
+        report = pair.sync(expect=23)
+    (error,) = report["errors"]
+    assert f"{folder.name}/{first}.: Input/output error" in error
+    assert len(paths) == 2
+    assert (pair.there(folder) / "cyrus.index").read_bytes() == index
+    assert (pair.there(folder) / f"{second}.").exists()
+
+
+@pytest.mark.parametrize("limit", [1, 16 << 20])
+def test_a_cache_that_cannot_be_read_keeps_the_index(pair: Pair, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The messages are sent, once."""
+    monkeypatch.setattr(sender, "_PORTION_BYTES", limit)
+    folder = pair.folders[0]
+    (uid,) = samplespool.deliver(folder, 1)
+    (folder / "cyrus.cache").rename(folder / "kept")
+    (folder / "cyrus.cache").mkdir()
+    index = (pair.there(folder) / "cyrus.index").read_bytes()
+    paths = before_part(monkeypatch, 0, lambda: None)
+    report = pair.sync(expect=23)
+    (error,) = report["errors"]
+    assert f"{folder.name}/cyrus.cache: Is a directory" in error
+    assert len(paths) == 1
+    assert (pair.there(folder) / "cyrus.index").read_bytes() == index
+    assert (pair.there(folder) / f"{uid}.").exists()
+    (folder / "cyrus.cache").rmdir()
+    (folder / "kept").rename(folder / "cyrus.cache")
+    pair.sync()
     pair.assert_same()
 
 
