@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from cyrsync.errors import UsageError
 from cyrsync.text import printable
 
 _PORTS = {"imap": 143, "imaps": 993}
+#: Nothing that could be a password: one `@`, and no `:` but those of an IPv6 address and before the port.
+_ADDRESS = re.compile(
+    r"(?P<scheme>(?i:imaps?))://(?P<admin>[^\s:@/?#\[\]]+)@"
+    r"(?P<host>\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[^\s:@/?#\[\]]+)(?::(?P<port>[0-9]{1,5}))?/?(?P<rest>[^\s:@]*)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +33,19 @@ class ImapAddress:
 
 
 def parse(text: str) -> ImapAddress:
-    """Return what the address says, or raise UsageError. `%40` in the administrator's name is an @."""
-    shown = printable(text)
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError as error:
-        raise UsageError(f"{shown}: {error}") from None
-    if parts.password is not None:
-        # Not shown: it would be in logs, too.
+    """Return what the address says, or raise UsageError. `%40` in the administrator's name is an @.
+
+    No error shows the address, which would be in logs, too: somebody may have put a password anywhere in it.
+    """
+    found = _ADDRESS.fullmatch(text)
+    scheme = found["scheme"].lower() if found else ""
+    admin = unquote(found["admin"]) if found else ""
+    port = int(found["port"] or _PORTS[scheme]) if found else 0
+    if not found or not 0 < port < 65536 or "\0" in admin or ":" in admin:
         raise UsageError(
-            "--into: no password belongs in the address, where everybody sees it: "
-            "set CYRSYNC_PASSWORD, or give --password-file"
+            "--into: no address of a server: write imaps://ADMIN@HOST[:PORT] or imap://ADMIN@HOST[:PORT], without a "
+            "password, which everybody would see: set CYRSYNC_PASSWORD, or give --password-file"
         )
-    if parts.scheme not in _PORTS or not parts.hostname or not parts.username:
-        raise UsageError(
-            f"{shown}: no address of a server: write imaps://ADMIN@HOST[:PORT] or imap://ADMIN@HOST[:PORT]"
-        )
-    if parts.path.strip("/") or parts.query or parts.fragment:
-        raise UsageError(f"{shown}: nothing may follow the port: mailboxes are restored under their own names")
-    admin = unquote(parts.username)
-    if "\0" in admin:
-        raise UsageError(f"{shown}: no name of an administrator")
-    return ImapAddress(parts.hostname, port or _PORTS[parts.scheme], admin, parts.scheme == "imaps")
+    if found["rest"]:
+        raise UsageError("--into: nothing may follow the port: mailboxes are restored under their own names")
+    return ImapAddress(found["host"].strip("[]").lower(), port, admin, scheme == "imaps")
