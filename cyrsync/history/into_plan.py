@@ -38,12 +38,12 @@ class Plan:
     name: bytes
     action: Action
     there: Remote | None
-    #: GUIDs of the messages that are left out.
+    #: GUIDs of the messages that are left out; one that the index has none of, when its file is read.
     had: frozenset[bytes]
     note: str = ""
 
     def messages(self) -> Iterator[Message]:
-        """Yield the messages to restore; one without a GUID is never left out."""
+        """Yield the messages to restore, as far as the index tells: those without a GUID are among them."""
         return (one for one in self.selection.messages() if one.guid not in self.had)
 
 

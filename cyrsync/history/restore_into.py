@@ -71,10 +71,11 @@ class _Run:
         self._outcome = outcome
         self._one = one
         self._reporter = reporter
-        self._seen = 0  # messages that were to be restored
+        self._seen = 0  # messages that were gone through
+        self._damaged = 0  # messages that cannot be restored
 
     def show(self, plan: Plan, told: Told | None) -> None:
-        """Record what would be done."""
+        """Record what would be done; a message without a GUID is told, as only its file says what it is."""
         sizes = [message.size for message in plan.messages()]
         self._one.present = self._one.selected - len(sizes)
         self._one.selected = len(sizes)
@@ -93,7 +94,7 @@ class _Run:
             if plan.there is not None:
                 self._clear_away(plan.there, plan.name)
             self._make(plan)
-        self._one.present = self._one.selected - self._seen
+        self._one.present = self._one.selected - self._one.restored - self._damaged
         return plan
 
     def _renamed_back(self, plan: Plan, left_out: frozenset[bytes]) -> Plan:
@@ -114,8 +115,8 @@ class _Run:
         mailbox = sync_apply.in_domain(replace(plan.selection.mailbox, name=plan.name), place.prefix)
         if plan.action is Action.MAKE_ANEW:
             mailbox = sync_apply.as_new(mailbox, uuid.uuid4().hex, now)
-        sent = self._send(place.partition, plan.messages())
-        if not sent and self._seen:
+        sent = self._send(place.partition, plan.messages(), plan.had)
+        if not sent and self._damaged:
             return  # each of its messages has a line: rather no mailbox than an empty one
         records = [one.record for one in sent]
         if mailbox.last_uid > max((one.uid for one in sent), default=0):
@@ -130,7 +131,7 @@ class _Run:
     def _append(self, plan: Plan, partition: bytes) -> None:
         """Append messages, a batch at a time: what is cut off has done its part."""
         for batch in _batches(plan.messages()):
-            sent = self._send(partition, batch)
+            sent = self._send(partition, batch, plan.had)
             if sent:
                 records = (one.record for one in sent)
                 self._server.restore(sync_apply.append(plan.selection.mailbox, plan.name, records), len(sent))
@@ -155,10 +156,11 @@ class _Run:
             raise CommandRefused("NO", "it got its first message just now: run the restore again")
         self._server.remove(away)
 
-    def _send(self, partition: bytes, messages: Iterable[Message]) -> list[Sent]:
-        return self._server.send(partition, self._watched(messages), self._damaged)
+    def _send(self, partition: bytes, messages: Iterable[Message], had: frozenset[bytes]) -> list[Sent]:
+        return self._server.send(partition, self._watched(messages), had, self._not_restored)
 
-    def _damaged(self, reason: str) -> None:
+    def _not_restored(self, reason: str) -> None:
+        self._damaged += 1
         self._outcome.errors.append(f"{self._one.name}: {reason}")
 
     def _watched(self, messages: Iterable[Message]) -> Iterator[Message]:

@@ -116,10 +116,12 @@ class SyncServer:
         """Remove a mailbox at once, and for good. Raise CommandRefused."""
         self._connection.command(*sync_apply.remove(mailbox.name))
 
-    def send(self, partition: bytes, messages: Iterable[Message], damaged: Callable[[str], None]) -> list[Sent]:
+    def send(
+        self, partition: bytes, messages: Iterable[Message], had: frozenset[bytes], damaged: Callable[[str], None]
+    ) -> list[Sent]:
         """Send messages to be kept ready, and return those that were sent, by UID.
 
-        What is damaged is told, and not sent. Raise CommandRefused.
+        One whose SHA-1 is among `had` is not sent; what is damaged is told, and not sent. Raise CommandRefused.
         """
         found: list[Sent] = []
         batch: list[bytes] = []
@@ -131,6 +133,8 @@ class SyncServer:
                 damaged(str(error))
                 continue
             guid = message.guid or hashlib.sha1(data, usedforsecurity=False).digest()
+            if guid in had:
+                continue
             found.append(Sent(message.uid, sync_apply.record(message, guid), len(data)))
             batch.append(sync_apply.file(partition, guid, data))
             size += len(data)

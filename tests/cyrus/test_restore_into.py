@@ -427,7 +427,7 @@ def test_a_restore_that_was_cut_off_left_an_empty_mailbox(site: Site) -> None:
     with site.connect() as connection:
         server = SyncServer(connection, site.connect)
         partition = server.place_for(found[0].mailbox.name, "default").partition
-        sent = server.send(partition, found[0].messages(), print)
+        sent = server.send(partition, found[0].messages(), frozenset(), print)
         with pytest.raises(CommandRefused):
             server.restore(sync_apply.restore(found[0].mailbox, partition, (one.record for one in sent)), 5)
     assert seen_of(site, user, "Work")["MESSAGES"] == {}
