@@ -48,7 +48,11 @@ def restore_to(tree: Tree, request: Request, directory: bytes, form: str, outcom
             one = outcome.begin(shown(selection.mailbox.name), selection.count)
             where = place(selection.mailbox.name, request, top, tree.deletedprefix)
             damaged: list[Damaged] = []
-            FORMS[form](target, selection, where, one, _listener(outcome, one, damaged, reporter))
+            try:
+                FORMS[form](target, selection, where, one, _listener(outcome, one, damaged, reporter))
+            except to_cyrus.Taken as error:
+                outcome.errors.append(f"{one.name}: {error}")
+                continue
             vanished = _vanished(tree, selection.mailbox.name, damaged)
             one.selected -= len(vanished)
             outcome.errors += [f"{one.name}: {error}" for error in damaged if error.uid not in vanished]
@@ -65,14 +69,15 @@ def restore_to(tree: Tree, request: Request, directory: bytes, form: str, outcom
 def _vanished(tree: Tree, name: bytes, damaged: list[Damaged]) -> set[int]:
     """Return the UIDs of messages whose file went away as it should: where Cyrus runs, or a sync, meanwhile."""
     missing = {error.uid for error in damaged if error.missing}
-    here = next((one for one in tree.mailboxes if one.mailbox.name == name), None)
-    if not missing or here is None:
-        return set()
-    try:
-        now = read(tree, here, Request(every=True))
-    except Unreadable:
-        return set()
-    return missing - {message.uid for message in now.messages()}
+    # Of several with one name, none may have a record of it.
+    named_so = [one for one in tree.mailboxes if one.mailbox.name == name] if missing else []
+    for here in named_so:
+        try:
+            now = read(tree, here, Request(every=True))
+        except Unreadable:
+            return set()
+        missing -= {message.uid for message in now.messages()}
+    return missing if named_so else set()
 
 
 def _listener(outcome: Outcome, one: MailboxOutcome, damaged: list[Damaged], reporter: Reporter) -> Listener:

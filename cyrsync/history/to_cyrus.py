@@ -13,16 +13,30 @@ from cyrsync.history import contents
 from cyrsync.history.destinations import Place, as_on_disk
 from cyrsync.history.outcome import Listener, MailboxOutcome
 from cyrsync.history.selected import Selection
-from cyrsync.history.target import Target
+from cyrsync.history.target import Target, names_in
+from cyrsync.text import path_text
 
 _CACHE = b"cyrus.cache"
 _BLOCK = 1 << 20
 
 
+class Taken(Exception):
+    """Another mailbox was restored to the directory, whose files those of this one would replace."""
+
+
 def write(target: Target, selection: Selection, place: Place, outcome: MailboxOutcome, listener: Listener) -> None:
-    """Write a mailbox: its messages, then the metadata that names them. Raise NotWritten."""
-    folder = target.directory([*place.above, *as_on_disk(place.parts)])
+    """Write a mailbox: its messages, then the metadata that names them. Raise NotWritten; Taken before anything."""
+    names = [*place.above, *as_on_disk(place.parts)]
+    folder = target.directory(names)
     try:
+        # Every mailbox has metadata, and nothing was here before: also where case makes no difference on this disk.
+        if not selection.metadata.keys().isdisjoint(names_in(folder)):
+            source = path_text(os.path.dirname(selection.caches[0]))
+            path = path_text(os.path.join(target.path, *names))
+            raise Taken(
+                f"{source}: not restored: another mailbox was restored to {path}: restore this one by itself, with its "
+                "partition as TREE"
+            )
         for message in selection.messages():
             try:
                 size = target.write(folder, b"%d." % message.uid, contents.blocks(message), message.internaldate)
