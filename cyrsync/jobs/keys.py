@@ -12,6 +12,8 @@ _PATHS = ("FILE", "DIR")
 #: Placeholders of options that take a number, or a text that begins with one.
 _NUMBERS = ("N|N%", "RATE", "AGE", "SIZE")
 _LONGEST = 60  # characters of a value in a message
+#: The whole numbers that TOML has: those of 64 bits.
+_WHOLE_NUMBERS = range(-(1 << 63), 1 << 63)
 
 
 class Key(NamedTuple):
@@ -55,12 +57,17 @@ def quoted(value: Any) -> str:
 
 def shown(value: Any) -> str:
     """Return a value for a message, cut off if it is long."""
-    text = quoted(value)
+    try:
+        text = quoted(value)
+    except (ValueError, RecursionError):  # more digits, or tables in tables, than Python writes
+        return "..."
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def value_of(key: Key, value: Any) -> Any:
     """Return the value as the option is to be given it. Raise ValueError that says what the key takes."""
+    if isinstance(value, int) and value not in _WHOLE_NUMBERS:
+        raise ValueError("no number has more than 64 bits")
     value = _of_kind(key, value)
     texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
     if any("\0" in text for text in texts):

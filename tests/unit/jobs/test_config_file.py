@@ -69,6 +69,12 @@ def test_a_source_that_is_an_imapd_conf_is_a_server(tmp_path: Path) -> None:
         ("jobs = true", "jobs = true: give a whole number from 1 to 64"),
         ("jobs = 2.0", "jobs = 2.0: give a whole number from 1 to 64"),
         ("retries = -1", "retries = -1: give a whole number from 0"),
+        (f"retries = {'9' * 400}", "999...: no number has more than 64 bits"),
+        (f"timeout = -{'9' * 400}", "999...: no number has more than 64 bits"),
+        (f"max-delete = 0x{'f' * 5000}", "max-delete = ...: no number has more than 64 bits"),
+        (f"delete = {'9' * 400}", "no number has more than 64 bits"),
+        (f"user = [0x{'f' * 5000}]", 'user = ...: give a list of texts: ["NAME"]'),
+        (f"delete{'.a' * 3000} = 1", "delete = ...: give true or false"),
         ("timeout = nan", "timeout = NaN: give a number from 0"),
         ("wait = inf", "wait = Infinity: give a number from 0"),
         ('bwlimit = "fast"', 'bwlimit = "fast": give a rate as rsync reads it: 500 (KiB a second), 5m, 1.5MB'),
@@ -123,6 +129,8 @@ def test_what_is_wrong_is_not_missing_as_well() -> None:
         ("[one]\na = 1\na = 2\n", "3: "),
         ('[one]\nsource = "', " Unterminated string"),
         (f"a = {'[' * 3000}", ""),
+        (f"{ONE}user = [ # {'9' * 5000}\n]\nretries = {'9' * 5000}\n", "6: a number has more digits"),
+        (f"{ONE}retries = {'9' * 5000}", "4: a number has more digits"),
     ],
 )
 def test_what_is_no_toml_is_named_with_its_line(text: str, says: str) -> None:
@@ -239,6 +247,29 @@ def test_the_line_of_each_key_is_known(tables: dict[str, dict[str, Any]]) -> Non
             text += f"{key} = {multi}\n"
     assert toml.parse(text).keys() == tables.keys()
     assert toml.lines_of(text) == expected
+
+
+def parses_of(text: str, monkeypatch: pytest.MonkeyPatch) -> tuple[toml.Lines, int]:
+    """The lines of a text's keys, and how many characters were parsed for them."""
+    given: list[int] = []
+    loads = toml.tomllib.loads
+
+    def counted(some: str) -> dict[str, Any]:
+        given.append(len(some))
+        return loads(some)
+
+    monkeypatch.setattr(toml.tomllib, "loads", counted)
+    return toml.lines_of(text), sum(given)
+
+
+@pytest.mark.parametrize("value", ["[\n{}]", "[ # [ \" '\n{}]", '"""\n{}"""', "'''\n{}'''"])
+def test_a_long_value_is_not_parsed_once_for_each_of_its_lines(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        "[one]\nlong = " + value.format('  "x", # [\n' * 2000 if value[0] == "[" else "x = [\n" * 2000) + "\nnext = 1\n"
+    )
+    lines, parsed_characters = parses_of(text, monkeypatch)
+    assert lines[("one", "next")] == text.count("\n")
+    assert parsed_characters < 3 * len(text)
 
 
 def test_names_are_shown_as_they_can_be(tmp_path: Path) -> None:
