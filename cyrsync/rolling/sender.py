@@ -37,10 +37,10 @@ class ServerSender:
         scope: Scope,
         store: Store,
         counts: Counts,
-        passed: Callable[[Session], None],
+        passed: Callable[[Session, bool], None],
         wants_full: Callable[[], bool],
     ) -> None:
-        """`outer` holds the lock. `passed` is shown each whole run, `wants_full` asked before it."""
+        """`outer` holds the lock. Before each whole run `wants_full` is asked; `passed` is shown it, and the answer."""
         self._outer = outer
         self._config = config
         self._scope = scope
@@ -59,7 +59,7 @@ class ServerSender:
         self.rest()
         self._names = None
         session = self._session()
-        scope = replace(self._scope, full=True) if self._wants_full() else self._scope
+        scope = replace(self._scope, full=self._wants_full())
         run = ServerRun(session, self._config, scope)
         began = time.monotonic()
         try:
@@ -74,7 +74,7 @@ class ServerSender:
         session.result.warnings = list(dict.fromkeys(session.result.warnings))
         self._looked = time.monotonic()
         self.look()
-        self._passed(session)
+        self._passed(session, scope.full)
         return self._told(session, run)
 
     def mailbox(self, name: bytes) -> str | None:

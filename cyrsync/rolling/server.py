@@ -152,9 +152,9 @@ class _Server:
         finally:
             store.close()
 
-    def _passed(self, session: Session) -> None:
+    def _passed(self, session: Session, in_full: bool) -> None:
         # What could not be read waits by itself: to compare all the rest again would help nobody.
-        if session.result.exit in (Exit.DONE, Exit.PARTIAL, Exit.VANISHED, Exit.WITHHELD):
+        if in_full and session.result.exit in (Exit.DONE, Exit.PARTIAL, Exit.VANISHED, Exit.WITHHELD):
             watching.done_in_full(self._outer.options.state, self._outer.key)
         self._told.passed(session)
 

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from cyrsync.cli.options import read_conf
+from cyrsync.ends import address
+from cyrsync.ends.address import Address
+from cyrsync.rolling import server as rolling
+from cyrsync.rolling.plain import Event, Pace, Status
+from cyrsync.server.run import ServerRun
+from cyrsync.server.scope import Scope
+from cyrsync.state import watching
+from cyrsync.state.store import Store
+from cyrsync.sync.options import Options
+from cyrsync.sync.session import Session
 from support.servers import SampleServer
 from support.tree import messages, run_cyrsync
 from support.watcher import Watcher
@@ -61,3 +76,80 @@ def test_a_replica_that_comes_later_and_what_the_service_manager_hears(
             watcher.close()
     # Cyrus does not log here, which is told once.
     assert watcher.said().count("`sync_log: yes` and `sync_log_channels: cyrsync`") == 1
+
+
+# --- In this process, with what happens between and during its passes
+
+
+class Inside:
+    """A watcher in this process, and its orders: it does something before each of its passes, and then ends."""
+
+    def __init__(self, root: Path, state: Path, **options: object) -> None:
+        self.server = SampleServer(root / "mail", messages=60, folder_count=4)
+        self.replica = root / "replica"
+        self.replica.mkdir()
+        words = {"delete": True, "state": state, **options}
+        where = Address(str(self.server.conf), os.fsencode(self.server.conf))
+        self.session = Session(where, address.parse(str(self.replica)), Options(**words), engine="index")  # type: ignore[arg-type]
+        self.in_full: list[bool] = []  # of each pass, whether it compared everything
+        self.sessions: list[Session] = []
+        self.events: list[Event] = []
+        self.published: list[Status] = []
+        self.stop = self.reload = False
+
+    def run(self, monkeypatch: pytest.MonkeyPatch, *before: Callable[[], None]) -> None:
+        """Do as many passes as there are functions, one `before` each."""
+        over, todo = ServerRun.over, list(before)
+        self.stop = False
+
+        def do(run: ServerRun, store: Store, replica: object) -> None:
+            todo.pop(0)()
+            self.stop = self.stop or not todo
+            self.in_full.append(run._scope.full)
+            over(run, store, replica)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(ServerRun, "over", do)
+        read = partial(read_conf, str(self.server.conf))
+        told = rolling.Told(self.events.append, self.published.append, self.sessions.append)
+        self._reader, writer = os.pipe()
+        try:
+            rolling.watch(self.session, read, Scope(), "cyrsync", Pace(blind=0.1, status=0.0), self, told)
+        finally:
+            os.close(self._reader)
+            os.close(writer)
+            monkeypatch.setattr(ServerRun, "over", over)
+
+    @property
+    def ends(self) -> bool:
+        return self.stop or self.reload
+
+    def clear(self) -> None:
+        self.reload = False
+
+    def fileno(self) -> int:
+        return self._reader
+
+    @contextmanager
+    def breaking_off(self) -> Iterator[None]:
+        yield
+
+
+@pytest.fixture
+def inside(tmp_path: Path, state_dir: Path) -> Inside:
+    return Inside(tmp_path, state_dir)
+
+
+def nothing() -> None:
+    pass
+
+
+def test_what_is_asked_for_during_a_pass_is_done_by_the_next(
+    inside: Inside, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cron job's --full is not taken for done by an ordinary pass that was under way."""
+
+    def ask() -> None:
+        watching.ask_for_full(state_dir, inside.session.key)
+
+    inside.run(monkeypatch, nothing, ask, nothing, nothing)
+    assert inside.in_full == [False, False, True, False]
