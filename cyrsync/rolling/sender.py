@@ -19,7 +19,7 @@ from cyrsync.state.sent import Key
 from cyrsync.state.store import Store
 from cyrsync.sync import guard
 from cyrsync.sync.session import Session
-from cyrsync.text import human_bytes, human_count, path_text
+from cyrsync.text import human_bytes, human_count
 
 #: The time in which a watcher deletes no more than --max-delete: seconds.
 _HOUR = 3600.0
@@ -169,10 +169,8 @@ class ServerSender:
         result = session.result
         names = {key: name for name, key in self._store.keys().items()}
         untaken = run.untaken()
-        known = tuple(f"{path_text(key.path)}: " for key in untaken)
-        errors = [error for error in result.errors if not error.startswith(known)] if known else result.errors
         withheld = result.withheld and session.limit.reason
-        errors = [error for error in errors if error != withheld]
+        errors = [error for error in result.errors if error != withheld and error not in run.errors_untaken]
         failed = {names.get(key, key.path): reason for key, reason in untaken.items()}
         changed = {names[key]: known_before for key, known_before in run.changed.items() if key in names}
         text = ""

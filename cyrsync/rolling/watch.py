@@ -42,7 +42,8 @@ class Watch:
     _connected: bool = False
     _connection: float = 0.0  # since when it is so
     _lost: int = 0  # connections, one after the other
-    _last_pass: float = 0.0
+    _last_pass: float = 0.0  # when it ended
+    _pass_began: float = 0.0
     _last_exit: int = 0
     _pass_took: float = 0.0
     _blind: str = ""
@@ -99,7 +100,7 @@ class Watch:
                 self.parts.table.fail([late])
             self._sent_at.clear()
             self._files_at = self._worked = self._published = self._retry = 0.0
-            self._last_pass = min(self._last_pass, now)
+            self._last_pass, self._pass_began = min(self._last_pass, now), min(self._pass_began, now)
             self._held = min(self._held, now)
         self._now = now
 
@@ -153,9 +154,10 @@ class Watch:
         every = self.pace.blind if self._blind else self.pace.passes
         now = self.parts.clock()
         whole = self.parts.table.find(*_named(ALL))
-        if not self._connected and now >= self._retry and (whole is None or whole.not_before > now):
-            self.parts.table.fail([whole._replace(not_before=now) if whole else waiting(ALL, now, now)])
-        elif whole is None and (now - self._last_pass >= every or self.parts.wants_pass()):
+        if now < self._retry or (whole and whole.not_before <= now):
+            return
+        due = not self._connected or now - self._last_pass >= every
+        if due or (whole is None and self.parts.wants_pass()):
             self.parts.table.add([waiting(ALL, now, now)])
 
     # --- The work
@@ -214,8 +216,11 @@ class Watch:
             self.parts.table.drop([row])
 
     def _leave(self, row: Waiting) -> None:
-        """Leave something to a pass, which is due soon."""
+        """Leave something to a pass, which is due soon; to a retry of the last one, where that has failed at it."""
         soon = self._after_relist(self.parts.clock())
+        whole = self.parts.table.find(*_named(ALL))
+        if whole and whole.tries and row.since < self._pass_began:
+            soon = max(soon, whole.not_before)
         self.parts.table.add([waiting(ALL, row.since, soon, "mailboxes made, renamed or deleted")])
         self.parts.table.fail([row._replace(not_before=soon + self.pace.relisted)])
 
@@ -228,6 +233,7 @@ class Watch:
     def _pass(self, whole: Waiting) -> None:
         """Look at everything. What waited before is done then, but for what the pass could not do either."""
         before = self.parts.table.all()
+        self._pass_began = self.parts.clock()
         with self.parts.orders.breaking_off():
             passed = self.parts.sender.everything()
         now = self.parts.clock()

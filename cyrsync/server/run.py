@@ -69,6 +69,8 @@ class ServerRun:
         self._mailboxes_read = 0
         #: Mailboxes that are not as they were when they were last sent; False for those that were never sent.
         self.changed: dict[Key, bool] = {}
+        #: Of the errors, those that are told of mailboxes that could not be read.
+        self.errors_untaken: list[str] = []
         self._roots = {partition.name: Roots.of(partition) for partition in config.partitions.values()}
 
     def attempt(self) -> None:
@@ -427,9 +429,11 @@ class ServerRun:
 
     def _report_untaken(self) -> None:
         self._session.result.warnings += self.takings.warnings
+        self.errors_untaken = []
         for key, reason in {**self.takings.locked, **self.takings.unreadable}.items():
-            self._session.result.errors.append(f"{self.takings.text_of(key)}: {hint(reason)}")
+            self.errors_untaken.append(f"{self.takings.text_of(key)}: {hint(reason)}")
             self._session.result.folders.unreadable += 1
+        self._session.result.errors += self.errors_untaken
         for key, reason in self.takings.moving.items():
             moving = f"being made, renamed or deleted just now ({reason}): left for the next run"
             self._session.result.warnings.append(f"{self.takings.text_of(key)}: {moving}")

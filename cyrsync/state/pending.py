@@ -32,11 +32,13 @@ class PendingTable:
     def add(self, rows: Iterable[Waiting]) -> None:
         """Keep rows, on disk when this returns. Of what waits already, the older time counts.
 
-        What has failed is not tried earlier for being named again.
+        A mailbox that has failed is not tried earlier for being named again. What is of all mailboxes is: what is new
+        may have nothing to do with what failed.
         """
         self._store.change(
             "INSERT INTO pending VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-            " not_before = CASE WHEN tries > 0 THEN not_before ELSE min(not_before, excluded.not_before) END,"
+            " not_before = CASE WHEN tries > 0 AND name != x'' THEN not_before"
+            " ELSE min(not_before, excluded.not_before) END,"
             " reason = CASE WHEN reason = '' THEN excluded.reason ELSE reason END",
             rows,
         )

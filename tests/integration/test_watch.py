@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,9 @@ from cyrsync.rolling import server as rolling
 from cyrsync.rolling.plain import Event, Pace, Status
 from cyrsync.server.run import ServerRun
 from cyrsync.server.scope import Scope
+from cyrsync.server.takings import Takings
 from cyrsync.state import watching
+from cyrsync.state.pending import PendingTable, Waiting
 from cyrsync.state.store import Store
 from cyrsync.sync.options import Options
 from cyrsync.sync.session import Session
@@ -119,6 +121,16 @@ class Inside:
             os.close(writer)
             monkeypatch.setattr(ServerRun, "over", over)
 
+    def name(self, folder: Path) -> bytes:
+        """What mailboxes.db calls a mailbox."""
+        return ".".join(folder.relative_to(self.server.spool).parts[1:]).encode()
+
+    def pending(self) -> list[Waiting]:
+        """What waits when it has ended."""
+        state, key = self.session.options.state, self.session.key
+        with closing(Store(state / f"{key}.sqlite", key)) as store:
+            return PendingTable(store).all()
+
     @property
     def ends(self) -> bool:
         return self.stop or self.reload
@@ -153,3 +165,14 @@ def test_what_is_asked_for_during_a_pass_is_done_by_the_next(
 
     inside.run(monkeypatch, nothing, ask, nothing, nothing)
     assert inside.in_full == [False, False, True, False]
+
+
+def test_a_mailbox_that_cannot_be_read_waits_by_itself(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is called in messages: with uniqueid directories, they name mailbox and directory."""
+    monkeypatch.setattr(Takings, "text_of", lambda _, key: f"user/joe ({os.fsdecode(key.path)})")
+    folder = inside.server.folders()[0]
+    (folder / "cyrus.index").write_bytes(b"torn")
+    inside.run(monkeypatch, nothing)
+    (row,) = inside.pending()
+    assert (row.kind, row.name) == ("mailbox", inside.name(folder))
+    assert [event.text for event in inside.events if event.kind == "pass" and event.failed] == []

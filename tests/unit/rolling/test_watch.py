@@ -264,6 +264,22 @@ def test_a_pass_that_fails_is_tried_again(world: World) -> None:
     assert world.times("user.joe") == [0.5]
 
 
+def test_an_error_that_lasts_delays_nothing_but_its_own_retries(world: World) -> None:
+    world.passed = [Passed(23, "mailboxes.db: damaged", {}, {}, "", 0.0)] * 100
+    world.logs(100, b"RENAME a b\nMAILBOX a\nMAILBOX b\n")
+    world.reasons[b"user.new"] = None
+    world.logs(200, b"MAILBOX user.new\n")
+    world.run(210)
+    assert world.times("pass") == [0, 1, 3, 7, 15, 31, 63, 100, 200]
+
+
+def test_an_error_that_lasts_where_the_log_does_not_tell(world: World) -> None:
+    world.passed = [Passed(23, "mailboxes.db: damaged", {}, {}, "", 0.0)] * 100
+    world.why_blind = "imapd.conf has no channel cyrsync"
+    world.run(60)
+    assert world.times("pass") == [0, 1, 3, 7, 15, 25, 35, 45, 55]
+
+
 def test_a_lost_connection_is_tried_again_and_nothing_is_lost(world: World) -> None:
     lost = [ConnectionFailed("hung up") for _ in range(10)]
     world.fails(9, *lost)
