@@ -32,7 +32,10 @@ def waiting(change: Change, since: float, not_before: float, reason: str = "") -
 
 
 def settle(before: list[Waiting], passed: Passed, now: float) -> Settled:
-    """Return what a pass has done of what waited, and what it could not do: of that, mailboxes wait each by itself."""
+    """Return what a pass has done of what waited, and what it could not do: of that, mailboxes wait each by itself.
+
+    What it neither did nor failed at is in neither list, and waits as before.
+    """
     known = {row.name: row for row in before if row.kind == Kind.MAILBOX.value}
     failed = [
         again(known.get(name) or Waiting(Kind.MAILBOX.value, name, now), reason, now)
@@ -40,6 +43,7 @@ def settle(before: list[Waiting], passed: Passed, now: float) -> Settled:
     ]
     done = [row for row in before if row.kind != Kind.MAILBOX.value or row.name not in passed.failed]
     if passed.error:
+        done = [row for row in done if row.kind != Kind.MAILBOX.value or row.name not in passed.unsent]
         failed += [again(row, passed.error, now) for row in done if row.kind == Kind.ALL.value]
         done = [row for row in done if row.kind == Kind.MAILBOX.value]
     return Settled(done, failed)

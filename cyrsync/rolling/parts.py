@@ -23,6 +23,7 @@ class Passed(NamedTuple):
     changed: dict[bytes, bool]  # mailboxes that it sent; True where the replica knew them before
     text: str  # what it did, in a line; "" for nothing
     seconds: float
+    unsent: frozenset[bytes] = frozenset()  # after an error, mailboxes that are not known to be on the replica
 
 
 class Sender(Protocol):

@@ -179,4 +179,6 @@ class ServerSender:
             text += f", {human_bytes(result.bytes_sent)}"
         if withheld:
             text = f"{text}; {withheld}" if text else str(withheld)
-        return Passed(int(result.exit), next(iter(errors), ""), failed, changed, text, session.phases.seconds().scan)
+        unsent = frozenset(names[key] for key in run.unsent(self._store) if key in names) if errors else frozenset()
+        seconds = session.phases.seconds().scan
+        return Passed(int(result.exit), next(iter(errors), ""), failed, changed, text, seconds, unsent)

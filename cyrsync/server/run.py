@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -105,20 +106,18 @@ class ServerRun:
 
     def send_one(self, store: Store, replica: Replica, key: Key) -> str:
         """Send a mailbox as it is now; return why it is not on the replica, "" if it is. `begin_some` was called."""
-        result, takings = self._session.result, self.takings
+        takings = self.takings
         takings.unreadable.clear()
         takings.locked.clear()
-        before = len(result.errors)
+        before = len(self._session.result.errors)
         sender = Sender(store, replica, lambda: "")
         sender.is_late = True
         delivery = self._delivery(store, replica, sender)
         delivery.send_late(key, [key])
         delivery.settle()
         delivery.finish()
-        if self._session.full:
-            raise self._session.full
-        untaken = self.untaken().get(key, "")
-        return untaken or next(iter(result.errors[before:]), "")
+        wrong = self._went_wrong(before)
+        return self.untaken().get(key, "") or wrong
 
     def send_files(self, store: Store, replica: Replica) -> str:
         """Send the files beside the partitions as they are now, but for mailboxes.db; return what went wrong.
@@ -127,12 +126,11 @@ class ServerRun:
         """
         if not self._conf:
             return ""
-        result = self._session.result
-        before = len(result.errors)
+        before = len(self._session.result.errors)
         found = self._conf.look()
         if found.changed:
             self._conf.send(found, replica)
-        return next(iter(result.errors[before:]), "")
+        return self._went_wrong(before)
 
     def end_some(self) -> None:
         """See that all that was sent is on the replica's disks, and say there that nobody writes."""
@@ -141,8 +139,30 @@ class ServerRun:
             self._some = None
 
     def untaken(self) -> dict[Key, str]:
-        """Return the mailboxes that could not be read, with the reasons."""
-        return {**self.takings.moving, **self.takings.locked, **self.takings.unreadable}
+        """Return the mailboxes that could not be read, or not be written, with the reasons."""
+        unwritten = {}
+        if self._sender:
+            unwritten = dict.fromkeys(self._sender.failed, "not all of it could be sent")
+            for key, (_, path) in self._sender.full.items():
+                unwritten[key] = f"{path_text(path)}: {os.strerror(errno.ENOSPC)}"
+        return {**unwritten, **self.takings.moving, **self.takings.locked, **self.takings.unreadable}
+
+    def unsent(self, store: Store) -> set[Key]:
+        """Return the mailboxes that are not, as they are now, known to be on the replica."""
+        unsent = set()
+        for partition, path, header, index, seen, _ in store.files():
+            try:
+                is_sent = seen_of(os.stat(header), os.stat(index)) == seen
+            except OSError:
+                is_sent = False
+            if not is_sent:
+                unsent.add(Key(partition, path))
+        return unsent
+
+    def _went_wrong(self, before: int) -> str:
+        """Return why something is not on the replica, "" if it is; `before` it there were so many errors."""
+        full, self._session.full = self._session.full, None
+        return str(full) if full else next(iter(self._session.result.errors[before:]), "")
 
     def _with_state(self, replica: Replica) -> None:
         """Run with what is known of the replica; a state that proves damaged is made anew once."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import subprocess
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+import samplespool
 from cyrsync.cli.options import read_conf
 from cyrsync.ends import address
 from cyrsync.ends.address import Address
@@ -24,7 +28,8 @@ from cyrsync.state.pending import PendingTable, Waiting
 from cyrsync.state.store import Store
 from cyrsync.sync.options import Options
 from cyrsync.sync.session import Session
-from support.servers import SampleServer
+from support.servers import SampleServer, below
+from support.tools import requires, requires_root, unavailable
 from support.tree import messages, run_cyrsync
 from support.watcher import Watcher
 
@@ -121,6 +126,14 @@ class Inside:
             os.close(writer)
             monkeypatch.setattr(ServerRun, "over", over)
 
+    def changes(self, folder: Path) -> None:
+        """Have a message come, and the log name its mailbox long ago."""
+        samplespool.deliver(folder, 1)
+        state, key = self.session.options.state, self.session.key
+        with closing(Store(state / f"{key}.sqlite", key)) as store:
+            PendingTable(store).add([Waiting("mailbox", self.name(folder), 1000.0)])
+        time.sleep(0.03)  # what was written just now may change again unseen, and is not known to have arrived
+
     def name(self, folder: Path) -> bytes:
         """What mailboxes.db calls a mailbox."""
         return ".".join(folder.relative_to(self.server.spool).parts[1:]).encode()
@@ -176,3 +189,52 @@ def test_a_mailbox_that_cannot_be_read_waits_by_itself(inside: Inside, monkeypat
     (row,) = inside.pending()
     assert (row.kind, row.name) == ("mailbox", inside.name(folder))
     assert [event.text for event in inside.events if event.kind == "pass" and event.failed] == []
+
+
+def test_a_mailbox_that_cannot_be_written_waits_still(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside.run(monkeypatch, nothing)
+    first, second = inside.server.folders()[-2:]
+    inside.changes(first)
+    inside.changes(second)
+    there = below(inside.replica, second)
+    (new,) = messages(second).keys() - messages(there).keys()
+    in_the_way = there / os.fsdecode(new) / "directory"
+    in_the_way.mkdir(parents=True)
+    inside.run(monkeypatch, nothing)
+    (row,) = [row for row in inside.pending() if row.kind == "mailbox"]
+    assert (row.name, row.since, row.tries) == (inside.name(second), 1000.0, 1)
+    assert inside.published[-1].counts.sent == 1
+    shutil.rmtree(in_the_way.parent)
+    inside.run(monkeypatch, nothing)
+    assert inside.pending() == []
+    assert messages(there) == messages(second)
+
+
+@pytest.fixture
+def small_disk(inside: Inside) -> Iterator[None]:
+    """The replica is a file system of its own."""
+    requires("mount", "umount")
+    requires_root()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(inside.replica)], check=False).returncode:
+        unavailable("not allowed to mount")
+    yield
+    subprocess.run(["umount", str(inside.replica)], check=True)
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_replica_without_room(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What there was no room for waits, each mailbox by itself: it is no lost connection."""
+    inside.run(monkeypatch, nothing)
+    folder = inside.server.folders()[-1]
+    inside.changes(folder)
+    with suppress(OSError), (inside.replica / "fill").open("wb", buffering=0) as fill:
+        while True:
+            fill.write(bytes(4096))
+    inside.run(monkeypatch, nothing, nothing)
+    (row,) = [row for row in inside.pending() if row.kind == "mailbox"]
+    assert (row.name, row.since, "No space left" in row.reason) == (inside.name(folder), 1000.0, True)
+    assert row.tries > 1
+    assert [event for event in inside.events if event.kind == "connection" and event.failed] == []
+    (inside.replica / "fill").unlink()
+    inside.run(monkeypatch, nothing)
+    assert inside.pending() == []

@@ -264,6 +264,19 @@ def test_a_pass_that_fails_is_tried_again(world: World) -> None:
     assert world.times("user.joe") == [0.5]
 
 
+def test_what_a_pass_with_errors_did_not_send_waits_still(world: World) -> None:
+    world.reasons = {b"user.joe": "locked", b"user.jane": "locked", b"user.jim": "locked"}
+    world.logs(10, b"MAILBOX user.joe\nMAILBOX user.jane\nMAILBOX user.jim\n")
+    world.run(12)
+    kept = Passed(11, "No space left", {b"user.joe": "No space left"}, {}, "", 0.0, frozenset({b"user.jane"}))
+    world.passed = [kept]
+    world.at[1012.001] = lambda: None
+    world.run(0.5)
+    assert world.waiting() == ["user.jane", "user.joe"]
+    assert world.last().counts.sent == 1
+    assert world.last().lag(1012) == 2
+
+
 def test_an_error_that_lasts_delays_nothing_but_its_own_retries(world: World) -> None:
     world.passed = [Passed(23, "mailboxes.db: damaged", {}, {}, "", 0.0)] * 100
     world.logs(100, b"RENAME a b\nMAILBOX a\nMAILBOX b\n")
