@@ -26,6 +26,9 @@ _HOUR = 3600.0
 #: Seconds after which it is looked again whether a Cyrus is at work on the replica.
 _LOOK = 30.0
 
+#: What a watcher has deleted, and when.
+Deleted = deque[tuple[float, guard.Counts]]
+
 
 class ServerSender:
     """Brings the replica of one server up to date. See `watch.Sender`."""
@@ -37,22 +40,26 @@ class ServerSender:
         scope: Scope,
         store: Store,
         counts: Counts,
+        deleted: Deleted,
         passed: Callable[[Session, bool], None],
         wants_full: Callable[[], bool],
     ) -> None:
-        """`outer` holds the lock. Before each whole run `wants_full` is asked; `passed` is shown it, and the answer."""
+        """`outer` holds the lock; `deleted` is what others before us have.
+
+        Before each whole run `wants_full` is asked; `passed` is shown it, and the answer.
+        """
         self._outer = outer
         self._config = config
         self._scope = scope
         self._store = store
         self._counts = counts
+        self._deleted = deleted
         self._passed = passed
         self._wants_full = wants_full
         self._replica: Replica | None = None
         self._names: dict[bytes, Key] | None = None
         self._some: tuple[Session, ServerRun] | None = None
         self._looked = float("-inf")
-        self._deleted: deque[tuple[float, guard.Counts]] = deque()
 
     def everything(self) -> Passed:
         """Do one whole run."""

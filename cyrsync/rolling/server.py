@@ -18,7 +18,7 @@ from cyrsync.rolling.parts import Orders as WatchOrders
 from cyrsync.rolling.parts import Parts
 from cyrsync.rolling.plain import Counts, Event, Pace, Status
 from cyrsync.rolling.readers import older_than
-from cyrsync.rolling.sender import ServerSender
+from cyrsync.rolling.sender import Deleted, ServerSender
 from cyrsync.rolling.service import Service
 from cyrsync.rolling.taking import SyncLog
 from cyrsync.rolling.waiting import LogWait
@@ -66,7 +66,7 @@ def watch(
     Raise RefusedError where the replica is not ours to write to any more, UsageError and UnusableError for settings
     that cannot be, LockedError where another one is at work.
     """
-    service, counts = Service(os.environ), Counts()
+    service, counts, deleted = Service(os.environ), Counts(), Deleted()
     outer.progress = Alive(service.feed)
     config = read()
     with ExitStack() as stack:
@@ -80,7 +80,7 @@ def watch(
             while not orders.stop:
                 service.ready()
                 try:
-                    _Server(outer, config, scope, name, pace, orders, told, service, counts).work(path)
+                    _Server(outer, config, scope, name, pace, orders, told, service, counts, deleted).work(path)
                 except StateDamaged as error:
                     if time.monotonic() - damaged < _SOON:
                         reason = f"{error}: damaged again right after it was made anew: look for a failing disk"
@@ -112,6 +112,7 @@ class _Server:
         told: Told,
         service: Service,
         counts: Counts,
+        deleted: Deleted,
     ) -> None:
         self._outer = outer
         self._config = config
@@ -122,6 +123,7 @@ class _Server:
         self._told = told
         self._service = service
         self._counts = counts
+        self._deleted = deleted
         self._looked = float("-inf")
         self._old = ""
         self._unwritten = False
@@ -136,7 +138,7 @@ class _Server:
         state, key = self._outer.options.state, self._outer.key
         try:
             sender = ServerSender(
-                *(self._outer, self._config, self._scope, store, self._counts, self._passed),
+                *(self._outer, self._config, self._scope, store, self._counts, self._deleted, self._passed),
                 wants_full=lambda: watching.is_asked_for_full(state, key),
             )
             with LogWait(ours, self._orders.fileno()) as wait:

@@ -26,6 +26,7 @@ from cyrsync.server.takings import Takings
 from cyrsync.state import watching
 from cyrsync.state.pending import PendingTable, Waiting
 from cyrsync.state.store import Store
+from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.options import Options
 from cyrsync.sync.session import Session
 from support.servers import SampleServer, below
@@ -238,3 +239,22 @@ def test_a_replica_without_room(inside: Inside, monkeypatch: pytest.MonkeyPatch)
     (inside.replica / "fill").unlink()
     inside.run(monkeypatch, nothing)
     assert inside.pending() == []
+
+
+def test_what_was_deleted_within_the_hour_counts_when_the_settings_are_read_again(
+    tmp_path: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = Inside(tmp_path, state_dir, max_delete=MaxDelete(5, percent=False))
+    folder = inside.server.folders()[-1]
+
+    def delete() -> None:
+        samplespool.expunge(folder, 4)
+        time.sleep(0.03)
+
+    def delete_and_reload() -> None:
+        delete()
+        inside.reload = True
+
+    inside.run(monkeypatch, nothing, delete_and_reload, delete)
+    assert inside.published[-1].counts.deleted == 4
+    assert inside.sessions[-1].result.withheld
