@@ -30,6 +30,8 @@ class There:
 
     unlisted: Unlisted = field(default_factory=Unlisted)
     leftovers: dict[bytes, list[FolderPlan]] = field(default_factory=dict)  # old ones, by root
+    folders: int = 0
+    messages: int = 0
 
 
 def compare_in_full(
@@ -63,6 +65,9 @@ def compare_in_full(
         unlisted: dict[bytes, int] = {}
 
         def note(root: bytes, folder: Folder, unlisted: dict[bytes, int] = unlisted) -> None:
+            there.folders += 1
+            there.messages += len(folder.messages)
+            session.progress.scan(there.folders, there.messages)
             if folder.problem and folder.problem not in ABSENT:
                 unlisted[folder.path] = folder.problem
             if folder.leftovers:

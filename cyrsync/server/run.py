@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,6 +40,9 @@ from cyrsync.sync.folder_plan import FolderPlan
 from cyrsync.sync.result import FileCounts
 from cyrsync.sync.session import Session
 from cyrsync.text import path_text
+
+#: After so many mailboxes that are merely looked at, it is told how far that is.
+_STEP = 1000
 
 
 @dataclass(slots=True)
@@ -150,7 +154,7 @@ class ServerRun:
     def unsent(self, store: Store) -> set[Key]:
         """Return the mailboxes that are not, as they are now, known to be on the replica."""
         unsent = set()
-        for partition, path, header, index, seen, _ in store.files():
+        for partition, path, header, index, seen, _ in self._files(store):
             try:
                 is_sent = seen_of(os.stat(header), os.stat(index)) == seen
             except OSError:
@@ -364,7 +368,7 @@ class ServerRun:
         total: dict[str, int] = {}
         changed: list[Key] = []
         self.changed = {}
-        for partition, path, header, index, seen, settled in store.files():
+        for partition, path, header, index, seen, settled in self._files(store):
             total[partition] = total.get(partition, 0) + 1
             try:
                 now = seen_of(os.stat(header), os.stat(index))
@@ -382,6 +386,13 @@ class ServerRun:
         changed = [key for key in changed if key not in self._there.unlisted]
         found.changed = bool(changed)
         return changed
+
+    def _files(self, store: Store) -> Iterator[tuple[str, bytes, bytes, bytes, bytes | None, bool]]:
+        """Yield what `Store.files` does, and tell now and then how far that is."""
+        for number, row in enumerate(store.files(), 1):
+            if not number % _STEP:
+                self._session.progress.scan(number, 0)
+            yield row
 
     def _plan_one(self, work: Work) -> None:
         self._count(work.place.key, work.summary, work.place.name)

@@ -19,7 +19,9 @@ from cyrsync.cli.options import read_conf
 from cyrsync.ends import address
 from cyrsync.ends.address import Address
 from cyrsync.rolling import server as rolling
+from cyrsync.rolling.alive import Alive
 from cyrsync.rolling.plain import Event, Pace, Status
+from cyrsync.server import run as server_run
 from cyrsync.server.run import ServerRun
 from cyrsync.server.scope import Scope
 from cyrsync.server.takings import Takings
@@ -239,6 +241,36 @@ def test_a_replica_without_room(inside: Inside, monkeypatch: pytest.MonkeyPatch)
     (inside.replica / "fill").unlink()
     inside.run(monkeypatch, nothing)
     assert inside.pending() == []
+
+
+def test_a_long_pass_without_a_change_tells_that_it_is_alive(
+    inside: Inside, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With each folder of the replica's that it compares, and while it looks at mailboxes of the source."""
+    scans: list[int] = []
+    counts: list[int] = []
+    monkeypatch.setattr(server_run, "_STEP", 2)
+    monkeypatch.setattr(Alive, "scan", lambda _, folders, messages: scans.append(folders))
+    inside.run(monkeypatch, nothing)
+    time.sleep(0.03)
+
+    def ordinary() -> None:
+        scans.clear()
+
+    def full() -> None:
+        counts.append(len(scans))
+        scans.clear()
+        watching.ask_for_full(state_dir, inside.session.key)
+
+    # The first one takes what was written just before.
+    inside.run(monkeypatch, nothing, ordinary, full)
+    assert inside.in_full[-1:] == [False]
+    inside.run(monkeypatch, ordinary)
+    assert inside.in_full[-1:] == [True]
+    mailboxes = len(inside.server.folders())
+    assert counts == [mailboxes // 2]
+    # Each is compared, looked for, and read.
+    assert len(scans) >= mailboxes + mailboxes // 2 + mailboxes
 
 
 def test_what_was_deleted_within_the_hour_counts_when_the_settings_are_read_again(
