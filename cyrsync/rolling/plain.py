@@ -75,7 +75,7 @@ class Status:
     connected: bool
     since: float  # of the connection, or of its loss
     blind: str  # why the log cannot be believed, "" if it can
-    oldest: float  # change that is not on the replica, 0 for none
+    oldest: float  # change that is not on the replica, or may not be; 0 for none
     pending: int
     failed: list[Late]
     last_pass: float

@@ -44,6 +44,7 @@ class Watch:
     _lost: int = 0  # connections, one after the other
     _last_pass: float = 0.0  # when it ended
     _pass_began: float = 0.0
+    _complete: float = 0.0  # when the last pass began that did all
     _last_exit: int = 0
     _pass_took: float = 0.0
     _blind: str = ""
@@ -101,7 +102,8 @@ class Watch:
             self._sent_at.clear()
             self._files_at = self._worked = self._published = self._retry = 0.0
             self._last_pass, self._pass_began = min(self._last_pass, now), min(self._pass_began, now)
-            self._held = min(self._held, now)
+            self._held, self._complete = min(self._held, now), min(self._complete, now)
+            self._began, self._connection = min(self._began, now), min(self._connection, now)
         self._now = now
 
     # --- The log
@@ -238,6 +240,8 @@ class Watch:
             passed = self.parts.sender.everything()
         now = self.parts.clock()
         self._connect()
+        if not passed.error:
+            self._complete = self._pass_began
         first = not self._last_pass
         self._last_pass, self._last_exit, self._pass_took = now, passed.exit, passed.seconds
         self._files_at, self._worked, self._held = now, now, 0.0
@@ -333,6 +337,10 @@ class Watch:
         failed = [Late(shown(row), row.since, row.tries, row.reason) for row in rows if row.tries]
         # A pass that is merely due says nothing of changes.
         behind = [row.since for row in rows if row.kind != Kind.ALL.value or (row.reason and not row.tries)]
+        if self._blind or not self._last_pass:
+            behind.append(self._complete or self._began)
+        if not self._connected:
+            behind.append(self._connection)
         return Status(
             pid=self.pid,
             written=self.parts.clock(),

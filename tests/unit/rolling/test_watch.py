@@ -310,6 +310,28 @@ def test_a_lost_connection_is_tried_again_and_nothing_is_lost(world: World) -> N
     assert world.last().connected
 
 
+def test_without_a_connection_the_replica_is_behind_since_its_loss(world: World) -> None:
+    world.fails(29, *[ConnectionFailed("hung up") for _ in range(10)])
+    world.run(100)
+    assert not world.last().connected
+    assert 60 < world.last().lag(1100) <= 70
+
+
+def test_before_the_first_pass_the_replica_is_behind_since_the_start(world: World) -> None:
+    world.errors = [ConnectionFailed("refused") for _ in range(10)]
+    world.run(100)
+    assert world.last().lag(1100) == pytest.approx(100, abs=1)
+
+
+def test_where_the_log_does_not_tell_the_replica_is_behind_since_the_last_pass_that_did_all(world: World) -> None:
+    world.why_blind = "imapd.conf has no channel cyrsync"
+    world.run(19, Pace(status=1.0))
+    assert 8 <= max(status.lag(status.written) for status in world.published) <= 10
+    world.passed = [Passed(23, "mailboxes.db: damaged", {}, {}, "", 0.0)] * 100
+    world.run(50)
+    assert world.last().lag(world.now) > 49
+
+
 def test_the_replica_is_not_there_for_a_while(world: World) -> None:
     world.fails(9, UnusableError("is its disk mounted?"), OSError(28, "No space left on device", "/state"))
     world.logs(10, b"MAILBOX user.joe\n")
