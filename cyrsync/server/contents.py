@@ -133,7 +133,6 @@ class Contents:
         self._there = there
         self._known = known
         self._bad = bad
-        self._closed: set[bytes] = set()  # roots below which the directory cannot be read
         self._index = work.reading.index
 
     def __iter__(self) -> Iterator[Item]:
@@ -165,8 +164,6 @@ class Contents:
 
     def arrived(self, root: bytes) -> array[int]:
         """Return the messages that were there."""
-        if root in self._closed:
-            return array("I")
         names = {name for name, _ in self.unreadable}
         missing = {*self.lost[root], *(uid for uid in self.wanted[root] if b"%d." % uid in names)}
         return array("I", [uid for uid in self.wanted[root] if uid not in missing]) if missing else self.wanted[root]
@@ -175,12 +172,7 @@ class Contents:
         uids = self.wanted[root]
         if not uids:
             return
-        try:
-            directory = os.open(self._reader.directory(root, plan.path), _DIRECTORY)
-        except OSError as error:
-            self._note(b"", error)
-            self._closed.add(root)
-            return
+        directory = os.open(self._reader.directory(root, plan.path), _DIRECTORY)
         try:
             for uid in uids:
                 if self._bad and self._is_bad(b"%d." % uid):
@@ -261,7 +253,7 @@ class Contents:
         return True
 
     def _note(self, name: bytes, error: OSError) -> None:
-        """Note why a file cannot be read, b"" for the directory. Raise the error where it has gone."""
+        """Note why a file cannot be read. Raise the error where it has gone."""
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
             raise error
         self.unreadable.append((name, error.strerror or str(error)))
