@@ -25,6 +25,8 @@ MODULES = (
     "cyrsync.far.to_disk",
     "cyrsync.far.owner",
     "cyrsync.far.frames",
+    "cyrsync.far.attributes",
+    "cyrsync.far.folder_writer",
     "cyrsync.far.receive",
     "cyrsync.far.token",
     "cyrsync.far.at_work",

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.far import uids as uid_sets
 from cyrsync.far import wire
+from cyrsync.far.attributes import dress
 from cyrsync.far.descent import Descent
 from cyrsync.far.folder import Entry
-from cyrsync.far.receive import dress
 from cyrsync.far.wire import WireError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import samplespool
-from cyrsync.far import receive
+from cyrsync.far import folder_writer
 from cyrsync.server import contents, sender
 from cyrsync.server.sender import Sender
 from cyrsync.state.sent import Sent, StateDamaged
@@ -383,7 +383,7 @@ def test_there_is_no_room_for_one(pair: Pair, monkeypatch: pytest.MonkeyPatch) -
     folders = pair.folders[:2]
     for folder in folders:
         samplespool.deliver(folder, 2)
-    kept, calls = receive._write, []
+    kept, calls = folder_writer._write, []
 
     def full(descriptor: int, data: bytes) -> None:
         calls.append(descriptor)
@@ -391,7 +391,7 @@ def test_there_is_no_room_for_one(pair: Pair, monkeypatch: pytest.MonkeyPatch) -
             raise OSError(28, "No space left on device")
         kept(descriptor, data)
 
-    monkeypatch.setattr(receive, "_write", full)
+    monkeypatch.setattr(folder_writer, "_write", full)
     report = pair.sync()
     assert report["files"]["sent"] == report["files"]["planned"]
     pair.assert_same()
@@ -406,7 +406,7 @@ def test_there_is_no_room_at_all(pair: Pair, monkeypatch: pytest.MonkeyPatch) ->
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(receive, "_write", full)
+        patched.setattr(folder_writer, "_write", full)
         report = pair.sync(expect=11)
     assert "No space left on device" in report["errors"][0]
     after = {path: entry._replace(mtime_ns=0) for path, entry in snapshot(pair.replica).items()}
@@ -456,7 +456,10 @@ STORE, CLAIM = ("cyrsync.state.store", "Store"), ("cyrsync.server.claim", "Claim
     [
         *(((STORE, "put", number)) for number in range(2)),
         *((("cyrsync.far.receive", "Receiver"), "commit", number) for number in range(3)),
-        *((("cyrsync.far.receive", "os"), "rename", number) for number in random.Random(1).sample(range(1, 12), 5)),
+        *(
+            (("cyrsync.far.folder_writer", "os"), "rename", number)
+            for number in random.Random(1).sample(range(1, 12), 5)
+        ),
         (CLAIM, "end", 0),
     ],
 )
