@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +13,7 @@ from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.settings import layout_settings
 from cyrsync.errors import GuardError, UnusableError
 from cyrsync.rsync.driver import hint
-from cyrsync.server import leftovers, mounted, places, standby
+from cyrsync.server import changes, leftovers, mounted, places, standby
 from cyrsync.server.claim import Claim, source_name
 from cyrsync.server.conf_run import ConfFound, ConfRun
 from cyrsync.server.deleting import delete
@@ -34,15 +33,12 @@ from cyrsync.server.takings import Takings
 from cyrsync.spool.steps import Transfer
 from cyrsync.state.conf_table import ConfTable
 from cyrsync.state.lock import state_directory
-from cyrsync.state.sent import UNSEEN, Key, Sent, StateDamaged, seen_of
+from cyrsync.state.sent import Key, Sent, StateDamaged
 from cyrsync.state.store import Store, copied, set_aside
 from cyrsync.sync.folder_plan import FolderPlan
 from cyrsync.sync.result import FileCounts
 from cyrsync.sync.session import Session
 from cyrsync.text import path_text
-
-#: After so many mailboxes that are merely looked at, it is told how far that is.
-_STEP = 1000
 
 
 @dataclass(slots=True)
@@ -153,15 +149,7 @@ class ServerRun:
 
     def unsent(self, store: Store) -> set[Key]:
         """Return the mailboxes that are not, as they are now, known to be on the replica."""
-        unsent = set()
-        for partition, path, header, index, seen, _ in self._files(store):
-            try:
-                is_sent = seen_of(os.stat(header), os.stat(index)) == seen
-            except OSError:
-                is_sent = False
-            if not is_sent:
-                unsent.add(Key(partition, path))
-        return unsent
+        return set(changes.find(store, self._session.progress, delete=False).changed)
 
     def _went_wrong(self, before: int) -> str:
         """Return why something is not on the replica, "" if it is; `before` it there were so many errors."""
@@ -329,7 +317,10 @@ class ServerRun:
         not_named, warnings = find_not_named(self._session, self._roots, *looks)
         found = Found(gone=not_named.gone, stay=not_named.would_go(), warnings=warnings)
         counts = self._session.result
-        changed = self._find_changed(store, found)
+        seen = changes.find(store, self._session.progress, delete=self._session.options.delete)
+        mounted.check_indexes(self._roots, store, seen.total, seen.missing)
+        changed = [key for key in seen.changed if key not in self._there.unlisted]
+        self.changed, found.changed, found.mailboxes = seen.known_before, bool(changed), sum(seen.total.values())
         away = mounted.empty_roots(self._roots, store)
         late = delivery.late if delivery else {}
         unchanged = there = store.messages()
@@ -361,38 +352,6 @@ class ServerRun:
         counts.messages.present += unchanged
         self._session.limit.of(messages=there, folders=store.rows())
         return found
-
-    def _find_changed(self, store: Store, found: Found) -> list[Key]:
-        """Return the mailboxes whose header or index is not as it was, or of which something is still to be deleted."""
-        missing: dict[str, int] = {}
-        total: dict[str, int] = {}
-        changed: list[Key] = []
-        self.changed = {}
-        for partition, path, header, index, seen, settled in self._files(store):
-            total[partition] = total.get(partition, 0) + 1
-            try:
-                now = seen_of(os.stat(header), os.stat(index))
-            except FileNotFoundError:
-                missing[partition] = missing.get(partition, 0) + 1
-                now = b""
-            except OSError:
-                now = b""  # whoever opens it will say why
-            if now != seen or not seen or (self._session.options.delete and not settled):
-                changed.append(Key(partition, path))
-                if now and now != seen != UNSEEN:
-                    self.changed[Key(partition, path)] = seen is not None
-        mounted.check_indexes(self._roots, store, total, missing)
-        found.mailboxes = sum(total.values())
-        changed = [key for key in changed if key not in self._there.unlisted]
-        found.changed = bool(changed)
-        return changed
-
-    def _files(self, store: Store) -> Iterator[tuple[str, bytes, bytes, bytes, bytes | None, bool]]:
-        """Yield what `Store.files` does, and tell now and then how far that is."""
-        for number, row in enumerate(store.files(), 1):
-            if not number % _STEP:
-                self._session.progress.scan(number, 0)
-            yield row
 
     def _plan_one(self, work: Work) -> None:
         self._count(work.place.key, work.summary, work.place.name)

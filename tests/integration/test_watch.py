@@ -21,7 +21,7 @@ from cyrsync.ends.address import Address
 from cyrsync.rolling import server as rolling
 from cyrsync.rolling.alive import Alive
 from cyrsync.rolling.plain import Event, Pace, Status
-from cyrsync.server import run as server_run
+from cyrsync.server import changes
 from cyrsync.server.run import ServerRun
 from cyrsync.server.scope import Scope
 from cyrsync.server.takings import Takings
@@ -249,7 +249,7 @@ def test_a_long_pass_without_a_change_tells_that_it_is_alive(
     """With each folder of the replica's that it compares, and while it looks at mailboxes of the source."""
     scans: list[int] = []
     counts: list[int] = []
-    monkeypatch.setattr(server_run, "_STEP", 2)
+    monkeypatch.setattr(changes, "_STEP", 2)
     monkeypatch.setattr(Alive, "scan", lambda _, folders, messages: scans.append(folders))
     inside.run(monkeypatch, nothing)
     time.sleep(0.03)
