@@ -176,7 +176,7 @@ class AgentSide:
     def let_go(self) -> None:
         """Hold nothing any more, until asked again."""
         self._ask(do="let_go", root=b"")
-        self._end(lambda _: None)
+        self._end(_nothing)
 
     def hold(self, paths: Sequence[bytes]) -> Held:
         """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""
@@ -234,7 +234,7 @@ class AgentSide:
 
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root`; the agent starts at once and reads ahead."""
-        self._ask(do="walk", root=root, users=sorted(users), leftovers=True)
+        self._ask(do="walk", root=root, users=sorted(users))
         return self._walked(answers.WalkOrder(users))
 
     def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
@@ -475,6 +475,13 @@ def _nothing(_: dict[str, Any]) -> None:
     """Read nothing but that this is the end."""
 
 
+def _so_many(count: int, told: list[Answer]) -> list[Answer]:
+    """See that there is an answer to each question. Raise WireError."""
+    if len(told) != count:
+        raise WireError(f"{len(told)} instead of {count}")
+    return told
+
+
 def _error(found: dict[str, Any]) -> str:
     return wire.text(found["error"])
 
@@ -485,10 +492,9 @@ def _rights(found: dict[str, Any]) -> Rights:
 
 
 def _numbers(count: int, found: dict[str, Any]) -> list[int | None]:
-    told = [None if one is None else wire.number(one, _MAX_ID) for one in wire.list_of(found["numbers"])]
-    if len(told) != count:
-        raise WireError(f"{len(told)} instead of {count}")
-    return told
+    return _so_many(
+        count, [None if one is None else wire.number(one, _MAX_ID) for one in wire.list_of(found["numbers"])]
+    )
 
 
 def _links(found: dict[str, Any]) -> set[bytes]:
@@ -501,16 +507,11 @@ def _digests(count: int, found: dict[str, Any]) -> list[Digests | None]:
     told = []
     for one in wire.list_of(found["digests"]):
         told.append(None if one is None else Digests(*[wire.text(text, _MAX_DIGEST) for text in wire.list_of(one)]))
-    if len(told) != count:
-        raise WireError(f"{len(told)} instead of {count}")
-    return told
+    return _so_many(count, told)
 
 
 def _heads(count: int, found: dict[str, Any]) -> list[bytes]:
-    told = [wire.text(one, index.READ_SIZE).encode("latin-1") for one in wire.list_of(found["found"])]
-    if len(told) != count:
-        raise WireError(f"{len(told)} instead of {count}")
-    return told
+    return _so_many(count, [wire.text(one, index.READ_SIZE).encode("latin-1") for one in wire.list_of(found["found"])])
 
 
 def _number(found: dict[str, Any]) -> int:
@@ -574,10 +575,7 @@ def _cyruses(roots: Sequence[bytes], found: dict[str, Any]) -> list[Cyrus]:
 
 
 def _stats(count: int, found: dict[str, Any]) -> list[tuple[int, int] | int | None]:
-    looks = [answers.size_and_time(look) for look in wire.list_of(found["found"])]
-    if len(looks) != count:
-        raise WireError(f"{len(looks)} instead of {count}")
-    return looks
+    return _so_many(count, [answers.size_and_time(look) for look in wire.list_of(found["found"])])
 
 
 def _counts(found: dict[str, Any]) -> tuple[int, int]:
@@ -594,14 +592,7 @@ def _beginning(size: Any, digest: Any) -> Beginning:
 
 
 def _beginnings(count: int, found: dict[str, Any]) -> list[Beginning | None]:
-    told = []
-    for one in wire.list_of(found["found"], count):
-        told.append(
-            None if one is None else Beginning(wire.number(one[0], wire.MAX_SIZE), wire.text(one[1], _MAX_DIGEST))
-        )
-    if len(told) != count:
-        raise WireError(f"{len(told)} instead of {count}")
-    return told
+    return _so_many(count, [None if one is None else _beginning(*one) for one in wire.list_of(found["found"])])
 
 
 def _not_received(record: Any, mailboxes: int) -> Failure:

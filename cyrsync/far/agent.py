@@ -306,7 +306,7 @@ def _at_work(request: _Request) -> None:
 
 def _walk(request: _Request) -> None:
     output = request.output
-    for found in walk(request.root, frozenset(request.texts("users")), request.flag("leftovers")):
+    for found in walk(request.root, frozenset(request.texts("users")), leftovers=True):
         output.write(folders.encode(found, output.deflate is not None))
     output.end()
 

@@ -45,7 +45,7 @@ FRAMES = {
     "files to delete": frames.removals.map(lambda one: remove.encode(one) + b"null\n"),
     "messages to link": frames.moves.map(lambda one: relink.encode(one) + b"null\n"),
     "a request": st.just(
-        b'{"do": "walk", "root": "/x", "users": ["joe"], "leftovers": true, "paths": ["b"], "size": 3, "token": ""}\n'
+        b'{"do": "walk", "root": "/x", "users": ["joe"], "keep_times": true, "paths": ["b"], "size": 3, "token": ""}\n'
     ),
 }
 #: What a liar would put in a value's place.
@@ -75,7 +75,7 @@ def everything_of(request: agent._Request) -> None:
     request.paths()
     request.whole_paths()
     request.texts("users")
-    request.flag("leftovers")
+    request.flag("keep_times")
     request.token()
     request.program()
 
