@@ -8,10 +8,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from cyrsync.ends import bundle
 from cyrsync.ends.address import Address
-from cyrsync.ends.agent_side import AgentSide, ChildSide, open_far
-from cyrsync.ends.link import DEFAULT_PATIENCE, Patience
-from cyrsync.ends.shell import RemoteShell
+from cyrsync.ends.agent_side import AgentSide
+from cyrsync.ends.child_side import ChildSide
+from cyrsync.ends.link import DEFAULT_PATIENCE, Link, Patience
+from cyrsync.ends.shell import HAS_POSIX, HAS_PYTHON, RemoteShell, agent_command
 from cyrsync.ends.side import NearSide, Side
 
 #: A socket's path has room for 108 bytes, of which ssh wants some for itself while it connects.
@@ -62,7 +64,7 @@ class Connections:
         if address.local:
             return ChildSide() if is_replica else NearSide()
         assert self.shell and address.host
-        opened = open_far(self.shell, address.host, self._patience)
+        opened = _open_far(self.shell, address.host, self._patience)
         if isinstance(opened, AgentSide):
             return opened
         from cyrsync.ends.posix_side import PosixSide
@@ -75,3 +77,20 @@ class Connections:
             return self._directory
         self._socket_directory = tempfile.mkdtemp(prefix="cyrsync-", dir="/tmp")
         return Path(self._socket_directory)
+
+
+def _open_far(shell: RemoteShell, host: str, patience: Patience) -> AgentSide | Link:
+    """Start an agent at the far end; where there is no python3, return the link to the shell that answered.
+
+    Raise NoAgentError where another command is run than was sent.
+    """
+    link = Link(shell.words(agent_command(bundle.BOOTSTRAP), first=True), host, patience.silence)
+    try:
+        answer = link.first_answer((HAS_PYTHON, HAS_POSIX), patience.answer, shell.is_logged_in)
+    except BaseException:
+        link.close()
+        raise
+    if answer == HAS_POSIX:
+        return link
+    link.send(bundle.program())
+    return AgentSide(lambda: link, compressed=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cyrsync.ends.agent_side import Sink
+from cyrsync.ends.sink import Sink
 from cyrsync.far.receive import Failure
 from cyrsync.server.engine import Work
 from cyrsync.server.replica import Replica

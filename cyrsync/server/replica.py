@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 
 from cyrsync.ends.address import Address
-from cyrsync.ends.agent_side import AgentSide, Sink
+from cyrsync.ends.agent_side import AgentSide
 from cyrsync.ends.connections import Connections
 from cyrsync.ends.shell import RemoteShell
 from cyrsync.ends.side import Status
+from cyrsync.ends.sink import Sink
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.server.throttle import Throttle, Throttled
 from cyrsync.sync.options import Options

@@ -15,7 +15,7 @@ from itertools import chain
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.server.names import mailbox_text
-from cyrsync.ends.agent_side import Sink
+from cyrsync.ends.sink import Sink
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.beginning import Beginning
 from cyrsync.far.quick_check import Question

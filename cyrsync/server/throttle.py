@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from cyrsync.ends.agent_side import Sink
+from cyrsync.ends.sink import Sink
 from cyrsync.far.folder import Entry
 from cyrsync.far.frames import Part
 

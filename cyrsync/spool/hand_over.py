@@ -16,7 +16,8 @@ from pathlib import Path
 from cyrsync import process
 from cyrsync.ends import address
 from cyrsync.ends.address import Address, identity
-from cyrsync.ends.agent_side import AgentSide, ChildSide
+from cyrsync.ends.agent_side import AgentSide
+from cyrsync.ends.child_side import ChildSide
 from cyrsync.ends.connections import Connections
 from cyrsync.ends.side import refuse_promoted, token_of
 from cyrsync.errors import ConnectionFailed, Exit, UnusableError, UsageError

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cyrsync.cyrus.server.config import Config
 from cyrsync.ends.address import Address
-from cyrsync.ends.agent_side import About
+from cyrsync.ends.agent_answers import About
 from cyrsync.ends.side import Status, token_of
 from cyrsync.errors import ConnectionFailed, RefusedError, UnusableError, error_text
 from cyrsync.far import agent

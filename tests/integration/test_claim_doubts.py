@@ -242,7 +242,7 @@ victim.{method} = dying
 from cyrsync.cli.app import main
 main()
 """
-PUT = ("cyrsync.ends.agent_side", "ChildSide", "put_token")
+PUT = ("cyrsync.ends.child_side", "ChildSide", "put_token")
 END = ("cyrsync.server.claim", "Claim", "end")
 SEND = ("cyrsync.far.receive", "Receiver", "commit")
 STATE = ("cyrsync.state.store", "Store", "put")

@@ -275,7 +275,7 @@ class FakeLink:
 
 def ask(name: str, answer: bytes) -> object:
     side = AgentSide(lambda: FakeLink(answer), compressed=False)  # type: ignore[arg-type, return-value]
-    side._taught = True
+    side._agent._taught = True
     return ASKED[name][0](side)
 
 

@@ -1,0 +1,181 @@
+"""What the lines of an agent's answers say, each checked. All raise WireError, or another error of `wire.WRONG`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from cyrsync.cyrus.mailbox import index
+from cyrsync.ends import answers
+from cyrsync.ends.side import Held, Rights, Status
+from cyrsync.far import agent, wire
+from cyrsync.far.agent import Room
+from cyrsync.far.at_work import Cyrus
+from cyrsync.far.beginning import Beginning
+from cyrsync.far.hold import Busy
+from cyrsync.far.receive import Failure
+from cyrsync.far.wire import WireError
+
+if TYPE_CHECKING:
+    from cyrsync.far.digests import Digests
+
+Answer = TypeVar("Answer")
+_MAX_ID = (1 << 32) - 1  # of users and groups
+_MAX_GROUPS = 1 << 16  # NGROUPS_MAX of Linux
+_MAX_PROCESSES = 1 << 22  # PID_MAX_LIMIT of Linux
+_MAX_DIGEST = 40  # characters of a SHA-1 in hexadecimal
+_MAX_BOOT = 100  # characters of what names a boot
+_MAX_ROOM = 1 << 100  # bytes, inodes, or the number of a device
+
+
+class About(NamedTuple):
+    """What an agent runs on, and the time there in seconds since 1970."""
+
+    python: str
+    user: str
+    time: float
+
+
+def nothing(_: dict[str, Any]) -> None:
+    """Read nothing but that this is the end."""
+
+
+def _so_many(count: int, told: list[Answer]) -> list[Answer]:
+    """See that there is an answer to each question. Raise WireError."""
+    if len(told) != count:
+        raise WireError(f"{len(told)} instead of {count}")
+    return told
+
+
+def error(found: dict[str, Any]) -> str:
+    """Return what is wrong, empty for nothing."""
+    return wire.text(found["error"])
+
+
+def rights(found: dict[str, Any]) -> Rights:
+    """Return whose rights an agent has."""
+    groups = [wire.number(group, _MAX_ID) for group in wire.list_of(found["groups"], _MAX_GROUPS)]
+    return Rights(wire.number(found["euid"], _MAX_ID) == 0, frozenset(groups), wire.flag(found["attributes"]))
+
+
+def numbers(count: int, found: dict[str, Any]) -> list[int | None]:
+    """Return the number of each name that was asked for, None for what is unknown."""
+    return _so_many(
+        count, [None if one is None else wire.number(one, _MAX_ID) for one in wire.list_of(found["numbers"])]
+    )
+
+
+def links(found: dict[str, Any]) -> set[bytes]:
+    """Return the links behind which mailboxes lie."""
+    return {wire.path(path) for path in wire.list_of(found["found"])}
+
+
+def digests(count: int, found: dict[str, Any]) -> list[Digests | None]:
+    """Return what each index says, None for one that cannot be read."""
+    from cyrsync.far.digests import Digests
+
+    told = []
+    for one in wire.list_of(found["digests"]):
+        told.append(None if one is None else Digests(*[wire.text(text, _MAX_DIGEST) for text in wire.list_of(one)]))
+    return _so_many(count, told)
+
+
+def heads(count: int, found: dict[str, Any]) -> list[bytes]:
+    """Return the first bytes of each cyrus.index."""
+    return _so_many(count, [wire.text(one, index.READ_SIZE).encode("latin-1") for one in wire.list_of(found["found"])])
+
+
+def number(found: dict[str, Any]) -> int:
+    """Return an errno, 0 for none."""
+    return wire.number(found["number"], wire.MAX_ERRNO)
+
+
+def about(found: dict[str, Any]) -> About:
+    """Return what an agent runs on."""
+    return About(wire.text(found["python"]), wire.text(found["user"]), answers.time(found["time"]))
+
+
+def room(found: dict[str, Any]) -> Room | str:
+    """Return what there is room for, or why that is not known."""
+    if found["error"]:
+        return wire.text(found["error"])
+    fields = Room(*found["room"])
+    for size in fields[:-1]:
+        wire.number(size, _MAX_ROOM)
+    wire.flag(fields.writable)
+    return fields
+
+
+def contents(found: dict[str, Any]) -> bytes | int:
+    """Return what is in a file, or its errno."""
+    number = wire.number(found["error"], wire.MAX_ERRNO)
+    return number or wire.text(found["text"], agent.LARGEST).encode("latin-1")
+
+
+def status(found: dict[str, Any]) -> Status | int:
+    """Return what stands somewhere, or the errno that kept it from being seen."""
+    if found["error"]:
+        return wire.number(found["error"], wire.MAX_ERRNO)
+    exists, directory, parent, token, bare = found["status"]
+    root = wire.whole_path(found["root"])
+    if not root.startswith(b"/"):
+        raise WireError(f"no whole path: {wire.shown(root)}")
+    return Status(root, wire.flag(exists), wire.flag(directory), wire.flag(parent), wire.text(token), wire.flag(bare))
+
+
+def held(found: dict[str, Any]) -> Held | str:
+    """Return what came of holding, or why it cannot be."""
+    if found["error"]:
+        return wire.text(found["error"])
+    boot, alone = wire.text(found["boot"], _MAX_BOOT), wire.flag(found["alone"])
+    if found["busy"] is None:
+        return Held(None, boot, alone)
+    root, pid, since = found["busy"]
+    return Held(Busy(wire.whole_path(root), wire.number(pid, _MAX_PROCESSES), answers.time(since)), boot, alone)
+
+
+def written(found: dict[str, Any]) -> tuple[int, str]:
+    """Return the errno of what could not be written, -1 where it has none and 0 where it is written; and why."""
+    return wire.number(found["number"], wire.MAX_ERRNO, -1), wire.text(found["error"])
+
+
+def cyruses(roots: Sequence[bytes], found: dict[str, Any]) -> list[Cyrus]:
+    """Return who works on one of the directories, or on what cannot be told."""
+    there = []
+    for pid, conf, root in wire.list_of(found["found"], _MAX_PROCESSES):
+        there.append(Cyrus(wire.number(pid, _MAX_PROCESSES), wire.whole_path(conf), wire.whole_path(root)))
+        if there[-1].directory not in (b"", *roots):
+            raise WireError(f"what nobody asked for: {wire.shown(there[-1].directory)}")
+    return there
+
+
+def stats(count: int, found: dict[str, Any]) -> list[tuple[int, int] | int | None]:
+    """Return what stands at each path: see `answers.size_and_time`."""
+    return _so_many(count, [answers.size_and_time(look) for look in wire.list_of(found["found"])])
+
+
+def counts(found: dict[str, Any]) -> tuple[int, int]:
+    """Return how many files and folders were deleted."""
+    return wire.number(found["files"], wire.MAX_SIZE), wire.number(found["folders"], wire.MAX_SIZE)
+
+
+def not_removed(record: Any, asked: set[bytes]) -> tuple[bytes, int]:
+    """Return what was not deleted of all that was asked, and its errno."""
+    path, number = record
+    return answers.inside(wire.path(path), asked), wire.number(number, wire.MAX_ERRNO)
+
+
+def _beginning(size: Any, digest: Any) -> Beginning:
+    return Beginning(wire.number(size, wire.MAX_SIZE), wire.text(digest, _MAX_DIGEST))
+
+
+def beginnings(count: int, found: dict[str, Any]) -> list[Beginning | None]:
+    """Return what each file holds, None where that is no help."""
+    return _so_many(count, [None if one is None else _beginning(*one) for one in wire.list_of(found["found"])])
+
+
+def not_received(record: Any, mailboxes: int) -> Failure:
+    """Return which of so many mailboxes is not in its place."""
+    mailbox, number, path = record
+    found = wire.number(mailbox, mailboxes - 1), wire.number(number, wire.MAX_ERRNO, 1)
+    return Failure(*found, wire.text(path, wire.MAX_LINE).encode("latin-1"))

@@ -1,0 +1,121 @@
+"""Requests to an agent over a link, and the reading of its answers: whatever is wrong with one is one error."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from typing import IO, Any, TypeVar
+
+from cyrsync.ends import answers, bundle
+from cyrsync.ends.agent_answers import nothing
+from cyrsync.ends.inflated import Inflated
+from cyrsync.ends.link import Link
+from cyrsync.far import agent, wire
+from cyrsync.far.wire import WireError
+
+Answer = TypeVar("Answer")
+
+
+class AgentLink:
+    """An agent that is started when something is first asked of it."""
+
+    def __init__(self, start: Callable[[], Link], compressed: bool) -> None:
+        """`start` gives the link to the agent."""
+        self._start = start
+        self._compressed = compressed
+        self._taught = False
+
+    @cached_property
+    def _link(self) -> Link:
+        return self._start()
+
+    @cached_property
+    def stream(self) -> IO[bytes]:
+        """Where answers are read from, what a login shell has printed before the first one skipped."""
+        self._link.wait_for(agent.GREETING.rstrip())
+        return io.BufferedReader(Inflated(self._link.output)) if self._compressed else self._link.output
+
+    def ask(self, do: str, root: bytes = b"", **request: Any) -> None:
+        """Send a request; what more it says is what JSON can carry."""
+        request.update(do=do, root=root.decode("latin-1"))
+        self.send(json.dumps(request).encode("ascii") + b"\n")
+
+    def send(self, data: bytes) -> None:
+        """Send what a request has besides its line."""
+        self._link.send(data)
+
+    def teach(self) -> None:
+        """Send what the agent needs for more than a walk, once."""
+        if not self._taught:
+            program = bundle.more()
+            self.ask("load", size=len(program))
+            self.send(program)
+            self.end(nothing)
+            self._taught = True
+
+    def each(
+        self, do: str, root: bytes, paths: Sequence[bytes], read: Callable[[bytes], Answer], **more: bool
+    ) -> Iterator[Answer]:
+        """Ask for something of each of the paths, with `more` to say, and yield the answers."""
+        for portion in answers.portions(paths):
+            self.ask(do, root, paths=answers.texts(portion), **more)
+            for left, path in zip(range(len(portion), 0, -1), portion, strict=True):
+                answer = self.checked(partial(read, path))
+                if left == 1:
+                    self.end(nothing)  # who takes the last asks for no more
+                yield answer
+
+    def until_end(self, read: Callable[[Any], Answer], at_end: Callable[[], object] = lambda: None) -> Iterator[Answer]:
+        """Yield what `read` makes of each line of an answer but the last, at which `at_end` is called."""
+
+        def read_one() -> Answer | None:
+            record = self.record()
+            if _is_end(record):
+                at_end()
+                return None
+            return read(record)
+
+        while (found := self.checked(read_one)) is not None:
+            yield found
+
+    def end(self, read: Callable[[dict[str, Any]], Answer], each: Callable[[Any], object] | None = None) -> Answer:
+        """Return what the last line of an answer says; `each` reads the lines before, if there may be any."""
+
+        def read_all() -> Answer:
+            record = self.record()
+            while not _is_end(record):
+                if each is None:
+                    raise WireError("more than was asked for")
+                each(record)
+                record = self.record()
+            return read(record)
+
+        return self.checked(read_all)
+
+    def record(self) -> Any:
+        """Return the next line of an answer. Raise WireError, or EOFError."""
+        return wire.read_record(self.stream)
+
+    def checked(self, read: Callable[[], Answer]) -> Answer:
+        """Make one error of all that can be wrong with an answer."""
+        try:
+            return read()
+        except (EOFError, OSError):
+            raise self._link.failure() from None
+        except answers.WRONG as error:
+            raise answers.wrong(self._link.name, error) from None
+
+    def close(self) -> None:
+        """End the agent, if it was started."""
+        if "_link" in self.__dict__:
+            self._link.close()
+
+
+def _is_end(record: Any) -> bool:
+    """Tell whether a line is the last of an answer. Raise WireError for one that is neither that nor another."""
+    if type(record) is dict and record.get("end") is True:
+        return True
+    wire.list_of(record)
+    return False

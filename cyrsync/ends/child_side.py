@@ -1,0 +1,147 @@
+"""The side of a replica on this machine: what is done sooner than a child has started is done in this process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cyrsync import process
+from cyrsync.ends.agent_side import AgentSide, check_token
+from cyrsync.ends.link import Link
+from cyrsync.ends.side import Held, Rights, Status, resolve_here
+from cyrsync.ends.sink import Sink
+from cyrsync.errors import UnusableError, error_text
+from cyrsync.far import agent, quick_check, remove, to_disk
+from cyrsync.far import token as tokens
+from cyrsync.far.at_work import Cyrus, at_work
+from cyrsync.far.beginning import Beginning
+from cyrsync.far.hold import Holds
+from cyrsync.far.receive import Failure, Receiver
+
+if TYPE_CHECKING:
+    from array import array
+
+    from cyrsync.far.token import Token
+
+_PATIENCE = 5.0  # seconds
+
+
+class ChildSide(AgentSide):
+    """A replica on this machine, read by a child process while this one reads the source.
+
+    What is done sooner than a child has started is done here.
+    """
+
+    def __init__(self) -> None:
+        package = str(Path(__file__).resolve().parents[2])
+        start = f"import sys; sys.path.insert(0, {package!r}); from cyrsync.far import agent; agent.main()"
+        super().__init__(lambda: Link([sys.executable, "-I", "-S", "-c", start], "the local agent"), compressed=False)
+        self._holds = Holds()
+        self._receiver: Receiver | None = None
+
+    @cached_property
+    def rights(self) -> Rights:
+        """Whose rights the child has: ours."""
+        return Rights(os.geteuid() == 0, frozenset(os.getgroups()))
+
+    def numbers(self, names: Collection[str]) -> Mapping[str, int | None]:
+        """Return the numbers that names have here, also such as are asked for later."""
+        return _NumbersHere()
+
+    def make(self, root: bytes) -> None:
+        """Make a directory, and those above it, if they are not there."""
+        if not os.path.isdir(root):
+            super().make(root)
+
+    def clear(self, root: bytes) -> None:
+        """Remove the hidden directory that a killed run has left in a root, if it can be; nobody may write there."""
+        if os.path.lexists(os.path.join(root, remove.RENAMED)):
+            super().clear(root)
+
+    def resolve(self, path: bytes) -> Status:
+        """Return what stands at `path`, links resolved."""
+        return resolve_here(path)
+
+    def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
+        """Return who works on one of these directories, of any Cyrus here."""
+        return at_work(roots)
+
+    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
+        """Return what `AgentSide.stat` does."""
+        return [agent.status(path) for path in paths]
+
+    def heads(self, paths: Sequence[bytes]) -> list[bytes]:
+        """Return what `AgentSide.heads` does."""
+        return [agent.head(path) for path in paths]
+
+    def let_go(self) -> None:
+        """Hold nothing any more, until asked again."""
+        process.share(())
+        self._holds.close()
+
+    def share(self) -> Held:
+        """Let others hold with us what we hold alone."""
+        return Held(self._holds.share(), tokens.boot_id(), alone=False)
+
+    def _hold(self, paths: Sequence[bytes], *, among: bool) -> Held:
+        alone = True
+        try:
+            if among:
+                busy, alone = self._holds.hold_among(paths)
+            else:
+                busy = self._holds.hold(paths)
+        except OSError as error:
+            raise UnusableError(f"{error_text(error)}: it cannot be held") from None
+        process.share(self._holds.descriptors())
+        return Held(busy, tokens.boot_id(), alone)
+
+    def put_token(self, root: bytes, token: Token) -> None:
+        """Write what the replica says of itself. Raise NotWrittenError where that can't be."""
+        check_token(root, *agent.put_token(root, token.to_json()))
+
+    def to_disk(self, roots: Sequence[bytes]) -> None:
+        """Wait until all that was written to these directories is on their disks. Raise OSError."""
+        to_disk.to_disk(roots)
+
+    def same(self, question: quick_check.Question, *, numeric_ids: bool) -> array[int]:
+        """Return the UIDs of messages that are there as they are here; owners and permissions are set."""
+        return quick_check.same(question, numeric_ids)
+
+    def beginnings(self, paths: Sequence[bytes]) -> list[Beginning | None]:
+        """Return nothing: here all of a file costs no more than a look at it."""
+        return [None] * len(paths)
+
+    def begin_stream(self, *, numeric_ids: bool, aside: bool, much: bool, compressed: bool = False) -> Sink:
+        """Return what writes mailboxes here; where much will follow, in the child, beside who reads them."""
+        if much:
+            self._receiver = None
+            return super().begin_stream(numeric_ids=numeric_ids, aside=aside, much=much, compressed=compressed)
+        self._receiver = Receiver(numeric_ids, aside)
+        return self._receiver
+
+    def finish_stream(self) -> None:
+        """End the stream; `stream_failures` is asked next."""
+        if not self._receiver:
+            super().finish_stream()
+
+    def stream_failures(self) -> list[Failure]:
+        """Return which mailboxes of a stream that was ended are not in their places."""
+        return self._receiver.end() if self._receiver else super().stream_failures()
+
+    def close(self) -> None:
+        """End the child, if there is one, and let go of the replica."""
+        super().close()
+        process.share(())
+        self._holds.end(_PATIENCE)  # an rsync that failed ends some time before its own children
+
+
+class _NumbersHere(dict[str, "int | None"]):
+    """The numbers that names have on this machine, looked up when they are first asked for."""
+
+    def __missing__(self, name: str) -> int | None:
+        self[name] = agent.number(name)
+        return self[name]
