@@ -9,10 +9,10 @@ from cyrsync.cyrus.mailbox import index
 from cyrsync.ends import answers
 from cyrsync.ends.side import Held, Rights, Status
 from cyrsync.far import agent, wire
-from cyrsync.far.agent import Room
 from cyrsync.far.at_work import Cyrus
 from cyrsync.far.beginning import Beginning
 from cyrsync.far.hold import Busy
+from cyrsync.far.host import Room
 from cyrsync.far.receive import Failure
 from cyrsync.far.wire import WireError
 

@@ -16,13 +16,13 @@ from cyrsync.ends.sink import Sink
 from cyrsync.errors import UnusableError
 from cyrsync.far import folder, quick_check, remove, wire
 from cyrsync.far import uids as uid_sets
-from cyrsync.far.agent import Room
 from cyrsync.far.at_work import Cyrus
 from cyrsync.far.beginning import Beginning
 from cyrsync.far.extended import NO_KINDS, Kinds
 from cyrsync.far.finding import Audited, from_record
 from cyrsync.far.folder import Folder
 from cyrsync.far.frames import Deflated, Encoder
+from cyrsync.far.host import Room
 from cyrsync.far.receive import Failure
 from cyrsync.far.remove import Removal
 from cyrsync.far.wire import WireError

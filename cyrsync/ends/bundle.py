@@ -31,6 +31,9 @@ MODULES = (
     "cyrsync.far.token",
     "cyrsync.far.at_work",
     "cyrsync.far.hold",
+    "cyrsync.far.host",
+    "cyrsync.far.output",
+    "cyrsync.far.request",
     "cyrsync.far.agent",
 )
 #: What an audit needs besides, and a source whose metadata is taken under locks.

@@ -15,7 +15,7 @@ from cyrsync.ends.link import Link
 from cyrsync.ends.side import Held, Rights, Status, resolve_here
 from cyrsync.ends.sink import Sink
 from cyrsync.errors import UnusableError, error_text
-from cyrsync.far import agent, quick_check, remove, to_disk
+from cyrsync.far import host, quick_check, remove, to_disk
 from cyrsync.far import token as tokens
 from cyrsync.far.at_work import Cyrus, at_work
 from cyrsync.far.beginning import Beginning
@@ -72,11 +72,11 @@ class ChildSide(AgentSide):
 
     def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
         """Return what `AgentSide.stat` does."""
-        return [agent.status(path) for path in paths]
+        return [host.status(path) for path in paths]
 
     def heads(self, paths: Sequence[bytes]) -> list[bytes]:
         """Return what `AgentSide.heads` does."""
-        return [agent.head(path) for path in paths]
+        return [host.head(path) for path in paths]
 
     def let_go(self) -> None:
         """Hold nothing any more, until asked again."""
@@ -101,7 +101,7 @@ class ChildSide(AgentSide):
 
     def put_token(self, root: bytes, token: Token) -> None:
         """Write what the replica says of itself. Raise NotWrittenError where that can't be."""
-        check_token(root, *agent.put_token(root, token.to_json()))
+        check_token(root, *host.put_token(root, token.to_json()))
 
     def to_disk(self, roots: Sequence[bytes]) -> None:
         """Wait until all that was written to these directories is on their disks. Raise OSError."""
@@ -143,5 +143,5 @@ class _NumbersHere(dict[str, "int | None"]):
     """The numbers that names have on this machine, looked up when they are first asked for."""
 
     def __missing__(self, name: str) -> int | None:
-        self[name] = agent.number(name)
+        self[name] = host.number(name)
         return self[name]

@@ -1,7 +1,7 @@
 """What is talked to over pipes: an agent, or a shell, here or at the far end of a connection.
 
 Whoever is waited for may hang: a far end from which no byte comes for too long is lost. An agent that is at work lets
-hear of itself meanwhile (agent.py).
+hear of itself meanwhile (far/output.py).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from cyrsync.errors import DoubtfulError, RefusedError, UnusableError
-from cyrsync.far import agent
+from cyrsync.far import host
 from cyrsync.far import token as tokens
 from cyrsync.far.at_work import Cyrus, at_work
 from cyrsync.far.extended import NO_KINDS, Kinds
@@ -188,7 +188,7 @@ def refuse_promoted(token: Token, status: Status) -> None:
 def resolve_here(path: bytes) -> Status:
     """Return what stands at `path` on this machine, links resolved. Raise UnusableError where that can't be seen."""
     try:
-        return Status(*agent.resolve(path))
+        return Status(*host.resolve(path))
     except OSError as error:
         raise unseen(path, error.errno or errno.EIO) from None
 
@@ -282,7 +282,7 @@ class NearSide:
 
     def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
         """Return what `AgentSide.stat` does."""
-        return [agent.status(path) for path in paths]
+        return [host.status(path) for path in paths]
 
     def to_disk(self, roots: Sequence[bytes]) -> None:
         """Nothing is written here."""

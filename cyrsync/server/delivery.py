@@ -8,7 +8,7 @@ from collections.abc import Container
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.errors import Exit, ReplicaFull
-from cyrsync.far import agent
+from cyrsync.far import host
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.remove import Removal
 from cyrsync.rsync.driver import hint
@@ -183,5 +183,5 @@ def _bytes_coming(work: Work) -> int:
         for root, plan in work.plans.items()
         for name in uid_sets.file_names(plan.uids)
     ]
-    looks = map(agent.status, paths)
+    looks = map(host.status, paths)
     return sum(look[0] for look in looks if isinstance(look, tuple))

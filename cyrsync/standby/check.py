@@ -25,7 +25,7 @@ from cyrsync.cyrus.server.db import reader, skiplist, twom, twoskip
 from cyrsync.cyrus.server.db.error import DbError
 from cyrsync.cyrus.server.server import Located, located
 from cyrsync.errors import ConnectionFailed, RefusedError, UnusableError, UsageError, error_text
-from cyrsync.far import agent, message_files
+from cyrsync.far import host, message_files
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.token import is_bare
 from cyrsync.far.uids import file_names
@@ -148,7 +148,7 @@ class Source:
             else:
                 yield fail("spool", text, _ADVICE.get(number, ""))
         number, size = len(self._places), sum(size for size, _ in self.needs.values())
-        who = agent.user_name(os.geteuid())
+        who = host.user_name(os.geteuid())
         yield ok("spool", f"{who} can read {human_count(number)} mailboxes, some {human_bytes(size)}")
 
     def _unmounted(self, config: Config) -> Iterator[tuple[bytes, str]]:
@@ -217,7 +217,7 @@ class Source:
         directory = self._state_directory
         refuse_shared(directory)
         above = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-        room = agent.room(bytes(above))
+        room = host.room(bytes(above))
         needed = min(self._metadata, _STAGED) + _ROW * len(self._places)
         if not room.writable:
             raise UnusableError(f"{directory}: no right to write in {above}")

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.cyrus.server.config import Config
-from cyrsync.far import agent
+from cyrsync.far import host
 from cyrsync.rolling import channel as channels
 from cyrsync.rolling.channel import Channel
 from cyrsync.rolling.log_lines import parse
@@ -72,7 +72,7 @@ def _ours(config: Config, conf: str) -> Findings:
 
 def _rights(one: Channel, owner: int) -> Findings:
     """Cyrus answers OK where it cannot log: only syslog has it."""
-    user = agent.user_name(owner)
+    user = host.user_name(owner)
     for path in (os.path.dirname(one.directory), one.directory, one.log):
         try:
             status = os.stat(path)

@@ -14,8 +14,8 @@ from cyrsync.ends.address import Address
 from cyrsync.ends.agent_answers import About
 from cyrsync.ends.side import Status, token_of
 from cyrsync.errors import ConnectionFailed, RefusedError, UnusableError, error_text
-from cyrsync.far import agent
-from cyrsync.far.agent import Room
+from cyrsync.far import host
+from cyrsync.far.host import Room
 from cyrsync.rsync import features
 from cyrsync.server.claim import refuse, source_name
 from cyrsync.server.replica import Replica
@@ -171,7 +171,7 @@ def clock_finding(round_trip: float, ahead: float) -> Finding:
 
 
 def _rights(replica: Replica, about: About, config: Config) -> Findings:
-    owners = {agent.user_name(os.stat(one.data).st_uid) for one in config.partitions.values()}
+    owners = {host.user_name(os.stat(one.data).st_uid) for one in config.partitions.values()}
     if replica.agent.rights.root or owners == {about.user}:
         yield ok("rights", f"{about.user} can give files there to their owners")
     else:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cyrsync.ends.side import Side, Status, token_of
 from cyrsync.errors import RefusedError
-from cyrsync.far import agent
+from cyrsync.far import host
 
 
 def replica_at(status: Status) -> str:
@@ -21,7 +21,7 @@ def replica_at(status: Status) -> str:
 
 def source_here(root: bytes) -> Status:
     """Return what a source on this machine says of itself: nothing but its owner file is looked at."""
-    return Status(root, exists=True, directory=True, parent=True, token=agent.owner_text(root))
+    return Status(root, exists=True, directory=True, parent=True, token=host.owner_text(root))
 
 
 def refuse_replica(status: Status) -> None:

@@ -23,8 +23,8 @@ SLOW = """
 from cyrsync.ends import bundle
 bundle._START = '''
 import time
-from cyrsync.far import agent
-agent._BEAT = 0.1
+from cyrsync.far import agent, output
+output._BEAT = 0.1
 def slow(request, resolve=agent._resolve):
     end = time.monotonic() + 4
     while time.monotonic() < end:

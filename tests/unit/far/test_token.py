@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cyrsync.ends.side import Status, resolve_here, token_of
 from cyrsync.errors import DoubtfulError
-from cyrsync.far import agent, token
+from cyrsync.far import host, token
 from cyrsync.far.token import NAME, Token
 from support.tree import plain_env
 
@@ -296,6 +296,6 @@ def test_a_token_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path, kind:
         os.truncate(place, 1 << 40)
     else:
         place.write_bytes(b"" if kind == "empty" else b"\xff\0scribble")
-    status = Status(*agent.resolve(os.fsencode(tmp_path)))
+    status = Status(*host.resolve(os.fsencode(tmp_path)))
     with pytest.raises(DoubtfulError, match="damaged: if this is the right replica, remove the file"):
         token_of(status)

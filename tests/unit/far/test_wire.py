@@ -23,6 +23,7 @@ from cyrsync.ends.agent_side import AgentSide
 from cyrsync.errors import ConnectionFailed, UnusableError, WrongAnswer
 from cyrsync.far import agent, digests, extended, finding, folder, quick_check, relink, remove, take, wire
 from cyrsync.far.folder import Entry, Folder
+from cyrsync.far.request import Request
 from cyrsync.far.token import UNOWNED
 from cyrsync.far.wire import WireError
 from support import frames
@@ -35,7 +36,7 @@ DECODERS: dict[str, Callable[[io.BytesIO], object]] = {
     "messages to compare": quick_check.decode,
     "files to delete": lambda stream: list(remove.decode(stream)),
     "messages to link": lambda stream: list(relink.decode(stream)),
-    "a request": lambda stream: everything_of(agent._Request(wire.read_record(stream), stream, None)),  # type: ignore[arg-type]
+    "a request": lambda stream: everything_of(Request(wire.read_record(stream), stream, None)),  # type: ignore[arg-type]
 }
 FRAMES = {
     "a folder": st.builds(folder.encode, frames.folders, st.booleans()),
@@ -71,7 +72,8 @@ LINES = [b"[" * 100_000, b"[" + b"9" * 10_000 + b"]", b"\xff", b"", b"{}", b"[]"
 ELSEWHERE = ["/", "/a", "a/", "a//b", ".", "..", "../a", "a/..", "a/./b", "a\0b", "a/../b"]
 
 
-def everything_of(request: agent._Request) -> None:
+def everything_of(request: Request) -> None:
+    agent._service(request)
     request.paths()
     request.whole_paths()
     request.texts("users")

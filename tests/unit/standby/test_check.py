@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cyrsync.far.agent import Room
+from cyrsync.far.host import Room
 from cyrsync.standby.check_replica import Disk, clock_finding, room_finding
 from cyrsync.standby.checked import Verdict
 

@@ -1,0 +1,121 @@
+"""What a host has at a path, and whom it knows: asked here, or by an agent there.
+
+Also runs at the far end of a connection: standard library only, Python 3.6.
+"""
+
+import errno
+import grp
+import os
+import pwd
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from cyrsync.cyrus.mailbox import index
+from cyrsync.far import token
+from cyrsync.far.walk import start_of
+
+if TYPE_CHECKING:
+    from typing import Tuple
+
+_ABSENT = (errno.ENOENT, errno.ENOTDIR)
+
+
+def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool]":
+    """Return what stands at `path`: the fields of `side.Status`. Raise OSError where that is not to be seen."""
+    real = os.path.realpath(path)
+    exists, directory = _kind(real)
+    text, bare = "", False
+    if directory:
+        text = owner_text(real)
+        try:
+            bare = not text and token.is_bare(real)
+        except OSError:
+            pass  # whoever reads on will say why
+    return real, exists, directory, exists or _kind(os.path.dirname(real))[1], text, bare
+
+
+def owner_text(root: bytes) -> str:
+    """Return a token as JSON, "" where there is none; one that cannot be read may say anything."""
+    try:
+        return token.read_text(root)
+    except OSError:
+        return "{}" if os.path.lexists(os.path.join(root, token.NAME)) else ""
+
+
+def _kind(path: bytes) -> "tuple[bool, bool]":
+    """Tell whether something is at `path`, and whether that is a directory. Raise OSError where neither can be seen."""
+    try:
+        return True, stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
+    return False, False
+
+
+def put_token(root: bytes, text: str) -> "Tuple[int, str]":
+    """Write a root's token; return what is wrong, 0 and "" for nothing."""
+    try:
+        token.write(root, token.from_json(text))
+    except OSError as error:
+        return error.errno or -1, error.strerror or str(error)
+    return 0, ""
+
+
+class Room(NamedTuple):
+    """The file system that something is on, or would be made on. Sizes are bytes."""
+
+    device: int
+    free: int
+    used: int
+    free_inodes: int
+    used_inodes: int
+    inodes: int  # 0: it makes them as they are needed
+    writable: bool  # the directory, or the nearest above it that is there
+
+
+def room(path: bytes) -> Room:
+    """Return what there is room for at `path`. Raise OSError."""
+    while path and not os.path.isdir(path):
+        path = os.path.dirname(path)
+    path = path or b"."
+    found = os.statvfs(path)
+    return Room(
+        os.stat(path).st_dev,
+        found.f_bavail * found.f_frsize,
+        (found.f_blocks - found.f_bfree) * found.f_frsize,
+        found.f_favail,
+        found.f_files - found.f_ffree,
+        found.f_files,
+        os.access(path, os.W_OK | os.X_OK),
+    )
+
+
+def user_name(uid: int) -> str:
+    """Return what a user is called here, the number of one who has no name."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def number(name: str) -> "int | None":
+    """Return the number that `user:NAME` or `group:NAME` has here, None where it is unknown."""
+    kind, _, name = name.partition(":")
+    try:
+        return grp.getgrnam(name).gr_gid if kind == "group" else pwd.getpwnam(name).pw_uid
+    except (KeyError, ValueError):
+        return None
+
+
+def status(path: bytes) -> "tuple[int, int] | int | None":
+    """Return size and modification time (nanoseconds) of a file; None where there is none, an errno for no answer."""
+    try:
+        found = os.lstat(path)
+    except OSError as error:
+        return None if error.errno in _ABSENT else error.errno or errno.EIO
+    return found.st_size, found.st_mtime_ns
+
+
+def head(path: bytes) -> bytes:
+    """Return the first bytes of a cyrus.index, none where it cannot be read."""
+    return start_of(path, index.READ_SIZE)
