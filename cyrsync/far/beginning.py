@@ -23,13 +23,17 @@ class Beginning(NamedTuple):
 
 
 def whole(path: bytes) -> "Optional[Beginning]":
-    """Return what a file holds; None for what is no file, cannot be read, or has other names: copies that are kept."""
+    """Return what a file holds; None for what is no file, cannot be read, or is larger than any file of Cyrus's.
+
+    Also None for a file that has other names: those are copies that are kept.
+    """
     try:
         descriptor, status = regular_file.opened(path)
     except OSError:
         return None
     try:
-        return of(descriptor, status.st_size) if status.st_nlink == 1 and status.st_size else None
+        fits = 0 < status.st_size <= regular_file.LARGEST  # a sparse giant would be read for years
+        return of(descriptor, status.st_size) if fits and status.st_nlink == 1 else None
     finally:
         os.close(descriptor)
 
