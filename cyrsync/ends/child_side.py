@@ -15,7 +15,7 @@ from cyrsync.ends.link import Link
 from cyrsync.ends.side import Held, Rights, Status, resolve_here
 from cyrsync.ends.sink import Sink
 from cyrsync.errors import UnusableError, error_text
-from cyrsync.far import host, quick_check, remove, to_disk
+from cyrsync.far import host, owner, quick_check, remove, to_disk
 from cyrsync.far import token as tokens
 from cyrsync.far.at_work import Cyrus, at_work
 from cyrsync.far.beginning import Beginning
@@ -143,5 +143,5 @@ class _NumbersHere(dict[str, "int | None"]):
     """The numbers that names have on this machine, looked up when they are first asked for."""
 
     def __missing__(self, name: str) -> int | None:
-        self[name] = host.number(name)
+        self[name] = owner.number(name)
         return self[name]

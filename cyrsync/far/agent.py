@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from cyrsync.cyrus.mailbox import regular_file
-from cyrsync.far import descent, frames, hold, host, receive, token, wire
+from cyrsync.far import descent, frames, hold, host, owner, receive, token, wire
 from cyrsync.far import folder as folders
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.at_work import at_work
@@ -77,7 +77,7 @@ def _identify(request: Request) -> None:
 
 
 def _numbers(request: Request) -> None:
-    request.output.end(numbers=[host.number(name) for name in request.texts("names")])
+    request.output.end(numbers=[owner.number(name) for name in request.texts("names")])
 
 
 def _about(request: Request) -> None:

@@ -4,7 +4,6 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
 import errno
-import grp
 import os
 import pwd
 import stat
@@ -96,15 +95,6 @@ def user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
-
-
-def number(name: str) -> "int | None":
-    """Return the number that `user:NAME` or `group:NAME` has here, None where it is unknown."""
-    kind, _, name = name.partition(":")
-    try:
-        return grp.getgrnam(name).gr_gid if kind == "group" else pwd.getpwnam(name).pw_uid
-    except (KeyError, ValueError):
-        return None
 
 
 def status(path: bytes) -> "tuple[int, int] | int | None":

@@ -1,4 +1,4 @@
-"""Whom files of elsewhere belong to here.
+"""Whom a host knows by which number, and whom files of elsewhere belong to here.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -6,18 +6,25 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 import grp
 import pwd
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Optional
+
+
+def number(name: str) -> "Optional[int]":
+    """Return the number that `user:NAME` or `group:NAME` has here, None where it is unknown."""
+    kind, _, name = name.partition(":")
+    try:
+        return grp.getgrnam(name).gr_gid if kind == "group" else pwd.getpwnam(name).pw_uid
+    except (KeyError, ValueError):
+        return None  # ValueError: the name cannot be written in the encoding here
 
 
 @lru_cache(maxsize=256)
 def owner_here(owner: str, numeric_ids: bool) -> "tuple[int, int]":
     """Return the numbers that rsync would give to files of an owner of elsewhere: those of the names, if known."""
     uid, gid, user, group = owner.split(":")
-    numbers = [int(uid), int(gid)]
-    if not numeric_ids:
-        for which, name in enumerate((user, group)):
-            try:
-                if name:
-                    numbers[which] = grp.getgrnam(name).gr_gid if which else pwd.getpwnam(name).pw_uid
-            except (KeyError, ValueError):
-                pass  # ValueError: the name cannot be written in the encoding here
-    return numbers[0], numbers[1]
+    user_here = number("user:" + user) if user and not numeric_ids else None
+    group_here = number("group:" + group) if group and not numeric_ids else None
+    return int(uid) if user_here is None else user_here, int(gid) if group_here is None else group_here
