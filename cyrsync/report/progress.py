@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two refreshes.
 INTERVAL = 0.1
+_SCANNING = "scanning"
 
 
 class Progress:
@@ -31,8 +32,8 @@ class Progress:
         from rich.progress import Progress as Display
 
         self._clock = clock
-        self._due = clock()
-        self._step = ""
+        self._due = self._first = clock()
+        self._step = _SCANNING
         self._started = self._due
         self._display = Display(
             TextColumn("{task.description}", markup=False),
@@ -46,7 +47,7 @@ class Progress:
             redirect_stdout=False,
             get_time=clock,
         )
-        self._task = self._display.add_task("scanning", total=None, amount="")
+        self._task = self._display.add_task(_SCANNING, total=None, amount="")
 
     def __enter__(self) -> Self:
         self._display.start()
@@ -60,11 +61,14 @@ class Progress:
     def scan(self, folders: int, messages: int) -> None:
         """Show how many folders and messages have been looked at so far, and how many messages a second."""
         now = self._clock()
-        if now >= self._due:
-            amount = f"{human_count(folders)} folders, {human_count(messages)} messages"
-            if now > self._started:
-                amount += f", {human_count(int(messages / (now - self._started)))}/s"
-            self._show(amount, None, 0)
+        if self._step != _SCANNING:
+            self._begin(_SCANNING, now)
+        elif now < self._due:
+            return
+        amount = f"{human_count(folders)} folders, {human_count(messages)} messages"
+        if now > self._first:
+            amount += f", {human_count(int(messages / (now - self._first)))}/s"
+        self._show(amount, None, 0)
 
     def transfer(self, step: str, files_done: int, files_total: int, bytes_done: int) -> None:
         """Show how far a step is: files, bytes, bytes a second, time left."""

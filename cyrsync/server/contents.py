@@ -127,7 +127,7 @@ class Contents:
         self.unreadable: list[tuple[bytes, str]] = []  # names of files, and why they cannot be read
         self.wanted = wanted
         self.wrong: list[int] = []  # messages whose contents are not what the index says
-        self.bytes = 0  # that were read
+        self.messages = self.bytes = 0  # that were read
         self._work = work
         self._reader = reader
         self._there = there
@@ -157,6 +157,10 @@ class Contents:
             if self.wanted[root] or plan.metadata or plan.loose or plan.touch:
                 found.append((root, Part(self._there(root), plan.path, self._reader.above(root, plan.path))))
         return found
+
+    def count(self) -> int:
+        """Return how many messages are wanted."""
+        return sum(map(len, self.wanted.values()))
 
     def is_whole(self) -> bool:
         """Tell whether everything that was wanted is there, and can be read."""
@@ -208,6 +212,7 @@ class Contents:
             for piece in _pieces(descriptor, status.st_size - len(data)):
                 digest.update(piece)
                 yield _More(piece)
+        self.messages += 1
         self.bytes += status.st_size
         if self._index and not _is_right(self._index, uid, status.st_size, digest.digest()):
             self.wrong.append(uid)

@@ -110,7 +110,7 @@ class ServerRun:
         takings.unreadable.clear()
         takings.locked.clear()
         before = len(self._session.result.errors)
-        sender = Sender(store, replica, lambda: "")
+        sender = Sender(store, replica, lambda: "", self._session.progress)
         sender.is_late = True
         delivery = self._delivery(store, replica, sender)
         delivery.send_late(key, [key])
@@ -201,7 +201,9 @@ class ServerRun:
         # What the owner files say is of all shards, and so tells none of them about its own part.
         anew = self._scope.full or options.overwrite or options.part.shard is not None
         in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
-        sender = self._sender = None if options.dry_run else Sender(store, replica, claim.enter, options.jobs)
+        progress = self._session.progress
+        sender = None if options.dry_run else Sender(store, replica, claim.enter, progress, options.jobs)
+        self._sender = sender
         delivery = self._delivery(store, replica, sender) if sender else None
         with self._session.phases.phase("scan"):
             self._refresh(store, in_full=in_full)

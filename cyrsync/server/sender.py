@@ -29,6 +29,7 @@ from cyrsync.server.replica import Replica
 from cyrsync.state.sent import Key
 from cyrsync.state.store import Store
 from cyrsync.sync.folder_plan import State
+from cyrsync.sync.progress import Reporter
 from cyrsync.text import path_text
 
 #: Bytes and mailboxes that are sent together, before anybody asks whether they have arrived.
@@ -57,8 +58,10 @@ class _Passed:
 class Sender:
     """Sends mailboxes that have just been read."""
 
-    def __init__(self, store: Store, replica: Replica, enter: Callable[[], str], jobs: int = 1) -> None:
-        """There are as many streams side by side as `jobs`.
+    def __init__(
+        self, store: Store, replica: Replica, enter: Callable[[], str], progress: Reporter, jobs: int = 1
+    ) -> None:
+        """There are as many streams side by side as `jobs`; `progress` is told of each large mailbox how far it is.
 
         `enter` is asked for the replica when there is something for it; it returns what speaks against that.
         """
@@ -79,6 +82,7 @@ class Sender:
         self._store = store
         self._replica = replica
         self._enter = enter
+        self._progress = progress
         self._entered = self._began = False
         self._lanes = [Lane(replica, number) for number in range(jobs)]
         self._waiting: list[tuple[Work, list[Item]]] = []
@@ -254,11 +258,13 @@ class Sender:
                 return True
         lane = self._lanes[0]
         sink = self._begin(much=True)
+        text, total, before = mailbox_text(key.path, work.place.name), contents.count(), self.bytes_sent
         try:
             for item in items:
                 item.put(sink)
                 lane.bytes += len(item.data)
                 self.bytes_sent += len(item.data)
+                self._progress.transfer(text, contents.messages, total, self.bytes_sent - before)
         except _CHANGED as error:
             sink.abandon()
             return self._leave_for_now(work, error)

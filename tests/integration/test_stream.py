@@ -22,6 +22,7 @@ from cyrsync.server import contents, sender
 from cyrsync.server.sender import Sender
 from cyrsync.state.sent import Sent, StateDamaged
 from cyrsync.state.store import Store
+from cyrsync.sync.progress import NoProgress
 from support.inside import sync_server_here
 from support.meanwhile import before_part
 from support.servers import SampleServer, assert_sound, below, problems, replica_conf
@@ -172,6 +173,19 @@ def test_a_message_larger_than_a_frame(either: Pair) -> None:
     report = either.sync(expect=23)  # the index has another size
     assert len(report["errors"]) == 1
     assert_same_tree(either.server.spool, either.there(either.server.spool))
+
+
+def test_of_a_large_mailbox_it_is_told_how_far_it_is(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watchdog waits for that, too."""
+    monkeypatch.setattr(sender, "_PORTION_BYTES", 1)
+    told = []
+    monkeypatch.setattr(NoProgress, "transfer", lambda _, *words: told.append(words))
+    folder = pair.folders[0]
+    below_spool = os.fsencode(folder.relative_to(pair.server.spool))
+    samplespool.deliver(folder, 30)
+    pair.sync()
+    assert sorted({done for _, done, _, _ in told}) == list(range(31))
+    assert {(os.fsencode(text), total) for text, _, total, _ in told} == {(below_spool, 30)}
 
 
 def test_a_message_that_is_not_what_its_record_says(either: Pair) -> None:

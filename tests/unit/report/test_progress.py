@@ -121,6 +121,18 @@ def test_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_scan_goes_on_after_a_step() -> None:
+    """A large mailbox is sent in the middle of it; the speed is that of the whole scan."""
+    screen, clock = Screen(), Clock()
+    with Progress(screen.console, clock) as progress:
+        clock.now += 10
+        progress.transfer("user/joe", 5, 10, 1024)
+        assert "user/joe" in screen.news()
+        clock.now += 10
+        progress.scan(2, 1000)
+        assert re.search(r"scanning .*2 folders, 1,000 messages, 50/s", screen.news())
+
+
 def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     with progress_for(enabled=True) as progress:
