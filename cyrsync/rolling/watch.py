@@ -329,7 +329,8 @@ class Watch:
         now = self.parts.clock()
         if ends or now - self._published >= self.pace.status:
             self._published = now
-            self.parts.publish(self.status())
+            with suppress(OSError):  # of the state, which cannot be read just now
+                self.parts.publish(self.status())
 
     def status(self) -> Status:
         """Return how it goes."""

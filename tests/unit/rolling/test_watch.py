@@ -45,6 +45,7 @@ class World:
     closed: int = 0
     paused: float = 0.0  # seconds, whether there was a log or not
     full: bool = False  # the disk of the state
+    unreadable: bool = False  # likewise
 
     @property
     def table(self) -> PendingTable:
@@ -153,6 +154,11 @@ class Table(PendingTable):
     def fail(self, rows: Iterable[Waiting]) -> None:
         self._check()
         super().fail(rows)
+
+    def all(self) -> list[Waiting]:
+        if self._world.unreadable:
+            raise OSError(5, "the state file: disk I/O error")
+        return super().all()
 
     def _check(self) -> None:
         if self._world.full:
@@ -398,6 +404,15 @@ def test_a_state_that_cannot_be_written_for_a_while(world: World) -> None:
     assert world.waiting() == []
     assert len(world.times("pass")) == 2
     assert world.steps < 1000
+
+
+def test_a_state_that_cannot_be_read_for_a_while(world: World) -> None:
+    world.logs(10, b"MAILBOX user.joe\n")
+    world.at[1009.0] = lambda: setattr(world, "unreadable", True)
+    world.at[1030.0] = lambda: setattr(world, "unreadable", False)
+    world.run(60)
+    assert world.times("user.joe") == [10]
+    assert world.last().written > 1030
 
 
 def test_a_clock_that_is_set_back(world: World) -> None:
