@@ -72,13 +72,11 @@ def _print_folders(result: AuditResult, console: Console, verbose: bool) -> None
 
 
 def _print_table(title: str, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], console: Console) -> None:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for head in heads:
-        table.add_column(head, overflow="fold", justify="right" if head in ("Number", "Folders") else "left")
+    from cyrsync.report.table import new_table
+
+    table = new_table(heads, words=set(heads) - {"Number", "Folders"}, fold=heads)
     for row in rows:
         table.add_row(*map(Text, row))
     console.print()

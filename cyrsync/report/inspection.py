@@ -10,21 +10,22 @@ from cyrsync.inspect.inspected import Inspected
 from cyrsync.text import human_bytes, human_count, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from rich.console import Console
-    from rich.table import Table
 
 
 def render_all(found: Iterable[Inspected], console: Console) -> None:
     """Print a table of mailboxes, a line each; which partition, where there are several."""
     from rich.text import Text
 
+    from cyrsync.report.table import new_table
+
     rows = [(_row(one), "red" if one.error else "") for one in found]
     several = len({cells[1] for cells, _ in rows}) > 1
     heads = ("Mailbox", "Partition", "UIDVALIDITY", "Version", "Messages", "Expunged", "Bytes")
     shown = [number for number in range(len(heads)) if several or number != 1]
-    table = _table([heads[number] for number in shown], words=("Mailbox", "Partition"), fold=("Mailbox",))
+    table = new_table([heads[number] for number in shown], words=("Mailbox", "Partition"), fold=("Mailbox",))
     for cells, style in rows:
         table.add_row(*(Text(cells[number], style) for number in shown))
     console.print(table)
@@ -78,22 +79,13 @@ def _facts(one: Inspected) -> Iterator[tuple[str, str]]:
 def _render_messages(opened: OpenMailbox, console: Console) -> None:
     from rich.text import Text
 
+    from cyrsync.report.table import new_table
+
     heads = ("UID", "Bytes", "GUID", "State", "Flags")
-    table = _table(heads, words=heads[2:], fold=("Flags",))
+    table = new_table(heads, words=heads[2:], fold=("Flags",))
     for one in opened.messages():
         states = {"expunged": one.expunged, "unlinked": one.unlinked, "archived": one.archived}
         state = " ".join(word for word, holds in states.items() if holds)
         cells = (str(one.uid), str(one.size), one.guid.hex() if one.guid else "", state, printable(" ".join(one.flags)))
         table.add_row(*map(Text, cells))
     console.print(table)
-
-
-def _table(heads: Sequence[str], *, words: Sequence[str], fold: Sequence[str]) -> Table:
-    """Return an empty table; only the columns to `fold` become narrower than what is in them."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for head in heads:
-        table.add_column(head, overflow="fold", justify="left" if head in words else "right", no_wrap=head not in fold)
-    return table

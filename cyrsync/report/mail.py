@@ -131,15 +131,11 @@ def _date(when: int | None) -> str:
 
 
 def _print(heads: Sequence[str], rows: Iterable[Sequence[str]], console: Console) -> None:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for head in heads:
-        table.add_column(
-            head, overflow="fold", justify="left" if head in _WORDS else "right", no_wrap=head not in _FOLD
-        )
+    from cyrsync.report.table import new_table
+
+    table = new_table(heads, words=_WORDS, fold=_FOLD)
     for row in rows:
         table.add_row(*map(Text, row))
     console.print(table)

@@ -113,16 +113,14 @@ def _facts(pair: Pair, now: datetime, late: bool) -> Iterator[tuple[str, str, bo
 
 
 def _print_runs(runs: Sequence[Record], console: Console) -> None:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
+
+    from cyrsync.report.table import new_table
 
     parts = {word for run in runs for word in run.users.split()}
     last = ["Part" if any(word.startswith("--") for word in parts) else "Users"] if parts else []
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for head in ("Started", "Took", "Exit", "Messages", "Bytes", "Deleted", "Failed", *last):
-        words = head in ("Started", *last)
-        table.add_column(head, justify="left" if words else "right", no_wrap=head not in last, overflow="fold")
+    heads = ("Started", "Took", "Exit", "Messages", "Bytes", "Deleted", "Failed", *last)
+    table = new_table(heads, words=("Started", *last), fold=last)
     for record in runs:
         run = _run(record)
         counts = (
