@@ -35,11 +35,6 @@ class Service:
             self._fed = time.monotonic()
             self._send("WATCHDOG=1")
 
-    @property
-    def patience(self) -> float:
-        """How many seconds `feed` may wait for its next call; infinite without a watchdog."""
-        return self._every / 2 or float("inf")
-
     def reloading(self) -> None:
         """Tell that the settings are read again; `ready` has to follow."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
