@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from cyrsync.cyrus.server.config import Config
 from cyrsync.errors import ConnectionFailed, RsyncFailed
@@ -30,47 +30,33 @@ _LOOK = 30.0
 Deleted = deque[tuple[float, guard.Counts]]
 
 
+@dataclass(slots=True)
 class ServerSender:
     """Brings the replica of one server up to date. See `watch.Sender`."""
 
-    def __init__(
-        self,
-        outer: Session,
-        config: Config,
-        scope: Scope,
-        store: Store,
-        counts: Counts,
-        deleted: Deleted,
-        passed: Callable[[Session, bool], None],
-        wants_full: Callable[[], bool],
-    ) -> None:
-        """`outer` holds the lock; `deleted` is what others before us have.
-
-        Before each whole run `wants_full` is asked; `passed` is shown it, and the answer.
-        """
-        self._outer = outer
-        self._config = config
-        self._scope = scope
-        self._store = store
-        self._counts = counts
-        self._deleted = deleted
-        self._passed = passed
-        self._wants_full = wants_full
-        self._replica: Replica | None = None
-        self._names: dict[bytes, Key] | None = None
-        self._some: tuple[Session, ServerRun] | None = None
-        self._looked = float("-inf")
+    outer: Session  # holds the lock
+    config: Config
+    scope: Scope
+    store: Store
+    counts: Counts
+    deleted: Deleted  # by others before us, too
+    passed: Callable[[Session, bool], None]  # is shown each whole run, and whether it was in full
+    wants_full: Callable[[], bool]  # is asked before each whole run
+    _replica: Replica | None = None
+    _names: dict[bytes, Key] | None = None
+    _some: tuple[Session, ServerRun] | None = None
+    _looked: float = float("-inf")
 
     def everything(self) -> Passed:
         """Do one whole run."""
         self.rest()
         self._names = None
         session = self._session()
-        scope = replace(self._scope, full=self._wants_full())
-        run = ServerRun(session, self._config, scope)
+        scope = replace(self.scope, full=self.wants_full())
+        run = ServerRun(session, self.config, scope)
         began = time.monotonic()
         try:
-            run.over(self._store, self._opened())
+            run.over(self.store, self._opened())
         except RsyncFailed as error:
             session.result.errors.append(str(error))
             session.result.exit = error.code
@@ -81,26 +67,26 @@ class ServerSender:
         session.result.warnings = list(dict.fromkeys(session.result.warnings))
         self._looked = time.monotonic()
         self.look()
-        self._passed(session, scope.full)
+        self.passed(session, scope.full)
         return self._told(session, run)
 
     def mailbox(self, name: bytes) -> str | None:
         """Send one mailbox."""
         key = self._key(name)
-        if key is None or not self._store.has_place(key):
+        if key is None or not self.store.has_place(key):
             return None
         run = self._begun()
-        return run.send_one(self._store, self._opened(), key) if run else None
+        return run.send_one(self.store, self._opened(), key) if run else None
 
     def files(self) -> str | None:
         """Send the files beside the partitions."""
         run = self._begun()
-        return run.send_files(self._store, self._opened()) if run else None
+        return run.send_files(self.store, self._opened()) if run else None
 
     def look(self) -> None:
         """See whether the replica is there."""
         replica = self._opened()
-        ServerRun(self._session(), self._config, self._scope).glance(self._store, replica)
+        ServerRun(self._session(), self.config, self.scope).glance(self.store, replica)
         replica.side.let_go()
 
     def rest(self) -> None:
@@ -126,13 +112,13 @@ class ServerSender:
 
     def _session(self) -> Session:
         """Return what counts for one run."""
-        outer = self._outer
+        outer = self.outer
         options = replace(outer.options, wait=0.0)  # whoever else has the replica: it is tried again
         session = Session(outer.source, outer.replica, options, outer.progress, engine=outer.engine).within(outer)
         session.partitions = outer.partitions
-        while self._deleted and self._deleted[0][0] < time.monotonic() - _HOUR:
-            self._deleted.popleft()
-        counts = [counted for _, counted in self._deleted]
+        while self.deleted and self.deleted[0][0] < time.monotonic() - _HOUR:
+            self.deleted.popleft()
+        counts = [counted for _, counted in self.deleted]
         session.limit.after(
             (sum(one[0] for one in counts), sum(one[1] for one in counts), sum(one[2] for one in counts))
         )
@@ -140,7 +126,7 @@ class ServerSender:
 
     def _opened(self) -> Replica:
         if not self._replica:
-            outer = self._outer
+            outer = self.outer
             self._replica = Replica(outer.replica, outer.options, outer.directory)
         return self._replica
 
@@ -148,9 +134,9 @@ class ServerSender:
         """Return the run that sends single mailboxes; None where a whole one has to come first."""
         if not self._some:
             session = self._session()
-            run = ServerRun(session, self._config, self._scope)
+            run = ServerRun(session, self.config, self.scope)
             at_a_glance = time.monotonic() - self._looked < _LOOK
-            if run.begin_some(self._store, self._opened(), at_a_glance=at_a_glance):
+            if run.begin_some(self.store, self._opened(), at_a_glance=at_a_glance):
                 return None
             if not at_a_glance:
                 self._looked = time.monotonic()
@@ -159,22 +145,22 @@ class ServerSender:
 
     def _key(self, name: bytes) -> Key | None:
         if self._names is None:
-            self._names = self._store.keys()
+            self._names = self.store.keys()
         return self._names.get(name)
 
     def _book(self, session: Session) -> None:
         """Add what a run has done to what the watcher has."""
-        counts, files = self._counts, session.result.files
+        counts, files = self.counts, session.result.files
         counts.messages += session.result.messages.send
         counts.bytes_sent += session.result.bytes_sent
         counts.deleted += files.deleted
         if any(session.limit.spent()):
-            self._deleted.append((time.monotonic(), session.limit.spent()))
+            self.deleted.append((time.monotonic(), session.limit.spent()))
 
     def _told(self, session: Session, run: ServerRun) -> Passed:
         """Return what came of a whole run."""
         result = session.result
-        names = {key: name for name, key in self._store.keys().items()}
+        names = {key: name for name, key in self.store.keys().items()}
         untaken = run.untaken()
         withheld = result.withheld and session.limit.reason
         errors = [error for error in result.errors if error != withheld and error not in run.errors_untaken]
@@ -186,6 +172,6 @@ class ServerSender:
             text += f", {human_bytes(result.bytes_sent)}"
         if withheld:
             text = f"{text}; {withheld}" if text else str(withheld)
-        unsent = frozenset(names[key] for key in run.unsent(self._store) if key in names) if errors else frozenset()
+        unsent = frozenset(names[key] for key in run.unsent(self.store) if key in names) if errors else frozenset()
         seconds = session.phases.seconds().scan
         return Passed(int(result.exit), next(iter(errors), ""), failed, changed, text, seconds, unsent)

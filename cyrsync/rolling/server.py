@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -98,84 +99,72 @@ def watch(
             watching.remove(outer.options.state, outer.key)
 
 
+@dataclass(slots=True)
 class _Server:
     """A server with one reading of its settings."""
 
-    def __init__(
-        self,
-        outer: Session,
-        config: Config,
-        scope: Scope,
-        name: str,
-        pace: Pace,
-        orders: Orders,
-        told: Told,
-        service: Service,
-        counts: Counts,
-        deleted: Deleted,
-    ) -> None:
-        self._outer = outer
-        self._config = config
-        self._scope = Scope(with_conf=scope.with_conf)
-        self._name = name
-        self._pace = pace
-        self._orders = orders
-        self._told = told
-        self._service = service
-        self._counts = counts
-        self._deleted = deleted
-        self._looked = float("-inf")
-        self._old = ""
-        self._unwritten = False
+    outer: Session
+    config: Config
+    scope: Scope
+    name: str
+    pace: Pace
+    orders: Orders
+    told: Told
+    service: Service
+    counts: Counts
+    deleted: Deleted
+    _looked: float = float("-inf")
+    _old: str = ""
+    _unwritten: bool = False
 
     def work(self, path: Path) -> None:
         """Watch until there are orders."""
-        ours = channel(self._config, self._name)
-        owner = os.stat(self._config.database("mboxlist")[1]).st_uid
-        store, warning = Store.open(path, self._outer.key)
+        ours = channel(self.config, self.name)
+        owner = os.stat(self.config.database("mboxlist")[1]).st_uid
+        store, warning = Store.open(path, self.outer.key)
         if warning:
-            self._told.event(Event("state", warning, True))
-        state, key = self._outer.options.state, self._outer.key
+            self.told.event(Event("state", warning, True))
+        wants_full = partial(watching.is_asked_for_full, self.outer.options.state, self.outer.key)
         try:
+            scope = Scope(with_conf=self.scope.with_conf)
             sender = ServerSender(
-                *(self._outer, self._config, self._scope, store, self._counts, self._deleted, self._passed),
-                wants_full=lambda: watching.is_asked_for_full(state, key),
+                self.outer, self.config, scope, store, self.counts, self.deleted, self._passed, wants_full
             )
-            with LogWait(ours, self._orders.fileno()) as wait:
+            with LogWait(ours, self.orders.fileno()) as wait:
                 parts = Parts(
-                    *(sender, SyncLog(ours, owner), PendingTable(store), self._orders, wait.wait, wait.pause),
-                    tell=self._told.event,
+                    *(sender, SyncLog(ours, owner), PendingTable(store), self.orders, wait.wait, wait.pause),
+                    tell=self.told.event,
                     publish=self._publish,
                     blind=self._blind,
-                    wants_pass=lambda: watching.is_asked_for_full(state, key),
-                    alive=self._service.feed,
+                    wants_pass=wants_full,
+                    alive=self.service.feed,
                 )
-                Watch(parts, self._pace, self._name, os.getpid(), self._counts).run()
+                Watch(parts, self.pace, self.name, os.getpid(), self.counts).run()
         finally:
             store.close()
 
     def _passed(self, session: Session, in_full: bool) -> None:
         # What could not be read waits by itself: to compare all the rest again would help nobody.
         if in_full and session.result.exit in (Exit.DONE, Exit.PARTIAL, Exit.VANISHED, Exit.WITHHELD):
-            watching.done_in_full(self._outer.options.state, self._outer.key)
-        self._told.passed(session)
+            watching.done_in_full(self.outer.options.state, self.outer.key)
+        self.told.passed(session)
 
     def _publish(self, status: Status) -> None:
         try:
-            watching.write(self._outer.options.state, self._outer.key, status.to_json(status.written))
+            watching.write(self.outer.options.state, self.outer.key, status.to_json(status.written))
         except OSError as error:
             if not self._unwritten:
-                self._told.event(Event("state", f"how it goes cannot be written: {error_text(error)}", True))
+                self.told.event(Event("state", f"how it goes cannot be written: {error_text(error)}", True))
             self._unwritten = True
-        self._service.status(status.line(status.written))
-        self._told.status(status)
+        self.service.status(status.line(status.written))
+        self.told.status(status)
 
     def _blind(self) -> str:
         """Return why the log cannot be believed, "" if it can."""
-        conf = self._outer.source.text
-        if not is_set(self._config, self._name):
-            lines = lines_to_add(self._config, self._name)
-            return f"{conf} has no channel {self._name}: put {lines} into it, and restart Cyrus"
+        conf = self.outer.source.text
+        if not is_set(self.config, self.name):
+            lines = lines_to_add(self.config, self.name)
+            return f"{conf} has no channel {self.name}: put {lines} into it, and restart Cyrus"
         if time.monotonic() - self._looked > _LOOK:
             self._looked = time.monotonic()
             _, old = older_than(conf)
