@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 
@@ -52,10 +53,11 @@ class Counts:
         """Count how long something took from its line in the log to the replica."""
         seconds = max(seconds, 0.0)
         self.delay_sum += seconds
-        self.delays[next((at for at, bound in enumerate(BOUNDS) if seconds <= bound), len(BOUNDS))] += 1
+        self.delays[bisect_left(BOUNDS, seconds)] += 1
 
 
-class Late(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Late:
     """What waits, and failed before."""
 
     name: str
@@ -94,20 +96,6 @@ class Status:
 
     def to_json(self, now: float) -> dict[str, Any]:
         """Return what is shown to programs."""
-        counts = {name: getattr(self.counts, name) for name in Counts.__slots__}
-        return {
-            "pid": self.pid,
-            "written": self.written,
-            "began": self.began,
-            "channel": self.channel,
-            "connected": self.connected,
-            "since": self.since,
-            "blind": self.blind,
-            "lag_seconds": round(self.lag(now), 3),
-            "oldest": self.oldest,
-            "pending": self.pending,
-            "failed": [one._asdict() for one in self.failed],
-            "last_pass": self.last_pass,
-            "last_pass_exit": self.last_pass_exit,
-            "counts": counts,
-        }
+        record = asdict(self)
+        record["lag_seconds"] = round(self.lag(now), 3)
+        return record
