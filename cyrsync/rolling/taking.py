@@ -11,7 +11,8 @@ import errno
 import fcntl
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.rolling.channel import Channel
@@ -40,7 +41,7 @@ class SyncLog:
 
     def take(self) -> Lines | None:
         """Return what the log says, None if there is none. `done` has to follow before the next one is taken."""
-        with suppress(FileNotFoundError), _Directory(self._channel, self._owner) as directory:
+        with suppress(FileNotFoundError), self._opened() as directory:
             try:
                 taken = os.open(_TAKEN, _OPEN, dir_fd=directory)
             except FileNotFoundError:
@@ -54,8 +55,28 @@ class SyncLog:
 
     def done(self) -> None:
         """Remove what was taken."""
-        with suppress(FileNotFoundError), _Directory(self._channel, self._owner) as directory:
+        with suppress(FileNotFoundError), self._opened() as directory:
             os.unlink(_TAKEN, dir_fd=directory)
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """Open the channel's directory; what fails meanwhile is a LogError, except that something is not there."""
+        path = self._channel.directory
+        try:
+            directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                found = os.fstat(directory).st_uid
+                if found != self._owner:
+                    reason = f"it belongs to uid {found}, not to Cyrus's user (uid {self._owner})"
+                    raise LogError(f"{path_text(path)}: {reason}")
+                path = self._channel.log
+                yield directory
+            finally:
+                os.close(directory)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise LogError(f"{path_text(path)}: {error.strerror}") from None
 
     def _lines(self, descriptor: int) -> Lines:
         regular_file.check(descriptor, self._channel.taken)
@@ -83,30 +104,3 @@ class SyncLog:
             else:
                 fcntl.lockf(descriptor, fcntl.LOCK_UN)
                 return
-
-
-class _Directory:
-    """The directory of a channel, open; what fails while it is, is a LogError, but that something is not there."""
-
-    def __init__(self, channel: Channel, owner: int) -> None:
-        self._channel = channel
-        self._owner = owner
-
-    def __enter__(self) -> int:
-        path = self._channel.directory
-        try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise LogError(f"{path_text(path)}: {error.strerror}") from None
-        found = os.fstat(self._descriptor).st_uid
-        if found != self._owner:
-            os.close(self._descriptor)
-            raise LogError(f"{path_text(path)}: it belongs to uid {found}, not to Cyrus's user (uid {self._owner})")
-        return self._descriptor
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        os.close(self._descriptor)
-        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            raise LogError(f"{path_text(self._channel.log)}: {error.strerror}") from None
