@@ -44,7 +44,7 @@ def remove(state: Path, pair: str) -> None:
 
 def ask_for_full(state: Path, pair: str) -> None:
     """Ask the watcher of a pair to compare everything."""
-    regular_file.ensure(bytes(_wish_of(state, pair)))
+    regular_file.ensure(bytes(_wish_of(state_directory(state), pair)))
 
 
 def is_asked_for_full(state: Path, pair: str) -> bool:
@@ -55,12 +55,12 @@ def is_asked_for_full(state: Path, pair: str) -> bool:
 def done_in_full(state: Path, pair: str) -> None:
     """Note that everything was compared."""
     with suppress(FileNotFoundError):
-        _wish_of(state, pair).unlink()
+        _wish_of(state_directory(state), pair).unlink()
 
 
 def _status_of(directory: Path, pair: str) -> Path:
     return directory / f"{pair}.watch"
 
 
-def _wish_of(state: Path, pair: str) -> Path:
-    return state_directory(state) / f"{pair}.full"
+def _wish_of(directory: Path, pair: str) -> Path:
+    return directory / f"{pair}.full"
