@@ -44,7 +44,7 @@ class Watch:
     _lost: int = 0  # connections, one after the other
     _last_pass: float = 0.0  # when it ended
     _pass_began: float = 0.0
-    _complete: float = 0.0  # when the last pass began that did all
+    _complete: float = 0.0  # when the last pass began that did all, or else the watcher
     _last_exit: int = 0
     _pass_took: float = 0.0
     _blind: str = ""
@@ -61,7 +61,7 @@ class Watch:
 
     def run(self) -> None:
         """Work until told to stop. Raise RefusedError where the replica is not ours any more, UsageError."""
-        self._began = self._connection = self._now = self.parts.clock()
+        self._began = self._connection = self._complete = self._now = self.parts.clock()
         self._interval = self.pace.mailbox
         try:
             while not self.parts.orders.ends:
@@ -155,7 +155,7 @@ class Watch:
             self._tell_once(Event("log", f"{self._blind}: all mailboxes are looked at every {self.pace.blind:g} s"))
         every = self.pace.blind if self._blind else self.pace.passes
         now = self.parts.clock()
-        whole = self.parts.table.find(*_named(ALL))
+        whole = self._whole()
         if now < self._retry or (whole and whole.not_before <= now):
             return
         due = not self._connected or now - self._last_pass >= every
@@ -164,16 +164,20 @@ class Watch:
 
     # --- The work
 
+    def _whole(self) -> Waiting | None:
+        """Return the pass that waits, if one does."""
+        return self.parts.table.find(ALL.kind.value, ALL.name)
+
     def _work(self) -> bool:
         """Do what is due, or some of it; tell whether there was any."""
         now = self.parts.clock()
         if now < self._retry:
             return False
-        whole = self.parts.table.find(*_named(ALL))
+        whole = self._whole()
         if whole and whole.not_before <= now:
             self._pass(whole)
             return True
-        due = [row for row in self.parts.table.due(now, _AT_ONCE) if self._connected and row.kind != Kind.ALL.value]
+        due = self.parts.table.due(now, _AT_ONCE) if self._connected else []
         if not due:
             return False
         began = self.parts.clock()
@@ -220,7 +224,7 @@ class Watch:
     def _leave(self, row: Waiting) -> None:
         """Leave something to a pass, which is due soon; to a retry of the last one, where that has failed at it."""
         soon = self._after_relist(self.parts.clock())
-        whole = self.parts.table.find(*_named(ALL))
+        whole = self._whole()
         if whole and whole.tries and row.since < self._pass_began:
             soon = max(soon, whole.not_before)
         self.parts.table.add([waiting(ALL, row.since, soon, "mailboxes made, renamed or deleted")])
@@ -236,13 +240,13 @@ class Watch:
         """Look at everything. What waited before is done then, but for what the pass could not do either."""
         before = self.parts.table.all()
         self._pass_began = self.parts.clock()
+        was_connected = self._connected
         with self.parts.orders.breaking_off():
             passed = self.parts.sender.everything()
         now = self.parts.clock()
         self._connect()
         if not passed.error:
             self._complete = self._pass_began
-        first = not self._last_pass
         self._last_pass, self._last_exit, self._pass_took = now, passed.exit, passed.seconds
         self._files_at, self._worked, self._held = now, now, 0.0
         self.counts.passes += 1
@@ -254,7 +258,7 @@ class Watch:
             self.counts.delay(now - row.since)
         # What was logged meanwhile the pass may have seen, or not.
         self._take_log()
-        if not first and not self._lost:
+        if was_connected:
             self._count_missed(passed, {row.name for row in (*before, *self.parts.table.all())}, whole)
         self._lost = 0
         if passed.text or passed.error:
@@ -288,7 +292,7 @@ class Watch:
         self._connected = False
         self._retry = now + connection_pause(self._lost, self.parts.luck())
         with suppress(OSError):  # of the state: it is tried again all the same
-            row = self.parts.table.find(*_named(ALL)) or waiting(ALL, now, now)
+            row = self._whole() or waiting(ALL, now, now)
             self.parts.table.fail([row._replace(tries=self._lost, not_before=self._retry, reason=reason)])
 
     def _idle(self) -> None:
@@ -301,7 +305,7 @@ class Watch:
             self.parts.sender.look()
             self._worked = now
         until = [now + pace.status]
-        whole = self.parts.table.find(*_named(ALL))
+        whole = self._whole()
         following = self.parts.table.next() if self._connected else whole and whole.not_before
         if following is not None:
             until.append(max(following, self._retry))
@@ -339,7 +343,7 @@ class Watch:
         # A pass that is merely due says nothing of changes.
         behind = [row.since for row in rows if row.kind != Kind.ALL.value or (row.reason and not row.tries)]
         if self._blind or not self._last_pass:
-            behind.append(self._complete or self._began)
+            behind.append(self._complete)
         if not self._connected:
             behind.append(self._connection)
         return Status(
@@ -357,8 +361,3 @@ class Watch:
             last_pass_exit=self._last_exit,
             counts=self.counts,
         )
-
-
-def _named(change: Change) -> tuple[str, bytes]:
-    """Return what names a row."""
-    return change.kind.value, change.name
