@@ -96,9 +96,10 @@ class Watch:
         """Where the clock was set back, let nothing wait for what is past."""
         now = self.parts.clock()
         if now < self._now - _BACK:
-            for row in self.parts.table.all():
-                late = row._replace(since=min(row.since, now), not_before=min(row.not_before, now))
-                self.parts.table.fail([late])
+            rows = self.parts.table.all()
+            self.parts.table.fail(
+                row._replace(since=min(row.since, now), not_before=min(row.not_before, now)) for row in rows
+            )
             self._sent_at.clear()
             self._files_at = self._worked = self._published = self._retry = 0.0
             self._last_pass, self._pass_began = min(self._last_pass, now), min(self._pass_began, now)
