@@ -49,8 +49,9 @@ class Counts:
     delays: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
     delay_sum: float = 0.0
 
-    def delay(self, seconds: float) -> None:
-        """Count how long something took from its line in the log to the replica."""
+    def count_sent(self, seconds: float) -> None:
+        """Count a mailbox that took so long from its line in the log to the replica."""
+        self.sent += 1
         seconds = max(seconds, 0.0)
         self.delay_sum += seconds
         self.delays[bisect_left(BOUNDS, seconds)] += 1

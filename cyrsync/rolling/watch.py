@@ -186,7 +186,7 @@ class Watch:
         for row in due:
             if self.parts.orders.ends:
                 break
-            (self._files if row.kind == Kind.FILES.value else self._mailbox)(row)
+            self._send(row)
             self.parts.alive()
         self._worked = self.parts.clock()
         # Who has much to do does it less often.
@@ -195,32 +195,27 @@ class Watch:
             self._rest()
         return True
 
-    def _mailbox(self, row: Waiting) -> None:
-        reason = self.parts.sender.mailbox(row.name)
+    def _send(self, row: Waiting) -> None:
+        """Send a mailbox, or users' files."""
+        sender, is_mailbox = self.parts.sender, row.kind == Kind.MAILBOX.value
+        reason = sender.mailbox(row.name) if is_mailbox else sender.files()
         now = self.parts.clock()
-        self._sent_at.pop(row.name, None)
-        self._sent_at[row.name] = now
-        while len(self._sent_at) > _REMEMBERED:
-            self._sent_at.pop(next(iter(self._sent_at)))
+        if is_mailbox:
+            self._sent_at.pop(row.name, None)
+            self._sent_at[row.name] = now
+            if len(self._sent_at) > _REMEMBERED:
+                self._sent_at.pop(next(iter(self._sent_at)))
+        else:
+            self._files_at = now
         if reason is None:
             self._leave(row)
         elif reason:
             self._failed(row, reason)
         else:
             self.parts.table.drop([row])
-            self.parts.table.add([waiting(FILES, now, max(now, self._files_at + self.pace.files))])
-            self.counts.sent += 1
-            self.counts.delay(now - row.since)
-
-    def _files(self, row: Waiting) -> None:
-        reason = self.parts.sender.files()
-        self._files_at = self.parts.clock()
-        if reason is None:
-            self._leave(row)
-        elif reason:
-            self._failed(row, reason)
-        else:
-            self.parts.table.drop([row])
+            if is_mailbox:
+                self.parts.table.add([waiting(FILES, now, max(now, self._files_at + self.pace.files))])
+                self.counts.count_sent(now - row.since)
 
     def _leave(self, row: Waiting) -> None:
         """Leave something to a pass, which is due soon; to a retry of the last one, where that has failed at it."""
@@ -255,8 +250,7 @@ class Watch:
         self.parts.table.drop(settled.done)
         self.parts.table.fail(settled.failed)
         for row in settled.sent():
-            self.counts.sent += 1
-            self.counts.delay(now - row.since)
+            self.counts.count_sent(now - row.since)
         # What was logged meanwhile the pass may have seen, or not.
         self._take_log()
         if was_connected:
