@@ -72,7 +72,7 @@ class ServerSender:
 
     def mailbox(self, name: bytes) -> str | None:
         """Send one mailbox."""
-        key = self._key(name)
+        key = self._keys().get(name)
         if key is None or not self.store.has_place(key):
             return None
         run = self._begun()
@@ -143,10 +143,11 @@ class ServerSender:
             self._some = session, run
         return self._some[1]
 
-    def _key(self, name: bytes) -> Key | None:
+    def _keys(self) -> dict[bytes, Key]:
+        """Return where each mailbox lies, as the last whole run has found them."""
         if self._names is None:
             self._names = self.store.keys()
-        return self._names.get(name)
+        return self._names
 
     def _book(self, session: Session) -> None:
         """Add what a run has done to what the watcher has."""
@@ -160,7 +161,7 @@ class ServerSender:
     def _told(self, session: Session, run: ServerRun) -> Passed:
         """Return what came of a whole run."""
         result = session.result
-        names = {key: name for name, key in self.store.keys().items()}
+        names = {key: name for name, key in self._keys().items()}
         untaken = run.untaken()
         withheld = result.withheld and session.limit.reason
         errors = [error for error in result.errors if error != withheld and error not in run.errors_untaken]
