@@ -18,12 +18,9 @@ ALL, FILES = Change(Kind.ALL, b""), Change(Kind.FILES, b"")
 class Settled(NamedTuple):
     """What becomes of what waited before a pass."""
 
-    done: list[Waiting]
+    sent: list[Waiting]  # mailboxes
+    others: list[Waiting]  # that are done
     failed: list[Waiting]
-
-    def sent(self) -> list[Waiting]:
-        """Return the mailboxes among what is done."""
-        return [row for row in self.done if row.kind == Kind.MAILBOX.value]
 
 
 def waiting(change: Change, since: float, not_before: float, reason: str = "") -> Waiting:
@@ -34,19 +31,19 @@ def waiting(change: Change, since: float, not_before: float, reason: str = "") -
 def settle(before: list[Waiting], passed: Passed, now: float) -> Settled:
     """Return what a pass has done of what waited, and what it could not do: of that, mailboxes wait each by itself.
 
-    What it neither did nor failed at is in neither list, and waits as before.
+    What it neither did nor failed at is in none of the lists, and waits as before.
     """
     known = {row.name: row for row in before if row.kind == Kind.MAILBOX.value}
     failed = [
         again(known.get(name) or Waiting(Kind.MAILBOX.value, name, now), reason, now)
         for name, reason in passed.failed.items()
     ]
-    done = [row for row in before if row.kind != Kind.MAILBOX.value or row.name not in passed.failed]
+    sent = [row for name, row in known.items() if name not in passed.failed and name not in passed.unsent]
+    others = [row for row in before if row.kind != Kind.MAILBOX.value]
     if passed.error:
-        done = [row for row in done if row.kind != Kind.MAILBOX.value or row.name not in passed.unsent]
-        failed += [again(row, passed.error, now) for row in done if row.kind == Kind.ALL.value]
-        done = [row for row in done if row.kind == Kind.MAILBOX.value]
-    return Settled(done, failed)
+        failed += [again(row, passed.error, now) for row in others if row.kind == Kind.ALL.value]
+        others = []
+    return Settled(sent, others, failed)
 
 
 def again(row: Waiting, reason: str, now: float) -> Waiting:

@@ -247,9 +247,9 @@ class Watch:
         self._files_at, self._worked, self._held = now, now, 0.0
         self.counts.passes += 1
         settled = settle(before, passed, now)
-        self.parts.table.drop(settled.done)
+        self.parts.table.drop(settled.sent + settled.others)
         self.parts.table.fail(settled.failed)
-        for row in settled.sent():
+        for row in settled.sent:
             self.counts.count_sent(now - row.since)
         # What was logged meanwhile the pass may have seen, or not.
         self._take_log()
