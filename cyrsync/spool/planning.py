@@ -75,7 +75,7 @@ def _policy(session: Session, sides: BothSides, numbers: Mapping[str, int | None
 
 def _compare(session: Session, sides: BothSides, policy: Policy, *, doubted: bool) -> tuple[Planned, set[str]]:
     """Return the plan, and the names of owners that files on the replica do not have."""
-    engine = WalkEngine(policy, lambda *_: doubted, takes=bool(sides.source.under_locks))
+    engine = WalkEngine(policy, doubted=doubted, takes=bool(sides.source.under_locks))
     planned, counts = Planned(policy), session.result
     for one in engine.plans(*sides.folders(session.options.part.users)):
         if one.state in _UNKNOWN and not one.path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from cyrsync.far.folder import Folder, join, sort_key
 from cyrsync.rsync.filters import Rules
@@ -36,15 +36,13 @@ def pair(source: Iterator[Folder], replica: Iterator[Folder]) -> Iterator[tuple[
 class WalkEngine:
     """Makes plans, and remembers what no single plan can tell."""
 
-    def __init__(
-        self, policy: Policy, doubt: Callable[[Folder, Folder], bool] = lambda *_: False, *, takes: bool = True
-    ) -> None:
-        """`doubt` tells of a folder that both sides have whether names prove nothing there: rsync compares all then.
+    def __init__(self, policy: Policy, *, doubted: bool = False, takes: bool = True) -> None:
+        """With `doubted`, names prove nothing in folders that both sides have: rsync compares all then.
 
         `takes`: folders are taken before they are sent, and both their indexes are asked then.
         """
         self.policy = policy
-        self._doubt = doubt
+        self._doubted = doubted
         self._takes = takes
         #: The folders whose indexes are to be asked.
         self.doubtful: list[Doubtful] = []
@@ -76,10 +74,9 @@ class WalkEngine:
                     self._remember(ours)
                 yield FolderPlan(folder.path, State.UNSEEN, problem=problem, messages_seen=len(folder.messages))
             elif ours is not None:
-                doubted = theirs is not None and self._doubt(ours, theirs)
                 if theirs is not None and not self.policy.preserve.numeric_ids:
                     self.names_in_doubt |= compare.names_in_doubt(ours, theirs)
-                plan = compare.compare(ours, theirs, self.policy, doubted=doubted)
+                plan = compare.compare(ours, theirs, self.policy, doubted=theirs is not None and self._doubted)
                 asked = None if self._takes else doubtful(compare.without(ours, rules), plan, self.policy)
                 self.doubtful += [asked] if asked else []
                 unknown = ours.path if plan.state in _UNKNOWN else unknown
