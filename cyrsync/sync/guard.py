@@ -32,12 +32,6 @@ class Deletions:
     replica_folders: int = 0
     replica_files: int = 0
 
-    def add(self, plan: FolderPlan) -> None:
-        """Count one folder."""
-        self.change(deletions_of(plan))
-        self.replica_messages += plan.replica_messages
-        self.replica_folders += plan.state not in (State.NEW, State.UNREADABLE, State.VANISHED, State.UNSEEN)
-
     def change(self, by: Counts, sign: int = 1) -> None:
         """Count so many more, or with a `sign` of -1, fewer."""
         self.messages += sign * by[0]

@@ -131,13 +131,8 @@ class RunResult:
         self.folders.changed -= len(folders)
         self.work = [one for one in self.work if one.path not in folders] if folders else self.work
 
-    def count_sent(self, files: int) -> None:
-        """Count files that were sent without rsync."""
-        self.files.planned += files
-        self.files.sent += files
-
     def hold(self, paths: set[bytes]) -> None:
-        """Count folders that failed; with several trees, one may fail in more than one of them."""
+        """Count folders that failed, each once."""
         self.held |= paths
         self.folders.failed = len(self.held)
 

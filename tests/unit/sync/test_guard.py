@@ -110,7 +110,7 @@ def test_nothing_to_delete_is_never_withheld_and_less_never_more(
 
 
 def test_counting() -> None:
-    counted = Deletions()
+    limit = DeleteLimit(None, asked=True)
     kept = FolderPlan(b"kept", State.CHANGED, messages_delete=50, others_delete=5, replica_messages=60)
     kept.delete_files = (b"x",)
     kept.keep()
@@ -126,16 +126,16 @@ def test_counting() -> None:
         FolderPlan(b"vanished", State.VANISHED),
         kept,
     ):
-        counted.add(plan)
-    assert counted == Deletions(messages=9, folders=2, others=3, replica_messages=97, replica_folders=5)
-    assert counted.total() == 14
+        limit.listed(plan.path, plan)
+    assert limit.counted == Deletions(messages=9, folders=2, others=3, replica_messages=97, replica_folders=5)
+    assert limit.counted.total() == 14
 
 
 def test_leftovers_of_rsync_are_not_counted() -> None:
     """They are nobody's, and must not stand in the way of what is meant."""
-    counted = Deletions()
-    counted.add(FolderPlan(b"a", State.CHANGED, leftovers=(b".1..AbCdEf",) * 200))
-    assert counted.total() == 0
+    limit = DeleteLimit(None, asked=True)
+    limit.listed(b"a", FolderPlan(b"a", State.CHANGED, leftovers=(b".1..AbCdEf",) * 200))
+    assert limit.counted.total() == 0
 
 
 def changed(path: bytes, messages: int, *, of: int = 0) -> FolderPlan:
