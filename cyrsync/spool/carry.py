@@ -39,12 +39,6 @@ def carry(transfer: Transfer, source: Source | None, *, force: bool = False, coa
     return set(transfer.held)
 
 
-def make_room(transfer: Transfer) -> None:
-    """Let go of what no index names, where a replica is full."""
-    if transfer.full:
-        transfer.make_room(transfer.without_index())
-
-
 def _settle(transfer: Transfer, source: Source) -> None:
     """Take folders again until what was sent is what was taken."""
     for _ in range(_TAKES):

@@ -14,7 +14,7 @@ from cyrsync.far.folder import join
 from cyrsync.rsync.driver import Rsync
 from cyrsync.spool import ahead, room
 from cyrsync.spool.booking import book, forget
-from cyrsync.spool.carry import carry, make_room
+from cyrsync.spool.carry import carry
 from cyrsync.spool.manner import Manner
 from cyrsync.spool.planning import Planned
 from cyrsync.spool.staging import Staging
@@ -167,14 +167,14 @@ class _Carrying:
                 transfer = self._transfer(plans, own)
                 try:
                     if clear:
-                        room.make_way(transfer, [plan.path for plan in plans])
+                        transfer.make_way()
                     carry(
                         transfer,
                         taker,
                         force=self._planned.in_the_way and session.limit.allows(),
                         coarse=own is not None and own.features.coarse and self._compares_nanoseconds(),
                     )
-                    make_room(transfer)
+                    transfer.make_room()
                     if transfer.deletes():
                         with session.phases.phase("delete"):
                             self._delete(transfer)

@@ -16,7 +16,6 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.ends.side import Writer
 from cyrsync.errors import ReplicaFull
 from cyrsync.far.folder import join
-from cyrsync.far.remove import Removal
 from cyrsync.far.uids import file_names
 from cyrsync.spool.steps import Transfer
 from cyrsync.sync.folder_plan import FolderPlan
@@ -31,7 +30,7 @@ class Again(Protocol):
     """Whoever carries out the plans of some folders once more."""
 
     def __call__(self, before: Transfer, paths: list[bytes], *, clear: bool) -> Transfer:
-        """Do it in place of what came of them `before`, with `clear` after `make_way`; return the new transfer."""
+        """Do it in place of what came of them `before`, with `clear` after it has made way; return the new transfer."""
 
 
 def try_again(transfer: Transfer, sizes: Sizes, again: Again) -> ReplicaFull | None:
@@ -61,13 +60,6 @@ def try_again(transfer: Transfer, sizes: Sizes, again: Again) -> ReplicaFull | N
         short = set(transfer.short)
         number *= 2
     return transfer.full
-
-
-def make_way(transfer: Transfer, paths: list[bytes]) -> None:
-    """Delete the indexes of these folders, then what is to be deleted there; where that cannot be, they are held."""
-    plans = [plan for path in paths if (plan := transfer.plan(path))]
-    failed = transfer.delete_first([Removal(plan.path, plan.delete_uids, (kinds.INDEX,)) for plan in plans])
-    transfer.hold(failed)
 
 
 def _balance(path: bytes, transfer: Transfer, sizes: Sizes) -> int | None:

@@ -145,21 +145,17 @@ class Transfer:
             came = uid_sets.union(came, since)
         plan.delete_too(came)
 
-    def lost(self, path: bytes) -> list[bytes]:
-        """Return the names of the messages that a folder has lost."""
-        return [whole.rpartition(b"/")[2] for whole in self._lost.get(path, ())]
-
     def renew(self, plans: list[FolderPlan]) -> None:
         """Take these plans, made since, for those of the same folders, and send what messages they still lack."""
         renewed = [replace(plan) for plan in plans]
         for new in renewed:
-            old = self._by_path.get(new.path) or FolderPlan(new.path, State.SAME)
-            arrived = self.arrived(new.path)
-            self._lost.pop(new.path, None)
+            old, lost = self._by_path[new.path], self._lost.pop(new.path)
             if new.path in self._mixed or _is_another(old, new):
                 new.state = State.RECREATED  # what was sent is the other mailbox's
                 arrived = uid_sets.empty()
             else:
+                sent = uid_sets.difference(old.uids, _uids_of(lost))
+                arrived = uid_sets.union(self._arrived.get(new.path, uid_sets.empty()), sent)
                 _leave_out_sent(new, old, arrived)
             self._arrived[new.path] = arrived
             self.account.plan(new.files_planned() - _last(old))
@@ -167,20 +163,10 @@ class Transfer:
         self.plans = [plan for plan in self._by_path.values() if plan.sends() or plan.deletes()]
         self._send_messages(renewed)
 
-    def arrived(self, path: bytes) -> array[int]:
-        """Return the messages of a folder's that have been sent by now, none if they may be another mailbox's."""
-        plan = self._by_path.get(path)
-        if plan is None or path in self._mixed:
-            return uid_sets.empty()
-        names = b"".join(name for name in self.lost(path) if kinds.is_message(name))
-        sent = uid_sets.difference(plan.uids, MessageFiles(names).uids)
-        return uid_sets.union(self._arrived.get(path, uid_sets.empty()), sent)
-
-    def hold(self, paths: Iterable[bytes], reason: str = "") -> None:
+    def hold(self, paths: Iterable[bytes], reason: str) -> None:
         """Leave what comes after the messages undone in these folders."""
         self.held.update(paths)
-        if reason:
-            self.account.errors.update((path, reason) for path in paths)
+        self.account.errors.update((path, reason) for path in paths)
 
     def send_metadata(self, *, coarse: bool = False) -> None:
         """Send metadata and strays.
@@ -278,17 +264,12 @@ class Transfer:
             *file_names(plan.uids),
         }
 
-    def without_index(self) -> set[bytes]:
-        """Return the folders that are held as the replica is full, and have no index there."""
-        if not (self.full and self.writer):
-            return set()
-        held = [plan.path for plan in self.plans if plan.path in self.held and plan.delete_uids]
-        looks = self.writer.stat([join(join(self.root, path), kinds.INDEX) for path in held])
-        return {path for path, look in zip(held, looks, strict=True) if look is None}
-
-    def make_room(self, paths: Iterable[bytes]) -> None:
-        """Let messages go from these folders though they are held: there is no index that names them."""
-        self._unnamed.update(paths)
+    def make_room(self) -> None:
+        """Where the replica is full, let messages go though their folder is held, if no index there names them."""
+        if self.full and self.writer:
+            held = [plan.path for plan in self.plans if plan.path in self.held and plan.delete_uids]
+            looks = self.writer.stat([join(join(self.root, path), kinds.INDEX) for path in held])
+            self._unnamed.update(path for path, look in zip(held, looks, strict=True) if look is None)
 
     def plan(self, path: bytes) -> FolderPlan | None:
         """Return what is to be done in a folder."""
@@ -299,20 +280,19 @@ class Transfer:
         some = {path for path in paths if path in self._by_path}
         return sum(self._by_path[path].files_planned() for path in some), sum(self._given_up[path] for path in some)
 
-    def delete_first(self, removals: list[Removal]) -> set[bytes]:
-        """Delete in folders to which much is to be sent yet; return, and hold, those where that could not be."""
-        if not (self.writer and removals and self._may_delete()):
-            return {removal.path for removal in removals}
+    def make_way(self) -> None:
+        """Delete all indexes, then what is to be deleted, before anything is sent; where that fails, hold folders."""
+        paths = {plan.path for plan in self.plans}
+        if not (self.writer and self._may_delete()):
+            self.held |= paths
+            return
+        removals = [Removal(plan.path, plan.delete_uids, (kinds.INDEX,)) for plan in self.plans]
         removed = self.writer.remove(self.root, removals, keep_times=False)
         self.account.deleted += removed.files
         self.account.errors.update((path, hint(f"not deleted: {os.strerror(n)}")) for path, n in removed.failed)
-        files, whole = self._by_folder(
-            (path for path, _ in removed.failed), [self._by_path[removal.path] for removal in removals]
-        )
-        failed = files.keys() | whole
-        self._without_index.update(one.path for one in removals if kinds.INDEX in one.files)
-        self.held |= failed
-        return failed
+        files, whole = self._by_folder((path for path, _ in removed.failed), self.plans)
+        self._without_index |= paths
+        self.held |= files.keys() | whole
 
     def deletes(self) -> bool:
         """Tell whether anything goes."""
@@ -593,6 +573,12 @@ def _split(plans: list[FolderPlan]) -> tuple[list[FolderPlan], list[FolderPlan]]
 
 def _is_another(old: FolderPlan, new: FolderPlan) -> bool:
     return bool(old.incarnation and new.incarnation and not new.incarnation.same_as(old.incarnation))
+
+
+def _uids_of(paths: Iterable[bytes]) -> array[int]:
+    """Return the UIDs of those of these files that are messages."""
+    names = (path.rpartition(b"/")[2] for path in paths)
+    return MessageFiles(b"".join(name for name in names if kinds.is_message(name))).uids
 
 
 def _leave_out_sent(new: FolderPlan, old: FolderPlan, arrived: array[int]) -> None:
