@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from cyrsync.spool.steps import Transfer
 from cyrsync.sync.result import RunResult
@@ -20,14 +20,14 @@ def book(result: RunResult, transfer: Transfer) -> None:
     files.sent += account.sent
     files.deleted += account.deleted
     result.errors += [f"{path_text(path)}: {reason}" for path, reason in account.errors.items()]
-    result.hold(transfer.held)
+    result.hold(account.held)
 
 
-def forget(result: RunResult, transfer: Transfer, paths: Iterable[bytes]) -> None:
+def forget(result: RunResult, transfer: Transfer, paths: Collection[bytes]) -> None:
     """Take back what was booked of folders that are tried again."""
-    some = set(paths)
-    planned, failed = transfer.files_of(some)
-    result.files.planned -= planned
-    result.files.failed -= failed
-    result.files.sent -= planned - failed
-    result.release(some)
+    for plan in filter(None, map(transfer.plan, paths)):
+        planned, failed = plan.files_planned(), transfer.account.given_up[plan.path]
+        result.files.planned -= planned
+        result.files.failed -= failed
+        result.files.sent -= planned - failed
+    result.release(set(paths))

@@ -36,7 +36,7 @@ def carry(transfer: Transfer, source: Source | None, *, force: bool = False, coa
         _settle(transfer, source)
         transfer.take_foreign_away()
     transfer.send_metadata(coarse=coarse)
-    return set(transfer.held)
+    return set(transfer.account.held)
 
 
 def _settle(transfer: Transfer, source: Source) -> None:

@@ -178,7 +178,9 @@ class _Carrying:
                     if transfer.deletes():
                         with session.phases.phase("delete"):
                             self._delete(transfer)
-                        session.limit.done(plan.path for plan in transfer.plans if plan.path not in transfer.held)
+                        session.limit.done(
+                            plan.path for plan in transfer.plans if plan.path not in transfer.account.held
+                        )
                 finally:
                     book(session.result, transfer)
                 return transfer

@@ -44,22 +44,22 @@ def try_again(transfer: Transfer, sizes: Sizes, again: Again) -> ReplicaFull | N
         left = _balance(path, transfer, sizes)
         return left is not None and left >= 0
 
-    short = set(transfer.short)
+    short = set(transfer.account.short)
     number = 1
-    while transfer.full:
+    while transfer.account.full:
         chosen = list(islice(filter(makes_room, sorted(short)), number))
         if not chosen:
             break
         cleared = again(transfer, chosen, clear=True)
-        if cleared.full:
-            return cleared.full
+        if cleared.account.full:
+            return cleared.account.full
         short -= set(chosen)
         if not short:
             return None
         transfer = again(transfer, sorted(short), clear=False)
-        short = set(transfer.short)
+        short = set(transfer.account.short)
         number *= 2
-    return transfer.full
+    return transfer.account.full
 
 
 def _balance(path: bytes, transfer: Transfer, sizes: Sizes) -> int | None:

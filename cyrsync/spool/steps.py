@@ -6,17 +6,15 @@ index on the replica has its messages.
 
 from __future__ import annotations
 
-import errno
 import os
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.ends.side import Writer
-from cyrsync.errors import Exit, ReplicaFull
+from cyrsync.errors import ReplicaFull
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.folder import Folder, join
 from cyrsync.far.message_files import MessageFiles
@@ -24,14 +22,13 @@ from cyrsync.far.remove import HIDDEN, Removal
 from cyrsync.far.uids import file_names
 from cyrsync.rsync import list_file
 from cyrsync.rsync.asked import Own
-from cyrsync.rsync.driver import Outcome, Rsync, hint
+from cyrsync.rsync.driver import Rsync, hint
 from cyrsync.rsync.filters import NO_RULES, Rules
-from cyrsync.rsync.messages import Kind, Message
+from cyrsync.rsync.messages import Message
 from cyrsync.spool import lists
-from cyrsync.spool.account import Account
+from cyrsync.spool.account import Account, by_folder
 from cyrsync.sync.folder_plan import FolderPlan, State
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 #: Neither size nor time tells the files of two mailboxes apart.
 _WHOLE_NEW = "--ignore-times"
 #: Staged metadata is put in place when the last of it has arrived: a header and its index are not parted by a lost
@@ -83,17 +80,12 @@ class Transfer:
         self._rules = rules
         self._size_only = size_only
         self._forced: tuple[str, ...] = ()
-        self.held: set[bytes] = set()  # folders that keep what they have
-        self.full: ReplicaFull | None = None  # why they do
-        self.short: set[bytes] = set()  # those for which there is no room
-        self._given_up: Counter[bytes] = Counter()  # files that failed, by folder
         self._unnamed: set[bytes] = set()  # but for messages that no index names
         self._by_path = {plan.path: plan for plan in self.plans}
         self._checked: dict[bytes, FolderPlan] = {}
         self._mixed: set[bytes] = set()  # folders that were another mailbox's when their messages were sent
         self._without_index: set[bytes] = set()  # folders whose index this run has taken away
         self._arrived: dict[bytes, array[int]] = {}  # messages of folders that were taken again
-        self._lost: dict[bytes, set[bytes]] = {}  # folders with the messages in them that vanished
         self._foreign: dict[bytes, set[bytes]] = {}  # folders with loose metadata that may be another mailbox's
 
     def send_messages(self, *, force: bool) -> None:
@@ -103,7 +95,7 @@ class Transfer:
 
     def stale(self) -> set[bytes]:
         """Return the folders that have lost a message since their metadata was staged."""
-        return {plan.path for plan in self._settled(self.plans) if plan.taken and plan.path in self._lost}
+        return {plan.path for plan in self._settled(self.plans) if plan.taken and plan.path in self.account.lost}
 
     def unchecked(self) -> list[FolderPlan]:
         """Return the folders of which messages, or metadata from the spool, were sent since this was last asked."""
@@ -121,7 +113,7 @@ class Transfer:
             self._foreign[path] = set(plan.loose)
             if plan.messages_send:
                 self._mixed.add(path)
-        self._lost.setdefault(path, set()).update(plan.entries(file_names(plan.uids if uids is None else uids)))
+        self.account.lost.setdefault(path, set()).update(plan.entries(file_names(plan.uids if uids is None else uids)))
 
     def take_foreign_away(self) -> None:
         """Take loose metadata from folders whose own was not sent after another mailbox's: Cyrus makes it again."""
@@ -149,7 +141,7 @@ class Transfer:
         """Take these plans, made since, for those of the same folders, and send what messages they still lack."""
         renewed = [replace(plan) for plan in plans]
         for new in renewed:
-            old, lost = self._by_path[new.path], self._lost.pop(new.path)
+            old, lost = self._by_path[new.path], self.account.lost.pop(new.path)
             if new.path in self._mixed or _is_another(old, new):
                 new.state = State.RECREATED  # what was sent is the other mailbox's
                 arrived = uid_sets.empty()
@@ -165,7 +157,7 @@ class Transfer:
 
     def hold(self, paths: Iterable[bytes], reason: str) -> None:
         """Leave what comes after the messages undone in these folders."""
-        self.held.update(paths)
+        self.account.held.update(paths)
         self.account.errors.update((path, reason) for path in paths)
 
     def send_metadata(self, *, coarse: bool = False) -> None:
@@ -176,8 +168,8 @@ class Transfer:
         """
         differing = ("--ignore-times",) if coarse else ()
         for plan in self.plans:
-            if plan.path in self.held:
-                self._give_up(plan, _last(plan))
+            if plan.path in self.account.held:
+                self.account.give_up(plan, _last(plan))
         renewed, others = _split(self._settled(self.plans))
         for plans, how in ((others, differing), (renewed, (_WHOLE_NEW,))):
             staged = [plan for plan in plans if plan.staged]
@@ -215,7 +207,7 @@ class Transfer:
         self._step("messages", self._settled(renewed), lists.message_entries, (*words, _WHOLE_NEW), _messages)
 
     def _settled(self, plans: list[FolderPlan]) -> list[FolderPlan]:
-        return [plan for plan in plans if plan.path not in self.held]
+        return [plan for plan in plans if plan.path not in self.account.held]
 
     def delete(self, *, keep_times: bool) -> None:
         """Delete on the replica: files, then folders that are gone."""
@@ -266,8 +258,8 @@ class Transfer:
 
     def make_room(self) -> None:
         """Where the replica is full, let messages go though their folder is held, if no index there names them."""
-        if self.full and self.writer:
-            held = [plan.path for plan in self.plans if plan.path in self.held and plan.delete_uids]
+        if self.account.full and self.writer:
+            held = [plan.path for plan in self.plans if plan.path in self.account.held and plan.delete_uids]
             looks = self.writer.stat([join(join(self.root, path), kinds.INDEX) for path in held])
             self._unnamed.update(path for path, look in zip(held, looks, strict=True) if look is None)
 
@@ -275,24 +267,19 @@ class Transfer:
         """Return what is to be done in a folder."""
         return self._by_path.get(path)
 
-    def files_of(self, paths: Iterable[bytes]) -> tuple[int, int]:
-        """Return how many files were planned in these folders, and how many of them have failed."""
-        some = {path for path in paths if path in self._by_path}
-        return sum(self._by_path[path].files_planned() for path in some), sum(self._given_up[path] for path in some)
-
     def make_way(self) -> None:
         """Delete all indexes, then what is to be deleted, before anything is sent; where that fails, hold folders."""
         paths = {plan.path for plan in self.plans}
         if not (self.writer and self._may_delete()):
-            self.held |= paths
+            self.account.held |= paths
             return
         removals = [Removal(plan.path, plan.delete_uids, (kinds.INDEX,)) for plan in self.plans]
         removed = self.writer.remove(self.root, removals, keep_times=False)
         self.account.deleted += removed.files
         self.account.errors.update((path, hint(f"not deleted: {os.strerror(n)}")) for path, n in removed.failed)
-        files, whole = self._by_folder((path for path, _ in removed.failed), self.plans)
+        files, whole = by_folder((path for path, _ in removed.failed), self.plans)
         self._without_index |= paths
-        self.held |= files.keys() | whole
+        self.account.held |= files.keys() | whole
 
     def deletes(self) -> bool:
         """Tell whether anything goes."""
@@ -330,7 +317,7 @@ class Transfer:
         if not self.deletes():
             return
         for plan in self.plans:
-            if plan.path in self._unnamed & self.held and plan.delete_uids:
+            if plan.path in self._unnamed & self.account.held and plan.delete_uids:
                 yield Removal(plan.path, plan.delete_uids)
         for plan in settled:
             if plan.state is not State.GONE:
@@ -352,7 +339,7 @@ class Transfer:
         if not plans or not self._rsync:
             return plans
         listed = (entry for plan in plans for entry in lists.message_entries(plan))
-        files, whole = self._by_folder(self._rsync.differing(listed, words), plans)
+        files, whole = by_folder(self._rsync.differing(listed, words), plans)
         differ = files.keys() | whole | self._without_index
         for plan in plans:
             if plan.path in differ:
@@ -382,7 +369,7 @@ class Transfer:
             removals = (Removal(plan.path, files=(kinds.INDEX,)) for plan in renewed)
             for path, number in self.writer.remove(self.root, removals, keep_times=False).failed:
                 self.account.errors[path] = hint(f"cannot be replaced: {os.strerror(number)}")
-                self._hold_back(path, renewed)
+                self.account.hold_back([path], renewed, _messages)
         elif self._rsync:
             blank = self._rsync.directory / "blank" / os.fsdecode(self._rsync.ends.name)
             indexes = [join(plan.path, kinds.INDEX) for plan in renewed]
@@ -392,8 +379,7 @@ class Transfer:
                 empty.touch()
             outcome = self._rsync.transfer(indexes, ("--no-implied-dirs", "--omit-dir-times"), instead=blank)
             self._note(outcome.failed)
-            for path in outcome.failed:
-                self._hold_back(path, renewed)
+            self.account.hold_back(outcome.failed, renewed, _messages)
 
     def _clear_updates(self, plans: list[FolderPlan]) -> bool:
         """Remove what a run that was cut off left of new metadata, and tell whether that could be done.
@@ -404,18 +390,6 @@ class Transfer:
             return False
         removals = [Removal(plan.path, folders=(kinds.UPDATES,)) for plan in plans if plan.metadata]
         return not (removals and self.writer.remove(self.root, removals, keep_times=False).failed)
-
-    def _hold_back(self, path: bytes, plans: list[FolderPlan]) -> None:
-        """Leave a folder, or the one that a file is in, or all below, as it is on the replica."""
-        files, whole = self._by_folder([path], plans)
-        for folder in (files.keys() | whole) - self.held:
-            self.held.add(folder)
-            self._give_up(self._by_path[folder], _messages(self._by_path[folder]))
-
-    def _give_up(self, plan: FolderPlan, count: int) -> None:
-        self.account.failed += count
-        self.account.pending -= count
-        self._given_up[plan.path] += count
 
     def _step(
         self,
@@ -432,14 +406,8 @@ class Transfer:
         try:
             self._send(name, plans, entries, extra, planned, staging)
         except ReplicaFull as error:
-            # Which of them have arrived it does not tell.
-            self.full = error
-            listed = {plan.path for plan in plans if next(entries(plan), None) is not None}
-            for plan in plans:
-                if plan.path in listed - self.held:
-                    self._give_up(plan, planned(plan))
-            self.short |= listed - self.held
-            self.held |= listed
+            listed = [plan for plan in plans if next(entries(plan), None) is not None]
+            self.account.no_room(error, listed, planned)
 
     def _send(
         self,
@@ -466,72 +434,18 @@ class Transfer:
         outcome.failed.update(second.failed)
         outcome.vanished.update(second.vanished)
         outcome.attributes.update(second.attributes)
-        self.account.pending -= total
-        self._book(outcome, planned, plans)
+        self._note(self.account.book(outcome, plans, planned))
 
     def _entries_of(self, path: bytes, entries: Callable[[FolderPlan], Iterator[bytes]]) -> Iterable[bytes]:
         """Return what to list again of a path that failed: of a folder, all of it."""
         plan = self._by_path.get(path)
         return entries(plan) if plan else [path]
 
-    def _book(self, outcome: Outcome, planned: Callable[[FolderPlan], int], plans: list[FolderPlan]) -> None:
-        """Count what failed and what vanished, each file once; folders with a failure are held."""
-        # An index that looks otherwise than the source's would be taken for one that somebody else has written.
-        for path, message in outcome.attributes.items():
-            if path.rpartition(b"/")[2] in kinds.BOUND:
-                outcome.failed.setdefault(path, message)
-        no_room = {path: message for path, message in outcome.failed.items() if message.number in _NO_ROOM}
-        if no_room:
-            reason = next(iter(no_room.values())).reason
-            self.full = self.full or ReplicaFull(f"not all could be written: {hint(reason)}", Exit.PARTIAL)
-            self.short.update(*map(set, self._by_folder(no_room, plans)))
-        failed, all_failed = self._by_folder(outcome.failed, plans)
-        vanished, all_vanished = self._by_folder(outcome.vanished, plans)
-        self.held |= all_failed
-        self.held |= {folder for folder, files in failed.items() if not all(_is_left_out(outcome, f) for f in files)}
-        for path in all_vanished | vanished.keys():
-            plan = self._by_path[path]
-            names = plan.entries(file_names(plan.uids)) if path in all_vanished else vanished[path]
-            self._lost.setdefault(path, set()).update(names)
-        for path in all_failed | all_vanished | failed.keys() | vanished.keys():
-            count = planned(self._by_path[path])
-            names = failed.get(path, set())
-            failures = count if path in all_failed else min(len(names), count)
-            gone = count if path in all_vanished else len(vanished.get(path, set()) - names)
-            self.account.failed += failures
-            self._given_up[path] += failures
-            self.account.vanished += min(gone, count - failures)
-        others = {path: message for path, message in outcome.failed.items() if path not in no_room}
-        self._note({**others, **outcome.attributes})
-
-    def _by_folder(self, paths: Iterable[bytes], plans: list[FolderPlan]) -> tuple[dict[bytes, set[bytes]], set[bytes]]:
-        """Sort paths of files by their folders; and return the folders of which all is meant.
-
-        A folder's path stands for all that is below it, and so does one that no plan knows.
-        """
-        files: dict[bytes, set[bytes]] = {}
-        whole: set[bytes] = set()
-        known = {plan.path for plan in plans}
-        for path in paths:
-            folder = path.rpartition(b"/")[0]
-            if path and path not in known and folder in known:
-                files.setdefault(folder, set()).add(path)
-            else:
-                whole.update(p.path for p in plans if not path or (p.path + b"/").startswith(path + b"/"))
-        return files, whole
-
     def _note(self, complaints: dict[bytes, Message]) -> None:
         if self._rsync and self._rsync.verbatim:
             return  # the user has seen rsync's own words
         for path, message in complaints.items():
             self.account.errors[path] = hint(message.reason)
-
-
-def _is_left_out(outcome: Outcome, path: bytes) -> bool:
-    """Tell whether the replica never has this file, by its daemon's will, and its folder does not need it."""
-    name = path.rpartition(b"/")[2]
-    needed = kinds.is_message(name) or name in kinds.BOUND
-    return outcome.failed[path].kind is Kind.REFUSED and not needed
 
 
 def _messages(plan: FolderPlan) -> int:

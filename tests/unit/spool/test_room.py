@@ -11,6 +11,7 @@ import pytest
 
 from cyrsync.errors import ReplicaFull
 from cyrsync.spool import room
+from cyrsync.spool.account import Account
 from cyrsync.sync.folder_plan import FolderPlan, State
 
 FULL = ReplicaFull("full", 11)
@@ -32,8 +33,8 @@ class Transfer:
     writer: Writer = field(default_factory=Writer)
 
     @property
-    def short(self) -> set[bytes]:
-        return set(self.plans) if self.full else set()
+    def account(self) -> Account:
+        return Account(full=self.full, short=set(self.plans) if self.full else set())
 
     def plan(self, path: bytes) -> FolderPlan | None:
         return self.plans.get(path)
