@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far.folder import join
 from cyrsync.far.uids import file_names
 from cyrsync.rsync.asked import Own, Stray
-from cyrsync.sync.folder_plan import FolderPlan, State
+from cyrsync.sync.folder_plan import FolderPlan
 
 #: What must not travel with a folder that goes as one entry: hidden files, and the metadata that comes after.
 #: Hidden from the sender only: an exclude would also protect such files where a folder must make way.
@@ -67,49 +67,3 @@ def lists_metadata(plan: FolderPlan) -> bool:
     """Tell whether a plan has an entry in a list of metadata and strays."""
     entries = (*(staged_entries(plan) if plan.staged else ()), *other_entries(plan))
     return bool(entries)
-
-
-def deleted_entries(plans: Iterable[FolderPlan]) -> Iterator[bytes]:
-    """Yield the paths of all that these plans delete, folders with a slash behind, in the order that rsync does it.
-
-    That is folder by folder, in each from the end of the alphabet to its beginning, and sub-folders before files.
-    """
-    here: dict[bytes, list[bytes]] = {}
-    below: dict[bytes, list[bytes]] = {}
-    for plan in plans:
-        here[plan.path] = sorted(deleted_names(plan), reverse=True)
-        if plan.state is State.GONE and not plan.spares:
-            below.setdefault(plan.path.rpartition(b"/")[0], []).append(plan.path)
-    whole = {path for paths in below.values() for path in paths}
-    tops = {*here, *below} - whole
-    for path in sorted(tops, key=_rsync_key):
-        yield from _deleted(path, here, below)
-
-
-def _deleted(path: bytes, here: dict[bytes, list[bytes]], below: dict[bytes, list[bytes]]) -> Iterator[bytes]:
-    pending = [(path, False)]
-    while pending:
-        folder, done = pending.pop()
-        if done:
-            for name in here.get(folder, ()):
-                yield join(folder, name)
-            if folder != path:
-                yield folder + b"/"
-        else:
-            pending.append((folder, True))
-            pending += [(one, False) for one in sorted(below.get(folder, ()), key=_rsync_key)]
-
-
-def _rsync_key(path: bytes) -> bytes:
-    """Return what rsync sorts directories by (flist.c, f_name_cmp)."""
-    return path + b"/"
-
-
-def deleted_names(plan: FolderPlan) -> list[bytes]:
-    """Return the names of the files that a plan deletes in its folder."""
-    if plan.state is not State.GONE:
-        return [*file_names(plan.delete_uids), *plan.delete_files, *plan.leftovers]
-    there = plan.replica
-    return [] if there is None else [
-        *file_names(there.messages.uids), *there.messages.odd, *there.metadata, *there.strays, *there.leftovers,
-    ]  # fmt: skip

@@ -25,7 +25,7 @@ from cyrsync.rsync.asked import Own
 from cyrsync.rsync.driver import Rsync, hint
 from cyrsync.rsync.filters import NO_RULES, Rules
 from cyrsync.rsync.messages import Message
-from cyrsync.spool import lists
+from cyrsync.spool import deletions, lists
 from cyrsync.spool.account import Account, by_folder
 from cyrsync.sync.folder_plan import FolderPlan, State
 
@@ -288,11 +288,7 @@ class Transfer:
 
     def goes(self) -> Iterator[bytes]:
         """Yield the paths that are to be deleted, folders with a slash behind."""
-        for removal in self._removals():
-            for name in (*file_names(removal.uids), *removal.files):
-                yield join(removal.path, name)
-            for name in removal.folders:
-                yield join(removal.path, name) + b"/"
+        yield from deletions.paths(self._removals())
 
     def deleted_entries(self) -> Iterator[bytes]:
         """Yield the paths of all that is to be deleted, also in folders that are gone, as rsync would name them."""
@@ -306,30 +302,19 @@ class Transfer:
                     made_way = plan.path + b"/"
                 else:
                     plans.append(plan)
-        yield from lists.deleted_entries(plans)
+        yield from deletions.entries(plans)
 
     def left_standing(self) -> list[bytes]:
         """Return the folders that are gone and stay, as what is left out lies in them."""
         return [plan.path for plan in self._settled(self.plans) if plan.spares] if self._may_delete() else []
 
     def _removals(self) -> Iterator[Removal]:
-        settled = [plan for plan in self._settled(self.plans) if plan.deletes()]
         if not self.deletes():
             return
         for plan in self.plans:
             if plan.path in self._unnamed & self.account.held and plan.delete_uids:
                 yield Removal(plan.path, plan.delete_uids)
-        for plan in settled:
-            if plan.state is not State.GONE:
-                files = tuple(name for name in plan.leftovers if name != kinds.UPDATES)
-                folders = (kinds.UPDATES,) if kinds.UPDATES in plan.leftovers else ()
-                yield Removal(plan.path, plan.delete_uids, (*plan.delete_files, *files), folders)
-        for plan in settled:
-            if plan.spares:
-                yield Removal(plan.path, files=tuple(n for n in lists.deleted_names(plan) if n != kinds.UPDATES))
-            elif plan.state is State.GONE and not plan.inside_gone:
-                parent, _, name = plan.path.rpartition(b"/")
-                yield Removal(parent, folders=(name,))
+        yield from deletions.removals([plan for plan in self._settled(self.plans) if plan.deletes()])
 
     def _to_be_replaced(self, plans: list[FolderPlan], words: tuple[str, ...]) -> list[FolderPlan]:
         """Ask rsync which of these folders have a file that it would replace; the others have nothing to send.
