@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from cyrsync.spool.losses import Losses
 from cyrsync.spool.steps import Transfer
 from cyrsync.sync.folder_plan import FolderPlan
 
@@ -19,8 +20,8 @@ _BUSY = "changed too often while being copied: left as it is until the next run"
 class Source(Protocol):
     """Where folders are taken from."""
 
-    def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
-        """See that what was sent is what was taken; tell the transfer what it has lost."""
+    def check(self, losses: Losses, plans: list[FolderPlan]) -> None:
+        """See that what was sent is what was taken, and tell what was lost."""
 
     def retake(self, paths: list[bytes]) -> list[FolderPlan]:
         """Take folders again, and return their plans as they are now."""
@@ -34,18 +35,19 @@ def carry(transfer: Transfer, source: Source | None, *, force: bool = False, coa
     transfer.send_messages(force=force)
     if source:
         _settle(transfer, source)
-        transfer.take_foreign_away()
     transfer.send_metadata(coarse=coarse)
     return set(transfer.account.held)
 
 
 def _settle(transfer: Transfer, source: Source) -> None:
     """Take folders again until what was sent is what was taken."""
+    losses = Losses(transfer)
+    source.check(losses, losses.unchecked())
     for _ in range(_TAKES):
-        source.check(transfer, transfer.unchecked())
-        stale = transfer.stale()
+        stale = losses.stale()
         if not stale:
-            return
-        transfer.renew(source.retake(sorted(stale)))
-    source.check(transfer, transfer.unchecked())
-    transfer.hold(transfer.stale(), _BUSY)
+            break
+        losses.renew(source.retake(sorted(stale)))
+        source.check(losses, losses.unchecked())
+    transfer.hold(losses.stale(), _BUSY)
+    losses.take_foreign_away()

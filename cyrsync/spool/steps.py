@@ -7,17 +7,14 @@ index on the replica has its messages.
 from __future__ import annotations
 
 import os
-from array import array
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.ends.side import Writer
 from cyrsync.errors import ReplicaFull
 from cyrsync.far import uids as uid_sets
-from cyrsync.far.folder import Folder, join
-from cyrsync.far.message_files import MessageFiles
+from cyrsync.far.folder import join
 from cyrsync.far.remove import HIDDEN, Removal
 from cyrsync.far.uids import file_names
 from cyrsync.rsync import list_file
@@ -82,78 +79,20 @@ class Transfer:
         self._forced: tuple[str, ...] = ()
         self._unnamed: set[bytes] = set()  # but for messages that no index names
         self._by_path = {plan.path: plan for plan in self.plans}
-        self._checked: dict[bytes, FolderPlan] = {}
-        self._mixed: set[bytes] = set()  # folders that were another mailbox's when their messages were sent
         self._without_index: set[bytes] = set()  # folders whose index this run has taken away
-        self._arrived: dict[bytes, array[int]] = {}  # messages of folders that were taken again
-        self._foreign: dict[bytes, set[bytes]] = {}  # folders with loose metadata that may be another mailbox's
 
     def send_messages(self, *, force: bool) -> None:
         """Send messages, and what goes with them; with `force`, folders may make way for files."""
         self._forced = ("--force",) if force else ()
         self._send_messages(self.plans)
 
-    def stale(self) -> set[bytes]:
-        """Return the folders that have lost a message since their metadata was staged."""
-        return {plan.path for plan in self._settled(self.plans) if plan.taken and plan.path in self.account.lost}
-
-    def unchecked(self) -> list[FolderPlan]:
-        """Return the folders of which messages, or metadata from the spool, were sent since this was last asked."""
-        plans = [plan for plan in self._settled(self.plans) if plan.taken and _messages(plan)]
-        fresh = [plan for plan in plans if self._checked.get(plan.path) is not plan]
-        self._checked.update((plan.path, plan) for plan in fresh)
-        for plan in fresh:
-            self._foreign.pop(plan.path, None)
-        return fresh
-
-    def lose(self, path: bytes, uids: array[int] | None) -> None:
-        """Take messages for lost that rsync said nothing of; None: what it sent is another mailbox's."""
-        plan = self._by_path[path]
-        if uids is None:
-            self._foreign[path] = set(plan.loose)
-            if plan.messages_send:
-                self._mixed.add(path)
-        self.account.lost.setdefault(path, set()).update(plan.entries(file_names(plan.uids if uids is None else uids)))
-
-    def take_foreign_away(self) -> None:
-        """Take loose metadata from folders whose own was not sent after another mailbox's: Cyrus makes it again."""
-        removals = [Removal(path, files=tuple(sorted(names))) for path, names in self._foreign.items() if names]
-        self._foreign.clear()
-        if removals and self.writer:
-            for path, number in self.writer.remove(self.root, removals, keep_times=False).failed:
-                self.account.errors[path] = hint(f"it may be another mailbox's, and stays: {os.strerror(number)}")
-
-    def lose_of_whole(self, plan: FolderPlan, now: Folder) -> None:
-        """Compare what a folder holds now with what it held when it was taken: rsync sent what was there between.
-
-        What has gone was perhaps not there any more; what has come was perhaps sent without its index.
-        """
-        missing = uid_sets.difference(plan.uids, now.messages.uids)
-        if missing:
-            self.lose(plan.path, missing)
-        came = uid_sets.difference(now.messages.uids, plan.uids)
-        if plan.incarnation and now.incarnation:
-            since = array("I", range(plan.incarnation.last_uid + 1, now.incarnation.last_uid + 1))
-            came = uid_sets.union(came, since)
-        plan.delete_too(came)
-
-    def renew(self, plans: list[FolderPlan]) -> None:
+    def send_again(self, plans: list[FolderPlan]) -> None:
         """Take these plans, made since, for those of the same folders, and send what messages they still lack."""
-        renewed = [replace(plan) for plan in plans]
-        for new in renewed:
-            old, lost = self._by_path[new.path], self.account.lost.pop(new.path)
-            if new.path in self._mixed or _is_another(old, new):
-                new.state = State.RECREATED  # what was sent is the other mailbox's
-                arrived = uid_sets.empty()
-            else:
-                sent = uid_sets.difference(old.uids, _uids_of(lost))
-                arrived = uid_sets.union(self._arrived.get(new.path, uid_sets.empty()), sent)
-                _leave_out_sent(new, old, arrived)
-            self._arrived[new.path] = arrived
-            self.account.plan(new.files_planned() - _last(old))
-            self._by_path[new.path] = new
+        for plan in plans:
+            self.account.plan(plan.files_planned() - _last(self._by_path[plan.path]))
+            self._by_path[plan.path] = plan
         self.plans = [plan for plan in self._by_path.values() if plan.sends() or plan.deletes()]
-        self._send_messages(renewed)
+        self._send_messages(plans)
 
     def hold(self, paths: Iterable[bytes], reason: str) -> None:
         """Leave what comes after the messages undone in these folders."""
@@ -170,7 +109,7 @@ class Transfer:
         for plan in self.plans:
             if plan.path in self.account.held:
                 self.account.give_up(plan, _last(plan))
-        renewed, others = _split(self._settled(self.plans))
+        renewed, others = _split(self.settled())
         for plans, how in ((others, differing), (renewed, (_WHOLE_NEW,))):
             staged = [plan for plan in plans if plan.staged]
             words = (*self._forced, *how)
@@ -181,7 +120,7 @@ class Transfer:
             for some, by_size in self._by_size(plans, _compares_others_by_size):
                 self._step("metadata", some, lists.other_entries, (*words, *by_size), _unstaged)
         root = self._by_path.get(b"")
-        if root and root.touch and not any(map(lists.lists_metadata, self._settled(self.plans))):
+        if root and root.touch and not any(map(lists.lists_metadata, self.settled())):
             alone = () if self._rsync and self._rsync.ends.name else (lists.ROOT_ALONE,)
             words = (*self._forced, *alone)
             self._step("metadata", self._settled([root]), lambda _: iter([Own(list_file.ROOT)]), words, lambda _: 0)
@@ -205,6 +144,10 @@ class Transfer:
         self._take_indexes_away([*renewed, *replaced])
         self._step("messages", self._settled(replaced), lists.message_entries, words, _messages)
         self._step("messages", self._settled(renewed), lists.message_entries, (*words, _WHOLE_NEW), _messages)
+
+    def settled(self) -> list[FolderPlan]:
+        """Return the plans of the folders that are not held."""
+        return self._settled(self.plans)
 
     def _settled(self, plans: list[FolderPlan]) -> list[FolderPlan]:
         return [plan for plan in plans if plan.path not in self.account.held]
@@ -242,7 +185,7 @@ class Transfer:
 
     def sent_too_many(self) -> int:
         """Return how many messages are to be deleted that this run may have sent: they count for no limit."""
-        return sum(max(0, len(plan.delete_uids) - plan.messages_delete) for plan in self._settled(self.plans))
+        return sum(max(0, len(plan.delete_uids) - plan.messages_delete) for plan in self.settled())
 
     def _is_left(self, path: bytes) -> bool:
         """Tell whether a path should have gone by now: --force has made way for a file of the same name."""
@@ -283,7 +226,7 @@ class Transfer:
 
     def deletes(self) -> bool:
         """Tell whether anything goes."""
-        some = any(plan.deletes() for plan in self._settled(self.plans)) or bool(self._unnamed)
+        some = any(plan.deletes() for plan in self.settled()) or bool(self._unnamed)
         return some and self._may_delete()
 
     def goes(self) -> Iterator[bytes]:
@@ -296,7 +239,7 @@ class Transfer:
             return
         made_way = b"/"  # rsync has put a file in place of the folder, and says nothing of what was in it
         plans = []
-        for plan in self._settled(self.plans):
+        for plan in self.settled():
             if plan.deletes() and not plan.path.startswith(made_way):
                 if plan.state is State.GONE and not self._is_left(plan.path):
                     made_way = plan.path + b"/"
@@ -306,7 +249,7 @@ class Transfer:
 
     def left_standing(self) -> list[bytes]:
         """Return the folders that are gone and stay, as what is left out lies in them."""
-        return [plan.path for plan in self._settled(self.plans) if plan.spares] if self._may_delete() else []
+        return [plan.path for plan in self.settled() if plan.spares] if self._may_delete() else []
 
     def _removals(self) -> Iterator[Removal]:
         if not self.deletes():
@@ -314,7 +257,7 @@ class Transfer:
         for plan in self.plans:
             if plan.path in self._unnamed & self.account.held and plan.delete_uids:
                 yield Removal(plan.path, plan.delete_uids)
-        yield from deletions.removals([plan for plan in self._settled(self.plans) if plan.deletes()])
+        yield from deletions.removals([plan for plan in self.settled() if plan.deletes()])
 
     def _to_be_replaced(self, plans: list[FolderPlan], words: tuple[str, ...]) -> list[FolderPlan]:
         """Ask rsync which of these folders have a file that it would replace; the others have nothing to send.
@@ -468,21 +411,3 @@ def _split(plans: list[FolderPlan]) -> tuple[list[FolderPlan], list[FolderPlan]]
     """Part the folders that are filled with another mailbox from the others; return those first."""
     renewed = [plan for plan in plans if plan.state is State.RECREATED]
     return renewed, [plan for plan in plans if plan.state is not State.RECREATED]
-
-
-def _is_another(old: FolderPlan, new: FolderPlan) -> bool:
-    return bool(old.incarnation and new.incarnation and not new.incarnation.same_as(old.incarnation))
-
-
-def _uids_of(paths: Iterable[bytes]) -> array[int]:
-    """Return the UIDs of those of these files that are messages."""
-    names = (path.rpartition(b"/")[2] for path in paths)
-    return MessageFiles(b"".join(name for name in names if kinds.is_message(name))).uids
-
-
-def _leave_out_sent(new: FolderPlan, old: FolderPlan, arrived: array[int]) -> None:
-    """Take out of a folder's new plan the messages that have been sent by the old ones; other files change."""
-    new.whole = False
-    new.uids = uid_sets.difference(new.uids, arrived)
-    new.odd = tuple(name for name in new.odd if name not in old.odd)
-    new.messages_send = len(new.uids) + len(new.odd)

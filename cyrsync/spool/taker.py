@@ -20,8 +20,8 @@ from cyrsync.far.take import Taken
 from cyrsync.rsync.driver import hint
 from cyrsync.spool.compare import compare, gone, unchanged
 from cyrsync.spool.likeness import Likeness, likeness
+from cyrsync.spool.losses import Losses
 from cyrsync.spool.staging import Staging
-from cyrsync.spool.steps import Transfer
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.guard import DeleteLimit
 from cyrsync.sync.policy import Policy
@@ -109,17 +109,17 @@ class Taker:
         """Take folders again."""
         return self.take([self._plans[path] for path in paths])
 
-    def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
+    def check(self, losses: Losses, plans: list[FolderPlan]) -> None:
         """See that the folders are the mailboxes that were taken, and of those that went whole, that all was there."""
         for plan, now in zip(plans, self._source.look(self._root, [plan.path for plan in plans]), strict=True):
             if identity(now) != plan.identity:
-                transfer.lose(plan.path, None)
+                losses.lose(plan, None)
                 if plan.messages_send:
                     self._mixed.add(plan.path)
                 if plan.whole:
                     self._list(plan.path, now.messages.uids)
             elif plan.whole:
-                transfer.lose_of_whole(plan, now)
+                losses.lose_of_whole(plan, now)
 
     def _question(self, plan: FolderPlan, taken: Taken) -> tuple[Question, Digests] | None:
         """Return what to ask of the replica's index, where it should be an older one of the same mailbox, with ours.

@@ -20,6 +20,7 @@ from cyrsync.rsync.driver import Outcome
 from cyrsync.rsync.messages import Kind, Message
 from cyrsync.spool.account import Account
 from cyrsync.spool.carry import carry
+from cyrsync.spool.losses import Losses
 from cyrsync.spool.steps import Transfer
 from cyrsync.sync.folder_plan import FolderPlan, State
 
@@ -68,7 +69,7 @@ class FakeWriter:
         return Removed()
 
 
-Look = Callable[[Transfer, FolderPlan], object]
+Look = Callable[[Losses, FolderPlan], object]
 
 
 class Retakes:
@@ -83,11 +84,11 @@ class Retakes:
         self.looks = looks or []
         self.checked: list[list[bytes]] = []
 
-    def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
+    def check(self, losses: Losses, plans: list[FolderPlan]) -> None:
         self.checked.append([plan.path for plan in plans])
         for plan in plans:
             if self.looks:
-                self.looks.pop(0)(transfer, plan)
+                self.looks.pop(0)(losses, plan)
 
     def retake(self, paths: list[bytes]) -> list[FolderPlan]:
         self.asked.append(paths)
@@ -204,15 +205,15 @@ def test_a_new_folder_that_became_another_mailbox() -> None:
     assert_adds_up(transfer.account)
 
 
-def another(transfer: Transfer, plan: FolderPlan) -> None:
+def another(losses: Losses, plan: FolderPlan) -> None:
     """Show another mailbox."""
-    transfer.lose(plan.path, None)
+    losses.lose(plan, None)
 
 
 def holding(*uids: int, last_uid: int = 9) -> Look:
     """Show the same mailbox, with these messages."""
     messages, incarnation = MessageFiles.of(array("I", uids)), OURS._replace(last_uid=last_uid)
-    return lambda transfer, plan: transfer.lose_of_whole(
+    return lambda losses, plan: losses.lose_of_whole(
         plan, Folder(plan.path, messages=messages, incarnation=incarnation)
     )
 
@@ -408,9 +409,9 @@ def test_every_file_is_accounted_for(plans: list[FolderPlan], data: st.DataObjec
         return outcome
 
     class Source(Retakes):
-        def check(self, transfer: Transfer, plans: list[FolderPlan]) -> None:
+        def check(self, losses: Losses, plans: list[FolderPlan]) -> None:
             for one in plans:
-                data.draw(some_looks)(transfer, one)
+                data.draw(some_looks)(losses, one)
 
         def retake(self, paths: list[bytes]) -> list[FolderPlan]:
             return data.draw(some_plans(paths))

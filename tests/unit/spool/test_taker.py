@@ -59,8 +59,8 @@ class Losses:
     lost: list[tuple[bytes, array[int] | None]] = field(default_factory=list)
     looked_at: list[tuple[bytes, Folder]] = field(default_factory=list)
 
-    def lose(self, path: bytes, uids: array[int] | None) -> None:
-        self.lost.append((path, uids))
+    def lose(self, plan: FolderPlan, uids: array[int] | None) -> None:
+        self.lost.append((plan.path, uids))
 
     def lose_of_whole(self, plan: FolderPlan, now: Folder) -> None:
         self.looked_at.append((plan.path, now))
