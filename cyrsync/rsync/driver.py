@@ -121,11 +121,9 @@ class Rsync:
         self.codes: set[int] = set()
 
     @contextmanager
-    def job(self, number: int, *words: str) -> Iterator[Rsync]:
-        """Give one that may run while others do: with lists and outputs, and perhaps `words`, of its own."""
+    def job(self, number: int) -> Iterator[Rsync]:
+        """Give one that may run while others do: with lists and outputs of its own."""
         one = copy(self)
-        one.words_given = (*self.words_given, *words)
-        one.words = [*self.words, *words]
         one.directory = self.directory / f"job{number}"
         one.directory.mkdir(exist_ok=True)
         one.runs = 0
