@@ -10,7 +10,7 @@ from cyrsync.ends.both import BothSides
 from cyrsync.errors import UnusableError
 from cyrsync.rsync.driver import hint
 from cyrsync.spool.by_index import Doubtful, replanned
-from cyrsync.spool.walk_engine import WalkEngine
+from cyrsync.spool.walk_engine import UNKNOWN, WalkEngine
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.policy import Policy
 from cyrsync.sync.session import Session
@@ -18,7 +18,6 @@ from cyrsync.text import path_text
 
 #: So many of what is all alike are named.
 _FEW = 5
-_UNKNOWN = (State.UNREADABLE, State.VANISHED)
 
 
 @dataclass(slots=True)
@@ -78,7 +77,7 @@ def _compare(session: Session, sides: BothSides, policy: Policy, *, doubted: boo
     engine = WalkEngine(policy, doubted=doubted, takes=bool(sides.source.under_locks))
     planned, counts = Planned(policy), session.result
     for one in engine.plans(*sides.folders(session.options.part.users)):
-        if one.state in _UNKNOWN and not one.path:
+        if one.state in UNKNOWN and not one.path:
             raise UnusableError(f"{session.source.text}: it cannot be read: run cyrsync as its owner, or as root")
         session.limit.listed(one.path, one)
         counts.add(one)

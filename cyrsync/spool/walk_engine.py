@@ -13,7 +13,8 @@ from cyrsync.spool.by_index import Doubtful, doubtful
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.policy import Policy
 
-_UNKNOWN = (State.UNREADABLE, State.VANISHED)
+#: What is below a folder of such a state is not known.
+UNKNOWN = (State.UNREADABLE, State.VANISHED)
 
 
 def pair(source: Iterator[Folder], replica: Iterator[Folder]) -> Iterator[tuple[Folder | None, Folder | None]]:
@@ -79,7 +80,7 @@ class WalkEngine:
                 plan = compare.compare(ours, theirs, self.policy, doubted=theirs is not None and self._doubted)
                 asked = None if self._takes else doubtful(compare.without(ours, rules), plan, self.policy)
                 self.doubtful += [asked] if asked else []
-                unknown = ours.path if plan.state in _UNKNOWN else unknown
+                unknown = ours.path if plan.state in UNKNOWN else unknown
                 self._remember(ours)
                 yield plan
             elif theirs is not None and not _is_below(theirs.path, unknown):
