@@ -137,7 +137,7 @@ class Transfer:
     def _send_messages(self, plans: list[FolderPlan]) -> None:
         renewed, others = _split(plans)
         under_index = [] if self._pretend else [plan for plan in others if plan.under_index]
-        others = [plan for plan in others if plan not in under_index]
+        others = [plan for plan in others if self._pretend or not plan.under_index]
         words = (*self._forced, *self._filters)
         self._step("messages", others, lists.message_entries, words, _messages)
         replaced = self._to_be_replaced(under_index, words)
