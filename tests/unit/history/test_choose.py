@@ -11,15 +11,15 @@ from cyrsync.errors import UnusableError
 from cyrsync.history.choose import Request, choose, deleted_at, former_name, shown
 
 NAMES = (
-    "DELETED.user.joe.Work.65A00000",
+    "DELETED.user.joe.Plans.65A00000",
     "example.com!user.john^doe.Sent",
     "shared.news",
     "user.joe",
     "user.joe-2",
     "user.joe.Entw&APw-rfe",
-    "user.joe.Work",
-    "user.joe.Work.2023",
-    "user.joe.Workshop",
+    "user.joe.Plans",
+    "user.joe.Plans.2023",
+    "user.joe.Plans-old",
 )
 
 
@@ -48,27 +48,27 @@ def test_a_domain(name: str) -> None:
 
 
 def test_what_is_below_a_mailbox() -> None:
-    assert chosen(Request(mailbox="user/joe/Work", recursive=True)) == ["user.joe.Work", "user.joe.Work.2023"]
-    assert chosen(Request(mailbox="user/joe/Work")) == ["user.joe.Work"]
+    assert chosen(Request(mailbox="user/joe/Plans", recursive=True)) == ["user.joe.Plans", "user.joe.Plans.2023"]
+    assert chosen(Request(mailbox="user/joe/Plans")) == ["user.joe.Plans"]
 
 
 def test_what_is_below_a_name_that_is_no_mailbox() -> None:
-    known = [one for one in KNOWN if one.mailbox.name != b"user.joe.Work"]
-    for name in ("user/joe/Work", "user.joe.Work"):
+    known = [one for one in KNOWN if one.mailbox.name != b"user.joe.Plans"]
+    for name in ("user/joe/Plans", "user.joe.Plans"):
         (one,) = choose(known, Request(mailbox=name, recursive=True))
-        assert one.mailbox.name == b"user.joe.Work.2023"
+        assert one.mailbox.name == b"user.joe.Plans.2023"
     known = [one for one in known if not one.mailbox.name.startswith(b"DELETED")]
-    with pytest.raises(UnusableError, match="user/joe/Work: no mailbox itself; -r restores those below it"):
-        choose(known, Request(mailbox="user/joe/Work"))
+    with pytest.raises(UnusableError, match="user/joe/Plans: no mailbox itself; -r restores those below it"):
+        choose(known, Request(mailbox="user/joe/Plans"))
 
 
 def test_a_user() -> None:
     assert chosen(Request(user="joe")) == [
         "user.joe",
         "user.joe.Entw&APw-rfe",
-        "user.joe.Work",
-        "user.joe.Work.2023",
-        "user.joe.Workshop",
+        "user.joe.Plans",
+        "user.joe.Plans.2023",
+        "user.joe.Plans-old",
     ]
     assert chosen(Request(user="john.doe@example.com")) == ["example.com!user.john^doe.Sent"]
 
@@ -93,19 +93,19 @@ def test_nobody() -> None:
 
 
 def test_a_deleted_mailbox_is_named_where_its_former_name_is_asked_for() -> None:
-    known = [one for one in KNOWN if one.mailbox.name != b"user.joe.Work"]
-    known = [one for one in known if one.mailbox.name != b"user.joe.Work.2023"]
-    with pytest.raises(UnusableError, match="no such mailbox; deleted ones of that name: DELETED/user/joe/Work/65A0"):
-        choose(known, Request(mailbox="user/joe/Work"))
-    assert chosen(Request(mailbox="DELETED/user/joe/Work/65A00000")) == [NAMES[0]]
+    known = [one for one in KNOWN if one.mailbox.name != b"user.joe.Plans"]
+    known = [one for one in known if one.mailbox.name != b"user.joe.Plans.2023"]
+    with pytest.raises(UnusableError, match="no such mailbox; deleted ones of that name: DELETED/user/joe/Plans/65A0"):
+        choose(known, Request(mailbox="user/joe/Plans"))
+    assert chosen(Request(mailbox="DELETED/user/joe/Plans/65A00000")) == [NAMES[0]]
 
 
 def test_when_and_what_a_deleted_mailbox_was() -> None:
-    assert former_name(b"DELETED.user.joe.Work.65A00000") == b"user.joe.Work"
-    assert former_name(b"example.com!DELETED.user.joe.Work.65A00000") == b"example.com!user.joe.Work"
-    assert former_name(b"user.joe.Work") is None
-    assert deleted_at(b"DELETED.user.joe.Work.65A00000") == 0x65A00000
-    assert deleted_at(b"DELETED.user.joe.Work.65A0000") is None
+    assert former_name(b"DELETED.user.joe.Plans.65A00000") == b"user.joe.Plans"
+    assert former_name(b"example.com!DELETED.user.joe.Plans.65A00000") == b"example.com!user.joe.Plans"
+    assert former_name(b"user.joe.Plans") is None
+    assert deleted_at(b"DELETED.user.joe.Plans.65A00000") == 0x65A00000
+    assert deleted_at(b"DELETED.user.joe.Plans.65A0000") is None
     assert deleted_at(b"user.joe.65A00000") is None
 
 
