@@ -31,7 +31,7 @@ class OwnerLogins:
         Raise CommandRefused where the administrator may not stand in for the user.
         """
         user = layout.user_of_name(name) or b""
-        if self._connection is None or user != self._user:
+        if user != self._user:
             self._log_in(user)
         assert self._connection is not None
         return self._connection, quoted(self._own_name(name) if user else layout.external(name, self._separator))
@@ -40,7 +40,7 @@ class OwnerLogins:
         """Log out."""
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+            self._connection = self._user = None
 
     def _log_in(self, user: bytes) -> None:
         self.close()
@@ -48,11 +48,11 @@ class OwnerLogins:
             self._connection = self._connect(os.fsdecode(user))
         except RefusedError as error:
             raise CommandRefused("NO", str(error)) from None
-        self._user = user
         answer = b"".join(self._connection.command(b"NAMESPACE"))
         own = _OWN.search(answer)
         if own:
             self._prefix, self._separator = re.sub(rb"\\(.)", rb"\1", own.group(1)), own.group(2)
+        self._user = user  # not before: of one that was refused, no name is known
 
     def _own_name(self, name: bytes) -> bytes:
         local = name.rpartition(b"!")[2]
