@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 import imaplib
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
+from functools import partial
 
 from cyrsync.cyrus.server import layout
 from cyrsync.history import contents, into_plan
 from cyrsync.history.choose import shown
 from cyrsync.history.imap_server import CommandRefused, Connection
-from cyrsync.history.outcome import MailboxOutcome, Outcome
+from cyrsync.history.outcome import Outcome, Told
 from cyrsync.history.owner_login import OwnerLogins, quoted
 from cyrsync.history.selected import Mailbox, Message, Selection
 from cyrsync.history.set_flags import settable
@@ -37,7 +37,7 @@ def restore_by_append(
     reporter: Reporter,
     *,
     only_one: bool = False,
-    told: Callable[[Selection], None] | None = None,
+    told: Told | None = None,
 ) -> None:
     """Append what mailboxes lack, by the SHA-1 of messages; one that fails costs only itself. Raise ConnectionFailed.
 
@@ -49,14 +49,14 @@ def restore_by_append(
         try:
             connection, own_name = logins.of(name)
             there = _is_there(connection, own_name)
-            digests = _digests(connection, own_name, selection) if there else frozenset()
-            run = _Run(connection, own_name, digests, outcome, one, reporter)
+            had = _digests(connection, own_name, selection) if there else frozenset()
+            lacking = partial(_lacking, selection, had)
             if outcome.dry_run:
-                run.show(selection, told)
+                one.show(selection, lacking, told)
             else:
                 if not there:
                     _make(connection, own_name, selection.mailbox)
-                run.append(selection)
+                _append(connection, own_name, list(lacking()), had, outcome, reporter)
             one.how = "appended to" if there else "made as a new folder"
             if there and not (one.selected if outcome.dry_run else one.restored):
                 one.how = "left as it is"
@@ -66,53 +66,33 @@ def restore_by_append(
             break
 
 
-class _Run:
-    """The appending to one mailbox."""
+def _append(
+    connection: Connection,
+    name: bytes,
+    messages: list[Message],
+    had: frozenset[bytes],
+    outcome: Outcome,
+    reporter: Reporter,
+) -> None:
+    """Append messages to the mailbox that was begun last, but those whose SHA-1 it `had`. Raise CommandRefused."""
+    one, before = outcome.mailboxes[-1], outcome.restored
+    one.present = one.selected - len(messages)
+    for number, message in enumerate(messages, 1):
+        try:
+            data = contents.whole(message)
+        except contents.Damaged as error:
+            outcome.errors.append(f"{one.name}: {error}")
+            continue
+        if message.guid is None and hashlib.sha1(data, usedforsecurity=False).digest() in had:
+            one.present += 1
+            continue
+        connection.command(*_append_words(name, message, len(data)), parts=[data])
+        one.add(len(data))
+        reporter.transfer("restoring", before + number, before + len(messages), one.bytes)
 
-    def __init__(
-        self,
-        connection: Connection,
-        name: bytes,
-        had: frozenset[bytes],
-        outcome: Outcome,
-        one: MailboxOutcome,
-        reporter: Reporter,
-    ) -> None:
-        self._connection = connection
-        self._name = name
-        self._had = had
-        self._outcome = outcome
-        self._one = one
-        self._reporter = reporter
 
-    def show(self, selection: Selection, told: Callable[[Selection], None] | None) -> None:
-        """Record what would be done; a message without a GUID is told, as only its file says what it is."""
-        sizes = [message.size for message in self._lacking(selection)]
-        one = self._one
-        one.present, one.selected, one.bytes = one.selected - len(sizes), len(sizes), sum(sizes)
-        if told is not None and sizes:
-            told(replace(selection, messages=lambda: self._lacking(selection), count=len(sizes), size=sum(sizes)))
-
-    def append(self, selection: Selection) -> None:
-        """Append the messages. Raise CommandRefused."""
-        lacking = list(self._lacking(selection))
-        self._one.present = self._one.selected - len(lacking)
-        before = self._outcome.restored
-        for number, message in enumerate(lacking, 1):
-            try:
-                data = contents.whole(message)
-            except contents.Damaged as error:
-                self._outcome.errors.append(f"{self._one.name}: {error}")
-                continue
-            if message.guid is None and hashlib.sha1(data, usedforsecurity=False).digest() in self._had:
-                self._one.present += 1
-                continue
-            self._connection.command(*_append_words(self._name, message, len(data)), parts=[data])
-            self._one.add(len(data))
-            self._reporter.transfer("restoring", before + number, before + len(lacking), self._one.bytes)
-
-    def _lacking(self, selection: Selection) -> Iterator[Message]:
-        return (message for message in selection.messages() if message.guid not in self._had)
+def _lacking(selection: Selection, had: frozenset[bytes]) -> Iterator[Message]:
+    return (message for message in selection.messages() if message.guid not in had)
 
 
 def _is_there(connection: Connection, name: bytes) -> bool:

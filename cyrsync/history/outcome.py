@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cyrsync.errors import Exit
 from cyrsync.history.contents import Damaged
+from cyrsync.history.selected import Message, Selection
+
+#: Told what of a mailbox would be restored.
+Told = Callable[[Selection], None]
 
 
 @dataclass(slots=True)
@@ -25,6 +29,13 @@ class MailboxOutcome:
         """Count a message that was restored."""
         self.restored += 1
         self.bytes += size
+
+    def show(self, selection: Selection, lacking: Callable[[], Iterator[Message]], told: Told | None) -> None:
+        """Record what would be done; a message without a GUID is told, as only its file says what it is."""
+        sizes = [message.size for message in lacking()]
+        self.present, self.selected, self.bytes = self.selected - len(sizes), len(sizes), sum(sizes)
+        if told is not None and sizes:
+            told(replace(selection, messages=lacking, count=len(sizes), size=sum(sizes)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from cyrsync.history import into_plan, sync_apply
 from cyrsync.history.choose import shown
 from cyrsync.history.imap_server import CommandRefused
 from cyrsync.history.into_plan import Action, Had, Plan
-from cyrsync.history.outcome import MailboxOutcome, Outcome
+from cyrsync.history.outcome import MailboxOutcome, Outcome, Told
 from cyrsync.history.selected import Mailbox, Message, Selection
 from cyrsync.history.sync_apply import Remote
 from cyrsync.history.sync_server import Sent, SyncServer
 from cyrsync.sync.progress import Reporter
-
-#: Told what of a mailbox is restored.
-Told = Callable[[Selection], None]
 
 
 def restore_into(
@@ -44,16 +41,15 @@ def restore_into(
     for selection in selections:
         name = into_plan.name_of(selection.mailbox)
         one = outcome.begin(shown(name), selection.count)
-        run = _Run(server, outcome, one, reporter)
         try:
             left_out = had.by(name) if only_missing else frozenset()
             plan = into_plan.decide(server, selection, one.name, left_out)
             if plan.note:
                 outcome.warnings.append(plan.note)
             if outcome.dry_run:
-                run.show(plan, told)
+                one.show(selection, plan.messages, told)
             else:
-                plan = run.execute(plan, left_out)
+                plan = _Run(server, outcome, one, reporter).execute(plan, left_out)
             one.how = plan.action.value
             if plan.action is Action.APPEND and not (one.selected if outcome.dry_run else one.restored):
                 one.how = "left as it is"
@@ -73,15 +69,6 @@ class _Run:
         self._reporter = reporter
         self._seen = 0  # messages that were gone through
         self._damaged = 0  # messages that cannot be restored
-
-    def show(self, plan: Plan, told: Told | None) -> None:
-        """Record what would be done; a message without a GUID is told, as only its file says what it is."""
-        sizes = [message.size for message in plan.messages()]
-        self._one.present = self._one.selected - len(sizes)
-        self._one.selected = len(sizes)
-        self._one.bytes = sum(sizes)
-        if told is not None and sizes:
-            told(replace(plan.selection, messages=plan.messages, count=len(sizes), size=sum(sizes)))
 
     def execute(self, plan: Plan, left_out: frozenset[bytes]) -> Plan:
         """Do it, and return what was done; `left_out` is what no mailbox is to get. Raise CommandRefused."""
