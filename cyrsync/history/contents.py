@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.errors import error_text
@@ -36,10 +37,12 @@ def blocks(message: Message) -> Iterator[bytes]:
         if size != message.size:
             raise _of_wrong_size(message, path)
         digest, size = hashlib.sha1(usedforsecurity=False), 0
-        while block := _read(descriptor, path, message.uid):
+        while block := os.read(descriptor, _BLOCK):
             digest.update(block)
             size += len(block)
             yield block
+    except OSError as error:
+        raise Damaged(message.uid, f"{path_text(path)}: {error.strerror}") from None
     finally:
         os.close(descriptor)
     if size != message.size:
@@ -57,16 +60,10 @@ def whole(message: Message) -> bytes:
 
 def start(message: Message, size: int) -> bytes:
     """Return the first bytes of a message, none where they cannot be read."""
-    try:
-        descriptor = _opened(message)[0]
-    except Damaged:
-        return b""
-    try:
-        return os.read(descriptor, size)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)
+    for path in message.places:
+        with suppress(OSError):
+            return regular_file.start(path, size)
+    return b""
 
 
 def _of_wrong_size(message: Message, path: bytes) -> Damaged:
@@ -86,10 +83,3 @@ def _opened(message: Message) -> tuple[int, bytes, int]:
                 reason = error_text(error)
             missing = missing and isinstance(error, FileNotFoundError)
     raise Damaged(message.uid, reason, missing=missing)
-
-
-def _read(descriptor: int, path: bytes, uid: int) -> bytes:
-    try:
-        return os.read(descriptor, _BLOCK)
-    except OSError as error:
-        raise Damaged(uid, f"{path_text(path)}: {error.strerror}") from None

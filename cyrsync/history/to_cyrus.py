@@ -64,16 +64,10 @@ class _Unreadable(Exception):
 def _blocks(path: bytes) -> Iterator[bytes]:
     try:
         descriptor, _ = regular_file.opened(path)
+        try:
+            while block := os.read(descriptor, _BLOCK):
+                yield block
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise _Unreadable(f"cyrus.cache: {error.strerror}") from None
-    try:
-        while True:
-            try:
-                block = os.read(descriptor, _BLOCK)
-            except OSError as error:
-                raise _Unreadable(f"cyrus.cache: {error.strerror}") from None
-            if not block:
-                return
-            yield block
-    finally:
-        os.close(descriptor)
