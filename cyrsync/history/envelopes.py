@@ -56,9 +56,7 @@ class Envelopes:
 
     def of(self, message: Message) -> Envelope:
         """Return what is known of a message; nothing for one that cannot be read."""
-        data = self._cached(message)
-        found = _parsed(data) if data else None
-        return found or _of_header(contents.start(message, _HEADER))
+        return _envelope(self._cached(message), message)
 
     def matching(self, message: Message, text: str) -> Envelope | None:
         """Return the envelope of a message that has a text in its Message-ID, subject or sender, case aside."""
@@ -69,7 +67,7 @@ class Envelopes:
             lower = data.lower()
             if not all(word in lower for word in _APART.split(wanted.encode())):
                 return None
-        found = self.of(message)
+        found = _envelope(data, message)
         fields = (found.message_id, found.sender, found.subject)
         return found if any(wanted in field.casefold() for field in fields) else None
 
@@ -105,6 +103,11 @@ def _cache(path: bytes, generation: bytes) -> int | None:
         pass
     os.close(descriptor)
     return None
+
+
+def _envelope(data: bytes, message: Message) -> Envelope:
+    found = _parsed(data) if data else None
+    return found or _of_header(contents.start(message, _HEADER))
 
 
 def _parsed(data: bytes) -> Envelope | None:

@@ -56,6 +56,18 @@ def test_subjects_in_a_cache(tmp_path: Path, subject: bytes, expected: str) -> N
     reader.close()
 
 
+@pytest.mark.parametrize(("text", "found"), [("hello", True), ("grün", False)])
+def test_a_cache_is_read_once_for_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, found: bool
+) -> None:
+    reader, one = envelopes(tmp_path, cached())
+    reads, pread = [], os.pread
+    monkeypatch.setattr(os, "pread", lambda *words: reads.append(words) or pread(*words))  # type: ignore[func-returns-value]
+    assert (reader.matching(one, text) is not None) is found
+    assert len(reads) == 1
+    reader.close()
+
+
 @pytest.mark.parametrize("text", ["joe@example.com", "Joe <joe", "ID@EXAMPLE", "<id@example.com>", "hell"])
 def test_what_is_looked_for_may_stand_over_several_words(tmp_path: Path, text: str) -> None:
     reader, one = envelopes(tmp_path, cached())
