@@ -49,10 +49,7 @@ def write(target: Target, selection: Selection, place: Place, outcome: MailboxOu
 
 def file_name(message: Message, uidvalidity: int) -> str:
     """Return the name of a message's file, which sorts by its date."""
-    try:
-        date = datetime.fromtimestamp(message.internaldate, timezone.utc).strftime("%Y-%m-%d_%H-%M-%S")
-    except (OverflowError, ValueError):
-        date = "9999"
+    date = datetime.fromtimestamp(message.internaldate, timezone.utc).strftime("%Y-%m-%d_%H-%M-%S")
     rest = message.guid.hex()[:12] if message.guid else f"V{uidvalidity}"
     return f"{date}_{message.uid}_{rest}.eml"
 
