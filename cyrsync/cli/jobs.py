@@ -77,12 +77,10 @@ def _key(parameter: Any, context: Any) -> Key:
 
     return Key(
         name=name,
-        parameter=parameter.name,
         help=_OPERANDS[parameter.name] if operand else parameter.help or "",
         kind=kind,
         metavar="" if flag else metavar,
         default=None if operand else default,
-        choices=tuple(getattr(type_, "choices", ())),
         least=getattr(type_, "min", None),
         most=getattr(type_, "max", None),
         check=check,

@@ -41,8 +41,6 @@ def sample(key: Key) -> str:
         return quoted(bool(key.default))
     if key.default is not None:
         return quoted(key.default)
-    if key.choices:
-        return quoted(key.choices[0])
     if key.kind == "texts":
         return f"[{quoted(key.metavar)}]"
     if key.metavar == "SECONDS":

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 #: Placeholders of options that take a path, which must not depend on where cyrsync is started.
 _PATHS = ("FILE", "DIR")
 #: Placeholders of options that take a number, or a text that begins with one.
-_NUMBERS = ("N|N%", "RATE", "AGE", "SIZE")
+_NUMBERS = ("N|N%", "RATE")
 _LONGEST = 60  # characters of a value in a message
 #: The whole numbers that TOML has: those of 64 bits.
 _WHOLE_NUMBERS = range(-(1 << 63), 1 << 63)
@@ -20,15 +20,12 @@ class Key(NamedTuple):
     """A key of a job's table."""
 
     name: str
-    #: The parameter of `sync` that it is.
-    parameter: str
     help: str
     #: What it takes: "flag", "whole number", "number", "text" or "texts".
     kind: str
     #: What stands for a value in the help: `FILE`, `N`; "" for a flag.
     metavar: str = ""
     default: Any = None
-    choices: tuple[str, ...] = ()
     least: float | None = None
     most: float | None = None
     #: Raises ValueError for a value of the right kind that is wrong nevertheless.
@@ -39,8 +36,6 @@ class Key(NamedTuple):
         """Say what the key takes, in TOML."""
         if self.kind == "flag":
             return "true or false"
-        if self.choices:
-            return " or ".join(map(quoted, self.choices))
         if self.kind == "texts":
             return f"a list of texts: [{quoted(self.metavar)}]"
         if self.kind == "text":
@@ -90,6 +85,6 @@ def _of_kind(key: Key, value: Any) -> Any:
         "texts": isinstance(value, list) and all(isinstance(one, str) for one in value),
     }[key.kind]
     outside = number and not ((key.least is None or value >= key.least) and (key.most is None or value <= key.most))
-    if not right or outside or (key.choices and value not in key.choices):
+    if not right or outside:
         raise ValueError(f"give {key.takes}")
     return value
