@@ -62,15 +62,11 @@ def status_command(
     late = [pair for pair in found if limit is not None and not _is_within(status.age(pair, now), limit)]
     with signals.pipe_may_break():
         for number, pair in enumerate(found):
+            watcher = watching.read(where, pair.runs[0].pair)
             if as_json:
-                print(
-                    json.dumps(
-                        status.to_json(pair, now, every=verbose, watcher=watching.read(where, pair.runs[0].pair))
-                    )
-                )
+                print(json.dumps(status.to_json(pair, now, every=verbose, watcher=watcher)))
                 continue
             print(end="\n" * bool(number))
-            watcher = watching.read(where, pair.runs[0].pair)
             status.render(pair, console(), every=verbose, now=now, late=pair in late, watcher=watcher)
         for one in plain:
             known = {"source": one.source, "destination": one.destination, "since": one.since}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -48,9 +48,6 @@ from cyrsync.sync.options import Options
 from cyrsync.sync.part import Part, Shard
 from cyrsync.sync.progress import Reporter
 from cyrsync.sync.session import Session
-
-if TYPE_CHECKING:
-    pass
 
 #: Seconds that a watcher waits for a run to end.
 _FOR_EVER = 1e9
