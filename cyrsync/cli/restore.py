@@ -21,8 +21,10 @@ from cyrsync.errors import UnusableError, UsageError
 if TYPE_CHECKING:
     from cyrsync.history.choose import Request
     from cyrsync.history.imap_address import ImapAddress
-    from cyrsync.history.outcome import Outcome
+    from cyrsync.history.outcome import Outcome, Told
+    from cyrsync.history.selected import Selection
     from cyrsync.history.tree import Tree
+    from cyrsync.sync.progress import Reporter
 
 _GUID = re.compile(r"[0-9a-fA-F]{40}")
 _UID = re.compile(r"[0-9]{1,10}")
@@ -101,6 +103,7 @@ def restore_command(
     from cyrsync.cli.password import password_for
     from cyrsync.history import imap_address
     from cyrsync.history.outcome import Outcome
+    from cyrsync.history.restore_to import restore_to
     from cyrsync.history.tree import open_tree
 
     if to is None and into is None and not dry_run:
@@ -115,33 +118,23 @@ def restore_command(
     target = None if into is None else imap_address.parse(into)
     opened = open_tree(os.fsencode(tree), conf)
     outcome = Outcome(tree, to or (str(target) if target else ""), dry_run)
-    if target is not None:
-        _into(
-            opened,
-            request,
-            outcome,
-            target,
-            password_for(target, password_file),
-            cafile=cafile,
-            only_missing=only_missing,
-            flags=flags,
-            listing=dry_run and verbose and not as_json and not quiet,
-            watched=not (quiet or as_json),
-            verbose=verbose,
-        )
-        _show(outcome, as_json=as_json, shows=not quiet and (verbose or dry_run or sys.stdout.isatty()))
-    elif dry_run:
-        _show_plan(opened, request, outcome, as_json=as_json, verbose=verbose, quiet=quiet)
-    else:
-        from cyrsync.history.restore_to import restore_to
-
-        assert to is not None
-        try:
+    password = "" if target is None else password_for(target, password_file)
+    told = _print_messages if dry_run and verbose and not (as_json or quiet) else None
+    try:
+        if target is None and dry_run:
+            _plan(opened, request, outcome, told)
+        else:
             with progress(quiet or as_json) as reporter:
-                restore_to(opened, request, os.fsencode(to), form.value, outcome, reporter)
-        finally:
-            _complain(opened, outcome, every=verbose)
-        _show(outcome, as_json=as_json, shows=not quiet and (verbose or sys.stdout.isatty()))
+                if target is None:
+                    restore_to(opened, request, os.fsencode(to or ""), form.value, outcome, reporter)
+                else:
+                    options = {"only_missing": only_missing, "flags": flags}
+                    _into(opened, request, outcome, target, password, cafile, reporter, told, **options)
+    finally:
+        # What the tree gave reason to is a part of the outcome, too.
+        outcome.warnings[:0] = dict.fromkeys(opened.warnings)
+        complain_by_reason((*outcome.warnings, *outcome.errors), every=verbose)
+    _show(outcome, as_json=as_json, shows=not quiet and (verbose or dry_run or sys.stdout.isatty()))
     raise typer.Exit(outcome.exit)
 
 
@@ -182,15 +175,14 @@ def _into(
     outcome: Outcome,
     target: ImapAddress,
     password: str,
-    *,
     cafile: str | None,
+    reporter: Reporter,
+    told: Told | None,
+    *,
     only_missing: bool,
     flags: bool,
-    listing: bool,
-    watched: bool,
-    verbose: bool,
 ) -> None:
-    """Restore into a server, and say what is lacking."""
+    """Restore into a server."""
     from cyrsync.history.by_append import restore_by_append
     from cyrsync.history.imap_server import Connection, connect
     from cyrsync.history.owner_login import OwnerLogins
@@ -198,48 +190,39 @@ def _into(
     from cyrsync.history.restore_to import found
     from cyrsync.history.set_flags import set_flags
     from cyrsync.history.sync_server import SyncServer, admits
-    from cyrsync.report import mail
 
     def log_in(owner: str = "") -> Connection:
         return connect(target, password, owner=owner, cafile=cafile)
 
-    try:
-        with progress(not watched) as reporter, log_in() as connection, closing(OwnerLogins(log_in)) as logins:
-            told = (lambda one: mail.render_messages(one, console(a_line_each=True))) if listing else None
-            server, meant = SyncServer(connection, log_in), found(tree, request, outcome)
-            one = request.message is not None
-            if not admits(connection):
-                if flags or only_missing:
-                    raise UnusableError(f"{target}: --flags and --only-missing need Cyrus 3.0 or newer")
-                restore_by_append(logins, meant, outcome, reporter, only_one=one, told=told)
-            elif flags:
-                set_flags(server, logins, meant, outcome, reporter)
-            else:
-                restore_into(server, meant, outcome, reporter, only_missing=only_missing, only_one=one, told=told)
-    finally:
-        _complain(tree, outcome, every=verbose)
+    with log_in() as connection, closing(OwnerLogins(log_in)) as logins:
+        server, meant = SyncServer(connection, log_in), found(tree, request, outcome)
+        one = request.message is not None
+        if not admits(connection):
+            if flags or only_missing:
+                raise UnusableError(f"{target}: --flags and --only-missing need Cyrus 3.0 or newer")
+            restore_by_append(logins, meant, outcome, reporter, only_one=one, told=told)
+        elif flags:
+            set_flags(server, logins, meant, outcome, reporter)
+        else:
+            restore_into(server, meant, outcome, reporter, only_missing=only_missing, only_one=one, told=told)
 
 
-def _show_plan(tree: Tree, request: Request, outcome: Outcome, *, as_json: bool, verbose: bool, quiet: bool) -> None:
-    """Print what would be restored."""
+def _plan(tree: Tree, request: Request, outcome: Outcome, told: Told | None) -> None:
+    """Record what would be restored to a directory."""
     from cyrsync.history.choose import shown
     from cyrsync.history.restore_to import found
-    from cyrsync.report import mail
 
-    listing = verbose and not as_json and not quiet
     for selection in found(tree, request, outcome):
         one = outcome.begin(shown(selection.mailbox.name), selection.count)
         one.bytes = selection.size
-        if listing:
-            mail.render_messages(selection, console(a_line_each=True))
-    _complain(tree, outcome, every=verbose)
-    _show(outcome, as_json=as_json, shows=not quiet)
+        if told is not None:
+            told(selection)
 
 
-def _complain(tree: Tree, outcome: Outcome, *, every: bool) -> None:
-    """Print warnings and errors; what the tree gave reason to is a part of the outcome, too."""
-    outcome.warnings[:0] = dict.fromkeys(tree.warnings)
-    complain_by_reason((*outcome.warnings, *outcome.errors), every=every)
+def _print_messages(selection: Selection) -> None:
+    from cyrsync.report import mail
+
+    mail.render_messages(selection, console(a_line_each=True))
 
 
 def _show(outcome: Outcome, *, as_json: bool, shows: bool) -> None:

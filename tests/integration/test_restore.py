@@ -183,6 +183,15 @@ def test_no_such_message(box: Box, tmp_path: Path) -> None:
     assert not (tmp_path / "mail").exists()
 
 
+@pytest.mark.parametrize("dry_run", [[], ["-n"]], ids=["run", "dry run"])
+def test_what_cannot_be_read_is_named_where_no_message_is_found(box: Box, tmp_path: Path, dry_run: list[str]) -> None:
+    index = box.root / box.mailbox("user.joe.Sent")["datadir"] / "cyrus.index"
+    index.unlink()
+    done = run_cyrsync("restore", box.root, "--message", "0" * 40, "--to", tmp_path / "mail", *dry_run)
+    assert done.returncode == 3 and f"user/joe/Sent: {index}: No such file or directory\n" in done.stderr
+    assert "no such message (1 mailboxes cannot be read)" in done.stderr
+
+
 def test_as_files(box: Box, tmp_path: Path) -> None:
     restore(box.root, "user/joe", "-r", "--as", "eml", "--to", tmp_path / "mail")
     again = restore(box.root, "user/joe", "-r", "--as", "eml", "--to", tmp_path / "mail")
