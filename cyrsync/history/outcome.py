@@ -9,6 +9,7 @@ from typing import Any
 from cyrsync.errors import Exit
 from cyrsync.history.contents import Damaged
 from cyrsync.history.selected import Message, Selection
+from cyrsync.sync.progress import Reporter
 
 #: Told what of a mailbox would be restored.
 Told = Callable[[Selection], None]
@@ -36,15 +37,6 @@ class MailboxOutcome:
         self.present, self.selected, self.bytes = self.selected - len(sizes), len(sizes), sum(sizes)
         if told is not None and sizes:
             told(replace(selection, messages=lacking, count=len(sizes), size=sum(sizes)))
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """Who is told while a mailbox is restored."""
-
-    damaged: Callable[[Damaged], None]  # of a message that is not restored
-    warning: Callable[[str], None]
-    step: Callable[[int], None]  # of each message, with its bytes
 
 
 @dataclass(slots=True)
@@ -101,3 +93,33 @@ class Outcome:
             "warnings": self.warnings,
             "exit": int(self.exit),
         }
+
+
+class MailboxRestore:
+    """A mailbox that is restored to a directory, under way: what comes of each message, recorded and shown."""
+
+    def __init__(self, outcome: Outcome, reporter: Reporter) -> None:
+        """The mailbox is the one that `outcome` has begun last."""
+        *others, self.one = outcome.mailboxes
+        self.damaged: list[Damaged] = []  # messages that are not restored
+        self._outcome, self._reporter = outcome, reporter
+        self._before, self._bytes_before = sum(one.selected for one in others), sum(one.bytes for one in others)
+
+    def present(self) -> None:
+        """Record a message that is there already."""
+        self.one.present += 1
+        self._show()
+
+    def restored(self, size: int) -> None:
+        """Record a message that was restored, and its bytes."""
+        self.one.add(size)
+        self._show()
+
+    def warn(self, text: str) -> None:
+        """Record what somebody ought to know of the mailbox."""
+        self._outcome.warnings.append(f"{self.one.name}: {text}")
+
+    def _show(self) -> None:
+        one, before = self.one, self._before
+        done = before + one.restored + one.present
+        self._reporter.transfer("restoring", done, before + one.selected, self._bytes_before + one.bytes)

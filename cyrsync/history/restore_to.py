@@ -11,7 +11,7 @@ from cyrsync.history import to_cyrus, to_files, to_maildir
 from cyrsync.history.choose import Request, named, shown
 from cyrsync.history.contents import Damaged
 from cyrsync.history.destinations import place
-from cyrsync.history.outcome import Listener, MailboxOutcome, Outcome
+from cyrsync.history.outcome import MailboxRestore, Outcome
 from cyrsync.history.reading import Unreadable, read, selections
 from cyrsync.history.selected import Selection
 from cyrsync.history.target import NotWritten, Target
@@ -47,15 +47,15 @@ def restore_to(tree: Tree, request: Request, directory: bytes, form: str, outcom
         for selection in every:
             one = outcome.begin(shown(selection.mailbox.name), selection.count)
             where = place(selection.mailbox.name, request, top, tree.deletedprefix)
-            damaged: list[Damaged] = []
+            restore = MailboxRestore(outcome, reporter)
             try:
-                FORMS[form](target, selection, where, one, _listener(outcome, one, damaged, reporter))
+                FORMS[form](target, selection, where, restore)
             except to_cyrus.Taken as error:
                 outcome.errors.append(f"{one.name}: {error}")
                 continue
-            vanished = _vanished(tree, selection.mailbox.name, damaged)
+            vanished = _vanished(tree, selection.mailbox.name, restore.damaged)
             one.selected -= len(vanished)
-            outcome.errors += [f"{one.name}: {error}" for error in damaged if error.uid not in vanished]
+            outcome.errors += [f"{one.name}: {error}" for error in restore.damaged if error.uid not in vanished]
             if request.message is not None and one.restored + one.present:
                 break
         target.settle()
@@ -78,18 +78,3 @@ def _vanished(tree: Tree, name: bytes, damaged: list[Damaged]) -> set[int]:
             return set()
         missing -= {message.uid for message in now.messages()}
     return missing if named_so else set()
-
-
-def _listener(outcome: Outcome, one: MailboxOutcome, damaged: list[Damaged], reporter: Reporter) -> Listener:
-    before = sum(other.selected for other in outcome.mailboxes[:-1])
-    bytes_before = sum(other.bytes for other in outcome.mailboxes[:-1])
-
-    def step(_size: int) -> None:
-        done = before + one.restored + one.present
-        reporter.transfer("restoring", done, before + one.selected, bytes_before + one.bytes)
-
-    return Listener(
-        damaged=damaged.append,
-        warning=lambda text: outcome.warnings.append(f"{one.name}: {text}"),
-        step=step,
-    )

@@ -14,6 +14,8 @@ from contextlib import suppress
 from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.errors import CyrsyncError, Exit, LockedError, UnusableError
 from cyrsync.far.to_disk import to_disk
+from cyrsync.history import contents
+from cyrsync.history.outcome import MailboxRestore
 from cyrsync.history.rooted import is_within
 from cyrsync.history.selected import Message
 from cyrsync.text import path_text
@@ -110,6 +112,18 @@ class Target:
                 raise self.failed(error, name) from None
             raise
         return size
+
+    def write_message(
+        self, directory: int, name: bytes, message: Message, restore: MailboxRestore, to: int | None = None
+    ) -> bool:
+        """Write a message as `write` does, and tell whether it could be read. Raise NotWritten."""
+        try:
+            size = self.write(directory, name, contents.blocks(message), message.internaldate, to)
+        except contents.Damaged as error:
+            restore.damaged.append(error)
+            return False
+        restore.restored(size)
+        return True
 
     def read(self, directory: int, name: bytes) -> bytes:
         """Return what is in a file that was written here before. Raise OSError, also for what is no regular file."""

@@ -9,9 +9,8 @@ import os
 from collections.abc import Iterator
 
 from cyrsync.cyrus.mailbox import regular_file
-from cyrsync.history import contents
 from cyrsync.history.destinations import Place, as_on_disk
-from cyrsync.history.outcome import Listener, MailboxOutcome
+from cyrsync.history.outcome import MailboxRestore
 from cyrsync.history.selected import Selection
 from cyrsync.history.target import Target, names_in
 from cyrsync.text import path_text
@@ -24,7 +23,7 @@ class Taken(Exception):
     """Another mailbox was restored to the directory, whose files those of this one would replace."""
 
 
-def write(target: Target, selection: Selection, place: Place, outcome: MailboxOutcome, listener: Listener) -> None:
+def write(target: Target, selection: Selection, place: Place, restore: MailboxRestore) -> None:
     """Write a mailbox: its messages, then the metadata that names them. Raise NotWritten; Taken before anything."""
     names = [*place.above, *as_on_disk(place.parts)]
     folder = target.directory(names)
@@ -38,19 +37,13 @@ def write(target: Target, selection: Selection, place: Place, outcome: MailboxOu
                 "partition as TREE"
             )
         for message in selection.messages():
-            try:
-                size = target.write(folder, b"%d." % message.uid, contents.blocks(message), message.internaldate)
-            except contents.Damaged as error:
-                listener.damaged(error)
-                continue
-            outcome.add(size)
-            listener.step(size)
+            target.write_message(folder, b"%d." % message.uid, message, restore)
         cache = selection.caches[0]
         if os.path.lexists(cache):
             try:
                 target.write(folder, _CACHE, _blocks(cache))
             except _Unreadable as error:
-                listener.warning(f"{error}; Cyrus makes it anew")
+                restore.warn(f"{error}; Cyrus makes it anew")
         for name, data in selection.metadata.items():
             target.write(folder, name, [data])
     finally:

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
-from cyrsync.history import contents
 from cyrsync.history.destinations import Place, nested
-from cyrsync.history.outcome import Listener, MailboxOutcome
+from cyrsync.history.outcome import MailboxRestore
 from cyrsync.history.selected import Message, Selection
 from cyrsync.history.target import Target, is_whole, names_in
 from cyrsync.text import iso
@@ -21,7 +20,7 @@ from cyrsync.text import iso
 _LIST = b"messages.jsonl"
 
 
-def write(target: Target, selection: Selection, place: Place, outcome: MailboxOutcome, listener: Listener) -> None:
+def write(target: Target, selection: Selection, place: Place, restore: MailboxRestore) -> None:
     """Write a mailbox's messages. Raise NotWritten."""
     folder = target.directory([*place.above, *nested(place.parts)])
     try:
@@ -30,16 +29,9 @@ def write(target: Target, selection: Selection, place: Place, outcome: MailboxOu
         for message in selection.messages():
             name = file_name(message, selection.mailbox.uidvalidity)
             if name.encode() in there and is_whole(folder, name.encode(), message):
-                outcome.present += 1
-                listener.step(0)
-            else:
-                try:
-                    size = target.write(folder, name.encode(), contents.blocks(message), message.internaldate)
-                except contents.Damaged as error:
-                    listener.damaged(error)
-                    continue
-                outcome.add(size)
-                listener.step(size)
+                restore.present()
+            elif not target.write_message(folder, name.encode(), message, restore):
+                continue
             lines[name] = json.dumps(_facts(name, message, selection))
         if lines:
             target.write(folder, _LIST, [f"{line}\n".encode() for _, line in sorted(lines.items())])

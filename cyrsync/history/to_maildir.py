@@ -11,9 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cyrsync.history import contents
 from cyrsync.history.destinations import Place, maildir
-from cyrsync.history.outcome import Listener, MailboxOutcome
+from cyrsync.history.outcome import MailboxRestore
 from cyrsync.history.selected import Message, Selection
 from cyrsync.history.target import Target, is_whole, names_in
 
@@ -35,7 +34,7 @@ class _Folder(NamedTuple):
     top: int
 
 
-def write(target: Target, selection: Selection, place: Place, outcome: MailboxOutcome, listener: Listener) -> None:
+def write(target: Target, selection: Selection, place: Place, restore: MailboxRestore) -> None:
     """Write a mailbox's messages. Raise NotWritten."""
     folder = [*place.above, *maildir(place.parts)]
     if place.parts:
@@ -49,21 +48,14 @@ def write(target: Target, selection: Selection, place: Place, outcome: MailboxOu
             base = unique_name(message, selection.mailbox.uidvalidity)
             old = there.get(base)
             if old and is_whole(*old, message):
-                outcome.present += 1
-                listener.step(0)
+                restore.present()
                 continue
             unnamed.update(flag for flag in message.flags if flag not in letters)
             info = "".join(sorted(letters[flag] for flag in message.flags if flag in letters)).encode()
             to, name = old or (made.cur, b"%s:2,%s" % (base, info))
-            try:
-                size = target.write(made.tmp, name, contents.blocks(message), message.internaldate, to)
-            except contents.Damaged as error:
-                listener.damaged(error)
-            else:
-                outcome.add(size)
-                listener.step(size)
+            target.write_message(made.tmp, name, message, restore, to)
         if unnamed:
-            listener.warning(f"flags that are lost, as a Maildir has no more: {' '.join(sorted(unnamed))}")
+            restore.warn(f"flags that are lost, as a Maildir has no more: {' '.join(sorted(unnamed))}")
     finally:
         _close(made)
 

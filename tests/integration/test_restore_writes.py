@@ -14,9 +14,8 @@ import pytest
 
 from cyrsync.history import restore_to
 from cyrsync.history.choose import Request
-from cyrsync.history.contents import Damaged
 from cyrsync.history.destinations import place
-from cyrsync.history.outcome import Listener, Outcome
+from cyrsync.history.outcome import MailboxRestore, Outcome
 from cyrsync.history.selected import Mailbox, Message, Selection
 from cyrsync.history.target import MARK, NotWritten, Target
 from cyrsync.history.tree import open_tree
@@ -69,13 +68,12 @@ def test_hostile_names_and_flags(tmp_path: Path, form: str) -> None:
     before = snapshot(tmp_path, skip_hidden=False, dir_mtimes=False)
     target = Target(os.fsencode(top), form, [], may_go_on=True)
     outcome = Outcome("", "")
-    damaged: list[Damaged] = []
-    listener = Listener(damaged.append, outcome.warnings.append, lambda _size: None)
     for name in HOSTILE:
         counts = outcome.begin("", 1)
+        restore = MailboxRestore(outcome, NoProgress())
         chosen = selection(name, one, names)
-        restore_to.FORMS[form](target, chosen, place(name, Request(), None), counts, listener)
-        assert counts.restored == 1, damaged
+        restore_to.FORMS[form](target, chosen, place(name, Request(), None), restore)
+        assert counts.restored == 1, restore.damaged
     target.close()
     after = snapshot(tmp_path, skip_hidden=False, dir_mtimes=False)
     added = {path for path in after if before.get(path) != after[path]}
@@ -97,11 +95,10 @@ def test_any_date(tmp_path: Path, form: str, date: int) -> None:
     content.write_bytes(b"x")
     target = Target(os.fsencode(tmp_path / "to"), form, [], may_go_on=True)
     outcome = Outcome("", "")
-    damaged: list[Damaged] = []
-    listener = Listener(damaged.append, outcome.warnings.append, lambda _size: None)
     counts = outcome.begin("", 1)
     chosen = selection(b"user.joe", message(content, date=date))
-    restore_to.FORMS[form](target, chosen, place(b"user.joe", Request(), b"user.joe"), counts, listener)
+    where = place(b"user.joe", Request(), b"user.joe")
+    restore_to.FORMS[form](target, chosen, where, MailboxRestore(outcome, NoProgress()))
     target.close()
     assert counts.restored == 1
     (written,) = (path for path in (tmp_path / "to").rglob("*") if path.is_file() and path.read_bytes() == b"x")

@@ -12,7 +12,7 @@ import pytest
 from cyrsync.history import to_cyrus
 from cyrsync.history.choose import Request
 from cyrsync.history.destinations import Place
-from cyrsync.history.outcome import Listener, Outcome
+from cyrsync.history.outcome import MailboxRestore, Outcome
 from cyrsync.history.reading import selections
 from cyrsync.history.restore_to import restore_to
 from cyrsync.history.target import Target
@@ -83,12 +83,13 @@ def test_two_names_that_are_one_directory_on_this_disk(box: Box, tmp_path: Path)
     tree = open_tree(os.fsencode(box.root), None)
     [found] = selections(tree, Request(mailbox="user/joe/Sent", every=True), print)
     target = Target(os.fsencode(tmp_path / "to"), "cyrus", [], may_go_on=False)
-    listener = Listener(print, print, lambda _size: None)
     outcome = Outcome("", "")
-    to_cyrus.write(target, found, Place(), outcome.begin("", 0), listener)
+    outcome.begin("", 0)
+    restore = MailboxRestore(outcome, NoProgress())
+    to_cyrus.write(target, found, Place(), restore)
     other = replace(found, mailbox=replace(found.mailbox, name=b"user.joe.sent"))
     with pytest.raises(to_cyrus.Taken):
-        to_cyrus.write(target, other, Place(), outcome.begin("", 0), listener)
+        to_cyrus.write(target, other, Place(), restore)
     target.close()
 
 
