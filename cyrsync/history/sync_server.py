@@ -22,6 +22,8 @@ from cyrsync.text import printable
 _Read = TypeVar("_Read")
 #: Seconds that a server may take for each message of a command: it syncs its disk for some of them.
 _WORK = 0.05
+#: Blocks of 64 KiB that are tried beyond what is sent: what others may write meanwhile.
+_MORE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,40 +43,13 @@ class Sent:
     size: int  # bytes of the message
 
 
-class Room:
-    """Tries whether the server has room for messages before they are sent.
-
-    Where its disk gets full in the middle of one, Cyrus (3.6.1 and HEAD: imap/dlist.c, reservefile) does not read the
-    rest of it, and takes each line of that for a command of the administrator's: whoever wrote the message would give
-    orders. So something of that size and more, without a line end, is sent first, by a connection of its own, as
-    SYNCRESTART makes the server forget all that a connection has sent.
-    """
-
-    #: Blocks of 64 KiB: what others may write meanwhile.
-    _MORE = 256
-
-    def __init__(self, connect: Callable[[], Connection]) -> None:
-        self._connect = connect
-
-    def check(self, partition: bytes, size: int) -> None:
-        """Raise CommandRefused where there is no room for so many bytes."""
-        blocks = (size >> 16) + self._MORE
-        with self._connect() as connection:
-            try:
-                parts = chain(sync_apply.filler(partition, blocks), [b")"])
-                connection.command(b"SYNCAPPLY MESSAGE (", parts=parts, work=60)
-            except CommandRefused:
-                raise CommandRefused("NO", "there is no room on its disk") from None
-            connection.command(b"SYNCRESTART", work=60)
-
-
 class SyncServer:
     """The commands of one administrator's connection. All raise ConnectionFailed, and CommandRefused where noted."""
 
     def __init__(self, connection: Connection, connect: Callable[[], Connection]) -> None:
         """`connect` makes another connection of the same administrator."""
         self._connection = connection
-        self._room = Room(connect)
+        self._connect = connect
         self._tried: dict[tuple[bytes, str], Place] = {}
 
     def mailbox(self, name: bytes) -> Remote | None:
@@ -155,11 +130,27 @@ class SyncServer:
                 self._connection.command(b"SYNCRESTART", work=count * _WORK)
 
     def _upload(self, partition: bytes, batch: list[bytes], size: int) -> None:
-        self._room.check(partition, size)
+        self._check_room(partition, size)
         try:
             self._connection.command(b"SYNCAPPLY MESSAGE (", parts=[*batch, b")"], work=len(batch) * _WORK)
         except CommandRefused as refused:
             raise CommandRefused(refused.status, f"{refused}: is its disk full?") from None
+
+    def _check_room(self, partition: bytes, size: int) -> None:
+        """Raise CommandRefused where the server has no room for so many bytes.
+
+        Where its disk gets full in the middle of a message, Cyrus (3.6.1 and HEAD: imap/dlist.c, reservefile) does not
+        read the rest of it, and takes each line of that for a command of the administrator's: whoever wrote the message
+        would give orders. So something of that size and more, without a line end, is sent first, by a connection of its
+        own, as SYNCRESTART makes the server forget all that a connection has sent.
+        """
+        with self._connect() as connection:
+            try:
+                parts = chain(sync_apply.filler(partition, (size >> 16) + _MORE), [b")"])
+                connection.command(b"SYNCAPPLY MESSAGE (", parts=parts, work=60)
+            except CommandRefused:
+                raise CommandRefused("NO", "there is no room on its disk") from None
+            connection.command(b"SYNCRESTART", work=60)
 
     def _one(self, what: bytes, names: list[bytes]) -> Remote | None:
         return next(self._checked(sync_apply.mailboxes, self._get(what, [*names])), None)
