@@ -16,7 +16,7 @@ from cyrsync.cyrus.server import layout
 from cyrsync.history import contents, into_plan
 from cyrsync.history.choose import shown
 from cyrsync.history.imap_server import CommandRefused, Connection
-from cyrsync.history.outcome import Outcome, Told
+from cyrsync.history.outcome import MailboxRestore, Outcome, Told
 from cyrsync.history.owner_login import OwnerLogins, quoted
 from cyrsync.history.selected import Mailbox, Message, Selection
 from cyrsync.history.set_flags import settable
@@ -75,20 +75,19 @@ def _append(
     reporter: Reporter,
 ) -> None:
     """Append messages to the mailbox that was begun last, but those whose SHA-1 it `had`. Raise CommandRefused."""
-    one, before = outcome.mailboxes[-1], outcome.restored
-    one.present = one.selected - len(messages)
-    for number, message in enumerate(messages, 1):
+    restore = MailboxRestore(outcome, reporter)
+    restore.one.present = restore.one.selected - len(messages)
+    for message in messages:
         try:
             data = contents.whole(message)
         except contents.Damaged as error:
-            outcome.errors.append(f"{one.name}: {error}")
+            outcome.errors.append(f"{restore.one.name}: {error}")
             continue
         if message.guid is None and hashlib.sha1(data, usedforsecurity=False).digest() in had:
-            one.present += 1
+            restore.present()
             continue
         connection.command(*_append_words(name, message, len(data)), parts=[data])
-        one.add(len(data))
-        reporter.transfer("restoring", before + number, before + len(messages), one.bytes)
+        restore.restored(len(data))
 
 
 def _lacking(selection: Selection, had: frozenset[bytes]) -> Iterator[Message]:

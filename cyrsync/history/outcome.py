@@ -96,7 +96,7 @@ class Outcome:
 
 
 class MailboxRestore:
-    """A mailbox that is restored to a directory, under way: what comes of each message, recorded and shown."""
+    """A mailbox that is restored message by message: what comes of each, recorded and shown."""
 
     def __init__(self, outcome: Outcome, reporter: Reporter) -> None:
         """The mailbox is the one that `outcome` has begun last."""
