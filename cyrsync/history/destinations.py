@@ -28,6 +28,8 @@ class Place(NamedTuple):
 
 def safe(component: bytes) -> bytes:
     """Return a name for a directory; another one for each component: `%2f` for a slash, `%` for nothing at all."""
+    if component in (b".", b".."):
+        return component.replace(b".", b"%2e")
     return _UNSAFE.sub(lambda match: b"%%%02x" % match[0][0], component) or b"%"
 
 

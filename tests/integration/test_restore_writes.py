@@ -37,6 +37,7 @@ HOSTILE = [
     b"user../../joe.x",
     b"..",
     b"/etc.passwd",
+    b"user.^^",
 ]
 
 

@@ -38,6 +38,12 @@ def test_nothing_leads_out_of_the_directory(request_: Request, name: bytes) -> N
             assert not any(byte < 0x20 or byte == 0x7F for byte in part)
 
 
+@pytest.mark.parametrize("user", ["^", "^^", "^^^"])
+def test_a_user_who_is_called_as_a_directory_above(user: str) -> None:
+    (above, directory, *_), *_ = directories(f"user.{user}.user.joe".encode(), Request())
+    assert (above, directory) == (b"user", {"^": b"%2e", "^^": b"%2e%2e"}.get(user, b"..."))
+
+
 @given(names=st.tuples(NAMES, NAMES))
 def test_two_mailboxes_never_share_a_directory(names: tuple[bytes, bytes]) -> None:
     if names[0] == names[1]:
