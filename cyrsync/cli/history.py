@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
@@ -14,7 +13,7 @@ import typer
 from cyrsync.cli import signals
 from cyrsync.cli.operands import ConfigFile
 from cyrsync.cli.output import complain_by_reason, console, progress
-from cyrsync.cli.restore import Mailbox, Tree_, TreeConf, User
+from cyrsync.cli.restore import AsOf, Mailbox, Tree_, TreeConf, User, open_as_of
 from cyrsync.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ def history_command(
         typer.Option("--message", metavar="TEXT", help="Find messages by Message-ID, subject or sender."),
     ] = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="Only what was removed and can be restored.")] = False,
+    as_of: AsOf = None,
     conf: TreeConf = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
@@ -40,12 +40,11 @@ def history_command(
     """
     from cyrsync.history import findings
     from cyrsync.history.choose import Request
-    from cyrsync.history.tree import open_tree
     from cyrsync.report import mail
 
     if mailbox is not None and user is not None:
         raise UsageError("give either MAILBOX or --user")
-    opened = open_tree(os.fsencode(tree), conf)
+    opened = open_as_of(tree, conf, as_of)
     request = Request(mailbox, user)
     errors: list[str] = []
     boxes: Iterable[FoundMailbox] = ()

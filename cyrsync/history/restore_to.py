@@ -11,8 +11,9 @@ from cyrsync.history import to_cyrus, to_files, to_maildir
 from cyrsync.history.choose import Request, named, shown
 from cyrsync.history.contents import Damaged
 from cyrsync.history.destinations import place
+from cyrsync.history.mailbox_files import Unreadable
 from cyrsync.history.outcome import MailboxRestore, Outcome
-from cyrsync.history.reading import Unreadable, read, selections
+from cyrsync.history.reading import read, selections
 from cyrsync.history.selected import Selection
 from cyrsync.history.target import NotWritten, Target
 from cyrsync.history.tree import Tree
@@ -45,7 +46,7 @@ def restore_to(tree: Tree, request: Request, directory: bytes, form: str, outcom
     target = Target(directory, form, tree.roots(), may_go_on=form != "cyrus")
     try:
         for selection in every:
-            one = outcome.begin(shown(selection.mailbox.name), selection.count)
+            one = outcome.begin(shown(selection.mailbox.name), selection.count, selection.since)
             where = place(selection.mailbox.name, request, top, tree.deletedprefix)
             restore = MailboxRestore(outcome, reporter)
             try:

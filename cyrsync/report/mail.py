@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from cyrsync.history import moment
 from cyrsync.history.choose import shown
 from cyrsync.history.envelopes import Envelope, Envelopes
 from cyrsync.history.findings import FoundMailbox, FoundMessage
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 #: Columns of words; all others are numbers.
-_WORDS = frozenset(["Mailbox", "Date", "Deleted", "Removed", "Flags", "From", "Subject", "GUID", "Former name", "How"])
+_WORDS = frozenset(
+    ["Mailbox", "Date", "Deleted", "Removed", "Flags", "From", "Subject", "GUID", "Former name", "How", "As of"]
+)
 _FOLD = frozenset(["Mailbox", "Flags", "From", "Subject", "Former name"])
 #: Letters of a subject or sender that are shown.
 _LONGEST = 60
@@ -29,12 +32,15 @@ def render_outcome(outcome: Outcome, console: Console) -> None:
     verb = "To restore" if outcome.dry_run else "Restored"
     present = any(one.present for one in outcome.mailboxes)
     how = any(one.how for one in outcome.mailboxes)
+    since = any(one.since is not None for one in outcome.mailboxes)
     heads = ["Mailbox", "Messages", verb, *(["There already"] if present else []), "Bytes", *(["How"] if how else [])]
+    heads += ["As of"] if since else []
     rows = []
     for one in outcome.mailboxes:
         done = one.selected if outcome.dry_run else one.restored
         counts = [one.selected, done, *([one.present] if present else [])]
-        rows.append([one.name, *map(human_count, counts), human_bytes(one.bytes), *([one.how] if how else [])])
+        row = [one.name, *map(human_count, counts), human_bytes(one.bytes), *([one.how] if how else [])]
+        rows.append([*row, *([moment.shown(one.since) if one.since is not None else "now"] if since else [])])
     if outcome.dry_run:
         heads.remove("Messages")
         rows = [[row[0], *row[2:]] for row in rows]

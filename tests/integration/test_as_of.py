@@ -1,0 +1,135 @@
+"""Of every moment of a random history, a tree as of then has all that the server had."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+import samplespool
+from cyrsync.cyrus.mailbox import header
+from cyrsync.history import contents, reading
+from cyrsync.history.as_of import tree_as_of
+from cyrsync.history.choose import Request
+from cyrsync.history.tree import Tree, open_tree
+from support.kept import KeepingReplica
+from support.servers import SampleServer
+
+Fingerprint = dict[str, Any]
+#: Two steps are told apart by the clock of the file system.
+TICK = 0.02
+
+
+class Actor:
+    """Does to a server what its users do."""
+
+    def __init__(self, server: SampleServer, seed: int, *, uniqueids: bool) -> None:
+        self.server, self.rng, self.uniqueids = server, random.Random(seed), uniqueids
+        self.made = 0
+
+    def act(self) -> None:
+        """One thing, and what mailboxes.db has of it."""
+        rng, folders = self.rng, self.server.folders()
+        folder, other = rng.sample(folders, 2)
+        ways = ["deliver", "flag", "expunge", "move", "rename", "delete", "recreate", "create"]
+        match rng.choices(ways, [4, 3, 4, 3, 1, 1, 1, 1])[0]:
+            case "deliver":
+                samplespool.deliver(folder, rng.randint(1, 4), rng=rng)
+            case "flag":
+                samplespool.set_flags(folder, rng=rng)
+            case "expunge":
+                samplespool.expunge(folder, rng.randint(1, 5), rng=rng)
+            case "move":
+                self._move(folder, other)
+            case "rename" if folder not in other.parents and other not in folder.parents:
+                samplespool.swap(folder, other)
+            case "recreate":
+                samplespool.recreate_folder(folder, rng.randint(0, 3), rng=rng)
+            case "create":
+                self.made += 1
+                made = samplespool.create_folder(self.server.spool, f"user/ann/Made{self.made}", rng=rng)
+                samplespool.deliver(made, 2, rng=rng)
+            case "delete" if len(folders) > 4:
+                samplespool.delete_folder(folder)
+        self.record()
+
+    def record(self) -> None:
+        """Write mailboxes.db where it would be another."""
+        before = self.server.database.read_bytes(), self.server.database.stat().st_mtime_ns
+        self.server.record()
+        if self.uniqueids:
+            lines = []
+            for line in self.server.database.read_bytes().splitlines():
+                name = line.partition(b"\t")[0].decode()
+                path = self.server.folder(name.replace(".", "/")) / "cyrus.header"
+                uniqueid = header.uniqueid(path.read_bytes()).encode()
+                lines.append(b"%s\t%%(A %%() I %s P default)\n" % (name.encode(), uniqueid))
+            self.server.database.write_bytes(b"".join(lines))
+        if self.server.database.read_bytes() == before[0]:
+            os.utime(self.server.database, ns=(before[1], before[1]))
+
+    def _move(self, folder: Path, other: Path) -> None:
+        """To another folder: one message there gets the bytes of one here, which is expunged."""
+        index = samplespool._read_index(folder)
+        live = samplespool._live_records(index)
+        if live:
+            at = self.rng.choice(live)
+            data = (folder / f"{samplespool._get(index, at)}.").read_bytes()
+            with mock.patch.object(samplespool, "_mail", return_value=(data, b"")):
+                samplespool.deliver(other, 1, rng=self.rng)
+            samplespool.expunge(folder, 1, rng=self.rng)
+
+
+def fingerprint(tree: Tree) -> Fingerprint:
+    """All that users see: mailboxes, UIDs, flags, dates, and the bytes of messages."""
+    errors: list[str] = []
+    found: Fingerprint = {}
+    for one in reading.selections(tree, Request(), errors.append):
+        messages = {
+            message.uid: (message.flags, message.internaldate, hashlib.sha1(contents.whole(message)).hexdigest())
+            for message in one.messages()
+        }
+        assert one.mailbox.name not in found
+        found[one.mailbox.name.decode()] = one.mailbox.uniqueid, one.mailbox.uidvalidity, messages
+    assert not errors
+    return found
+
+
+def differences(left: Fingerprint, right: Fingerprint) -> list[str]:
+    return [name for name in sorted(left.keys() | right.keys()) if left.get(name) != right.get(name)]
+
+
+@pytest.mark.parametrize("known_by", ["uniqueid", "path", "states", "no imapd.conf"])
+@pytest.mark.parametrize("pack", ["no", "gz", "pieces"])
+def test_every_moment_of_a_random_history(tmp_path: Path, pack: str, known_by: str) -> None:
+    seed = random.Random(f"{pack} {known_by}").randrange(10**6)
+    server = SampleServer(tmp_path / "server", messages=60, folder_count=8)
+    replica = KeepingReplica(server, tmp_path / "replica", pack=pack)
+    actor = Actor(server, seed, uniqueids=known_by == "uniqueid")
+    actor.record()
+    replica.sync()
+    truth: list[tuple[int, Fingerprint]] = []
+    by_database = known_by in ("uniqueid", "path")
+    for _ in range(25):
+        time.sleep(TICK)
+        actor.act()
+        before, seen = time.time_ns(), fingerprint(open_tree(b"/", str(server.conf)))
+        time.sleep(TICK)
+        replica.sync()
+        # When a mailbox was deleted, its states alone tell no better than that it was gone in that run.
+        truth.append((before if by_database else time.time_ns(), seen))
+    if not by_database:
+        for path in replica.top.rglob("mailboxes.db*"):
+            path.unlink() if path.is_file() else path.rename(path.with_name("none"))
+    conf = str(replica.conf) if known_by != "no imapd.conf" else None
+    live = open_tree(os.fsencode(replica.top), conf)
+    for number, (when, seen) in enumerate(truth):
+        then = fingerprint(tree_as_of(live, when))
+        assert not differences(seen, then), (seed, number)
+    assert [one for one in live.warnings if "looked for" not in one] == []
