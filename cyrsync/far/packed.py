@@ -12,7 +12,7 @@ import struct
 import sys
 import zlib
 from array import array
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from cyrsync.cyrus.mailbox import entry as kinds
@@ -179,7 +179,7 @@ class Packer:
             with self._opened(directory) as where:
                 os.rename(temporary, name, src_dir_fd=where, dst_dir_fd=where)
         for directory, name in self._done:
-            with self._opened(directory) as where:
+            with self._opened(directory) as where, suppress(FileNotFoundError):  # a shard was as quick
                 os.unlink(name, dir_fd=where)
         self._made, self._done = [], []
         self._known.clear()

@@ -21,6 +21,7 @@ import hashlib
 import os
 import re
 import time
+from contextlib import suppress
 
 #: Below a root; only its owner may look at what others had.
 STORE = b".cyrsync-history"
@@ -99,7 +100,8 @@ class Store:
 
     def forget(self, note: bytes) -> None:
         """Remove a note."""
-        os.unlink(note, dir_fd=self._top(UNPACKED, make=False))
+        with suppress(FileNotFoundError):
+            os.unlink(note, dir_fd=self._top(UNPACKED, make=False))
 
     def close(self) -> None:
         """Let go of what is open."""

@@ -41,7 +41,7 @@ class Replica:
         self._connections: Connections | None = None
         self._resolved: dict[bytes, bytes] = {}
         self._more: list[AgentSide] = []  # beside the first
-        self._kept: dict[bytes, bytes] = {}  # roots of which something is kept, with those that have the indexes
+        self._kept: dict[bytes, bytes] | None = None  # roots of which something is kept; None: nobody has looked
 
     def begin_stream(self, number: int = 0, *, much: bool) -> Sink:
         """Return what writes mailboxes there; its side is asked for nothing else until the stream has ended."""
@@ -89,14 +89,17 @@ class Replica:
     def keep(self, homes: Mapping[bytes, bytes]) -> None:
         """Have kept what is replaced or deleted from now on: by root of the source, that which has the indexes.
 
-        Where something was kept before, it is also kept by runs that were not asked to: what is kept is whole.
+        Once told, that holds as long as the connections are open. Where something was kept before, runs keep on that
+        were not asked to: what is kept must have all its messages.
         """
+        if self._kept is not None:
+            return
         kept = {self.root(root): self.root(home) for root, home in homes.items()}
         stores = [os.path.join(root, STORE) for root in kept]
-        if self._options.history or any(look is not None for look in self.side.stat(stores)):
-            self._kept = kept
-            for side in (self.side, *self._more):
-                self._have_kept(side)
+        is_kept = self._options.history or any(look is not None for look in self.side.stat(stores))
+        self._kept = kept if is_kept else {}
+        for side in (self.side, *self._more):
+            self._have_kept(side)
 
     def _have_kept(self, side: AgentSide) -> None:
         if self._kept:
