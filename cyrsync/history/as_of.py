@@ -15,8 +15,8 @@ from cyrsync.cyrus.server.db.error import DbError
 from cyrsync.cyrus.server.mailboxes import Mailbox
 from cyrsync.cyrus.server.server import Located, located
 from cyrsync.errors import UnusableError, error_text
+from cyrsync.far.store import directory_of
 from cyrsync.history import moment
-from cyrsync.history.kept import names
 from cyrsync.history.kept.kept import WRONG, Kept, no_store
 from cyrsync.history.kept.store import State, Version
 from cyrsync.history.mailbox_files import MailboxFiles, Unreadable
@@ -54,7 +54,7 @@ class AsOf:
     def files(self, place: Located) -> MailboxFiles:
         """Return a mailbox's files. Raise OSError, LockTimeout, Unreadable."""
         uniqueid = place.mailbox.uniqueid
-        mailbox = names.directory_of(uniqueid) if uniqueid else self._by_path.get((place.mailbox.partition, place.data))
+        mailbox = directory_of(uniqueid) if uniqueid else self._by_path.get((place.mailbox.partition, place.data))
         if mailbox is None:
             raise Unreadable(self.unknown("nothing is known of it"))
         for state in reversed(self._states(mailbox)):

@@ -18,6 +18,7 @@ from cyrsync.history import contents, reading
 from cyrsync.history.as_of import tree_as_of
 from cyrsync.history.choose import Request
 from cyrsync.history.tree import Tree, open_tree
+from support.inside import sync_server_here
 from support.kept import KeepingReplica
 from support.servers import SampleServer
 
@@ -105,12 +106,27 @@ def differences(left: Fingerprint, right: Fingerprint) -> list[str]:
     return [name for name in sorted(left.keys() | right.keys()) if left.get(name) != right.get(name)]
 
 
+class SyncedReplica:
+    """A replica that `sync -C --history` makes."""
+
+    def __init__(self, server: SampleServer, top: Path) -> None:
+        self.server, self.top, self.conf = server, top, server.conf
+        top.mkdir()
+
+    def sync(self) -> None:
+        sync_server_here(self.server.conf, "--delete", "--history", str(self.top))
+
+
 @pytest.mark.parametrize("known_by", ["uniqueid", "path", "states", "no imapd.conf"])
-@pytest.mark.parametrize("pack", ["no", "gz", "pieces"])
-def test_every_moment_of_a_random_history(tmp_path: Path, pack: str, known_by: str) -> None:
-    seed = random.Random(f"{pack} {known_by}").randrange(10**6)
+@pytest.mark.parametrize("kept_by", ["sync", "hand", "hand, in pieces"])
+def test_every_moment_of_a_random_history(tmp_path: Path, kept_by: str, known_by: str) -> None:
+    seed = random.Random(f"{kept_by} {known_by}").randrange(10**6)
     server = SampleServer(tmp_path / "server", messages=60, folder_count=8)
-    replica = KeepingReplica(server, tmp_path / "replica", pack=pack)
+    replica: SyncedReplica | KeepingReplica
+    if kept_by == "sync":
+        replica = SyncedReplica(server, tmp_path / "replica")
+    else:
+        replica = KeepingReplica(server, tmp_path / "replica", pack="pieces" if "pieces" in kept_by else "no")
     actor = Actor(server, seed, uniqueids=known_by == "uniqueid")
     actor.record()
     replica.sync()
@@ -125,8 +141,8 @@ def test_every_moment_of_a_random_history(tmp_path: Path, pack: str, known_by: s
         # When a mailbox was deleted, its states alone tell no better than that it was gone in that run.
         truth.append((before if by_database else time.time_ns(), seen))
     if not by_database:
-        for path in replica.top.rglob("mailboxes.db*"):
-            path.unlink() if path.is_file() else path.rename(path.with_name("none"))
+        for path in sorted(replica.top.rglob("mailboxes.db*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
     conf = str(replica.conf) if known_by != "no imapd.conf" else None
     live = open_tree(os.fsencode(replica.top), conf)
     for number, (when, seen) in enumerate(truth):

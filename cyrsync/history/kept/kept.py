@@ -15,8 +15,9 @@ from cyrsync.cyrus.mailbox.snapshot import MetaFiles
 from cyrsync.cyrus.server.config import Partition
 from cyrsync.cyrus.server.server import Located
 from cyrsync.errors import UnusableError, error_text
+from cyrsync.far.store import STORE, directory_of
 from cyrsync.history import by_directory
-from cyrsync.history.kept import excerpt, names
+from cyrsync.history.kept import excerpt
 from cyrsync.history.kept.store import State, Store, Version
 from cyrsync.history.kept.unpack import BadState
 from cyrsync.history.mailbox_files import MailboxFiles
@@ -90,7 +91,7 @@ class Kept:
         found: dict[bytes, Located] = {}
         for place in places:
             if uniqueid := place.mailbox.uniqueid or self._uniqueid(place):
-                found[names.directory_of(uniqueid)] = place
+                found[directory_of(uniqueid)] = place
         return found
 
     def live_since(self, place: Located) -> int | None:
@@ -235,14 +236,14 @@ def _looked_for(top: bytes) -> Iterator[bytes]:
                 below = [one.name for one in entries if one.is_dir(follow_symlinks=False)]
         except OSError:
             continue  # told of when its mailboxes are looked for
-        if names.STORE in below:
+        if STORE in below:
             yield directory
         pending += [os.path.join(directory, name) for name in below if not name.startswith(b".")]
 
 
 def _is_directory(root: bytes) -> bool:
     try:
-        return stat.S_ISDIR(os.lstat(os.path.join(root, names.STORE)).st_mode)
+        return stat.S_ISDIR(os.lstat(os.path.join(root, STORE)).st_mode)
     except OSError:
         return False
 

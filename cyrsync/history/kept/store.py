@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cyrsync.cyrus.mailbox import entry, regular_file
+from cyrsync.far import store as names
 from cyrsync.far.descent import Descent
-from cyrsync.history.kept import names, unpack
+from cyrsync.history.kept import unpack
 from cyrsync.history.kept.unpack import BadState
 
 #: Bytes of a header, of annotations, and of the other files beside an index.
@@ -58,7 +59,7 @@ class Store:
         """Return the states of a mailbox, by the name of their directory, the oldest first. Raise OSError."""
         found = []
         for name in self.names(names.MAILBOXES, mailbox):
-            when = names.time_of(name.removesuffix(names.GONE))
+            when = _time_of(name.removesuffix(names.GONE))
             if when is not None:
                 found.append(State(self, mailbox, name, when))
         return sorted(found, key=lambda state: (state.since, state.name))
@@ -79,17 +80,19 @@ class Store:
 
     def versions(self, path: bytes) -> list[Version]:
         """Return the versions of a file that is no mailbox's, by its path below the root. Raise OSError."""
-        directory = names.versions_of(path)
+        above, mark, name = path.rpartition(b"/")
+        directory = above + mark + names.versions_of(name)
         found: dict[int, Version] = {}
         for name in self.names(names.FILES, *directory.split(b"/")):
-            when = names.time_of(name.removesuffix(names.PACKED).removesuffix(names.IN_PIECES))
+            when = _time_of(name.removesuffix(names.PACKED).removesuffix(names.IN_PIECES))
             if when is not None:
                 found[when] = Version(self, directory, when)
         return [found[when] for when in sorted(found)]
 
     def pool(self, guid: bytes) -> bytes:
         """Return where a message is if it is in the pool."""
-        return os.path.join(self.root, names.message_of(guid))
+        name = guid.hex().encode("ascii")
+        return b"/".join([self.root, names.STORE, names.MESSAGES, name[:2], name])
 
     def read(self, *path: bytes, most: int = regular_file.LARGEST) -> bytes:
         """Return what is in a file of the store. Raise OSError, also for a link and what is no regular file."""
@@ -219,3 +222,11 @@ class Version:
         """Return what was in it. Raise OSError, BadState."""
         path = (names.FILES, *self.directory.split(b"/"), names.since(self.since))
         return self.store.unpacked(path, (names.FILES, names.FILE_PIECES))
+
+
+def _time_of(name: bytes) -> int | None:
+    """Return the time, in nanoseconds since 1970, that a state has as its name; None for another name."""
+    try:
+        return names.time_of(name) if names.SINCE.match(name) else None
+    except ValueError:
+        return None

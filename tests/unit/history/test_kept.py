@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 import samplespool
 from cyrsync.cyrus.mailbox import records
 from cyrsync.errors import UnusableError
+from cyrsync.far import store as names
 from cyrsync.history import contents, reading
 from cyrsync.history.as_of import tree_as_of
 from cyrsync.history.choose import Request
-from cyrsync.history.kept import excerpt, names
+from cyrsync.history.kept import excerpt
 from cyrsync.history.kept.kept import WRONG, Kept
 from cyrsync.history.kept.store import Store
 from cyrsync.history.selected import Selection
