@@ -18,6 +18,7 @@ from cyrsync.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from cyrsync.history.findings import FoundMailbox, FoundMessage
+    from cyrsync.history.versions import FoundVersion
 
 
 def history_command(
@@ -48,25 +49,29 @@ def history_command(
     request = Request(mailbox, user)
     errors: list[str] = []
     boxes: Iterable[FoundMailbox] = ()
+    past: Iterable[FoundVersion] = ()
     found: Iterable[FoundMessage] = ()
     try:
         with progress(as_json) as reporter:
-            opened, told = replace(opened, reporter=reporter), (errors.append, reporter)
+            told = errors.append, reporter
+            meant = findings.meant(replace(opened, reporter=reporter), request, errors.append)
+            if message is None and not deleted and (mailbox is not None or user is not None):
+                past = findings.versions_of(meant, errors.append)
             if message is not None or mailbox is not None:
-                found = findings.messages(opened, request, *told, text=message, only_removed=deleted)
+                found = findings.messages(meant, *told, text=message, only_removed=deleted)
             else:
-                boxes = findings.mailboxes(opened, request, *told, only_deleted=deleted)
-                found = findings.messages(opened, request, *told, only_expunged=True) if deleted else ()
+                boxes = findings.mailboxes(meant, *told, only_deleted=deleted)
+                found = findings.messages(meant, *told, only_expunged=True) if deleted else ()
             if as_json:
                 with signals.pipe_may_break():
-                    every: Iterable[FoundMailbox | FoundMessage] = chain(boxes, found)
+                    every: Iterable[FoundMailbox | FoundVersion | FoundMessage] = chain(boxes, past, found)
                     for one in every:
                         print(json.dumps(one.to_json()))
             else:
                 # All of it, before the display of progress is gone and the tables are printed.
-                boxes, found = list(boxes), list(found)
+                boxes, past, found = list(boxes), list(past), list(found)
         if not as_json:
-            mail.render_findings([*boxes], [*found], console(a_line_each=True), of_one=mailbox is not None)
+            mail.render_findings([*boxes], [*past], [*found], console(a_line_each=True), of_one=mailbox is not None)
     finally:
         complain_by_reason(dict.fromkeys((*opened.warnings, *errors)))
     if errors:

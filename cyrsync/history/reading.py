@@ -55,19 +55,25 @@ def selections(
 
     Raise UnusableError at once where there is no such mailbox.
     """
+    found = chosen(tree, request, unreadable)
+    return of_each(tree, found, request, unreadable, reporter or NoProgress())
+
+
+def chosen(tree: Tree, request: Request, unreadable: Callable[[str], None]) -> list[Located]:
+    """Return the mailboxes that are meant. Raise UnusableError where there are none."""
     known = tree.mailboxes
     for problem in tree.unreadable:
         unreadable(problem)
     try:
-        chosen = choose(known, request, tree.deletedprefix)
+        return choose(known, request, tree.deletedprefix)
     except UnusableError as error:
         raise (UnusableError(tree.past.unknown(str(error))) if tree.past else error) from None
-    return _selections(tree, chosen, request, unreadable, reporter or NoProgress())
 
 
-def _selections(
+def of_each(
     tree: Tree, chosen: list[Located], request: Request, unreadable: Callable[[str], None], reporter: Reporter
 ) -> Iterator[Selection]:
+    """Yield what is meant of some mailboxes, of one that has nothing of it only if no message is asked for."""
     messages = 0
     for number, place in enumerate(chosen):
         reporter.scan(number, messages)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import chain
 
 from cyrsync.errors import UnusableError
-from cyrsync.history import to_cyrus, to_files, to_maildir
+from cyrsync.history import in_past, to_cyrus, to_files, to_maildir
 from cyrsync.history.choose import Request, named, shown
 from cyrsync.history.contents import Damaged
 from cyrsync.history.destinations import place
@@ -25,11 +25,25 @@ FORMS = {"maildir": to_maildir.write, "eml": to_files.write, "cyrus": to_cyrus.w
 
 
 def found(tree: Tree, request: Request, outcome: Outcome, reporter: Reporter | None = None) -> Iterator[Selection]:
-    """Return what is meant; of a message that several mailboxes have, each. Raise UnusableError where there is none."""
-    every = selections(tree, request, outcome.errors.append, reporter if request.message is not None else None)
+    """Return what is meant; of a message that several mailboxes have, each. Raise UnusableError where there is none.
+
+    A message that no mailbox has is looked for in what is kept.
+    """
+    try:
+        every = selections(tree, request, outcome.errors.append, reporter if request.message is not None else None)
+    except UnusableError as error:
+        kept = in_past.of(tree)
+        if kept is None:
+            raise
+        if request.message is None:
+            raise UnusableError(in_past.hint(kept, request, str(error))) from None
+        every = iter(())
     if request.message is None:
         return every
     first = next(every, None)
+    if first is None and (kept := in_past.of(tree)):
+        every = in_past.messages(kept, request)
+        first = next(every, None)
     if first is None:
         named = request.message.hex() if isinstance(request.message, bytes) else f"UID {request.message}"
         reason = f" ({human_count(len(outcome.errors))} mailboxes cannot be read)" if outcome.errors else ""

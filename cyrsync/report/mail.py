@@ -11,6 +11,7 @@ from cyrsync.history.envelopes import Envelope, Envelopes
 from cyrsync.history.findings import FoundMailbox, FoundMessage
 from cyrsync.history.outcome import Outcome
 from cyrsync.history.selected import Message, Selection
+from cyrsync.history.versions import FoundVersion
 from cyrsync.text import human_bytes, human_count, printable
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 #: Columns of words; all others are numbers.
-_WORDS = frozenset(
-    ["Mailbox", "Date", "Deleted", "Removed", "Flags", "From", "Subject", "GUID", "Former name", "How", "As of"]
+_WORDS = frozenset(["Mailbox", "Date", "Deleted", "Removed", "Flags", "From", "Subject", "GUID", "Former name"]).union(
+    ["How", "As of", "Version", "Oldest"]
 )
 _FOLD = frozenset(["Mailbox", "Flags", "From", "Subject", "Former name"])
 #: Letters of a subject or sender that are shown.
@@ -48,23 +49,34 @@ def render_outcome(outcome: Outcome, console: Console) -> None:
 
 
 def render_findings(
-    mailboxes: Sequence[FoundMailbox], messages: Sequence[FoundMessage], console: Console, *, of_one: bool
+    mailboxes: Sequence[FoundMailbox],
+    versions: Sequence[FoundVersion],
+    messages: Sequence[FoundMessage],
+    console: Console,
+    *,
+    of_one: bool,
 ) -> None:
-    """Print tables of mailboxes and of messages, `of_one` mailbox that is known or of several."""
+    """Print tables of mailboxes, versions and messages, `of_one` mailbox that is known or of several."""
     if mailboxes:
         _render_mailboxes(mailboxes, console)
-    if mailboxes and messages:
-        console.print()
+    if versions:
+        if mailboxes:
+            console.print()
+        _render_versions(versions, console, of_one=of_one)
     if messages:
+        if mailboxes or versions:
+            console.print()
         _render_found(messages, console, of_one=of_one)
-    if not mailboxes and not messages:
+    if not (mailboxes or versions or messages):
         console.print("Nothing was found.")
 
 
 def _render_mailboxes(found: Sequence[FoundMailbox], console: Console) -> None:
     """Print a table of mailboxes; when they were deleted, if any was."""
     deleted = any(one.deleted for one in found)
+    kept = any(one.versions for one in found)
     heads = ["Mailbox", "Messages", "Expunged", "Bytes", *(["Deleted"] if deleted else [])]
+    heads += ["Versions", "Oldest"] if kept else []
     rows = [
         [
             shown(one.name),
@@ -72,6 +84,24 @@ def _render_mailboxes(found: Sequence[FoundMailbox], console: Console) -> None:
             human_count(one.expunged),
             human_bytes(one.size),
             *([_date(one.removed)] if deleted else []),
+            *([human_count(one.versions), _date((one.oldest or 0) // 10**9)] if kept else []),
+        ]
+        for one in found
+    ]
+    _print(heads, rows, console)
+
+
+def _render_versions(found: Sequence[FoundVersion], console: Console, *, of_one: bool) -> None:
+    """Print a table of versions; their times are such as --as-of takes."""
+    heads = [*([] if of_one else ["Mailbox"]), "Version", "Messages", "Bytes", "Came", "Went"]
+    rows = [
+        [
+            *([] if of_one else [shown(one.mailbox)]),
+            f"{moment.shown(one.since)}{' (now)' if one.now else ''}",
+            human_count(one.messages),
+            human_bytes(one.size),
+            human_count(one.came) if one.came else "",
+            human_count(one.went) if one.went else "",
         ]
         for one in found
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -47,7 +48,9 @@ class Past:
         time.sleep(TICK)
         self.first = now()
         self.had = self.mails(self.joe)
+        self.uids = {path.name[:-1] for path in self.joe.glob("[0-9]*.")}
         samplespool.expunge(self.joe, 3)
+        self.gone = self.uids - {path.name[:-1] for path in self.joe.glob("[0-9]*.")}
         self.step()
         self.second = now()
         self.sent = self.mails(self.server.folder("user/joe/Sent"))
@@ -138,3 +141,111 @@ def test_a_message_of_the_pool_that_is_damaged(past: Past, tmp_path: Path) -> No
     words = (top, "-C", past.conf, "--user", "joe", "--as-of", past.first, "--to", tmp_path / "mail")
     report = restore(*words, expect=23)
     assert len(report["errors"]) == 1 and report["errors"][0].endswith("its SHA-1 is not its GUID")
+
+
+def history(*words: str | Path, expect: int = 0) -> list[dict[str, Any]]:
+    done = run_cyrsync("history", "--json", *words)
+    assert (done.returncode, done.stderr) == (expect, ""), done
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_versions_of_a_mailbox(past: Past) -> None:
+    found = history(past.top, "-C", past.conf, "user/joe")
+    versions = [one for one in found if "version" in one]
+    had, has = len(past.uids), len(past.uids - past.gone)
+    assert [(one["messages"], one["came"], one["went"], one["now"]) for one in versions] == [
+        (had, 0, 0, False),
+        (has, 0, 3, True),
+    ]
+    assert versions[0]["version"] < past.first < versions[1]["version"] < past.second
+    removed = [one for one in found if "uid" in one and one["removed"]]
+    assert {str(one["uid"]) for one in removed} == past.gone and not any(one["expunged"] for one in removed)
+    shown = run_cyrsync("history", past.top, "-C", past.conf, "user/joe").stdout
+    assert shown.count(" (now)") == 1 and shown.startswith("Version ")
+
+
+def test_mailboxes_of_a_user(past: Past) -> None:
+    found = history(past.top, "-C", past.conf, "--user", "joe")
+    boxes = {one["mailbox"]: one for one in found if "versions" in one}
+    assert [(one["versions"], one["deleted"]) for one in (boxes["user.joe"], boxes["user.joe.Sent"])] == [
+        (1, False),
+        (1, True),
+    ]
+    assert boxes["user.joe.Sent"]["messages"] == len(past.sent)
+    assert past.second[:19] <= boxes["user.joe.Sent"]["removed"][:19] <= (moment.iso(time.time_ns()) or "")
+    assert {one["mailbox"] for one in found if "version" in one} == boxes.keys()
+    assert "Versions" in run_cyrsync("history", past.top, "-C", past.conf, "--user", "joe").stdout
+
+
+def test_what_was_removed(past: Past) -> None:
+    found = history(past.top, "-C", past.conf, "--user", "joe", "--deleted")
+    assert [one["mailbox"] for one in found if "uid" not in one] == ["user.joe.Sent"]
+    removed = {(one["mailbox"], str(one["uid"])): one for one in found if "uid" in one}
+    assert removed.keys() == {("user.joe", uid) for uid in past.gone}
+    assert all(past.first[:19] <= one["removed"][:19] <= past.second[:19] for one in removed.values())
+    assert all(one["subject"].startswith("Message ") for one in removed.values())
+
+
+def test_finding_what_is_in_the_pool_alone(past: Past, tmp_path: Path) -> None:
+    """By its subject, and then by its GUID."""
+    (one, *_) = history(past.top, "-C", past.conf, "--user", "joe", "--deleted")[1:]
+    (by_subject,) = history(past.top, "-C", past.conf, "--message", one["subject"])
+    assert by_subject == one
+    report = restore(past.top, "-C", past.conf, "--message", one["guid"], "--to", tmp_path / "mail")
+    assert (report["restored"], report["mailboxes"][0]["mailbox"]) == (1, "user/joe")
+    (mail,) = restored(tmp_path / "mail")
+    assert mail in past.had
+    words = ("user/joe", "--message", str(one["uid"]), "--to", tmp_path / "by-uid")
+    restore(past.top, "-C", past.conf, *words)
+    assert restored(tmp_path / "by-uid") == {mail}
+    done = run_cyrsync("restore", past.top, "-C", past.conf, "--message", "0" * 40, "-n")
+    assert (done.returncode, done.stderr) == (3, f"cyrsync: {'0' * 40}: no such message\n")
+
+
+def test_a_mailbox_that_is_gone(past: Past, tmp_path: Path) -> None:
+    done = run_cyrsync("restore", past.top, "-C", past.conf, "user/joe/Sent", "--to", tmp_path / "mail")
+    assert done.returncode == 3
+    assert re.fullmatch(
+        r"cyrsync: user/joe/Sent: no such mailbox; it was there until [-0-9 :]{19}: --as-of takes a time before\n",
+        done.stderr,
+    )
+    found = history(past.top, "-C", past.conf, "user/joe/Sent", "--deleted")
+    assert len(found) == len(past.sent)
+
+
+def test_what_came_and_went_between_two_states(tmp_path: Path) -> None:
+    """With --watch, not every state is kept, but every message is."""
+    server = SampleServer(tmp_path / "server", messages=60, folder_count=4)
+    replica = KeepingReplica(server, tmp_path / "replica")
+    replica.sync()
+    joe = server.folder("user/joe")
+    samplespool.set_flags(joe)
+    time.sleep(TICK)
+    replica.sync()
+    (uid,) = samplespool.deliver(joe, 1)
+    data = (joe / f"{uid}.").read_bytes()
+    index = (joe / "cyrus.index").read_bytes()
+    mtime = (joe / "cyrus.index").stat().st_mtime_ns
+    here = replica.here(joe)
+    for name, content in ((f"{uid}.", data), ("cyrus.index", index)):
+        (here / name).unlink(missing_ok=True)
+        (here / name).write_bytes(content)
+        os.utime(here / name, ns=(mtime, mtime))
+    replica.keep_gone(Path("j/user/joe"), {uid})
+    # The next state is not kept, as it is too near.
+    (here / "cyrus.index").unlink()
+    (joe / f"{uid}.").unlink()
+    (joe / "cyrus.index").write_bytes(index)
+    samplespool.expunge(joe, 0)
+    raw = bytearray(index)
+    last = len(raw) - 112
+    samplespool._set_record(raw, last, samplespool._get(raw, last + 32) | samplespool._GONE, 9999)
+    samplespool._write_index(joe, raw, 9999)
+    time.sleep(TICK)
+    replica.sync()
+    found = history(replica.top, "-C", replica.conf, "--user", "joe", "--deleted")
+    assert [(one["mailbox"], one["uid"]) for one in found] == [("user.joe", uid)]
+    restore(replica.top, "-C", replica.conf, "--message", found[0]["guid"], "--to", tmp_path / "mail")
+    assert restored(tmp_path / "mail") == {data}
+    versions = [one for one in history(replica.top, "-C", replica.conf, "user/joe") if "version" in one]
+    assert [(one["came"], one["went"]) for one in versions] == [(0, 0), (1, 1)]

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import typer
 
+import samplespool
 from cyrsync.cli import jobs
 from cyrsync.cli.app import app
 from cyrsync.errors import CONNECTION_CODES, Exit
@@ -28,8 +29,10 @@ from cyrsync.state.history import Pair
 from cyrsync.sync.result import RunResult
 from cyrsync.verify.result import AuditResult
 from support.boxes import Box
+from support.kept import KeepingReplica
 from support.runs import record
 from support.runs import result as past_run
+from support.servers import SampleServer
 from support.tools import requires
 from support.tree import plain_env, run_cyrsync
 
@@ -239,16 +242,26 @@ def test_explains_every_key_that_inspect_prints(tmp_path: Path) -> None:
 
 
 def test_explains_every_key_that_history_prints(tmp_path: Path) -> None:
-    root = Box("3.4.9-plain", tmp_path).root
+    server = SampleServer(tmp_path / "server", messages=20, folder_count=2)
+    replica = KeepingReplica(server, tmp_path / "replica")
+    replica.sync()
+    samplespool.expunge(server.folder("user/joe"), 1)
+    replica.sync()
     page = section("OUTPUT OF HISTORY")
     explained = re.findall(r"^ {7}(\w+) \(([^)]+)\)$", page, re.MULTILINE)
-    half = [name for name, _ in explained].index("mailbox", 1)
-    for words, rows in (((), explained[:half]), (("user/joe",), explained[half:])):
-        done = run_cyrsync("history", root, "--json", *words)
+    starts = [number for number, (name, _) in enumerate(explained) if name == "mailbox"]
+    parts = [explained[start:end] for start, end in zip(starts, [*starts[1:], None], strict=True)]
+    found = set()
+    for words in ((), ("user/joe",)):
+        done = run_cyrsync("history", replica.top, "-C", replica.conf, "--json", *words)
         for line in done.stdout.splitlines():
-            found = list(keys(json.loads(line)))
-            assert [key for key, _ in found] == [key for key, _ in rows]
-            assert all(type_ in types.split(" or ") for (_, type_), (_, types) in zip(found, rows, strict=True))
+            one = json.loads(line)
+            number = 1 if "version" in one else 2 if "uid" in one else 0
+            found.add(number)
+            assert [key for key, _ in keys(one)] == [key for key, _ in parts[number]]
+            pairs = zip(keys(one), parts[number], strict=True)
+            assert all(type_ in types.split(" or ") for (_, type_), (_, types) in pairs)
+    assert found == {0, 1, 2}
 
 
 def test_explains_every_key_that_restore_prints() -> None:

@@ -82,17 +82,39 @@ class Kept:
         return min(made, default=None)
 
     @cached_property
-    def live(self) -> dict[bytes, Located]:
-        """The mailboxes as they are now."""
+    def places(self) -> list[Located]:
+        """All mailboxes as they are now; none where only what is kept of them is left."""
         try:
-            places = self.tree.mailboxes
+            return self.tree.mailboxes
         except UnusableError:
-            return {}  # all are gone
+            if self.mailboxes:
+                return []
+            raise
+
+    @cached_property
+    def live(self) -> dict[bytes, Located]:
+        """The mailboxes as they are now, as far as they can be told apart."""
         found: dict[bytes, Located] = {}
-        for place in places:
+        for place in self.places:
             if uniqueid := place.mailbox.uniqueid or self._uniqueid(place):
                 found[directory_of(uniqueid)] = place
         return found
+
+    @cached_property
+    def gone(self) -> dict[bytes, Located]:
+        """The mailboxes that are not there any more, as they were last."""
+        found: dict[bytes, Located] = {}
+        for mailbox in self.mailboxes:
+            if mailbox not in self.live and (state := self.newest(mailbox)):
+                try:
+                    found[mailbox] = self.located(state)
+                except WRONG as error:
+                    self.tree.warnings.append(f"{path_text(state.path)}: {error_text(error)}")
+        return found
+
+    def newest(self, mailbox: bytes) -> State | None:
+        """Return the newest whole state of a mailbox."""
+        return next((state for state in reversed(self.readable_states(mailbox)) if not state.gone), None)
 
     def live_since(self, place: Located) -> int | None:
         """Return since when a mailbox is as it is now, in nanoseconds since 1970; None where it is not there."""
