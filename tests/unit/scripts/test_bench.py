@@ -69,8 +69,8 @@ def test_verify_tools_look_at_the_spool_alone() -> None:
 
 def _row() -> Row:
     row = Row("none", "disk", "warm")
-    row.samples["find"] = [Sample(seconds, 2048) for seconds in (9.0, 3.0, 2.0)]
-    row.samples["cyrsync verify"] = [Sample(seconds, 20480) for seconds in (1.5, 1.0, 2.5)]
+    row.samples["find"] = [Sample(seconds, 2048, 0) for seconds in (9.0, 3.0, 2.0)]
+    row.samples["cyrsync verify"] = [Sample(seconds, 20480, 0) for seconds in (1.5, 1.0, 2.5)]
     return row
 
 
@@ -182,7 +182,7 @@ def test_each_user_has_files_that_a_replica_needs(tmp_path: Path) -> None:
 
 def test_the_table_of_mailboxes_has_the_goals() -> None:
     head, rule, line = mailboxes.table(
-        [mailboxes.Row("all", [Sample(s, k) for s, k in ((0.5, 1), (0.9, 50_000), (0.7, 2))])]
+        [mailboxes.Row("all", [Sample(s, k, 0) for s, k in ((0.5, 1), (0.9, 50_000), (0.7, 2))])]
     )
     assert line == "| all | 0.70 s | 0.90 s | 1.2 s | 51 MB | 80 MB |"
     assert head.count("|") == rule.count("|") == line.count("|")
@@ -205,7 +205,9 @@ def test_what_is_restored_is_there(tmp_path: Path) -> None:
 
 def test_the_table_of_restoring_has_the_goals(tmp_path: Path) -> None:
     case = restore.Case("a folder", ["cp"], ["cyrsync"], 10)
-    head, rule, line = restore.table([restore.Row(case, Sample(0.2, 1), [Sample(0.5, 1), Sample(0.9, 50_000)])])
+    head, rule, line = restore.table(
+        [restore.Row(case, Sample(0.2, 1, 0), [Sample(0.5, 1, 0), Sample(0.9, 50_000, 0)])]
+    )
     assert line == "| a folder | 0.20 s | 0.70 s | 0.90 s | 10 s | 51 MB |"
     assert head.count("|") == rule.count("|") == line.count("|")
 
