@@ -81,13 +81,28 @@ class Store:
     def versions(self, path: bytes) -> list[Version]:
         """Return the versions of a file that is no mailbox's, by its path below the root. Raise OSError."""
         above, mark, name = path.rpartition(b"/")
-        directory = above + mark + names.versions_of(name)
+        return self.versions_in(above + mark + names.versions_of(name))
+
+    def versions_in(self, directory: bytes) -> list[Version]:
+        """Return the versions in a directory below that of all files. Raise OSError."""
         found: dict[int, Version] = {}
         for name in self.names(names.FILES, *directory.split(b"/")):
             when = _time_of(name.removesuffix(names.PACKED).removesuffix(names.IN_PIECES))
             if when is not None:
                 found[when] = Version(self, directory, when)
         return [found[when] for when in sorted(found)]
+
+    def every_version(self) -> Iterator[Version]:
+        """Yield the versions of all files. Raise OSError."""
+        pending = [b""]
+        while pending:
+            directory = pending.pop()
+            for name in self.names(names.FILES, *filter(None, directory.split(b"/"))):
+                path = os.path.join(directory, name)
+                if name.endswith(names.VERSIONS):
+                    yield from self.versions_in(path)
+                elif path != names.FILE_PIECES:
+                    pending.append(path)
 
     def pool(self, guid: bytes) -> bytes:
         """Return where a message is if it is in the pool."""
@@ -218,10 +233,18 @@ class Version:
     directory: bytes  # below that of all files
     since: int  # nanoseconds since 1970
 
+    @property
+    def path(self) -> bytes:
+        """Where it is, but for what is added to the name of a packed one."""
+        return os.path.join(self.store.root, names.STORE, *self._path)
+
+    @property
+    def _path(self) -> tuple[bytes, ...]:
+        return (names.FILES, *self.directory.split(b"/"), names.since(self.since))
+
     def contents(self) -> bytes:
         """Return what was in it. Raise OSError, BadState."""
-        path = (names.FILES, *self.directory.split(b"/"), names.since(self.since))
-        return self.store.unpacked(path, (names.FILES, names.FILE_PIECES))
+        return self.store.unpacked(self._path, (names.FILES, names.FILE_PIECES))
 
 
 def _time_of(name: bytes) -> int | None:
