@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from cyrsync.history import contents, reading
 from cyrsync.history.as_of import tree_as_of
 from cyrsync.history.choose import Request
 from cyrsync.history.tree import Tree, open_tree
+from support.boxes import Box
 from support.inside import sync_server_here
 from support.kept import KeepingReplica
 from support.servers import SampleServer
@@ -117,8 +119,14 @@ class SyncedReplica:
         sync_server_here(self.server.conf, "--delete", "--history", str(self.top))
 
 
-@pytest.mark.parametrize("known_by", ["uniqueid", "path", "states", "no imapd.conf"])
-@pytest.mark.parametrize("kept_by", ["sync", "hand", "hand, in pieces"])
+@pytest.mark.parametrize(
+    ("kept_by", "known_by"),
+    [
+        *[("sync", known_by) for known_by in ("uniqueid", "path", "states", "no imapd.conf")],
+        ("hand", "uniqueid"),
+        ("hand, in pieces", "path"),
+    ],
+)
 def test_every_moment_of_a_random_history(tmp_path: Path, kept_by: str, known_by: str) -> None:
     seed = random.Random(f"{kept_by} {known_by}").randrange(10**6)
     server = SampleServer(tmp_path / "server", messages=60, folder_count=8)
@@ -141,11 +149,45 @@ def test_every_moment_of_a_random_history(tmp_path: Path, kept_by: str, known_by
         # When a mailbox was deleted, its states alone tell no better than that it was gone in that run.
         truth.append((before if by_database else time.time_ns(), seen))
     if not by_database:
-        for path in sorted(replica.top.rglob("mailboxes.db*"), reverse=True):
-            path.unlink() if path.is_file() else path.rmdir()
+        for path in list(replica.top.rglob("mailboxes.db*")):
+            path.unlink() if path.is_file() else shutil.rmtree(path)
     conf = str(replica.conf) if known_by != "no imapd.conf" else None
     live = open_tree(os.fsencode(replica.top), conf)
     for number, (when, seen) in enumerate(truth):
         then = fingerprint(tree_as_of(live, when))
         assert not differences(seen, then), (seed, number)
     assert [one for one in live.warnings if "looked for" not in one] == []
+
+
+def test_partitions_for_metadata_and_for_old_mail(tmp_path: Path) -> None:
+    """The states are in one root, and messages that are gone in two others."""
+    box = Box("3.6.1-rich", tmp_path)
+    top, conf = tmp_path / "replica", str(box.conf)
+    top.mkdir()
+    sync_server_here(box.conf, "--delete", "--history", str(top))
+    time.sleep(TICK)
+    when, seen = time.time_ns(), fingerprint(open_tree(b"/", conf))
+    (place,) = [one for one in open_tree(b"/", conf).mailboxes if one.mailbox.name == b"example.com!user.joe"]
+    assert len({place.data, place.meta, place.archive}) == 3
+    path = Path(os.fsdecode(place.files.index_path))
+    index, gone = bytearray(path.read_bytes()), []
+    for folder in (place.data, place.archive):
+        name = min(name for name in os.listdir(folder) if name.endswith(b".") and name[:-1].isdigit())
+        at = next(at for at in samplespool._live_records(index) if samplespool._get(index, at) == int(name[:-1]))
+        samplespool._set_record(index, at, samplespool._get(index, at + 32) | samplespool._GONE, 1)
+        gone.append(Path(os.fsdecode(os.path.join(folder, name))))
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / path.name).write_bytes(index)
+    samplespool._write_index(alone, index, samplespool._get_long(index, 68))
+    path.write_bytes((alone / path.name).read_bytes())
+    for one in gone:
+        one.unlink()
+    time.sleep(TICK)
+    sync_server_here(box.conf, "--delete", "--history", str(top))
+    assert len(list(top.rglob(".cyrsync-history/messages/*/*"))) == 2
+    live = open_tree(os.fsencode(top), conf)
+    assert not differences(seen, fingerprint(tree_as_of(live, when)))
+    assert differences(seen, fingerprint(live)) == ["example.com!user.joe"]
+    # Where the stores are is found without imapd.conf, too.
+    assert not differences(seen, fingerprint(tree_as_of(open_tree(os.fsencode(top), None), when)))
