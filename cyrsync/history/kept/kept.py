@@ -69,7 +69,7 @@ class Kept:
         Raise OSError.
         """
         found = [state for store in self.stores for state in store.states(mailbox)]
-        return sorted(found, key=lambda state: (state.since, state.name))
+        return sorted(found, key=lambda state: state.name)
 
     @cached_property
     def complete_since(self) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ _LARGEST_LIST = 1 << 30
 _REMEMBERED = 64 << 20
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW
+_SINCE = rb"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]\.[0-9]{9}Z"
+_STATE = re.compile(_SINCE + rb"(?:\.gone)?")
+_VERSION = re.compile(_SINCE + rb"(?:\.gz|\.pieces)?")
 _BESIDE = (entry.HEADER, entry.EXPUNGE, entry.ANNOTATIONS)
 
 
@@ -57,12 +61,8 @@ class Store:
 
     def states(self, mailbox: bytes) -> list[State]:
         """Return the states of a mailbox, by the name of their directory, the oldest first. Raise OSError."""
-        found = []
-        for name in self.names(names.MAILBOXES, mailbox):
-            when = _time_of(name.removesuffix(names.GONE))
-            if when is not None:
-                found.append(State(self, mailbox, name, when))
-        return sorted(found, key=lambda state: (state.since, state.name))
+        # Names sort by time.
+        return [State(self, mailbox, name) for name in self.names(names.MAILBOXES, mailbox) if _STATE.fullmatch(name)]
 
     def hashed(self, mailbox: bytes) -> Iterator[tuple[int, int, bytes]]:
         """Yield UIDVALIDITY, UID and SHA-1 of messages of a mailbox that its indexes have no GUID of. Raise OSError."""
@@ -87,8 +87,8 @@ class Store:
         """Return the versions in a directory below that of all files. Raise OSError."""
         found: dict[int, Version] = {}
         for name in self.names(names.FILES, *directory.split(b"/")):
-            when = _time_of(name.removesuffix(names.PACKED).removesuffix(names.IN_PIECES))
-            if when is not None:
+            if _VERSION.fullmatch(name):
+                when = names.time_of(name)
                 found[when] = Version(self, directory, when)
         return [found[when] for when in sorted(found)]
 
@@ -175,7 +175,11 @@ class State:
     store: Store
     mailbox: bytes  # the name of the directory that its states are in
     name: bytes
-    since: int  # nanoseconds since 1970
+
+    @property
+    def since(self) -> int:
+        """Since when it was so, in nanoseconds since 1970."""
+        return names.time_of(self.name)
 
     @property
     def gone(self) -> bool:
@@ -245,11 +249,3 @@ class Version:
     def contents(self) -> bytes:
         """Return what was in it. Raise OSError, BadState."""
         return self.store.unpacked(self._path, (names.FILES, names.FILE_PIECES))
-
-
-def _time_of(name: bytes) -> int | None:
-    """Return the time, in nanoseconds since 1970, that a state has as its name; None for another name."""
-    try:
-        return names.time_of(name) if names.SINCE.match(name) else None
-    except ValueError:
-        return None
