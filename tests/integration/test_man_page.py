@@ -1,4 +1,4 @@
-"""The man page, the README and `--help` against the program that they describe."""
+"""The man page, the table of exit codes in docs/ and `--help` against the program that they describe."""
 
 from __future__ import annotations
 
@@ -268,8 +268,8 @@ def test_explains_every_exit_code() -> None:
     assert codes_in(words) == CODES
 
 
-def test_the_readme_explains_every_exit_code() -> None:
-    _, _, table = (PROJECT / "README.md").read_text("utf-8").partition("\n## Exit codes\n")
+def test_the_documents_explain_every_exit_code() -> None:
+    _, _, table = (PROJECT / "docs" / "monitoring.md").read_text("utf-8").partition("\n## Exit codes\n")
     assert codes_in(re.findall(r"^\| (\d[\d, ]*) \|", table, re.MULTILINE)) == CODES
 
 
