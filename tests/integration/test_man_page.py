@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import typer
 
-from cyrsync.cli import jobs
+from cyrsync.cli import exit_codes, jobs
 from cyrsync.cli.app import app
 from cyrsync.errors import CONNECTION_CODES, Exit
 from cyrsync.far.finding import KINDS, Audited, Problem
@@ -273,20 +273,19 @@ def test_the_documents_explain_every_exit_code() -> None:
     assert codes_in(re.findall(r"^\| (\d[\d, ]*) \|", table, re.MULTILINE)) == CODES
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        *([], ["sync"], ["run"], ["config"], ["list"], ["inspect"], ["verify"], ["check"], ["promote"], ["status"]),
-        *(["history"], ["restore"]),
-    ],
-)
-def test_help_explains_the_exit_codes(command: list[str]) -> None:
-    done = run_cyrsync(*command, "--help", env={"COLUMNS": "100"})
+@pytest.mark.parametrize("command", sorted({name for name in parameters() if name != "rsync"}))
+def test_help_explains_the_exit_codes_that_a_command_can_end_with(command: str) -> None:
+    done = run_cyrsync(*command.split(), "--help", env={"COLUMNS": "200"})
     assert done.returncode == 0
-    _, heading, epilogue = done.stdout.partition("Exit codes:")
-    assert heading
-    # 24 is for those who know it from rsync.
-    assert CODES - {Exit.VANISHED} <= {int(number) for number in re.findall(r"\d+", epilogue)}
+    _, _, epilogue = done.stdout.partition("Exit codes:")
+    rows = dict(re.findall(r"^ ([\d, ]+|others): (\S.*?) *$", epilogue, re.MULTILINE))
+    assert list(rows.items()) == exit_codes.rows(command)
+    assert codes_in([codes for codes in rows if codes != "others"]) == (exit_codes.codes_of(command) or CODES)
+
+
+def test_every_exit_code_and_command_is_in_the_table() -> None:
+    assert {int(code) for one in exit_codes.TABLE for code in one.codes} == CODES
+    assert {name for one in exit_codes.TABLE for name in one.commands} == {*parameters()} - {""}
 
 
 def test_the_version_is_that_of_the_program() -> None:
