@@ -17,7 +17,7 @@ from support.tree import plain_env
 ROOT = Path(__file__).parent.parent.parent
 PAGES = (
     *("README.md", "docs/drop-in.md", "docs/hot-spare.md", "docs/server.md"),
-    *("man/cyrsync.1", "scripts/cyrsync.cron"),
+    *("man/cyrsync.1", "man/cyrsync-run.1", "man/cyrsync-sync.1", "scripts/cyrsync.cron"),
 )
 LINE = re.compile(r" *#?[*/0-9]+ [*/0-9]+ \* \* [*0-9]+ +root +(.+)")
 SETTING = re.compile(r"PATH=(\S+)$", re.MULTILINE)
