@@ -44,13 +44,15 @@ from cyrsync.server.scope import Scope
 from cyrsync.spool.run import run
 from cyrsync.state.lock import state_path
 from cyrsync.sync.guard import MaxDelete
-from cyrsync.sync.options import Options
+from cyrsync.sync.options import History, Options
 from cyrsync.sync.part import Part, Shard
 from cyrsync.sync.progress import Reporter
 from cyrsync.sync.session import Session
 
 #: Seconds that a watcher waits for a run to end.
 _FOR_EVER = 1e9
+#: Seconds after which a watcher keeps the next state of a mailbox.
+_SPACING = 900
 
 
 def sync_command(
@@ -91,6 +93,9 @@ def sync_command(
     pass_every: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="With --watch: how often to look at all mailboxes.")
     ] = 600,
+    history: Annotated[
+        bool, typer.Option("--history", help="With -C: keep what DEST loses: mailboxes as they were, and messages.")
+    ] = False,
     bwlimit: Bandwidth = None,
     compress: Annotated[bool, typer.Option("-z", "--compress", help="Compress what is sent.")] = False,
     numeric_ids: Annotated[
@@ -136,6 +141,8 @@ def sync_command(
         raise UsageError("give SRC and DEST, or -C IMAPD_CONF and DEST")
     if conf is None and address.parse(source).local and is_imapd_conf(os.path.abspath(source)):
         raise UsageError(f"{source} is no spool: a server's imapd.conf is given by -C: sync -C {source} {destination}")
+    if history and conf is None:
+        raise UsageError("--history is for -C: what sync SRC DEST deletes is not kept")
     ours = ["--numeric-ids"] if numeric_ids else []
     words = _words([*ours, *extra], compress=compress, rsync_path=rsync_path)
     settings = rsync_options.settings(rsync_options.parse(words))
@@ -161,6 +168,7 @@ def sync_command(
         overwrite=overwrite_replica,
         state=state_path(state),
         from_replica=from_replica,
+        history=History(_SPACING if watch else 0) if history else None,
     )
     replica, scope = address.parse(destination), Scope(full=full, with_conf=not no_config)
     if watch:

@@ -221,6 +221,22 @@ class AgentSide:
         self._agent.ask("beginnings", paths=answers.texts(paths))
         return self._agent.end(partial(agent_answers.beginnings, len(paths)))
 
+    def keep(self, homes: Mapping[bytes, bytes], spacing: int) -> None:
+        """Have kept from now on what is replaced or deleted below roots; by root, that which has the indexes.
+
+        Of a mailbox, no state is kept that came to be within `spacing` nanoseconds after the last one.
+        """
+        self._agent.teach()
+        self._agent.ask(
+            "keep", paths=answers.texts(list(homes)), homes=answers.texts(list(homes.values())), spacing=spacing
+        )
+        self._agent.end(agent_answers.nothing)
+
+    def pack(self) -> str:
+        """Make what was kept smaller; return why that cannot be done, "" if it is."""
+        self._agent.ask("pack")
+        return self._agent.end(agent_answers.error)
+
     def begin_stream(self, *, numeric_ids: bool, aside: bool, much: bool, compressed: bool = False) -> Sink:
         """Return what writes mailboxes there, until `finish_stream`; `much`: more will follow.
 

@@ -53,6 +53,12 @@ MORE_MODULES = (
     "cyrsync.far.audit_cache",
     "cyrsync.far.audit_mailbox",
     "cyrsync.far.audit_tree",
+    "cyrsync.cyrus.mailbox.finder",
+    "cyrsync.far.store",
+    "cyrsync.far.packed",
+    "cyrsync.far.keep",
+    "cyrsync.far.pool",
+    "cyrsync.far.keeping",
 )
 #: Reads a program whose length stands in the first line, and runs it. No quote or `!` in it is left to a shell.
 BOOTSTRAP = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"

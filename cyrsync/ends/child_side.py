@@ -25,6 +25,7 @@ from cyrsync.far.receive import Failure, Receiver
 if TYPE_CHECKING:
     from array import array
 
+    from cyrsync.far.keeping import Keeping
     from cyrsync.far.token import Token
 
 _PATIENCE = 5.0  # seconds
@@ -42,6 +43,7 @@ class ChildSide(AgentSide):
         super().__init__(lambda: Link([sys.executable, "-I", "-S", "-c", start], "the local agent"), compressed=False)
         self._holds = Holds()
         self._receiver: Receiver | None = None
+        self._keeping: Keeping | None = None
 
     @cached_property
     def rights(self) -> Rights:
@@ -115,12 +117,19 @@ class ChildSide(AgentSide):
         """Return nothing: here all of a file costs no more than a look at it."""
         return [None] * len(paths)
 
+    def keep(self, homes: Mapping[bytes, bytes], spacing: int) -> None:
+        """Have kept from now on what is replaced or deleted below roots: see `AgentSide.keep`."""
+        from cyrsync.far.keeping import Keeping  # what few runs need is not loaded by all
+
+        self._keeping = Keeping(dict(homes), spacing)
+        super().keep(homes, spacing)
+
     def begin_stream(self, *, numeric_ids: bool, aside: bool, much: bool, compressed: bool = False) -> Sink:
         """Return what writes mailboxes here; where much will follow, in the child, beside who reads them."""
         if much:
             self._receiver = None
             return super().begin_stream(numeric_ids=numeric_ids, aside=aside, much=much, compressed=compressed)
-        self._receiver = Receiver(numeric_ids, aside)
+        self._receiver = Receiver(numeric_ids, aside, self._keeping)
         return self._receiver
 
     def finish_stream(self) -> None:

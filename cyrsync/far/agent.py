@@ -30,6 +30,9 @@ from cyrsync.far.walk import Reader, walk
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
+    from cyrsync.far.keeping import Keeping
+
+
 #: The line before which a login shell may have printed anything at all.
 GREETING = b"cyrsync-agent 1\n"
 #: Bytes of a file that is read as a whole.
@@ -239,8 +242,26 @@ def _to_disk(request: Request) -> None:
         request.output.end(number=0)
 
 
+def _keep(request: Request) -> None:
+    from cyrsync.far.keeping import Keeping
+
+    global _keeping
+    _keeping = Keeping(dict(zip(request.whole_paths(), request.homes())), request.count("spacing"))
+    request.output.end()
+
+
+def _pack(request: Request) -> None:
+    try:
+        if _keeping:
+            _keeping.pack()
+    except OSError as error:
+        request.output.end(error=error.strerror or str(error))
+    else:
+        request.output.end(error="")
+
+
 def _receive(request: Request) -> None:
-    receiver = receive.Receiver(request.flag("numeric_ids"), request.flag("aside"))
+    receiver = receive.Receiver(request.flag("numeric_ids"), request.flag("aside"), _keeping)
     if request.flag("compressed"):
         inflated = frames.Inflated(request.source)
         frames.decode(inflated, receiver, request.output.is_heard)
@@ -268,8 +289,11 @@ def _beginnings(request: Request) -> None:
 
 def _remove(request: Request) -> None:
     remover = Remover(request.root, request.flag("keep_times"), request.output.is_heard)
-    remove = remover.remove_temporary if request.flag("temporary") else remover.remove
-    remove(decode(request.source))
+    if request.flag("temporary"):
+        remover.remove_temporary(decode(request.source))
+    else:
+        remover.guard = _keeping.guard(request.root) if _keeping else None
+        remover.remove(decode(request.source))
     for path, number in remover.failed:
         request.output.line([path.decode("latin-1"), number])
     request.output.end(files=remover.files, folders=remover.folders)
@@ -277,6 +301,7 @@ def _remove(request: Request) -> None:
 
 #: Until this process ends.
 _holds = hold.Holds()
+_keeping: "Optional[Keeping]" = None
 _SERVICES: "dict[str, Callable[[Request], None]]" = {
     "identify": _identify,
     "numbers": _numbers,
@@ -306,4 +331,6 @@ _SERVICES: "dict[str, Callable[[Request], None]]" = {
     "compare": _compare,
     "beginnings": _beginnings,
     "remove": _remove,
+    "keep": _keep,
+    "pack": _pack,
 }

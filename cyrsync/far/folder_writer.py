@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from cyrsync.far.folder import Entry
     from cyrsync.far.frames import Part
+    from cyrsync.far.keep import Keeper
 
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _DIRECTORY = _ROOT | os.O_NOFOLLOW
@@ -35,7 +36,9 @@ _LONGEST = 255 - len("..123456")  # bytes of a name that a temporary one can hav
 class FolderWriter:
     """A folder below a root, as long as it is being written."""
 
-    def __init__(self, part: "Part", numeric_ids: bool, aside: bool) -> None:
+    def __init__(self, part: "Part", numeric_ids: bool, aside: bool, keeper: "Optional[Keeper]" = None) -> None:
+        """The `keeper` keeps what is replaced."""
+        self._keeper = keeper
         self.root = part.root
         self.path = part.path
         self.name = b""  # of the file at work
@@ -190,8 +193,19 @@ class FolderWriter:
         self._aside = name
         return os.open(name, _DIRECTORY, dir_fd=self._hidden)
 
+    def _keep(self, keeper: "Keeper") -> None:
+        """Keep what is about to be replaced."""
+        folder, coming = self._opened[-1][0], {name: temporary for temporary, name in self._others}
+        if kinds.INDEX in coming:
+            keeper.keep_state(folder, self.path, coming[kinds.INDEX])
+        for name in coming:
+            if not kinds.is_metadata(name):
+                keeper.keep_file(folder, self.path, name)
+
     def _rename(self) -> None:
         folder = self._opened[-1][0]
+        if self._keeper:
+            self._keep(self._keeper)
         while self._messages:
             name = self.name = b"%d." % self._messages[-1]
             os.rename(self._temporary(name), name, src_dir_fd=folder, dst_dir_fd=folder)

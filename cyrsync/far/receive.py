@@ -12,8 +12,11 @@ from cyrsync.far.remove import RENAMED
 from cyrsync.far.to_disk import to_disk
 
 if TYPE_CHECKING:
+    from typing import Optional
+
     from cyrsync.far.folder import Entry
     from cyrsync.far.frames import Part
+    from cyrsync.far.keeping import Keeping
 
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MOST_OPEN = 256  # of files that were lengthened
@@ -34,8 +37,12 @@ class Receiver:
     it could have the right size and time, and wrong contents.
     """
 
-    def __init__(self, numeric_ids: bool, aside: bool = True) -> None:
-        """A folder that is not there is made `aside`; not where others write beside this one."""
+    def __init__(self, numeric_ids: bool, aside: bool = True, keeping: "Optional[Keeping]" = None) -> None:
+        """A folder that is not there is made `aside`; not where others write beside this one.
+
+        What is replaced is kept by `keeping`.
+        """
+        self._keeping = keeping
         self._numeric_ids = numeric_ids
         self._aside = aside
         self._mailbox = 0
@@ -50,7 +57,8 @@ class Receiver:
         if self._failure:
             return
         try:
-            self._parts.append(FolderWriter(part, self._numeric_ids, self._aside))
+            keeper = self._keeping.keeper(part.root) if self._keeping else None
+            self._parts.append(FolderWriter(part, self._numeric_ids, self._aside, keeper))
             if self._parts[-1].is_aside():
                 self._made_aside[part.root] = part.above[0][1]
         except OSError as error:

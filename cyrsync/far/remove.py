@@ -17,7 +17,10 @@ from cyrsync.far.folder import join
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any, BinaryIO
+    from typing import Any, BinaryIO, Optional
+
+    from cyrsync.far.keeping import Guard
+
 
 #: In place of an errno: the file is hidden, and not ours to delete.
 HIDDEN = 0
@@ -86,6 +89,8 @@ class Remover:
         self.keep_times = keep_times
         self.wanted = wanted
         self.spare_hidden = spare_hidden
+        #: Who keeps what is removed; None: nobody does.
+        self.guard: "Optional[Guard]" = None
         self.files = 0
         self.folders = 0
         self.failed = []  # type: list[tuple[bytes, int]]
@@ -125,7 +130,9 @@ class Remover:
         files = sorted(removal.files, key=_rank)
         last = [name for name in files if name not in kinds.BOUND]
         names = files[: len(files) - len(last)] + uid_sets.file_names(removal.uids) + last
-        if all(self._unlink(folder, name, join(removal.path, name)) for name in names):
+        if self.guard:
+            self.guard.enter(folder, removal.path, files)
+        if all(self._unlink(folder, name, removal.path) for name in names):
             for name in removal.folders:
                 self._remove_tree(folder, name, join(removal.path, name), device)
 
@@ -136,7 +143,7 @@ class Remover:
             if name == kinds.UPDATES:
                 self._remove_tree(folder, name, path, device)
             elif not named.isdisjoint(kinds.temporary_of(name)) and _is_file(folder, name):
-                self._unlink(folder, name, path)
+                self._unlink(folder, name, removal.path)
 
     def _open(self, path: bytes) -> int:
         """Return a descriptor of the folder, reached from the root one component at a time."""
@@ -150,16 +157,23 @@ class Remover:
         return current
 
     def _unlink(self, folder: int, name: bytes, path: bytes) -> bool:
-        """Remove a file, and tell whether none of this name is left; a directory is named as a failure, and no file."""
+        """Remove a file of a folder, and tell whether none of this name is left.
+
+        A directory is named as a failure, and no file.
+        """
         try:
-            os.unlink(name, dir_fd=folder)
-            self.files += 1
+            self._unlink_kept(folder, name, path)
         except FileNotFoundError:
             pass
         except OSError as error:
-            self._keep([], path, error.errno)
+            self._keep([], join(path, name), error.errno)
             return error.errno == errno.EISDIR
         return True
+
+    def _unlink_kept(self, folder: int, name: bytes, path: bytes) -> None:
+        if not (self.guard and self.guard.takes(folder, path, name)):
+            os.unlink(name, dir_fd=folder)
+        self.files += 1
 
     def _remove_tree(self, parent: int, name: bytes, path: bytes, device: int) -> None:
         """Remove a folder that the source has no more, however deep it is: one of its directories is open at a time.
@@ -195,6 +209,13 @@ class Remover:
                 os.close(directory)
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 self._keep(levels, path, error.errno)
+            return above
+        try:
+            if self.guard:
+                self.guard.enter(directory, path, names)
+        except OSError as error:
+            os.close(directory)
+            self._keep(levels, path, error.errno)
             return above
         if levels:
             os.close(above)
@@ -233,8 +254,7 @@ class Remover:
             self._keep([level], path, HIDDEN)
             return True
         try:
-            os.unlink(name, dir_fd=directory)
-            self.files += 1
+            self._unlink_kept(directory, name, level.path)
         except FileNotFoundError:
             pass
         except OSError as error:

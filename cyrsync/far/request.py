@@ -36,6 +36,19 @@ class Request:
         return [wire.whole_path(path) for path in wire.list_of(self.fields["paths"])]
 
     @wire.one_error
+    def homes(self) -> "list[bytes]":
+        """Return paths of the whole file system, as many as `whole_paths`."""
+        homes = [wire.whole_path(path) for path in wire.list_of(self.fields["homes"])]
+        if len(homes) != len(self.whole_paths()):
+            raise wire.WireError("not as many homes as roots")
+        return homes
+
+    @wire.one_error
+    def count(self, name: str) -> int:
+        """Return a number that is not below 0."""
+        return wire.number(self.fields[name], wire.MAX_SIZE)
+
+    @wire.one_error
     def texts(self, name: str) -> "list[str]":
         """Return a list of text."""
         return [wire.text(text) for text in wire.list_of(self.fields[name])]

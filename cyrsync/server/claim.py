@@ -309,6 +309,9 @@ class Claim:
         for root in self._roots:
             self._replica.side.clear(self._replica.root(root))
         self._remove_leftovers()
+        partitions = self._partitions.values()
+        homes = {root: one.homes[kinds.INDEX] for one in partitions for root in one.all()}
+        self._replica.keep({root: homes.get(root, root) for root in self._roots})
 
     def _write(self, source: str) -> None:
         memory = self._store.memory
@@ -338,6 +341,9 @@ class Claim:
     def end(self, *, complete: bool) -> None:
         """See that all is on the disks, and note that the run is over, and whether it left nothing undone."""
         assert self._token
+        reason = self._replica.pack()
+        if reason:
+            self.warnings.append(f"what is kept of the replica cannot be packed: {reason}")
         self._replica.side.to_disk([self._replica.root(root) for root in self._roots])
         if self._is_shard:  # others may be writing still
             self._store.memory = self._store.memory._replace(ended=time.time())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from cyrsync.ends.shell import RemoteShell
 from cyrsync.ends.side import Status
 from cyrsync.ends.sink import Sink
 from cyrsync.errors import UnusableError, UsageError
+from cyrsync.far.store import STORE
 from cyrsync.server.throttle import Throttle, Throttled
-from cyrsync.sync.options import Options
+from cyrsync.sync.options import History, Options
 
 
 def _making(address: Address) -> str:
@@ -39,6 +41,7 @@ class Replica:
         self._connections: Connections | None = None
         self._resolved: dict[bytes, bytes] = {}
         self._more: list[AgentSide] = []  # beside the first
+        self._kept: dict[bytes, bytes] | None = None  # roots of which something is kept; None: nobody has looked
 
     def begin_stream(self, number: int = 0, *, much: bool) -> Sink:
         """Return what writes mailboxes there; its side is asked for nothing else until the stream has ended."""
@@ -70,6 +73,7 @@ class Replica:
         side = self._connections.open(self.address, is_replica=True)
         if not isinstance(side, AgentSide):
             raise UsageError(f"{self.address.text}: -C needs python3 there: give SRC and DEST for it")
+        self._have_kept(side)
         return side
 
     @cached_property
@@ -81,6 +85,29 @@ class Replica:
                 f"For a first copy make it: {_making(self.address)}"
             )
         return self.agent
+
+    def keep(self, homes: Mapping[bytes, bytes]) -> None:
+        """Have kept what is replaced or deleted from now on: by root of the source, that which has the indexes.
+
+        Once told, that holds as long as the connections are open. Where something was kept before, runs keep on that
+        were not asked to: what is kept must have all its messages.
+        """
+        if self._kept is not None:
+            return
+        kept = {self.root(root): self.root(home) for root, home in homes.items()}
+        stores = [os.path.join(root, STORE) for root in kept]
+        is_kept = self._options.history or any(look is not None for look in self.side.stat(stores))
+        self._kept = kept if is_kept else {}
+        for side in (self.side, *self._more):
+            self._have_kept(side)
+
+    def _have_kept(self, side: AgentSide) -> None:
+        if self._kept:
+            side.keep(self._kept, (self._options.history or History()).spacing * 10**9)
+
+    def pack(self) -> str:
+        """Make what was kept smaller; return why that cannot be done, "" if it is."""
+        return self.side.pack() if self._kept else ""
 
     @property
     def shell(self) -> RemoteShell | None:

@@ -14,6 +14,16 @@ from cyrsync.sync.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
+class History:
+    """What is kept of what the replica loses.
+
+    Of a mailbox, no state is kept that came to be within `spacing` seconds after the last one.
+    """
+
+    spacing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What a run is asked for, beside its two addresses."""
 
@@ -37,6 +47,7 @@ class Options:
     patience: Patience = DEFAULT_PATIENCE
     state: Path = field(default_factory=state_path)  # the directory of what outlives a run
     from_replica: bool = False  # the source may be one
+    history: History | None = None
     full: bool = False  # names prove nothing: rsync compares every message
 
     def words_of_job(self) -> tuple[str, ...]:

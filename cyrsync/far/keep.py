@@ -1,0 +1,260 @@
+"""What a replica is about to lose is kept in its store: states of mailboxes, and other files; messages are for `pool`.
+
+Everything is kept by a hard link before something else takes its name: so what is kept is whole, and was on the disk
+before. Annotations alone are copied: Cyrus changes them in their place, if the replica is promoted.
+
+Also runs at the far end of a connection: standard library only, Python 3.6.
+"""
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.mailbox import header, records, regular_file
+from cyrsync.cyrus.mailbox import index as indexes
+from cyrsync.cyrus.mailbox.finder import Finder
+from cyrsync.far import packed, store
+from cyrsync.far import uids as uid_sets
+from cyrsync.far.store import Store
+
+if TYPE_CHECKING:
+    from typing import Optional
+
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST = 1000  # states that came to be at one time
+
+
+class Keeper:
+    """Keeps what is about to be lost below one root. Where a method raises OSError, nothing may be lost."""
+
+    def __init__(self, root: bytes, spacing: int = 0) -> None:
+        """Of a mailbox, a state that came to be within `spacing` nanoseconds after the last one kept is not kept."""
+        self._root = root
+        self._spacing = spacing
+        self._store = Store(root)
+        self._former = {}  # type: dict[bytes, bytes]  # where the states are of mailboxes that had these folders
+
+    def keep_state(self, folder: int, path: bytes, new: "Optional[bytes]" = None) -> None:
+        """Keep the state of a mailbox before its index is replaced, or removed.
+
+        `folder` is open, `path` is its path below the root, and `new` is the name in it of the index that comes.
+        """
+        try:
+            index = os.open(kinds.INDEX, _FILE, dir_fd=folder)
+        except FileNotFoundError:
+            return
+        try:
+            status = regular_file.check(index, kinds.INDEX)
+            name = _directory_of(folder)
+            if name:
+                self._former[path] = name
+                mailbox = self._store.open(store.MAILBOXES, name)
+                try:
+                    self._keep_state(mailbox, name, folder, path, index, status, new)
+                finally:
+                    os.close(mailbox)
+        finally:
+            os.close(index)
+
+    def keep_file(self, folder: int, path: bytes, name: bytes) -> None:
+        """Keep a file that is no mailbox's before it is replaced, or removed."""
+        try:
+            file = os.open(name, _FILE, dir_fd=folder)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+                return  # nothing, a link, or a socket
+            raise
+        try:
+            status = os.fstat(file)
+            if stat.S_ISREG(status.st_mode):
+                above = [part for part in path.split(b"/") if part]
+                self._keep_file(folder, [*above, store.versions_of(name)], name, file, status)
+        finally:
+            os.close(file)
+
+    def newest(self, folder: "Optional[int]", path: bytes) -> "Optional[Finder]":
+        """Return the index of the newest state that was kept of the mailbox whose messages a folder has.
+
+        `folder` is open, None where it is not there any more. None is returned where the state may be another
+        mailbox's: messages that go may be of one that had the folder before.
+        """
+        name = self._former.get(path) if folder is None else _directory_of(folder) or self._former.get(path)
+        if not name:
+            return None
+        mailbox = self._store.open(store.MAILBOXES, name)
+        try:
+            newest = packed.newest(mailbox)
+            read = packed.reader(mailbox, newest) if newest else None
+            finder = Finder(read) if read else None
+        except records.BadIndex:
+            return None
+        finally:
+            os.close(mailbox)
+        now = _incarnation(folder) if folder is not None else None
+        return finder if finder and now in (None, finder.header.uidvalidity) else None
+
+    def note_digest(self, path: bytes, uidvalidity: int, uid: int, digest: bytes) -> None:
+        """Remember what a message is called in the pool whose index record does not tell; `path` is its folder."""
+        mailbox = self._store.open(store.MAILBOXES, self._former[path])
+        try:
+            descriptor = os.open(store.HASHED, _APPEND, 0o600, dir_fd=mailbox)
+            try:
+                os.write(descriptor, "{} {} {}\n".format(uidvalidity, uid, digest.hex()).encode("ascii"))
+            finally:
+                os.close(descriptor)
+        finally:
+            os.close(mailbox)
+
+    def _keep_state(
+        self,
+        mailbox: int,
+        name: bytes,
+        folder: int,
+        path: bytes,
+        index: int,
+        status: os.stat_result,
+        new: "Optional[bytes]",
+    ) -> None:
+        lost = self._lost(mailbox, folder, index, status, new)
+        if lost is not None and not lost:
+            return
+        suffix = b"" if lost is None else store.GONE
+        place = _free_place(mailbox, index, status, suffix, kinds.INDEX)
+        if not place:
+            return
+        temporary = b".%b.%b" % (place, os.urandom(4).hex().encode("ascii"))
+        os.mkdir(temporary, 0o700, dir_fd=mailbox)
+        state = os.open(temporary, store.DIRECTORY, dir_fd=mailbox)
+        try:
+            os.symlink(path or b".", store.FOLDER, dir_fd=state)
+            for other in (kinds.HEADER, kinds.EXPUNGE):
+                with suppress(FileNotFoundError):
+                    os.link(other, other, src_dir_fd=folder, dst_dir_fd=state, follow_symlinks=False)
+            _copy(kinds.ANNOTATIONS, folder, state)
+            if lost is None:
+                os.link(kinds.INDEX, kinds.INDEX, src_dir_fd=folder, dst_dir_fd=state, follow_symlinks=False)
+            else:
+                _write(state, kinds.INDEX, lost)
+            os.rename(temporary, place, src_dir_fd=mailbox, dst_dir_fd=mailbox)
+        finally:
+            os.close(state)
+        if lost is None:
+            self._store.note(b"/".join([store.MAILBOXES, name, place]))
+
+    def _lost(
+        self, mailbox: int, folder: int, index: int, status: os.stat_result, new: "Optional[bytes]"
+    ) -> "Optional[bytes]":
+        """Return what is to be kept of a state that is too near to the last one: the records that the next one lacks.
+
+        They come behind their index's header; b"" where there are none. None for a state that is kept as a whole.
+        """
+        if not self._spacing or new is None:
+            return None
+        newest = packed.newest(mailbox)
+        if newest is None or status.st_mtime_ns >= store.time_of(newest) + self._spacing:
+            return None
+        try:
+            old = records.read(regular_file.contents(index), check_records=False)
+            coming = os.open(new, _FILE, dir_fd=folder)
+            try:
+                now = records.read(regular_file.contents(coming), check_records=False)
+            finally:
+                os.close(coming)
+        except records.BadIndex:
+            return None
+        if old.header.uidvalidity != now.header.uidvalidity:
+            return None
+        lost = uid_sets.difference(old.uids, now.uids)
+        if not lost:
+            return b""
+        size, start = old.header.record_size, old.header.start_offset
+        parts = [os.pread(index, start, 0)]
+        wanted = frozenset(lost)
+        parts += [os.pread(index, size, start + at * size) for at, uid in enumerate(old.uids) if uid in wanted]
+        return b"".join(parts)
+
+    def _keep_file(self, folder: int, names: "list[bytes]", name: bytes, file: int, status: os.stat_result) -> None:
+        versions = self._store.open(store.FILES, *names)
+        try:
+            place = _free_place(versions, file, status, b"", b"")
+            if place:
+                os.link(name, place, src_dir_fd=folder, dst_dir_fd=versions, follow_symlinks=False)
+                self._store.note(b"/".join([store.FILES, *names, place]))
+        finally:
+            os.close(versions)
+
+
+def _directory_of(folder: int) -> bytes:
+    """Return the name of the directory with the states of the mailbox in a folder, b"" for what is no mailbox."""
+    try:
+        head = os.open(kinds.HEADER, _FILE, dir_fd=folder)
+    except FileNotFoundError:
+        return b""
+    try:
+        uniqueid = header.uniqueid(os.read(head, header.READ_SIZE))
+    finally:
+        os.close(head)
+    return store.directory_of(uniqueid) if uniqueid else b""
+
+
+def _incarnation(folder: int) -> "Optional[int]":
+    """Return the UIDVALIDITY of the mailbox in a folder, 0 for one that cannot be read, None for none."""
+    try:
+        index = os.open(kinds.INDEX, _FILE, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    try:
+        head = indexes.head(os.read(index, indexes.READ_SIZE))
+        return head.uidvalidity if head else 0
+    finally:
+        os.close(index)
+
+
+def _free_place(directory: int, file: int, status: os.stat_result, suffix: bytes, below: bytes) -> bytes:
+    """Return the name for a state of an open file that came to be when that was modified; b"" where it is kept already.
+
+    The file is `below` the state's name, or the state itself.
+    """
+    for later in range(_MOST):
+        name = store.since(status.st_mtime_ns + later) + suffix
+        whole = os.path.join(name, below) if below else name
+        try:
+            there = os.lstat(whole, dir_fd=directory)
+            if (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino):
+                return b""
+            continue
+        except FileNotFoundError:
+            pass
+        known = packed.is_of(directory, whole, file)
+        if known is None:
+            return name
+        if known:
+            return b""
+    raise OSError(errno.EEXIST, "too many states of one time", name)
+
+
+def _copy(name: bytes, folder: int, state: int) -> None:
+    try:
+        descriptor = os.open(name, _FILE, dir_fd=folder)
+    except FileNotFoundError:
+        return
+    try:
+        regular_file.check(descriptor, name)
+        _write(state, name, regular_file.contents(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+def _write(directory: int, name: bytes, data: bytes) -> None:
+    descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=directory)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,237 @@
+"""What is kept is packed: by gzip, what is large in pieces of which every one is kept once.
+
+An index of a million messages that gets one more costs one piece, and the list of pieces. What is packed takes the
+place of what was not when it is on the disk.
+
+Also runs at the far end of a connection: standard library only, Python 3.6.
+"""
+
+import hashlib
+import os
+import struct
+import sys
+import zlib
+from array import array
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.mailbox import records, regular_file
+from cyrsync.cyrus.mailbox.index import READ_SIZE
+from cyrsync.far import store
+from cyrsync.far.store import Store
+from cyrsync.far.to_disk import to_disk
+
+if TYPE_CHECKING:
+    from typing import Callable, Iterator, Optional
+
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LARGE = 256 << 10  # bytes of what is kept in pieces
+_BLOCK = 64 << 10  # bytes of one piece of a file, and that are read at once
+_RECORDS = 4096  # of an index that are read at once, and that one piece has at the most
+#: A piece ends behind a record whose UID hashes to less than this: every 512th on the average, and the same ones in all
+#: states of a mailbox, whatever has gone before them.
+_ENDS, _FACTOR, _MASK = (1 << 32) // 512, 0x9E3779B1, (1 << 32) - 1
+_LEVEL = 6
+_TRAILER = struct.Struct("<II")  # at the end of a gzip file: CRC-32 and size (RFC 1952)
+_MANY = 500  # states that are packed before they are synced
+
+
+def newest(directory: int) -> "Optional[bytes]":
+    """Return the name of the newest state of a mailbox, None for none."""
+    names = [name for name in map(os.fsencode, os.listdir(directory)) if store.SINCE.match(name)]
+    return max(names) if names else None
+
+
+def reader(directory: int, state: bytes) -> "Optional[Callable[[int, int], bytes]]":
+    """Return what reads so many bytes of a state's index from an offset on; None where that would take long.
+
+    Raise OSError.
+    """
+    index = os.path.join(state, kinds.INDEX)
+    try:
+        return _Reader(os.open(index, _FILE, dir_fd=directory)).read
+    except FileNotFoundError:
+        pass
+    try:
+        packed = _Reader(os.open(index + store.PACKED, _FILE, dir_fd=directory))
+        data = zlib.decompressobj(31).decompress(packed.read(0, _LARGE), _LARGE)
+        return lambda at, size: data[at : at + size]
+    except (FileNotFoundError, zlib.error):
+        return None
+
+
+def is_of(directory: int, name: bytes, file: int) -> "Optional[bool]":
+    """Tell whether what is packed under a name is what an open file has; None where nothing is. Raise OSError."""
+    try:
+        packed = os.open(name + store.PACKED, _FILE, dir_fd=directory)
+    except FileNotFoundError:
+        try:
+            os.lstat(name + store.IN_PIECES, dir_fd=directory)
+        except FileNotFoundError:
+            return None
+        return True  # of the same time
+    try:
+        size = os.fstat(packed).st_size
+        trailer = os.pread(packed, _TRAILER.size, max(size - _TRAILER.size, 0))
+    finally:
+        os.close(packed)
+    found = os.fstat(file).st_size
+    if found > _LARGE or len(trailer) < _TRAILER.size:
+        return False
+    return _TRAILER.unpack(trailer) == (zlib.crc32(os.pread(file, found, 0)) & _MASK, found)
+
+
+class _Reader:
+    """An open file, as long as somebody reads it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def read(self, at: int, size: int) -> bytes:
+        return os.pread(self._descriptor, size, at)
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+
+class Packer:
+    """Packs what was kept below one root."""
+
+    def __init__(self, root: bytes) -> None:
+        self._root = root
+        self._store = Store(root)
+        self._made = []  # type: list[tuple[bytes, bytes, bytes]]  # directory, temporary name, name
+        self._done = []  # type: list[tuple[bytes, bytes]]  # directory, name of what was packed
+        self._known = set()  # type: set[tuple[bytes, bytes]]  # pieces that are there
+
+    def pack(self) -> None:
+        """Pack all that is noted as not yet packed. Raise OSError; then the next one does it."""
+        notes = self._store.notes()
+        for start in range(0, len(notes), _MANY):
+            some = notes[start : start + _MANY]
+            for _, path in some:
+                self._pack(path)
+            self._settle()
+            for note, _ in some:
+                self._store.forget(note)
+
+    def _pack(self, path: bytes) -> None:
+        """Pack a state by its path in the store; one that is not there any more is well."""
+        names = path.split(b"/")
+        is_index = names[0] == store.MAILBOXES
+        directory, name = (path, kinds.INDEX) if is_index else os.path.split(path)
+        pieces = b"/".join([*names[:2], store.PIECES]) if is_index else b"/".join([store.FILES, store.FILE_PIECES])
+        try:
+            with self._opened(directory) as where:
+                file = os.open(name, _FILE, dir_fd=where)
+        except FileNotFoundError:
+            return
+        try:
+            size = regular_file.check(file, name).st_size
+            if size <= _LARGE:
+                self._make(directory, name + store.PACKED, _compressed(os.pread(file, size, 0)))
+            else:
+                cut = _of_index(file, size) if is_index else _blocks(file, 0, size)
+                lines = [self._piece(pieces, piece) for piece in cut]
+                self._make(directory, name + store.IN_PIECES, b"".join(lines))
+            self._done.append((directory, name))
+        finally:
+            os.close(file)
+
+    def _piece(self, pieces: bytes, piece: bytes) -> bytes:
+        """Keep a piece, and return the line that names it."""
+        digest = hashlib.sha1(piece).hexdigest().encode("ascii")
+        directory, name = b"/".join([pieces, digest[:2]]), digest + store.PACKED
+        if (directory, name) not in self._known:
+            self._known.add((directory, name))
+            with self._opened(directory, make=True) as where:
+                if not _is_there(name, where):
+                    self._make(directory, name, _compressed(piece))
+        return b"/".join([digest[:2], name]) + b"\n"
+
+    @contextmanager
+    def _opened(self, directory: bytes, *, make: bool = False) -> "Iterator[int]":
+        descriptor = self._store.open(*directory.split(b"/"), make=make)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _make(self, directory: bytes, name: bytes, data: bytes) -> None:
+        """Write a file that gets its name when it is on the disk."""
+        temporary = b".%b.%b" % (name, os.urandom(4).hex().encode("ascii"))
+        with self._opened(directory) as where:
+            descriptor = os.open(temporary, _NEW_FILE, 0o600, dir_fd=where)
+        try:
+            self._made.append((directory, temporary, name))
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        finally:
+            os.close(descriptor)
+
+    def _settle(self) -> None:
+        """Give what was made its name when it is on the disk, and remove what it stands for."""
+        to_disk([self._root])
+        for directory, temporary, name in self._made:
+            with self._opened(directory) as where:
+                os.rename(temporary, name, src_dir_fd=where, dst_dir_fd=where)
+        for directory, name in self._done:
+            with self._opened(directory) as where, suppress(FileNotFoundError):  # a shard was as quick
+                os.unlink(name, dir_fd=where)
+        self._made, self._done = [], []
+        self._known.clear()
+
+
+def _is_there(name: bytes, directory: int) -> bool:
+    try:
+        os.lstat(name, dir_fd=directory)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _compressed(data: bytes) -> bytes:
+    deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, 31)
+    return deflate.compress(data) + deflate.flush()
+
+
+def _blocks(file: int, start: int, end: int) -> "Iterator[bytes]":
+    for at in range(start, end, _BLOCK):
+        yield os.pread(file, min(_BLOCK, end - at), at)
+
+
+def _of_index(file: int, size: int) -> "Iterator[bytes]":
+    """Yield an index in pieces; what cannot be understood is cut like any other file."""
+    try:
+        header = records.read_header(os.pread(file, READ_SIZE, 0))
+    except records.BadIndex:
+        yield from _blocks(file, 0, size)
+        return
+    end = min(header.start_offset + header.num_records * header.record_size, size)
+    yield os.pread(file, header.start_offset, 0)
+    yield from _records(file, header.start_offset, end, header.record_size)
+    yield from _blocks(file, end, size)
+
+
+def _records(file: int, start: int, end: int, record_size: int) -> "Iterator[bytes]":
+    """Yield records in pieces; where one ends, its last UID alone decides."""
+    waiting = b""
+    for at in range(start, end, _RECORDS * record_size):
+        area = os.pread(file, min(_RECORDS * record_size, end - at), at)
+        uids = array("I", memoryview(area)[: len(area) - len(area) % record_size].cast("I")[:: record_size // 4])
+        if sys.byteorder == "little":
+            uids.byteswap()
+        begin = 0
+        for number, uid in enumerate(uids, 1):
+            if uid * _FACTOR & _MASK < _ENDS:
+                yield waiting + area[begin : number * record_size]
+                waiting, begin = b"", number * record_size
+        waiting += area[begin:]
+        if len(waiting) > _RECORDS * record_size:
+            yield waiting
+            waiting = b""
+    if waiting:
+        yield waiting

@@ -1,0 +1,145 @@
+"""Where a replica keeps what it has lost: a hidden directory below each of its roots, and the names in it.
+
+    .cyrsync-history/
+        mailboxes/UNIQUEID/SINCE/        one state of a mailbox: cyrus.header, cyrus.index, ..., folder -> PATH
+        mailboxes/UNIQUEID/SINCE.gone/   records of messages that came and went between two states
+        mailboxes/UNIQUEID/pieces/       of packed indexes: XX/SHA1.gz
+        mailboxes/UNIQUEID/hashed        messages whose SHA-1 no index tells: lines "UIDVALIDITY UID SHA1"
+        messages/XX/SHA1                 messages that were deleted
+        files/PATH.versions/SINCE        one state of another file
+        files/pieces.gz/                 of packed files: XX/SHA1.gz
+        unpacked/NAME -> PATH            what is still to be packed
+
+SINCE is when the state came to be: the time of modification that the index, or the file, has from the source. Names
+that begin with a dot are being made.
+
+Also runs at the far end of a connection: standard library only, Python 3.6.
+"""
+
+import calendar
+import hashlib
+import os
+import re
+import time
+from contextlib import suppress
+
+#: Below a root; only its owner may look at what others had.
+STORE = b".cyrsync-history"
+MAILBOXES, MESSAGES, FILES, UNPACKED = b"mailboxes", b"messages", b"files", b"unpacked"
+#: In a state, the symbolic link that says which folder below the root it is of.
+FOLDER = b"folder"
+GONE, HASHED, VERSIONS = b".gone", b"hashed", b".versions"
+#: Endings of what is packed, and the directories with the pieces of mailboxes and of other files.
+PACKED, IN_PIECES = b".gz", b".pieces"
+PIECES, FILE_PIECES = b"pieces", b"pieces.gz"
+SINCE = re.compile(rb"[0-9]{8}T[0-9]{6}\.[0-9]{9}Z\Z")
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,100}\Z")
+_LONGEST = 255  # bytes of a name
+_SECOND = 10**9
+
+
+def since(mtime: int) -> bytes:
+    """Return the name of a state that came to be at a time, in nanoseconds since 1970."""
+    seconds, rest = divmod(mtime, _SECOND)
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds)).encode("ascii") + b".%09dZ" % rest
+
+
+def time_of(name: bytes) -> int:
+    """Return the time, in nanoseconds since 1970, of the name of a state."""
+    parts = [int(name[start:end]) for start, end in ((0, 4), (4, 6), (6, 8), (9, 11), (11, 13), (13, 15))]
+    return int(calendar.timegm((*parts, 0, 0, 0))) * _SECOND + int(name[16:25])
+
+
+def directory_of(uniqueid: str) -> bytes:
+    """Return the name of the directory with a mailbox's states; a uniqueid that nobody would choose is hashed."""
+    if _PLAIN.match(uniqueid):
+        return uniqueid.encode("ascii")
+    return b"x" + hashlib.sha1(uniqueid.encode("latin-1", "replace")).hexdigest().encode("ascii")
+
+
+def versions_of(name: bytes) -> bytes:
+    """Return the name of the directory with the states of a file; a name that is too long for that is hashed."""
+    if len(name) + len(VERSIONS) <= _LONGEST:
+        return name + VERSIONS
+    return b"x" + hashlib.sha1(name).hexdigest().encode("ascii") + VERSIONS
+
+
+class Store:
+    """The directory below one root. No link in it is followed. Methods raise OSError."""
+
+    def __init__(self, root: bytes) -> None:
+        self.root = root
+        self._tops = {}  # type: dict[bytes, int]
+
+    def open(self, top: bytes, *names: bytes, make: bool = True) -> int:
+        """Return a descriptor of a directory, which the caller closes; with `make`, what is missing is made."""
+        current = os.dup(self._top(top, make))
+        for name in names:
+            try:
+                below = _open(name, current, make)
+            finally:
+                os.close(current)
+            current = below
+        return current
+
+    def note(self, path: bytes) -> None:
+        """Remember what is to be packed, by its path in the store."""
+        os.symlink(path, os.urandom(8).hex().encode("ascii"), dir_fd=self._top(UNPACKED, make=True))
+
+    def notes(self) -> "list[tuple[bytes, bytes]]":
+        """Return what is to be packed: the name of each note, and the path. What somebody else put here is left out."""
+        try:
+            directory = self._top(UNPACKED, make=False)
+        except FileNotFoundError:
+            return []
+        found = [
+            (name, os.readlink(name, dir_fd=directory)) for name in sorted(map(os.fsencode, os.listdir(directory)))
+        ]
+        return [(name, path) for name, path in found if _is_inside(path)]
+
+    def forget(self, note: bytes) -> None:
+        """Remove a note."""
+        with suppress(FileNotFoundError):
+            os.unlink(note, dir_fd=self._top(UNPACKED, make=False))
+
+    def close(self) -> None:
+        """Let go of what is open."""
+        while self._tops:
+            os.close(self._tops.popitem()[1])
+
+    __del__ = close
+
+    def _top(self, name: bytes, make: bool) -> int:
+        if name not in self._tops:
+            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                before = os.fstat(root)
+                store = _open(STORE, root, make)
+                if make:
+                    os.utime(root, ns=(before.st_atime_ns, before.st_mtime_ns))
+            finally:
+                os.close(root)
+            try:
+                self._tops[name] = _open(name, store, make)
+            finally:
+                os.close(store)
+        return self._tops[name]
+
+
+def _open(name: bytes, above: int, make: bool) -> int:
+    try:
+        return os.open(name, DIRECTORY, dir_fd=above)
+    except FileNotFoundError:
+        if not make:
+            raise
+    try:
+        os.mkdir(name, 0o700, dir_fd=above)
+    except FileExistsError:
+        pass
+    return os.open(name, DIRECTORY, dir_fd=above)
+
+
+def _is_inside(path: bytes) -> bool:
+    names = path.split(b"/")
+    return names[0] in (MAILBOXES, FILES) and len(names) > 1 and {b"", b".", b".."}.isdisjoint(names)

@@ -1,0 +1,170 @@
+"""With --history, what the replica loses is kept in it: mailboxes as they were, messages by SHA-1, other files."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import samplespool
+from cyrsync.cyrus.mailbox import header, records
+from cyrsync.far import store
+from support.inside import sync_server_here
+from support.servers import SampleServer, below
+from support.sshd import Sshd
+
+PAUSE = 0.03  # seconds after which a file has rested
+
+
+class Kept:
+    """A server whose replica keeps what it loses."""
+
+    def __init__(self, directory: Path, sshd: Sshd | None = None) -> None:
+        self.server = SampleServer(directory / "server")
+        self.replica = directory / "replica"
+        self.replica.mkdir()
+        self.words: tuple[str, ...] = ("-e", sshd.rsh, sshd.at(self.replica)) if sshd else (str(self.replica),)
+        self.sync()
+        self.folder = next(one for one in self.server.folders() if not any(path.is_dir() for path in one.iterdir()))
+
+    def sync(self, *words: str, expect: int = 0) -> dict[str, Any]:
+        time.sleep(PAUSE)
+        return sync_server_here(self.server.conf, "--delete", "--history", *words, *self.words, expect=(expect,))
+
+    @property
+    def store(self) -> Path:
+        """What is kept below the spool."""
+        return below(self.replica, self.server.spool) / os.fsdecode(store.STORE)
+
+    def states(self, folder: Path) -> list[Path]:
+        """The states of a mailbox, by its folder on the server, the oldest first."""
+        return states_of(self.store, uniqueid_of(folder))
+
+    def pool(self) -> dict[str, bytes]:
+        """What is in the pool, by name."""
+        return {path.name: path.read_bytes() for path in self.store.glob("messages/*/*")}
+
+
+def uniqueid_of(folder: Path) -> str:
+    return header.uniqueid((folder / "cyrus.header").read_bytes())
+
+
+def states_of(kept: Path, uniqueid: str) -> list[Path]:
+    found = (kept / "mailboxes" / uniqueid).glob("*Z")
+    return sorted(found)
+
+
+def index_of(state: Path) -> bytes:
+    """The index of a state, as a person would get it."""
+    if (state / "cyrus.index.gz").exists():
+        return gzip.decompress((state / "cyrus.index.gz").read_bytes())
+    if (state / "cyrus.index.pieces").exists():
+        names = (state / "cyrus.index.pieces").read_text().split()
+        return gzip.decompress(b"".join((state.parent / "pieces" / name).read_bytes() for name in names))
+    return (state / "cyrus.index").read_bytes()
+
+
+def sha1(data: bytes) -> str:
+    return hashlib.sha1(data).hexdigest()
+
+
+@pytest.fixture(params=["here", "over ssh"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
+    return Kept(tmp_path, request.getfixturevalue("sshd") if request.param == "over ssh" else None)
+
+
+def test_a_first_copy_has_nothing_to_keep(kept: Kept) -> None:
+    assert not list(kept.store.glob("mailboxes/*"))
+    assert kept.pool() == {}
+
+
+def test_the_state_before_a_change_is_kept_packed(kept: Kept) -> None:
+    before = {name: (kept.folder / name).read_bytes() for name in ("cyrus.header", "cyrus.index")}
+    mtime = (kept.folder / "cyrus.index").stat().st_mtime_ns
+    samplespool.deliver(kept.folder, 2)
+    kept.sync()
+    (state,) = kept.states(kept.folder)
+    assert state.name == os.fsdecode(store.since(mtime))
+    assert store.time_of(os.fsencode(state.name)) == mtime
+    assert index_of(state) == before["cyrus.index"]
+    assert (state / "cyrus.header").read_bytes() == before["cyrus.header"]
+    assert os.readlink(state / "folder") == str(kept.folder.relative_to(kept.server.spool))
+    assert sorted(path.name for path in state.iterdir()) == ["cyrus.header", "cyrus.index.gz", "folder"]
+    assert not list((kept.store / "unpacked").iterdir())
+    assert kept.store.stat().st_mode & 0o777 == 0o700
+
+
+def test_messages_that_are_expunged_are_in_the_pool(kept: Kept) -> None:
+    messages = {path.name: path for path in kept.folder.glob("*[0-9].")}
+    bodies = {name: path.read_bytes() for name, path in messages.items()}
+    inodes = {path.name: path.stat().st_ino for path in below(kept.replica, kept.folder).glob("*[0-9].")}
+    samplespool.expunge(kept.folder, 3)
+    gone = [body for name, body in bodies.items() if not messages[name].exists()]
+    lost = {inodes[name] for name in bodies if not messages[name].exists()}
+    assert len(gone) == 3
+    kept.sync()
+    assert kept.pool() == {sha1(body): body for body in gone}
+    assert {path.stat().st_ino for path in kept.store.glob("messages/*/*")} == lost  # moved, not copied
+    (state,) = kept.states(kept.folder)
+    index = records.read(index_of(state))
+    assert {index.guid(number).hex() for number in range(len(index))} >= set(kept.pool())
+
+
+def test_a_mailbox_that_is_deleted_is_kept_whole(kept: Kept) -> None:
+    uniqueid, bodies = uniqueid_of(kept.folder), [path.read_bytes() for path in kept.folder.glob("*[0-9].")]
+    index = (kept.folder / "cyrus.index").read_bytes()
+    kept.server.delete(kept.folder)
+    kept.sync("--max-delete=50%")
+    assert not below(kept.replica, kept.folder).exists()
+    (state,) = states_of(kept.store, uniqueid)
+    assert index_of(state) == index
+    assert kept.pool() == {sha1(body): body for body in bodies}
+
+
+def test_a_mailbox_that_is_made_again_keeps_the_one_before(kept: Kept) -> None:
+    uniqueid, bodies = uniqueid_of(kept.folder), [path.read_bytes() for path in kept.folder.glob("*[0-9].")]
+    index = (kept.folder / "cyrus.index").read_bytes()
+    samplespool.recreate_folder(kept.folder, 3)
+    kept.server.record()
+    kept.sync("--max-delete=50%")
+    assert index_of(states_of(kept.store, uniqueid)[0]) == index
+    assert set(kept.pool()) >= {sha1(body) for body in bodies}
+
+
+def test_files_of_the_configdirectory_are_kept(kept: Kept) -> None:
+    database = kept.server.database
+    before, mtime = database.read_bytes(), database.stat().st_mtime_ns
+    samplespool.create_folder(kept.server.spool, "user/joe/New")
+    kept.server.record()
+    kept.sync()
+    there = below(kept.replica, database.parent) / os.fsdecode(store.STORE) / "files" / f"{database.name}.versions"
+    (state,) = there.iterdir()
+    assert gzip.decompress(state.read_bytes()) == before
+    assert state.name == os.fsdecode(store.since(mtime)) + ".gz"
+
+
+def test_a_run_that_was_not_asked_keeps_all_the_same(kept: Kept) -> None:
+    samplespool.expunge(kept.folder, 1)
+    kept.sync()
+    samplespool.expunge(kept.folder, 1)
+    time.sleep(PAUSE)
+    sync_server_here(kept.server.conf, "--delete", *kept.words)
+    assert len(kept.pool()) == 2
+    assert len(kept.states(kept.folder)) == 2
+
+
+def test_nothing_is_kept_unless_asked(tmp_path: Path) -> None:
+    kept = Kept.__new__(Kept)
+    kept.server = SampleServer(tmp_path / "server")
+    kept.replica = tmp_path / "replica"
+    kept.replica.mkdir()
+    for _ in range(2):
+        time.sleep(PAUSE)
+        sync_server_here(kept.server.conf, "--delete", str(kept.replica))
+        samplespool.expunge(kept.server.folders()[0], 1)
+    assert not kept.store.exists()

@@ -1,0 +1,144 @@
+"""Killed at any call that changes the disk, a replica has all messages of every state that it keeps."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import samplespool
+from cyrsync.cyrus.mailbox import records
+from cyrsync.far import store
+from cyrsync.far import uids as uid_sets
+from cyrsync.far.frames import Part
+from cyrsync.far.keeping import Keeping
+from cyrsync.far.receive import Receiver
+from cyrsync.far.remove import Removal, Remover
+from cyrsync.far.walk import Reader
+
+#: What changes a disk. After the last one that a run needs, it ends by itself.
+CALLS = ("link", "mkdir", "open", "rename", "rmdir", "symlink", "unlink", "write")
+KILLED = 7
+
+
+class Replica:
+    """A mailbox and its replica, which is one change behind."""
+
+    def __init__(self, directory: Path) -> None:
+        self.source, self.there = directory / "source" / "spool", directory / "there" / "spool"
+        self.folder = samplespool.create_folder(self.source, "user/joe")
+        samplespool.deliver(self.folder, 4)
+        shutil.copytree(self.source, self.there)
+        for path in self.source.rglob("*"):
+            status = path.stat()
+            os.utime(self.there / path.relative_to(self.source), ns=(status.st_atime_ns, status.st_mtime_ns))
+        before = self.uids()
+        samplespool.expunge(self.folder, 2)
+        samplespool.deliver(self.folder, 1)
+        self.new, self.lost = sorted(self.uids() - before), sorted(before - self.uids())
+        self.path = os.fsencode(self.folder.relative_to(self.source))
+
+    def uids(self) -> set[int]:
+        return {int(path.name[:-1]) for path in self.folder.glob("*[0-9].")}
+
+    def update(self) -> None:
+        root = os.fsencode(self.there)
+        keeping, reader = Keeping({root: root}, 0), Reader(os.fsencode(self.source))
+        receiver = Receiver(numeric_ids=False, keeping=keeping)
+        receiver.part(Part(root, self.path, reader.above(self.path)))
+        for uid in self.new:
+            path = self.folder / f"{uid}."
+            receiver.message(uid, reader.entry(path.stat()), path.read_bytes())
+        for name in ("cyrus.header", "cyrus.index"):
+            path = self.folder / name
+            receiver.file(name.encode(), reader.entry(path.stat()), path.read_bytes())
+        receiver.commit()
+        assert receiver.end() == []
+        remover = Remover(root, keep_times=True, wanted=lambda: True)
+        remover.guard = keeping.guard(root)
+        remover.remove([Removal(self.path, uid_sets.of(self.lost))])
+        assert remover.failed == []
+        keeping.pack()
+
+    def remove(self) -> None:
+        root = os.fsencode(self.there)
+        keeping = Keeping({root: root}, 0)
+        remover = Remover(root, keep_times=True, wanted=lambda: True)
+        remover.guard = keeping.guard(root)
+        above, name = os.path.split(self.path)
+        remover.remove([Removal(above, folders=(name,))])
+        assert remover.failed == []
+        keeping.pack()
+
+    def assert_whole(self) -> list[bytes]:
+        """Every index has its messages, that of the replica and those that are kept; return the latter."""
+        live = self.there / self.folder.relative_to(self.source)
+        kept = self.there / os.fsdecode(store.STORE)
+        bodies = {path.name: path.read_bytes() for path in kept.glob("messages/*/*")}
+        assert all(hashlib.sha1(body).hexdigest() == name for name, body in bodies.items())
+        there = {*bodies, *(hashlib.sha1(path.read_bytes()).hexdigest() for path in live.glob("*[0-9]."))}
+        found = [index_of(state) for state in sorted(kept.glob("mailboxes/*/*Z"))]
+        for data in [*found, *((live / name).read_bytes() for name in ("cyrus.index",) if (live / name).exists())]:
+            index = records.read(data)
+            for number in range(len(index)):
+                guid = index.guid(number)
+                assert index.unlinked[number] or (guid and guid.hex() in there)
+        return found
+
+
+def index_of(state: Path) -> bytes:
+    raw = state / "cyrus.index"
+    return raw.read_bytes() if raw.exists() else gzip.decompress((state / "cyrus.index.gz").read_bytes())
+
+
+def killed_at(number: int, work: Callable[[], None]) -> bool:
+    """Do some work in a process that ends before the so-manieth call; tell whether it did."""
+    child = os.fork()
+    if child:
+        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert ended in (0, KILLED)
+        return ended == KILLED
+    calls = [0]
+
+    def dying(kept: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*words: Any, **options: Any) -> Any:
+            if kept is not os_open or words[1] & os.O_CREAT:
+                if calls[0] == number:
+                    os._exit(KILLED)
+                calls[0] += 1
+            return kept(*words, **options)
+
+        return call
+
+    os_open = os.open
+    try:
+        for name in CALLS:
+            setattr(os, name, dying(getattr(os, name)))
+        work()
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.parametrize("what", ["update", "remove"])
+def test_killed_anywhere(tmp_path: Path, what: str) -> None:
+    template = Replica(tmp_path / "template")
+    before = (template.there / os.fsdecode(template.path) / "cyrus.index").read_bytes()
+    number, killed = 0, True
+    while killed:
+        replica = Replica.__new__(Replica)
+        replica.__dict__.update(template.__dict__)
+        replica.there = tmp_path / str(number) / "spool"
+        shutil.copytree(template.there, replica.there)
+        killed = killed_at(number, getattr(replica, what))
+        replica.assert_whole()
+        getattr(replica, what)()
+        assert before in replica.assert_whole()
+        number += 1
+    assert number > 15  # or nothing was killed
