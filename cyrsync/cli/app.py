@@ -17,6 +17,7 @@ from cyrsync.cli.inspect import inspect_command
 from cyrsync.cli.list import list_command
 from cyrsync.cli.output import complain
 from cyrsync.cli.promote import promote_command
+from cyrsync.cli.prune import forget_command, hold_command, prune_command
 from cyrsync.cli.restore import restore_command
 from cyrsync.cli.rsync import drop_in
 from cyrsync.cli.run import run_command
@@ -30,8 +31,8 @@ _CODES = {
     "1": "check, verify or promote found something wrong; status: older than --max-age",
     "2": "usage",
     "3": "source, destination or configuration file unusable",
-    "4": "the replica was promoted, is another server's, or has a Cyrus at work on it; the source is a replica; or the "
-    "login was refused",
+    "4": "the replica was promoted, is another server's, or has a Cyrus at work on it; the source is a replica; the "
+    "login was refused; or forget: the user is held",
     "10, 12, 30, 35, 255": "the connection failed, after the retries",
     "11": "file I/O: a full disk, say",
     "20": "interrupted",
@@ -60,6 +61,9 @@ app.command("check", epilog=EXIT_CODES)(check_command)
 app.command("promote", epilog=EXIT_CODES)(promote_command)
 app.command("history", epilog=EXIT_CODES)(history_command)
 app.command("restore", epilog=EXIT_CODES)(restore_command)
+app.command("prune", epilog=EXIT_CODES)(prune_command)
+app.command("hold", epilog=EXIT_CODES)(hold_command)
+app.command("forget", epilog=EXIT_CODES)(forget_command)
 app.command("status", epilog=EXIT_CODES)(status_command)
 
 

@@ -14,22 +14,34 @@ from typing import TYPE_CHECKING, NamedTuple
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import header, records, regular_file
 from cyrsync.far.descent import Descent
+from cyrsync.far.store import (
+    FILE_PIECES,
+    FILES,
+    FOLDER,
+    GONE,
+    HASHED,
+    IN_PIECES,
+    MAILBOXES,
+    MESSAGES,
+    PACKED,
+    PIECES,
+    STORE,
+    VERSIONS,
+)
 
 if TYPE_CHECKING:
     from typing import Dict, Iterator, List, Optional, Set, Tuple
 
-STORE = b".cyrsync-history"
-MAILBOXES, MESSAGES, FILES = b"mailboxes", b"messages", b"files"
-FOLDER, GONE, HASHED, PIECES = b"folder", b".gone", b"hashed", b"pieces"
-VERSIONS, FILE_PIECES = b".versions", b"pieces.gz"
-PACKED, IN_PIECES = b".gz", b".pieces"
 #: What a killed run leaves of states that it was removing: of those that a user wanted forgotten, and others.
 PRUNED, FORGOTTEN = b".pruned", b".forgotten"
+#: What is wrong with a name that nobody knows.
+UNKNOWN = "nothing that a store has: move it away"
 _SINCE = re.compile(rb"([0-9]{8}T[0-9]{6}\.[0-9]{9}Z)")
 _STATE = re.compile(_SINCE.pattern + rb"(\.gone)?\Z")
 _VERSION = re.compile(_SINCE.pattern + rb"(\.gz|\.pieces)?\Z")
 _PIECE = re.compile(rb"[0-9a-f]{2}/[0-9a-f]{40}\.gz\Z")
 _DIGEST = re.compile(rb"[0-9a-f]{40}\Z")
+_DIRECTORY = re.compile(rb"[A-Za-z0-9_-]{1,100}\Z")
 _TWO = re.compile(rb"[0-9a-f]{2}\Z")
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LARGEST = 4 << 30  # bytes of an index
@@ -52,7 +64,12 @@ class Mailbox(NamedTuple):
     name: bytes  # of its directory
     states: "Tuple[bytes, ...]"
     gone: "Tuple[bytes, ...]"
-    others: "Tuple[bytes, ...]" = ()  # names that nobody knows
+    others: "Tuple[bytes, ...]" = ()  # names that nobody knows; b"" for its own
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether the directory has the name of one."""
+        return b"" not in self.others
 
 
 class File(NamedTuple):
@@ -62,7 +79,7 @@ class File(NamedTuple):
     versions: "Tuple[bytes, ...]"
 
 
-class Store:
+class StoreReader:
     """The store below one root, read."""
 
     def __init__(self, root: bytes) -> None:
@@ -88,6 +105,9 @@ class Store:
     def mailboxes(self) -> "Iterator[Mailbox]":
         """Yield what is kept of each mailbox. Raise OSError."""
         for name in _shown(self.names(MAILBOXES)):
+            if not _DIRECTORY.match(name):
+                yield Mailbox(name, (), (), (b"",))
+                continue
             states, gone, others = [], [], []  # type: List[bytes], List[bytes], List[bytes]
             for one in _shown(self.names(MAILBOXES, name)):
                 match = _STATE.match(one)
@@ -193,11 +213,11 @@ class Store:
         return set(names)
 
     def all_pieces(self, *path: bytes) -> "Iterator[bytes]":
-        """Yield the names of the pieces in a directory of pieces. Raise OSError."""
+        """Yield the names in a directory of pieces: pieces, and what killed runs have left. Raise OSError."""
         for two in self.names(*path):
             if _TWO.match(two):
                 for name in self.names(*path, two):
-                    if _PIECE.match(two + b"/" + name):
+                    if _PIECE.match(two + b"/" + name) or name.startswith(b"."):
                         yield two + b"/" + name
 
     def contents(self, *path: bytes) -> bytes:
@@ -241,12 +261,6 @@ class Store:
             return [os.fsencode(name) for name in os.listdir(self._descent.where(path))]
         except FileNotFoundError:
             return None
-
-
-def since(name: bytes) -> bytes:
-    """Return the part of a state's or a version's name that says since when it held."""
-    match = _SINCE.match(name)
-    return match.group(1) if match else b""
 
 
 def _shown(names: "List[bytes]") -> "List[bytes]":

@@ -20,6 +20,7 @@ from cyrsync.cli.app import app
 from cyrsync.errors import CONNECTION_CODES, Exit
 from cyrsync.far.finding import KINDS, Audited, Problem
 from cyrsync.history.outcome import Outcome
+from cyrsync.history.prune import Pruned
 from cyrsync.report import status
 from cyrsync.standby.checked import Checked, Finding, Verdict
 from cyrsync.standby.commands import Step
@@ -170,7 +171,8 @@ def test_explains_every_key_of_the_configuration_file_as_scripts_manpage_writes_
     explained = re.findall(r"^ {7}([\w-]+) = ", section("KEYS", FILE_PAGE), re.MULTILINE)
     assert explained == list(jobs.keys())
     of_sync = {max(p.opts, key=len).lstrip("-") for p in parameters()["sync"] if p.param_type_name == "option"}
-    assert of_sync == {*explained, *jobs.ONE_RUN, "help"} - {"source", "destination", "rsync-options"}
+    of_prune = {key for key in explained if key.startswith("keep-") or key == "grace"}
+    assert of_sync == {*explained, *jobs.ONE_RUN, "help"} - {"source", "destination", "rsync-options"} - of_prune
 
 
 def test_the_example_of_the_configuration_file_is_right(tmp_path: Path) -> None:
@@ -257,6 +259,11 @@ def test_explains_every_key_that_restore_prints() -> None:
     assert_explained("OUTPUT OF RESTORE", outcome.to_json())
 
 
+def test_explains_every_key_that_prune_and_forget_print() -> None:
+    result = Pruned("", user="joe", held=[""], errors=[""])
+    assert_explained("OUTPUT OF PRUNE AND FORGET", result.to_json())
+
+
 def test_explains_every_kind_of_problem() -> None:
     page = re.sub(r" {2,}", "  ", section("OUTPUT OF VERIFY"))
     for kind, meaning in KINDS.items():
@@ -277,7 +284,7 @@ def test_the_readme_explains_every_exit_code() -> None:
     "command",
     [
         *([], ["sync"], ["run"], ["config"], ["list"], ["inspect"], ["verify"], ["check"], ["promote"], ["status"]),
-        *(["history"], ["restore"]),
+        *(["history"], ["restore"], ["prune"], ["hold"], ["forget"]),
     ],
 )
 def test_help_explains_the_exit_codes(command: list[str]) -> None:

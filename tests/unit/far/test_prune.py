@@ -15,9 +15,10 @@ import pytest
 import samplespool
 from cyrsync.cyrus.mailbox import records
 from cyrsync.far import stored
-from cyrsync.far.prune import Pruner, Removal, Swept
-from cyrsync.far.stored import Damaged, Store
-from support.kept import DAY, SECOND, Kept, ago, since
+from cyrsync.far.prune import Pruner, Swept
+from cyrsync.far.stored import StoreReader
+from cyrsync.far.unnamed import Removal
+from support.kept import Kept, ago
 
 HOUR = 3600
 NOW = time.time
@@ -53,13 +54,13 @@ def prune(
     pruner = Pruner([os.fsencode(root)])
     try:
         if dry_run:
-            return pruner.sweep(grace, True, frozenset(removals)), pruner.problems
+            return pruner.sweep(grace, True, frozenset(removals)), list(pruner.problems)
         pruner.clear()
         pruner.delete(pruner.remove(removals))
         pruner.settle()
         swept = pruner.sweep(grace, False)
         pruner.tidy()
-        return swept, pruner.problems
+        return swept, list(pruner.problems)
     finally:
         pruner.close()
 
@@ -72,7 +73,7 @@ def forget(root: Path, removals: list[Removal]) -> tuple[Swept, list[tuple[bytes
         swept = pruner.delete_messages(pruner.named_by(hidden))
         pruner.delete(hidden)
         pruner.tidy()
-        return swept, pruner.problems
+        return swept, list(pruner.problems)
     finally:
         pruner.close()
 
@@ -95,7 +96,7 @@ def test_messages_that_no_state_names_are_deleted(tmp_path: Path, packed: str) -
     assert set(spool.kept.pool()) == before - lost
     assert [len(spool.kept.states(folder)) for folder in spool.folders] == [2 + (packed == "pieces")] * 2
     assert (swept.pieces > 0) == (packed == "pieces")
-    store = Store(os.fsencode(spool.root))
+    store = StoreReader(os.fsencode(spool.root))
     for mailbox in store.mailboxes():
         for state in mailbox.states:
             assert store.named(mailbox.name, state, {})
@@ -306,7 +307,7 @@ def at_call(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException) 
 
 def assert_whole(spool: Spool, before: dict[tuple[bytes, bytes], set[str]], pool: set[str]) -> None:
     """Every state that has its name has its messages."""
-    store = Store(os.fsencode(spool.root))
+    store = StoreReader(os.fsencode(spool.root))
     there = set(spool.kept.pool())
     for mailbox in store.mailboxes():
         for state in mailbox.states:
@@ -317,7 +318,7 @@ def assert_whole(spool: Spool, before: dict[tuple[bytes, bytes], set[str]], pool
 
 
 def named(spool: Spool) -> dict[tuple[bytes, bytes], set[str]]:
-    store = Store(os.fsencode(spool.root))
+    store = StoreReader(os.fsencode(spool.root))
     try:
         return {
             (mailbox.name, state): {digest.hex() for digest in store.named(mailbox.name, state, {})}
@@ -384,7 +385,28 @@ def _is_there(spool: Spool, path: bytes) -> bool:
     return os.path.lexists(os.path.join(os.fsencode(spool.kept.store), path))
 
 
-def test_names() -> None:
-    assert stored.since(os.fsencode(since(5 * DAY + SECOND) + ".pieces")) == b"19700106T000001.000000000Z"
-    with pytest.raises(Damaged):
-        raise Damaged(b"path", "reason")
+def test_nothing_is_removed_any_more_when_nobody_listens(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "root")
+    before = contents(spool)
+    pruner = Pruner([os.fsencode(spool.root)], wanted=lambda: False)
+    with pytest.raises(EOFError):
+        pruner.remove(spool.first_ones())
+    with pytest.raises(EOFError):
+        pruner.sweep(0, False, frozenset(spool.first_ones()))
+    pruner.close()
+    assert contents(spool) == before
+
+
+def test_a_store_that_cannot_be_read_may_name_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path / "root")
+    state = spool.states[spool.folders[0]][1].name.encode()
+    opened = os.open
+
+    def failing(path: Any, *args: Any, **words: Any) -> int:
+        if path == state:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return opened(path, *args, **words)
+
+    monkeypatch.setattr(os, "open", failing)
+    swept, problems = prune(spool.root, spool.first_ones())
+    assert (swept.messages, [reason for _, reason in problems]) == (0, [os.strerror(errno.EIO)])
