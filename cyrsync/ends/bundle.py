@@ -60,6 +60,7 @@ MORE_MODULES = (
     "cyrsync.far.pool",
     "cyrsync.far.keeping",
     "cyrsync.far.stored",
+    "cyrsync.far.named",
     "cyrsync.far.unnamed",
     "cyrsync.far.prune",
     "cyrsync.far.held",

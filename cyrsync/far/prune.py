@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.far import stored
+from cyrsync.far.named import named, read_hashed
 from cyrsync.far.packed import Packer
 from cyrsync.far.store import FILES, HASHED, MAILBOXES, MESSAGES, PIECES
 from cyrsync.far.stored import Damaged, StoreReader
@@ -128,7 +129,7 @@ class Pruner:
             if mailbox:
                 store = self._stores[root]
                 try:
-                    only.update(store.named(mailbox, name, store.hashed(mailbox)))
+                    only.update(named(store, mailbox, name, read_hashed(store, mailbox)))
                 except Damaged as damaged:
                     self.problems.note_damaged(root, damaged)
         Unnamed(self._stores, self.problems, self._tell).take_out_named(only)

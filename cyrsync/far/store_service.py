@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from cyrsync.far import held, stored, wire
+from cyrsync.far.named import named, read_hashed
 from cyrsync.far.prune import Pruner, Swept
 from cyrsync.far.store import FILES, MAILBOXES, STORE
 from cyrsync.far.stored import Damaged, StoreReader
@@ -76,12 +77,12 @@ def _state(store: StoreReader, mailbox: bytes, state: bytes) -> "List[str]":
 
 def _check(request: "Request", store: StoreReader, mailbox: stored.Mailbox) -> None:
     try:
-        hashed = store.hashed(mailbox.name)
+        hashed = read_hashed(store, mailbox.name)
     except Damaged:
         hashed = {}
     for state in mailbox.states + mailbox.gone:
         try:
-            store.named(mailbox.name, state, hashed)
+            named(store, mailbox.name, state, hashed)
         except Damaged:
             path = b"/".join((MAILBOXES, mailbox.name, state))
             request.output.line(["damaged", path.decode("latin-1")])

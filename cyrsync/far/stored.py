@@ -1,4 +1,4 @@
-"""What the store of a replica's root has: states of mailboxes and of other files, and what messages these name.
+"""What the store of a replica's root has: states of mailboxes and of other files, by their names; and the pool.
 
 Names that begin with a dot are being made, or are left of a killed run. No link in a store is followed.
 
@@ -7,30 +7,26 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 
 import os
 import re
-import zlib
-from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.cyrus.mailbox import header, records, regular_file
+from cyrsync.cyrus.mailbox import header, regular_file
 from cyrsync.far.descent import Descent
 from cyrsync.far.store import (
     FILE_PIECES,
     FILES,
     FOLDER,
-    GONE,
     HASHED,
     IN_PIECES,
     MAILBOXES,
     MESSAGES,
-    PACKED,
     PIECES,
     STORE,
     VERSIONS,
 )
 
 if TYPE_CHECKING:
-    from typing import Dict, Iterator, List, Optional, Set, Tuple
+    from typing import Iterator, List, Optional, Set, Tuple
 
 #: What a killed run leaves of states that it was removing: of those that a user wanted forgotten, and others.
 PRUNED, FORGOTTEN = b".pruned", b".forgotten"
@@ -39,14 +35,12 @@ UNKNOWN = "nothing that a store has: move it away"
 _SINCE = re.compile(rb"([0-9]{8}T[0-9]{6}\.[0-9]{9}Z)")
 _STATE = re.compile(_SINCE.pattern + rb"(\.gone)?\Z")
 _VERSION = re.compile(_SINCE.pattern + rb"(\.gz|\.pieces)?\Z")
-_PIECE = re.compile(rb"[0-9a-f]{2}/[0-9a-f]{40}\.gz\Z")
+PIECE = re.compile(rb"[0-9a-f]{2}/[0-9a-f]{40}\.gz\Z")
 _DIGEST = re.compile(rb"[0-9a-f]{40}\Z")
 _DIRECTORY = re.compile(rb"[A-Za-z0-9_-]{1,100}\Z")
 _TWO = re.compile(rb"[0-9a-f]{2}\Z")
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LARGEST = 4 << 30  # bytes of an index
-_FIRST_WITH_EXPUNGED = 12  # minor version without a cyrus.expunge
-_NOT = bytes([1]) + bytes(255)
 
 
 class Damaged(Exception):
@@ -167,38 +161,6 @@ class StoreReader:
                     if _DIGEST.match(name):
                         yield name
 
-    def named(self, mailbox: bytes, state: bytes, hashed: "Dict[Tuple[int, int], bytes]") -> "List[bytes]":
-        """Return the SHA-1 of each message that a state names; `hashed` as of `hashed`. Raise Damaged."""
-        try:
-            data, is_checked = self._index(mailbox, state)
-            is_gone = GONE in state
-            index = _records(data, is_checked, is_gone)
-            found = _named(index, hashed, every=is_gone)
-            if index.header.minor_version < _FIRST_WITH_EXPUNGED and not is_gone:
-                found += self._expunged(mailbox, state, hashed)
-            return found
-        except OSError as error:
-            raise Damaged(_path(mailbox, state), error.strerror or str(error)) from None
-        except ValueError as error:
-            raise Damaged(_path(mailbox, state), str(error)) from None
-
-    def hashed(self, mailbox: bytes) -> "Dict[Tuple[int, int], bytes]":
-        """Return the SHA-1 of messages that no index tells, by UIDVALIDITY and UID. Raise Damaged."""
-        try:
-            lines = self.contents(MAILBOXES, mailbox, HASHED).splitlines()
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise Damaged(_path(mailbox, HASHED), error.strerror or str(error)) from None
-        found = {}
-        for line in lines:
-            words = line.split(b" ")
-            try:  # the last one may be torn: its message is still where it was
-                found[int(words[0]), int(words[1])] = bytes.fromhex(words[2].decode("ascii"))
-            except (ValueError, IndexError):
-                continue
-        return found
-
     def pieces(self, *path: bytes) -> "Set[bytes]":
         """Return the names of the pieces that something packed is in, by its path without the ending. Raise Damaged."""
         whole = b"/".join(path) + IN_PIECES
@@ -208,7 +170,7 @@ class StoreReader:
             return set()
         except OSError as error:
             raise Damaged(STORE + b"/" + whole, error.strerror or str(error)) from None
-        if not all(_PIECE.match(name) for name in names):
+        if not all(PIECE.match(name) for name in names):
             raise Damaged(STORE + b"/" + whole, "no list of pieces")
         return set(names)
 
@@ -217,7 +179,7 @@ class StoreReader:
         for two in self.names(*path):
             if _TWO.match(two):
                 for name in self.names(*path, two):
-                    if _PIECE.match(two + b"/" + name) or name.startswith(b"."):
+                    if PIECE.match(two + b"/" + name) or name.startswith(b"."):
                         yield two + b"/" + name
 
     def contents(self, *path: bytes) -> bytes:
@@ -229,33 +191,6 @@ class StoreReader:
         finally:
             os.close(descriptor)
 
-    def _index(self, mailbox: bytes, state: bytes) -> "Tuple[bytes, bool]":
-        """Return the index of a state, and whether a checksum tells that it is as it was kept. Raise OSError."""
-        above = (MAILBOXES, mailbox, state)
-        try:
-            return self.contents(*above, kinds.INDEX), False
-        except FileNotFoundError:
-            pass
-        try:
-            return _inflated(self.contents(*above, kinds.INDEX + PACKED)), True
-        except FileNotFoundError:
-            names = self.contents(*above, kinds.INDEX + IN_PIECES).split()
-        if not names or not all(_PIECE.match(name) for name in names):
-            raise ValueError("no list of pieces")
-        parts = []
-        for name in names:
-            two, _, rest = name.partition(b"/")
-            parts.append(_inflated(self.contents(MAILBOXES, mailbox, PIECES, two, rest)))
-        return b"".join(parts), True
-
-    def _expunged(self, mailbox: bytes, state: bytes, hashed: "Dict[Tuple[int, int], bytes]") -> "List[bytes]":
-        """Return the SHA-1 of what cyrus.expunge names, which up to 2.3 has what the index has no more."""
-        try:
-            data = self.contents(MAILBOXES, mailbox, state, kinds.EXPUNGE)
-        except FileNotFoundError:
-            return []
-        return _named(records.read(data, sorted_uids=False), hashed, every=True)
-
     def _names(self, path: bytes) -> "Optional[List[bytes]]":
         try:
             return [os.fsencode(name) for name in os.listdir(self._descent.where(path))]
@@ -265,41 +200,3 @@ class StoreReader:
 
 def _shown(names: "List[bytes]") -> "List[bytes]":
     return [name for name in names if not name.startswith(b".")]
-
-
-def _path(mailbox: bytes, name: bytes) -> bytes:
-    return b"/".join((STORE, MAILBOXES, mailbox, name))
-
-
-def _inflated(data: bytes) -> bytes:
-    """Return what a gzip file has in it. Raise ValueError."""
-    inflate = zlib.decompressobj(31)
-    try:
-        found = inflate.decompress(data)
-    except zlib.error as error:
-        raise ValueError(str(error)) from None
-    if not inflate.eof:
-        raise ValueError("torn")
-    return found
-
-
-def _records(data: bytes, is_checked: bool, is_gone: bool) -> records.Index:
-    """Return what an index says; one of what came and went has other counts in its header. Raise BadIndex."""
-    if not is_gone:
-        return records.read(data, check_records=not is_checked)
-    head = records.read_header(data)
-    number, rest = divmod(len(data) - head.start_offset, head.record_size)
-    if rest:
-        raise records.BadIndex(len(data), "torn")
-    return records.Index(head._replace(num_records=number), memoryview(data)[head.start_offset :])
-
-
-def _named(index: records.Index, hashed: "Dict[Tuple[int, int], bytes]", every: bool) -> "List[bytes]":
-    """Return the SHA-1 of the messages of an index that have a file; of `every` record of what came and went."""
-    found = index.guids()
-    if not every and 1 in index.unlinked:
-        found = list(compress(found, index.unlinked.translate(_NOT)))
-    if hashed:
-        uidvalidity = index.header.uidvalidity
-        found = found + [hashed[uidvalidity, uid] for uid in index.uids if (uidvalidity, uid) in hashed]
-    return found

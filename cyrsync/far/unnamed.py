@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.far.named import named, read_hashed
 from cyrsync.far.store import FILE_PIECES, FILES, IN_PIECES, MAILBOXES, MESSAGES, PIECES, STORE
 from cyrsync.far.stored import UNKNOWN, Damaged, StoreReader
 
@@ -130,10 +131,11 @@ class Unnamed:
         if not mailbox.is_known:
             return
         try:
-            hashed = store.hashed(mailbox.name)
+            hashed = read_hashed(store, mailbox.name)
         except Damaged as damaged:
             self._problems.note_damaged(root, damaged)
             return
+        known = {}  # type: Dict[tuple[bytes, int], int]
         for state in mailbox.states + mailbox.gone:
             if self._is_removed(store, MAILBOXES, mailbox.name, state):
                 continue
@@ -141,7 +143,7 @@ class Unnamed:
             if self._read % _TELL_EACH == 0:
                 self._tell(self._read)
             try:
-                yield store.named(mailbox.name, state, hashed)
+                yield named(store, mailbox.name, state, hashed, known)
             except Damaged as damaged:
                 self._problems.note_damaged(root, damaged)
 

@@ -15,6 +15,7 @@ import pytest
 import samplespool
 from cyrsync.cyrus.mailbox import records
 from cyrsync.far import stored
+from cyrsync.far.named import named
 from cyrsync.far.prune import Pruner, Swept
 from cyrsync.far.stored import StoreReader
 from cyrsync.far.unnamed import Removal
@@ -99,7 +100,7 @@ def test_messages_that_no_state_names_are_deleted(tmp_path: Path, packed: str) -
     store = StoreReader(os.fsencode(spool.root))
     for mailbox in store.mailboxes():
         for state in mailbox.states:
-            assert store.named(mailbox.name, state, {})
+            assert named(store, mailbox.name, state, {})
 
 
 def test_there_is_a_grace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,17 +312,17 @@ def assert_whole(spool: Spool, before: dict[tuple[bytes, bytes], set[str]], pool
     there = set(spool.kept.pool())
     for mailbox in store.mailboxes():
         for state in mailbox.states:
-            wanted = {digest.hex() for digest in store.named(mailbox.name, state, {})}
+            wanted = {digest.hex() for digest in named(store, mailbox.name, state, {})}
             assert before[mailbox.name, state] == wanted
             assert wanted & pool <= there
     store.close()
 
 
-def named(spool: Spool) -> dict[tuple[bytes, bytes], set[str]]:
+def names_in(spool: Spool) -> dict[tuple[bytes, bytes], set[str]]:
     store = StoreReader(os.fsencode(spool.root))
     try:
         return {
-            (mailbox.name, state): {digest.hex() for digest in store.named(mailbox.name, state, {})}
+            (mailbox.name, state): {digest.hex() for digest in named(store, mailbox.name, state, {})}
             for mailbox in store.mailboxes()
             for state in mailbox.states
         }
@@ -346,7 +347,7 @@ def test_it_can_fail_at_any_step_and_the_next_one_finishes(
 ) -> None:
     original = Spool(tmp_path / "original", packed="pieces")
     removals = [original.removal(states[0]).path for states in original.states.values()]
-    before, pool = named(original), set(original.kept.pool())
+    before, pool = names_in(original), set(original.kept.pool())
 
     def copy(name: str) -> Spool:
         root = tmp_path / name
