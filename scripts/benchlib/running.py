@@ -13,15 +13,17 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-#: Runs a command and prints its seconds, the KiB of its largest process, and its status. A small process of its own,
-#: because a child's peak begins with what its parent had when it was started. When told to end, it lets the child end.
+#: Runs a command and prints its seconds, the KiB of its largest process, its CPU seconds, and its status. A small
+#: process of its own, because a child's peak begins with what its parent had when it was started. When told to end, it
+#: lets the child end.
 _LAUNCHER = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 settings = {"file_actions": [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)], "setsigdef": [signal.SIGTERM]}
 start = time.perf_counter()
 _, status, usage = os.wait4(os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, **settings), 0)
-print(time.perf_counter() - start, usage.ru_maxrss, os.waitstatus_to_exitcode(status))
+used = usage.ru_utime + usage.ru_stime
+print(time.perf_counter() - start, usage.ru_maxrss, used, os.waitstatus_to_exitcode(status))
 """
 _CALL = re.compile(rb"(?:\d+ +)?(\w+)\(")
 _STAT = re.compile(rb'(?:\d+ +)?(?:stat|lstat|newfstatat|fstatat64|stat64|lstat64|statx)\([^"]*"(?:[^"]*/)?\d+\."')
@@ -32,6 +34,7 @@ class Sample(NamedTuple):
 
     seconds: float
     kibibytes: int
+    cpu: float  # seconds, of all processes
 
 
 class Calls(NamedTuple):
@@ -56,10 +59,10 @@ def run(arguments: list[str]) -> Sample:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait()
             raise
-    seconds, kibibytes, code = output.split() or ("0", "0", "none")
+    seconds, kibibytes, cpu, code = output.split() or ("0", "0", "0", "none")
     if code != "0":
         raise SystemExit(f"bench: exit code {code} from: {shlex.join(arguments)}")
-    return Sample(float(seconds), int(kibibytes))
+    return Sample(float(seconds), int(kibibytes), float(cpu))
 
 
 def count(arguments: list[str], server: int, work: Path) -> Calls:

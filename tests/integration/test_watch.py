@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import socket
@@ -18,6 +19,7 @@ import samplespool
 from cyrsync.cli.options import read_conf
 from cyrsync.ends import address
 from cyrsync.ends.address import Address
+from cyrsync.far.store import STORE
 from cyrsync.rolling import server as rolling
 from cyrsync.rolling.alive import Alive
 from cyrsync.rolling.plain import Event, Pace, Status
@@ -29,7 +31,7 @@ from cyrsync.state import watching
 from cyrsync.state.pending import PendingTable, Waiting
 from cyrsync.state.store import Store
 from cyrsync.sync.guard import MaxDelete
-from cyrsync.sync.options import Options
+from cyrsync.sync.options import History, Options
 from cyrsync.sync.session import Session
 from support.servers import SampleServer, below
 from support.tools import requires, requires_root, unavailable
@@ -290,3 +292,24 @@ def test_what_was_deleted_within_the_hour_counts_when_the_settings_are_read_agai
     inside.run(monkeypatch, nothing, delete_and_reload, delete)
     assert inside.published[-1].counts.deleted == 4
     assert inside.sessions[-1].result.withheld
+
+
+def test_a_watcher_keeps_what_the_replica_loses_but_not_each_state(
+    tmp_path: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = Inside(tmp_path, state_dir, history=History(3600))
+    folder = inside.server.folders()[0]
+    gone: list[str] = []
+
+    def expunge() -> None:
+        before = {path: path.read_bytes() for path in folder.glob("*[0-9].")}
+        samplespool.expunge(folder, 1)
+        gone.extend(hashlib.sha1(body).hexdigest() for path, body in before.items() if not path.exists())
+
+    inside.run(monkeypatch, lambda: None, expunge, expunge, expunge)
+    kept = below(inside.replica, inside.server.spool) / os.fsdecode(STORE)
+    assert sorted(path.name for path in kept.glob("messages/*/*")) == sorted(gone)
+    # That of long ago, and the first after it; the next one came too soon.
+    states = list(kept.glob("mailboxes/*/*Z"))
+    assert len(states) == 2
+    assert all((state / "cyrus.index.gz").exists() for state in states)
