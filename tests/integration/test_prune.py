@@ -19,7 +19,7 @@ import pytest
 import samplespool
 from cyrsync.far import token
 from support.inside import sync_server_here
-from support.kept import ago
+from support.made_store import ago
 from support.servers import SampleServer, below
 from support.sshd import Sshd
 from support.tree import Entry, run_cyrsync, snapshot
@@ -386,3 +386,43 @@ def test_every_command_of_the_page(kept: History, tmp_path: Path) -> None:
         done = run_cyrsync(*(here.get(word, word) for word in shlex.split(command)))
         assert (done.returncode, done.stderr) == (0, ""), command
     assert kept.versions(kept.users[0]) == 0
+
+
+def test_states_and_messages_of_a_partition_with_several_directories(tmp_path: Path) -> None:
+    """The states lie with the indexes, the pool with the messages: a state here names messages there."""
+    server = SampleServer(tmp_path / "server", messages=40, folder_count=3)
+    meta, replica = tmp_path / "meta", tmp_path / "replica"
+    replica.mkdir()
+    folders = server.folders()
+    for folder in folders:
+        place = meta / folder.relative_to(server.spool)
+        place.mkdir(parents=True)
+        for name in ("cyrus.header", "cyrus.index"):
+            shutil.move(folder / name, place / name)
+            (folder / name).symlink_to(place / name)  # for those who change the mailbox here
+    with server.conf.open("a") as conf:
+        conf.write(f"metapartition-default: {meta}\nmetapartition_files: header index\n")
+    folder, bodies = folders[0], {}
+    for age in (30, 20, 10):
+        for path in folders:
+            os.utime(path / "cyrus.index", ns=(ago(age), ago(age)))
+        sync_server_here(server.conf, "--delete", "--max-delete=100%", "--history", replica)
+        before = {path: path.read_bytes() for path in folder.glob("*[0-9].")}
+        samplespool.expunge(folder, 2)
+        bodies[age] = {hashlib.sha1(body).hexdigest() for path, body in before.items() if not path.exists()}
+    sync_server_here(server.conf, "--delete", "--max-delete=100%", "--history", replica)
+    states = list((below(replica, meta) / HIDDEN).glob("mailboxes/*/2*"))
+    pool = below(replica, server.spool) / HIDDEN / "messages"
+    assert states
+    assert {path.name for path in pool.glob("*/*")} == bodies[30] | bodies[20] | bodies[10]
+    words = ("-C", server.conf, "--keep-within", "15d", "--grace", "0d", "--json")
+    done = run_cyrsync("prune", *words, replica)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in pool.glob("*/*")} == bodies[20] | bodies[10]
+    # With the indexes' disk away, nothing tells what the messages are of.
+    below(replica, meta).rename(tmp_path / "away")
+    done = run_cyrsync("prune", *words, replica)
+    assert (done.returncode, len(done.stderr.splitlines())) == (23, 1)
+    below(replica, meta).mkdir()
+    assert run_cyrsync("prune", *words, replica).returncode == 23
+    assert {path.name for path in pool.glob("*/*")} == bodies[20] | bodies[10]

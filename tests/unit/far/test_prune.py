@@ -19,7 +19,7 @@ from cyrsync.far.named import named
 from cyrsync.far.prune import Pruner, Swept
 from cyrsync.far.stored import StoreReader
 from cyrsync.far.unnamed import Removal
-from support.kept import Kept, ago
+from support.made_store import MadeStore, ago
 
 HOUR = 3600
 NOW = time.time
@@ -31,7 +31,7 @@ class Spool:
     def __init__(self, root: Path, *, packed: str = "") -> None:
         self.root = root
         samplespool.make(root, 60, 2, seed=3)
-        self.kept = Kept(root)
+        self.kept = MadeStore(root)
         self.folders = samplespool.folders(root)
         self.states: dict[Path, list[Path]] = {}
         self.pooled: dict[Path, list[set[str]]] = {}  # by mailbox: what each state is the last one to have
@@ -353,7 +353,7 @@ def test_it_can_fail_at_any_step_and_the_next_one_finishes(
         root = tmp_path / name
         shutil.copytree(original.root, root, symlinks=True)
         other = Spool.__new__(Spool)
-        other.root, other.kept = root, Kept(root)
+        other.root, other.kept = root, MadeStore(root)
         return other
 
     def left(spool: Spool) -> list[Removal]:

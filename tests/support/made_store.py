@@ -39,7 +39,7 @@ def in_pieces(data: bytes, pieces: Path, size: int = 1000) -> str:
     return "".join(lines)
 
 
-class Kept:
+class MadeStore:
     """The store below one root."""
 
     def __init__(self, root: Path) -> None:
