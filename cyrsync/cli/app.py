@@ -18,6 +18,7 @@ from cyrsync.cli.inspect import inspect_command
 from cyrsync.cli.list import list_command
 from cyrsync.cli.output import complain
 from cyrsync.cli.promote import promote_command
+from cyrsync.cli.prune import forget_command, hold_command, prune_command
 from cyrsync.cli.restore import restore_command
 from cyrsync.cli.rsync import drop_in
 from cyrsync.cli.run import run_command
@@ -43,6 +44,9 @@ app.command("check", epilog=epilogue("check"))(check_command)
 app.command("promote", epilog=epilogue("promote"))(promote_command)
 app.command("history", epilog=epilogue("history"))(history_command)
 app.command("restore", epilog=epilogue("restore"))(restore_command)
+app.command("prune", epilog=epilogue("prune"))(prune_command)
+app.command("hold", epilog=epilogue("hold"))(hold_command)
+app.command("forget", epilog=epilogue("forget"))(forget_command)
 app.command("status", epilog=epilogue("status"))(status_command)
 
 

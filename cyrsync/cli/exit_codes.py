@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cyrsync.errors import CONNECTION_CODES, Exit
 
-_EVERY = "sync run rsync list verify config inspect check promote status history restore"
+_EVERY = "sync run rsync list verify config inspect check promote status history restore prune hold forget"
 _RUNS = "sync run rsync"
 
 
@@ -71,6 +71,9 @@ TABLE = (
         "server refused the login",
         _of(
             restore="the server refused the login, or it was no administrator's",
+            prune="the replica was promoted",
+            hold="the replica was promoted",
+            forget="the user is held, or the replica was promoted",
             **dict.fromkeys(
                 _RUNS.split(),
                 "the replica was promoted, is another server's, or a Cyrus is using it; or the source is a replica",
@@ -80,7 +83,7 @@ TABLE = (
     Code(
         tuple(sorted(CONNECTION_CODES)),
         "the connection failed, after all retries; 12: or the answer of the other end cannot be right",
-        _of(_RUNS, "list verify restore"),
+        _of(_RUNS, "list verify restore prune hold forget"),
     ),
     Code((Exit.FILE_IO,), "reading or writing failed, as on a full disk", _of(_EVERY)),
     Code((Exit.INTERRUPTED,), "SIGINT, SIGTERM or SIGHUP ended it", _of(_EVERY)),
@@ -94,6 +97,8 @@ TABLE = (
             history=_UNREAD,
             restore=_UNREAD,
             promote="a command of --run failed, or something could not be removed; it is named",
+            prune="what is kept could not be read or removed; it is named, and what it may name stays",
+            forget="something could not be read or removed; it is named",
         ),
     ),
     Code((Exit.VANISHED,), "rsync: files vanished from the source meanwhile", _of("rsync")),
@@ -105,6 +110,9 @@ TABLE = (
         _of(
             _RUNS,
             promote="a run is writing to the replica",
+            prune="a run is writing to the replica",
+            hold="a run is writing to the replica",
+            forget="a run is writing to the replica",
             restore="another restore is writing to the same directory",
         ),
     ),
