@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -42,11 +43,20 @@ def sync() -> Any:
 
 
 def keys() -> dict[str, Key]:
-    """Return the keys that a job can have, by name: the operands and options of `sync`."""
-    command = sync()
-    context = command.context_class(command, info_name="sync")
-    made = (_key(parameter, context) for parameter in command.params)
-    return {key.name: key for key in made if key.name not in ONE_RUN}
+    """Return the keys that a job can have, by name: the operands and options of `sync`, and what `prune` keeps."""
+    from cyrsync.cli.retention import retention_of, usual
+
+    declared = typer.Typer(add_completion=False)
+    declared.command("prune")(retention_of)
+    kept = [key._replace(default=usual(key.name)) for key in _keys(typer.main.get_command(declared), "prune")]
+    found = {key.name: key for key in (*_keys(sync(), "sync"), *kept) if key.name not in ONE_RUN}
+    found.pop("help", None)
+    return found
+
+
+def _keys(command: Any, name: str) -> Iterator[Key]:
+    context = command.context_class(command, info_name=name)
+    yield from (_key(parameter, context) for parameter in command.params)
 
 
 def name_of(parameter: Any) -> str:
@@ -147,6 +157,15 @@ def tree(context: typer.Context, value: str) -> str:
     if job.source or not job.conf or not address.parse(job.destination).local:
         raise UsageError(f"{value}: this command needs a replica here, of a whole server: run it where that is")
     context.default_map = {"conf": job.conf}
+    return job.destination
+
+
+def replica(context: typer.Context, value: str) -> str:
+    """Return the replica of a whole server that `@JOB` stands for. Raise UsageError for another one."""
+    [job] = load(context.params.get("_config")).select([value])
+    if job.source or not job.conf:
+        raise UsageError(f"{value}: the source of this job is no imapd.conf: this command is for whole servers")
+    context.default_map = defaults(context.command, job)
     return job.destination
 
 

@@ -25,6 +25,15 @@ def _tree_of_job(context: typer.Context, value: str) -> str:
     return jobs.tree(context, value)
 
 
+def _replica_of_job(context: typer.Context, value: str | None) -> str | None:
+    """Return the replica that is meant: the one given, or that of the job that `@JOB` names, of a whole server."""
+    if value is None or not value.startswith("@") or context.resilient_parsing:
+        return value
+    from cyrsync.cli import jobs
+
+    return jobs.replica(context, value)
+
+
 def _complete_at(incomplete: str) -> list[str]:
     from cyrsync.cli import jobs
 
@@ -46,6 +55,18 @@ def tree(help: str) -> Any:  # noqa: A002 - as typer calls it
     """Return the declaration of a TREE that may be `@JOB`."""
     return typer.Argument(
         metavar="TREE|@JOB", help=help, callback=_tree_of_job, is_eager=True, autocompletion=_complete_at
+    )
+
+
+def destination(help: str) -> Any:  # noqa: A002 - as typer calls it
+    """Return the declaration of the DEST of a whole server, which may be `@JOB`."""
+    return user_or_destination("DEST|@JOB", help)
+
+
+def user_or_destination(metavar: str, help: str) -> Any:  # noqa: A002 - as typer calls it
+    """Return the declaration of an operand in whose place the DEST of a whole server may stand, or `@JOB`."""
+    return typer.Argument(
+        metavar=metavar, help=help, callback=_replica_of_job, is_eager=True, autocompletion=_complete_at
     )
 
 

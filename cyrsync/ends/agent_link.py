@@ -47,8 +47,8 @@ class AgentLink:
         self._link.send(data)
 
     def teach(self) -> None:
-        """Send what the agent needs for more than a walk, once."""
-        if not self._taught:
+        """Send what the agent needs for more than a walk, once; one on this machine has all of it."""
+        if self._compressed and not self._taught:
             program = bundle.more()
             self.ask("load", size=len(program))
             self.send(program)

@@ -30,6 +30,7 @@ from cyrsync.far.wire import WireError
 if TYPE_CHECKING:
     from array import array
 
+    from cyrsync.ends.stores import Stores
     from cyrsync.far.digests import Digests, Question
     from cyrsync.far.relink import Move
     from cyrsync.far.take import Taken
@@ -335,6 +336,13 @@ class AgentSide:
         for move in moves:
             yield self._agent.checked(partial(self._read_uids, move.uids))
         self._agent.end(agent_answers.nothing)
+
+    @property
+    def stores(self) -> Stores:
+        """What the agent does with stores of kept states."""
+        from cyrsync.ends.stores import Stores  # what few commands need is not loaded by all
+
+        return Stores(self._agent)
 
     def close(self) -> None:
         """End the agent."""

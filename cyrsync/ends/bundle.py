@@ -59,6 +59,12 @@ MORE_MODULES = (
     "cyrsync.far.keep",
     "cyrsync.far.pool",
     "cyrsync.far.keeping",
+    "cyrsync.far.stored",
+    "cyrsync.far.named",
+    "cyrsync.far.unnamed",
+    "cyrsync.far.prune",
+    "cyrsync.far.held",
+    "cyrsync.far.store_service",
 )
 #: Reads a program whose length stands in the first line, and runs it. No quote or `!` in it is left to a shell.
 BOOTSTRAP = "import sys;exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))"

@@ -299,6 +299,12 @@ def _remove(request: Request) -> None:
     request.output.end(files=remover.files, folders=remover.folders)
 
 
+def _store(request: Request) -> None:
+    from cyrsync.far.store_service import serve
+
+    serve(request)
+
+
 #: Until this process ends.
 _holds = hold.Holds()
 _keeping: "Optional[Keeping]" = None
@@ -333,4 +339,5 @@ _SERVICES: "dict[str, Callable[[Request], None]]" = {
     "remove": _remove,
     "keep": _keep,
     "pack": _pack,
+    "store": _store,
 }

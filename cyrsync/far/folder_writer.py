@@ -197,10 +197,11 @@ class FolderWriter:
         """Keep what is about to be replaced."""
         folder, coming = self._opened[-1][0], {name: temporary for temporary, name in self._others}
         if kinds.INDEX in coming:
-            keeper.keep_state(folder, self.path, coming[kinds.INDEX])
-        for name in coming:
+            bound = {name: temporary for name, temporary in coming.items() if name in kinds.BOUND}
+            keeper.keep_state(folder, self.path, bound)
+        for name, temporary in coming.items():
             if not kinds.is_metadata(name):
-                keeper.keep_file(folder, self.path, name)
+                keeper.keep_file(folder, self.path, name, temporary)
 
     def _rename(self) -> None:
         folder = self._opened[-1][0]

@@ -21,11 +21,13 @@ from cyrsync.far import uids as uid_sets
 from cyrsync.far.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Optional
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_BLOCK = 1 << 20
 _MOST = 1000  # states that came to be at one time
 
 
@@ -39,10 +41,11 @@ class Keeper:
         self._store = Store(root)
         self._former = {}  # type: dict[bytes, bytes]  # where the states are of mailboxes that had these folders
 
-    def keep_state(self, folder: int, path: bytes, new: "Optional[bytes]" = None) -> None:
+    def keep_state(self, folder: int, path: bytes, coming: "Optional[Mapping[bytes, bytes]]" = None) -> None:
         """Keep the state of a mailbox before its index is replaced, or removed.
 
-        `folder` is open, `path` is its path below the root, and `new` is the name in it of the index that comes.
+        `folder` is open, `path` is its path below the root, and `coming` has the names of what takes the place of
+        files, by the names of these; None where all of it goes.
         """
         try:
             index = os.open(kinds.INDEX, _FILE, dir_fd=folder)
@@ -51,7 +54,8 @@ class Keeper:
         try:
             status = regular_file.check(index, kinds.INDEX)
             name = _directory_of(folder)
-            if name:
+            if name and not (coming and all(_is_equal(folder, *names) for names in coming.items())):
+                new = coming.get(kinds.INDEX) if coming else None
                 self._former[path] = name
                 mailbox = self._store.open(store.MAILBOXES, name)
                 try:
@@ -61,8 +65,10 @@ class Keeper:
         finally:
             os.close(index)
 
-    def keep_file(self, folder: int, path: bytes, name: bytes) -> None:
-        """Keep a file that is no mailbox's before it is replaced, or removed."""
+    def keep_file(self, folder: int, path: bytes, name: bytes, coming: bytes = b"") -> None:
+        """Keep a file that is no mailbox's before it is removed, or another one, that is `coming`, takes its place."""
+        if coming and _is_equal(folder, name, coming):
+            return
         try:
             file = os.open(name, _FILE, dir_fd=folder)
         except OSError as error:
@@ -236,6 +242,30 @@ def _free_place(directory: int, file: int, status: os.stat_result, suffix: bytes
         if known:
             return b""
     raise OSError(errno.EEXIST, "too many states of one time", name)
+
+
+def _is_equal(folder: int, name: bytes, other: bytes) -> bool:
+    """Tell whether two files of a folder hold the same; what is no file is equal to nothing."""
+    looks = [os.lstat(one, dir_fd=folder) for one in (name, other) if _is_there(one, folder)]
+    if len(looks) < 2 or looks[0].st_size != looks[1].st_size or not all(stat.S_ISREG(one.st_mode) for one in looks):
+        return False
+    one, two = os.open(name, _FILE, dir_fd=folder), os.open(other, _FILE, dir_fd=folder)
+    try:
+        block = os.read(one, _BLOCK)
+        while block and block == os.read(two, len(block)):
+            block = os.read(one, _BLOCK)
+        return not block
+    finally:
+        os.close(one)
+        os.close(two)
+
+
+def _is_there(name: bytes, folder: int) -> bool:
+    try:
+        os.lstat(name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _copy(name: bytes, folder: int, state: int) -> None:

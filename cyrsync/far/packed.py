@@ -12,7 +12,7 @@ import struct
 import sys
 import zlib
 from array import array
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cyrsync.cyrus.mailbox import entry as kinds
@@ -36,6 +36,7 @@ _ENDS, _FACTOR, _MASK = (1 << 32) // 512, 0x9E3779B1, (1 << 32) - 1
 _LEVEL = 1  # three times as fast as 6, and 5 % larger: what SHA-1s take cannot be made smaller
 _TRAILER = struct.Struct("<II")  # at the end of a gzip file: CRC-32 and size (RFC 1952)
 _MANY = 500  # states that are packed before they are synced
+_MOST_OPEN = 600  # directories
 
 
 def newest(directory: int) -> "Optional[bytes]":
@@ -84,13 +85,14 @@ def is_of(directory: int, name: bytes, file: int) -> "Optional[bool]":
 
 
 class _Reader:
-    """An open file, as long as somebody reads it."""
+    """An open file, as long as somebody reads it; of a small one, all is read at once."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._data = os.read(descriptor, _LARGE)
 
     def read(self, at: int, size: int) -> bytes:
-        return os.pread(self._descriptor, size, at)
+        return self._data[at : at + size] if at + size <= len(self._data) else os.pread(self._descriptor, size, at)
 
     def __del__(self) -> None:
         os.close(self._descriptor)
@@ -104,6 +106,7 @@ class Packer:
         self._store = Store(root)
         self._made = []  # type: list[tuple[bytes, bytes, bytes]]  # directory, temporary name, name
         self._done = []  # type: list[tuple[bytes, bytes]]  # directory, name of what was packed
+        self._opened = {}  # type: dict[bytes, int]  # directories
         self._known = set()  # type: set[tuple[bytes, bytes]]  # pieces that are there
 
     def pack(self) -> None:
@@ -124,8 +127,7 @@ class Packer:
         directory, name = (path, kinds.INDEX) if is_index else os.path.split(path)
         pieces = b"/".join([*names[:2], store.PIECES]) if is_index else b"/".join([store.FILES, store.FILE_PIECES])
         try:
-            with self._opened(directory) as where:
-                file = os.open(name, _FILE, dir_fd=where)
+            file = os.open(name, _FILE, dir_fd=self._directory(directory))
         except FileNotFoundError:
             return
         try:
@@ -146,24 +148,28 @@ class Packer:
         directory, name = b"/".join([pieces, digest[:2]]), digest + store.PACKED
         if (directory, name) not in self._known:
             self._known.add((directory, name))
-            with self._opened(directory, make=True) as where:
-                if not _is_there(name, where):
-                    self._make(directory, name, _compressed(piece))
+            if not _is_there(name, self._directory(directory, make=True)):
+                self._make(directory, name, _compressed(piece))
         return b"/".join([digest[:2], name]) + b"\n"
 
-    @contextmanager
-    def _opened(self, directory: bytes, *, make: bool = False) -> "Iterator[int]":
-        descriptor = self._store.open(*directory.split(b"/"), make=make)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+    def _directory(self, path: bytes, *, make: bool = False) -> int:
+        """Return a directory of the store, open until another one is asked for."""
+        if path not in self._opened:
+            if len(self._opened) >= _MOST_OPEN:
+                self._close()
+            self._opened[path] = self._store.open(*path.split(b"/"), make=make)
+        return self._opened[path]
+
+    def _close(self) -> None:
+        while self._opened:
+            os.close(self._opened.popitem()[1])
+
+    __del__ = _close
 
     def _make(self, directory: bytes, name: bytes, data: bytes) -> None:
         """Write a file that gets its name when it is on the disk."""
         temporary = b".%b.%b" % (name, os.urandom(4).hex().encode("ascii"))
-        with self._opened(directory) as where:
-            descriptor = os.open(temporary, _NEW_FILE, 0o600, dir_fd=where)
+        descriptor = os.open(temporary, _NEW_FILE, 0o600, dir_fd=self._directory(directory))
         try:
             self._made.append((directory, temporary, name))
             rest = memoryview(data)
@@ -176,13 +182,14 @@ class Packer:
         """Give what was made its name when it is on the disk, and remove what it stands for."""
         to_disk([self._root])
         for directory, temporary, name in self._made:
-            with self._opened(directory) as where:
-                os.rename(temporary, name, src_dir_fd=where, dst_dir_fd=where)
+            where = self._directory(directory)
+            os.rename(temporary, name, src_dir_fd=where, dst_dir_fd=where)
         for directory, name in self._done:
-            with self._opened(directory) as where, suppress(FileNotFoundError):  # a shard was as quick
-                os.unlink(name, dir_fd=where)
+            with suppress(FileNotFoundError):  # another shard was as quick
+                os.unlink(name, dir_fd=self._directory(directory))
         self._made, self._done = [], []
         self._known.clear()
+        self._close()
 
 
 def _is_there(name: bytes, directory: int) -> bool:

@@ -16,7 +16,6 @@ that begin with a dot are being made.
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
-import calendar
 import hashlib
 import os
 import re
@@ -47,8 +46,10 @@ def since(mtime: int) -> bytes:
 
 def time_of(name: bytes) -> int:
     """Return the time, in nanoseconds since 1970, of the name of a state."""
+    from calendar import timegm  # it takes long to load
+
     parts = [int(name[start:end]) for start, end in ((0, 4), (4, 6), (6, 8), (9, 11), (11, 13), (13, 15))]
-    return int(calendar.timegm((*parts, 0, 0, 0))) * _SECOND + int(name[16:25])
+    return int(timegm((*parts, 0, 0, 0))) * _SECOND + int(name[16:25])
 
 
 def directory_of(uniqueid: str) -> bytes:

@@ -15,7 +15,7 @@ import samplespool
 from cyrsync.cyrus.mailbox import header, records
 from cyrsync.far import store
 from support.inside import sync_server_here
-from support.servers import SampleServer, below
+from support.servers import SampleServer, assert_sound, below
 from support.sshd import Sshd
 
 PAUSE = 0.03  # seconds after which a file has rested
@@ -67,6 +67,10 @@ def index_of(state: Path) -> bytes:
         names = (state / "cyrus.index.pieces").read_text().split()
         return gzip.decompress(b"".join((state.parent / "pieces" / name).read_bytes() for name in names))
     return (state / "cyrus.index").read_bytes()
+
+
+def names_in(directory: Path) -> list[str]:
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
 
 
 def sha1(data: bytes) -> str:
@@ -148,6 +152,19 @@ def test_files_of_the_configdirectory_are_kept(kept: Kept) -> None:
     assert state.name == os.fsdecode(store.since(mtime)) + ".gz"
 
 
+def test_files_of_users_that_are_gone_are_kept(kept: Kept) -> None:
+    subscriptions = kept.server.database.parent / "user" / "j" / "joe.sub"
+    subscriptions.parent.mkdir(parents=True)
+    subscriptions.write_bytes(b"user.joe.Lists\t\n")
+    kept.sync()
+    subscriptions.unlink()
+    kept.sync()
+    assert not below(kept.replica, subscriptions).exists()
+    there = below(kept.replica, kept.server.database.parent) / os.fsdecode(store.STORE)
+    (state,) = (there / "files" / "user" / "j" / "joe.sub.versions").iterdir()
+    assert gzip.decompress(state.read_bytes()) == b"user.joe.Lists\t\n"
+
+
 def test_a_run_that_was_not_asked_keeps_all_the_same(kept: Kept) -> None:
     samplespool.expunge(kept.folder, 1)
     kept.sync()
@@ -168,3 +185,39 @@ def test_nothing_is_kept_unless_asked(tmp_path: Path) -> None:
         sync_server_here(kept.server.conf, "--delete", str(kept.replica))
         samplespool.expunge(kept.server.folders()[0], 1)
     assert not kept.store.exists()
+
+
+def test_what_is_kept_is_no_part_of_the_replica(kept: Kept) -> None:
+    """Neither for a run that compares everything, nor for an audit."""
+    samplespool.expunge(kept.folder, 2)
+    samplespool.deliver(kept.folder, 1)
+    kept.sync()
+    before = names_in(kept.store)
+    report = kept.sync("--full")
+    assert (report["messages"]["delete"], report["messages"]["send"], report["warnings"]) == (0, 0, [])
+    assert_sound(kept.server.conf, kept.replica)
+    assert names_in(kept.store) == before
+
+
+def test_shards_and_streams_side_by_side_keep_the_same(kept: Kept) -> None:
+    folders = kept.server.folders()
+    for folder in folders:
+        samplespool.expunge(folder, 1)
+    kept.sync("--jobs", "3")
+    assert len(kept.pool()) == len(folders)
+    assert all(kept.states(folder) for folder in folders)
+    assert not list((kept.store / "unpacked").iterdir())
+
+
+def test_what_cannot_be_kept_is_not_deleted(kept: Kept) -> None:
+    """Here a file stands where the pool has to be."""
+    (kept.store.parent / os.fsdecode(store.STORE)).mkdir(exist_ok=True)
+    (kept.store / "messages").write_bytes(b"")
+    before = {path.name for path in below(kept.replica, kept.folder).glob("*[0-9].")}
+    samplespool.expunge(kept.folder, 2)
+    report = kept.sync(expect=23)
+    assert report["errors"]
+    assert {path.name for path in below(kept.replica, kept.folder).glob("*[0-9].")} == before
+    (kept.store / "messages").unlink()
+    kept.sync()
+    assert len(kept.pool()) == 2

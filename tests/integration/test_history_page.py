@@ -1,6 +1,7 @@
 """docs/history.md against the program: each of its commands is run on a replica, and does what the page says.
 
-Those that need a running Cyrus are run in tests/cyrus/test_restore_into.py.
+Those that need a running Cyrus are run in tests/cyrus/test_restore_into.py, `prune`, `hold` and `forget` in
+tests/integration/test_prune.py.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def commands(page: str) -> list[tuple[list[str], str]]:
     """The words of each command, and what the page says that it prints; "" for what it does not say."""
     found: list[tuple[list[str], str]] = []
     for line in re.findall(r"^ {4}(.*)$", page, re.MULTILINE):
-        if "--into" in line:
+        if "--into" in line or re.match("# cyrsync (prune|hold|forget) ", line):
             continue
         if line.startswith("# cyrsync "):
             found.append((shlex.split(line)[2:], ""))

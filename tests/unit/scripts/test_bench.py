@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import samplespool
-from benchlib import cyrus, mailboxes, native, restore, rolling, spools
+from benchlib import cyrus, history, mailboxes, native, readme, restore, rolling, spools
 from benchlib.bench import Link, Row, table
 from benchlib.running import Calls, Sample
 from cyrsync.cyrus.server import config
@@ -97,12 +97,34 @@ def test_the_table_has_no_columns_of_what_was_not_counted() -> None:
         (["--only", "native"], 20_000, 200),
         (["--only", "mailboxes"], 60_000, 20_000),
         (["--only", "restore"], 1_000_000, 400),
+        (["--only", "readme"], 1_000_000, 2000),
+        (["--only", "history"], 200_000, 400),
         (["--only", "native", "--folders", "7"], 20_000, 7),
     ],
 )
 def test_each_measurement_has_its_usual_size(bench: Any, arguments: list[str], messages: int, folders: int) -> None:
     options = bench.parse(arguments)
     assert (options.messages, options.folders, options.size) == (messages, folders, 100)
+
+
+def test_the_readme_has_rsync_beside_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readme, "cases", lambda *what: spools.cases(*what)[:2])
+    monkeypatch.setattr("benchlib.bench.drop_caches", lambda: None)
+    spool = tmp_path / "spool"
+    samplespool.make(spool, 60, 4, size=100)
+    cyrsync = [sys.executable, "-m", "cyrsync"]
+    lines = readme.measure(cyrsync, spool, 100, 1, tmp_path, [Link("disk")])
+    assert lines[0] == "| change | rsync | SRC DEST | times as fast | -C | times as fast |"
+    changes = [line.split("|")[1].strip() for line in lines[2:] if line.startswith("|")]
+    assert changes[:2] == ["first copy", "none"]
+    assert next(line.split()[0] for line in lines if line.startswith("    ")) == "rsync"
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+
+
+def test_keeping_the_past_is_measured_beside_backup_programs(tmp_path: Path) -> None:
+    lines = history.measure([sys.executable, "-m", "cyrsync"], 60, 4, 100, 1, tmp_path)
+    assert lines[0].startswith("| change | -C | -C --history |")
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["first", "none", "1 % new, 1 % expunged"]
 
 
 def test_messages_of_no_given_size_are_real_ones(bench: Any) -> None:

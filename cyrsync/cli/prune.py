@@ -1,0 +1,243 @@
+"""`cyrsync prune`, `hold` and `forget`: what of the history on a replica stays, and whose."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cyrsync.cli import signals
+from cyrsync.cli.operands import ConfigFile, destination, user_or_destination
+from cyrsync.cli.options import CONF, AsJson, Conf, DryRun, Quiet, Rsh, Timeout, Verbose, Wait, patience_of, read_conf
+from cyrsync.cli.output import as_line, complain_by_reason, console, progress
+from cyrsync.cli.retention import (
+    Grace,
+    KeepDaily,
+    KeepHourly,
+    KeepLast,
+    KeepMonthly,
+    KeepWeekly,
+    KeepWithin,
+    KeepYearly,
+    retention_of,
+)
+from cyrsync.errors import InterruptedRun, UsageError
+from cyrsync.text import printable
+
+if TYPE_CHECKING:
+    from cyrsync.cyrus.server.config import Config
+    from cyrsync.history.prune import Pruned
+    from cyrsync.history.replica_stores import ReplicaStores
+    from cyrsync.sync.options import Options
+
+Destination = Annotated[str, destination("The replica: the prefix that `sync -C` is given.")]
+
+
+def prune_command(
+    destination: Destination,
+    _config: ConfigFile = None,
+    conf: Conf = None,
+    keep_last: KeepLast = None,
+    keep_within: KeepWithin = None,
+    keep_hourly: KeepHourly = None,
+    keep_daily: KeepDaily = None,
+    keep_weekly: KeepWeekly = None,
+    keep_monthly: KeepMonthly = None,
+    keep_yearly: KeepYearly = None,
+    grace: Grace = "1d",
+    discard_damaged: Annotated[
+        bool, typer.Option("--discard-damaged", help="Remove kept states that cannot be read, too.")
+    ] = False,
+    rsh: Rsh = None,
+    timeout: Timeout = None,
+    wait: Wait = 60,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Thin out the history that `sync -C --history` keeps on DEST, and remove messages that nothing there needs.
+
+    Without any --keep-..., all of 7 days stays, and what was at the ends of 48 hours, 14 days, 8 weeks and 12 months.
+    """
+    from cyrsync.history.prune import Pruned, prune
+
+    retention, spare = retention_of(
+        *(keep_last, keep_within, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly), grace=grace
+    )
+    now = time.time()
+    seconds = int(min(now - spare.before(now), now))
+    result = Pruned(destination, dry_run)
+    with (
+        _opened(destination, conf, _options(rsh, timeout, wait), dry_run=dry_run) as stores,
+        progress(quiet or as_json) as reporter,
+    ):
+        prune(
+            *(stores, retention, result),
+            grace=seconds,
+            now=now,
+            discard_damaged=discard_damaged,
+            tell=lambda states: reporter.scan(states, 0),
+        )
+    _show(result, as_json=as_json, verbose=verbose, quiet=quiet)
+
+
+def hold_command(
+    user: Annotated[str | None, user_or_destination("USER", "Whose mail is not to be pruned.")] = None,
+    destination: Annotated[str | None, user_or_destination("DEST|@JOB", "The replica, as for `prune`.")] = None,
+    _config: ConfigFile = None,
+    conf: Conf = None,
+    release: Annotated[bool, typer.Option("--release", help="Hold the user no more.")] = False,
+    as_list: Annotated[bool, typer.Option("--list", help="Show who is held on DEST, and since when.")] = False,
+    rsh: Rsh = None,
+    timeout: Timeout = None,
+    wait: Wait = 60,
+    as_json: Annotated[bool, typer.Option("--json", help="With --list: print one JSON object a line.")] = False,
+) -> None:
+    """Keep all of a user that the history on DEST has, until released: `prune` and `forget` leave it alone.
+
+    With --list, give DEST alone.
+    """
+    from cyrsync.history import prune
+
+    if as_list:
+        user, destination = None, destination if user is None else user
+    if destination is None or (as_list and release) or not (as_list or user):
+        raise UsageError("give USER and DEST, or --list and DEST")
+    config = read_conf(conf or CONF)
+    with _opened(destination, conf, _options(rsh, timeout, wait), dry_run=as_list, config=config) as stores:
+        stores.look(brief=True)
+        complain_by_reason(stores.problems)
+        if user is None:
+            _show_held(stores, as_json=as_json)
+        elif release:
+            prune.release(stores, _plain(user, config))
+        else:
+            prune.hold(stores, _plain(user, config), _by(), _now())
+
+
+def forget_command(
+    user: Annotated[str, typer.Argument(metavar="USER", help="Who is to be forgotten.")],
+    destination: Destination,
+    _config: ConfigFile = None,
+    conf: Conf = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    rsh: Rsh = None,
+    timeout: Timeout = None,
+    wait: Wait = 60,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Erase a user from the history on DEST: all kept states of all his mailboxes and files, and their messages.
+
+    The replica itself stays as it is: what the server has of him, DEST has, and the next runs keep again.
+    """
+    from cyrsync.history.prune import Pruned, forget
+
+    config = read_conf(conf or CONF)
+    if not yes:
+        _ask(f"Erase {printable(user)} from the history on {printable(destination)}? There is no way back.")
+    result = Pruned(destination, user=_plain(user, config))
+    with (
+        _opened(destination, conf, _options(rsh, timeout, wait), config=config) as stores,
+        progress(quiet or as_json) as reporter,
+    ):
+        forget(
+            *(stores, _plain(user, config), result),
+            by=_by(),
+            now=_now(),
+            tell=lambda states: reporter.scan(states, 0),
+        )
+    _show(result, as_json=as_json, verbose=verbose, quiet=quiet)
+
+
+@contextmanager
+def _opened(
+    destination: str, conf: str | None, options: Options, *, dry_run: bool = False, config: Config | None = None
+) -> Iterator[ReplicaStores]:
+    import tempfile
+
+    from cyrsync.ends import address
+    from cyrsync.history.replica_stores import opened
+
+    config = config or read_conf(conf or CONF)
+    with (
+        tempfile.TemporaryDirectory(prefix="cyrsync-") as directory,
+        opened(address.parse(destination), config, options, Path(directory), dry_run=dry_run) as stores,
+    ):
+        yield stores
+
+
+def _options(rsh: str | None, timeout: float | None, wait: float) -> Options:
+    from cyrsync.rsync import options as rsync_options
+    from cyrsync.sync.options import Options
+
+    settings = rsync_options.settings(rsync_options.parse(["-a"]))
+    return Options(rsh=rsh, wait=wait, patience=patience_of(settings, timeout))
+
+
+def _plain(user: str, config: Config) -> str:
+    from cyrsync.history.owners import plain_user
+
+    return plain_user(user, config)
+
+
+def _by() -> str:
+    """Return who asks for something: on this machine."""
+    import socket
+
+    from cyrsync.far.host import user_name
+
+    return f"{os.environ.get('SUDO_USER') or user_name(os.getuid())}@{socket.gethostname()}"
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _ask(question: str) -> None:
+    """Go on only if somebody says yes. Raise UsageError where nobody is there to be asked."""
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to be asked: give --yes")
+    try:
+        agreed = typer.confirm(question)
+    except typer.Abort:
+        agreed = False
+    if not agreed:
+        raise InterruptedRun("nothing was erased")
+
+
+def _show(result: Pruned, *, as_json: bool, verbose: bool, quiet: bool) -> None:
+    complain_by_reason(result.errors, every=verbose)
+    if as_json:
+        with signals.pipe_may_break():
+            print(as_line(result.to_json()))
+    elif not quiet and (verbose or result.dry_run or sys.stdout.isatty()):
+        from cyrsync.report.pruned import lines
+
+        with signals.pipe_may_break():
+            for line in lines(result):
+                print(line)
+    raise typer.Exit(result.exit)
+
+
+def _show_held(stores: ReplicaStores, *, as_json: bool) -> None:
+    from cyrsync.history.prune import held
+    from cyrsync.report.pruned import held_table
+
+    found = held(stores)
+    with signals.pipe_may_break():
+        if as_json:
+            for one in found:
+                print(json.dumps({"user": one.user, "since": one.since or None, "by": one.by or None}))
+        elif found:
+            console(a_line_each=True).print(held_table(found))

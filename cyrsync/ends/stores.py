@@ -1,0 +1,179 @@
+"""The stores of a replica, asked for over a link to its agent. Every answer is checked where it is read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from cyrsync.ends import answers
+from cyrsync.ends.agent_link import AgentLink
+from cyrsync.far import wire
+from cyrsync.far.prune import Swept
+from cyrsync.far.unnamed import Removal
+from cyrsync.far.wire import WireError
+
+_DIRECTORY = re.compile(rb"[A-Za-z0-9_-]+\Z")
+_STATE = re.compile(rb"[0-9]{8}T[0-9]{6}\.[0-9]{9}Z(?:\.gone)?\Z")
+_VERSION = re.compile(rb"[0-9]{8}T[0-9]{6}\.[0-9]{9}Z(?:\.gz|\.pieces)?\Z")
+
+
+class KeptState(NamedTuple):
+    """A state of a mailbox: its name; where the mailbox lay and how it was called, b"" where that is not known."""
+
+    name: bytes
+    folder: bytes
+    mailbox: bytes
+
+
+class KeptMailbox(NamedTuple):
+    """What is kept of a mailbox: states and records of what came and went; until when the newest state held (ns)."""
+
+    directory: bytes
+    states: tuple[KeptState, ...]
+    ended: int
+
+
+class KeptFile(NamedTuple):
+    """What is kept of another file: the directory of its versions below `files`; until when the newest held (ns)."""
+
+    path: bytes
+    versions: tuple[bytes, ...]
+    ended: int
+
+
+@dataclass(slots=True)
+class Listed:
+    """What the store below one root has."""
+
+    there: bool = False
+    held: dict[bytes, bytes] = field(default_factory=dict)  # user: since when, by whom
+    mailboxes: list[KeptMailbox] = field(default_factory=list)
+    files: list[KeptFile] = field(default_factory=list)
+    damaged: list[bytes] = field(default_factory=list)  # paths of states
+    problems: list[tuple[bytes, str]] = field(default_factory=list)
+
+
+class Stores:
+    """The stores, by the agent."""
+
+    def __init__(self, agent: AgentLink) -> None:
+        self._agent = agent
+
+    def look(self, root: bytes, *, read: bool = False, brief: bool = False) -> Listed:
+        """Return what the store below a root has; `read`: also what cannot be read; `brief`: only who is held."""
+        listed = Listed()
+        self._ask("list", root, read=read, brief=brief)
+
+        def each(record: Any) -> None:
+            kind, *rest = record
+            _READ[kind](listed, *rest)
+
+        listed.there = self._agent.end(lambda found: wire.flag(found["there"]), each)
+        return listed
+
+    def prune(
+        self,
+        roots: Sequence[bytes],
+        removals: Iterable[Removal],
+        *,
+        grace: int,
+        dry_run: bool,
+        sweep: bool,
+        tell: Callable[[int], object],
+    ) -> tuple[Swept, list[tuple[bytes, str]]]:
+        """Remove states of one partition, and with `sweep` what nothing names any more; return what went wrong, too."""
+        self._ask("prune", paths=answers.texts(roots), grace=grace, dry_run=dry_run, sweep=sweep)
+        return self._removed(roots, removals, tell)
+
+    def forget(
+        self, roots: Sequence[bytes], removals: Iterable[Removal], *, sweep: bool, tell: Callable[[int], object]
+    ) -> tuple[Swept, list[tuple[bytes, str]]]:
+        """Erase states of one partition, and with `sweep` the messages that only they name."""
+        self._ask("forget", paths=answers.texts(roots), sweep=sweep)
+        return self._removed(roots, removals, tell)
+
+    def hold(self, roots: Sequence[bytes], user: bytes, text: str) -> str:
+        """Have a user held in each store; return what went wrong, "" for nothing."""
+        return self._say("hold", roots, [user.decode("latin-1"), text])[0]
+
+    def release(self, roots: Sequence[bytes], user: bytes) -> tuple[str, int]:
+        """Hold a user no more; return what went wrong, and in how many stores he was held."""
+        return self._say("release", roots, [user.decode("latin-1")])
+
+    def record(self, roots: Sequence[bytes], line: str) -> str:
+        """Note in each store that somebody was forgotten; return what went wrong."""
+        return self._say("record", roots, [line])[0]
+
+    def _say(self, what: str, roots: Sequence[bytes], words: list[str]) -> tuple[str, int]:
+        self._ask(what, paths=answers.texts(roots), words=words)
+        return self._agent.end(lambda found: (wire.text(found["error"]), wire.number(found["number"], len(roots))))
+
+    def _ask(self, what: str, root: bytes = b"", **more: Any) -> None:
+        self._agent.teach()
+        self._agent.ask("store", root, what=what, **more)
+
+    def _removed(
+        self, roots: Sequence[bytes], removals: Iterable[Removal], tell: Callable[[int], object]
+    ) -> tuple[Swept, list[tuple[bytes, str]]]:
+        for root, path in removals:
+            self._agent.send(json.dumps([roots.index(root), path.decode("latin-1")]).encode("ascii") + b"\n")
+        self._agent.send(b"null\n")
+        listed = Listed()
+
+        def each(record: Any) -> None:
+            kind, *rest = record
+            if kind == "at":
+                tell(wire.number(rest[0], wire.MAX_SIZE))
+            else:
+                _READ[kind](listed, *rest)
+
+        return self._agent.end(_swept, each), listed.problems
+
+
+def _held(listed: Listed, user: str, text: str) -> None:
+    listed.held[wire.text(user).encode("latin-1")] = wire.text(text).encode("latin-1")
+
+
+def _mailbox(listed: Listed, directory: str, states: Any, ended: int) -> None:
+    found = []
+    for state, folder, name in wire.list_of(states):
+        one = KeptState(*(wire.text(text, wire.MAX_LINE).encode("latin-1") for text in (state, folder, name)))
+        if not _STATE.match(one.name):
+            raise WireError(f"no state: {wire.shown(one.name)}")
+        found.append(one)
+    raw = wire.text(directory).encode("latin-1")
+    if not _DIRECTORY.match(raw):
+        raise WireError(f"no mailbox: {wire.shown(raw)}")
+    listed.mailboxes.append(KeptMailbox(raw, tuple(found), wire.number(ended, wire.MAX_TIME)))
+
+
+def _file(listed: Listed, path: str, versions: Any, ended: int) -> None:
+    names = wire.names(versions)
+    if not all(map(_VERSION.match, names)):
+        raise WireError(f"no versions: {wire.shown(b' '.join(names))}")
+    listed.files.append(KeptFile(wire.path(path), tuple(names), wire.number(ended, wire.MAX_TIME)))
+
+
+def _damaged(listed: Listed, path: str) -> None:
+    listed.damaged.append(wire.path(path))
+
+
+def _problem(listed: Listed, path: str, reason: str) -> None:
+    listed.problems.append((wire.whole_path(path), wire.text(reason)))
+
+
+def _swept(found: dict[str, Any]) -> Swept:
+    numbers = [wire.number(number, wire.MAX_SIZE) for number in wire.list_of(found["swept"])]
+    return Swept(*numbers)
+
+
+_READ: dict[str, Callable[..., None]] = {
+    "held": _held,
+    "mailbox": _mailbox,
+    "file": _file,
+    "damaged": _damaged,
+    "problem": _problem,
+}

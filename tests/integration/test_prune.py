@@ -1,0 +1,428 @@
+"""`cyrsync prune`, `hold` and `forget` over the history that runs of `sync -C --history` have kept."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import samplespool
+from cyrsync.far import token
+from support.inside import sync_server_here
+from support.made_store import ago
+from support.servers import SampleServer, below
+from support.sshd import Sshd
+from support.tree import Entry, run_cyrsync, snapshot
+
+HIDDEN = ".cyrsync-history"
+
+
+class History:
+    """A server whose replica has kept states of 40, 30, 20 and 10 days ago, of all mailboxes and of mailboxes.db."""
+
+    def __init__(self, directory: Path, sshd: Sshd | None = None) -> None:
+        self.server = SampleServer(directory / "server", messages=60, folder_count=6)
+        samplespool.deliver(samplespool.create_folder(self.server.spool, "user/zora"), 10)
+        self.server.record()
+        self.replica = directory / "replica"
+        self.replica.mkdir()
+        self.words = ("-e", sshd.rsh, sshd.at(self.replica)) if sshd else (str(self.replica),)
+        self.folders = self.server.folders()
+        #: Messages that were expunged after the states of so many days ago, by their names in the pool.
+        self.lost: dict[int, dict[Path, set[str]]] = {}
+        for age in (40, 30, 20, 10):
+            self.write(f"user/{age}", age)
+            self.dated(age)
+            self.sync()
+            self.lost[age] = {folder: self.expunge(folder, 1) for folder in self.folders}
+        self.dated(1)
+        self.write("user/1", 1)
+        self.sync()
+
+    def sync(self) -> None:
+        time.sleep(0.03)
+        sync_server_here(self.server.conf, "--delete", "--max-delete=100%", "--history", *self.words)
+
+    def dated(self, age: float) -> None:
+        """Have all indexes come to be so many days ago."""
+        for folder in self.folders:
+            os.utime(folder / "cyrus.index", ns=(ago(age), ago(age)))
+
+    def write(self, text: str, age: float) -> None:
+        """Write subscriptions of each user."""
+        for user in self.users:
+            file = self.server.root / "conf" / "user" / user[0] / f"{user}.sub"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+            os.utime(file, ns=(ago(age), ago(age)))
+
+    @property
+    def users(self) -> list[str]:
+        return sorted({self.user(folder) for folder in self.folders})
+
+    def user(self, folder: Path) -> str:
+        return folder.relative_to(self.server.spool).parts[2]
+
+    def expunge(self, folder: Path, count: int) -> set[str]:
+        bodies = {path: path.read_bytes() for path in folder.glob("*[0-9].")}
+        samplespool.expunge(folder, count)
+        return {hashlib.sha1(body).hexdigest() for path, body in bodies.items() if not path.exists()}
+
+    def run(self, command: str, *words: str, expect: int = 0) -> Any:
+        done = self.printed(command, "--json", *words, expect=expect)
+        return json.loads(done.stdout)
+
+    def printed(self, command: str, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        before, *after = words if command in ("hold", "forget") else ("", *words)
+        done = run_cyrsync(command, *filter(None, [before]), "-C", self.server.conf, *after, *self.words)
+        assert done.returncode == expect, (done.stdout, done.stderr)
+        return done
+
+    def prune(self, *words: str, expect: int = 0) -> Any:
+        return self.run("prune", *words, expect=expect)
+
+    @property
+    def store(self) -> Path:
+        return below(self.replica, self.server.spool) / HIDDEN
+
+    def pool(self) -> set[str]:
+        return {path.name for path in self.store.glob("messages/*/*")}
+
+    def lost_at(self, *ages: int) -> set[str]:
+        return {name for age in ages for names in self.lost[age].values() for name in names}
+
+    def lost_of(self, folder: Path) -> set[str]:
+        return {name for lost in self.lost.values() for name in lost[folder]}
+
+    def states(self) -> int:
+        return len(list(self.store.glob("mailboxes/*/2*")))
+
+    def versions(self, user: str) -> int:
+        store = below(self.replica, self.server.root / "conf") / HIDDEN
+        return len(list((store / "files" / "user" / user[0] / f"{user}.sub.versions").glob("2*")))
+
+    def live(self) -> dict[bytes, Entry]:
+        """All that the replica has but the stores and the owner files."""
+        found = snapshot(self.replica, skip_hidden=False)
+        return {path: entry for path, entry in found.items() if b"/.cyrsync" not in path}
+
+    def everything(self) -> dict[bytes, Entry]:
+        return snapshot(self.replica, skip_hidden=False)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> History:
+    return History(tmp_path_factory.mktemp("original"))
+
+
+@pytest.fixture
+def kept(original: History, tmp_path: Path) -> History:
+    """A history of this test's own."""
+    copy = History.__new__(History)
+    copy.__dict__.update(original.__dict__)
+    copy.replica = tmp_path / "replica"
+    shutil.copytree(original.replica, copy.replica, symlinks=True)
+    copy.words = (str(copy.replica),)
+    return copy
+
+
+def test_what_is_outdated_is_removed_with_its_messages(kept: History) -> None:
+    live, states = kept.live(), kept.states()
+    assert kept.pool() == kept.lost_at(40, 30, 20, 10)
+    planned = kept.prune("--keep-within", "15d", "--grace", "0d", "-n")
+    assert (kept.states(), kept.pool()) == (states, kept.lost_at(40, 30, 20, 10))
+    report = kept.prune("--keep-within", "15d", "--grace", "0d")
+    assert {**planned, "dry_run": False} == report
+    # That of 20 days ago held until 10 days ago, and is the last one to have what was expunged then.
+    assert kept.pool() == kept.lost_at(20, 10)
+    number = len(kept.folders)
+    assert report["states"] == {"removed": 2 * number, "kept": 2 * number}
+    assert report["messages"]["removed"] == len(kept.lost_at(40, 30))
+    assert report["messages"]["kept"] == len(kept.pool())
+    assert kept.versions(kept.users[0]) == 2
+    assert (report["errors"], report["exit"]) == ([], 0)
+    assert kept.live() == live
+    assert kept.prune("--keep-within", "15d", "--grace", "0d")["states"]["removed"] == 0
+
+
+def test_over_ssh(sshd: Sshd, tmp_path: Path) -> None:
+    kept = History(tmp_path, sshd)
+    live = kept.live()
+    assert kept.prune("--keep-within", "15d", "--grace", "0d")["messages"]["removed"] == len(kept.lost_at(40, 30))
+    assert kept.pool() == kept.lost_at(20, 10)
+    user, *_ = kept.users
+    kept.printed("hold", user)
+    kept.run("forget", user, "--yes", expect=4)
+    kept.printed("hold", user, "--release")
+    assert kept.run("forget", user, "--yes")["messages"]["removed"]
+    assert kept.live() == live
+
+
+def test_messages_have_a_day_of_grace(kept: History) -> None:
+    report = kept.prune("--keep-within", "15d")
+    number = len(kept.lost_at(40, 30))
+    assert (report["messages"]["removed"], report["messages"]["unnamed"]) == (0, number)
+    assert kept.pool() == kept.lost_at(40, 30, 20, 10)
+    assert kept.prune("--keep-within", "15d")["messages"]["unnamed"] == number
+
+
+def test_without_options_the_usual_stays(kept: History) -> None:
+    number = len(kept.folders)
+    # Those of 40, 30, 20 and 10 days ago, for a month's, a week's or a day's end each held.
+    assert kept.prune()["states"]["kept"] == 4 * number
+    assert kept.prune("--keep-last", "1")["states"]["kept"] == number
+
+
+def test_options_that_keep_nothing_or_are_none(kept: History) -> None:
+    before = kept.everything()
+    for words in (["--keep-hourly", "0"], ["--keep-within", "0d"], ["--keep-within", "1w"], ["--keep-daily", "-1"]):
+        kept.prune(*words, expect=2) if words[1] != "-1" else kept.printed("prune", *words, expect=2)
+    assert kept.everything() == before
+
+
+def test_the_policy_of_a_job(kept: History, tmp_path: Path) -> None:
+    config = tmp_path / "cyrsync.toml"
+    config.write_text(
+        f'[standby]\nsource = "{kept.server.conf}"\ndestination = "{kept.replica}"\n'
+        'delete = true\nhistory = true\nkeep-last = 1\ngrace = "0d"\n'
+    )
+    done = run_cyrsync("prune", "--config", config, "--json", "@standby")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["states"]["kept"] == len(kept.folders)
+    assert kept.pool() == kept.lost_at(10)
+    assert run_cyrsync("run", "--config", config, "standby").returncode == 0
+    assert run_cyrsync("config", "--config", config).returncode == 0
+    config.write_text(config.read_text().replace('"0d"', '"soon"'))
+    done = run_cyrsync("config", "--config", config)
+    assert (done.returncode, "grace" in done.stderr) == (3, True)
+
+
+def test_a_held_user_is_left_alone(kept: History) -> None:
+    user, *others = kept.users
+    kept.printed("hold", user)
+    [listed] = [json.loads(line) for line in kept.printed("hold", "--list", "--json").stdout.splitlines()]
+    assert listed["user"] == user
+    assert listed["since"] and listed["by"]
+    assert user in kept.printed("hold", "--list").stdout
+    mine = {name for folder in kept.folders if kept.user(folder) == user for name in kept.lost_of(folder)}
+    report = kept.prune("--keep-last", "1", "--grace", "0d")
+    assert report["held"] == [user]
+    assert kept.pool() == mine | kept.lost_at(10)
+    assert (kept.versions(user), kept.versions(others[0])) == (4, 1)
+    before = kept.everything()
+    done = kept.printed("forget", user, "--yes", expect=4)
+    assert "held" in done.stderr
+    assert kept.everything() == before
+    kept.printed("hold", user, "--release")
+    assert not kept.printed("hold", "--list").stdout
+    assert kept.prune("--keep-last", "1", "--grace", "0d")["held"] == []
+    assert kept.pool() == kept.lost_at(10)
+    kept.printed("hold", user, "--release", expect=3)
+
+
+def test_every_store_knows_who_is_held(kept: History) -> None:
+    user, *_ = kept.users
+    kept.printed("hold", user)
+    roots = (kept.server.spool, kept.server.root / "conf")
+    assert all((below(kept.replica, root) / HIDDEN / "held" / user).exists() for root in roots)
+
+
+def test_names_of_users_that_are_no_file_names(kept: History) -> None:
+    for user in ("..", ".", "joe%2F..", "jane@example.com", "j\u00f6rg", "a b\nc"):
+        kept.printed("hold", user)
+    listed = {json.loads(line)["user"] for line in kept.printed("hold", "--list", "--json").stdout.splitlines()}
+    assert listed == {"..", ".", "joe%2F..", "jane@example.com", "j\u00f6rg", "a b\nc"}
+    for user in ("a/b", "x" * 300):
+        kept.printed("hold", user, expect=2)
+
+
+def test_forgetting_a_user(kept: History) -> None:
+    user, other, *_ = kept.users
+    live = kept.live()
+    mine = {folder for folder in kept.folders if kept.user(folder) == user}
+    lost = {name for lost in kept.lost.values() for folder in mine for name in lost[folder]}
+    done = kept.printed("forget", user, expect=2)
+    assert "--yes" in done.stderr
+    report = kept.run("forget", user, "--yes")
+    assert report["states"]["removed"] == 4 * len(mine)
+    assert (report["files"]["removed"], report["messages"]["removed"]) == (4, len(lost))
+    assert kept.pool() == kept.lost_at(40, 30, 20, 10) - lost
+    assert (kept.versions(user), kept.versions(other)) == (0, 4)
+    assert kept.live() == live
+    record = json.loads((kept.store / "forgotten").read_text())
+    assert (record["user"], record["states"], record["messages"]) == (user, 4 * len(mine), len(lost))
+    assert record["by"] and record["when"] and record["complete"]
+    assert kept.run("forget", user, "--yes")["states"]["removed"] == 0
+    assert "stays" in kept.printed("forget", other, "--yes", "-v").stdout
+
+
+def test_deleted_mailboxes_are_forgotten_too(tmp_path: Path) -> None:
+    kept = History(tmp_path)
+    user = kept.users[0]
+    folder = next(one for one in kept.folders if kept.user(one) == user)
+    place = kept.server.spool / "u/DELETED/user" / user / "Old" / "6B039BC5"
+    place.mkdir(parents=True)
+    for file in folder.iterdir():
+        if file.is_file():
+            shutil.move(file, place / file.name)
+    kept.server.record()
+    kept.sync()
+    shutil.rmtree(place)
+    kept.server.record()
+    kept.sync()
+    kept.run("forget", user, "--yes")
+    folders = [os.readlink(path / "folder") for path in kept.store.glob("mailboxes/*/2*")]
+    assert folders
+    assert not [path for path in folders if f"user/{user}" in path]
+
+
+# --- What keeps it from removing
+
+
+def test_a_damaged_state_keeps_the_messages_of_its_partition(kept: History) -> None:
+    state = sorted(kept.store.glob("mailboxes/*/2*"))[3]
+    (state / "cyrus.index.gz").write_bytes(b"damaged")
+    report = kept.prune("--keep-within", "15d", "--grace", "0d", expect=23)
+    assert report["messages"]["removed"] == 0
+    assert [str(state) in error for error in report["errors"]] == [True]
+    assert kept.pool() == kept.lost_at(40, 30, 20, 10)
+    report = kept.prune("--keep-within", "15d", "--grace", "0d", "--discard-damaged")
+    assert (report["errors"], state.exists()) == ([], False)
+    assert report["messages"]["removed"] >= len(kept.lost_at(40, 30))
+
+
+def test_a_root_that_is_not_there_keeps_the_messages_of_its_partition(kept: History) -> None:
+    conf = kept.replica / "imapd.conf"
+    conf.write_text(
+        kept.server.conf.read_text() + "metapartition-default: /nowhere\nmetapartition_files: header index\n"
+    )
+    done = run_cyrsync("prune", "--json", "-C", conf, "--keep-last", "1", "--grace", "0d", kept.replica)
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["messages"]["removed"]) == (23, 0)
+    assert "/nowhere" in report["errors"][0]
+    done = run_cyrsync("hold", "-C", conf, "joe", kept.replica)
+    assert (done.returncode, "/nowhere" in done.stderr) == (3, True)
+
+
+def test_after_a_power_cut_nothing_is_swept(kept: History) -> None:
+    root = os.fsencode(below(kept.replica, kept.server.spool))
+    found = token.read(root)
+    assert found
+    token.write(root, found._replace(writing="another boot"))
+    report = kept.prune("--keep-within", "15d", "--grace", "0d", expect=23)
+    assert (report["messages"]["removed"], "power cut" in report["errors"][0]) == (0, True)
+    assert kept.pool() == kept.lost_at(40, 30, 20, 10)
+
+
+def test_a_run_that_is_at_work_is_waited_for(kept: History) -> None:
+    root = os.open(below(kept.replica, kept.server.spool), os.O_RDONLY)
+    fcntl.flock(root, fcntl.LOCK_EX)
+    before = kept.everything()
+    for command, *words in (["prune", "--keep-last", "1"], ["hold", "joe"], ["forget", "joe", "--yes"]):
+        done = kept.printed(command, *words, "--wait", "0", expect=75)
+        assert len(done.stderr.splitlines()) == 1
+    assert kept.everything() == before
+    kept.prune("-n", "--wait", "0")
+    os.close(root)
+
+
+def test_where_no_history_is(tmp_path: Path) -> None:
+    server = SampleServer(tmp_path / "server", messages=10, folder_count=2)
+    replica = tmp_path / "replica"
+    done = run_cyrsync("prune", "-C", server.conf, replica)
+    assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)
+    replica.mkdir()
+    done = run_cyrsync("prune", "-C", server.conf, replica)
+    assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)
+    sync_server_here(server.conf, replica)
+    done = run_cyrsync("prune", "-C", server.conf, replica)
+    assert (done.returncode, "--history" in done.stderr) == (3, True)
+    assert run_cyrsync("hold", "joe", "-C", server.conf, replica).returncode == 0
+    assert json.loads(run_cyrsync("prune", "--json", "-C", server.conf, replica).stdout)["held"] == ["joe"]
+
+
+def test_runs_go_on_keeping_after_a_prune(kept: History) -> None:
+    kept.prune("--keep-last", "1", "--grace", "0d")
+    folder = kept.folders[0]
+    lost = kept.expunge(folder, 1)
+    try:
+        kept.sync()
+        assert lost <= kept.pool()
+        assert kept.prune("--keep-within", "15d", "--grace", "0d")["errors"] == []
+        assert lost <= kept.pool()
+    finally:
+        os.utime(folder / "cyrus.index", ns=(ago(1), ago(1)))
+
+
+def test_a_terminal_is_told(kept: History) -> None:
+    done = kept.printed("prune", "--keep-within", "15d", "-v")
+    first, second, third = done.stdout.splitlines()
+    assert first.startswith("Removed: ")
+    assert second.startswith("Kept: ")
+    assert "grace" in third
+    assert kept.printed("prune", "--keep-within", "15d", "-n").stdout.startswith("Would be removed: 0 states")
+    assert kept.printed("prune", "--keep-within", "15d").stdout == ""
+
+
+# --- The page
+
+
+def test_every_command_of_the_page(kept: History, tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "history.md").read_text("utf-8")
+    commands = re.findall(r"^ {4}# cyrsync ((?:prune|hold|forget) .*)$", page, re.MULTILINE)
+    assert len(commands) == 6
+    here = {"/etc/imapd.conf": str(kept.server.conf), "/srv/replica": str(kept.replica), "joe": kept.users[0]}
+    for command in commands:
+        done = run_cyrsync(*(here.get(word, word) for word in shlex.split(command)))
+        assert (done.returncode, done.stderr) == (0, ""), command
+    assert kept.versions(kept.users[0]) == 0
+
+
+def test_states_and_messages_of_a_partition_with_several_directories(tmp_path: Path) -> None:
+    """The states lie with the indexes, the pool with the messages: a state here names messages there."""
+    server = SampleServer(tmp_path / "server", messages=40, folder_count=3)
+    meta, replica = tmp_path / "meta", tmp_path / "replica"
+    replica.mkdir()
+    folders = server.folders()
+    for folder in folders:
+        place = meta / folder.relative_to(server.spool)
+        place.mkdir(parents=True)
+        for name in ("cyrus.header", "cyrus.index"):
+            shutil.move(folder / name, place / name)
+            (folder / name).symlink_to(place / name)  # for those who change the mailbox here
+    with server.conf.open("a") as conf:
+        conf.write(f"metapartition-default: {meta}\nmetapartition_files: header index\n")
+    folder, bodies = folders[0], {}
+    for age in (30, 20, 10):
+        for path in folders:
+            os.utime(path / "cyrus.index", ns=(ago(age), ago(age)))
+        sync_server_here(server.conf, "--delete", "--max-delete=100%", "--history", replica)
+        before = {path: path.read_bytes() for path in folder.glob("*[0-9].")}
+        samplespool.expunge(folder, 2)
+        bodies[age] = {hashlib.sha1(body).hexdigest() for path, body in before.items() if not path.exists()}
+    sync_server_here(server.conf, "--delete", "--max-delete=100%", "--history", replica)
+    states = list((below(replica, meta) / HIDDEN).glob("mailboxes/*/2*"))
+    pool = below(replica, server.spool) / HIDDEN / "messages"
+    assert states
+    assert {path.name for path in pool.glob("*/*")} == bodies[30] | bodies[20] | bodies[10]
+    words = ("-C", server.conf, "--keep-within", "15d", "--grace", "0d", "--json")
+    done = run_cyrsync("prune", *words, replica)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in pool.glob("*/*")} == bodies[20] | bodies[10]
+    # With the indexes' disk away, nothing tells what the messages are of.
+    below(replica, meta).rename(tmp_path / "away")
+    done = run_cyrsync("prune", *words, replica)
+    assert (done.returncode, len(done.stderr.splitlines())) == (23, 1)
+    below(replica, meta).mkdir()
+    assert run_cyrsync("prune", *words, replica).returncode == 23
+    assert {path.name for path in pool.glob("*/*")} == bodies[20] | bodies[10]
