@@ -142,10 +142,10 @@ class Kept:
         directory = os.path.join(root, folder) if folder else root
         return Located(mailbox, directory, directory, directory, MetaFiles(b"", b"", b""))
 
-    def files(self, state: State) -> MailboxFiles:
-        """Return a mailbox's files as a state has them. Raise what is WRONG with it."""
-        metadata = state.metadata()
-        if state.gone:
+    def files(self, state: State, index: bytes | None = None) -> MailboxFiles:
+        """Return a mailbox's files as a state has them, or with another `index`. Raise what is WRONG with it."""
+        metadata = state.metadata(index)
+        if state.gone and index is None:
             metadata[entry.INDEX] = excerpt.as_index(metadata[entry.INDEX])
         head = records.read_header(metadata[entry.INDEX])
         end = head.start_offset + head.num_records * head.record_size

@@ -13,10 +13,10 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cyrsync.cyrus.mailbox import entry, regular_file
+from cyrsync.cyrus.mailbox import entry, records, regular_file
 from cyrsync.far import store as names
 from cyrsync.far.descent import Descent
-from cyrsync.history.kept import unpack
+from cyrsync.history.kept import excerpt, unpack
 from cyrsync.history.kept.unpack import BadState
 
 #: Bytes of a header, of annotations, and of the other files beside an index.
@@ -148,11 +148,11 @@ class Store:
             pass
         listed = self.read(*above, name + names.IN_PIECES, most=_LARGEST_LIST)
         if first is not None:
-            return self._piece(pieces, unpack.pieces(listed[: listed.find(b"\n") + 1])[0])[0]
-        return unpack.joined(listed, lambda piece: self._piece(pieces, piece))
+            return self.piece(pieces, unpack.pieces(listed[: listed.find(b"\n") + 1])[0])[0]
+        return unpack.joined(listed, lambda piece: self.piece(pieces, piece))
 
-    def _piece(self, directory: tuple[bytes, ...], name: bytes) -> tuple[bytes, int]:
-        """Return a piece, and its size on the disk. Raise BadState."""
+    def piece(self, directory: tuple[bytes, ...], name: bytes) -> tuple[bytes, int]:
+        """Return a piece of a directory, unpacked, and its size on the disk. Raise BadState."""
         if name in self._pieces:
             self._pieces.move_to_end(name)
             return self._pieces[name]
@@ -195,6 +195,10 @@ class State:
     def _path(self) -> tuple[bytes, ...]:
         return (names.MAILBOXES, self.mailbox, self.name)
 
+    @property
+    def _pieces(self) -> tuple[bytes, ...]:
+        return (names.MAILBOXES, self.mailbox, names.PIECES)
+
     def folder(self) -> bytes:
         """Return the folder that it is of, below the root, b"" for the root itself. Raise OSError, BadState."""
         found = self.store.link(*self._path, names.FOLDER)
@@ -214,12 +218,31 @@ class State:
 
     def index(self, first: int | None = None) -> bytes:
         """Return its cyrus.index, or about the `first` bytes. Raise OSError, BadState."""
-        pieces = (names.MAILBOXES, self.mailbox, names.PIECES)
-        return self.store.unpacked((*self._path, entry.INDEX), pieces, first)
+        return self.store.unpacked((*self._path, entry.INDEX), self._pieces, first)
 
-    def metadata(self) -> dict[bytes, bytes]:
-        """Return its files by their names in a spool. Raise OSError, BadState."""
-        found = {entry.INDEX: self.index()}
+    def new_records(self, seen: dict[bytes, int]) -> bytes:
+        """Return its index with those records at least that are in none of the pieces `seen`, and add its own to these.
+
+        Of each piece, that is its size. Raise OSError, BadState, BadIndex.
+        """
+        try:
+            listed = self.store.read(*self._path, entry.INDEX + names.IN_PIECES, most=_LARGEST_LIST)
+        except FileNotFoundError:
+            return excerpt.as_index(self.index()) if self.gone else self.index()
+        first, *others = unpack.pieces(listed)
+        head = self.store.piece(self._pieces, first)[0]
+        header = records.read_header(head)
+        new = [self.store.piece(self._pieces, name)[0] for name in others if name not in seen]
+        seen.update(zip([name for name in others if name not in seen], map(len, new), strict=True))
+        end = header.start_offset + header.num_records * header.record_size
+        whole = len(head) == header.start_offset and len(head) + sum(seen[name] for name in others) == end
+        if not whole or any(len(piece) % header.record_size for piece in new):
+            return self.index()  # it is not cut between records
+        return excerpt.as_index(head + b"".join(new))
+
+    def metadata(self, index: bytes | None = None) -> dict[bytes, bytes]:
+        """Return its files by their names in a spool, with that `index` if it is given. Raise OSError, BadState."""
+        found = {entry.INDEX: self.index() if index is None else index}
         for name in _BESIDE:
             try:
                 found[name] = self.store.read(*self._path, name, most=_LARGEST_BESIDE)
