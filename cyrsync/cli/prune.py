@@ -217,7 +217,7 @@ def _ask(question: str) -> None:
 
 
 def _show(result: Pruned, *, as_json: bool, verbose: bool, quiet: bool) -> None:
-    complain_by_reason(result.errors, every=verbose)
+    complain_by_reason((*result.warnings, *result.errors), every=verbose)
     if as_json:
         with signals.pipe_may_break():
             print(as_line(result.to_json()))

@@ -75,20 +75,19 @@ class ReplicaStores:
         return {user: text for root in self.roots for user, text in root.listed.held.items()}
 
     def look(self, *, read: bool = False, brief: bool = False) -> None:
-        """See what each store has; with `read`, also which states cannot be read. Raise UnusableError for no store.
-
-        `brief`, see only who is held; there may be no store yet.
-        """
+        """See what each store has; with `read`, also which states cannot be read; `brief`, only who is held."""
         for group in self.groups:
             for root in group.roots:
                 root.listed = self.replica.side.stores.look(root.path, read=read, brief=brief)
                 self.problems += [f"{path_text(path)}: {reason}" for path, reason in root.listed.problems]
                 for mailbox in root.listed.mailboxes:
                     self.owners.learn(mailbox.states)
-        if not (self.there or self.problems or brief):
-            raise UnusableError(
-                f"{self.replica.address.text}: no history is kept there: `sync -C --history` begins to keep it"
-            )
+
+    def lack(self) -> str:
+        """Return what to say where there is no store at all, "" where there is one."""
+        if self.there or self.problems:
+            return ""
+        return f"{self.replica.address.text}: no history is kept there yet: `sync -C --history` begins to keep it"
 
     def outdated(self, root: Root, retention: Retention, now: float) -> Iterator[Removal]:
         """Yield what is not to stay of what a root has, but for users who are held."""

@@ -260,7 +260,7 @@ def test_explains_every_key_that_restore_prints() -> None:
 
 
 def test_explains_every_key_that_prune_and_forget_print() -> None:
-    result = Pruned("", user="joe", held=[""], errors=[""])
+    result = Pruned("", user="joe", held=[""], warnings=[""], errors=[""])
     assert_explained("OUTPUT OF PRUNE AND FORGET", result.to_json())
 
 

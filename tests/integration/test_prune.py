@@ -346,6 +346,8 @@ def test_where_no_history_is(tmp_path: Path) -> None:
     assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)
     sync_server_here(server.conf, replica)
     done = run_cyrsync("prune", "-C", server.conf, replica)
+    assert (done.returncode, "--history" in done.stderr) == (0, True)
+    done = run_cyrsync("forget", "joe", "--yes", "-C", server.conf, replica)
     assert (done.returncode, "--history" in done.stderr) == (3, True)
     assert run_cyrsync("hold", "joe", "-C", server.conf, replica).returncode == 0
     assert json.loads(run_cyrsync("prune", "--json", "-C", server.conf, replica).stdout)["held"] == ["joe"]
