@@ -12,6 +12,7 @@ from cyrsync.cli import signals, streams
 from cyrsync.cli.check import check_command
 from cyrsync.cli.config import config_command
 from cyrsync.cli.ending import ended
+from cyrsync.cli.exit_codes import epilogue
 from cyrsync.cli.history import history_command
 from cyrsync.cli.inspect import inspect_command
 from cyrsync.cli.list import list_command
@@ -26,45 +27,27 @@ from cyrsync.cli.sync import sync_command
 from cyrsync.cli.verify import verify_command
 from cyrsync.errors import Exit, error_text
 
-_CODES = {
-    "0": "done; files that vanished meanwhile are no failure",
-    "1": "check, verify or promote found something wrong; status: older than --max-age",
-    "2": "usage",
-    "3": "source, destination or configuration file unusable",
-    "4": "the replica was promoted, is another server's, or has a Cyrus at work on it; the source is a replica; the "
-    "login was refused; or forget: the user is held",
-    "10, 12, 30, 35, 255": "the connection failed, after the retries",
-    "11": "file I/O: a full disk, say",
-    "20": "interrupted",
-    "23": "some files or folders failed, each named",
-    "25": "deletions withheld",
-    "70": "a fault of cyrsync itself; a file with its traceback is named",
-    "75": "another run holds the lock",
-    "others": "rsync's own",
-}
-EXIT_CODES = "Exit codes:\n" + "\n".join(f"{code}: {meaning}" for code, meaning in _CODES.items())
-
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Keep a replica of a Cyrus IMAP spool: find out what changed for almost nothing, let rsync move it.",
-    epilog=EXIT_CODES,
+    epilog=epilogue(),
 )
-app.command("sync", epilog=EXIT_CODES)(sync_command)
-app.command("run", epilog=EXIT_CODES)(run_command)
-app.command("config", epilog=EXIT_CODES)(config_command)
-app.command("list", epilog=EXIT_CODES)(list_command)
-app.command("inspect", epilog=EXIT_CODES)(inspect_command)
-app.command("verify", epilog=EXIT_CODES)(verify_command)
-app.command("check", epilog=EXIT_CODES)(check_command)
-app.command("promote", epilog=EXIT_CODES)(promote_command)
-app.command("history", epilog=EXIT_CODES)(history_command)
-app.command("restore", epilog=EXIT_CODES)(restore_command)
-app.command("prune", epilog=EXIT_CODES)(prune_command)
-app.command("hold", epilog=EXIT_CODES)(hold_command)
-app.command("forget", epilog=EXIT_CODES)(forget_command)
-app.command("status", epilog=EXIT_CODES)(status_command)
+app.command("sync", epilog=epilogue("sync"))(sync_command)
+app.command("run", epilog=epilogue("run"))(run_command)
+app.command("config", epilog=epilogue("config"))(config_command)
+app.command("list", epilog=epilogue("list"))(list_command)
+app.command("inspect", epilog=epilogue("inspect"))(inspect_command)
+app.command("verify", epilog=epilogue("verify"))(verify_command)
+app.command("check", epilog=epilogue("check"))(check_command)
+app.command("promote", epilog=epilogue("promote"))(promote_command)
+app.command("history", epilog=epilogue("history"))(history_command)
+app.command("restore", epilog=epilogue("restore"))(restore_command)
+app.command("prune", epilog=epilogue("prune"))(prune_command)
+app.command("hold", epilog=epilogue("hold"))(hold_command)
+app.command("forget", epilog=epilogue("forget"))(forget_command)
+app.command("status", epilog=epilogue("status"))(status_command)
 
 
 @app.command("rsync", add_help_option=False)

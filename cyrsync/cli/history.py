@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
@@ -14,11 +13,12 @@ import typer
 from cyrsync.cli import signals
 from cyrsync.cli.operands import ConfigFile
 from cyrsync.cli.output import complain_by_reason, console, progress
-from cyrsync.cli.restore import Mailbox, Tree_, TreeConf, User
+from cyrsync.cli.restore import AsOf, Mailbox, Tree_, TreeConf, User, open_as_of
 from cyrsync.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from cyrsync.history.findings import FoundMailbox, FoundMessage
+    from cyrsync.history.versions import FoundVersion
 
 
 def history_command(
@@ -31,6 +31,7 @@ def history_command(
         typer.Option("--message", metavar="TEXT", help="Find messages by Message-ID, subject or sender."),
     ] = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="Only what was removed and can be restored.")] = False,
+    as_of: AsOf = None,
     conf: TreeConf = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
@@ -40,34 +41,37 @@ def history_command(
     """
     from cyrsync.history import findings
     from cyrsync.history.choose import Request
-    from cyrsync.history.tree import open_tree
     from cyrsync.report import mail
 
     if mailbox is not None and user is not None:
         raise UsageError("give either MAILBOX or --user")
-    opened = open_tree(os.fsencode(tree), conf)
+    opened = open_as_of(tree, conf, as_of)
     request = Request(mailbox, user)
     errors: list[str] = []
     boxes: Iterable[FoundMailbox] = ()
+    past: Iterable[FoundVersion] = ()
     found: Iterable[FoundMessage] = ()
     try:
         with progress(as_json) as reporter:
-            opened, told = replace(opened, reporter=reporter), (errors.append, reporter)
+            told = errors.append, reporter
+            meant = findings.meant(replace(opened, reporter=reporter), request, errors.append)
+            if message is None and not deleted and (mailbox is not None or user is not None):
+                past = findings.versions_of(meant, errors.append)
             if message is not None or mailbox is not None:
-                found = findings.messages(opened, request, *told, text=message, only_removed=deleted)
+                found = findings.messages(meant, *told, text=message, only_removed=deleted)
             else:
-                boxes = findings.mailboxes(opened, request, *told, only_deleted=deleted)
-                found = findings.messages(opened, request, *told, only_expunged=True) if deleted else ()
+                boxes = findings.mailboxes(meant, *told, only_deleted=deleted)
+                found = findings.messages(meant, *told, only_expunged=True) if deleted else ()
             if as_json:
                 with signals.pipe_may_break():
-                    every: Iterable[FoundMailbox | FoundMessage] = chain(boxes, found)
+                    every: Iterable[FoundMailbox | FoundVersion | FoundMessage] = chain(boxes, past, found)
                     for one in every:
                         print(json.dumps(one.to_json()))
             else:
                 # All of it, before the display of progress is gone and the tables are printed.
-                boxes, found = list(boxes), list(found)
+                boxes, past, found = list(boxes), list(past), list(found)
         if not as_json:
-            mail.render_findings([*boxes], [*found], console(a_line_each=True), of_one=mailbox is not None)
+            mail.render_findings([*boxes], [*past], [*found], console(a_line_each=True), of_one=mailbox is not None)
     finally:
         complain_by_reason(dict.fromkeys((*opened.warnings, *errors)))
     if errors:

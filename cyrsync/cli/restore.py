@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import time
 from contextlib import closing
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
@@ -48,6 +49,13 @@ TreeConf = Annotated[
     typer.Option("-C", "--conf", metavar="FILE", help="The server's imapd.conf (TREE/etc/imapd.conf, or this host's)."),
 ]
 
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of", metavar="TIME", help='As it was then: "2026-11-20 10:00", "yesterday 18:00", "2 hours ago".'
+    ),
+]
+
 
 def restore_command(
     tree: Tree_,
@@ -58,6 +66,7 @@ def restore_command(
         str | None,
         typer.Option("--message", metavar="GUID", help="One message; with MAILBOX, its UID will do (see history)."),
     ] = None,
+    as_of: AsOf = None,
     recursive: Annotated[bool, typer.Option("-r", "--recursive", help="What is below MAILBOX, too.")] = False,
     only_expunged: Annotated[
         bool, typer.Option("--only-expunged", help="Only messages that were expunged and have their file still.")
@@ -104,7 +113,6 @@ def restore_command(
     from cyrsync.history import imap_address
     from cyrsync.history.outcome import Outcome
     from cyrsync.history.restore_to import restore_to
-    from cyrsync.history.tree import open_tree
 
     if to is None and into is None and not dry_run:
         raise UsageError("restore needs --to DIR or --into URL")
@@ -116,7 +124,7 @@ def restore_command(
         raise UsageError("--into restores into a server: without --to and --as")
     request = _request(mailbox, user, message, form, recursive=recursive, only_expunged=only_expunged)
     target = None if into is None else imap_address.parse(into)
-    opened = open_tree(os.fsencode(tree), conf)
+    opened = open_as_of(tree, conf, as_of)
     outcome = Outcome(tree, to or (str(target) if target else ""), dry_run)
     password = "" if target is None else password_for(target, password_file)
     told = _print_messages if dry_run and verbose and not (as_json or quiet) else None
@@ -136,6 +144,19 @@ def restore_command(
         complain_by_reason((*outcome.warnings, *outcome.errors), every=verbose)
     _show(outcome, as_json=as_json, shows=not quiet and (verbose or dry_run or sys.stdout.isatty()))
     raise typer.Exit(outcome.exit)
+
+
+def open_as_of(tree: str, conf: str | None, as_of: str | None) -> Tree:
+    """Return a tree, as it was at a time if one is given. Raise UsageError for no time, UnusableError for no tree."""
+    from cyrsync.history.tree import open_tree
+
+    if as_of is None:
+        return open_tree(os.fsencode(tree), conf)
+    from cyrsync.history import moment
+    from cyrsync.history.as_of import tree_as_of
+
+    when = moment.parse(as_of, time.time_ns())
+    return tree_as_of(open_tree(os.fsencode(tree), conf), when)
 
 
 def _request(
@@ -213,7 +234,7 @@ def _plan(tree: Tree, request: Request, outcome: Outcome, told: Told | None) -> 
     from cyrsync.history.restore_to import found
 
     for selection in found(tree, request, outcome):
-        one = outcome.begin(shown(selection.mailbox.name), selection.count)
+        one = outcome.begin(shown(selection.mailbox.name), selection.count, selection.since)
         one.bytes = selection.size
         if told is not None:
             told(selection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,9 @@ def verify_command(
     _config: ConfigFile = None,
     conf: Conf = None,
     content: Annotated[bool, typer.Option("--content", help="Read every message; compare size and SHA-1.")] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Check what TREE, a whole server's replica, keeps of its past.")
+    ] = False,
     rsh: Rsh = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all folders with a problem.")] = False,
@@ -41,12 +45,16 @@ def verify_command(
     TREE is a partition or a replica of one, here or over ssh. Without it, the whole server of imapd.conf is checked.
 
     With SRC and DEST, a source and its replica are compared.
+
+    With --history, all that sync --history has kept in TREE is checked: each state has its messages.
     """
     from cyrsync.verify.result import AuditResult
     from cyrsync.verify.server import audit_server  # what few runs need is not loaded by all
     from cyrsync.verify.sides import audits
 
-    if tree and conf:
+    if history and (tree is None or replica):
+        raise UsageError("--history checks one TREE: the replica of a whole server, here")
+    if tree and conf and not history:
         raise UsageError("give either TREE or -C: imapd.conf tells by itself where the partitions are")
     if replica and content:
         raise UsageError("--content checks one TREE: give SRC or DEST alone")
@@ -55,10 +63,13 @@ def verify_command(
         replica=replica,
         content=content,
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        history=history,
     )
     began = time.monotonic()
     with progress(quiet or as_json) as reporter:
-        if tree is None:
+        if history and tree:
+            _take_history(result, tree, conf, reporter)
+        elif tree is None:
             _take(result, audit_server(read_conf(conf), content), reporter)
         else:
             with audits(
@@ -66,15 +77,27 @@ def verify_command(
             ) as found:
                 _take(result, found, reporter)
     result.seconds = round(time.monotonic() - began, 3)
-    if not result.mailboxes:
+    if not result.mailboxes and not history:
         raise UnusableError(f"{result.tree}: no Cyrus folder in it: is this the spool, and is its partition mounted?")
-    if tree and not replica and result.has_no_index:
+    if tree and not replica and not history and result.has_no_index:
         raise UnusableError(
             f"{tree}: messages, but no cyrus.index in any folder: if metapartitions or archive partitions "
             "keep them apart, check the whole server with -C IMAPD_CONF"
         )
     show_audit(result, as_json=as_json, verbose=verbose, quiet=quiet)
     raise typer.Exit(result.exit)
+
+
+def _take_history(result: AuditResult, tree: str, conf: str | None, reporter: Reporter) -> None:
+    from cyrsync.history.tree import open_tree
+    from cyrsync.verify.history import audit_history
+
+    where = address.parse(tree)
+    if where.host:
+        raise UsageError("--history checks a replica on this host: run it there")
+    opened = replace(open_tree(where.path, conf), reporter=reporter)
+    _take(result, audit_history(opened, result.content), reporter)
+    result.warnings += dict.fromkeys(opened.warnings)
 
 
 def _take(result: AuditResult, audits: Iterator[Audited], reporter: Reporter) -> None:

@@ -45,7 +45,7 @@ def restore_by_append(
     """
     for selection in selections:
         name = into_plan.name_of(selection.mailbox)
-        one = outcome.begin(shown(name), selection.count)
+        one = outcome.begin(shown(name), selection.count, selection.since)
         try:
             connection, own_name = logins.of(name)
             there = _is_there(connection, own_name)

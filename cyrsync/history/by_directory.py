@@ -99,10 +99,17 @@ def _located(partition: Partition, path: bytes, hashed: bool | None) -> Located:
     header_path, index_path = (
         os.path.join(partition.root_of(word), path, b"cyrus." + word.encode()) for word in ("header", "index")
     )
-    known = _header(header_path)
-    mailbox = Mailbox(
+    mailbox = mailbox_at(path, partition.name, _header(header_path), hashed)
+    files = MetaFiles(header_path, index_path, os.path.join(os.path.dirname(index_path), entry.EXPUNGE))
+    data, meta, archive = (os.path.join(root, path) for root in (partition.data, partition.meta, partition.archive))
+    return Located(mailbox, data, meta, archive, files)
+
+
+def mailbox_at(path: bytes, partition: str, known: header.Header | None, hashed: bool | None) -> Mailbox:
+    """Return what is known of a mailbox by its path below the root, and its cyrus.header."""
+    return Mailbox(
         name=_name(path, known, hashed),
-        partition=partition.name,
+        partition=partition,
         uniqueid=known.uniqueid if known else "",
         uidvalidity=0,
         kind=known.mbtype if known else "",
@@ -114,9 +121,6 @@ def _located(partition: Partition, path: bytes, hashed: bool | None) -> Located:
         legacy=not path.startswith(b"uuid/"),
         acl=(),
     )
-    files = MetaFiles(header_path, index_path, os.path.join(os.path.dirname(index_path), entry.EXPUNGE))
-    data, meta, archive = (os.path.join(root, path) for root in (partition.data, partition.meta, partition.archive))
-    return Located(mailbox, data, meta, archive, files)
 
 
 def _name(path: bytes, known: header.Header | None, hashed: bool | None) -> bytes:

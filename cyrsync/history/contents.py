@@ -18,12 +18,16 @@ _LARGEST = 1 << 30
 
 
 class Damaged(Exception):
-    """A message that cannot be restored: why, in one line; `missing`: there is no file."""
+    """A message that cannot be restored: why, in one line; `missing`: there is no file.
 
-    def __init__(self, uid: int, reason: str, *, missing: bool = False) -> None:
+    `kind` is `unreadable`, `size` or `content`.
+    """
+
+    def __init__(self, uid: int, reason: str, *, missing: bool = False, kind: str = "unreadable") -> None:
         super().__init__(f"UID {uid}: {reason}")
         self.uid = uid
         self.missing = missing
+        self.kind = kind
 
 
 def blocks(message: Message) -> Iterator[bytes]:
@@ -48,7 +52,7 @@ def blocks(message: Message) -> Iterator[bytes]:
     if size != message.size:
         raise _of_wrong_size(message, path)
     if message.guid is not None and digest.digest() != message.guid:
-        raise Damaged(message.uid, f"{path_text(path)}: its SHA-1 is not its GUID")
+        raise Damaged(message.uid, f"{path_text(path)}: its SHA-1 is not its GUID", kind="content")
 
 
 def whole(message: Message) -> bytes:
@@ -67,7 +71,7 @@ def start(message: Message, size: int) -> bytes:
 
 
 def _of_wrong_size(message: Message, path: bytes) -> Damaged:
-    return Damaged(message.uid, f"{path_text(path)}: not of the size that the index says")
+    return Damaged(message.uid, f"{path_text(path)}: not of the size that the index says", kind="size")
 
 
 def _opened(message: Message) -> tuple[int, bytes, int]:

@@ -7,13 +7,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cyrsync.history.choose import Request, deleted_at, former_name, shown
+from cyrsync.cyrus.server import layout
+from cyrsync.cyrus.server.server import Located
+from cyrsync.errors import error_text
+from cyrsync.history import moment
+from cyrsync.history.choose import Request, choose, deleted_at, former_name, shown
 from cyrsync.history.envelopes import Envelope, Envelopes
-from cyrsync.history.reading import selections
+from cyrsync.history.kept.kept import WRONG, Kept
+from cyrsync.history.kept.store import State
+from cyrsync.history.mailbox_files import Unreadable
+from cyrsync.history.reading import chosen, of_each, read
+from cyrsync.history.removed import Removed, when_removed
 from cyrsync.history.selected import Message, Selection
 from cyrsync.history.tree import Tree
+from cyrsync.history.versions import FoundVersion, versions
 from cyrsync.sync.progress import Reporter
-from cyrsync.text import iso
+from cyrsync.text import iso, path_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,8 @@ class FoundMailbox:
     deleted: bool
     removed: int | None  # when it was deleted, in seconds since 1970
     former_name: bytes | None  # what it was called before
+    versions: int = 0  # states of it that are kept
+    oldest: int | None = None  # of these, since when it was so, in nanoseconds since 1970
 
     def to_json(self) -> dict[str, Any]:
         """Return one line of `history --json`."""
@@ -43,6 +54,8 @@ class FoundMailbox:
             "deleted": self.deleted,
             "removed": _iso(self.removed),
             "former_name": os.fsdecode(self.former_name) if self.former_name else None,
+            "versions": self.versions,
+            "oldest": moment.iso(self.oldest) if self.oldest is not None else None,
         }
 
 
@@ -74,23 +87,69 @@ class FoundMessage:
         }
 
 
+@dataclass(frozen=True)
+class Meant:
+    """The mailboxes that are meant: those that are there, and all by the directories with their states."""
+
+    tree: Tree
+    live: list[Located]
+    kept: Kept | None
+    states: dict[bytes, Located]
+    gone: dict[bytes, Located]  # of these, those that are not there any more
+
+
+def meant(tree: Tree, request: Request, unreadable: Callable[[str], None]) -> Meant:
+    """Return which mailboxes are meant. Raise UnusableError where there are none."""
+    kept = Kept(tree) if tree.past is None else None
+    if kept is None or not kept.stores:
+        found = chosen(tree, request, unreadable)
+        return Meant(tree, found, None, {}, {})
+    for problem in tree.unreadable:
+        unreadable(problem)
+    by_place = {place: mailbox for mailbox, place in [*kept.gone.items(), *kept.live.items()]}
+    places = [*kept.places, *kept.gone.values()]
+    found = choose(places, replace(request, deleted=True), tree.deletedprefix)
+    states = {by_place[place]: place for place in found if place in by_place}
+    gone = {name: place for name, place in states.items() if name in kept.gone}
+    live = set(kept.places)
+    return Meant(tree, [place for place in found if place in live], kept, states, gone)
+
+
 def mailboxes(
-    tree: Tree,
-    request: Request,
-    unreadable: Callable[[str], None],
-    reporter: Reporter,
-    *,
-    only_deleted: bool = False,
+    found: Meant, unreadable: Callable[[str], None], reporter: Reporter, *, only_deleted: bool = False
 ) -> Iterator[FoundMailbox]:
-    """Yield the mailboxes that are meant. Raise UnusableError where there are none."""
-    for one in selections(tree, replace(request, every=True, deleted=True), unreadable, reporter):
-        if not only_deleted or one.mailbox.deleted:
-            yield _mailbox(one, tree.deletedprefix)
+    """Yield the mailboxes that are meant, those that are gone last."""
+    tree, kept = found.tree, found.kept
+    by_place = {place: name for name, place in found.states.items()}
+    every = Request(every=True, deleted=True)
+    for place in found.live:
+        for one in of_each(tree, [place], every, unreadable, reporter):
+            if not only_deleted or one.mailbox.deleted:
+                states = kept.readable_states(by_place[place]) if kept and place in by_place else []
+                yield _mailbox(one, tree.deletedprefix, states)
+    for name, place in found.gone.items():
+        state = kept.newest(name) if kept else None
+        if kept is None or state is None:
+            continue
+        try:
+            one = read(tree, place, every, kept.files(state))
+            gone = _mailbox(one, tree.deletedprefix, kept.readable_states(name))
+            yield replace(gone, deleted=True, removed=state.made() // 10**9, former_name=place.mailbox.name)
+        except WRONG as error:
+            unreadable(f"{path_text(state.path)}: {error_text(error)}")
+        except Unreadable as error:
+            unreadable(str(error))
+
+
+def versions_of(found: Meant, unreadable: Callable[[str], None]) -> Iterator[FoundVersion]:
+    """Yield the versions of the mailboxes that are meant."""
+    for name, place in found.states.items():
+        if found.kept is not None:
+            yield from versions(found.kept, name, place, unreadable)
 
 
 def messages(
-    tree: Tree,
-    request: Request,
+    found: Meant,
     unreadable: Callable[[str], None],
     reporter: Reporter,
     *,
@@ -101,28 +160,43 @@ def messages(
     """Yield messages: those with a `text` in Message-ID, subject or sender; those that were removed.
 
     With `only_expunged`, those of mailboxes that are there still.
-
-    Raise UnusableError where there is no such mailbox.
     """
-    asked = replace(request, every=not only_expunged, only_expunged=only_expunged, deleted=True)
-    for one in selections(tree, asked, unreadable, reporter):
+    tree = found.tree
+    asked = Request(every=not only_expunged, only_expunged=only_expunged, deleted=True)
+    for one in of_each(tree, found.live, asked, unreadable, reporter):
         if (only_expunged and one.mailbox.deleted) or (only_removed and not (one.mailbox.deleted or one.expunged)):
             continue
-        envelopes = Envelopes(one)
         removed = deleted_at(one.mailbox.name, tree.deletedprefix)
-        try:
-            for message in one.messages():
-                if only_removed and not message.expunged and not one.mailbox.deleted:
-                    continue
-                envelope = envelopes.of(message) if text is None else envelopes.matching(message, text)
-                if envelope is not None:
-                    when = message.last_changed if message.expunged else removed
-                    yield FoundMessage(one.mailbox.name, message, envelope, when)
-        finally:
-            envelopes.close()
+        for message, envelope in _matching(one, text):
+            if message.expunged or one.mailbox.deleted or not only_removed:
+                yield FoundMessage(
+                    one.mailbox.name, message, envelope, message.last_changed if message.expunged else removed
+                )
+    for name, place in found.states.items():
+        if found.kept is None or (only_expunged and (name in found.gone or _is_deleted(place, tree))):
+            continue
+        for one, until in Removed(found.kept, name, place, unreadable).selections():
+            for message, envelope in _matching(one, text):
+                yield FoundMessage(one.mailbox.name, message, envelope, when_removed(message, until))
 
 
-def _mailbox(one: Selection, prefix: bytes) -> FoundMailbox:
+def _matching(one: Selection, text: str | None) -> Iterator[tuple[Message, Envelope]]:
+    """Yield messages with their envelopes, those with a text in it where one is given."""
+    envelopes = Envelopes(one)
+    try:
+        for message in one.messages():
+            envelope = envelopes.of(message) if text is None else envelopes.matching(message, text)
+            if envelope is not None:
+                yield message, envelope
+    finally:
+        envelopes.close()
+
+
+def _is_deleted(place: Located, tree: Tree) -> bool:
+    return layout.is_deleted(place.mailbox.name, tree.deletedprefix)
+
+
+def _mailbox(one: Selection, prefix: bytes, states: list[State]) -> FoundMailbox:
     return FoundMailbox(
         name=one.mailbox.name,
         uniqueid=one.mailbox.uniqueid,
@@ -133,6 +207,8 @@ def _mailbox(one: Selection, prefix: bytes) -> FoundMailbox:
         deleted=one.mailbox.deleted,
         removed=deleted_at(one.mailbox.name, prefix),
         former_name=former_name(one.mailbox.name, prefix),
+        versions=sum(not state.gone for state in states),
+        oldest=states[0].since if states else None,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cyrsync.errors import Exit
+from cyrsync.history import moment
 from cyrsync.history.contents import Damaged
 from cyrsync.history.selected import Message, Selection
 from cyrsync.sync.progress import Reporter
@@ -25,6 +26,7 @@ class MailboxOutcome:
     present: int = 0  # messages that were there already
     bytes: int = 0  # of those restored
     how: str = ""  # what was done to the server's mailbox
+    since: int | None = None  # of which state, in nanoseconds since 1970; None: as it is
 
     def add(self, size: int) -> None:
         """Count a message that was restored."""
@@ -50,9 +52,9 @@ class Outcome:
     errors: list[str] = field(default_factory=list)  # what is lacking, a line each
     warnings: list[str] = field(default_factory=list)
 
-    def begin(self, name: str, selected: int) -> MailboxOutcome:
+    def begin(self, name: str, selected: int, since: int | None = None) -> MailboxOutcome:
         """Count a mailbox."""
-        self.mailboxes.append(MailboxOutcome(name, selected))
+        self.mailboxes.append(MailboxOutcome(name, selected, since=since))
         return self.mailboxes[-1]
 
     @property
@@ -84,6 +86,7 @@ class Outcome:
                     "present": one.present,
                     "bytes": one.bytes,
                     "how": one.how,
+                    "since": None if one.since is None else moment.iso(one.since),
                 }
                 for one in self.mailboxes
             ],

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from cyrsync.cyrus.mailbox import details, entry, header, records, snapshot
+from cyrsync.cyrus.mailbox import details, entry, header, records
 from cyrsync.cyrus.mailbox.index import FIRST_WITH_CRC
 from cyrsync.cyrus.mailbox.locks import LockTimeout
 from cyrsync.cyrus.mailbox.records import Index, IndexHeader
-from cyrsync.cyrus.mailbox.snapshot import MetaFiles
 from cyrsync.cyrus.server import layout, message_annotations, seen
-from cyrsync.cyrus.server.db import reader
 from cyrsync.cyrus.server.db.error import DbError
 from cyrsync.cyrus.server.server import Located
-from cyrsync.errors import error_text
+from cyrsync.errors import UnusableError, error_text
 from cyrsync.history.choose import Request, choose, former_name, shown
+from cyrsync.history.mailbox_files import MailboxFiles, Unreadable
 from cyrsync.history.selected import Annotation, Mailbox, Message, Selection
 from cyrsync.history.tree import Tree
 from cyrsync.sync.progress import NoProgress, Reporter
@@ -31,10 +29,6 @@ _FIRST_WITH_SEEN = 12
 _FIRST_WITHOUT_EXPUNGE = 12
 #: Versions that call a user's file `john.doe.seen`, and those before.
 _DECODED, _ENCODED = (3, 0), (2, 4)
-
-
-class Unreadable(Exception):
-    """A mailbox that cannot be read: which one, and why, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +55,25 @@ def selections(
 
     Raise UnusableError at once where there is no such mailbox.
     """
+    found = chosen(tree, request, unreadable)
+    return of_each(tree, found, request, unreadable, reporter or NoProgress())
+
+
+def chosen(tree: Tree, request: Request, unreadable: Callable[[str], None]) -> list[Located]:
+    """Return the mailboxes that are meant. Raise UnusableError where there are none."""
     known = tree.mailboxes
     for problem in tree.unreadable:
         unreadable(problem)
-    chosen = choose(known, request, tree.deletedprefix)
-    return _selections(tree, chosen, request, unreadable, reporter or NoProgress())
+    try:
+        return choose(known, request, tree.deletedprefix)
+    except UnusableError as error:
+        raise (UnusableError(tree.past.unknown(str(error))) if tree.past else error) from None
 
 
-def _selections(
+def of_each(
     tree: Tree, chosen: list[Located], request: Request, unreadable: Callable[[str], None], reporter: Reporter
 ) -> Iterator[Selection]:
+    """Yield what is meant of some mailboxes, of one that has nothing of it only if no message is asked for."""
     messages = 0
     for number, place in enumerate(chosen):
         reporter.scan(number, messages)
@@ -84,61 +87,44 @@ def _selections(
                 yield found
 
 
-def read(tree: Tree, place: Located, request: Request) -> Selection:
-    """Return what is meant of a mailbox. Raise Unreadable."""
+def read(
+    tree: Tree, place: Located, request: Request, files: MailboxFiles | None = None, only: frozenset[int] | None = None
+) -> Selection:
+    """Return what is meant of a mailbox. Raise Unreadable.
+
+    `files` are its own if they are read already; `only` some UIDs are looked at.
+    """
     name = shown(place.mailbox.name)
     if not place.data:
         raise Unreadable(f"{name}: imapd.conf has no partition {place.mailbox.partition}")
     try:
-        placed = _placed(tree, place)
-        # All that only those write who hold the same locks.
-        also = os.path.join(_directory(tree, place, "annotations"), entry.ANNOTATIONS)
-        taken, _ = snapshot.parts(placed.files, [also])
-        metadata = {os.path.basename(path): part.data for path, part in taken.items()}
-        for kind, path in ((entry.HEADER, placed.files.header_path), (entry.INDEX, placed.files.index_path)):
-            if kind not in metadata:
-                raise Unreadable(f"{name}: {path_text(path)}: {os.strerror(errno.ENOENT)}")
-        head = header.read(metadata[entry.HEADER])
-        index = records.read_header(metadata[entry.INDEX])
+        files = files or tree.files(place)
+        head = header.read(files.metadata[entry.HEADER])
+        index = records.read_header(files.metadata[entry.INDEX])
+        metadata = dict(files.metadata)
         if index.minor_version >= _FIRST_WITHOUT_EXPUNGE:
             metadata.pop(entry.EXPUNGE, None)  # left over: what it names may be other messages by now
         parts = _parts(metadata, request)
+        if only is not None:
+            parts = [replace(part, numbers=[n for n in part.numbers if part.index.uids[n] in only]) for part in parts]
         extras = _Extras(_annotations(tree, place, metadata), _seen(tree, place, index.minor_version, head.uniqueid))
-        main, archived = (os.path.join(_directory(tree, place, w), b"cyrus.cache") for w in ("cache", "archivecache"))
     except OSError as error:
         raise Unreadable(f"{name}: {error_text(error)}") from None
     except (records.BadIndex, header.HeaderError, LockTimeout) as error:
-        raise Unreadable(f"{name}: {path_text(place.data)}: {error}") from None
+        raise Unreadable(f"{name}: {path_text(files.directory if files else place.data)}: {error}") from None
+    except Unreadable as error:
+        raise Unreadable(f"{name}: {error}") from None
+    read_from = files
     return Selection(
-        _mailbox(place, index, head, layout.is_deleted(place.mailbox.name, tree.deletedprefix)),
+        _mailbox(place, index, head, files, layout.is_deleted(place.mailbox.name, tree.deletedprefix)),
         count=sum(len(part.numbers) for part in parts),
         expunged=sum(part.expunged or part.index.expunged[n] for part in parts for n in part.numbers),
         size=sum(part.index.sizes[number] for part in parts for number in part.numbers),
-        messages=lambda: (message for part in parts for message in _messages(part, head, placed, extras)),
+        messages=lambda: (message for part in parts for message in _messages(part, head, read_from, extras)),
         metadata=metadata,
-        caches=(main, archived),
+        caches=files.caches,
+        since=files.since,
     )
-
-
-def _directory(tree: Tree, place: Located, word: str) -> bytes:
-    """Return where a kind of metadata lies, a word of metapartition_files. Raise OSError."""
-    partition = tree.config.partitions.get(place.mailbox.partition) if tree.config else None
-    if partition is None:
-        return tree.place(os.path.dirname(place.files.index_path))
-    return tree.place(os.path.join(partition.root_of(word), place.data[len(partition.data) :].lstrip(b"/")))
-
-
-def _placed(tree: Tree, place: Located) -> Located:
-    """Return a mailbox with its directories as they are in the tree. Raise OSError."""
-    data, meta, archive = (tree.place(path) for path in (place.data, place.meta, place.archive))
-    files = MetaFiles(*[path and _in_directory(tree, path) for path in place.files])
-    return place._replace(data=data, meta=meta, archive=archive, files=files)
-
-
-def _in_directory(tree: Tree, path: bytes) -> bytes:
-    """Return a file's path; itself it may not be a link, which whoever opens it sees to."""
-    directory, name = os.path.split(path)
-    return os.path.join(tree.place(directory), name)
 
 
 def _parts(metadata: dict[bytes, bytes], request: Request) -> list[_Part]:
@@ -201,7 +187,7 @@ def _check(data: bytes, index: Index, numbers: Sequence[int]) -> None:
             raise records.BadIndex(at + covered, "wrong CRC of a record")
 
 
-def _mailbox(place: Located, index: IndexHeader, head: header.Header, deleted: bool) -> Mailbox:
+def _mailbox(place: Located, index: IndexHeader, head: header.Header, files: MailboxFiles, deleted: bool) -> Mailbox:
     known = place.mailbox
     acl = tuple((os.fsencode(who), os.fsencode(rights)) for who, rights in known.acl) or head.acl
     return Mailbox(
@@ -210,8 +196,8 @@ def _mailbox(place: Located, index: IndexHeader, head: header.Header, deleted: b
         partition=known.partition,
         uniqueid=head.uniqueid,
         uidvalidity=index.uidvalidity,
-        last_uid=index.last_uid,
-        highest_modseq=index.highestmodseq,
+        last_uid=max(index.last_uid, files.last_uid),
+        highest_modseq=max(index.highestmodseq, files.highest_modseq),
         options=index.options,
         acl=acl,
         quota_root=head.quotaroot,
@@ -245,26 +231,24 @@ def _seen(tree: Tree, place: Located, minor_version: int, uniqueid: str) -> tupl
     for version in (_DECODED, _ENCODED):
         path = layout.user_file(name, b"seen", tree.config.fulldirhash, version)
         with suppress(OSError, DbError):
-            pairs = reader.read(tree.place(os.path.join(tree.config.userpath, path)))
+            pairs = tree.database(os.path.join(tree.config.userpath, path))
             return seen.ranges(pairs, uniqueid.encode("latin-1"))
     return ()
 
 
-def _messages(part: _Part, head: header.Header, place: Located, extras: _Extras) -> Iterator[Message]:
+def _messages(part: _Part, head: header.Header, files: MailboxFiles, extras: _Extras) -> Iterator[Message]:
     index = part.index
     dates, changes, offsets = details.internal_dates(index), details.last_changes(index), index.cache_offsets()
     for number in part.numbers:
         uid = index.uids[number]
-        name = b"%d." % uid
         system = index.system_flags[number]
         if extras.seen and any(uid in read for read in extras.seen):
             system |= records.SEEN
         archived = bool(index.archived[number])
-        # Where the flag does not lead: a move may be under way, or archive_enabled have been changed.
-        roots = (place.archive, place.data) if archived else (place.data, place.archive)
+        guid = index.guid(number) or files.digests.get(uid)
         yield Message(
             uid=uid,
-            guid=index.guid(number),
+            guid=guid,
             size=index.sizes[number],
             internaldate=dates[number],
             flags=tuple(records.flag_names(system, index.user_flags(number), head.flags)),
@@ -273,6 +257,6 @@ def _messages(part: _Part, head: header.Header, place: Located, extras: _Extras)
             expunged=part.expunged or bool(index.expunged[number]),
             archived=archived,
             cache_offset=offsets[number],
-            places=tuple(dict.fromkeys(os.path.join(root, name) for root in roots)),
+            places=files.places(uid, guid, archived),
             annotations=extras.annotations.get(uid, ()),
         )

@@ -40,7 +40,7 @@ def restore_into(
     had = Had(server)
     for selection in selections:
         name = into_plan.name_of(selection.mailbox)
-        one = outcome.begin(shown(name), selection.count)
+        one = outcome.begin(shown(name), selection.count, selection.since)
         try:
             left_out = had.by(name) if only_missing else frozenset()
             plan = into_plan.decide(server, selection, one.name, left_out)

@@ -7,12 +7,13 @@ from dataclasses import replace
 from itertools import chain
 
 from cyrsync.errors import UnusableError
-from cyrsync.history import to_cyrus, to_files, to_maildir
+from cyrsync.history import in_past, to_cyrus, to_files, to_maildir
 from cyrsync.history.choose import Request, named, shown
 from cyrsync.history.contents import Damaged
 from cyrsync.history.destinations import place
+from cyrsync.history.mailbox_files import Unreadable
 from cyrsync.history.outcome import MailboxRestore, Outcome
-from cyrsync.history.reading import Unreadable, read, selections
+from cyrsync.history.reading import read, selections
 from cyrsync.history.selected import Selection
 from cyrsync.history.target import NotWritten, Target
 from cyrsync.history.tree import Tree
@@ -24,11 +25,25 @@ FORMS = {"maildir": to_maildir.write, "eml": to_files.write, "cyrus": to_cyrus.w
 
 
 def found(tree: Tree, request: Request, outcome: Outcome, reporter: Reporter | None = None) -> Iterator[Selection]:
-    """Return what is meant; of a message that several mailboxes have, each. Raise UnusableError where there is none."""
-    every = selections(tree, request, outcome.errors.append, reporter if request.message is not None else None)
+    """Return what is meant; of a message that several mailboxes have, each. Raise UnusableError where there is none.
+
+    A message that no mailbox has is looked for in what is kept.
+    """
+    try:
+        every = selections(tree, request, outcome.errors.append, reporter if request.message is not None else None)
+    except UnusableError as error:
+        kept = in_past.of(tree)
+        if kept is None:
+            raise
+        if request.message is None:
+            raise UnusableError(in_past.hint(kept, request, str(error))) from None
+        every = iter(())
     if request.message is None:
         return every
     first = next(every, None)
+    if first is None and (kept := in_past.of(tree)):
+        every = in_past.messages(kept, request)
+        first = next(every, None)
     if first is None:
         named = request.message.hex() if isinstance(request.message, bytes) else f"UID {request.message}"
         reason = f" ({human_count(len(outcome.errors))} mailboxes cannot be read)" if outcome.errors else ""
@@ -45,7 +60,7 @@ def restore_to(tree: Tree, request: Request, directory: bytes, form: str, outcom
     target = Target(directory, form, tree.roots(), may_go_on=form != "cyrus")
     try:
         for selection in every:
-            one = outcome.begin(shown(selection.mailbox.name), selection.count)
+            one = outcome.begin(shown(selection.mailbox.name), selection.count, selection.since)
             where = place(selection.mailbox.name, request, top, tree.deletedprefix)
             restore = MailboxRestore(outcome, reporter)
             try:

@@ -72,3 +72,5 @@ class Selection:
     metadata: dict[bytes, bytes]
     #: Where `cyrus.cache` is: with the index, and on the archive partition.
     caches: tuple[bytes, bytes]
+    #: Since when it was so, in nanoseconds since 1970; None for a mailbox as it is.
+    since: int | None = None

@@ -33,7 +33,7 @@ def set_flags(
     """
     for selection in selections:
         name = into_plan.name_of(selection.mailbox)
-        one = outcome.begin(shown(name), selection.count)
+        one = outcome.begin(shown(name), selection.count, selection.since)
         try:
             there = server.mailbox(name)
             if there is None:

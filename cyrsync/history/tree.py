@@ -6,11 +6,14 @@ one, TREE is looked through for mailboxes.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
-from cyrsync.cyrus.mailbox import regular_file
+from cyrsync.cyrus.mailbox import entry, regular_file, snapshot
+from cyrsync.cyrus.mailbox.snapshot import MetaFiles
 from cyrsync.cyrus.server import config as imapd_conf
 from cyrsync.cyrus.server.config import Config, ConfigError
 from cyrsync.cyrus.server.db import reader
@@ -19,6 +22,7 @@ from cyrsync.cyrus.server.mailboxes import Mailbox as Record
 from cyrsync.cyrus.server.server import Located, located
 from cyrsync.errors import UnusableError, error_text
 from cyrsync.history import by_directory
+from cyrsync.history.mailbox_files import MailboxFiles
 from cyrsync.history.rooted import is_within, rooted
 from cyrsync.sync.progress import NoProgress, Reporter
 from cyrsync.text import path_text
@@ -29,19 +33,38 @@ CONF = b"/etc/imapd.conf"
 _LARGEST = 1 << 20
 
 
+class Past(Protocol):
+    """How a tree was at some time: what stands for what is in it now."""
+
+    def mailboxes(self) -> list[Located]:
+        """Return the mailboxes that there were. Raise UnusableError where nothing is known of any."""
+
+    def files(self, place: Located) -> MailboxFiles:
+        """Return the files of a mailbox. Raise OSError, LockTimeout, Unreadable."""
+
+    def database(self, path: bytes) -> list[tuple[bytes, bytes]]:
+        """Return the pairs of one of Cyrus's databases. Raise OSError, DbError."""
+
+    def unknown(self, reason: str) -> str:
+        """Return why something is not found, with the time, and from when on something is known."""
+
+
 @dataclass(frozen=True)
 class Tree:
-    """One tree, and the imapd.conf that leads through it, if there is any."""
+    """One tree, as it is or was, and the imapd.conf that leads through it, if there is any."""
 
     top: bytes  # absolute, links resolved
     config: Config | None
     warnings: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)  # directories in which there may be more mailboxes
     reporter: Reporter = field(default_factory=NoProgress)  # told while mailboxes are looked for
+    past: Past | None = None  # None: as it is now
 
     @cached_property
     def mailboxes(self) -> list[Located]:
         """All mailboxes that have a directory here. Raise UnusableError where there is none."""
+        if self.past is not None:
+            return self.past.mailboxes()
         found = self._mailboxes()
         if not found:
             if self.unreadable:
@@ -69,6 +92,51 @@ class Tree:
         """Return where a path that lies in the tree leads, without leaving the tree. Raise OSError."""
         return rooted(self.top, path[len(self.top) :]) if self.top != b"/" else path
 
+    def files(self, place: Located) -> MailboxFiles:
+        """Return the files of a mailbox, read under Cyrus's locks. Raise OSError, LockTimeout, Unreadable."""
+        if self.past is not None:
+            return self.past.files(place)
+        placed = self.placed(place)
+        # All that only those write who hold the same locks.
+        also = os.path.join(self._directory(place, "annotations"), entry.ANNOTATIONS)
+        taken, _ = snapshot.parts(placed.files, [also])
+        for path in (placed.files.header_path, placed.files.index_path):
+            if path not in taken:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+        def places(uid: int, _guid: bytes | None, archived: bool) -> tuple[bytes, ...]:
+            return message_places(placed, uid, archived)
+
+        metadata = {os.path.basename(path): part.data for path, part in taken.items()}
+        return MailboxFiles(metadata, place.data, self.caches(place), places)
+
+    def database(self, path: bytes) -> list[tuple[bytes, bytes]]:
+        """Return the pairs of one of Cyrus's databases. Raise OSError, DbError."""
+        return self.past.database(path) if self.past is not None else reader.read(self.place(path))
+
+    def placed(self, place: Located) -> Located:
+        """Return a mailbox with its directories as they are in the tree. Raise OSError."""
+        data, meta, archive = (self.place(path) for path in (place.data, place.meta, place.archive))
+        files = MetaFiles(*[path and self._in_directory(path) for path in place.files])
+        return place._replace(data=data, meta=meta, archive=archive, files=files)
+
+    def caches(self, place: Located) -> tuple[bytes, bytes]:
+        """Return where a mailbox's cache is, and that of its archived messages. Raise OSError."""
+        main, archived = (self._directory(place, word) for word in ("cache", "archivecache"))
+        return os.path.join(main, b"cyrus.cache"), os.path.join(archived, b"cyrus.cache")
+
+    def _directory(self, place: Located, word: str) -> bytes:
+        """Return where a kind of metadata lies, a word of metapartition_files. Raise OSError."""
+        partition = self.config.partitions.get(place.mailbox.partition) if self.config else None
+        if partition is None:
+            return self.place(os.path.dirname(place.files.index_path))
+        return self.place(os.path.join(partition.root_of(word), place.data[len(partition.data) :].lstrip(b"/")))
+
+    def _in_directory(self, path: bytes) -> bytes:
+        """Return a file's path; itself it may not be a link, which whoever opens it sees to."""
+        directory, name = os.path.split(path)
+        return os.path.join(self.place(directory), name)
+
     def _mailboxes(self) -> list[Located]:
         if self.config is None:
             return list(by_directory.anywhere(self.top, self.unreadable.append, self.reporter))
@@ -85,6 +153,13 @@ class Tree:
 
     def _leads_nowhere(self, mailbox: Record) -> None:
         self.warnings.append(f"{path_text(mailbox.name)}: its record in mailboxes.db leads to no directory")
+
+
+def message_places(place: Located, uid: int, archived: bool) -> tuple[bytes, ...]:
+    """Return where the file of a message may be in its mailbox's directories, in the order to look."""
+    # Where the flag does not lead: a move may be under way, or archive_enabled have been changed.
+    roots = (place.archive, place.data) if archived else (place.data, place.archive)
+    return tuple(dict.fromkeys(os.path.join(root, b"%d." % uid) for root in roots))
 
 
 def open_tree(top: bytes, conf: str | None) -> Tree:

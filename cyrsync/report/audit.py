@@ -38,7 +38,8 @@ def _looked_at(result: AuditResult) -> str:
     if result.replica:
         messages = f"{human_count(result.messages)} messages on the source, {human_count(result.files)} on the replica"
         return f"{human_count(result.mailboxes)} folders, {messages}, compared in {time}"
-    looked = f"{human_count(result.mailboxes)} mailboxes, {human_count(result.messages)} messages"
+    what = "states" if result.history else "mailboxes"
+    looked = f"{human_count(result.mailboxes)} {what}, {human_count(result.messages)} messages"
     looked += f", {human_count(result.files)} files in {time}"
     if result.bytes_read:
         rate = human_bytes(int(result.bytes_read / max(result.seconds, 0.001)))
@@ -109,4 +110,5 @@ def _name(result: AuditResult, path: bytes, *, verbose: bool = False) -> str:
     if path not in result.names:
         return path_text(path) if path.startswith(b"/") else printable(mailbox_of(path)) or "(root of the partition)"
     name = printable(shown_name(result.names[path]))
-    return f"{name} ({path_text(path)})" if verbose else name
+    # Of a mailbox there are many states.
+    return f"{name} ({path_text(path)})" if verbose or result.history else name

@@ -128,7 +128,8 @@ class Delivery:
             if self._make_way(key):
                 self._send_again([key])
         for _, path in list(full.values())[:1]:
-            reason = hint(os.strerror(errno.ENOSPC))
+            reason = "what was deleted is kept: run cyrsync prune" if self._replica.is_kept else ""
+            reason = reason or hint(os.strerror(errno.ENOSPC))
             self._session.full = ReplicaFull(f"not all could be written: {path_text(path)}: {reason}", Exit.FILE_IO)
 
     def _send_again(self, keys: list[Key]) -> None:
@@ -140,6 +141,8 @@ class Delivery:
 
     def _make_way(self, key: Key) -> bool:
         """Delete what a mailbox has lost, and its old index before that; tell whether that made room enough for it."""
+        if self._replica.is_kept:
+            return False
         work = self._takings.take(self._store, key)
         if work is None or not work.deletes() or not self._session.limit.allows():
             return False

@@ -105,6 +105,11 @@ class Replica:
         if self._kept:
             side.keep(self._kept, (self._options.history or History()).spacing * 10**9)
 
+    @property
+    def is_kept(self) -> bool:
+        """Tell whether what is replaced or deleted is kept: then that makes no room."""
+        return bool(self._kept)
+
     def pack(self) -> str:
         """Make what was kept smaller; return why that cannot be done, "" if it is."""
         return self.side.pack() if self._kept else ""

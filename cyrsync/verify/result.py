@@ -25,6 +25,7 @@ class AuditResult:
     replica: str | None
     content: bool
     started: str
+    history: bool = False  # what is kept was looked at: states instead of mailboxes
     seconds: float = 0.0
     mailboxes: int = 0
     messages: int = 0
@@ -61,6 +62,7 @@ class AuditResult:
             "tree": self.tree,
             "replica": self.replica,
             "content": self.content,
+            "history": self.history,
             "started": self.started,
             "seconds": self.seconds,
             "mailboxes": self.mailboxes,

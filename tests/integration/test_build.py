@@ -51,7 +51,8 @@ def the_wheel_has_the_man_pages_and_every_module(built: Path) -> None:
     with zipfile.ZipFile(only(built, "*.whl")) as wheel:
         names = wheel.namelist()
     share = [name.partition("/data/")[2] for name in names if "/data/" in name]
-    assert {"share/man/man1/cyrsync.1", "share/man/man5/cyrsync.toml.5", "share/doc/cyrsync/hot-spare.md"} <= set(share)
+    assert {f"share/man/man{path.suffix[1]}/{path.name}" for path in (PROJECT / "man").iterdir()} <= set(share)
+    assert {f"share/doc/cyrsync/{path.name}" for path in (PROJECT / "docs").iterdir()} <= set(share)
     modules = {str(path.relative_to(PROJECT)) for path in (PROJECT / "cyrsync").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
 

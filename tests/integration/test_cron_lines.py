@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from support import pages
 from support.servers import SampleServer
 from support.tools import python_words, requires, requires_root, write_program
 from support.tree import plain_env
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = ("README.md", "docs/hot-spare.md", "man/cyrsync.1", "scripts/cyrsync.cron")
+PAGES = (
+    *("README.md", "docs/drop-in.md", "docs/hot-spare.md", "docs/server.md"),
+    *("man/cyrsync.1", "man/cyrsync-run.1", "man/cyrsync-sync.1", "scripts/cyrsync.cron"),
+)
 LINE = re.compile(r" *#?[*/0-9]+ [*/0-9]+ \* \* [*0-9]+ +root +(.+)")
 SETTING = re.compile(r"PATH=(\S+)$", re.MULTILINE)
 #: Runs the line where nothing but what the documents put there is in /usr/local/bin.
@@ -42,6 +46,10 @@ def example() -> str:
 
 def test_lines_are_found() -> None:
     assert {page for page, _, _ in lines()} == set(PAGES)
+    with_lines = {
+        page for page in pages.PAGES if any(LINE.fullmatch(line) for line in pages.text_of(page).splitlines())
+    }
+    assert with_lines <= set(PAGES)
     assert len(lines()) >= 10
 
 

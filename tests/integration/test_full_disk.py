@@ -305,3 +305,28 @@ def command(engine: str, server: SampleServer, there: Path) -> tuple[str | Path,
         f"{server.spool}/",
         f"{there}/",
     )
+
+
+@pytest.mark.parametrize("small_disk", ["2m"], indirect=True)
+def test_what_is_kept_makes_no_room(small_disk: Path, tmp_path: Path) -> None:
+    """No index is deleted for it, and nothing that is kept is lost."""
+    server = SampleServer(tmp_path / "server", messages=0, folder_count=1)
+    (folder,) = leaves(server.spool)
+    samplespool.deliver(folder, 240, size=2500)
+    there = small_disk / "replica"
+    there.mkdir()
+    words = (*command("index", server, there), "--history")
+    assert run_cyrsync(*words).returncode == 0
+    fill(small_disk)
+    index = (below(there, folder) / "cyrus.index").read_bytes()
+    samplespool.expunge(folder, 120)
+    done = run_cyrsync(*words)
+    assert done.returncode == 11, done
+    assert "what was deleted is kept: run cyrsync prune" in done.stderr
+    assert (below(there, folder) / "cyrus.index").read_bytes() == index
+    assert len(messages(below(there, folder))) == 240
+    enlarge(small_disk)
+    assert run_cyrsync(*words).returncode == 0
+    kept = below(there, server.spool) / ".cyrsync-history"
+    assert len(list(kept.glob("messages/*/*"))) == 120
+    assert len(messages(below(there, folder))) == 120

@@ -152,6 +152,19 @@ def test_files_of_the_configdirectory_are_kept(kept: Kept) -> None:
     assert state.name == os.fsdecode(store.since(mtime)) + ".gz"
 
 
+def test_files_of_users_that_are_gone_are_kept(kept: Kept) -> None:
+    subscriptions = kept.server.database.parent / "user" / "j" / "joe.sub"
+    subscriptions.parent.mkdir(parents=True)
+    subscriptions.write_bytes(b"user.joe.Lists\t\n")
+    kept.sync()
+    subscriptions.unlink()
+    kept.sync()
+    assert not below(kept.replica, subscriptions).exists()
+    there = below(kept.replica, kept.server.database.parent) / os.fsdecode(store.STORE)
+    (state,) = (there / "files" / "user" / "j" / "joe.sub.versions").iterdir()
+    assert gzip.decompress(state.read_bytes()) == b"user.joe.Lists\t\n"
+
+
 def test_a_run_that_was_not_asked_keeps_all_the_same(kept: Kept) -> None:
     samplespool.expunge(kept.folder, 1)
     kept.sync()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cyrsync
+from cyrsync.cli.exit_codes import codes_of
 from support import warm
 from support.environment import BYTE_CODE
 from support.tools import unprivileged
@@ -137,12 +138,17 @@ def run_cyrsync(
     timeout: float = 120,
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `cyrsync ARGS` to its end; with `user`, under the rules for ordinary users."""
+    """Run `cyrsync ARGS` to its end; with `user`, under the rules for ordinary users.
+
+    It ends with a code that its `--help` names, whatever is tested.
+    """
     argv = cyrsync_argv(*args)
     if not user and _WARM.issuperset(env or ()):
         with start_cyrsync(*args, env=env, cwd=cwd) as run:
-            return run.complete(timeout)
-    return subprocess.run(
+            done = run.complete(timeout)
+        assert may_end_with(argv[3:], done.returncode), done
+        return done
+    done = subprocess.run(
         unprivileged(argv) if user else argv,
         env=plain_env(env),
         cwd=cwd,
@@ -153,6 +159,15 @@ def run_cyrsync(
         timeout=timeout,
         check=False,
     )
+    assert may_end_with(argv[3:], done.returncode), done
+    return done
+
+
+def may_end_with(words: Sequence[str], code: int) -> bool:
+    """Whether a command can end so: by a signal, with a code of its own, or with rsync's where it runs rsync."""
+    command = words[0] if words else ""
+    runs_rsync = command == "rsync" or (command in ("sync", "run") and not {"-C", "--conf"}.intersection(words))
+    return code < 0 or runs_rsync or code in (codes_of(command) or {0, 2})
 
 
 def sync(*args: str | Path | bytes, expect: tuple[int, ...] = (0,), **kwargs: Any) -> dict[str, Any]:

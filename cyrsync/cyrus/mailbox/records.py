@@ -244,18 +244,19 @@ def read_header(data: "bytes | memoryview") -> IndexHeader:
         raise BadIndex(len(view), "too short for a header")
     if minor >= FIRST_WITH_CRC and zlib.crc32(view[: size - 4]) != _unsigned(view, size - 4, "I"):
         raise BadIndex(size - 4, "wrong CRC of the header")
-    places = _places(minor)
+    where = places(minor)
     fields = {"exists": records}
-    fields.update({name: _unsigned(view, *place) for name, place in places.items()})
+    fields.update({name: _unsigned(view, *place) for name, place in where.items()})
     if minor >= 20:
         # From here on, times are nanoseconds.
         fields.update({name: fields[name] // 10**9 for name in _TIMES})
     if not fields["uidvalidity"]:
-        raise BadIndex(places["uidvalidity"][0], "no UIDVALIDITY")
+        raise BadIndex(where["uidvalidity"][0], "no UIDVALIDITY")
     return IndexHeader(generation, minor, start, record_size, records, **fields)
 
 
-def _places(minor: int) -> "dict[str, tuple[int, str]]":
+def places(minor: int) -> "dict[str, tuple[int, str]]":
+    """Return where the fields of the header are from 24 on, and of how many bytes: `I` four, `Q` eight."""
     return next(places for first, places in _FIELDS if minor >= first)
 
 
@@ -307,5 +308,5 @@ def _check_counts(index: Index) -> None:
         found[name] = flags.translate(_having(bit)).count(1)
     for name, count in found.items():
         if count != getattr(header, name):
-            at = _places(header.minor_version)[name][0]
+            at = places(header.minor_version)[name][0]
             raise BadIndex(at, f"{name}: {getattr(header, name)} in the header, {count} records")

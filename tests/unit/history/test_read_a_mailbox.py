@@ -15,7 +15,8 @@ import pytest
 from cyrsync.errors import UnusableError
 from cyrsync.history import contents, reading
 from cyrsync.history.choose import Request, choose
-from cyrsync.history.reading import Unreadable, read
+from cyrsync.history.mailbox_files import Unreadable
+from cyrsync.history.reading import read
 from cyrsync.history.selected import Annotation, Message, Selection
 from cyrsync.history.tree import Tree, open_tree
 from support.boxes import NAMES, Box

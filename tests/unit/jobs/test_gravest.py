@@ -26,7 +26,7 @@ def test_of_codes_of_one_kind_it_is_one_of_them() -> None:
 
 
 def test_the_man_page_has_the_order() -> None:
-    page = (Path(__file__).resolve().parents[3] / "man" / "cyrsync.1").read_text("utf-8")
+    page = (Path(__file__).resolve().parents[3] / "man" / "cyrsync-run.1").read_text("utf-8")
     said = " ".join(page[page.index("The exit code is the gravest") :].split())
     written = re.search(r"in this order: (.*?)\. ", said)
     assert written

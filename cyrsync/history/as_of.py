@@ -1,0 +1,200 @@
+"""A tree as it was at some time, by what it keeps: of each mailbox the newest state that was not later."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from cyrsync.cyrus.server.config import Config
+from cyrsync.cyrus.server.db import reader
+from cyrsync.cyrus.server.db.error import DbError
+from cyrsync.cyrus.server.mailboxes import Mailbox
+from cyrsync.cyrus.server.server import Located, located
+from cyrsync.errors import UnusableError, error_text
+from cyrsync.far.store import directory_of
+from cyrsync.history import moment
+from cyrsync.history.kept.kept import WRONG, Kept, no_store
+from cyrsync.history.kept.store import State, Version
+from cyrsync.history.mailbox_files import MailboxFiles, Unreadable
+from cyrsync.history.tree import Tree
+from cyrsync.text import path_text
+
+
+def tree_as_of(tree: Tree, when: int) -> Tree:
+    """Return a tree as it was at a time, in nanoseconds since 1970. Raise UnusableError where nothing is kept."""
+    kept = Kept(tree)
+    if not kept.stores:
+        raise no_store(tree)
+    return replace(tree, past=AsOf(kept, when))
+
+
+@dataclass(frozen=True)
+class AsOf:
+    """How a tree was at a time."""
+
+    kept: Kept
+    when: int  # nanoseconds since 1970
+
+    def mailboxes(self) -> list[Located]:
+        """Return the mailboxes there were: by mailboxes.db of that time, else by their states. Raise UnusableError."""
+        config = self.kept.tree.config
+        records = self._records(config) if config else None
+        if config is not None and records is not None:
+            found = list(located(config, records, self._leads_nowhere))
+        else:
+            found = list(self._by_states())
+        if not found:
+            raise UnusableError(self.unknown(f"{path_text(self.kept.tree.top)}: no mailboxes"))
+        return found
+
+    def files(self, place: Located) -> MailboxFiles:
+        """Return a mailbox's files. Raise OSError, LockTimeout, Unreadable."""
+        uniqueid = place.mailbox.uniqueid
+        mailbox = directory_of(uniqueid) if uniqueid else self._by_path.get((place.mailbox.partition, place.data))
+        if mailbox is None:
+            raise Unreadable(self.unknown("nothing is known of it"))
+        for state in reversed(self._states(mailbox)):
+            if state is None:
+                return replace(self.kept.tree.files(self.kept.live[mailbox]), since=self._live_since(mailbox))
+            try:
+                return self.kept.files(state)
+            except WRONG as error:
+                text = f"{path_text(state.path)}: {error_text(error)}"
+                self.kept.tree.warnings.append(f"{text}: passed over, an older state stands for it")
+        raise Unreadable(self._unknown_state(mailbox))
+
+    def database(self, path: bytes) -> list[tuple[bytes, bytes]]:
+        """Return the pairs of a database as it was. Raise OSError, DbError."""
+        for version in self._versions(path):
+            try:
+                data = reader.stable(self.kept.tree.place(path))[0] if version is None else version.contents()
+                return reader.records(data, path)
+            except (DbError, *WRONG) as error:
+                since = f" of {moment.shown(version.since)}" if version else ""
+                self.kept.tree.warnings.append(f"{path_text(path)}{since}: {error_text(error)}: passed over")
+        raise FileNotFoundError(errno.ENOENT, "no version of it is kept", path)
+
+    def unknown(self, reason: str) -> str:
+        """Return why something is not found, with the time, and from when on something is known."""
+        text = f"{reason} as of {moment.shown(self.when)}"
+        oldest = [states[0].since for name in self.kept.mailboxes if (states := self.kept.readable_states(name))]
+        if oldest and min(oldest) > self.when:
+            return f"{text}: the earliest that is kept is of {moment.shown(min(oldest))}"
+        return text
+
+    def _unknown_state(self, mailbox: bytes) -> str:
+        """Return why there is no state of a mailbox."""
+        live = self._live_since(mailbox)
+        known = [state.since for state in self.kept.states(mailbox) if not state.gone] + ([live] if live else [])
+        later = [when for when in known if when > self.when]
+        if not later:
+            return f"nothing is known of it as of {moment.shown(self.when)}"
+        return f"not known as of {moment.shown(self.when)}: the earliest is of {moment.shown(min(later))}"
+
+    def _live_since(self, mailbox: bytes) -> int | None:
+        live = self.kept.live.get(mailbox)
+        return self.kept.live_since(live) if live else None
+
+    def _states(self, mailbox: bytes) -> list[State | None]:
+        """Return the states that were not later, the oldest first; None for the mailbox as it is now."""
+        found: list[State | None] = []
+        last = 0
+        for state in self.kept.states(mailbox):
+            if not state.gone and state.since <= self.when:
+                found.append(state)
+                last = state.since
+        since = self._live_since(mailbox)
+        if since is not None and last <= since <= self.when:
+            found.append(None)
+        return found
+
+    def _state(self, mailbox: bytes) -> State | Located | None:
+        """Return the state that was, the mailbox as it is now if that is it, None for neither."""
+        live = self.kept.live.get(mailbox)
+        try:
+            states = self._states(mailbox)
+        except OSError as error:
+            self.kept.tree.warnings.append(error_text(error))
+            return None
+        if not states or self._was_deleted(mailbox, live):
+            return None
+        return states[-1] or live
+
+    def _was_deleted(self, mailbox: bytes, live: Located | None) -> bool:
+        """Tell whether a mailbox that is gone was so already: its last state was kept when it was removed."""
+        if live is not None:
+            return False
+        with suppress(OSError):
+            whole = [state for state in self.kept.states(mailbox) if not state.gone]
+            return bool(whole) and whole[-1].made() <= self.when
+        return False
+
+    def _records(self, config: Config) -> list[tuple[bytes, bytes]] | None:
+        path = config.database("mboxlist")[1]
+        try:
+            return self.database(path)
+        except (OSError, DbError):
+            text = "no version of it can be read: mailboxes are looked for by their states"
+            self.kept.tree.warnings.append(f"{path_text(path)}: {text}")
+            return None
+
+    def _versions(self, path: bytes) -> Iterator[Version | None]:
+        """Yield the versions of a file that were not later, the newest first, None for what is there now.
+
+        Where there is none, the earliest.
+        """
+        every: list[tuple[int, Version | None]] = [(one.since, one) for one in self.kept.versions(path)]
+        with suppress(OSError):
+            every.append((os.stat(self.kept.tree.place(path)).st_mtime_ns, None))
+        every.sort(key=lambda one: one[0])
+        found = [one for one in every if one[0] <= self.when]
+        if not found and every:
+            text = f"not known as of {moment.shown(self.when)}: the earliest, of {moment.shown(every[0][0])}, is used"
+            self.kept.tree.warnings.append(f"{path_text(path)}: {text}")
+            found = every[:1]
+        for _, version in reversed(found):
+            yield version
+
+    def _by_states(self) -> Iterator[Located]:
+        """Yield the mailboxes by their states, of several with one name the newest."""
+        found: dict[bytes, tuple[int, Located]] = {}
+        for mailbox in sorted({*self.kept.mailboxes, *self.kept.live}):
+            state, live = self._state(mailbox), self.kept.live.get(mailbox)
+            since = state.since if isinstance(state, State) else self.when
+            place = live
+            if isinstance(state, State):
+                try:
+                    place = self.kept.located(state)
+                except WRONG as error:
+                    self.kept.tree.warnings.append(f"{path_text(state.path)}: {error_text(error)}")
+                    continue
+            elif state is None and live:
+                # It was made later, or what it was is not known.
+                if (self.kept.complete_since or self.when) < self.when:
+                    continue
+                since = 0
+            if place and (place.mailbox.name not in found or found[place.mailbox.name][0] < since):
+                found[place.mailbox.name] = since, place
+        return (place for _, place in found.values())
+
+    @cached_property
+    def _by_path(self) -> dict[tuple[str, bytes], bytes]:
+        """Mailboxes by partition and directory, for a mailboxes.db without uniqueids [up to 2.4]; the newest states."""
+        found: dict[tuple[str, bytes], tuple[int, bytes]] = {}
+        for mailbox in {*self.kept.mailboxes, *self.kept.live}:
+            state = self._state(mailbox)
+            if state is None:
+                continue
+            with suppress(*WRONG):
+                place = self.kept.located(state) if isinstance(state, State) else state
+                since = (state.since if isinstance(state, State) else self._live_since(mailbox)) or 0
+                key = place.mailbox.partition, place.data
+                found[key] = max(found.get(key, (0, b"")), (since, mailbox))
+        return {key: mailbox for key, (_, mailbox) in found.items()}
+
+    def _leads_nowhere(self, mailbox: Mailbox) -> None:
+        self.kept.tree.warnings.append(f"{path_text(mailbox.name)}: its record in mailboxes.db leads to no directory")

@@ -1,0 +1,102 @@
+"""What is asked for and not there, looked for in what is kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+from cyrsync.cyrus.server.server import Located
+from cyrsync.errors import UnusableError
+from cyrsync.history import moment
+from cyrsync.history.choose import Request, choose
+from cyrsync.history.kept.kept import WRONG, Kept
+from cyrsync.history.kept.store import State
+from cyrsync.history.mailbox_files import Unreadable
+from cyrsync.history.reading import read
+from cyrsync.history.selected import Selection
+from cyrsync.history.tree import Tree
+
+
+def of(tree: Tree) -> Kept | None:
+    """Return what a tree keeps; None for nothing, or if the tree is that of another time already."""
+    if tree.past is not None:
+        return None
+    kept = Kept(tree)
+    return kept if kept.stores else None
+
+
+def hint(kept: Kept, request: Request, reason: str) -> str:
+    """Return why a mailbox is not found, and until when there was one of that name."""
+    with suppress(UnusableError):
+        gone = _chosen(kept.gone, replace(request, deleted=True), kept)
+        made = [_made(state) for mailbox in gone if (state := kept.newest(mailbox))]
+        if made:
+            return f"{reason}; it was there until {moment.shown(max(made))}: --as-of takes a time before"
+    return reason
+
+
+def messages(kept: Kept, request: Request) -> Iterator[Selection]:
+    """Yield the message that is asked for, out of the newest state that has it; by a UID, of each mailbox one."""
+    try:
+        places = _chosen({**kept.gone, **kept.live}, replace(request, deleted=True), kept)
+    except UnusableError:
+        return
+    wanted = request.message
+    if isinstance(wanted, bytes):
+        deleted = max((when for store in kept.stores if (when := _ctime(store.pool(wanted)))), default=0)
+        if not deleted:
+            return
+        # Most likely in the last state that was kept before the message was deleted.
+        for only_likely in (True, False):
+            for mailbox, place in places.items():
+                states = kept.readable_states(mailbox)[::-1]
+                if only_likely:
+                    states = [state for state in states if _made(state) <= deleted][:1]
+                found = _with(kept, place, request, states)
+                if found:
+                    yield found
+                    return
+    else:
+        for mailbox, place in places.items():
+            found = _with(kept, place, request, kept.readable_states(mailbox)[::-1])
+            if found:
+                yield found
+
+
+def _chosen(places: dict[bytes, Located], request: Request, kept: Kept) -> dict[bytes, Located]:
+    """Return which mailboxes are meant, by the directories with their states. Raise UnusableError for none."""
+    by_place = {place: mailbox for mailbox, place in places.items()}
+    return {by_place[place]: place for place in choose(list(by_place), request, kept.tree.deletedprefix)}
+
+
+def _with(kept: Kept, place: Located, request: Request, states: list[State]) -> Selection | None:
+    """Return the message that is asked for, out of the first state that has it."""
+    for state in states:
+        with suppress(Unreadable, *WRONG):
+            digests = {digest: uid for _, uid, digest in state.store.hashed(state.mailbox)}
+            wanted = request.message
+            if isinstance(wanted, bytes) and wanted in digests:
+                found = read(kept.tree, place, replace(request, message=digests[wanted]), kept.files(state))
+            elif isinstance(wanted, bytes) and wanted not in state.index():
+                continue
+            else:
+                found = read(kept.tree, place, request, kept.files(state))
+            if found.count:
+                return found
+    return None
+
+
+def _ctime(path: bytes) -> int:
+    try:
+        return os.lstat(path).st_ctime_ns
+    except OSError:
+        return 0
+
+
+def _made(state: State) -> int:
+    try:
+        return state.made()
+    except OSError:
+        return 0

@@ -1,0 +1,1 @@
+"""What a replica keeps of what it had: its stores, read."""

@@ -1,0 +1,255 @@
+"""What is kept below one root of a replica, read: states of mailboxes, versions of other files, and messages.
+
+The store is the work of a receiver, but lies where Cyrus's user may write: no link in it is followed, whatever is
+packed stays within bounds, and names that are none of a store's are passed over.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cyrsync.cyrus.mailbox import entry, regular_file
+from cyrsync.far import store as names
+from cyrsync.far.descent import Descent
+from cyrsync.history.kept import unpack
+from cyrsync.history.kept.unpack import BadState
+
+#: Bytes of a header, of annotations, and of the other files beside an index.
+_LARGEST_BESIDE = 64 << 20
+_LARGEST_LIST = 1 << 30
+#: Bytes of pieces that are remembered, as states that follow each other have most of them in common.
+_REMEMBERED = 64 << 20
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW
+_BESIDE = (entry.HEADER, entry.EXPUNGE, entry.ANNOTATIONS)
+
+
+class Store:
+    """The store of one root, whose path is absolute."""
+
+    def __init__(self, root: bytes) -> None:
+        self.root = root
+        self._descent = Descent(root)
+        self._pieces: OrderedDict[bytes, tuple[bytes, int]] = OrderedDict()
+        self._size = 0
+
+    def names(self, *path: bytes) -> list[bytes]:
+        """Return the names in a directory of the store but for those being made, none where there is no such one."""
+        whole = b"/".join([names.STORE, *path])
+        try:
+            descriptor = os.open(b".", _LIST, dir_fd=self._descent.open(whole))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.path.join(self.root, whole)) from None
+        try:
+            return sorted(os.fsencode(name) for name in os.listdir(descriptor) if not name.startswith("."))
+        finally:
+            os.close(descriptor)
+
+    def mailboxes(self) -> list[bytes]:
+        """Return the names of the directories with states of mailboxes. Raise OSError."""
+        return self.names(names.MAILBOXES)
+
+    def states(self, mailbox: bytes) -> list[State]:
+        """Return the states of a mailbox, by the name of their directory, the oldest first. Raise OSError."""
+        found = []
+        for name in self.names(names.MAILBOXES, mailbox):
+            when = _time_of(name.removesuffix(names.GONE))
+            if when is not None:
+                found.append(State(self, mailbox, name, when))
+        return sorted(found, key=lambda state: (state.since, state.name))
+
+    def hashed(self, mailbox: bytes) -> Iterator[tuple[int, int, bytes]]:
+        """Yield UIDVALIDITY, UID and SHA-1 of messages of a mailbox that its indexes have no GUID of. Raise OSError."""
+        try:
+            data = self.read(names.MAILBOXES, mailbox, names.HASHED, most=_LARGEST_LIST)
+        except FileNotFoundError:
+            return
+        for line in data.splitlines():
+            words = line.split(b" ")
+            if len(words) == 3 and words[0].isdigit() and words[1].isdigit() and len(words[2]) == 40:
+                try:
+                    yield int(words[0][:20]), int(words[1][:20]), bytes.fromhex(words[2].decode("ascii"))
+                except ValueError:
+                    continue
+
+    def versions(self, path: bytes) -> list[Version]:
+        """Return the versions of a file that is no mailbox's, by its path below the root. Raise OSError."""
+        above, mark, name = path.rpartition(b"/")
+        return self.versions_in(above + mark + names.versions_of(name))
+
+    def versions_in(self, directory: bytes) -> list[Version]:
+        """Return the versions in a directory below that of all files. Raise OSError."""
+        found: dict[int, Version] = {}
+        for name in self.names(names.FILES, *directory.split(b"/")):
+            when = _time_of(name.removesuffix(names.PACKED).removesuffix(names.IN_PIECES))
+            if when is not None:
+                found[when] = Version(self, directory, when)
+        return [found[when] for when in sorted(found)]
+
+    def every_version(self) -> Iterator[Version]:
+        """Yield the versions of all files. Raise OSError."""
+        pending = [b""]
+        while pending:
+            directory = pending.pop()
+            for name in self.names(names.FILES, *filter(None, directory.split(b"/"))):
+                path = os.path.join(directory, name)
+                if name.endswith(names.VERSIONS):
+                    yield from self.versions_in(path)
+                elif path != names.FILE_PIECES:
+                    pending.append(path)
+
+    def pool(self, guid: bytes) -> bytes:
+        """Return where a message is if it is in the pool."""
+        name = guid.hex().encode("ascii")
+        return b"/".join([self.root, names.STORE, names.MESSAGES, name[:2], name])
+
+    def read(self, *path: bytes, most: int = regular_file.LARGEST) -> bytes:
+        """Return what is in a file of the store. Raise OSError, also for a link and what is no regular file."""
+        *above, name = path
+        directory = self._descent.open(b"/".join([names.STORE, *above]))
+        descriptor = os.open(name, _FILE, dir_fd=directory)
+        try:
+            whole = os.path.join(self.root, names.STORE, *path)
+            regular_file.check(descriptor, whole)
+            return regular_file.contents(descriptor, most)
+        finally:
+            os.close(descriptor)
+
+    def link(self, *path: bytes) -> bytes:
+        """Return what a link says. Raise OSError."""
+        *above, name = path
+        return os.readlink(name, dir_fd=self._descent.open(b"/".join([names.STORE, *above])))
+
+    def status(self, *path: bytes) -> os.stat_result:
+        """Return how something looks, a link itself. Raise OSError."""
+        *above, name = path
+        return os.stat(name, dir_fd=self._descent.open(b"/".join([names.STORE, *above])), follow_symlinks=False)
+
+    def unpacked(self, path: tuple[bytes, ...], pieces: tuple[bytes, ...], first: int | None = None) -> bytes:
+        """Return a file that may be packed, in `pieces` of that directory, or about its `first` bytes.
+
+        Raise OSError, BadState.
+        """
+        *above, name = path
+        try:
+            return self.read(*path)
+        except FileNotFoundError:
+            pass
+        try:
+            data = self.read(*above, name + names.PACKED)
+            return unpack.gzip(data) if first is None else unpack.start(data, first)
+        except FileNotFoundError:
+            pass
+        listed = self.read(*above, name + names.IN_PIECES, most=_LARGEST_LIST)
+        if first is not None:
+            return self._piece(pieces, unpack.pieces(listed[: listed.find(b"\n") + 1])[0])[0]
+        return unpack.joined(listed, lambda piece: self._piece(pieces, piece))
+
+    def _piece(self, directory: tuple[bytes, ...], name: bytes) -> tuple[bytes, int]:
+        """Return a piece, and its size on the disk. Raise BadState."""
+        if name in self._pieces:
+            self._pieces.move_to_end(name)
+            return self._pieces[name]
+        try:
+            packed = self.read(*directory, *name.split(b"/"), most=_LARGEST_BESIDE)
+        except OSError as error:
+            raise BadState(f"piece {name.decode()}: {error.strerror}") from None
+        found = unpack.piece(name, packed), len(packed)
+        self._pieces[name] = found
+        self._size += len(found[0])
+        while self._size > _REMEMBERED:
+            self._size -= len(self._pieces.popitem(last=False)[1][0])
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One state of a mailbox, or the records of messages that came and went between two (`gone`)."""
+
+    store: Store
+    mailbox: bytes  # the name of the directory that its states are in
+    name: bytes
+    since: int  # nanoseconds since 1970
+
+    @property
+    def gone(self) -> bool:
+        """Whether there are only records of messages that came and went."""
+        return self.name.endswith(names.GONE)
+
+    @property
+    def path(self) -> bytes:
+        """Where it is, for messages about it."""
+        return os.path.join(self.store.root, names.STORE, *self._path)
+
+    @property
+    def _path(self) -> tuple[bytes, ...]:
+        return (names.MAILBOXES, self.mailbox, self.name)
+
+    def folder(self) -> bytes:
+        """Return the folder that it is of, below the root, b"" for the root itself. Raise OSError, BadState."""
+        found = self.store.link(*self._path, names.FOLDER)
+        if found == b".":
+            return b""
+        if not found or any(part in (b"", b".", b"..") for part in found.split(b"/")):
+            raise BadState("its folder is none")
+        return found
+
+    def made(self) -> int:
+        """Return when its index was replaced, or removed, in nanoseconds since 1970. Raise OSError."""
+        return self.store.status(*self._path, names.FOLDER).st_mtime_ns
+
+    def header(self) -> bytes:
+        """Return its cyrus.header. Raise OSError."""
+        return self.store.read(*self._path, entry.HEADER, most=_LARGEST_BESIDE)
+
+    def index(self, first: int | None = None) -> bytes:
+        """Return its cyrus.index, or about the `first` bytes. Raise OSError, BadState."""
+        pieces = (names.MAILBOXES, self.mailbox, names.PIECES)
+        return self.store.unpacked((*self._path, entry.INDEX), pieces, first)
+
+    def metadata(self) -> dict[bytes, bytes]:
+        """Return its files by their names in a spool. Raise OSError, BadState."""
+        found = {entry.INDEX: self.index()}
+        for name in _BESIDE:
+            try:
+                found[name] = self.store.read(*self._path, name, most=_LARGEST_BESIDE)
+            except FileNotFoundError as error:
+                if name == entry.HEADER:
+                    raise BadState(f"{os.fsdecode(name)}: {os.strerror(error.errno or errno.ENOENT)}") from None
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a file that is no mailbox's."""
+
+    store: Store
+    directory: bytes  # below that of all files
+    since: int  # nanoseconds since 1970
+
+    @property
+    def path(self) -> bytes:
+        """Where it is, but for what is added to the name of a packed one."""
+        return os.path.join(self.store.root, names.STORE, *self._path)
+
+    @property
+    def _path(self) -> tuple[bytes, ...]:
+        return (names.FILES, *self.directory.split(b"/"), names.since(self.since))
+
+    def contents(self) -> bytes:
+        """Return what was in it. Raise OSError, BadState."""
+        return self.store.unpacked(self._path, (names.FILES, names.FILE_PIECES))
+
+
+def _time_of(name: bytes) -> int | None:
+    """Return the time, in nanoseconds since 1970, that a state has as its name; None for another name."""
+    try:
+        return names.time_of(name) if names.SINCE.match(name) else None
+    except ValueError:
+        return None

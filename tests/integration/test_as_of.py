@@ -1,0 +1,193 @@
+"""Of every moment of a random history, a tree as of then has all that the server had."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+import samplespool
+from cyrsync.cyrus.mailbox import header
+from cyrsync.history import contents, reading
+from cyrsync.history.as_of import tree_as_of
+from cyrsync.history.choose import Request
+from cyrsync.history.tree import Tree, open_tree
+from support.boxes import Box
+from support.inside import sync_server_here
+from support.kept import KeepingReplica
+from support.servers import SampleServer
+
+Fingerprint = dict[str, Any]
+#: Two steps are told apart by the clock of the file system.
+TICK = 0.02
+
+
+class Actor:
+    """Does to a server what its users do."""
+
+    def __init__(self, server: SampleServer, seed: int, *, uniqueids: bool) -> None:
+        self.server, self.rng, self.uniqueids = server, random.Random(seed), uniqueids
+        self.made = 0
+
+    def act(self) -> None:
+        """One thing, and what mailboxes.db has of it."""
+        rng, folders = self.rng, self.server.folders()
+        folder, other = rng.sample(folders, 2)
+        ways = ["deliver", "flag", "expunge", "move", "rename", "delete", "recreate", "create"]
+        match rng.choices(ways, [4, 3, 4, 3, 1, 1, 1, 1])[0]:
+            case "deliver":
+                samplespool.deliver(folder, rng.randint(1, 4), rng=rng)
+            case "flag":
+                samplespool.set_flags(folder, rng=rng)
+            case "expunge":
+                samplespool.expunge(folder, rng.randint(1, 5), rng=rng)
+            case "move":
+                self._move(folder, other)
+            case "rename" if folder not in other.parents and other not in folder.parents:
+                samplespool.swap(folder, other)
+            case "recreate":
+                samplespool.recreate_folder(folder, rng.randint(0, 3), rng=rng)
+            case "create":
+                self.made += 1
+                made = samplespool.create_folder(self.server.spool, f"user/ann/Made{self.made}", rng=rng)
+                samplespool.deliver(made, 2, rng=rng)
+            case "delete" if len(folders) > 4:
+                samplespool.delete_folder(folder)
+        self.record()
+
+    def record(self) -> None:
+        """Write mailboxes.db where it would be another."""
+        before = self.server.database.read_bytes(), self.server.database.stat().st_mtime_ns
+        self.server.record()
+        if self.uniqueids:
+            lines = []
+            for line in self.server.database.read_bytes().splitlines():
+                name = line.partition(b"\t")[0].decode()
+                path = self.server.folder(name.replace(".", "/")) / "cyrus.header"
+                uniqueid = header.uniqueid(path.read_bytes()).encode()
+                lines.append(b"%s\t%%(A %%() I %s P default)\n" % (name.encode(), uniqueid))
+            self.server.database.write_bytes(b"".join(lines))
+        if self.server.database.read_bytes() == before[0]:
+            os.utime(self.server.database, ns=(before[1], before[1]))
+
+    def _move(self, folder: Path, other: Path) -> None:
+        """To another folder: one message there gets the bytes of one here, which is expunged."""
+        index = samplespool._read_index(folder)
+        live = samplespool._live_records(index)
+        if live:
+            at = self.rng.choice(live)
+            data = (folder / f"{samplespool._get(index, at)}.").read_bytes()
+            with mock.patch.object(samplespool, "_mail", return_value=(data, b"")):
+                samplespool.deliver(other, 1, rng=self.rng)
+            samplespool.expunge(folder, 1, rng=self.rng)
+
+
+def fingerprint(tree: Tree) -> Fingerprint:
+    """All that users see: mailboxes, UIDs, flags, dates, and the bytes of messages."""
+    errors: list[str] = []
+    found: Fingerprint = {}
+    for one in reading.selections(tree, Request(), errors.append):
+        messages = {
+            message.uid: (message.flags, message.internaldate, hashlib.sha1(contents.whole(message)).hexdigest())
+            for message in one.messages()
+        }
+        assert one.mailbox.name not in found
+        found[one.mailbox.name.decode()] = one.mailbox.uniqueid, one.mailbox.uidvalidity, messages
+    assert not errors
+    return found
+
+
+def differences(left: Fingerprint, right: Fingerprint) -> list[str]:
+    return [name for name in sorted(left.keys() | right.keys()) if left.get(name) != right.get(name)]
+
+
+class SyncedReplica:
+    """A replica that `sync -C --history` makes."""
+
+    def __init__(self, server: SampleServer, top: Path) -> None:
+        self.server, self.top, self.conf = server, top, server.conf
+        top.mkdir()
+
+    def sync(self) -> None:
+        sync_server_here(self.server.conf, "--delete", "--history", str(self.top))
+
+
+@pytest.mark.parametrize(
+    ("kept_by", "known_by"),
+    [
+        *[("sync", known_by) for known_by in ("uniqueid", "path", "states", "no imapd.conf")],
+        ("hand", "uniqueid"),
+        ("hand, in pieces", "path"),
+    ],
+)
+def test_every_moment_of_a_random_history(tmp_path: Path, kept_by: str, known_by: str) -> None:
+    seed = random.Random(f"{kept_by} {known_by}").randrange(10**6)
+    server = SampleServer(tmp_path / "server", messages=60, folder_count=8)
+    replica: SyncedReplica | KeepingReplica
+    if kept_by == "sync":
+        replica = SyncedReplica(server, tmp_path / "replica")
+    else:
+        replica = KeepingReplica(server, tmp_path / "replica", pack="pieces" if "pieces" in kept_by else "no")
+    actor = Actor(server, seed, uniqueids=known_by == "uniqueid")
+    actor.record()
+    replica.sync()
+    truth: list[tuple[int, Fingerprint]] = []
+    by_database = known_by in ("uniqueid", "path")
+    for _ in range(25):
+        time.sleep(TICK)
+        actor.act()
+        before, seen = time.time_ns(), fingerprint(open_tree(b"/", str(server.conf)))
+        time.sleep(TICK)
+        replica.sync()
+        # When a mailbox was deleted, its states alone tell no better than that it was gone in that run.
+        truth.append((before if by_database else time.time_ns(), seen))
+    if not by_database:
+        for path in list(replica.top.rglob("mailboxes.db*")):
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+    conf = str(replica.conf) if known_by != "no imapd.conf" else None
+    live = open_tree(os.fsencode(replica.top), conf)
+    for number, (when, seen) in enumerate(truth):
+        then = fingerprint(tree_as_of(live, when))
+        assert not differences(seen, then), (seed, number)
+    assert [one for one in live.warnings if "looked for" not in one] == []
+
+
+def test_partitions_for_metadata_and_for_old_mail(tmp_path: Path) -> None:
+    """The states are in one root, and messages that are gone in two others."""
+    box = Box("3.6.1-rich", tmp_path)
+    top, conf = tmp_path / "replica", str(box.conf)
+    top.mkdir()
+    sync_server_here(box.conf, "--delete", "--history", str(top))
+    time.sleep(TICK)
+    when, seen = time.time_ns(), fingerprint(open_tree(b"/", conf))
+    (place,) = [one for one in open_tree(b"/", conf).mailboxes if one.mailbox.name == b"example.com!user.joe"]
+    assert len({place.data, place.meta, place.archive}) == 3
+    path = Path(os.fsdecode(place.files.index_path))
+    index, gone = bytearray(path.read_bytes()), []
+    for folder in (place.data, place.archive):
+        name = min(name for name in os.listdir(folder) if name.endswith(b".") and name[:-1].isdigit())
+        at = next(at for at in samplespool._live_records(index) if samplespool._get(index, at) == int(name[:-1]))
+        samplespool._set_record(index, at, samplespool._get(index, at + 32) | samplespool._GONE, 1)
+        gone.append(Path(os.fsdecode(os.path.join(folder, name))))
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / path.name).write_bytes(index)
+    samplespool._write_index(alone, index, samplespool._get_long(index, 68))
+    path.write_bytes((alone / path.name).read_bytes())
+    for one in gone:
+        one.unlink()
+    time.sleep(TICK)
+    sync_server_here(box.conf, "--delete", "--history", str(top))
+    assert len(list(top.rglob(".cyrsync-history/messages/*/*"))) == 2
+    live = open_tree(os.fsencode(top), conf)
+    assert not differences(seen, fingerprint(tree_as_of(live, when)))
+    assert differences(seen, fingerprint(live)) == ["example.com!user.joe"]
+    # Where the stores are is found without imapd.conf, too.
+    assert not differences(seen, fingerprint(tree_as_of(open_tree(os.fsencode(top), None), when)))
