@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from cyrsync.far.finding import Audited, Problem
 from cyrsync.history.envelopes import Envelope
 from cyrsync.history.findings import FoundMailbox, FoundMessage
 from cyrsync.history.outcome import Outcome
+from cyrsync.history.prune import Held, Pruned
 from cyrsync.history.selected import Message
 from cyrsync.inspect.inspected import Inspected
 from cyrsync.report import status
@@ -114,6 +115,14 @@ def _restore() -> list[dict[str, Any]]:
     return [outcome.to_json()]
 
 
+def _pruned(user: str | None) -> list[dict[str, Any]]:
+    return [Pruned("", user=user, held=[""], warnings=[""], errors=[""]).to_json()]
+
+
+def _hold() -> list[dict[str, Any]]:
+    return [Held("joe", "", "").to_json(), Held("joe", "2030", "root").to_json()]
+
+
 #: What prints an object, or one for each of something.
 COMMANDS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "sync": _sync,
@@ -125,6 +134,9 @@ COMMANDS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "history:mailbox": _history_mailbox,
     "history:message": _history_message,
     "restore": _restore,
+    "prune": partial(_pruned, None),
+    "hold": _hold,
+    "forget": partial(_pruned, "joe"),
 }
 
 

@@ -238,6 +238,6 @@ def _show_held(stores: ReplicaStores, *, as_json: bool) -> None:
     with signals.pipe_may_break():
         if as_json:
             for one in found:
-                print(json.dumps({"user": one.user, "since": one.since or None, "by": one.by or None}))
+                print(json.dumps(one.to_json()))
         elif found:
             console(a_line_each=True).print(held_table(found))

@@ -161,6 +161,10 @@ class Held:
     since: str
     by: str
 
+    def to_json(self) -> dict[str, str | None]:
+        """Return the object that `hold --list --json` prints."""
+        return {"user": self.user, "since": self.since or None, "by": self.by or None}
+
 
 def held(stores: ReplicaStores) -> list[Held]:
     """Return who is held."""
