@@ -396,7 +396,7 @@ def test_every_command_of_the_page(kept: History, tmp_path: Path) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "history.md").read_text("utf-8")
     commands = re.findall(r"^ {4}# cyrsync ((?:prune|hold|forget) .*)$", page, re.MULTILINE)
     assert len(commands) == 6
-    here = {"/etc/imapd.conf": str(kept.server.conf), "/srv/replica": str(kept.replica), "joe": kept.users[0]}
+    here = {"/etc/imapd.conf": str(kept.server.conf), "standby:/srv/replica": str(kept.replica), "joe": kept.users[0]}
     for command in commands:
         done = run_cyrsync(*(here.get(word, word) for word in shlex.split(command)))
         assert (done.returncode, done.stderr) == (0, ""), command
