@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,7 +16,9 @@ from cyrsync.far.finding import Audited, Problem
 from cyrsync.history.envelopes import Envelope
 from cyrsync.history.findings import FoundMailbox, FoundMessage
 from cyrsync.history.outcome import Outcome
+from cyrsync.history.prune import Held, Pruned
 from cyrsync.history.selected import Message
+from cyrsync.history.versions import FoundVersion
 from cyrsync.inspect.inspected import Inspected
 from cyrsync.report import status
 from cyrsync.standby.checked import Checked, Finding, Verdict
@@ -95,9 +97,13 @@ def _status() -> list[dict[str, Any]]:
 
 
 def _history_mailbox() -> list[dict[str, Any]]:
-    whole = FoundMailbox(b"", "", 1, 1, 1, 1, deleted=False, removed=1, former_name=b"user.joe")
+    whole = FoundMailbox(b"", "", 1, 1, 1, 1, deleted=False, removed=1, former_name=b"user.joe", versions=1, oldest=1)
     bare = FoundMailbox(b"", "", 1, 1, 1, 1, deleted=False, removed=None, former_name=None)
     return [whole.to_json(), bare.to_json()]
+
+
+def _history_version() -> list[dict[str, Any]]:
+    return [FoundVersion(b"", 1, now=False, messages=1, size=1, came=1, went=1).to_json()]
 
 
 def _history_message() -> list[dict[str, Any]]:
@@ -111,7 +117,16 @@ def _history_message() -> list[dict[str, Any]]:
 def _restore() -> list[dict[str, Any]]:
     outcome = Outcome("", "", errors=[""], warnings=[""])
     outcome.begin("", 1)
+    outcome.begin("", 1, since=1)
     return [outcome.to_json()]
+
+
+def _pruned(user: str | None) -> list[dict[str, Any]]:
+    return [Pruned("", user=user, held=[""], warnings=[""], errors=[""]).to_json()]
+
+
+def _hold() -> list[dict[str, Any]]:
+    return [Held("joe", "", "").to_json(), Held("joe", "2030", "root").to_json()]
 
 
 #: What prints an object, or one for each of something.
@@ -123,8 +138,12 @@ COMMANDS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "promote": _promote,
     "status": _status,
     "history:mailbox": _history_mailbox,
+    "history:version": _history_version,
     "history:message": _history_message,
     "restore": _restore,
+    "prune": partial(_pruned, None),
+    "hold": _hold,
+    "forget": partial(_pruned, "joe"),
 }
 
 
