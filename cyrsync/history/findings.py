@@ -100,6 +100,7 @@ class Meant:
 
 def meant(tree: Tree, request: Request, unreadable: Callable[[str], None]) -> Meant:
     """Return which mailboxes are meant. Raise UnusableError where there are none."""
+    request = replace(request, deleted=True)
     kept = Kept(tree) if tree.past is None else None
     if kept is None or not kept.stores:
         found = chosen(tree, request, unreadable)
@@ -108,7 +109,7 @@ def meant(tree: Tree, request: Request, unreadable: Callable[[str], None]) -> Me
         unreadable(problem)
     by_place = {place: mailbox for mailbox, place in [*kept.gone.items(), *kept.live.items()]}
     places = [*kept.places, *kept.gone.values()]
-    found = choose(places, replace(request, deleted=True), tree.deletedprefix)
+    found = choose(places, request, tree.deletedprefix)
     states = {by_place[place]: place for place in found if place in by_place}
     gone = {name: place for name, place in states.items() if name in kept.gone}
     live = set(kept.places)
@@ -161,6 +162,19 @@ def messages(
 
     With `only_expunged`, those of mailboxes that are there still.
     """
+    yield from _live_messages(found, unreadable, reporter, text, only_removed=only_removed, only_expunged=only_expunged)
+    yield from _kept_messages(found, unreadable, text, only_expunged=only_expunged)
+
+
+def _live_messages(
+    found: Meant,
+    unreadable: Callable[[str], None],
+    reporter: Reporter,
+    text: str | None,
+    *,
+    only_removed: bool,
+    only_expunged: bool,
+) -> Iterator[FoundMessage]:
     tree = found.tree
     asked = Request(every=not only_expunged, only_expunged=only_expunged, deleted=True)
     for one in of_each(tree, found.live, asked, unreadable, reporter):
@@ -169,11 +183,16 @@ def messages(
         removed = deleted_at(one.mailbox.name, tree.deletedprefix)
         for message, envelope in _matching(one, text):
             if message.expunged or one.mailbox.deleted or not only_removed:
-                yield FoundMessage(
-                    one.mailbox.name, message, envelope, message.last_changed if message.expunged else removed
-                )
+                when = message.last_changed if message.expunged else removed
+                yield FoundMessage(one.mailbox.name, message, envelope, when)
+
+
+def _kept_messages(
+    found: Meant, unreadable: Callable[[str], None], text: str | None, *, only_expunged: bool
+) -> Iterator[FoundMessage]:
+    """Yield the messages that are only kept."""
     for name, place in found.states.items():
-        if found.kept is None or (only_expunged and (name in found.gone or _is_deleted(place, tree))):
+        if found.kept is None or (only_expunged and (name in found.gone or _is_deleted(place, found.tree))):
             continue
         for one, until in Removed(found.kept, name, place, unreadable).selections():
             for message, envelope in _matching(one, text):

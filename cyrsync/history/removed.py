@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import compress
 
@@ -9,6 +11,7 @@ from cyrsync.cyrus.mailbox import entry, records
 from cyrsync.cyrus.mailbox.locks import LockTimeout
 from cyrsync.cyrus.server.server import Located
 from cyrsync.errors import error_text
+from cyrsync.far import uids as uid_sets
 from cyrsync.history.choose import Request
 from cyrsync.history.kept.kept import WRONG, Kept
 from cyrsync.history.mailbox_files import MailboxFiles, Unreadable
@@ -30,7 +33,7 @@ class Removed:
 
     def selections(self) -> Iterator[tuple[Selection, int]]:
         """Yield messages of one state each, and when the next one came to be, in nanoseconds since 1970."""
-        known: dict[int, set[int]] = {}  # UIDs that are there, or in a newer state, by UIDVALIDITY
+        known = _Known()  # what is there, or in a newer state
         until = self._live(known)
         try:
             states = self._kept.states(self._mailbox)
@@ -41,23 +44,22 @@ class Removed:
         for state in reversed(states):
             try:
                 data = state.new_records(seen)
-                new = _note(records.read(data, check_records=False, sorted_uids=False), known)
+                new = known.note(data)
                 if new:
-                    yield self._read(self._kept.files(state, data), new), until or state.made()
+                    yield self._read(self._kept.files(state, data), frozenset(new)), until or state.made()
             except WRONG as error:
                 self._unreadable(f"{path_text(state.path)}: {error_text(error)}")
             except Unreadable as error:
                 self._unreadable(str(error))
             until = state.since
 
-    def _live(self, known: dict[int, set[int]]) -> int:
+    def _live(self, known: _Known) -> int:
         """Note what is there, and return since when; 0 where the mailbox is gone."""
         live = self._kept.live.get(self._mailbox)
         if live is None:
             return 0
         try:
-            index = records.read(self._kept.tree.files(live).metadata[entry.INDEX], check_records=False)
-            _note(index, known)
+            known.note(self._kept.tree.files(live).metadata[entry.INDEX])
         except (LockTimeout, *WRONG):
             pass  # told of elsewhere
         return self._kept.live_since(live) or 0
@@ -71,10 +73,17 @@ def when_removed(message: Message, until: int) -> int:
     return message.last_changed if message.expunged else until // _SECOND
 
 
-def _note(index: records.Index, known: dict[int, set[int]]) -> frozenset[int]:
-    """Note the UIDs that an index has a message of, and return those that were not known."""
-    here = known.setdefault(index.header.uidvalidity, set())
-    uids = list(compress(index.uids, index.unlinked.translate(_NOT)))
-    new = frozenset(uids).difference(here)
-    here |= new
-    return new
+class _Known:
+    """Messages that are known, by UIDVALIDITY: sorted arrays of UIDs, none of which is in two of them."""
+
+    def __init__(self) -> None:
+        self._uids: dict[int, list[array[int]]] = defaultdict(list)
+
+    def note(self, data: bytes) -> array[int]:
+        """Note the UIDs that an index has a message of, and return those that were not known. Raise BadIndex."""
+        index = records.read(data, check_records=False, sorted_uids=False)
+        new = array("I", sorted(set(compress(index.uids, index.unlinked.translate(_NOT)))))
+        for uids in self._uids[index.header.uidvalidity]:
+            new = uid_sets.difference(new, uids)
+        self._uids[index.header.uidvalidity].append(new)
+        return new
