@@ -26,7 +26,7 @@ from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.sync.options import Options
 from cyrsync.sync.ownership import CUT_OFF, hold
-from cyrsync.text import path_text
+from cyrsync.text import path_text, printable
 
 _DATABASES = ("annotation", "mboxlist", "quota", "userdeny", "zoneinfo")
 _FILES, _MAILBOXES = FILES + b"/", MAILBOXES + b"/"
@@ -129,6 +129,14 @@ class ReplicaStores:
         for file in root.listed.files:
             if self.owners.of_file(root.source, file.path.removesuffix(VERSIONS)) == user:
                 yield from (Removal(root.path, _FILES + file.path + b"/" + name) for name in file.versions)
+
+    def nothing_of(self, user: str) -> str:
+        """Return what to say where nothing of a user is kept, "" where something is."""
+        if any(True for root in self.roots for _ in self.of_user(root, user)):
+            return ""
+        return (
+            f"{printable(user)}: nothing of this user is in the history on {self.replica.address.text}: check the name"
+        )
 
     def nobody_knows(self, root: Root) -> Iterator[str]:
         """Yield the states and files of a root of which nothing tells whose they are."""

@@ -242,6 +242,8 @@ def test_names_of_users_that_are_no_file_names(kept: History) -> None:
         kept.printed("hold", user)
     listed = {json.loads(line)["user"] for line in kept.printed("hold", "--list", "--json").stdout.splitlines()}
     assert listed == {"..", ".", "joe%2F..", "jane@example.com", "j\u00f6rg", "a b\nc"}
+    assert "check the name" in kept.printed("hold", "jeo").stderr
+    assert kept.printed("hold", kept.users[0]).stderr == ""
     for user in ("a/b", "x" * 300):
         kept.printed("hold", user, expect=2)
 
@@ -262,7 +264,8 @@ def test_forgetting_a_user(kept: History) -> None:
     record = json.loads((kept.store / "forgotten").read_text())
     assert (record["user"], record["states"], record["messages"]) == (user, 4 * len(mine), len(lost))
     assert record["by"] and record["when"] and record["complete"]
-    assert kept.run("forget", user, "--yes")["states"]["removed"] == 0
+    again = kept.run("forget", user, "--yes")
+    assert (again["states"]["removed"], len(again["warnings"])) == (0, 1)
     assert "stays" in kept.printed("forget", other, "--yes", "-v").stdout
 
 
