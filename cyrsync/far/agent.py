@@ -245,15 +245,14 @@ def _to_disk(request: Request) -> None:
 def _keep(request: Request) -> None:
     from cyrsync.far.keeping import Keeping
 
-    global _keeping
-    _keeping = Keeping(dict(zip(request.whole_paths(), request.homes())), request.count("spacing"))
+    _keeping[:] = [Keeping(dict(zip(request.whole_paths(), request.homes())), request.count("spacing"))]
     request.output.end()
 
 
 def _pack(request: Request) -> None:
     try:
-        if _keeping:
-            _keeping.pack()
+        for keeping in _keeping:
+            keeping.pack()
     except OSError as error:
         request.output.end(error=error.strerror or str(error))
     else:
@@ -261,7 +260,7 @@ def _pack(request: Request) -> None:
 
 
 def _receive(request: Request) -> None:
-    receiver = receive.Receiver(request.flag("numeric_ids"), request.flag("aside"), _keeping)
+    receiver = receive.Receiver(request.flag("numeric_ids"), request.flag("aside"), _keeping[0] if _keeping else None)
     if request.flag("compressed"):
         inflated = frames.Inflated(request.source)
         frames.decode(inflated, receiver, request.output.is_heard)
@@ -292,7 +291,7 @@ def _remove(request: Request) -> None:
     if request.flag("temporary"):
         remover.remove_temporary(decode(request.source))
     else:
-        remover.guard = _keeping.guard(request.root) if _keeping else None
+        remover.guard = _keeping[0].guard(request.root) if _keeping else None
         remover.remove(decode(request.source))
     for path, number in remover.failed:
         request.output.line([path.decode("latin-1"), number])
@@ -307,7 +306,8 @@ def _store(request: Request) -> None:
 
 #: Until this process ends.
 _holds = hold.Holds()
-_keeping: "Optional[Keeping]" = None
+#: What is kept of the replica, if anything is.
+_keeping: "list[Keeping]" = []
 _SERVICES: "dict[str, Callable[[Request], None]]" = {
     "identify": _identify,
     "numbers": _numbers,

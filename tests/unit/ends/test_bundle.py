@@ -99,3 +99,14 @@ def test_program() -> None:
 def test_bootstrap_passes_through_any_shell() -> None:
     ast.parse(BOOTSTRAP, feature_version=OLDEST)
     assert not set("'\"!$`\\\n") & set(BOOTSTRAP)
+
+
+@pytest.mark.parametrize("module", ALL)
+def test_nothing_global_is_annotated(module: str) -> None:
+    """Before Python 3.8 that is a SyntaxError, which no parser tells of."""
+    tree = parsed(module)
+    told = {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
+    annotated = {
+        node.target.id for node in tree.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    assert not told & annotated
