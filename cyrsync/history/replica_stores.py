@@ -59,6 +59,7 @@ class ReplicaStores:
         self.groups = groups
         self.problems = problems
         self.owners = Owners(config, self._inbox)
+        self._mailbox_list = config.database("mboxlist")[1]
 
     @property
     def roots(self) -> list[Root]:
@@ -103,7 +104,8 @@ class ReplicaStores:
             lost = [names[one] for one in times if one not in stay] + [gone[one] for one in gone if one not in records]
             yield from (Removal(root.path, _MAILBOXES + mailbox.directory + b"/" + name) for name in lost)
         for file in root.listed.files:
-            if self._is_held([self.owners.of_file(root.source, file.path.removesuffix(VERSIONS))]):
+            path = file.path.removesuffix(VERSIONS)
+            if self._is_held([self.owners.of_file(root.source, path)]) or self._names_held(root, path):
                 continue
             versions: dict[int, list[bytes]] = {}  # one that is packed may be there unpacked, too
             for version in file.versions:
@@ -152,6 +154,10 @@ class ReplicaStores:
         """Tell whether any of the owners is held; one that is not known may be."""
         held = {os.fsdecode(user) for user in self.held}
         return bool(held) and any(owner == UNKNOWN or owner in held for owner in owners)
+
+    def _names_held(self, root: Root, path: bytes) -> bool:
+        """Tell whether a file is mailboxes.db, which tells what mailboxes of users who are held were called when."""
+        return bool(self.held) and os.path.join(root.source, path) == self._mailbox_list
 
     def _inbox(self, uniqueid: bytes) -> bytes | None:
         """Return the name of the live mailbox with a uniqueid, by its header."""
