@@ -18,6 +18,7 @@ from cyrsync.history.findings import FoundMailbox, FoundMessage
 from cyrsync.history.outcome import Outcome
 from cyrsync.history.prune import Held, Pruned
 from cyrsync.history.selected import Message
+from cyrsync.history.versions import FoundVersion
 from cyrsync.inspect.inspected import Inspected
 from cyrsync.report import status
 from cyrsync.standby.checked import Checked, Finding, Verdict
@@ -96,9 +97,13 @@ def _status() -> list[dict[str, Any]]:
 
 
 def _history_mailbox() -> list[dict[str, Any]]:
-    whole = FoundMailbox(b"", "", 1, 1, 1, 1, deleted=False, removed=1, former_name=b"user.joe")
+    whole = FoundMailbox(b"", "", 1, 1, 1, 1, deleted=False, removed=1, former_name=b"user.joe", versions=1, oldest=1)
     bare = FoundMailbox(b"", "", 1, 1, 1, 1, deleted=False, removed=None, former_name=None)
     return [whole.to_json(), bare.to_json()]
+
+
+def _history_version() -> list[dict[str, Any]]:
+    return [FoundVersion(b"", 1, now=False, messages=1, size=1, came=1, went=1).to_json()]
 
 
 def _history_message() -> list[dict[str, Any]]:
@@ -112,6 +117,7 @@ def _history_message() -> list[dict[str, Any]]:
 def _restore() -> list[dict[str, Any]]:
     outcome = Outcome("", "", errors=[""], warnings=[""])
     outcome.begin("", 1)
+    outcome.begin("", 1, since=1)
     return [outcome.to_json()]
 
 
@@ -132,6 +138,7 @@ COMMANDS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "promote": _promote,
     "status": _status,
     "history:mailbox": _history_mailbox,
+    "history:version": _history_version,
     "history:message": _history_message,
     "restore": _restore,
     "prune": partial(_pruned, None),

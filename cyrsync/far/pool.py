@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from cyrsync.cyrus.mailbox.finder import Finder
+from cyrsync.cyrus.mailbox.index import FIRST_WITH_CRC
 from cyrsync.far import store
 from cyrsync.far.store import Store
 
@@ -42,7 +43,8 @@ class Pool:
             digest = record.guid
         else:
             digest = _digest(name, folder)
-            if record and finder and record.guid is None:
+            if finder and (record.guid is None if record else finder.header.minor_version < FIRST_WITH_CRC):
+                # Up to 2.3 a message that is expunged has its record elsewhere, in cyrus.expunge.
                 self._states.note_digest(path, finder.header.uidvalidity, uid, digest)
         self._put(folder, name, digest)
 

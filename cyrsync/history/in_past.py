@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -48,13 +49,9 @@ def messages(kept: Kept, request: Request) -> Iterator[Selection]:
         deleted = max((when for store in kept.stores if (when := _ctime(store.pool(wanted)))), default=0)
         if not deleted:
             return
-        # Most likely in the last state that was kept before the message was deleted.
-        for only_likely in (True, False):
-            for mailbox, place in places.items():
-                states = kept.readable_states(mailbox)[::-1]
-                if only_likely:
-                    states = [state for state in states if _made(state) <= deleted][:1]
-                found = _with(kept, place, request, states)
+        for states in (_likely(kept, places, deleted), _every(kept, places)):
+            for place, state in states:
+                found = _with(kept, place, request, [state])
                 if found:
                     yield found
                     return
@@ -63,6 +60,24 @@ def messages(kept: Kept, request: Request) -> Iterator[Selection]:
             found = _with(kept, place, request, kept.readable_states(mailbox)[::-1])
             if found:
                 yield found
+
+
+def _likely(kept: Kept, places: dict[bytes, Located], deleted: int) -> list[tuple[Located, State]]:
+    """Return of each mailbox the last state that was kept before a message was deleted, the latest first."""
+    found = []
+    for mailbox, place in places.items():
+        states = kept.readable_states(mailbox)
+        number = bisect_right(states, deleted, key=_made)
+        if number:
+            found.append((_made(states[number - 1]), place, states[number - 1]))
+    return [(place, state) for _, place, state in sorted(found, key=lambda one: -one[0])]
+
+
+def _every(kept: Kept, places: dict[bytes, Located]) -> Iterator[tuple[Located, State]]:
+    """Yield all states, of each mailbox the newest first."""
+    for mailbox, place in places.items():
+        for state in reversed(kept.readable_states(mailbox)):
+            yield place, state
 
 
 def _chosen(places: dict[bytes, Located], request: Request, kept: Kept) -> dict[bytes, Located]:

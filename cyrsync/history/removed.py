@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import compress
 
 from cyrsync.cyrus.mailbox import entry, records
 from cyrsync.cyrus.mailbox.locks import LockTimeout
 from cyrsync.cyrus.server.server import Located
 from cyrsync.errors import error_text
 from cyrsync.history.choose import Request
-from cyrsync.history.kept import excerpt
 from cyrsync.history.kept.kept import WRONG, Kept
-from cyrsync.history.kept.store import State
 from cyrsync.history.mailbox_files import MailboxFiles, Unreadable
 from cyrsync.history.reading import read
 from cyrsync.history.selected import Message, Selection
 from cyrsync.text import path_text
 
 _SECOND = 10**9
+_NOT = bytes(not byte for byte in range(256))
 _EVERY = Request(every=True)
 
 
@@ -37,11 +37,13 @@ class Removed:
         except OSError as error:
             self._unreadable(error_text(error))
             return
+        seen: dict[bytes, int] = {}
         for state in reversed(states):
             try:
-                new = _unknown(state, known)
+                data = state.new_records(seen)
+                new = _note(records.read(data, check_records=False, sorted_uids=False), known)
                 if new:
-                    yield self._read(self._kept.files(state), new), until or state.made()
+                    yield self._read(self._kept.files(state, data), new), until or state.made()
             except WRONG as error:
                 self._unreadable(f"{path_text(state.path)}: {error_text(error)}")
             except Unreadable as error:
@@ -55,7 +57,7 @@ class Removed:
             return 0
         try:
             index = records.read(self._kept.tree.files(live).metadata[entry.INDEX], check_records=False)
-            _take_note(index, known)
+            _note(index, known)
         except (LockTimeout, *WRONG):
             pass  # told of elsewhere
         return self._kept.live_since(live) or 0
@@ -69,15 +71,10 @@ def when_removed(message: Message, until: int) -> int:
     return message.last_changed if message.expunged else until // _SECOND
 
 
-def _unknown(state: State, known: dict[int, set[int]]) -> frozenset[int]:
-    """Return the UIDs that a state has a message of, and what is `known` has not, and note these."""
-    data = excerpt.as_index(state.index()) if state.gone else state.index()
-    index = records.read(data, check_records=False, sorted_uids=False)
-    before = frozenset(known.get(index.header.uidvalidity, ()))
-    _take_note(index, known)
-    return frozenset(known[index.header.uidvalidity]) - before
-
-
-def _take_note(index: records.Index, known: dict[int, set[int]]) -> None:
+def _note(index: records.Index, known: dict[int, set[int]]) -> frozenset[int]:
+    """Note the UIDs that an index has a message of, and return those that were not known."""
     here = known.setdefault(index.header.uidvalidity, set())
-    here.update(uid for uid, unlinked in zip(index.uids, index.unlinked, strict=True) if not unlinked)
+    uids = list(compress(index.uids, index.unlinked.translate(_NOT)))
+    new = frozenset(uids).difference(here)
+    here |= new
+    return new

@@ -119,6 +119,17 @@ def of_server(server: CyrusServer) -> Fingerprint:
     return found
 
 
+def of_server_next(server: CyrusServer) -> dict[str, int]:
+    """By mailbox, the UID that the next message gets."""
+    found = {}
+    for user in USERS:
+        with server.login(user) as imap:
+            for folder in folders(imap):
+                status = ok(imap.status(folder, "(UIDNEXT)"))[0]
+                found[folder.strip('"').replace("INBOX", f"user.{user}", 1)] = int(status.split()[-1].strip(b")"))
+    return found
+
+
 def _message(message: dict[str, Any]) -> tuple[frozenset[str], float, str]:
     when = time.mktime(imaplib.Internaldate2tuple(f'INTERNALDATE "{message["INTERNALDATE"]}"'.encode()))  # type: ignore[arg-type]
     return frozenset(message["FLAGS"].split()), when, message["SHA-1"]
@@ -178,3 +189,7 @@ def test_every_moment_comes_back(cyrus_server: Callable[..., CyrusServer], open_
             done = run_cyrsync("restore", top, "-C", conf, *words, env=PASSWORD)
             assert (done.returncode, done.stderr) == (0, ""), done
             assert of_server(other) == seen
+            # And gives no UID that the first one has given since.
+            next_uids = of_server_next(other)
+            for one in reading.selections(tree_as_of(live, when), Request(), [].append):
+                assert next_uids[one.mailbox.name.decode()] == one.mailbox.last_uid + 1

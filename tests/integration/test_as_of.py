@@ -15,14 +15,17 @@ import pytest
 
 import samplespool
 from cyrsync.cyrus.mailbox import header
+from cyrsync.cyrus.server.db import reader
 from cyrsync.history import contents, reading
 from cyrsync.history.as_of import tree_as_of
 from cyrsync.history.choose import Request
 from cyrsync.history.tree import Tree, open_tree
 from support.boxes import Box
+from support.cyrusdb import Skiplist
 from support.inside import sync_server_here
 from support.kept import KeepingReplica
 from support.servers import SampleServer
+from support.tree import run_cyrsync
 
 Fingerprint = dict[str, Any]
 #: Two steps are told apart by the clock of the file system.
@@ -89,11 +92,11 @@ class Actor:
             samplespool.expunge(folder, 1, rng=self.rng)
 
 
-def fingerprint(tree: Tree) -> Fingerprint:
-    """All that users see: mailboxes, UIDs, flags, dates, and the bytes of messages."""
+def fingerprint(tree: Tree, *, only_expunged: bool = False) -> Fingerprint:
+    """All that users see: mailboxes, UIDs, flags, dates, and the bytes of messages; or what was expunged."""
     errors: list[str] = []
     found: Fingerprint = {}
-    for one in reading.selections(tree, Request(), errors.append):
+    for one in reading.selections(tree, Request(only_expunged=only_expunged), errors.append):
         messages = {
             message.uid: (message.flags, message.internaldate, hashlib.sha1(contents.whole(message)).hexdigest())
             for message in one.messages()
@@ -191,3 +194,31 @@ def test_partitions_for_metadata_and_for_old_mail(tmp_path: Path) -> None:
     assert differences(seen, fingerprint(live)) == ["example.com!user.joe"]
     # Where the stores are is found without imapd.conf, too.
     assert not differences(seen, fingerprint(tree_as_of(open_tree(os.fsencode(top), None), when)))
+
+
+def test_mailboxes_of_an_old_cyrus(tmp_path: Path) -> None:
+    """2.3 has expunged messages in a file of their own, and no GUIDs: the store has the SHA-1 of what went."""
+    box = Box("2.3.12-plain", tmp_path)
+    top, conf = tmp_path / "replica", str(box.conf)
+    top.mkdir()
+    sync_server_here(box.conf, "--delete", "--history", str(top))
+    time.sleep(TICK)
+    tree = open_tree(b"/", conf)
+    when, seen, expunged = time.time_ns(), fingerprint(tree), fingerprint(tree, only_expunged=True)
+    database = box.root / "conf" / "mailboxes.db"
+    pairs = dict(reader.read(bytes(database)))
+    gone = [one for one in box.mailboxes if one["name"] in ("user.joe", "user.joe.Sent")]
+    for one in gone:
+        assert one["n_visible"] and pairs.pop(one["name"].encode())
+        samplespool.delete_folder(box.root / one["datadir"])
+    database.write_bytes(Skiplist(pairs).data)
+    time.sleep(TICK)
+    sync_server_here(box.conf, "--delete", "--history", str(top))
+    live = open_tree(os.fsencode(top), conf)
+    assert differences(seen, fingerprint(live)) == [one["name"] for one in gone]
+    assert not differences(seen, fingerprint(tree_as_of(live, when)))
+    assert not differences(expunged, fingerprint(tree_as_of(live, when), only_expunged=True))
+    (one,) = reading.selections(tree_as_of(live, when), Request("user.joe"), [].append)
+    assert all(message.guid for message in one.messages())
+    done = run_cyrsync("verify", "--history", top, "-C", conf, "--content")
+    assert (done.returncode, done.stderr) == (0, "")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import random
 import re
 import shutil
 import time
@@ -13,7 +15,14 @@ from typing import Any
 import pytest
 
 import samplespool
+from cyrsync.far import packed
+from cyrsync.far.store import Store as WrittenStore
 from cyrsync.history import moment
+from cyrsync.history.kept.kept import Kept
+from cyrsync.history.kept.store import Store
+from cyrsync.history.removed import Removed
+from cyrsync.history.tree import open_tree
+from support.inside import sync_here
 from support.kept import STORE, KeepingReplica
 from support.servers import SampleServer
 from support.tree import run_cyrsync, snapshot
@@ -249,3 +258,35 @@ def test_what_came_and_went_between_two_states(tmp_path: Path) -> None:
     assert restored(tmp_path / "mail") == {data}
     versions = [one for one in history(replica.top, "-C", replica.conf, "user/joe") if "version" in one]
     assert [(one["came"], one["went"]) for one in versions] == [(0, 0), (1, 1)]
+
+
+def test_a_large_mailbox_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece is read once, however many states it is of; what was removed is the same as without pieces."""
+    server = SampleServer(tmp_path / "server", messages=400, folder_count=1)
+    joe, top = server.folder("user/joe"), tmp_path / "replica"
+    top.mkdir()
+    sync_here("-C", server.conf, "--delete", "--history", str(top))
+    for number in range(4):
+        time.sleep(TICK)
+        samplespool.expunge(joe, 3, rng=random.Random(number))
+        sync_here("-C", server.conf, "--delete", "--history", str(top))
+    words = (top, "-C", server.conf, "--user", "joe", "--deleted")
+    whole = history(*words)
+    root = Path(f"{top}{server.spool}")
+    for path in root.rglob("cyrus.index.gz"):
+        path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+        path.unlink()
+        WrittenStore(bytes(root)).note(bytes(path.parent.relative_to(root / STORE)))
+    monkeypatch.setattr(packed, "_LARGE", 1000)
+    monkeypatch.setattr(packed, "_ENDS", packed._ENDS * 16)
+    packed.Packer(bytes(root)).pack()
+    assert len(list(root.rglob("cyrus.index.pieces"))) == 4
+    assert history(*words) == whole and len(whole) == 12
+    reads = []
+    read = Store.read
+    monkeypatch.setattr(Store, "read", lambda self, *path, **most: (reads.append(path), read(self, *path, **most))[1])
+    kept = Kept(open_tree(bytes(top), str(server.conf)))
+    (name,) = kept.mailboxes
+    assert sum(one.count for one, _ in Removed(kept, name, kept.live[name], [].append).selections()) == 12
+    pieces = [path for path in reads if b"pieces" in path]
+    assert len(pieces) == len(set(pieces)) > 4

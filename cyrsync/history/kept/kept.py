@@ -69,7 +69,7 @@ class Kept:
         Raise OSError.
         """
         found = [state for store in self.stores for state in store.states(mailbox)]
-        return sorted(found, key=lambda state: (state.since, state.name))
+        return sorted(found, key=lambda state: state.name)
 
     @cached_property
     def complete_since(self) -> int | None:
@@ -142,10 +142,10 @@ class Kept:
         directory = os.path.join(root, folder) if folder else root
         return Located(mailbox, directory, directory, directory, MetaFiles(b"", b"", b""))
 
-    def files(self, state: State) -> MailboxFiles:
-        """Return a mailbox's files as a state has them. Raise what is WRONG with it."""
-        metadata = state.metadata()
-        if state.gone:
+    def files(self, state: State, index: bytes | None = None) -> MailboxFiles:
+        """Return a mailbox's files as a state has them, or with another `index`. Raise what is WRONG with it."""
+        metadata = state.metadata(index)
+        if state.gone and index is None:
             metadata[entry.INDEX] = excerpt.as_index(metadata[entry.INDEX])
         head = records.read_header(metadata[entry.INDEX])
         end = head.start_offset + head.num_records * head.record_size

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cyrsync.cyrus.mailbox import entry, regular_file
+from cyrsync.cyrus.mailbox import entry, records, regular_file
 from cyrsync.far import store as names
 from cyrsync.far.descent import Descent
-from cyrsync.history.kept import unpack
+from cyrsync.history.kept import excerpt, unpack
 from cyrsync.history.kept.unpack import BadState
 
 #: Bytes of a header, of annotations, and of the other files beside an index.
@@ -25,6 +26,9 @@ _LARGEST_LIST = 1 << 30
 _REMEMBERED = 64 << 20
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW
+_SINCE = rb"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]\.[0-9]{9}Z"
+_STATE = re.compile(_SINCE + rb"(?:\.gone)?")
+_VERSION = re.compile(_SINCE + rb"(?:\.gz|\.pieces)?")
 _BESIDE = (entry.HEADER, entry.EXPUNGE, entry.ANNOTATIONS)
 
 
@@ -57,12 +61,8 @@ class Store:
 
     def states(self, mailbox: bytes) -> list[State]:
         """Return the states of a mailbox, by the name of their directory, the oldest first. Raise OSError."""
-        found = []
-        for name in self.names(names.MAILBOXES, mailbox):
-            when = _time_of(name.removesuffix(names.GONE))
-            if when is not None:
-                found.append(State(self, mailbox, name, when))
-        return sorted(found, key=lambda state: (state.since, state.name))
+        # Names sort by time.
+        return [State(self, mailbox, name) for name in self.names(names.MAILBOXES, mailbox) if _STATE.fullmatch(name)]
 
     def hashed(self, mailbox: bytes) -> Iterator[tuple[int, int, bytes]]:
         """Yield UIDVALIDITY, UID and SHA-1 of messages of a mailbox that its indexes have no GUID of. Raise OSError."""
@@ -87,8 +87,8 @@ class Store:
         """Return the versions in a directory below that of all files. Raise OSError."""
         found: dict[int, Version] = {}
         for name in self.names(names.FILES, *directory.split(b"/")):
-            when = _time_of(name.removesuffix(names.PACKED).removesuffix(names.IN_PIECES))
-            if when is not None:
+            if _VERSION.fullmatch(name):
+                when = names.time_of(name)
                 found[when] = Version(self, directory, when)
         return [found[when] for when in sorted(found)]
 
@@ -148,11 +148,11 @@ class Store:
             pass
         listed = self.read(*above, name + names.IN_PIECES, most=_LARGEST_LIST)
         if first is not None:
-            return self._piece(pieces, unpack.pieces(listed[: listed.find(b"\n") + 1])[0])[0]
-        return unpack.joined(listed, lambda piece: self._piece(pieces, piece))
+            return self.piece(pieces, unpack.pieces(listed[: listed.find(b"\n") + 1])[0])[0]
+        return unpack.joined(listed, lambda piece: self.piece(pieces, piece))
 
-    def _piece(self, directory: tuple[bytes, ...], name: bytes) -> tuple[bytes, int]:
-        """Return a piece, and its size on the disk. Raise BadState."""
+    def piece(self, directory: tuple[bytes, ...], name: bytes) -> tuple[bytes, int]:
+        """Return a piece of a directory, unpacked, and its size on the disk. Raise BadState."""
         if name in self._pieces:
             self._pieces.move_to_end(name)
             return self._pieces[name]
@@ -175,7 +175,11 @@ class State:
     store: Store
     mailbox: bytes  # the name of the directory that its states are in
     name: bytes
-    since: int  # nanoseconds since 1970
+
+    @property
+    def since(self) -> int:
+        """Since when it was so, in nanoseconds since 1970."""
+        return names.time_of(self.name)
 
     @property
     def gone(self) -> bool:
@@ -190,6 +194,10 @@ class State:
     @property
     def _path(self) -> tuple[bytes, ...]:
         return (names.MAILBOXES, self.mailbox, self.name)
+
+    @property
+    def _pieces(self) -> tuple[bytes, ...]:
+        return (names.MAILBOXES, self.mailbox, names.PIECES)
 
     def folder(self) -> bytes:
         """Return the folder that it is of, below the root, b"" for the root itself. Raise OSError, BadState."""
@@ -210,12 +218,31 @@ class State:
 
     def index(self, first: int | None = None) -> bytes:
         """Return its cyrus.index, or about the `first` bytes. Raise OSError, BadState."""
-        pieces = (names.MAILBOXES, self.mailbox, names.PIECES)
-        return self.store.unpacked((*self._path, entry.INDEX), pieces, first)
+        return self.store.unpacked((*self._path, entry.INDEX), self._pieces, first)
 
-    def metadata(self) -> dict[bytes, bytes]:
-        """Return its files by their names in a spool. Raise OSError, BadState."""
-        found = {entry.INDEX: self.index()}
+    def new_records(self, seen: dict[bytes, int]) -> bytes:
+        """Return its index with those records at least that are in none of the pieces `seen`, and add its own to these.
+
+        Of each piece, that is its size. Raise OSError, BadState, BadIndex.
+        """
+        try:
+            listed = self.store.read(*self._path, entry.INDEX + names.IN_PIECES, most=_LARGEST_LIST)
+        except FileNotFoundError:
+            return excerpt.as_index(self.index()) if self.gone else self.index()
+        first, *others = unpack.pieces(listed)
+        head = self.store.piece(self._pieces, first)[0]
+        header = records.read_header(head)
+        new = [self.store.piece(self._pieces, name)[0] for name in others if name not in seen]
+        seen.update(zip([name for name in others if name not in seen], map(len, new), strict=True))
+        end = header.start_offset + header.num_records * header.record_size
+        whole = len(head) == header.start_offset and len(head) + sum(seen[name] for name in others) == end
+        if not whole or any(len(piece) % header.record_size for piece in new):
+            return self.index()  # it is not cut between records
+        return excerpt.as_index(head + b"".join(new))
+
+    def metadata(self, index: bytes | None = None) -> dict[bytes, bytes]:
+        """Return its files by their names in a spool, with that `index` if it is given. Raise OSError, BadState."""
+        found = {entry.INDEX: self.index() if index is None else index}
         for name in _BESIDE:
             try:
                 found[name] = self.store.read(*self._path, name, most=_LARGEST_BESIDE)
@@ -245,11 +272,3 @@ class Version:
     def contents(self) -> bytes:
         """Return what was in it. Raise OSError, BadState."""
         return self.store.unpacked(self._path, (names.FILES, names.FILE_PIECES))
-
-
-def _time_of(name: bytes) -> int | None:
-    """Return the time, in nanoseconds since 1970, that a state has as its name; None for another name."""
-    try:
-        return names.time_of(name) if names.SINCE.match(name) else None
-    except ValueError:
-        return None
