@@ -196,7 +196,7 @@ def _clear(request: Request) -> None:
 def _relink(request: Request) -> None:
     from cyrsync.far.relink import decode, relink
 
-    for uids in relink(decode(request.source)):
+    for uids in relink(decode(request.source), lambda root: _keeping[0].guard(root) if _keeping else None):
         size, steps = uid_sets.pack(uids)
         request.output.write(json.dumps([size, len(steps)]).encode("ascii") + b"\n" + steps)
     request.output.end()
