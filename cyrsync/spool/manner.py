@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Manner:
     """How a walk guards its plan, begins with rsync, and tells of deletions."""
 
-    #: Refuse a plan that must not be carried out, or withhold its deletions.
+    #: Refuse a plan that must not be executed, or withhold its deletions.
     guard: Callable[[Planned], None]
     #: See that rsync accepts the words that the user gave.
     try_words: Callable[[Rsync], None]

@@ -27,7 +27,7 @@ Sizes = Callable[[list[bytes]], list[int | None]]
 
 
 class Again(Protocol):
-    """Whoever carries out the plans of some folders once more."""
+    """Executes the plans of some folders once more."""
 
     def __call__(self, before: Transfer, paths: list[bytes], *, clear: bool) -> Transfer:
         """Do it in place of what came of them `before`, with `clear` after it has made way; return the new transfer."""

@@ -27,7 +27,7 @@ from cyrsync.errors import (
 from cyrsync.rsync import deletion_lines
 from cyrsync.rsync.deletion_lines import DeletionLines
 from cyrsync.rsync.driver import Rsync
-from cyrsync.spool.carrying import extended_of
+from cyrsync.spool.execution import extended_of
 from cyrsync.spool.manner import Manner
 from cyrsync.spool.planning import Planned
 from cyrsync.spool.run import hold, opened, walk

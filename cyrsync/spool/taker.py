@@ -102,7 +102,7 @@ class Taker:
                 fresh[plan.path] = self._replan(plan, found)
         fresh.update(self._replan_asked())
         self._staging.finish()
-        self._plans.update((path, replace(plan)) for path, plan in fresh.items())  # who carries them out changes them
+        self._plans.update((path, replace(plan)) for path, plan in fresh.items())  # their execution changes them
         return [fresh.get(plan.path, plan) for plan in plans]
 
     def retake(self, paths: list[bytes]) -> list[FolderPlan]:

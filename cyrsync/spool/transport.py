@@ -1,4 +1,4 @@
-"""The rsync that carries files from one side of a walk to the other."""
+"""The rsync that sends files from one side of a walk to the other."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from cyrsync.far.remove import Removal
 from cyrsync.rsync import list_file
 from cyrsync.rsync.driver import Ends, Outcome
 from cyrsync.rsync.messages import Kind, Message
-from cyrsync.spool.carry import carry
 from cyrsync.spool.lists import whole_folder_filters
+from cyrsync.spool.sending import send
 from cyrsync.spool.steps import Transfer
 from cyrsync.sync.folder_plan import FolderPlan, State
 
@@ -105,7 +105,7 @@ def transferring(
     side.log = rsync.log
     writer = side if writes else None
     transfer = Transfer(plans, rsync, writer, b"/replica", lambda *_: None, pretend=pretend)  # type: ignore[arg-type]
-    carry(transfer, None)
+    send(transfer, None)
     if transfer.deletes():
         transfer.delete(keep_times=True)
     return transfer, rsync, side
@@ -126,7 +126,7 @@ INDEX = (b"cyrus.index",)
 def test_all_metadata_goes_where_rsync_sees_no_difference(coarse: bool) -> None:
     rsync = FakeRsync()
     joe = plan(b"joe", 1, metadata=INDEX)
-    carry(Transfer([joe], rsync, FakeWriter(), b"/replica", lambda *_: None), None, coarse=coarse)  # type: ignore[arg-type]
+    send(Transfer([joe], rsync, FakeWriter(), b"/replica", lambda *_: None), None, coarse=coarse)  # type: ignore[arg-type]
     assert ["--ignore-times" in extra for _, extra in rsync.runs] == [False, coarse]
 
 
@@ -135,7 +135,7 @@ def test_what_rsync_did_not_come_to_is_not_sent() -> None:
     rsync = FakeRsync(answer=lambda _: fail())
     transfer = Transfer([plan(b"joe", 1, metadata=INDEX)], rsync, FakeWriter(), b"/replica", lambda *_: None)  # type: ignore[arg-type]
     with pytest.raises(RsyncFailed):
-        carry(transfer, None)
+        send(transfer, None)
     assert (transfer.account.planned, transfer.account.pending, transfer.account.sent) == (2, 2, 0)
 
 
@@ -175,7 +175,7 @@ def test_deletions_alone_need_no_rsync() -> None:
     transfer = Transfer(
         [plan(b"joe", delete_files=(b"x",))], None, side, b"/replica", lambda *_: None  # type: ignore[arg-type]
     )  # fmt: skip
-    carry(transfer, None, force=True)
+    send(transfer, None, force=True)
     transfer.delete(keep_times=False)
     assert side.removals == [[Removal(b"joe", files=(b"x",))]]
 
@@ -183,7 +183,7 @@ def test_deletions_alone_need_no_rsync() -> None:
 @pytest.mark.parametrize("force", [False, True])
 def test_force(force: bool) -> None:
     rsync = FakeRsync()
-    carry(
+    send(
         Transfer([plan(b"joe", 1, metadata=INDEX)], rsync, FakeWriter(), b"/replica", lambda *_: None),  # type: ignore[arg-type]
         None,
         force=force,
@@ -536,7 +536,7 @@ def test_metadata_of_one_moment_counts_as_delivered_only_with_its_attributes(nam
     side = FakeWriter()
     plans = [plan(b"joe", metadata=(name,), delete_uids=array("I", [9]))]
     transfer = Transfer(plans, rsync, side, b"/replica", lambda *_: None)  # type: ignore[arg-type]
-    held = carry(transfer, None)
+    held = send(transfer, None)
     assert held == {b"joe"}
     assert transfer.account.failed == 1
     transfer.delete(keep_times=False)

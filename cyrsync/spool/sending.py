@@ -21,13 +21,13 @@ class Source(Protocol):
     """Where folders are taken from."""
 
     def check(self, losses: Losses, plans: list[FolderPlan]) -> None:
-        """See that what was sent is what was taken, and tell what was lost."""
+        """Compare what was sent with what was read, and record in `losses` what was lost."""
 
     def retake(self, paths: list[bytes]) -> list[FolderPlan]:
         """Take folders again, and return their plans as they are now."""
 
 
-def carry(transfer: Transfer, source: Source | None, *, force: bool = False, coarse: bool = False) -> set[bytes]:
+def send(transfer: Transfer, source: Source | None, *, force: bool = False, coarse: bool = False) -> set[bytes]:
     """Send messages, then metadata; return the folders that keep what they had.
 
     Without a `source`, nothing was taken, and nothing is looked at again. See `Transfer` for `force` and `coarse`.
