@@ -1,4 +1,4 @@
-"""`cyrsync rsync`: stand in for rsync, word for word."""
+"""`cyrsync rsync`: the drop-in: do what rsync does with the same words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cyrsync.rsync import options as rsync_options
 from cyrsync.rsync.advice import with_advice
 from cyrsync.rsync.options import RsyncLine, Settings
 from cyrsync.spool import hand_over
-from cyrsync.spool.stand_in import Deletions, NotForUs, StandIn
+from cyrsync.spool.drop_in import Deletions, DropIn, NotForUs
 from cyrsync.state import handed_over
 from cyrsync.state.lock import run_key, state_path
 from cyrsync.sync.guard import MaxDelete
@@ -53,7 +53,7 @@ def drop_in(words: list[str]) -> int:
             raise NotForUs(reason or "RSYNC_ICONV changes names")
         source, replica, below = _addresses(line, settings)
         session = Session(source, replica, _options(line, settings, below))
-        run = StandIn(session, _deletions(settings, below), plain_rsync)
+        run = DropIn(session, _deletions(settings, below), plain_rsync)
         result = run.execute()
     except (NotForUs, UsageError) as refusal:
         tell(str(refusal))

@@ -1,4 +1,4 @@
-"""A run in rsync's stead: the user's own rsync line decides, and rsync itself takes over what is not ours."""
+"""The drop-in: the user's own rsync line decides, and rsync itself runs what cyrsync cannot."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Deletions:
         return deletion_lines.escape(line, as_they_are=self.lines.as_they_are)
 
 
-class StandIn:
+class DropIn:
     """A run whose output and exit code are rsync's."""
 
     def __init__(self, session: Session, deletions: Deletions, plain_rsync: Callable[[str, bool], int]) -> None:
