@@ -38,13 +38,13 @@ def drop_in(words: list[str]) -> int:
     line = rsync_options.parse(words)
     settings = rsync_options.settings(line)
 
-    def tell(reason: str) -> None:
+    def report(reason: str) -> None:
         advised = with_advice(reason)
         if _is_news(words, line, settings, advised) or settings.verbose:
             complain(f"plain rsync runs: {advised}")
 
     def plain_rsync(reason: str, owned: bool) -> int:
-        tell(reason)
+        report(reason)
         return hand_over.plain_rsync(words, owned=owned)
 
     try:
@@ -56,7 +56,7 @@ def drop_in(words: list[str]) -> int:
         run = DropIn(session, _deletions(settings, below), plain_rsync)
         result = run.execute()
     except (NotForUs, UsageError) as refusal:
-        tell(str(refusal))
+        report(str(refusal))
         if isinstance(refusal, NotForUs) and refusal.no_agent:
             _become_rsync(words)
         return hand_over.hand_over(words, line, settings, lambda: _become_rsync(words))

@@ -66,7 +66,7 @@ class Account:
         self.short |= {plan.path for plan in plans} - self.held
         self._hold(plans, planned)
 
-    def book(self, outcome: Outcome, plans: list[FolderPlan], planned: Planned) -> dict[bytes, Message]:
+    def record(self, outcome: Outcome, plans: list[FolderPlan], planned: Planned) -> dict[bytes, Message]:
         """Count what failed and what vanished, each file once; folders with a failure are held. Return complaints."""
         self.pending -= sum(map(planned, plans))
         # An index that looks otherwise than the source's would be taken for one that somebody else has written.

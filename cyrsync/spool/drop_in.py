@@ -51,7 +51,7 @@ class NotForUs(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Deletions:
-    """How the line would have rsync delete, and tell of it."""
+    """How the line would have rsync delete, and report deletions."""
 
     lines: DeletionLines
     #: How paths begin in what rsync prints: with the source's own name, if there is no slash behind it.
@@ -60,7 +60,7 @@ class Deletions:
     last: bool = False  # not before all files are there
     quiet: bool = False
 
-    def tell(self, paths: Iterable[bytes], standing: Iterable[bytes], *, logs: bool) -> None:
+    def report(self, paths: Iterable[bytes], standing: Iterable[bytes], *, logs: bool) -> None:
         """Print and log that paths are deleted, and that folders stay for what is left out in them."""
         now, pid = time.strftime("%Y/%m/%d %H:%M:%S"), os.getpid()
         shown, logged = [], []
@@ -166,7 +166,7 @@ class DropIn:
 
     def _walk(self, sides: BothSides) -> None:
         """Walk in rsync's manner, and end with the code that it would end with."""
-        manner = Manner(self._guard, self._try_words, partial(self._tell_deletions, sides), verbatim=True)
+        manner = Manner(self._guard, self._try_words, partial(self._report_deletions, sides), verbatim=True)
         codes, result = walk(self._session, sides, manner), self._session.result
         if Exit.PARTIAL in codes:
             result.exit = Exit.PARTIAL
@@ -214,10 +214,10 @@ class DropIn:
                 raise  # rsync would delete what is withheld
             raise NotForUs(str(refusal), spool=True) from None
 
-    def _tell_deletions(self, sides: BothSides, transfer: Transfer) -> None:
+    def _report_deletions(self, sides: BothSides, transfer: Transfer) -> None:
         failed = self._session.result.folders.unreadable or (self._deletions.last and transfer.account.failed)
         if failed:
             self._skip_deletions()
         if sides.replica.writer:
             logs = not self._session.options.dry_run
-            self._deletions.tell(transfer.deleted_entries(), transfer.left_standing(), logs=logs)
+            self._deletions.report(transfer.deleted_entries(), transfer.left_standing(), logs=logs)

@@ -13,9 +13,9 @@ from cyrsync.far.extended import can_read
 from cyrsync.far.folder import join
 from cyrsync.rsync.driver import Rsync
 from cyrsync.spool import first_copy, room
-from cyrsync.spool.booking import book, forget
 from cyrsync.spool.manner import Manner
 from cyrsync.spool.planning import Planned
+from cyrsync.spool.recording import forget, record
 from cyrsync.spool.sending import send
 from cyrsync.spool.staging import Staging
 from cyrsync.spool.steps import Transfer
@@ -182,7 +182,7 @@ class _Execution:
                             plan.path for plan in transfer.plans if plan.path not in transfer.account.held
                         )
                 finally:
-                    book(session.result, transfer)
+                    record(session.result, transfer)
                 return transfer
 
             def again(before: Transfer, paths: list[bytes], *, clear: bool) -> Transfer:

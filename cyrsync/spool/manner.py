@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a walk guards its plan, begins with rsync, and tells of deletions."""
+    """How a walk guards its plan, begins with rsync, and reports deletions."""
 
     #: Refuse a plan that must not be executed, or withhold its deletions.
     guard: Callable[[Planned], None]

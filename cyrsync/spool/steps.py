@@ -328,7 +328,7 @@ class Transfer:
         planned: Callable[[FolderPlan], int],
         staging: Path | None = None,
     ) -> None:
-        """Run rsync over the entries of these plans, again over what may go well a second time, and book it."""
+        """Run rsync over the entries of these plans, twice over those that may succeed then, and record the outcome."""
         if not self._rsync:
             return
         try:
@@ -362,7 +362,7 @@ class Transfer:
         outcome.failed.update(second.failed)
         outcome.vanished.update(second.vanished)
         outcome.attributes.update(second.attributes)
-        self._note(self.account.book(outcome, plans, planned))
+        self._note(self.account.record(outcome, plans, planned))
 
     def _entries_of(self, path: bytes, entries: Callable[[FolderPlan], Iterator[bytes]]) -> Iterable[bytes]:
         """Return what to list again of a path that failed: of a folder, all of it."""
