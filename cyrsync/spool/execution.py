@@ -13,13 +13,13 @@ from cyrsync.far.extended import can_read
 from cyrsync.far.folder import join
 from cyrsync.rsync.driver import Rsync
 from cyrsync.spool import first_copy, room
+from cyrsync.spool.folder_reader import FolderReader, batches
 from cyrsync.spool.manner import Manner
 from cyrsync.spool.planning import Planned
 from cyrsync.spool.recording import forget, record
 from cyrsync.spool.sending import send
 from cyrsync.spool.staging import Staging
 from cyrsync.spool.steps import Transfer
-from cyrsync.spool.taker import Taker, batches
 from cyrsync.spool.transport import rsync_between
 from cyrsync.sync.extended import Extended
 from cyrsync.sync.folder_plan import FolderPlan
@@ -140,9 +140,9 @@ class _Execution:
 
     def _execute_batch(self, batch: list[FolderPlan]) -> None:
         session, sides = self._session, self._sides
-        taker = None
+        reader = None
         if sides.source.under_locks and not self._options.dry_run:
-            taker = Taker(
+            reader = FolderReader(
                 sides.source.under_locks,
                 sides.source_status.root,
                 self._planned.policy,
@@ -154,11 +154,11 @@ class _Execution:
                 session.kinds,
             )
         parts = session.jobs.share(
-            taker.take(batch) if taker else batch, lambda plan: plan.messages_send + plan.messages_delete
+            reader.read(batch) if reader else batch, lambda plan: plan.messages_send + plan.messages_delete
         )
-        session.jobs.run([partial(self._job, number, part, taker) for number, part in enumerate(parts)])
+        session.jobs.run([partial(self._job, number, part, reader) for number, part in enumerate(parts)])
 
-    def _job(self, number: int, plans: list[FolderPlan], taker: Taker | None) -> None:
+    def _job(self, number: int, plans: list[FolderPlan], reader: FolderReader | None) -> None:
         """Execute plans beside other jobs that do the same with theirs."""
         session = self._session
         with self._rsync.job(number) if self._rsync else nullcontext() as own:
@@ -170,7 +170,7 @@ class _Execution:
                         transfer.make_way()
                     send(
                         transfer,
-                        taker,
+                        reader,
                         force=self._planned.in_the_way and session.limit.allows(),
                         coarse=own is not None and own.features.coarse and self._compares_nanoseconds(),
                     )

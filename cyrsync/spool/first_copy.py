@@ -13,7 +13,7 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far.folder import Folder
 from cyrsync.spool import lists
 from cyrsync.spool.compare import compare
-from cyrsync.spool.taker import identity
+from cyrsync.spool.folder_reader import identity
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.policy import Policy
 
