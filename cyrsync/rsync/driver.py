@@ -21,7 +21,7 @@ from cyrsync.rsync import asked, full_daemon, list_file, messages, options
 from cyrsync.rsync.asked import Piece
 from cyrsync.rsync.features import Features
 from cyrsync.rsync.jobs import Jobs
-from cyrsync.rsync.messages import Kind, Message
+from cyrsync.rsync.messages import Complaint, Kind
 
 #: Codes after which the other entries are done: 23 some failed, 24 some vanished, 25 some deletions left out.
 _GONE_THROUGH = frozenset({Exit.DONE, Exit.PARTIAL, Exit.VANISHED, Exit.WITHHELD})
@@ -67,9 +67,9 @@ class Outcome:
     """What one rsync came to; the paths are below the root."""
 
     code: int = 0
-    failed: dict[bytes, Message] = field(default_factory=dict)
+    failed: dict[bytes, Complaint] = field(default_factory=dict)
     vanished: set[bytes] = field(default_factory=set)
-    attributes: dict[bytes, Message] = field(default_factory=dict)
+    attributes: dict[bytes, Complaint] = field(default_factory=dict)
     bytes_sent: int = 0
     deleted: list[bytes] = field(default_factory=list)
 
@@ -214,7 +214,7 @@ class Rsync:
                 raise
             outcome = Outcome(Exit.PARTIAL, vanished={b""})
         if instead:
-            outcome.failed.update((path, Message(Kind.FAILED, path, _EMPTIED)) for path in outcome.vanished)
+            outcome.failed.update((path, Complaint(Kind.FAILED, path, _EMPTIED)) for path in outcome.vanished)
             outcome.vanished.clear()
         return outcome
 
@@ -348,7 +348,9 @@ def _is_time_limit(word: str) -> bool:
     return word.partition("=")[0] in ("--timeout", "--no-timeout")
 
 
-def _sort(message: Message, outcome: Outcome, roots: tuple[bytes, ...], without_name: Callable[[bytes], bytes]) -> None:
+def _sort(
+    message: Complaint, outcome: Outcome, roots: tuple[bytes, ...], without_name: Callable[[bytes], bytes]
+) -> None:
     """Note what a message says of the entry that it is about."""
     path = messages.relative(message.path, roots) if message.path else None
     if path is None:
@@ -414,7 +416,7 @@ def _read_totals(out: IO[bytes], outcome: Outcome, direction: str) -> None:
         if no_file:
             path = messages.unescape(no_file[1] or no_file[2])
             if _is_cyrus(path.rpartition(b"/")[2]):
-                outcome.failed[path] = Message(Kind.FAILED, path, _NOT_TAKEN)
+                outcome.failed[path] = Complaint(Kind.FAILED, path, _NOT_TAKEN)
         if line.startswith(b"*deleting"):
             outcome.deleted.append(messages.unescape(line[12:].partition(b" ")[2].rstrip(b"\n")))
         total = _TOTAL.match(line)

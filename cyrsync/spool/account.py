@@ -11,7 +11,7 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.errors import Exit, ReplicaFull
 from cyrsync.far.uids import file_names
 from cyrsync.rsync.driver import Outcome, hint
-from cyrsync.rsync.messages import Kind, Message
+from cyrsync.rsync.messages import Complaint, Kind
 from cyrsync.sync.folder_plan import FolderPlan
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -66,7 +66,7 @@ class Account:
         self.short |= {plan.path for plan in plans} - self.held
         self._hold(plans, planned)
 
-    def record(self, outcome: Outcome, plans: list[FolderPlan], planned: Planned) -> dict[bytes, Message]:
+    def record(self, outcome: Outcome, plans: list[FolderPlan], planned: Planned) -> dict[bytes, Complaint]:
         """Count what failed and what vanished, each file once; folders with a failure are held. Return complaints."""
         self.pending -= sum(map(planned, plans))
         # An index that looks otherwise than the source's would be taken for one that somebody else has written.

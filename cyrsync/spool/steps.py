@@ -21,7 +21,7 @@ from cyrsync.rsync import list_file
 from cyrsync.rsync.asked import Own
 from cyrsync.rsync.driver import Rsync, hint
 from cyrsync.rsync.filters import NO_RULES, Rules
-from cyrsync.rsync.messages import Message
+from cyrsync.rsync.messages import Complaint
 from cyrsync.spool import deletions, lists
 from cyrsync.spool.account import Account, by_folder
 from cyrsync.sync.folder_plan import FolderPlan, State
@@ -369,7 +369,7 @@ class Transfer:
         plan = self._by_path.get(path)
         return entries(plan) if plan else [path]
 
-    def _note(self, complaints: dict[bytes, Message]) -> None:
+    def _note(self, complaints: dict[bytes, Complaint]) -> None:
         if self._rsync and self._rsync.verbatim:
             return  # the user has seen rsync's own words
         for path, message in complaints.items():

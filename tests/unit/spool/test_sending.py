@@ -17,7 +17,7 @@ from cyrsync.far.folder import Folder, Incarnation
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.remove import Removal
 from cyrsync.rsync.driver import Outcome
-from cyrsync.rsync.messages import Kind, Message
+from cyrsync.rsync.messages import Complaint, Kind
 from cyrsync.spool.account import Account
 from cyrsync.spool.losses import Losses
 from cyrsync.spool.sending import send
@@ -118,7 +118,7 @@ def vanished(*paths: bytes) -> Outcome:
 
 
 def failed(*paths: bytes) -> Outcome:
-    return Outcome(23, failed={path: Message(Kind.FAILED, path, "reason", 13) for path in paths})
+    return Outcome(23, failed={path: Complaint(Kind.FAILED, path, "reason", 13) for path in paths})
 
 
 def assert_adds_up(account: Account) -> None:
@@ -405,7 +405,7 @@ def test_every_file_is_accounted_for(plans: list[FolderPlan], data: st.DataObjec
             if fate == "vanished":
                 outcome.vanished.add(entry)
             elif fate == "failed":
-                outcome.failed[entry] = Message(Kind.FAILED, entry, "reason", 13)
+                outcome.failed[entry] = Complaint(Kind.FAILED, entry, "reason", 13)
         return outcome
 
     class Source(ReadsAgain):

@@ -19,7 +19,7 @@ from cyrsync.errors import RsyncFailed
 from cyrsync.far.remove import Removal
 from cyrsync.rsync import list_file
 from cyrsync.rsync.driver import Ends, Outcome
-from cyrsync.rsync.messages import Kind, Message
+from cyrsync.rsync.messages import Complaint, Kind
 from cyrsync.spool.lists import whole_folder_filters
 from cyrsync.spool.sending import send
 from cyrsync.spool.steps import Transfer
@@ -30,7 +30,7 @@ BUSY = errno.EMFILE  # worth another try
 
 
 def failed(*paths: bytes, number: int = DENIED) -> Outcome:
-    return Outcome(23, failed={path: Message(Kind.FAILED, b"/srv/" + path, "reason", number) for path in paths})
+    return Outcome(23, failed={path: Complaint(Kind.FAILED, b"/srv/" + path, "reason", number) for path in paths})
 
 
 def vanished(*paths: bytes) -> Outcome:
@@ -39,7 +39,7 @@ def vanished(*paths: bytes) -> Outcome:
 
 def attributes(*paths: bytes) -> Outcome:
     return Outcome(
-        23, attributes={path: Message(Kind.ATTRIBUTES, path, "Operation not permitted", 1) for path in paths}
+        23, attributes={path: Complaint(Kind.ATTRIBUTES, path, "Operation not permitted", 1) for path in paths}
     )
 
 
@@ -470,11 +470,11 @@ def test_every_file_is_accounted_for(plans: list[FolderPlan], data: st.DataObjec
                     became = became.partition("then ")[2] if tried else "busy"
                 if became in ("failed", "busy"):
                     number = BUSY if became == "busy" else DENIED
-                    outcome.failed[path] = Message(Kind.FAILED, path, "reason", number)
+                    outcome.failed[path] = Complaint(Kind.FAILED, path, "reason", number)
                 elif became == "vanished":
                     outcome.vanished.add(path)
                 elif became == "attributes":
-                    outcome.attributes[path] = Message(Kind.ATTRIBUTES, path, "reason", 1)
+                    outcome.attributes[path] = Complaint(Kind.ATTRIBUTES, path, "reason", 1)
                 booked[path] = became
         return outcome
 
@@ -531,7 +531,7 @@ def test_the_account_adds_up_whatever_rsync_says(plans: list[FolderPlan], answer
 @pytest.mark.parametrize("name", sorted(kinds.BOUND))
 def test_metadata_of_one_moment_counts_as_delivered_only_with_its_attributes(name: bytes) -> None:
     """With another time an index is taken for one that somebody else has written: nothing is deleted there."""
-    complaint = Message(Kind.ATTRIBUTES, b"joe/" + name, "Operation not permitted", 1)
+    complaint = Complaint(Kind.ATTRIBUTES, b"joe/" + name, "Operation not permitted", 1)
     rsync = FakeRsync([Outcome(23, attributes={b"joe/" + name: complaint})])
     side = FakeWriter()
     plans = [plan(b"joe", metadata=(name,), delete_uids=array("I", [9]))]
