@@ -27,7 +27,7 @@ class Own(bytes):
     """A directory's own entry, without what is in it."""
 
 
-class Stray(bytes):
+class OtherFile(bytes):
     """What is no file of Cyrus's: it may be of any kind."""
 
 
@@ -55,7 +55,7 @@ def pieces(entries: Iterable[bytes], name: bytes = b"") -> Iterator[Piece]:
     gathered: dict[_Kind, list[bytes]] = {}
     for entry in _needed(entries):
         exact = isinstance(entry, Own) or _is_wild(entry) or _is_wild(name)
-        kind = _Kind(entry.endswith(b"/"), exact, isinstance(entry, Stray))
+        kind = _Kind(entry.endswith(b"/"), exact, isinstance(entry, OtherFile))
         some = gathered.setdefault(kind, [])
         some.append(entry)
         if len(some) == (_OTHERS if kind.whole or kind.exact else _NAMES):

@@ -33,7 +33,7 @@ class Rule:
         """Tell whether a message file could match: then a run in steps cannot honour the rule."""
         return self.excludes and not self.directories_only and _may_match_message(_last(self.pattern))
 
-    def may_match_bound(self) -> bool:
+    def may_match_snapshot_metadata(self) -> bool:
         """Tell whether a header or an index could match: a mailbox cannot be known without."""
         tail = re.compile(_regex(_last(self.pattern)) + rb"\Z", re.DOTALL)
         names = (kinds.HEADER, kinds.INDEX)

@@ -313,7 +313,7 @@ def _unfit_together(options: Sequence[Option], on: set[str]) -> str | None:
             return f"{option.words[0]} is a rule that only rsync can apply"
         if rule and rule.may_match_message():
             return f"{option.words[0]} is about messages, too"
-        if rule and rule.may_match_bound():
+        if rule and rule.may_match_snapshot_metadata():
             return f"{option.words[0]} leaves out what a mailbox is known by"
     return None
 

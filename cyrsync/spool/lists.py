@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far.folder import join
 from cyrsync.far.uids import file_names
-from cyrsync.rsync.asked import Own, Stray
+from cyrsync.rsync.asked import OtherFile, Own
 from cyrsync.sync.folder_plan import FolderPlan
 
 #: What must not travel with a folder that goes as one entry: hidden files, and the metadata that comes after.
@@ -60,7 +60,7 @@ def other_entries(plan: FolderPlan) -> Iterator[bytes]:
     for name in () if plan.staged else plan.metadata:
         yield join(plan.path, name)
     for name in plan.strays:
-        yield Stray(join(plan.path, name))
+        yield OtherFile(join(plan.path, name))
 
 
 def lists_metadata(plan: FolderPlan) -> bool:
