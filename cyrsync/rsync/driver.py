@@ -32,7 +32,7 @@ _ITEM = re.compile(rb"[<>ch.][fLDS][^ ]+ \d+ ")
 _FROM, _RULES = "--files-from=", "--filter=. "
 #: Who writes to the replica has the rights to make what lends them: a far end must not choose.
 _LENDS_NO_RIGHTS = "--chmod=Fug-s"
-#: Where a file was asked for, no device comes, nor a link that leads out; rsync says so on standard output.
+#: Where a file was asked for, no device is made, nor a link that leads out; rsync says so on standard output.
 _FILES_ALONE = ("--safe-links", "--no-devices")
 _TELL = "--info=name1"
 _NO_FILE = re.compile(rb'(?:ignoring unsafe symlink "(.*)" -> ".*"|skipping non-regular file "(.*)")\Z')
@@ -64,7 +64,7 @@ def await_orphans(directory: Path) -> None:
 
 @dataclass(slots=True)
 class Outcome:
-    """What one rsync came to; the paths are below the root."""
+    """The outcome of one rsync; the paths are below the root."""
 
     code: int = 0
     failed: dict[bytes, Complaint] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Outcome:
     deleted: list[bytes] = field(default_factory=list)
 
     def add(self, other: Outcome) -> None:
-        """Take what another rsync came to."""
+        """Add the outcome of another rsync."""
         self.code = max(self.code, other.code)
         self.failed.update(other.failed)
         self.vanished |= other.vanished
@@ -85,7 +85,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class Ends:
-    """Both ends as rsync is to be told: operands, roots as its messages show them, and the way there."""
+    """Both ends in rsync's words: operands, roots as its messages show them, and the way there."""
 
     source: str
     destination: str
@@ -94,7 +94,7 @@ class Ends:
     name: bytes = b""  # what it is called below that, and below the destination's: so rsync prints it
     rsh: str | None = None
     pull: bool = False
-    silence: float = 0.0  # seconds after which a far end from which nothing comes is lost, 0 for never
+    silence: float = 0.0  # seconds after which a far end that sends nothing is lost, 0 for never
 
 
 class Rsync:
@@ -109,7 +109,7 @@ class Rsync:
         verbatim: bool,
         jobs: Jobs | None = None,
     ) -> None:
-        """`words` go to every run; `verbatim`: what rsync prints is for the user, nothing is made of it."""
+        """`words` are for every run; `verbatim`: the user gets what rsync prints, and nothing is read from it."""
         self._jobs = jobs or Jobs(1)
         self.ends = ends
         self.features = features
@@ -139,7 +139,7 @@ class Rsync:
         """
         nothing = self.directory / "nothing"
         nothing.touch()
-        # The user's own log would tell of a run that was none.
+        # The user's own log would report a run that was none.
         log = ["--log-file=/dev/null"] if any(word.startswith("--log-file=") for word in line) else []
         words = ["rsync", *line, *self._own_words(), "--dry-run", *log, "-0", f"{_FROM}{nothing}"]
         words += [self.ends.source, self.ends.destination]
@@ -157,7 +157,7 @@ class Rsync:
         raise RsyncFailed(reason, code if code > 0 else 128 - code)
 
     def accepts(self, line: tuple[str, ...]) -> bool:
-        """Tell whether both rsyncs accept the words of `line`."""
+        """Return whether both rsyncs accept the words of `line`."""
         try:
             self.try_words(line)
         except (RsyncFailed, ConnectionFailed):

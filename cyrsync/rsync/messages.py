@@ -76,12 +76,12 @@ def read(lines: Iterable[bytes]) -> Iterator[Complaint]:
                 yield message
 
 
-#: A daemon does not tell whether the password was wrong, or there was none.
+#: A daemon does not say whether the password was wrong, or there was none.
 _PASSWORD = ": set RSYNC_PASSWORD, or give rsync --password-file=FILE"
 
 
 def refused(lines: Iterable[bytes]) -> bool:
-    """Tell whether the other rsync said no (a module that is read only, an option): asking again is no use."""
+    """Return whether the other rsync said no (a module that is read only, an option): asking again is no use."""
     return any(
         (line.startswith((b"ERROR:", b"@ERROR")) and b"try again" not in line) or b"is configured to refuse" in line
         for line in lines
@@ -89,7 +89,7 @@ def refused(lines: Iterable[bytes]) -> bool:
 
 
 def general_reason(lines: Iterable[bytes]) -> str:
-    """Return the line that says best why rsync gave up: the first complaint; what follows comes of it."""
+    """Return the line that says best why rsync gave up: the first complaint; what follows results from it."""
     said = [line.decode("utf-8", "backslashreplace").strip() for line in lines]
     said = [line for line in said if line]
     errors = [line for line in said if line.startswith(("ERROR:", "@ERROR"))]

@@ -113,7 +113,7 @@ class _Execution:
             self._staging.clear()
 
     def _is_first_copy(self, rsync: Rsync) -> bool:
-        """Tell whether this is a first copy of a whole tree that can be looked at once more afterwards."""
+        """Return whether this is a first copy of a whole tree that can be looked at once more afterwards."""
         options = self._options
         whole = self._planned.all_new and not (
             options.part.users or options.policy.rules or rsync.ends.below or options.dry_run or options.jobs > 1
@@ -209,7 +209,7 @@ class _Execution:
         )
 
     def _compares_nanoseconds(self) -> bool:
-        """Tell whether a difference of less than a second is one for this run: rsync itself looks at whole seconds."""
+        """Return whether a difference of less than a second counts in this run: rsync itself compares whole seconds."""
         return self._options.policy.own_quick_check and not self._manner.verbatim
 
     def _delete(self, transfer: Transfer) -> None:

@@ -174,7 +174,7 @@ class FolderReader:
             if plan.identity and not plan.taken and plan.identity != identity(taken.folder):
                 self._mixed.add(plan.path)  # another mailbox was there when the whole tree was copied
             if plan.taken and _whose(plan.incarnation) != _whose(taken.folder.incarnation):
-                self._mixed.add(plan.path)  # what the replica had says nothing any more, also if that comes back
+                self._mixed.add(plan.path)  # what the replica had proves nothing any more, even if that mailbox returns
             fresh = compare(taken.folder, self._replica_of(plan), self._policy, doubted=plan.doubted)
         if taken.folder.problem == errno.EBUSY:
             self._result.errors.append(f"{path_text(plan.path)}: {_BUSY}")
@@ -221,7 +221,7 @@ def _whose(incarnation: Incarnation | None) -> tuple[object, ...]:
 
 
 def _index(taken: Taken) -> records.Index | None:
-    """Return the index that was taken with a folder, None where there is none, or it is damaged."""
+    """Return the index that was read with a folder, None where there is none, or it is damaged."""
     data = next((file.data for file in taken.files if file.name == kinds.INDEX), b"")
     try:
         return records.read(data, check_records=False)
@@ -230,6 +230,6 @@ def _index(taken: Taken) -> records.Index | None:
 
 
 def identity(folder: Folder) -> tuple[object, ...]:
-    """Return what no two mailboxes have alike that take turns at a name: a rename makes a new header."""
+    """Return what differs between two mailboxes that have one name in turn: a rename makes a new header."""
     header = folder.metadata.get(kinds.HEADER)
     return (folder.problem, folder.incarnation and folder.incarnation[:2], header and (header.size, header.mtime))

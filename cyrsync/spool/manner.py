@@ -22,5 +22,5 @@ class Manner:
     try_words: Callable[[Rsync], None]
     #: Told of a transfer right before it deletes.
     deleting: Callable[[Transfer], None] = lambda _: None
-    #: Whether what rsync prints goes to the user as it is; also of a dry run, which is rsync's own then.
+    #: Whether the user gets rsync's output as it is; also of a dry run, which is rsync's own then.
     verbatim: bool = False

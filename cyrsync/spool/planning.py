@@ -106,7 +106,7 @@ def _compare(session: Session, sides: BothSides, policy: Policy, *, doubted: boo
 
 
 def _ask_indexes(session: Session, sides: BothSides, doubtful: list[Doubtful], planned: Planned) -> None:
-    """Plan folders anew whose messages are others by what both indexes say."""
+    """Plan those folders again whose messages differ by what both indexes say."""
     questions = [one.question for one in doubtful]
     theirs = sides.replica.digests(sides.replica_status.root, questions) if questions else {}
     ours = sides.source.digests(sides.source_status.root, questions) if theirs else {}
@@ -127,7 +127,7 @@ def _unseen(session: Session, one: FolderPlan) -> str:
 
 
 def _has_number(numbers: Mapping[str, int | None], name: str) -> bool:
-    """Tell whether a number is known, or that there is none; some are looked up only when asked for."""
+    """Return whether a number is known, or that there is none; some are looked up only when asked for."""
     try:
         numbers[name]
     except KeyError:
