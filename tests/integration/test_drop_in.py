@@ -157,7 +157,7 @@ def test_walks(source: Path, replica: Path, line: str) -> None:
         ("-ac {src}/ {dst}", "--checksum"),
         ("-a --delete --exclude=* {src}/ {dst}", "--exclude"),
         ("-a -f 'H *.NEW' {src}/ {dst}", "--filter"),
-        ("-a --exclude=source {src} {dst}", "left out"),
+        ("-a --exclude=source {src} {dst}", "itself is excluded"),
         ("-a --delete --exclude=cyrus.* {src}/ {dst}", "--exclude"),
         ("-a --files-from={list} {src}/ {dst}", "--files-from"),
         ("-a --inplace {src}/ {dst}", "--inplace"),
