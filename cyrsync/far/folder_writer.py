@@ -192,6 +192,7 @@ class FolderWriter:
 
     def _rename(self) -> None:
         folder = self._opened[-1][0]
+        self._messages.reverse()
         while self._messages:
             name = self.name = b"%d." % self._messages[-1]
             os.rename(self._temporary(name), name, src_dir_fd=folder, dst_dir_fd=folder)
