@@ -207,6 +207,7 @@ class FolderWriter:
         folder = self._opened[-1][0]
         if self._keeper:
             self._keep(self._keeper)
+        self._messages.reverse()
         while self._messages:
             name = self.name = b"%d." % self._messages[-1]
             os.rename(self._temporary(name), name, src_dir_fd=folder, dst_dir_fd=folder)

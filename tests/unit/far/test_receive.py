@@ -222,6 +222,24 @@ def test_the_index_is_renamed_last(source: Path, replica: Path, monkeypatch: pyt
     assert renamed == [b"2.", b"cyrus.index"]
 
 
+def test_messages_are_renamed_in_the_order_of_their_uids(
+    source: Path, replica: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that dies in between has brought the older ones."""
+    folder = source / os.fsdecode(PATH)
+    for name in ("10.", "3."):
+        (folder / name).write_bytes(b"more")
+    renamed, rename = [], os.rename
+
+    def noting(old: bytes, new: bytes, **options: int) -> None:
+        renamed.append(new)
+        rename(old, new, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "rename", noting)
+    assert put(source, replica, "2.", "3.", "10.", "cyrus.index") == []
+    assert renamed == [b"2.", b"3.", b"10.", b"cyrus.index"]
+
+
 def test_a_header_is_never_beside_an_index_that_it_was_not_written_with(
     source: Path, replica: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
