@@ -28,6 +28,7 @@ _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _DIRECTORY = _ROOT | os.O_NOFOLLOW
 _OLD_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_BLOCK = 1 << 17  # bytes that are compared at once
 _TRIES = 20  # to make a directory in one that others remove when it is empty
 _LONGEST = 255 - len("..123456")  # bytes of a name that a temporary one can have in it
 
@@ -269,7 +270,7 @@ class FolderWriter:
         try:
             now = os.fstat(descriptor)
             candidate = stat.S_ISREG(now.st_mode) and now.st_nlink == 1 and 0 < now.st_size < len(data)
-            grown = candidate and os.read(descriptor, now.st_size) == data[: now.st_size]
+            grown = candidate and _begins_with(data, descriptor, now.st_size)
             if grown:
                 self._lengthened.append((descriptor, entry.mtime))
                 os.utime(descriptor, ns=(now.st_atime_ns, 0))
@@ -318,6 +319,17 @@ def _close(descriptor: int) -> None:
         os.close(descriptor)
     except OSError:
         pass
+
+
+def _begins_with(data: bytes, descriptor: int, size: int) -> bool:
+    """Tell whether data begins with the so many bytes of a file that is open at its start."""
+    view, at = memoryview(data), 0
+    while at < size:
+        block = os.read(descriptor, min(_BLOCK, size - at))
+        if not block or block != view[at : at + len(block)]:
+            return False
+        at += len(block)
+    return True
 
 
 def _write(descriptor: int, data: "bytes | memoryview") -> None:

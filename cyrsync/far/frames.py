@@ -167,6 +167,11 @@ class Encoder:
         self._put(_HEAD.pack(tag, len(data)), data)
 
     def _put(self, head: bytes, data: bytes) -> None:
+        if len(data) >= _BLOCK:
+            self._waiting.append(head)
+            self._flush()
+            self._write(data)  # without a copy of what is large
+            return
         self._waiting += (head, data)
         self._size += len(head) + len(data)
         if self._size >= _BLOCK:

@@ -17,12 +17,14 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.mailbox.on_disk import OnDisk
 from cyrsync.cyrus.mailbox.records import Index
 from cyrsync.far import beginning
 from cyrsync.far.beginning import Beginning
 from cyrsync.far.folder import Entry
 from cyrsync.far.frames import PIECE, Part
 from cyrsync.server.engine import Work
+from cyrsync.server.large_metadata import Data
 from cyrsync.server.reading import MailboxReader
 from cyrsync.sync.folder_plan import FolderPlan
 
@@ -273,18 +275,27 @@ class Contents:
 _WHOLE = 15 << 20
 
 
-def pieces_of(name: bytes, entry: Entry, contents: int | bytes) -> Iterator[Item]:
-    """Yield a file that is open, or in memory. Raise CutShort."""
-    if isinstance(contents, bytes):
-        # What is small is compared with what the replica has of it, and of what has grown the end is written.
-        yield File(name, entry, contents[:_WHOLE])
-        for start in range(_WHOLE, len(contents), PIECE):
-            yield _More(contents[start : start + PIECE])
+def pieces_of(name: bytes, entry: Entry, contents: int | Data) -> Iterator[Item]:
+    """Yield a file that is open, or was read. Raise CutShort or OSError."""
+    # What is small is compared with what the replica has of it, and of what has grown the end is written.
+    first = _WHOLE if kinds.is_metadata(name) else PIECE
+    if isinstance(contents, int):
+        data = os.read(contents, min(entry.size, first))
+        yield File(name, entry, data)
+        for piece in _pieces(contents, entry.size - len(data)):
+            yield _More(piece)
         return
-    data = os.read(contents, min(entry.size, _WHOLE))
-    yield File(name, entry, data)
-    for piece in _pieces(contents, entry.size - len(data)):
-        yield _More(piece)
+    if isinstance(contents, OnDisk):
+        first, read_at = PIECE, contents.read_at
+    else:
+        whole = contents
+
+        def read_at(at: int, size: int) -> bytes:
+            return whole[at : at + size]
+
+    yield File(name, entry, read_at(0, first))
+    for start in range(first, len(contents), PIECE):
+        yield _More(read_at(start, PIECE))
 
 
 @contextmanager

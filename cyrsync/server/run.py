@@ -192,7 +192,9 @@ class ServerRun:
         self._there = There()
         options = self._session.options
         left_out = kinds.DERIVED if options.policy.skip_derived else frozenset[bytes]()
-        self.takings = Takings(self._roots, last_look=options.dry_run, left_out=left_out)
+        # On a disk: what stages metadata may be in memory.
+        directory = str(self._session.directory)
+        self.takings = Takings(self._roots, last_look=options.dry_run, left_out=left_out, directory=directory)
 
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
         self._prepare()

@@ -36,6 +36,10 @@ from cyrsync.text import path_text
 _GROUP_BYTES, _GROUP = 64 << 20, 500
 #: Bytes of contents, and mailboxes, that wait until the state knows of them.
 _PORTION_BYTES, _PORTION = 16 << 20, 250
+#: Bytes of memory that a message takes while it waits, beside its contents.
+_ITEM = 512
+#: So many messages that the replica may have are asked for at once.
+_ASKED = 10_000
 #: What a full disk says.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 #: Bytes of other metadata from which on it is asked what the replica has of it, if that is far.
@@ -86,7 +90,7 @@ class Sender:
         self._entered = self._began = False
         self._lanes = [Lane(replica, number) for number in range(jobs)]
         self._waiting: list[tuple[Work, list[Item]]] = []
-        self._waiting_bytes = 0
+        self._waiting_bytes = self._waiting_weight = 0  # of contents; and of the memory that all of it takes
         self._held: set[Key] = set()  # sent without metadata
         self._passed: dict[Key, _Passed] = {}
         self._again: set[Key] = set()
@@ -113,7 +117,7 @@ class Sender:
             for item in items:
                 read.append(item)
                 size += len(item.data)
-                if size > _PORTION_BYTES:
+                if size + len(read) * _ITEM > _PORTION_BYTES:
                     return self._send_large(work, contents, chain(read, items))
         except _CHANGED as error:
             return self._leave_for_now(work, error)
@@ -126,7 +130,8 @@ class Sender:
         self._note_unreadable(work, contents)
         self._waiting.append((work, read))
         self._waiting_bytes += size
-        if len(self._waiting) >= _PORTION or self._waiting_bytes >= _PORTION_BYTES:
+        self._waiting_weight += size + len(read) * _ITEM
+        if len(self._waiting) >= _PORTION or self._waiting_weight >= _PORTION_BYTES:
             self._send_waiting(much=True)
         return True
 
@@ -163,7 +168,8 @@ class Sender:
             doubtful = work.doubtful(root)
             if doubtful:
                 self._end_group()
-                messages = reader.entries(root, plan.path, doubtful)
+            for start in range(0, len(doubtful), _ASKED):
+                messages = reader.entries(root, plan.path, doubtful[start : start + _ASKED])
                 question = Question(self._replica.root(root, make=True), plan.path, tuple(messages))
                 work.has(root, self._replica.side.same(question, numeric_ids=self._replica.numeric_ids))
 
@@ -319,7 +325,7 @@ class Sender:
             lane.going.append(work)
         lane.bytes += self._waiting_bytes
         self.bytes_sent += self._waiting_bytes
-        self._waiting_bytes = 0
+        self._waiting_bytes = self._waiting_weight = 0
         self._go_on()
 
     def _begin(self, *, much: bool) -> Sink:

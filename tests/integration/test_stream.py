@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from typing import Any
 import pytest
 
 import samplespool
-from cyrsync.far import folder_writer
-from cyrsync.server import contents, sender
+from cyrsync.far import folder_writer, token
+from cyrsync.far.folder import Entry
+from cyrsync.server import contents, large_metadata, sender
+from cyrsync.server.reading import MailboxReader
 from cyrsync.server.sender import Sender
 from cyrsync.state.sent import Sent, StateDamaged
 from cyrsync.state.store import Store
@@ -146,6 +149,40 @@ def test_portions_and_groups_are_only_a_matter_of_memory(
             (folder / "cyrus.squat").write_bytes(bytes(20_000))
     report = either.sync("--jobs", str(jobs))
     assert report["files"]["sent"] == report["files"]["planned"] == 8 + 4 * 2 + 1
+    either.assert_same()
+
+
+def test_what_is_large_is_not_in_memory(either: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here everything is."""
+    monkeypatch.setattr(large_metadata, "IN_MEMORY", 0)
+    samplespool.deliver(either.folders[0], 3)
+    samplespool.expunge(either.folders[1], 1)
+    samplespool.set_flags(either.folders[2])
+    with (either.folders[3] / "cyrus.annotations").open("wb") as annotations:
+        annotations.write(os.urandom(3 << 20))
+    samplespool.deliver(either.folders[3], 1)
+    report = either.sync()
+    assert (report["messages"]["send"], report["messages"]["delete"], report["errors"]) == (4, 1, [])
+    either.assert_same()
+
+
+def test_messages_that_may_be_there_are_asked_for_some_at_a_time(either: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of a million at once would fill the memory."""
+    monkeypatch.setattr(sender, "_ASKED", 2)
+    kept, asked = MailboxReader.entries, list[int]()
+
+    def entries(self: MailboxReader, root: bytes, path: bytes, uids: array[int]) -> list[tuple[int, Entry]]:
+        asked.append(len(uids))
+        return kept(self, root, path, uids)
+
+    monkeypatch.setattr(MailboxReader, "entries", entries)
+    place = os.fsencode(either.there(either.server.spool))
+    found = token.read(place)
+    assert found
+    token.write(place, found._replace(writing="another boot"))  # so that nothing is proven
+    samplespool.deliver(either.folders[0], 1)
+    report = either.sync()
+    assert (max(asked), report["messages"]["send"]) == (2, 1)
     either.assert_same()
 
 
