@@ -30,3 +30,18 @@ def test_a_new_message_in_a_mailbox_of_a_million(tmp_path: Path, far: bool) -> N
     there = below(replica, folder)
     assert (there / f"{MILLION}.").read_bytes() == content
     assert (there / "cyrus.index").read_bytes() == (folder / "cyrus.index").read_bytes()
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["here", "far end"])
+def test_a_large_file_of_the_configdirectory(tmp_path: Path, far: bool) -> None:
+    server = SampleServer(tmp_path / "server", messages=3, folder_count=1)
+    replica = tmp_path / "replica"
+    replica.mkdir()
+    words = ("-e", str(far_here(tmp_path)), f"there:{replica}") if far else (str(replica),)
+    conversations = server.root / "conf/user/j/joe.conversations"
+    conversations.parent.mkdir(parents=True)
+    with conversations.open("wb") as file:
+        for _ in range(150):
+            file.write(os.urandom(1 << 20))
+    assert peak_of(tmp_path, "sync", "-C", server.conf, *words) < 100 << 20
+    assert below(replica, conversations).read_bytes() == conversations.read_bytes()
