@@ -20,6 +20,7 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox.on_disk import OnDisk
 from cyrsync.cyrus.mailbox.records import Index
 from cyrsync.far import beginning
+from cyrsync.far import uids as uid_sets
 from cyrsync.far.beginning import Beginning
 from cyrsync.far.folder import Entry
 from cyrsync.far.frames import PIECE, Part
@@ -27,6 +28,7 @@ from cyrsync.server.engine import Work
 from cyrsync.server.large_metadata import Data
 from cyrsync.server.reading import MailboxReader
 from cyrsync.sync.folder_plan import FolderPlan
+from cyrsync.text import path_text
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -127,6 +129,7 @@ class Contents:
         """
         self.lost = {root: list[int]() for root in wanted}  # messages that are not there any more
         self.unreadable: list[tuple[bytes, str]] = []  # names of files, and why they cannot be read
+        self.unopened: list[bytes] = []  # roots below which the directory with the messages cannot be opened
         self.wanted = wanted
         self.wrong: list[int] = []  # messages whose contents are not what the index says
         self.messages = self.bytes = 0  # that were read
@@ -170,15 +173,23 @@ class Contents:
 
     def arrived(self, root: bytes) -> array[int]:
         """Return the messages that were there."""
+        if root in self.unopened:
+            return uid_sets.empty()
         names = {name for name, _ in self.unreadable}
         missing = {*self.lost[root], *(uid for uid in self.wanted[root] if b"%d." % uid in names)}
-        return array("I", [uid for uid in self.wanted[root] if uid not in missing]) if missing else self.wanted[root]
+        return array("I", (uid for uid in self.wanted[root] if uid not in missing)) if missing else self.wanted[root]
 
     def _messages(self, root: bytes, plan: FolderPlan) -> Iterator[Item]:
         uids = self.wanted[root]
         if not uids:
             return
-        directory = os.open(self._reader.directory(root, plan.path), _DIRECTORY)
+        where = self._reader.directory(root, plan.path)
+        try:
+            directory = os.open(where, _DIRECTORY)
+        except OSError as error:
+            self._note(b"", error, f"{path_text(where)}: ")
+            self.unopened.append(root)
+            return
         try:
             for uid in uids:
                 if self._bad and self._is_bad(b"%d." % uid):
@@ -259,11 +270,11 @@ class Contents:
         self.unreadable.append((name, self._bad[name]))
         return True
 
-    def _note(self, name: bytes, error: OSError) -> None:
-        """Note why a file cannot be read. Raise the error where it has gone."""
+    def _note(self, name: bytes, error: OSError, what: str = "") -> None:
+        """Note why a file, or `what`, cannot be read. Raise the error where it has gone."""
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
             raise error
-        self.unreadable.append((name, error.strerror or str(error)))
+        self.unreadable.append((name, what + (error.strerror or str(error))))
 
     def _counted(self, items: Iterator[Item]) -> Iterator[Item]:
         for item in items:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 import zlib
 from array import array
@@ -107,11 +108,14 @@ class MailboxReader:
     def above(self, root: bytes, path: bytes) -> tuple[tuple[bytes, Entry], ...]:
         """Return the directory of a mailbox below a root, and those it is in."""
         try:
-            return self._readers[root].above(path)
+            above = self._readers[root].above(path)
+            if not all(stat.S_ISDIR(entry.mode) for _, entry in above):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            return above
         except FileNotFoundError:
             raise UnreadableMailboxError("its directory has gone") from None
         except OSError as error:
-            raise UnreadableMailboxError(error.strerror or str(error)) from None
+            raise UnreadableMailboxError(f"{path_text(self.directory(root, path))}: {error.strerror}") from None
 
     def directory(self, root: bytes, path: bytes) -> bytes:
         """Return the whole path of a mailbox's directory below a root."""

@@ -83,6 +83,8 @@ class Sender:
         self.full: dict[Key, tuple[Work, bytes]] = {}
         #: Mailboxes of which not all could be sent: they keep their metadata.
         self.failed: set[Key] = set()
+        #: Why nothing of a mailbox was sent at the last look, "" where it has changed meanwhile.
+        self.reasons: dict[Key, str] = {}
         self._store = store
         self._replica = replica
         self._enter = enter
@@ -222,6 +224,7 @@ class Sender:
 
     def _leave_for_now(self, work: Work, error: Exception) -> bool:
         """Have a mailbox read again of which nothing is sent now; a file that cannot be read is left out then."""
+        self.reasons[work.place.key] = str(error) if isinstance(error, UnreadableMailboxError) else ""
         if isinstance(error, UnreadableFileError):
             self._passed_of(work).bad[error.name] = error.reason
         self._again.add(work.place.key)
@@ -244,7 +247,7 @@ class Sender:
         if contents.unreadable:
             self._held.add(work.place.key)
             files = {name for name, _ in contents.unreadable}.union(work.summary.metadata, work.summary.loose)
-            self.files_failed += len(files)
+            self.files_failed += len(files) + sum(len(contents.wanted[root]) for root in contents.unopened)
 
     def _note_wrong(self, work: Work, contents: Contents) -> None:
         """Say which messages of a mailbox are sent though they are damaged."""
