@@ -40,6 +40,9 @@ class FolderWriter:
         self.root = part.root
         self.path = part.path
         self.name = b""  # of the file at work
+        #: Directories, by path, whose owner, mode or time could not be set, each with the errno.
+        self.undressed = []  # type: list[tuple[bytes, int]]
+        self._above = [path for path, _ in part.above]
         self._numeric_ids = numeric_ids
         self._opened = []  # type: list[tuple[int, Entry]]
         self._aside = b""  # the name, in the hidden directory, of a folder that was not there
@@ -117,7 +120,10 @@ class FolderWriter:
             self._finish()
 
     def give_place(self) -> None:
-        """Rename everything into its place. Raise OSError."""
+        """Rename everything into its place. Raise OSError.
+
+        How its directories look is no part of that: others than root cannot set it for those that are not theirs.
+        """
         self._finish()
         if self._aside:
             dress(*self._opened[-1], numeric_ids=self._numeric_ids)
@@ -127,8 +133,11 @@ class FolderWriter:
             self._forget()
         else:
             self._rename()
-        for directory, entry in reversed(self._opened):
-            dress(directory, entry, numeric_ids=self._numeric_ids)
+        for path, (directory, entry) in zip(reversed(self._above), reversed(self._opened)):
+            try:
+                dress(directory, entry, numeric_ids=self._numeric_ids)
+            except OSError as error:
+                self.undressed.append((path, error.errno or errno.EIO))
 
     def take_lengthened(self) -> "list[tuple[int, int]]":
         """Return the files that were lengthened, open, each with its time."""

@@ -35,7 +35,7 @@ from cyrsync.server.deleting import delete
 from cyrsync.server.places import MailboxList
 from cyrsync.server.replica import Replica
 from cyrsync.server.selection import Selection
-from cyrsync.server.sender import FULL
+from cyrsync.server.sender import FULL, undressed
 from cyrsync.spool.staging import Staging
 from cyrsync.spool.steps import Transfer
 from cyrsync.state.conf_table import ConfRow, ConfTable
@@ -290,6 +290,7 @@ class ConfRun:
         result.files.sent += sender.files
         result.files.failed += len(sender.failed)
         result.bytes_sent += sender.bytes_sent
+        result.errors += [error for error in map(undressed, sender.undressed) if error not in result.errors]
         for number, path in sender.failed:
             reason = hint(os.strerror(number))
             if number in FULL:

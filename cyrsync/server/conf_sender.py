@@ -9,6 +9,7 @@ from itertools import chain
 
 from cyrsync.far.folder import Entry
 from cyrsync.far.frames import Part
+from cyrsync.far.receive import Failure
 from cyrsync.server.contents import Begin, CutShort, File, Item, pieces_of
 from cyrsync.server.replica import Replica
 from cyrsync.state.conf_table import ConfRow, ConfTable
@@ -30,6 +31,8 @@ class ConfSender:
         self.files = self.bytes_sent = 0  # that have arrived
         #: What has not arrived: the errno, and the path on the replica.
         self.failed: list[tuple[int, bytes]] = []
+        #: Directories that are not as on the source.
+        self.undressed: list[Failure] = []
         self._table = table
         self._replica = replica
         self._waiting: list[tuple[ConfRow, list[Item]]] = []
@@ -74,8 +77,10 @@ class ConfSender:
                 raise
             sink.commit()
         self._replica.side.finish_stream()
-        failures = {failure.mailbox: failure for failure in self._replica.side.stream_failures()}
+        told = self._replica.side.stream_failures()
+        failures = {failure.mailbox: failure for failure in told if not failure.arrived}
         self.failed += [(failure.number, failure.path) for failure in failures.values()]
+        self.undressed += [failure for failure in told if failure.arrived]
         arrived = [row for number, (row, _) in enumerate(waiting) if number not in failures]
         self.files += len(arrived)
         self._table.put(arrived)

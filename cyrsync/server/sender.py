@@ -19,6 +19,7 @@ from cyrsync.ends.sink import Sink
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.beginning import Beginning
 from cyrsync.far.quick_check import Question
+from cyrsync.far.receive import Failure
 from cyrsync.far.remove import Removal
 from cyrsync.rsync.driver import hint
 from cyrsync.server.contents import Contents, CutShort, Item, UnreadableFileError
@@ -353,9 +354,12 @@ class Sender:
     def _collect(self, lane: Lane) -> set[Key]:
         """See that what was sent by one stream has arrived; return the mailboxes that have not."""
         going, failures = lane.collect()
-        failed = {going[failure.mailbox].place.key for failure in failures}
+        failed = {going[failure.mailbox].place.key for failure in failures if not failure.arrived}
         for failure in failures:
-            self._fail(going[failure.mailbox], failure.number, failure.path)
+            if failure.arrived:
+                self.errors += [error for error in [undressed(failure)] if error not in self.errors]
+            else:
+                self._fail(going[failure.mailbox], failure.number, failure.path)
         held = self._held.intersection(work.place.key for work in going)
         done = [work for work in going if work.place.key not in failed | held]
         self._store.put(work.after(deleted=not work.deletes()) for work in done)
@@ -383,6 +387,12 @@ class Sender:
         self.failed.add(work.place.key)
         self.files_failed += work.summary.files_planned()
         self.errors.append(f"{path_text(path)}: {hint(os.strerror(number))}")
+
+
+def undressed(failure: Failure) -> str:
+    """Return what to say of a directory on the replica that cannot be made as on the source."""
+    reason = hint(os.strerror(failure.number))
+    return f"{path_text(failure.path)}: its owner, permissions or time cannot be set: {reason}"
 
 
 #: What reading says of a mailbox that is not any more as it was.

@@ -28,7 +28,7 @@ from cyrsync.state.store import Store
 from cyrsync.sync.progress import NoProgress
 from support.inside import sync_server_here
 from support.meanwhile import before_part
-from support.servers import SampleServer, assert_sound, below, problems, replica_conf
+from support.servers import SampleServer, assert_sound, below, problems, replica_conf, sync_server
 from support.sshd import Sshd
 from support.strace import OPEN_CALLS, STAT_CALLS, strace_calls
 from support.tools import requires_root
@@ -184,6 +184,24 @@ def test_messages_that_may_be_there_are_asked_for_some_at_a_time(either: Pair, m
     report = either.sync()
     assert (max(asked), report["messages"]["send"]) == (2, 1)
     either.assert_same()
+
+
+def test_a_directory_above_that_is_somebody_elses(tmp_path: Path) -> None:
+    """Who is not root cannot change its mode or time. It is named, once, and what is in it is sent, as by rsync."""
+    requires_root()
+    pair = Pair(tmp_path)
+    for folder in pair.folders[:3]:
+        samplespool.deliver(folder, 1)
+    above = pair.there(pair.server.spool / pair.folders[0].relative_to(pair.server.spool).parts[0])
+    above.chmod(0o777)
+    os.chown(above, 8, 8)
+    report = sync_server(pair.server.conf, "--delete", *pair.words, user=True, expect=(23,))
+    (error,) = report["errors"]
+    assert f"{above}: its owner, permissions or time cannot be set: Operation not permitted" in error
+    assert (report["folders"]["failed"], report["files"]["failed"], report["messages"]["send"]) == (0, 0, 3)
+    assert above.stat().st_mode & 0o777 == 0o777
+    assert pair.sync()["messages"]["send"] == 0
+    assert_sound(pair.server.conf, pair.replica)
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
