@@ -201,7 +201,7 @@ class ConfRun:
                 *(plans, None, side, there, self._session.progress.transfer), may_delete=self._session.limit.start
             )
             failed = delete(self._session, transfer)
-            self._table.drop(row.path for row in some if not _within(row.path[len(root) + 1 :], failed))
+            self._table.drop(row for row in some if not _within(row.path[len(root) + 1 :], failed))
 
     @property
     def is_complete(self) -> bool:
