@@ -175,7 +175,7 @@ def beginnings(count: int, found: dict[str, Any]) -> list[Beginning | None]:
 
 
 def not_received(record: Any, mailboxes: int) -> Failure:
-    """Return which of so many mailboxes is not in its place."""
-    mailbox, number, path = record
+    """Return which of so many mailboxes is not in its place, or not as on the source."""
+    mailbox, number, path, arrived = record
     found = wire.number(mailbox, mailboxes - 1), wire.number(number, wire.MAX_ERRNO, 1)
-    return Failure(*found, wire.text(path, wire.MAX_LINE).encode("latin-1"))
+    return Failure(*found, wire.text(path, wire.MAX_LINE).encode("latin-1"), wire.flag(arrived))

@@ -255,7 +255,7 @@ class AgentSide:
             self._deflated.end()
 
     def stream_failures(self) -> list[Failure]:
-        """Return which mailboxes of a stream that was ended are not in their places."""
+        """Return which mailboxes of a stream that was ended are not in their places, or not as on the source."""
         failures: list[Failure] = []
         self._agent.end(
             agent_answers.nothing,

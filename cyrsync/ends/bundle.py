@@ -39,6 +39,7 @@ MODULES = (
 #: What an audit needs besides, and a source whose metadata is taken under locks.
 MORE_MODULES = (
     "cyrsync.cyrus.mailbox.dlist",
+    "cyrsync.cyrus.mailbox.on_disk",
     "cyrsync.cyrus.mailbox.records",
     "cyrsync.cyrus.mailbox.locks",
     "cyrsync.cyrus.mailbox.snapshot",

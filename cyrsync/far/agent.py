@@ -268,7 +268,7 @@ def _receive(request: Request) -> None:
     else:
         frames.decode(request.source, receiver, request.output.is_heard)
     for failure in receiver.end():
-        request.output.line([failure.mailbox, failure.number, failure.path.decode("latin-1")])
+        request.output.line([failure.mailbox, failure.number, failure.path.decode("latin-1"), failure.arrived])
     request.output.end()
 
 

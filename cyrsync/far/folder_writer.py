@@ -29,6 +29,7 @@ _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _DIRECTORY = _ROOT | os.O_NOFOLLOW
 _OLD_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_BLOCK = 1 << 17  # bytes that are compared at once
 _TRIES = 20  # to make a directory in one that others remove when it is empty
 _LONGEST = 255 - len("..123456")  # bytes of a name that a temporary one can have in it
 
@@ -42,6 +43,9 @@ class FolderWriter:
         self.root = part.root
         self.path = part.path
         self.name = b""  # of the file at work
+        #: Directories, by path, whose owner, mode or time could not be set, each with the errno.
+        self.undressed = []  # type: list[tuple[bytes, int]]
+        self._above = [path for path, _ in part.above]
         self._numeric_ids = numeric_ids
         self._opened = []  # type: list[tuple[int, Entry]]
         self._aside = b""  # the name, in the hidden directory, of a folder that was not there
@@ -119,7 +123,10 @@ class FolderWriter:
             self._finish()
 
     def give_place(self) -> None:
-        """Rename everything into its place. Raise OSError."""
+        """Rename everything into its place. Raise OSError.
+
+        How its directories look is no part of that: others than root cannot set it for those that are not theirs.
+        """
         self._finish()
         if self._aside:
             dress(*self._opened[-1], numeric_ids=self._numeric_ids)
@@ -129,8 +136,11 @@ class FolderWriter:
             self._forget()
         else:
             self._rename()
-        for directory, entry in reversed(self._opened):
-            dress(directory, entry, numeric_ids=self._numeric_ids)
+        for path, (directory, entry) in zip(reversed(self._above), reversed(self._opened)):
+            try:
+                dress(directory, entry, numeric_ids=self._numeric_ids)
+            except OSError as error:
+                self.undressed.append((path, error.errno or errno.EIO))
 
     def take_lengthened(self) -> "list[tuple[int, int]]":
         """Return the files that were lengthened, open, each with its time."""
@@ -285,7 +295,7 @@ class FolderWriter:
         try:
             now = os.fstat(descriptor)
             candidate = stat.S_ISREG(now.st_mode) and now.st_nlink == 1 and 0 < now.st_size < len(data)
-            grown = candidate and os.read(descriptor, now.st_size) == data[: now.st_size]
+            grown = candidate and _begins_with(data, descriptor, now.st_size)
             if grown:
                 self._lengthened.append((descriptor, entry.mtime))
                 os.utime(descriptor, ns=(now.st_atime_ns, 0))
@@ -334,6 +344,17 @@ def _close(descriptor: int) -> None:
         os.close(descriptor)
     except OSError:
         pass
+
+
+def _begins_with(data: bytes, descriptor: int, size: int) -> bool:
+    """Tell whether data begins with the so many bytes of a file that is open at its start."""
+    view, at = memoryview(data), 0
+    while at < size:
+        block = os.read(descriptor, min(_BLOCK, size - at))
+        if not block or block != view[at : at + len(block)]:
+            return False
+        at += len(block)
+    return True
 
 
 def _write(descriptor: int, data: "bytes | memoryview") -> None:

@@ -2,7 +2,7 @@
 
 A mailbox is one or more parts, each a folder below a root: what is to be in it, in order; then a frame that commits
 the whole mailbox, or one that gives it up. What is larger than a frame comes in pieces. Owners are sent once, and then
-named by their number.
+named by their number; when all numbers have been given, they begin anew.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -130,6 +130,8 @@ class Encoder:
         """Send a message file, or the first piece of it."""
         number = self._owners.get(entry.owner)
         if number is None:
+            if len(self._owners) == _MOST_OWNERS:
+                self._owners.clear()
             number = self._owners[entry.owner] = len(self._owners)
             self._frame(b"O", entry.owner.encode("utf-8", "surrogateescape"))
         head = _MESSAGE.pack(uid, *divmod(entry.mtime, _SECOND), entry.size, stat.S_IMODE(entry.mode), number)
@@ -167,6 +169,11 @@ class Encoder:
         self._put(_HEAD.pack(tag, len(data)), data)
 
     def _put(self, head: bytes, data: bytes) -> None:
+        if len(data) >= _BLOCK:
+            self._waiting.append(head)
+            self._flush()
+            self._write(data)  # without a copy of what is large
+            return
         self._waiting += (head, data)
         self._size += len(head) + len(data)
         if self._size >= _BLOCK:
@@ -212,8 +219,8 @@ class _Decoder:
 
     @wire.one_error
     def _owner(self, data: bytes) -> None:
-        if len(self._owners) >= _MOST_OWNERS:
-            raise WireError("too many owners")
+        if len(self._owners) == _MOST_OWNERS:
+            self._owners.clear()
         self._owners.append(wire.owner(data.decode("utf-8", "surrogateescape")))
 
     @wire.one_error

@@ -23,11 +23,15 @@ _MOST_OPEN = 256  # of files that were lengthened
 
 
 class Failure(NamedTuple):
-    """Why a mailbox of a stream, counted from 0, is not in its place: an errno, and what it is about."""
+    """Why a mailbox of a stream, counted from 0, is not in its place: an errno, and what it is about.
+
+    Or, where it has `arrived`, what of a directory that it is in could not be made as on the source.
+    """
 
     mailbox: int
     number: int
     path: bytes
+    arrived: bool = False
 
 
 class Receiver:
@@ -50,6 +54,7 @@ class Receiver:
         self._failure = None  # type: Failure | None
         self._failures = []  # type: list[Failure]
         self._lengthened = []  # type: list[tuple[int, int, int, bytes]]
+        self._undressed = set()  # type: set[bytes]  # directories that are told of
         self._made_aside = {}  # type: dict[bytes, Entry]  # roots with a hidden directory
 
     def part(self, part: "Part") -> None:
@@ -117,7 +122,7 @@ class Receiver:
         self._failure = None
 
     def end(self) -> "list[Failure]":
-        """Return which mailboxes are not in their places, and why."""
+        """Return which mailboxes are not in their places, or not as on the source, and why."""
         self.abandon()
         self._settle()
         for root, entry in self._made_aside.items():
@@ -141,6 +146,11 @@ class Receiver:
             part.give_place()
         except OSError as error:
             self._fail(error, part.root, os.path.join(part.path, part.name))
+        for path, number in part.undressed:
+            directory = os.path.join(part.root, path) if path else part.root
+            if directory not in self._undressed:
+                self._undressed.add(directory)
+                self._failures.append(Failure(self._mailbox, number, directory, arrived=True))
         for descriptor, mtime in part.take_lengthened():
             self._lengthened.append((descriptor, mtime, self._mailbox, part.root))
 

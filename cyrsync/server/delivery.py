@@ -57,7 +57,7 @@ class Delivery:
             work = self._takings.take(self._store, key, self._sender)
             if work is None or not self._sender.is_to_be_read_again(key):
                 return work
-        self._takings.unreadable[key] = "it changes faster than it can be sent"
+        self._takings.unreadable[key] = self._sender.reasons.get(key) or "it changes faster than it can be sent"
         return None
 
     def settle(self) -> None:

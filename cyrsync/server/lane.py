@@ -33,7 +33,7 @@ class Lane:
             self._is_ended = True
 
     def collect(self) -> tuple[list[Work], list[Failure]]:
-        """Return what was sent, and what has not arrived; wait for that."""
+        """Return what was sent, and what of it has not arrived, or not as it is here; wait for that."""
         if self._sink is None:
             return [], []
         self.end()

@@ -192,7 +192,9 @@ class ServerRun:
         self._there = There()
         options = self._session.options
         left_out = kinds.DERIVED if options.policy.skip_derived else frozenset[bytes]()
-        self.takings = Takings(self._roots, last_look=options.dry_run, left_out=left_out)
+        # On a disk: what stages metadata may be in memory.
+        directory = str(self._session.directory)
+        self.takings = Takings(self._roots, last_look=options.dry_run, left_out=left_out, directory=directory)
 
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
         self._prepare()
@@ -208,7 +210,7 @@ class ServerRun:
         with self._session.phases.phase("scan"):
             self._refresh(store, in_full=in_full)
             if in_full:
-                doubted = bool(claim.check(anew=anew))
+                doubted = bool(claim.check(anew=anew, in_full=True))
                 self._compare_in_full(store, replica, claim, doubted=doubted)
             if self._selection:
                 check_users(self._selection, store, self._session.source.text, delete=self._session.options.delete)
@@ -221,8 +223,9 @@ class ServerRun:
             if not (in_full or claim.begun) and (to_do or claim.is_due()):
                 reason = claim.check(anew=False)
         if reason:
-            self._start_over(f"{reason}: all of it is compared")
-            self._run(store, replica, in_full=True)
+            what = "what was under way then" if claim.knows_doubts else "all of it"
+            self._start_over(f"{reason}: {what} is compared")
+            self._run(store, replica, in_full=not claim.knows_doubts)
             return
         for key, (path, number) in claim.unseen.items():
             if key not in self._there.unlisted:

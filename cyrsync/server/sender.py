@@ -19,6 +19,7 @@ from cyrsync.ends.sink import Sink
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.beginning import Beginning
 from cyrsync.far.quick_check import Question
+from cyrsync.far.receive import Failure
 from cyrsync.far.remove import Removal
 from cyrsync.rsync.driver import hint
 from cyrsync.server.contents import Contents, CutShort, Item, UnreadableFileError
@@ -36,6 +37,10 @@ from cyrsync.text import path_text
 _GROUP_BYTES, _GROUP = 64 << 20, 500
 #: Bytes of contents, and mailboxes, that wait until the state knows of them.
 _PORTION_BYTES, _PORTION = 16 << 20, 250
+#: Bytes of memory that a message takes while it waits, beside its contents.
+_ITEM = 512
+#: So many messages that the replica may have are asked for at once.
+_ASKED = 10_000
 #: What a full disk says.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 #: Bytes of other metadata from which on it is asked what the replica has of it, if that is far.
@@ -79,6 +84,8 @@ class Sender:
         self.full: dict[Key, tuple[Work, bytes]] = {}
         #: Mailboxes of which not all could be sent: they keep their metadata.
         self.failed: set[Key] = set()
+        #: Why nothing of a mailbox was sent at the last look, "" where it has changed meanwhile.
+        self.reasons: dict[Key, str] = {}
         self._store = store
         self._replica = replica
         self._enter = enter
@@ -86,7 +93,7 @@ class Sender:
         self._entered = self._began = False
         self._lanes = [Lane(replica, number) for number in range(jobs)]
         self._waiting: list[tuple[Work, list[Item]]] = []
-        self._waiting_bytes = 0
+        self._waiting_bytes = self._waiting_weight = 0  # of contents; and of the memory that all of it takes
         self._held: set[Key] = set()  # sent without metadata
         self._passed: dict[Key, _Passed] = {}
         self._again: set[Key] = set()
@@ -113,7 +120,7 @@ class Sender:
             for item in items:
                 read.append(item)
                 size += len(item.data)
-                if size > _PORTION_BYTES:
+                if size + len(read) * _ITEM > _PORTION_BYTES:
                     return self._send_large(work, contents, chain(read, items))
         except _CHANGED as error:
             return self._leave_for_now(work, error)
@@ -126,7 +133,8 @@ class Sender:
         self._note_unreadable(work, contents)
         self._waiting.append((work, read))
         self._waiting_bytes += size
-        if len(self._waiting) >= _PORTION or self._waiting_bytes >= _PORTION_BYTES:
+        self._waiting_weight += size + len(read) * _ITEM
+        if len(self._waiting) >= _PORTION or self._waiting_weight >= _PORTION_BYTES:
             self._send_waiting(much=True)
         return True
 
@@ -163,7 +171,8 @@ class Sender:
             doubtful = work.doubtful(root)
             if doubtful:
                 self._end_group()
-                messages = reader.entries(root, plan.path, doubtful)
+            for start in range(0, len(doubtful), _ASKED):
+                messages = reader.entries(root, plan.path, doubtful[start : start + _ASKED])
                 question = Question(self._replica.root(root, make=True), plan.path, tuple(messages))
                 work.has(root, self._replica.side.same(question, numeric_ids=self._replica.numeric_ids))
 
@@ -216,6 +225,7 @@ class Sender:
 
     def _leave_for_now(self, work: Work, error: Exception) -> bool:
         """Have a mailbox read again of which nothing is sent now; a file that cannot be read is left out then."""
+        self.reasons[work.place.key] = str(error) if isinstance(error, UnreadableMailboxError) else ""
         if isinstance(error, UnreadableFileError):
             self._passed_of(work).bad[error.name] = error.reason
         self._again.add(work.place.key)
@@ -238,7 +248,7 @@ class Sender:
         if contents.unreadable:
             self._held.add(work.place.key)
             files = {name for name, _ in contents.unreadable}.union(work.summary.metadata, work.summary.loose)
-            self.files_failed += len(files)
+            self.files_failed += len(files) + sum(len(contents.wanted[root]) for root in contents.unopened)
 
     def _note_wrong(self, work: Work, contents: Contents) -> None:
         """Say which messages of a mailbox are sent though they are damaged."""
@@ -319,7 +329,7 @@ class Sender:
             lane.going.append(work)
         lane.bytes += self._waiting_bytes
         self.bytes_sent += self._waiting_bytes
-        self._waiting_bytes = 0
+        self._waiting_bytes = self._waiting_weight = 0
         self._go_on()
 
     def _begin(self, *, much: bool) -> Sink:
@@ -344,9 +354,12 @@ class Sender:
     def _collect(self, lane: Lane) -> set[Key]:
         """See that what was sent by one stream has arrived; return the mailboxes that have not."""
         going, failures = lane.collect()
-        failed = {going[failure.mailbox].place.key for failure in failures}
+        failed = {going[failure.mailbox].place.key for failure in failures if not failure.arrived}
         for failure in failures:
-            self._fail(going[failure.mailbox], failure.number, failure.path)
+            if failure.arrived:
+                self.errors += [error for error in [undressed(failure)] if error not in self.errors]
+            else:
+                self._fail(going[failure.mailbox], failure.number, failure.path)
         held = self._held.intersection(work.place.key for work in going)
         done = [work for work in going if work.place.key not in failed | held]
         self._store.put(work.after(deleted=not work.deletes()) for work in done)
@@ -374,6 +387,12 @@ class Sender:
         self.failed.add(work.place.key)
         self.files_failed += work.summary.files_planned()
         self.errors.append(f"{path_text(path)}: {hint(os.strerror(number))}")
+
+
+def undressed(failure: Failure) -> str:
+    """Return what to say of a directory on the replica that cannot be made as on the source."""
+    reason = hint(os.strerror(failure.number))
+    return f"{path_text(failure.path)}: its owner, permissions or time cannot be set: {reason}"
 
 
 #: What reading says of a mailbox that is not any more as it was.

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cyrsync.far import frames as far_frames
 from cyrsync.far.folder import Entry
 from cyrsync.far.frames import Deflated, Encoder, Inflated, Part, decode
 from cyrsync.far.wire import WireError
@@ -84,6 +85,21 @@ def _decoded(stream: bytes) -> tuple[list[tuple[object, ...]], bytes]:
 @given(_calls())
 def test_it_crosses_a_connection_unchanged(calls: list[tuple[object, ...]]) -> None:
     assert _decoded(_encoded(calls) + b"more") == (calls, b"more")
+
+
+def test_more_owners_than_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(far_frames, "_MOST_OWNERS", 3)
+    calls: list[tuple[object, ...]] = []
+    for number in (*range(8), 6, 7, 1, 0):
+        entry = Entry(stat.S_IFREG | 0o600, 1, 5, f"{number}:0::", "")
+        calls.append(("message", number + 1, entry, b"x"))
+    assert _decoded(_encoded(calls)) == (calls, b"")
+
+
+def test_more_owners_than_there_ever_were() -> None:
+    entries = [Entry(stat.S_IFREG | 0o600, 0, 5, f"{number}:0::", "") for number in range((1 << 16) + 2)]
+    calls: list[tuple[object, ...]] = [("message", uid, entry, b"") for uid, entry in enumerate(entries, 1)]
+    assert _decoded(_encoded(calls)) == (calls, b"")
 
 
 @campaign.slow()

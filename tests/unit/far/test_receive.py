@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
 
 from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.far import folder_writer
+from cyrsync.far.folder import Entry
 from cyrsync.far.frames import PIECE, Part
 from cyrsync.far.receive import Failure, Receiver
 from cyrsync.far.remove import RENAMED
@@ -279,6 +282,32 @@ def test_a_full_disk_leaves_all_as_it_was(
     assert numbers(put(source, replica, "2.", "cyrus.cache", "cyrus.index")) == [(0, errno.ENOSPC)]
     assert len(writes) == number + 1
     assert contents(replica) == before
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_directory_that_cannot_be_made_as_on_the_source(
+    source: Path, replica: Path, is_new: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mailbox arrives, and the directory is named once."""
+    if is_new:
+        shutil.rmtree(replica / "j/user/joe")
+    (replica / "j").chmod(0o700)
+    dressing = folder_writer.dress
+
+    def dress(descriptor: int, entry: Entry, *, numeric_ids: bool) -> None:
+        if os.path.samestat(os.fstat(descriptor), os.stat(replica / "j")):
+            raise PermissionError(errno.EPERM, "")
+        dressing(descriptor, entry, numeric_ids=numeric_ids)
+
+    monkeypatch.setattr(folder_writer, "dress", dress)
+    receiver = Receiver(numeric_ids=False)
+    for _ in range(2):
+        send(receiver, source, replica, "2.", "cyrus.index")
+        receiver.commit()
+    assert receiver.end() == [Failure(0, errno.EPERM, os.fsencode(replica / "j"), arrived=True)]
+    assert {"2.": b"two", "cyrus.index": b"new"}.items() <= contents(replica / "j/user/joe").items()
+    assert (replica / "j/user").stat().st_mtime_ns == NEW
+    assert (replica / "j").stat().st_mode & 0o777 == 0o700
 
 
 def make_way(path: Path) -> None:

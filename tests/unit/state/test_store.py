@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cyrsync.far.uids import MAX_UID
+from cyrsync.state.conf_table import ConfRow, ConfTable
 from cyrsync.state.sent import UNSEEN, Key, Place, Sent, StateDamaged, seen_of
 from cyrsync.state.store import Store
 from support import campaign
@@ -505,3 +506,44 @@ def test_a_mailbox_that_went_to_somebody_else_is_not_gone(store: Store) -> None:
     narrowed(store, b"joe")
     assert [sent.key.path for sent in store.gone()] == [b"joe/gone"]
     assert b"joe/old" in store.directories("default")
+
+
+def test_what_was_written_since_the_disks_were_synced(store: Store) -> None:
+    """Whose files were there when they were, is not what a mailbox has become since."""
+    one, other, gone = (Key("p", name) for name in (b"one", b"other", b"gone"))
+    assert store.is_synced
+    store.put([Sent(one, "A", 1), Sent(gone, "G", 3)])
+    store.note_synced()
+    assert store.is_synced and store.unsynced() == []
+    store.put([Sent(one, "A", 1)])
+    store.put([Sent(one, "B", 2), Sent(other, "C", 4)])
+    store.drop([gone])
+    assert not store.is_synced
+    assert sorted(store.unsynced()) == [(gone, "", 0), (one, "A", 1), (other, "C", 4)]
+    store.doubt_unsynced([Sent(one, maybe=uids(1, 2))])
+    assert store.is_synced
+    assert [sent.key for sent in store.all_sent()] == [one]
+    assert store.sent(one) == Sent(one, maybe=uids(1, 2))
+
+
+def test_other_files_that_were_written_since_the_disks_were_synced(store: Store) -> None:
+    table = ConfTable(store)
+    rows = [ConfRow(b"/conf/" + name, b"/conf", b"look", b"digest") for name in (b"a", b"b", b"c")]
+    table.put([rows[0]._replace(seen=UNSEEN, digest=b"")])
+    table.put(rows)
+    store.note_synced()
+    table.put([rows[0]])
+    assert store.is_synced
+    table.put([rows[1]._replace(seen=UNSEEN, digest=b"")])
+    table.put([rows[1]])
+    table.drop([rows[2]])
+    assert not store.is_synced and store.unsynced() == []
+    store.doubt_unsynced([])
+    unknown = [row._replace(seen=UNSEEN, digest=b"") for row in rows[1:]]
+    assert [table.row(row.path) for row in rows] == [rows[0], *unknown]
+
+
+def test_a_state_that_is_made_anew_forgets_nothing_that_is_not_on_a_disk(store: Store) -> None:
+    store.put([Sent(Key("p", b"one"), "A", 1)])
+    store.begin_anew([])
+    assert not store.is_synced
