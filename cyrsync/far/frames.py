@@ -2,8 +2,7 @@
 
 A mailbox is one or more parts, each a folder below a root: what is to be in it, in order; then a frame that commits
 the whole mailbox, or one that gives it up. What is larger than a frame comes in pieces; of a message that the receiver
-has under another name, that name comes. Owners are sent once, and then
-named by their number.
+has under another name, that name comes. Owners are sent once, and then named by their number.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """

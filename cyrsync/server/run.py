@@ -22,6 +22,7 @@ from cyrsync.server.engine import Work, count_gone
 from cyrsync.server.gone import find_not_named, remove_gone, report_doubtful
 from cyrsync.server.in_full import There, compare_in_full
 from cyrsync.server.last_looks import LastLooks
+from cyrsync.server.linking import Linker
 from cyrsync.server.part_there import PartThere
 from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
@@ -110,7 +111,7 @@ class ServerRun:
         takings.unreadable.clear()
         takings.locked.clear()
         before = len(self._session.result.errors)
-        sender = Sender(store, replica, lambda: "", self._session.progress)
+        sender = Sender(store, replica, lambda: "", self._session.progress, self._linker)
         sender.is_late = True
         delivery = self._delivery(store, replica, sender)
         delivery.send_late(key, [key])
@@ -189,6 +190,7 @@ class ServerRun:
 
     def _prepare(self) -> None:
         self._session.limit.begin()
+        self._linker = Linker()
         self._there = There()
         options = self._session.options
         left_out = kinds.DERIVED if options.policy.skip_derived else frozenset[bytes]()
@@ -202,7 +204,7 @@ class ServerRun:
         anew = self._scope.full or options.overwrite or options.part.shard is not None
         in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
         progress = self._session.progress
-        sender = None if options.dry_run else Sender(store, replica, claim.enter, progress, options.jobs)
+        sender = None if options.dry_run else Sender(store, replica, claim.enter, progress, self._linker, options.jobs)
         self._sender = sender
         delivery = self._delivery(store, replica, sender) if sender else None
         with self._session.phases.phase("scan"):
@@ -339,8 +341,8 @@ class ServerRun:
                 self._plan_one(work)
             if sender and sender.reason:
                 break  # the state does not speak of what is there
-        if sender:
-            sender.settle()
+        if sender and delivery:
+            delivery.settle()
             self._session.limit.sent(messages=sender.messages, folders=sender.folders)
         for sent in (*not_named.gone, *not_named.stay()):
             unchanged -= len(sent.uids) + len(sent.archived)
