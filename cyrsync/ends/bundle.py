@@ -40,6 +40,7 @@ MODULES = (
 MORE_MODULES = (
     "cyrsync.cyrus.mailbox.dlist",
     "cyrsync.cyrus.mailbox.records",
+    "cyrsync.cyrus.mailbox.guids",
     "cyrsync.cyrus.mailbox.locks",
     "cyrsync.cyrus.mailbox.snapshot",
     "cyrsync.far.extended",
@@ -48,6 +49,7 @@ MORE_MODULES = (
     "cyrsync.far.quick_check",
     "cyrsync.far.beginning",
     "cyrsync.far.digests",
+    "cyrsync.far.guids",
     "cyrsync.far.links",
     "cyrsync.far.finding",
     "cyrsync.far.audit_cache",

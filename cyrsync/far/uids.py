@@ -62,6 +62,12 @@ def common(left: "array[int]", right: "array[int]") -> "array[int]":
     return difference(left, difference(left, right))
 
 
+def has(uids: "array[int]", uid: int) -> bool:
+    """Tell whether a UID is in the set."""
+    number = bisect_left(uids, uid)
+    return number < len(uids) and uids[number] == uid
+
+
 def above(uids: "array[int]", limit: int) -> "array[int]":
     """Return the UIDs greater than `limit`."""
     return uids[bisect_right(uids, limit) :]

@@ -13,7 +13,7 @@ from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.settings import layout_settings
 from cyrsync.errors import GuardError, UnusableError
 from cyrsync.rsync.driver import hint
-from cyrsync.server import changes, leftovers, mounted, places, standby
+from cyrsync.server import changes, leftovers, lost, mounted, places, standby
 from cyrsync.server.claim import Claim, source_name
 from cyrsync.server.conf_run import ConfFound, ConfRun
 from cyrsync.server.deleting import delete
@@ -96,7 +96,7 @@ class ServerRun:
 
         `at_a_glance`: see `Claim.check`.
         """
-        self._prepare()
+        self._prepare(store, replica)
         claim = self._claim(store, replica, has_leftovers=False)
         reason = claim.check(anew=False, at_a_glance=at_a_glance)
         if not reason:
@@ -188,16 +188,16 @@ class ServerRun:
         if self._selection:
             store.narrow(self._selection.has, self._selection.has_path)
 
-    def _prepare(self) -> None:
+    def _prepare(self, store: Store, replica: Replica) -> None:
         self._session.limit.begin()
-        self._linker = Linker()
+        self._linker = Linker(store, replica, self._roots)
         self._there = There()
         options = self._session.options
         left_out = kinds.DERIVED if options.policy.skip_derived else frozenset[bytes]()
         self.takings = Takings(self._roots, last_look=options.dry_run, left_out=left_out)
 
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
-        self._prepare()
+        self._prepare(store, replica)
         claim = self._claim(store, replica, has_leftovers=not self._session.options.dry_run)
         options = self._session.options
         # What the owner files say is of all shards, and so tells none of them about its own part.
@@ -327,6 +327,8 @@ class ServerRun:
         self.changed, found.changed, found.mailboxes = seen.known_before, bool(changed), sum(seen.total.values())
         away = mounted.empty_roots(self._roots, store)
         late = delivery.late if delivery else {}
+        if delivery and lost.is_expected(self._config, store, changed):
+            self._linker.expect_lost(changed)
         unchanged = there = store.messages()
         for key in changed:
             sends = delivery is not None and key.partition not in away

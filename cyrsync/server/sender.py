@@ -194,7 +194,7 @@ class Sender:
         known, bad = self._known(work, reader), passed.bad if passed else {}
         links = None
         if work.place.key not in self._without_links:
-            links = self._linker.of(work, self._there, self._lanes[0].files)
+            links = self._linker.of(work, self._lanes[0].files)
         return Contents(work, reader, wanted, self._there, known, bad, links)
 
     def _there(self, root: bytes) -> bytes:
@@ -262,6 +262,7 @@ class Sender:
         """Remember what others may be linked to, and what this one is."""
         if contents.links:
             self._lanes[0].files.update(contents.links.files)
+            self._linker.claim(contents.links.claimed)
             if contents.links.count:
                 self._links[work.place.key] = contents.links
 

@@ -12,6 +12,7 @@ import struct
 import sys
 import zlib
 from array import array
+from bisect import bisect_left
 from functools import lru_cache
 from itertools import compress, starmap
 from operator import lt
@@ -29,9 +30,9 @@ _NAMES = ("\\Answered", "\\Flagged", "\\Deleted", "\\Draft", "\\Seen")
 
 #: The oldest minor version in which the bits can mean something: that of 2.4, and that of 3.0 (and of 2.5).
 _FIRST_WITH_EXPUNGED, _FIRST_WITH_ARCHIVED = 12, 13
-_FIRST_WITH_MODSEQ, _FIRST_WITH_GUID = 8, 10
-_GUID_AT, _GUID_SIZE = 60, 20
-UNKNOWN_GUID = bytes(_GUID_SIZE)
+_FIRST_WITH_MODSEQ, FIRST_WITH_GUID = 8, 10
+GUID_AT, GUID_SIZE = 60, 20
+UNKNOWN_GUID = bytes(GUID_SIZE)
 
 #: A version above this is none: what stands there is something else.
 _ANY_VERSION = 255
@@ -110,7 +111,7 @@ class Index:
         self.system_flags = self.column(flags, 4)
         self.modseqs = array("Q", bytes(8 * header.num_records))
         if minor >= _FIRST_WITH_MODSEQ:
-            self.modseqs = self.column(80 if minor >= _FIRST_WITH_GUID else 72, 8)
+            self.modseqs = self.column(80 if minor >= FIRST_WITH_GUID else 72, 8)
         highest = self._bytes(flags)
         self.expunged = highest.translate(_having(EXPUNGED >> 24 if minor >= _FIRST_WITH_EXPUNGED else 0))
         self.unlinked = highest.translate(_having(UNLINKED >> 24 if minor >= _FIRST_WITH_EXPUNGED else 0))
@@ -122,23 +123,28 @@ class Index:
 
     def guid(self, number: int) -> "bytes | None":
         """Return the SHA-1 of the message file, None where it is not known."""
-        if self.header.minor_version < _FIRST_WITH_GUID:
+        if self.header.minor_version < FIRST_WITH_GUID:
             return None
-        at = self._at(number) + _GUID_AT
-        found = bytes(self._area[at : at + _GUID_SIZE])
+        at = self._at(number) + GUID_AT
+        found = bytes(self._area[at : at + GUID_SIZE])
         return None if found == UNKNOWN_GUID else found
+
+    def guid_of(self, uid: int) -> "bytes | None":
+        """Return the SHA-1 of the file of a message, None where it is not known; UIDs have to ascend."""
+        number = bisect_left(self.uids, uid)
+        return self.guid(number) if number < len(self.uids) and self.uids[number] == uid else None
 
     @property
     def has_guids(self) -> bool:
         """Whether this version has GUIDs."""
-        return self.header.minor_version >= _FIRST_WITH_GUID
+        return self.header.minor_version >= FIRST_WITH_GUID
 
     def guids(self) -> "list[bytes]":
         """Return the SHA-1 of every message file, UNKNOWN_GUID where it is not known."""
         if not self.has_guids:
             return []
-        rest = self.header.record_size - _GUID_AT - _GUID_SIZE
-        cells = struct.Struct("{}x{}s{}x".format(_GUID_AT, _GUID_SIZE, rest)).iter_unpack(self._area)
+        rest = self.header.record_size - GUID_AT - GUID_SIZE
+        cells = struct.Struct("{}x{}s{}x".format(GUID_AT, GUID_SIZE, rest)).iter_unpack(self._area)
         return [guid for (guid,) in cells]
 
     def dates(self) -> "array[int] | None":
@@ -293,7 +299,7 @@ def _check_order(index: Index) -> None:
 def _check_modseqs(index: Index) -> None:
     """From 10 on: what 8 and 9 (2.3.4 to 2.3.9) wrote, nobody has looked at."""
     header = index.header
-    if header.minor_version >= _FIRST_WITH_GUID and index.modseqs and max(index.modseqs) > header.highestmodseq:
+    if header.minor_version >= FIRST_WITH_GUID and index.modseqs and max(index.modseqs) > header.highestmodseq:
         number = next(i for i, modseq in enumerate(index.modseqs) if modseq > header.highestmodseq)
         raise BadIndex(header.start_offset + number * header.record_size + 80, "a modseq above the highest one")
 

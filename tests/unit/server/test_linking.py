@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -14,8 +15,10 @@ from cyrsync.far.frames import Target
 from cyrsync.server.engine import Work, plan_mailbox
 from cyrsync.server.linking import Linker, Linking, SentFile
 from cyrsync.server.reading import Reading
+from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.state.sent import Key, Place
+from cyrsync.state.store import Store
 
 DATA, ARCHIVE = b"/spool", b"/archive"
 ROOTS = Roots("default", DATA, ARCHIVE, {}, DATA)
@@ -28,8 +31,19 @@ def work(path: bytes) -> Work:
     return plan_mailbox(place, None, Reading(NOBODY, b"", uid_sets.empty()), ROOTS)
 
 
+class FakeReplica:
+    """A replica whose roots are there."""
+
+    def root(self, source: bytes, *, make: bool) -> bytes:
+        return b"/replica" + source
+
+
+def new_linker() -> Linker:
+    return Linker(cast(Store, None), cast(Replica, FakeReplica()), {"default": ROOTS})
+
+
 def linking(linker: Linker, path: bytes = b"user/joe", going: dict[bytes, SentFile] | None = None) -> Linking:
-    return linker.of(work(path), lambda root: b"/replica" + root, going if going is not None else {})
+    return linker.of(work(path), going if going is not None else {})
 
 
 @pytest.fixture
@@ -42,7 +56,7 @@ def status(tmp_path: Path) -> os.stat_result:
 
 def sent(status: os.stat_result, path: bytes = b"user/joe") -> Linker:
     """A run that has sent message 1 of a mailbox."""
-    linker = Linker()
+    linker = new_linker()
     one = linking(linker, path)
     one.add(DATA, 1, status, DIGEST)
     linker.arrived(one.files)
@@ -57,7 +71,7 @@ def test_a_file_that_has_arrived_is_found(status: os.stat_result, path: bytes) -
 
 
 def test_a_file_on_its_way_is_found_by_the_same_stream(status: os.stat_result) -> None:
-    linker = Linker()
+    linker = new_linker()
     one = linking(linker)
     one.add(DATA, 1, status, DIGEST)
     assert one.find(DATA, 2, status, lambda: DIGEST)
@@ -95,7 +109,7 @@ def test_roots_that_are_apart_are_not_linked(status: os.stat_result) -> None:
 def test_there_is_no_room_to_remember_files(status: os.stat_result, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then they are sent."""
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(sqlite3, "connect", fail)
