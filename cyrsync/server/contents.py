@@ -233,7 +233,7 @@ class Contents:
                 yield _More(piece)
         self.messages += 1
         self.bytes += status.st_size
-        if self.links:
+        if self.links and status.st_nlink > 1:
             self.links.add(root, uid, status, digest.digest())
         if self._index and not _is_right(self._index, uid, status.st_size, digest.digest()):
             self.wrong.append(uid)

@@ -39,6 +39,8 @@ _GROUP_BYTES, _GROUP = 64 << 20, 500
 _PORTION_BYTES, _PORTION = 16 << 20, 250
 #: What a full disk says.
 FULL = (errno.ENOSPC, errno.EDQUOT)
+#: What two file systems say of a link from one to the other, and one that has no links.
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 #: Bytes of other metadata from which on it is asked what the replica has of it, if that is far.
 _LARGE = 128 << 10
 #: So many messages are named of one mailbox.
@@ -408,7 +410,7 @@ class Sender:
         if links:
             self.not_linked[work.place.key] = work
             self._without_links.add(work.place.key)
-            self._linker.apart |= links.roots if number == errno.EXDEV else set()
+            self._linker.apart |= links.roots if number in _NO_LINKS else set()
             return
         self.failed.add(work.place.key)
         self.files_failed += work.summary.files_planned()
