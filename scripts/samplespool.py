@@ -16,7 +16,7 @@ import struct
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ _HEADER_SIZE, _RECORD_SIZE = 160, 112
 _RECORD = struct.Struct(">9I16s2I20s3QI")
 _FLAGS_AT, _MODSEQ_AT, _RECORD_CRC_AT = 32, 80, 108
 _ANSWERED, _FLAGGED, _DELETED, _SEEN = 1 << 0, 1 << 1, 1 << 2, 1 << 4
+_EXPUNGED = 1 << 31
 _GONE = 1 << 31 | 1 << 30  # expunged, and its file unlinked: the record stays until the next repack
 _YEARS = 5 * 365 * 86400
 _USERS = "joe ann bob eve kim lou max ned ola pat quin rosa sam tom uma vic will xena yara zoe".split()
@@ -217,6 +218,54 @@ def _expunge(folder: Path, index: bytearray, chosen: list[int]) -> None:
     _write_index(folder, index, modseq)
     for at in chosen:
         (folder / f"{_get(index, at)}.").unlink()
+
+
+def copy(folder: Path, uids: Iterable[int], to: Path) -> list[int]:
+    """Copy messages as IMAP's COPY does, by hard links; return their new UIDs."""
+    old, index, copies = _read_index(folder), _read_index(to), []
+    places = {_get(old, at): at for at in range(_HEADER_SIZE, len(old), _RECORD_SIZE)}
+    uid, modseq, cache = _get(index, 28), _get_long(index, 68), bytearray((to / "cyrus.cache").read_bytes())
+    for number in uids:
+        uid, modseq, at = uid + 1, modseq + 1, places[number]
+        os.link(folder / f"{number}.", to / f"{uid}.")
+        with open(folder / "cyrus.cache", "rb") as stream:
+            stream.seek(_get(old, at + 24))
+            cached = bytearray(stream.read(12))
+            cached += stream.read((_get(cached, 8) + 3) // 4 * 4 + 28)
+        record = bytearray(old[at : at + _RECORD_SIZE])
+        struct.pack_into(">I", record, 0, uid)
+        struct.pack_into(">I", record, 24, len(cache))
+        _set_record(record, 0, _get(record, _FLAGS_AT) & ~_GONE, modseq)
+        struct.pack_into(">Q", index, 32, _get_long(index, 32) + _get(record, 12))
+        cache += cached
+        index += record
+        copies.append(uid)
+    (to / "cyrus.cache").write_bytes(cache)
+    struct.pack_into(">I", index, 20, _get(index, 20) + len(copies))
+    struct.pack_into(">I", index, 28, uid)
+    _write_index(to, index, modseq)
+    return copies
+
+
+def remove(folder: Path, uids: Iterable[int], *, mode: str = "immediate") -> None:
+    """Expunge these messages. With the mode `delayed` their files stay, with `semidelayed` only their records do."""
+    index, wanted = _read_index(folder), set(uids)
+    modseq = _get_long(index, 68) + 1
+    for at in _live_records(index):
+        if _get(index, at) in wanted:
+            gone = _EXPUNGED if mode == "delayed" else _GONE
+            _set_record(index, at, _get(index, at + _FLAGS_AT) | gone, modseq)
+            struct.pack_into(">Q", index, 32, _get_long(index, 32) - _get(index, at + 12))
+            if mode != "delayed":
+                (folder / f"{_get(index, at)}.").unlink()
+    struct.pack_into(">I", index, 88, int(time.time()))
+    if mode == "immediate":
+        records = [index[at : at + _RECORD_SIZE] for at in range(_HEADER_SIZE, len(index), _RECORD_SIZE)]
+        index[_HEADER_SIZE:] = b"".join(one for one in records if not _get(one, _FLAGS_AT) & _GONE)
+        struct.pack_into(">I", index, 20, (len(index) - _HEADER_SIZE) // _RECORD_SIZE)
+        (folder / "cyrus.index.NEW").touch()
+        (folder / "cyrus.index.NEW").replace(folder / "cyrus.index")
+    _write_index(folder, index, modseq)
 
 
 def set_flags(folder: Path, *, rng: random.Random | None = None) -> None:

@@ -52,6 +52,7 @@ class FolderWriter:
         self._hidden = -1  # that directory
         self._suffix = os.urandom(3).hex().encode("ascii")
         self._messages = array("I")  # that are written, by UID
+        self._linked = set()  # type: set[int]  # of these, the ones that are links
         self._others = []  # type: list[tuple[bytes, bytes]]  # and other files: temporary name, name
         self._lengthened = []  # type: list[tuple[int, int]]
         self._file = -1  # that is being written
@@ -93,6 +94,29 @@ class FolderWriter:
         self._left = entry.size - len(data)
         if not self._left:
             self._finish()
+
+    def link(self, uid: int, entry: "Entry", number: int, other: "Optional[int]") -> None:
+        """Make a message of one with this `number`, in an `other` open folder or in this one. Raise OSError.
+
+        Both are one file then. So what differs in more than its time is no such message.
+        """
+        name = self.name = b"%d." % uid
+        self._finish()
+        folder = self._opened[-1][0]
+        temporary = name if self._aside else self._temporary(name)
+        if other is None:
+            self._link_here(b"%d." % number, temporary)
+        else:
+            os.link(b"%d." % number, temporary, src_dir_fd=other, dst_dir_fd=folder, follow_symlinks=False)
+        self._messages.append(uid)
+        self._linked.add(uid)
+        now = os.stat(temporary, dir_fd=folder, follow_symlinks=False)
+        wanted = settable(entry, now.st_uid, now.st_gid, self._numeric_ids)
+        same = (now.st_mode, now.st_size, now.st_uid, now.st_gid) == (entry.mode, entry.size, *wanted)
+        if not same:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        if now.st_mtime_ns != entry.mtime:
+            os.utime(temporary, ns=(entry.mtime, entry.mtime), dir_fd=folder, follow_symlinks=False)
 
     def begin_tail(self, name: bytes, entry: "Entry", offset: int, data: bytes) -> None:
         """Write the end of a file that is here, or the first piece of it. Raise OSError."""
@@ -221,7 +245,8 @@ class FolderWriter:
         while self._messages:
             name = self.name = b"%d." % self._messages[-1]
             os.rename(self._temporary(name), name, src_dir_fd=folder, dst_dir_fd=folder)
-            self._messages.pop()
+            if self._messages.pop() in self._linked:
+                _discard(self._temporary(name), folder)  # rename(2) leaves it where both were one file already
         if {kinds.HEADER, kinds.INDEX} <= {name for _, name in self._others}:
             # Were we killed between the two, an index would stand beside a header that it was not written with.
             _discard(kinds.INDEX, folder)
@@ -231,6 +256,17 @@ class FolderWriter:
             self.name = name
             os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
             self._others.pop()
+
+    def _link_here(self, name: bytes, temporary: bytes) -> None:
+        """Link a message of this folder, be it one that waits for its place or one that was here."""
+        folder = self._opened[-1][0]
+        for old in dict.fromkeys([name if self._aside else self._temporary(name), name]):
+            try:
+                os.link(old, temporary, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+                return
+            except FileNotFoundError:
+                if old == name:
+                    raise
 
     def _temporary(self, name: bytes) -> bytes:
         """Return a name such as rsync gives its own, which are known for what they are if they stay."""

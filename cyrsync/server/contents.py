@@ -14,6 +14,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from cyrsync.cyrus.mailbox import entry as kinds
@@ -23,9 +24,10 @@ from cyrsync.far import beginning
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.beginning import Beginning
 from cyrsync.far.folder import Entry
-from cyrsync.far.frames import PIECE, Part
+from cyrsync.far.frames import PIECE, Part, Target
 from cyrsync.server.engine import Work
 from cyrsync.server.large_metadata import Data
+from cyrsync.server.linking import Linking
 from cyrsync.server.reading import MailboxReader
 from cyrsync.sync.folder_plan import FolderPlan
 from cyrsync.text import path_text
@@ -63,6 +65,16 @@ class _Message(NamedTuple):
 
     def put(self, sink: Any) -> None:
         sink.message(self.uid, self.entry, self.data)
+
+
+class _Link(NamedTuple):
+    uid: int
+    entry: Entry
+    target: Target
+    data: bytes = b""
+
+    def put(self, sink: Any) -> None:
+        sink.link(self.uid, self.entry, self.target)
 
 
 class File(NamedTuple):
@@ -121,11 +133,12 @@ class Contents:
         there: Callable[[bytes], bytes],
         known: Mapping[tuple[bytes, bytes], Beginning],
         bad: Mapping[bytes, str],
+        links: Linking | None = None,
     ) -> None:
         """`wanted` are the messages to send, by root; `there` tells where a root has its replica.
 
         `known` is what the replica has of other metadata, by root and name; `bad` files could not be read to their
-        end, for these reasons, and are left out.
+        end, for these reasons, and are left out. `links` finds what the replica has under another name.
         """
         self.lost = {root: list[int]() for root in wanted}  # messages that are not there any more
         self.unreadable: list[tuple[bytes, str]] = []  # names of files, and why they cannot be read
@@ -133,6 +146,7 @@ class Contents:
         self.wanted = wanted
         self.wrong: list[int] = []  # messages whose contents are not what the index says
         self.messages = self.bytes = 0  # that were read
+        self.links = links
         self._work = work
         self._reader = reader
         self._there = there
@@ -214,6 +228,11 @@ class Contents:
         if not stat.S_ISREG(status.st_mode):
             self.unreadable.append((b"%d." % uid, "no regular file"))
             return
+        target = self.links and self.links.find(root, uid, status, partial(_digest, descriptor, uid))
+        if target:
+            self.messages += 1
+            yield _Link(uid, self._reader.entry(root, status), target)
+            return
         try:
             data = os.read(descriptor, min(status.st_size, PIECE))
         except OSError as error:
@@ -227,6 +246,8 @@ class Contents:
                 yield _More(piece)
         self.messages += 1
         self.bytes += status.st_size
+        if self.links and status.st_nlink > 1:
+            self.links.add(root, uid, status, digest.digest())
         if self._index and not _is_right(self._index, uid, status.st_size, digest.digest()):
             self.wrong.append(uid)
 
@@ -315,6 +336,16 @@ def _to_its_end(name: bytes) -> Iterator[None]:
         yield
     except OSError as error:
         raise UnreadableFileError(name, error.strerror or str(error)) from None
+
+
+def _digest(descriptor: int, uid: int) -> bytes:
+    """Return the SHA-1 of a message file, which is at its beginning before and after."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    with _to_its_end(b"%d." % uid):
+        while piece := os.read(descriptor, PIECE):
+            digest.update(piece)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    return digest.digest()
 
 
 def _pieces(descriptor: int, left: int) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyrsync.ends.sink import Sink
 from cyrsync.far.receive import Failure
 from cyrsync.server.engine import Work
+from cyrsync.server.linking import SentFiles
 from cyrsync.server.replica import Replica
 
 
@@ -15,6 +16,7 @@ class Lane:
         """`number` is that of the stream, from 0."""
         self.going: list[Work] = []
         self.bytes = 0
+        self.files: SentFiles = {}  # with several names, that are on their way
         self._replica = replica
         self._number = number
         self._sink: Sink | None = None

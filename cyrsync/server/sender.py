@@ -25,6 +25,7 @@ from cyrsync.rsync.driver import hint
 from cyrsync.server.contents import Contents, CutShort, Item, UnreadableFileError
 from cyrsync.server.engine import Work
 from cyrsync.server.lane import Lane
+from cyrsync.server.linking import Linker, Linking
 from cyrsync.server.reading import MailboxReader, UnreadableMailboxError, identity_of
 from cyrsync.server.replica import Replica
 from cyrsync.state.sent import Key
@@ -43,6 +44,8 @@ _ITEM = 512
 _ASKED = 10_000
 #: What a full disk says.
 FULL = (errno.ENOSPC, errno.EDQUOT)
+#: What two file systems say of a link from one to the other, and one that has no links.
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 #: Bytes of other metadata from which on it is asked what the replica has of it, if that is far.
 _LARGE = 128 << 10
 #: So many messages are named of one mailbox.
@@ -64,7 +67,13 @@ class Sender:
     """Sends mailboxes that have just been read."""
 
     def __init__(
-        self, store: Store, replica: Replica, enter: Callable[[], str], progress: Reporter, jobs: int = 1
+        self,
+        store: Store,
+        replica: Replica,
+        enter: Callable[[], str],
+        progress: Reporter,
+        linker: Linker,
+        jobs: int = 1,
     ) -> None:
         """There are as many streams side by side as `jobs`; `progress` is told of each large mailbox how far it is.
 
@@ -76,6 +85,7 @@ class Sender:
         self.is_late = False
         self.files = self.messages = self.folders = 0  # that have arrived; of folders, the new ones
         self.files_failed = 0
+        self.linked = 0  # messages, of those that have arrived
         self.bytes_sent = 0
         self.errors: list[str] = []
         #: Mailboxes that have arrived, and of which something is to be deleted.
@@ -86,6 +96,8 @@ class Sender:
         self.failed: set[Key] = set()
         #: Why nothing of a mailbox was sent at the last look, "" where it has changed meanwhile.
         self.reasons: dict[Key, str] = {}
+        #: Mailboxes of which a message could not be linked: they are to be sent without links.
+        self.not_linked: dict[Key, Work] = {}
         self._store = store
         self._replica = replica
         self._enter = enter
@@ -98,6 +110,9 @@ class Sender:
         self._passed: dict[Key, _Passed] = {}
         self._again: set[Key] = set()
         self._homes: set[tuple[str, int]] | None = None
+        self._linker = linker
+        self._links: dict[Key, Linking] = {}  # of mailboxes that are on their way, and have some
+        self._without_links: set[Key] = set()
 
     def takes(self, work: Work, reader: MailboxReader) -> bool:
         """Send a mailbox that has just been read, or leave it.
@@ -131,6 +146,7 @@ class Sender:
             return self._send_large(work, contents, iter(read))
         self._note_wrong(work, contents)
         self._note_unreadable(work, contents)
+        self._note_links(work, contents)
         self._waiting.append((work, read))
         self._waiting_bytes += size
         self._waiting_weight += size + len(read) * _ITEM
@@ -186,7 +202,11 @@ class Sender:
         for root, plan in work.plans.items():
             arrived = passed.arrived.get(root) if passed else None
             wanted[root] = uid_sets.difference(plan.uids, arrived) if arrived else plan.uids
-        return Contents(work, reader, wanted, self._there, self._known(work, reader), passed.bad if passed else {})
+        known, bad = self._known(work, reader), passed.bad if passed else {}
+        links = None
+        if work.place.key not in self._without_links:
+            links = self._linker.of(work, self._lanes[0].files)
+        return Contents(work, reader, wanted, self._there, known, bad, links)
 
     def _there(self, root: bytes) -> bytes:
         return self._replica.root(root, make=True)
@@ -250,6 +270,14 @@ class Sender:
             files = {name for name, _ in contents.unreadable}.union(work.summary.metadata, work.summary.loose)
             self.files_failed += len(files) + sum(len(contents.wanted[root]) for root in contents.unopened)
 
+    def _note_links(self, work: Work, contents: Contents) -> None:
+        """Remember what others may be linked to, and what this one is."""
+        if contents.links:
+            self._lanes[0].files.update(contents.links.files)
+            self._linker.claim(contents.links.claimed)
+            if contents.links.count:
+                self._links[work.place.key] = contents.links
+
     def _note_wrong(self, work: Work, contents: Contents) -> None:
         """Say which messages of a mailbox are sent though they are damaged."""
         path = work.place.key.path
@@ -266,6 +294,8 @@ class Sender:
             self._end_group()
             if not self._clear(work, contents):
                 return True
+        if contents.links and len(self._lanes) > 1 and contents.links.depends():
+            self._end_group()  # of what is linked, something may be going by another stream
         lane = self._lanes[0]
         sink = self._begin(much=True)
         text, total, before = mailbox_text(key.path, work.place.name), contents.count(), self.bytes_sent
@@ -284,6 +314,7 @@ class Sender:
             return False
         sink.commit()
         lane.going.append(work)
+        self._note_links(work, contents)
         self._note_wrong(work, contents)
         if any(contents.lost.values()):
             self._held.add(key)
@@ -355,6 +386,8 @@ class Sender:
         """See that what was sent by one stream has arrived; return the mailboxes that have not."""
         going, failures = lane.collect()
         failed = {going[failure.mailbox].place.key for failure in failures if not failure.arrived}
+        files, lane.files = lane.files, {}
+        self._linker.arrived({inode: file for inode, file in files.items() if file.key not in failed})
         for failure in failures:
             if failure.arrived:
                 self.errors += [error for error in [undressed(failure)] if error not in self.errors]
@@ -371,6 +404,8 @@ class Sender:
 
     def _count(self, work: Work) -> None:
         key = work.place.key
+        links = self._links.pop(key, None)
+        self.linked += links.count if links else 0
         self.files += work.summary.files_planned()
         self.messages += work.summary.messages_send
         self.folders += work.summary.state is State.NEW
@@ -381,8 +416,14 @@ class Sender:
             self.deletes[key] = work
 
     def _fail(self, work: Work, number: int, path: bytes) -> None:
+        links = self._links.pop(work.place.key, None)
         if number in FULL:
             self.full[work.place.key] = (work, path)
+            return
+        if links:
+            self.not_linked[work.place.key] = work
+            self._without_links.add(work.place.key)
+            self._linker.apart |= links.roots if number in _NO_LINKS else set()
             return
         self.failed.add(work.place.key)
         self.files_failed += work.summary.files_planned()

@@ -173,6 +173,7 @@ class Store:
         """Keep where the mailboxes lie; `signature` is of what they were read from, b"" if that says nothing."""
         rows = [(*place.key, *place[1:]) for place in places]
         with self._transaction():
+            self._db.execute("DROP TABLE IF EXISTS temp.named")
             self._db.execute("DROP TABLE IF EXISTS temp.place_before")
             self._db.execute("CREATE TEMP TABLE place_before AS SELECT partition, path, uniqueid, name FROM main.place")
             self._db.execute("DELETE FROM main.place")
@@ -230,6 +231,15 @@ class Store:
             rows = self._db.execute("SELECT name, partition, path FROM place")
             return {name: Key(partition, path) for name, partition, path in rows}
 
+    def siblings(self, owner: bytes) -> list[Key]:
+        """Return the mailboxes of a user, or a shared one and those below it, by the name (`user.joe`) of the first."""
+        with _damage():
+            if not self._db.execute("SELECT 1 FROM sqlite_temp_master WHERE name = 'named'").fetchone():
+                self._db.execute("CREATE TEMP TABLE named AS SELECT name, partition, path FROM place")
+                self._db.execute("CREATE INDEX temp.by_name ON named (name)")
+            query = "SELECT partition, path FROM temp.named WHERE name = ? OR (name > ? AND name < ?)"
+            return [Key(*row) for row in self._db.execute(query, (owner, owner + b".", owner + b"/"))]
+
     def has_place(self, key: Key) -> bool:
         """Tell whether there is such a mailbox."""
         with _damage():
@@ -259,6 +269,13 @@ class Store:
         with _damage():
             row = self._db.execute("SELECT * FROM main.sent WHERE partition = ? AND path = ?", key).fetchone()
         return sent_of(row) if row else None
+
+    def life(self, key: Key) -> tuple[str, int] | None:
+        """Return uniqueid and UIDVALIDITY of what the replica has of a mailbox, None for nothing."""
+        query = "SELECT uniqueid, uidvalidity FROM main.sent WHERE partition = ? AND path = ?"
+        with _damage():
+            found: tuple[str, int] | None = self._db.execute(query, key).fetchone()
+        return found
 
     def gone(self) -> list[Sent]:
         """Return what the replica has of mailboxes that are no more."""

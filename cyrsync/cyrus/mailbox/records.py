@@ -12,6 +12,7 @@ import struct
 import sys
 import zlib
 from array import array
+from bisect import bisect_left
 from functools import lru_cache
 from itertools import compress, starmap
 from operator import lt
@@ -34,9 +35,9 @@ _NAMES = ("\\Answered", "\\Flagged", "\\Deleted", "\\Draft", "\\Seen")
 
 #: The oldest minor version in which the bits can mean something: that of 2.4, and that of 3.0 (and of 2.5).
 _FIRST_WITH_EXPUNGED, _FIRST_WITH_ARCHIVED = 12, 13
-_FIRST_WITH_MODSEQ, _FIRST_WITH_GUID = 8, 10
-_GUID_AT, _GUID_SIZE = 60, 20
-UNKNOWN_GUID = bytes(_GUID_SIZE)
+_FIRST_WITH_MODSEQ, FIRST_WITH_GUID = 8, 10
+GUID_AT, GUID_SIZE = 60, 20
+UNKNOWN_GUID = bytes(GUID_SIZE)
 
 #: So many records of a file that stays on the disk are in memory at once.
 _WINDOW = 1 << 15
@@ -116,7 +117,7 @@ class Index:
         self.sizes = self.column(*sizes)
         self.system_flags = self.column(flags, 4)
         if minor >= _FIRST_WITH_MODSEQ:
-            self.modseqs = self.column(80 if minor >= _FIRST_WITH_GUID else 72, 8)
+            self.modseqs = self.column(80 if minor >= FIRST_WITH_GUID else 72, 8)
         else:
             self.modseqs = array("Q", bytes(8 * header.num_records))
         highest = self._bytes(flags)
@@ -130,22 +131,27 @@ class Index:
 
     def guid(self, number: int) -> "bytes | None":
         """Return the SHA-1 of the message file, None where it is not known."""
-        if self.header.minor_version < _FIRST_WITH_GUID:
+        if self.header.minor_version < FIRST_WITH_GUID:
             return None
-        found = self._piece(number, _GUID_AT, _GUID_SIZE)
+        found = self._piece(number, GUID_AT, GUID_SIZE)
         return None if found == UNKNOWN_GUID else found
+
+    def guid_of(self, uid: int) -> "bytes | None":
+        """Return the SHA-1 of the file of a message, None where it is not known; UIDs have to ascend."""
+        number = bisect_left(self.uids, uid)
+        return self.guid(number) if number < len(self.uids) and self.uids[number] == uid else None
 
     @property
     def has_guids(self) -> bool:
         """Whether this version has GUIDs."""
-        return self.header.minor_version >= _FIRST_WITH_GUID
+        return self.header.minor_version >= FIRST_WITH_GUID
 
     def guids(self) -> "list[bytes]":
         """Return the SHA-1 of every message file, UNKNOWN_GUID where it is not known."""
         if not self.has_guids:
             return []
-        rest = self.header.record_size - _GUID_AT - _GUID_SIZE
-        cells = struct.Struct("{}x{}s{}x".format(_GUID_AT, _GUID_SIZE, rest))
+        rest = self.header.record_size - GUID_AT - GUID_SIZE
+        cells = struct.Struct("{}x{}s{}x".format(GUID_AT, GUID_SIZE, rest))
         return [guid for window in self.windows() for (guid,) in cells.iter_unpack(window)]
 
     def dates(self) -> "array[int] | None":
@@ -322,7 +328,7 @@ def _check_order(index: Index) -> None:
 def _check_modseqs(index: Index) -> None:
     """From 10 on: what 8 and 9 (2.3.4 to 2.3.9) wrote, nobody has looked at."""
     header = index.header
-    if header.minor_version >= _FIRST_WITH_GUID and index.modseqs and max(index.modseqs) > header.highestmodseq:
+    if header.minor_version >= FIRST_WITH_GUID and index.modseqs and max(index.modseqs) > header.highestmodseq:
         number = next(i for i, modseq in enumerate(index.modseqs) if modseq > header.highestmodseq)
         raise BadIndex(header.start_offset + number * header.record_size + 80, "a modseq above the highest one")
 

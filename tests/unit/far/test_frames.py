@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 
 from cyrsync.far import frames as far_frames
 from cyrsync.far.folder import Entry
-from cyrsync.far.frames import Deflated, Encoder, Inflated, Part, decode
+from cyrsync.far.frames import Deflated, Encoder, Inflated, Part, Target, decode
 from cyrsync.far.wire import WireError
 from support import campaign, frames
 
 _HEAD = struct.Struct("<cI")
 _links = st.builds(Entry, st.just(stat.S_IFLNK | 0o777), st.just(3), st.just(5), st.just("0:0::"), st.just("a/b"))
 _sizes = st.lists(st.binary(min_size=1, max_size=9), min_size=1, max_size=3)
+
+_targets = st.builds(Target, frames.whole_paths, frames.paths, st.integers(1, 2**32 - 1))
 
 
 @st.composite
@@ -50,6 +52,9 @@ def _calls(draw: st.DrawFn) -> list[tuple[object, ...]]:
                 entry = draw(frames.regular_files)._replace(size=offset + sum(map(len, pieces)), extra="")
                 calls.append(("tail", b"cyrus.cache", entry, offset, pieces[0]))
                 calls += [("more", piece) for piece in pieces[1:]]
+            for target in draw(st.lists(_targets, max_size=2)):
+                entry = draw(frames.regular_files)._replace(extra="")
+                calls.append(("link", draw(st.integers(1, 2**32 - 1)), entry, target))
             if draw(st.booleans()):
                 calls.append(("file", b"link", draw(_links), b""))
         calls.append((draw(st.sampled_from(["commit", "abandon"])),))
@@ -167,6 +172,12 @@ def test_whatever_is_wrong_is_one_error(calls: list[tuple[object, ...]], data: s
             part = values[0]
             assert isinstance(part, Part)
             assert not {b"", b".", b".."} & set(part.path.split(b"/")) or not part.path
+        if name == "link":
+            target = values[2]
+            assert isinstance(target, Target)
+            assert target.root[:1] in (b"", b"/", b"~")
+            assert not {b"", b".", b".."} & set(target.path.split(b"/")) or not target.path
+            assert 0 < target.uid < 2**32
         if name == "file":
             assert isinstance(values[0], bytes)
             assert b"/" not in values[0] and values[0] not in (b"", b".", b"..")
@@ -184,9 +195,30 @@ def _message(uid: int = 1, mode: int = 0o600, size: int = 3, owner: int = 0, nan
     return _frame(b"M", struct.pack("<IqIQHH", uid, 0, nanoseconds, size, mode, owner) + b"one")
 
 
+def _link(target: bytes, **fields: int) -> bytes:
+    size = _HEAD.size
+    return _frame(b"L", _message(**fields)[size:-3] + target)
+
+
 @pytest.mark.parametrize(
     "frames_of_it",
     [
+        _frame(b"L", b"short"),
+        _link(b'["/r","a",1]\n'),
+        _OWNER + _link(b'["/r","a",1]\n', uid=0),
+        _OWNER + _link(b'["/r","a",1]\n', mode=0o4755),
+        _OWNER + _link(b'["/r","a",1]\n', nanoseconds=10**9),
+        _OWNER + _link(b'["/r","a",1]\n', size=1 << 63),
+        _OWNER + _link(b'["/r","../a",1]\n'),
+        _OWNER + _link(b'["/r","a//b",1]\n'),
+        _OWNER + _link(b'["/r","/a",1]\n'),
+        _OWNER + _link(b'["/r","a\\u0000",1]\n'),
+        _OWNER + _link(b'["/r","a",0]\n'),
+        _OWNER + _link(b'["/r","a",-1]\n'),
+        _OWNER + _link(b'["/r","a",4294967296]\n'),
+        _OWNER + _link(b'["/r","a","../x"]\n'),
+        _OWNER + _link(b'["/r","a",1,2]\n'),
+        _OWNER + _link(b""),
         _HEAD.pack(b"M", (16 << 20) + 1),
         _frame(b"?", b""),
         _frame(b"M", b"short"),

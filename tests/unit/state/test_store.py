@@ -190,6 +190,29 @@ def test_it_is_not_complete_before_it_is_said(store: Store) -> None:
     assert (store.complete, store.rows()) == (False, 0)
 
 
+def test_the_mailboxes_of_a_user(store: Store) -> None:
+    others = [b"user.joey", b"user.joe-x", b"user.jo", b"x!user.joe"]
+    names = [b"user.joe", b"user.joe.Sent", b"user.joe.Sent.2024"]
+    store.set_places([place(name.replace(b".", b"/")) for name in [*names, *others]], b"")
+    assert sorted(store.siblings(b"user.joe")) == [Key("default", name.replace(b".", b"/")) for name in names]
+    assert store.siblings(b"user.nobody") == []
+    store.set_places([place(b"user/joe/New")], b"")
+    assert store.siblings(b"user.joe") == [Key("default", b"user/joe/New")]
+
+
+def test_whose_the_files_are(store: Store) -> None:
+    key = Key("default", b"user/joe")
+    assert store.life(key) is None
+    store.put([Sent(key, "abc", 7)])
+    assert store.life(key) == ("abc", 7)
+
+
+def test_what_there_is_for_certain() -> None:
+    sent = Sent(Key("default", b"x"), uids=uids(1, 5), archived=uids(3), maybe=uids(9))
+    assert [uid for uid in range(11) if sent.has(uid)] == [1, 3, 5]
+    assert (sent.last_uid(), Sent(Key("default", b"x")).last_uid()) == (5, 0)
+
+
 def test_the_directories_of_a_partition(store: Store) -> None:
     store.set_places([place(b"j/user/joe/Sent/2020"), place(b"a/user/ann", "other")], b"")
     assert store.directories("default") == {b"j", b"j/user", b"j/user/joe", b"j/user/joe/Sent", b"j/user/joe/Sent/2020"}
