@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from hypothesis import settings
+
 Amount = TypeVar("Amount", int, float)
 
 _is_long = False
@@ -18,3 +20,8 @@ def begin(*, is_long: bool) -> None:
 def amount(usual: Amount, *, long: Amount) -> Amount:
     """Return how much this run does."""
     return long if _is_long else usual
+
+
+def slow() -> settings:
+    """Return how many examples a property has of which each takes long."""
+    return settings(max_examples=amount(40, long=500))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cyrsync.far.folder import Entry
 from cyrsync.far.frames import Deflated, Encoder, Inflated, Part, decode
 from cyrsync.far.wire import WireError
-from support import frames
+from support import campaign, frames
 
 _HEAD = struct.Struct("<cI")
 _links = st.builds(Entry, st.just(stat.S_IFLNK | 0o777), st.just(3), st.just(5), st.just("0:0::"), st.just("a/b"))
@@ -80,11 +80,13 @@ def _decoded(stream: bytes) -> tuple[list[tuple[object, ...]], bytes]:
     return recorder.calls, source.read()
 
 
+@campaign.slow()
 @given(_calls())
 def test_it_crosses_a_connection_unchanged(calls: list[tuple[object, ...]]) -> None:
     assert _decoded(_encoded(calls) + b"more") == (calls, b"more")
 
 
+@campaign.slow()
 @given(_calls(), st.data())
 def test_what_is_cut_off_is_not_taken_for_whole(calls: list[tuple[object, ...]], data: st.DataObject) -> None:
     whole = _encoded(calls)
@@ -109,11 +111,13 @@ def _inflated(stream: bytes) -> tuple[list[tuple[object, ...]], bytes]:
     return recorder.calls, source.read()
 
 
+@campaign.slow()
 @given(_calls())
 def test_it_crosses_a_connection_compressed(calls: list[tuple[object, ...]]) -> None:
     assert _inflated(_deflated(calls) + b"more") == (calls, b"more")
 
 
+@campaign.slow()
 @given(_calls(), st.data())
 def test_what_is_compressed_and_damaged_is_one_error(calls: list[tuple[object, ...]], data: st.DataObject) -> None:
     whole = bytearray(_deflated(calls))
@@ -132,6 +136,7 @@ def test_what_is_compressed_is_read_in_pieces() -> None:
     assert len(inflated._block.getvalue()) <= 1 << 20
 
 
+@campaign.slow()
 @given(_calls(), st.data())
 def test_whatever_is_wrong_is_one_error(calls: list[tuple[object, ...]], data: st.DataObject) -> None:
     whole = bytearray(_encoded(calls))

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrsync.far.remove import HIDDEN, RENAMED, Removal, Remover, clear, decode, encode
-from support import frames
+from support import campaign, frames
 
 
 def make(root: Path, *paths: bytes | str) -> None:
@@ -352,6 +352,7 @@ def test_no_descriptor_is_lost(root: Path, outside: Path) -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
+@campaign.slow()
 @given(st.lists(frames.removals, max_size=4), st.binary())
 def test_round_trip(some: list[Removal], behind: bytes) -> None:
     stream = io.BytesIO(b"".join(map(encode, some)) + b"null\n" + behind)

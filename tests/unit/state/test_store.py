@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from cyrsync.far.uids import MAX_UID
 from cyrsync.state.sent import UNSEEN, Key, Place, Sent, StateDamaged, seen_of
 from cyrsync.state.store import Store
+from support import campaign
 from support.memory import in_memory
 
 PAIR = "/etc/imapd.conf backup:/replica"
@@ -67,6 +68,7 @@ def stored() -> Iterator[Store]:
 # --- What is put comes back
 
 
+@campaign.slow()
 @given(st.lists(some_sent, max_size=6, unique_by=lambda sent: sent.key))
 def test_rows_come_back(rows: list[Sent]) -> None:
     with stored() as store:
@@ -79,6 +81,7 @@ def test_rows_come_back(rows: list[Sent]) -> None:
         assert store.gone() == sorted(rows[1::2], key=lambda row: (row.key.partition.encode(), row.key.path))
 
 
+@campaign.slow()
 @given(st.lists(some_places, max_size=6, unique_by=lambda place: place.key))
 def test_places_come_back(places: list[Place]) -> None:
     with stored() as store:
@@ -90,6 +93,7 @@ def test_places_come_back(places: list[Place]) -> None:
         assert store.places_signature() == b"signature"
 
 
+@campaign.slow()
 @given(some_sent, some_sent)
 def test_the_last_row_counts(first: Sent, second: Sent) -> None:
     second.key = first.key
