@@ -1,3 +1,3 @@
-"""Keep a replica of a Cyrus IMAP spool: find out what changed for almost nothing, let rsync move it."""
+"""Keep a replica of a Cyrus IMAP spool: find what changed at almost no cost, and send only that."""
 
 __version__ = "0.1.0"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from cyrsync.far.finding import Audited, Problem
 from cyrsync.history.envelopes import Envelope
 from cyrsync.history.findings import FoundMailbox, FoundMessage
 from cyrsync.history.outcome import Outcome
+from cyrsync.history.prune import Held, Pruned
 from cyrsync.history.selected import Message
 from cyrsync.history.versions import FoundVersion
 from cyrsync.inspect.inspected import Inspected
@@ -120,6 +121,14 @@ def _restore() -> list[dict[str, Any]]:
     return [outcome.to_json()]
 
 
+def _pruned(user: str | None) -> list[dict[str, Any]]:
+    return [Pruned("", user=user, held=[""], warnings=[""], errors=[""]).to_json()]
+
+
+def _hold() -> list[dict[str, Any]]:
+    return [Held("joe", "", "").to_json(), Held("joe", "2030", "root").to_json()]
+
+
 #: What prints an object, or one for each of something.
 COMMANDS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "sync": _sync,
@@ -132,6 +141,9 @@ COMMANDS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "history:version": _history_version,
     "history:message": _history_message,
     "restore": _restore,
+    "prune": partial(_pruned, None),
+    "hold": _hold,
+    "forget": partial(_pruned, "joe"),
 }
 
 

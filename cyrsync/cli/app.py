@@ -31,7 +31,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Keep a replica of a Cyrus IMAP spool: find out what changed for almost nothing, let rsync move it.",
+    help="Keep a replica of a Cyrus IMAP spool: find what changed at almost no cost, and send only that.",
     epilog=epilogue(),
 )
 app.command("sync", epilog=epilogue("sync"))(sync_command)
@@ -52,9 +52,9 @@ app.command("status", epilog=epilogue("status"))(status_command)
 
 @app.command("rsync", add_help_option=False)
 def rsync_command() -> None:
-    """Stand in for rsync: give it the words of your rsync command line.
+    """Do what rsync does with the same words, in less time.
 
-    Its exit status is rsync's. What the line asks for that cyrsync does not do, rsync itself does.
+    The exit code is rsync's. What cyrsync cannot do, rsync itself does.
     """
 
 

@@ -31,10 +31,10 @@ def check_command(
     conf: Conf = None,
     rsh: Rsh = None,
     rsync_path: RsyncPath = None,
-    no_config: Annotated[bool, typer.Option("--no-config", help="As `sync` is to be given it.")] = False,
+    no_config: Annotated[bool, typer.Option("--no-config", help="Check for a sync with this option.")] = False,
     state: StateDirectory = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing: the exit code tells.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing: the exit code says the result.")] = False,
 ) -> None:
     """See whether `sync -C` would work, before it is first run: a line for each check, with what to do if it fails.
 

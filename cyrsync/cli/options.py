@@ -56,7 +56,9 @@ Rsh = Annotated[str | None, typer.Option("-e", "--rsh", metavar="COMMAND", help=
 RsyncPath = Annotated[str | None, typer.Option(metavar="PROGRAM", help="The rsync to run at the far end.")]
 Users = Annotated[
     list[str] | None,
-    typer.Option("--user", metavar="NAME", help="Only this user (repeatable); without -C, where the path tells."),
+    typer.Option(
+        "--user", metavar="NAME", help="Only this user (repeatable); without -C, the path has to name the user."
+    ),
 ]
 Partitions = Annotated[
     list[str] | None,
@@ -93,7 +95,7 @@ Timeout = Annotated[
         min=0,
         metavar="SECONDS",
         callback=_seconds,
-        help="Give up a far end from which nothing comes for so long: 600, 0 for never.",
+        help="Give up a far end that sends nothing for so long: 600; 0 for never.",
     ),
 ]
 Wait = Annotated[
@@ -109,18 +111,20 @@ Log = Annotated[
     str | None,
     typer.Option(metavar="WHERE", callback=_log, help="Log the run: to syslog, the journal, or a file."),
 ]
-Full = Annotated[bool, typer.Option("--full", help="Compare every message; with -C, the replica's names.")]
+Full = Annotated[
+    bool, typer.Option("--full", help="Compare every message; with -C, list the replica and compare names.")
+]
 OverwriteReplica = Annotated[
     bool,
     typer.Option(
         "--overwrite-replica",
-        help="Write to a replica that was promoted, is another server's, or has a Cyrus at work on it.",
+        help="Write to a replica that was promoted, is another server's, or is used by a Cyrus.",
     ),
 ]
-DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Show what would be done, do nothing.")]
+DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Show what would be done, and do nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Report without a terminal too, and all.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Report also without a terminal, and in full.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")]
 
 
 def policy_of(settings: Settings, *, skip_derived: bool) -> Policy:

@@ -49,7 +49,7 @@ class SignalOrders:
         self._may_break_off = True
         try:
             if self.stop:
-                raise InterruptedRun("told to stop")
+                raise InterruptedRun("stopped by a signal")
             yield
         finally:
             self._may_break_off = False
@@ -62,7 +62,7 @@ class SignalOrders:
         signal.setitimer(signal.ITIMER_REAL, _GRACE)
 
     def _on_alarm(self, _number: int, _frame: FrameType | None) -> None:
-        raise InterruptedRun("told to stop, and what was under way took too long")
+        raise InterruptedRun("stopped by a signal, while the work under way took too long")
 
     def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
         self._reload = True

@@ -217,7 +217,7 @@ def _ask(question: str) -> None:
 
 
 def _show(result: Pruned, *, as_json: bool, verbose: bool, quiet: bool) -> None:
-    complain_by_reason(result.errors, every=verbose)
+    complain_by_reason((*result.warnings, *result.errors), every=verbose)
     if as_json:
         with signals.pipe_may_break():
             print(as_line(result.to_json()))
@@ -238,6 +238,6 @@ def _show_held(stores: ReplicaStores, *, as_json: bool) -> None:
     with signals.pipe_may_break():
         if as_json:
             for one in found:
-                print(json.dumps({"user": one.user, "since": one.since or None, "by": one.by or None}))
+                print(json.dumps(one.to_json()))
         elif found:
             console(a_line_each=True).print(held_table(found))

@@ -67,7 +67,9 @@ def restore_command(
         typer.Option("--message", metavar="GUID", help="One message; with MAILBOX, its UID will do (see history)."),
     ] = None,
     as_of: AsOf = None,
-    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="What is below MAILBOX, too.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("-r", "--recursive", help="Restore also the mailboxes below MAILBOX.")
+    ] = False,
     only_expunged: Annotated[
         bool, typer.Option("--only-expunged", help="Only messages that were expunged and have their file still.")
     ] = False,
@@ -99,15 +101,13 @@ def restore_command(
         bool, typer.Option("-n", "--dry-run", help="Show what would be restored; with -v, each message.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print a table also where nobody watches.")] = False,
-    quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="Print nothing but warnings and errors: the exit code tells.")
-    ] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print a table also without a terminal.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only warnings and errors.")] = False,
 ) -> None:
     """Restore mailboxes, a user, or one message from a tree: nothing is ever written there.
 
-    Restores what a user sees, unless --only-expunged or --message asks for something else. Run again, it brings what
-    lacks.
+    Restores what a user sees, unless --only-expunged or --message asks for something else. If it was cut off, run it
+    again: it restores what is missing.
     """
     from cyrsync.cli.password import password_for
     from cyrsync.history import imap_address

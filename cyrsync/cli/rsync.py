@@ -93,7 +93,7 @@ def _is_news(words: list[str], line: RsyncLine, settings: Settings, reason: str)
 def _addresses(line: RsyncLine, settings: Settings) -> tuple[Address, Address, bytes]:
     """Return the source, whose contents are meant, the place they are sent to, and how their names begin for rsync."""
     if len(line.operands) != 2:
-        raise NotForUs("it takes one source and one destination")
+        raise NotForUs("cyrsync needs one source and one destination")
     source, replica = (address.parse(operand) for operand in line.operands)
     for end in (source, replica):
         _check_path(end, settings)
@@ -106,7 +106,7 @@ def _addresses(line: RsyncLine, settings: Settings) -> tuple[Address, Address, b
     if name == b"..":
         raise NotForUs(f"{source.text} needs a slash behind it")
     if settings.rules.excludes_directory(name):
-        raise NotForUs(f"{source.text} itself is left out")
+        raise NotForUs(f"{source.text} itself is excluded")
     return source, replace(replica, path=replica.path.rstrip(b"/") + b"/" + name), name
 
 

@@ -34,9 +34,7 @@ def status_command(
         str | None,
         typer.Option(metavar="AGE", help="Exit 1 if the last success is older: seconds, or 90m, 2h, 1d."),
     ] = None,
-    forget: Annotated[
-        bool, typer.Option("--forget", help="Forget the runs to DEST, as if it had never been one.")
-    ] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Forget the runs to DEST.")] = False,
     state: StateDirectory = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each replica.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all runs that are known.")] = False,

@@ -72,7 +72,7 @@ def sync_command(
     conf: Conf = None,
     full: Full = False,
     no_config: Annotated[
-        bool, typer.Option("--no-config", help="With -C: the partitions alone, nothing of configdirectory.")
+        bool, typer.Option("--no-config", help="With -C: replicate the partitions alone, without configdirectory.")
     ] = False,
     overwrite_replica: OverwriteReplica = False,
     from_replica: Annotated[
@@ -80,15 +80,15 @@ def sync_command(
     ] = False,
     state: StateDirectory = None,
     dry_run: DryRun = False,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete on DEST what SRC has no more.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete on DEST what SRC no longer has.")] = False,
     max_delete: MostDeletions = None,
     rsh: Rsh = None,
     rsync_path: RsyncPath = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="With -C: go on, and send what changes as soon as Cyrus logs it.")
+        bool, typer.Option("--watch", help="With -C: do not end, and send each change as soon as Cyrus logs it.")
     ] = False,
     channel: Annotated[
-        str, typer.Option(metavar="NAME", help="With --watch: the channel of Cyrus's sync log that is ours.")
+        str, typer.Option(metavar="NAME", help="With --watch: the channel of Cyrus's sync log that nobody else reads.")
     ] = "cyrsync",
     pass_every: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="With --watch: how often to look at all mailboxes.")
@@ -99,27 +99,33 @@ def sync_command(
     bwlimit: Bandwidth = None,
     compress: Annotated[bool, typer.Option("-z", "--compress", help="Compress what is sent.")] = False,
     numeric_ids: Annotated[
-        bool, typer.Option("--numeric-ids", help="Keep the numbers of owners, whatever names they have on DEST.")
+        bool, typer.Option("--numeric-ids", help="Keep the numbers of owners, not their names.")
     ] = False,
     timeout: Timeout = None,
-    retries: Annotated[int, typer.Option(min=0, metavar="N", help="Tries after a failed connection.")] = 3,
+    retries: Annotated[
+        int, typer.Option(min=0, metavar="N", help="How often to try again after a failed connection.")
+    ] = 3,
     wait: Wait = 0,
     user: Users = None,
     partition: Partitions = None,
     shard: ShardOf = None,
     skip_derived: SkipDerived = False,
     jobs: Annotated[
-        int, typer.Option(min=1, max=64, metavar="N", help="rsync streams side by side; they share --bwlimit.")
+        int, typer.Option(min=1, max=64, metavar="N", help="Send by N streams side by side; they share --bwlimit.")
     ] = 1,
     metrics: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write metrics for Prometheus's node exporter.")
     ] = None,
     log: Log = None,
     on_success: Annotated[
-        str | None, typer.Option(metavar="COMMAND", help="Run this after a run that exits 0.")
+        str | None, typer.Option(metavar="COMMAND", help="Run COMMAND after a run that succeeded (exit 0).")
     ] = None,
     on_failure: Annotated[
-        str | None, typer.Option(metavar="COMMAND", help="Run this after one that does not, nor with 75.")
+        str | None,
+        typer.Option(
+            metavar="COMMAND",
+            help="Run COMMAND after a run that failed (not after one that was skipped because of the lock).",
+        ),
     ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -127,7 +133,7 @@ def sync_command(
 ) -> None:
     """Bring DEST up to date with the contents of SRC, or with -C instead of SRC, with a whole server.
 
-    Messages go first, then their metadata, then what is gone goes.
+    Messages are sent first, then their metadata; deletions follow last.
     """
     extra = extra or []
     if conf == "":
@@ -204,7 +210,7 @@ def _sync_server(conf: str, replica: address.Address, options: Options, scope: S
     from cyrsync.server.run import ServerRun  # what only runs of servers need is not loaded by all
 
     if options.part and options.overwrite:
-        raise UsageError("--overwrite-replica takes a replica over as a whole: not with --user, --partition or --shard")
+        raise UsageError("--overwrite-replica is for a whole replica: not with --user, --partition or --shard")
     where = address.Address(conf, os.fsencode(os.path.realpath(conf)))
     session = Session(where, replica, options, reporter, engine="index")
     try:

@@ -36,9 +36,7 @@ def verify_command(
     rsh: Rsh = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all folders with a problem.")] = False,
-    quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="Print nothing but errors: the exit code tells.")
-    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")] = False,
 ) -> None:
     """Check that every record of an index has its message file, and that headers and indexes are whole.
 
@@ -55,7 +53,7 @@ def verify_command(
     if history and (tree is None or replica):
         raise UsageError("--history checks one TREE: the replica of a whole server, here")
     if tree and conf and not history:
-        raise UsageError("give either TREE or -C: imapd.conf tells by itself where the partitions are")
+        raise UsageError("give either TREE or -C: imapd.conf itself names the partitions")
     if replica and content:
         raise UsageError("--content checks one TREE: give SRC or DEST alone")
     result = AuditResult(

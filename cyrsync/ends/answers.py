@@ -56,7 +56,7 @@ class WalkOrder:
     def end(self) -> None:
         """See that all have come."""
         if self._pending:
-            raise WireError(f"a folder was announced and did not come: {wire.shown(self._pending[-1])}")
+            raise WireError(f"a folder was announced and not sent: {wire.shown(self._pending[-1])}")
 
     def _may_come(self, folder: Folder) -> bool:
         path = folder.path

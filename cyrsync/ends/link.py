@@ -137,7 +137,7 @@ class Link:
         reason = self._last_words() or "it hung up without a word"
         code = Exit.SSH if self.process.returncode == Exit.SSH else Exit.STREAM
         if self._is_silent:
-            reason, code = f"nothing has come from there for {self._silence:.0f} seconds", Exit.TIMEOUT
+            reason, code = f"it has sent nothing for {self._silence:.0f} seconds", Exit.TIMEOUT
         return ConnectionFailed(f"{self.name}: the connection failed: {reason}", code)
 
     def close(self) -> None:

@@ -55,7 +55,7 @@ class Listing:
         """Return a folder that has come. Raise WireError for any other."""
         found = self.found.get(path)
         if found is None:
-            raise WireError(f"something in a folder that did not come: {wire.shown(path)}")
+            raise WireError(f"something in a folder that was not sent: {wire.shown(path)}")
         return found
 
     def count(self) -> None:

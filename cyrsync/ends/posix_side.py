@@ -196,7 +196,7 @@ class PosixSide(WithoutAgent):
         if status != b"0" and not any(one.problem for one in tree.listing.found.values()):
             raise UnusableError(
                 f"{self._link.name}: find could not read all of the tree (status {status.decode('ascii')}); "
-                "install python3 there, which can tell what failed"
+                "install python3 there, which can name what failed"
             )
         for path, found, names in self._checked(lambda: list(tree.listing.in_order(users))):
             yield tree.folder(path, found, names)

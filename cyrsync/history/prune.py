@@ -38,6 +38,7 @@ class Pruned:
     messages_kept: int = 0
     pieces: int = 0
     held: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     @property
@@ -62,6 +63,7 @@ class Pruned:
             },
             "pieces": self.pieces,
             "held": self.held,
+            "warnings": self.warnings,
             "errors": self.errors,
             "exit": self.exit,
         }
@@ -107,6 +109,7 @@ def prune(
             "what is old cannot be told"
         )
     stores.look(read=discard_damaged)
+    result.warnings += filter(None, [stores.lack()])
     result.add_errors(stores.problems)
     result.held = sorted(printable(os.fsdecode(user)) for user in stores.held)
     for group in stores.groups:
@@ -158,6 +161,10 @@ class Held:
     since: str
     by: str
 
+    def to_json(self) -> dict[str, str | None]:
+        """Return the object that `hold --list --json` prints."""
+        return {"user": self.user, "since": self.since or None, "by": self.by or None}
+
 
 def held(stores: ReplicaStores) -> list[Held]:
     """Return who is held."""
@@ -177,6 +184,8 @@ def forget(
     """Erase all that the stores have of a user, and note that. Raise RefusedError for one who is held."""
     stores.look()
     _refuse_missing(stores)
+    if stores.lack():
+        raise UnusableError(stores.lack())
     result.add_errors(stores.problems)
     if _name(user) in stores.held:
         raise RefusedError(f"{printable(user)}: held: `cyrsync hold --release` ends that, nothing was erased")

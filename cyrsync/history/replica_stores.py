@@ -17,7 +17,7 @@ from cyrsync.cyrus.server.config import Config
 from cyrsync.ends.address import Address
 from cyrsync.ends.side import token_of
 from cyrsync.ends.stores import Listed
-from cyrsync.errors import UnusableError
+from cyrsync.errors import RefusedError, UnusableError
 from cyrsync.far.store import FILES, GONE, MAILBOXES, VERSIONS, time_of
 from cyrsync.far.unnamed import Removal
 from cyrsync.history.owners import UNKNOWN, Owners
@@ -38,6 +38,7 @@ class Root:
 
     source: bytes  # its path on the source
     path: bytes  # on the replica's host, links resolved
+    promoted: str  # since when a Cyrus of its own is at work there, "" for not
     listed: Listed = field(default_factory=Listed)
 
 
@@ -75,20 +76,19 @@ class ReplicaStores:
         return {user: text for root in self.roots for user, text in root.listed.held.items()}
 
     def look(self, *, read: bool = False, brief: bool = False) -> None:
-        """See what each store has; with `read`, also which states cannot be read. Raise UnusableError for no store.
-
-        `brief`, see only who is held; there may be no store yet.
-        """
+        """See what each store has; with `read`, also which states cannot be read; `brief`, only who is held."""
         for group in self.groups:
             for root in group.roots:
                 root.listed = self.replica.side.stores.look(root.path, read=read, brief=brief)
                 self.problems += [f"{path_text(path)}: {reason}" for path, reason in root.listed.problems]
                 for mailbox in root.listed.mailboxes:
                     self.owners.learn(mailbox.states)
-        if not (self.there or self.problems or brief):
-            raise UnusableError(
-                f"{self.replica.address.text}: no history is kept there: `sync -C --history` begins to keep it"
-            )
+
+    def lack(self) -> str:
+        """Return what to say where there is no store at all, "" where there is one."""
+        if self.there or self.problems:
+            return ""
+        return f"{self.replica.address.text}: no history is kept there yet: `sync -C --history` begins to keep it"
 
     def outdated(self, root: Root, retention: Retention, now: float) -> Iterator[Removal]:
         """Yield what is not to stay of what a root has, but for users who are held."""
@@ -162,7 +162,7 @@ def opened(
 ) -> Iterator[ReplicaStores]:
     """Give the stores of a replica, which nobody else writes to meanwhile, but for a `dry_run`.
 
-    Raise UnusableError where it is not there, LockedError where a run is at work.
+    Raise UnusableError where it is not there, LockedError where a run is at work, RefusedError where it was promoted.
     """
     replica = Replica(address, options, directory)
     try:
@@ -173,12 +173,21 @@ def opened(
             raise UnusableError(f"{address.text}: no sync -C has made a replica there")
         if not dry_run:
             deadline = time.monotonic() + options.wait
-            boot = hold(replica.side, paths, address.host, deadline, overwrite=True).boot
+            boot = hold(replica.side, paths, address.host, deadline, overwrite=False).boot
             problems.clear()
             groups = list(_groups(replica, config, boot, problems))
+            _refuse_promoted(groups)
         yield ReplicaStores(replica, config, groups, problems)
     finally:
         replica.close()
+
+
+def _refuse_promoted(groups: Iterable[Group]) -> None:
+    """Raise RefusedError for what is no replica any more."""
+    for root in (root for group in groups for root in group.roots):
+        if root.promoted:
+            since = f"{path_text(root.path)}: it was promoted at {root.promoted}"
+            raise RefusedError(f"{since}: what it has kept as a replica stays as it is")
 
 
 def _groups(replica: Replica, config: Config, boot: str, problems: list[str]) -> Iterator[Group]:
@@ -210,7 +219,7 @@ def _group(
             problems.append(group.doubt)
         if status.root not in known:
             known.add(status.root)
-            group.roots.append(Root(source, status.root))
+            group.roots.append(Root(source, status.root, token.promoted if token else ""))
     return group
 
 

@@ -101,7 +101,7 @@ def kept(times: Sequence[int], ended: int, retention: Retention, now: float) -> 
     """
     begin, since = retention.begin(now), retention.within.before(now) * _SECOND
     stay = set(times[len(times) - retention.last :]) if retention.last else set()
-    untils = [*times[1:], max(ended, *times[-1:])]
+    untils = [*times[1:], max([ended, *times[-1:]])]
     if retention.within != _NONE:
         stay.update(began for began, until in zip(times, untils, strict=False) if until > since)
     for end in retention.ends(now):

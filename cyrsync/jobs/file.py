@@ -97,7 +97,7 @@ class _Reader:
     def jobs(self, tables: Mapping[str, Any]) -> dict[str, Job]:
         for name, table in tables.items():
             if not isinstance(table, dict):
-                self._wrong(f"{_cut(name)} stands in no table: [{DEFAULTS}] is for all jobs, [NAME] for one", name)
+                self._wrong(f"{_cut(name)} is in no table: [{DEFAULTS}] is for all jobs, [NAME] for one", name)
             elif not _NAME.match(name):
                 self._wrong(f"[{_cut(name)}]: the name of a job has letters, digits, _, - and . only", name)
         defaults = self._values(DEFAULTS, tables.get(DEFAULTS, {}))

@@ -79,6 +79,6 @@ def _refuse_others(path: str, place: str, status: os.stat_result) -> None:
     runner = "root" if os.geteuid() == 0 else "root and you"
     about = path_text(os.fsencode(path)) + (f": {path_text(os.fsencode(place))}" if directory else "")
     raise UnusableError(
-        f"{about}: others than {runner} can write to it, and the file names commands to run: chown it to root and "
+        f"{about}: users other than {runner} can write to it, and the file names commands to run: chown it to root and "
         "chmod go-w it"
     )

@@ -53,7 +53,11 @@ def _gauges(result: RunResult, known: Pair) -> list[tuple[str, str, float]]:
             "Start of the last run that succeeded, 0 for none.",
             _moment(known.last_success),
         ),
-        ("last_attempt_timestamp_seconds", "Start of the last run that the lock let in.", _moment(known.last_attempt)),
+        (
+            "last_attempt_timestamp_seconds",
+            "Start of the last run that was not skipped because of the lock.",
+            _moment(known.last_attempt),
+        ),
         ("runs_skipped", "Runs since the last success that found the lock held.", known.skipped),
         ("run_exit_code", "Exit code of the last run.", int(result.exit)),
         ("run_seconds", "How long the last run took.", result.seconds),

@@ -38,7 +38,7 @@ def _gauges(status: Status) -> list[tuple[str, str, float]]:
         ("pending", "Mailboxes and files that have changed and are not on the replica.", status.pending),
         ("connected", "Whether the replica can be reached.", int(status.connected)),
         ("failed", "What could not be sent when it was last tried.", len(status.failed)),
-        ("log_trusted", "Whether the sync log tells what changes.", int(not status.blind)),
+        ("log_trusted", "Whether the sync log can be believed.", int(not status.blind)),
         ("last_pass_timestamp_seconds", "When all mailboxes were last looked at, 0 for never.", status.last_pass),
         ("last_pass_exit_code", "Exit code of that pass.", status.last_pass_exit),
         ("written_timestamp_seconds", "When this file was written.", status.written),

@@ -73,5 +73,5 @@ def _missed(names: list[bytes], *, was_known: bool) -> str:
         return (
             f"{len(names)} mailboxes have changed and were not logged (first {first}): {cause}, or a log not writable?"
         )
-    cause = "did users arrive by replication? `cyrsync check` tells what to set for them"
+    cause = "did users arrive by replication? `cyrsync check` names what to set for them"
     return f"{len(names)} mailboxes are new and were not logged (first {first}): {cause}"

@@ -154,7 +154,7 @@ class _Server:
             watching.write(self.outer.options.state, self.outer.key, status.to_json(status.written))
         except OSError as error:
             if not self._unwritten:
-                self.told.event(Event("state", f"how it goes cannot be written: {error_text(error)}", True))
+                self.told.event(Event("state", f"its status cannot be written: {error_text(error)}", True))
             self._unwritten = True
         self.service.status(status.line(status.written))
         self.told.status(status)

@@ -318,7 +318,7 @@ class Rsync:
         if code == Exit.STREAM and any(b"(code 11)" in line for line in said):
             code = Exit.FILE_IO  # rsync 3.0 has the receiver alone say so: a full disk is no lost connection
         if full_daemon.is_full(said):
-            raise ConnectionFailed(f"rsync was not let in: {messages.general_reason(said)}", code)
+            raise ConnectionFailed(f"rsync was refused: {messages.general_reason(said)}", code)
         if code in CONNECTION_CODES and not messages.refused(said):
             raise ConnectionFailed(f"rsync lost the connection: {messages.general_reason(said)}", code)
         if code not in _GONE_THROUGH:

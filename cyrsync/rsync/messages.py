@@ -150,7 +150,7 @@ def _with_path(call: bytes, path: bytes, rest: bytes) -> Message:
     if number == errno.ENOENT and b"link_stat" in call:
         return Message(Kind.VANISHED, unescape(path), reason, number)
     if _REFUSED.search(call):
-        return Message(Kind.REFUSED, unescape(path), "the daemon does not take files of this name")
+        return Message(Kind.REFUSED, unescape(path), "the daemon refuses files of this name")
     kind = Kind.ATTRIBUTES if call.startswith(_ATTRIBUTE_CALLS) else Kind.FAILED
     return Message(kind, unescape(path), reason, number)
 

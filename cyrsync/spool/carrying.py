@@ -12,7 +12,7 @@ from cyrsync.far.descent import Descent
 from cyrsync.far.extended import can_read
 from cyrsync.far.folder import join
 from cyrsync.rsync.driver import Rsync
-from cyrsync.spool import ahead, room
+from cyrsync.spool import first_copy, room
 from cyrsync.spool.booking import book, forget
 from cyrsync.spool.carry import carry
 from cyrsync.spool.manner import Manner
@@ -106,30 +106,30 @@ class _Carrying:
 
     def carry(self) -> None:
         """Do all that is planned."""
-        if self._rsync and self._goes_ahead(self._rsync):
-            self._copy_ahead(self._rsync)
+        if self._rsync and self._is_first_copy(self._rsync):
+            self._copy_whole_tree(self._rsync)
         for batch in batches(self._planned.plans):
             self._carry_batch(batch)
             self._staging.clear()
 
-    def _goes_ahead(self, rsync: Rsync) -> bool:
+    def _is_first_copy(self, rsync: Rsync) -> bool:
         """Tell whether this is a first copy of a whole tree that can be looked at once more afterwards."""
         options = self._options
         whole = self._planned.all_new and not (
             options.part.users or options.policy.rules or rsync.ends.below or options.dry_run or options.jobs > 1
         )
-        is_worth_it = whole and ahead.is_worth_it(self._planned.plans, rsync.words_given, rsync.ends.name)
+        is_worth_it = whole and first_copy.is_worth_it(self._planned.plans, rsync.words_given, rsync.ends.name)
         return is_worth_it and bool(self._sides.source.under_locks)
 
-    def _copy_ahead(self, rsync: Rsync) -> None:
+    def _copy_whole_tree(self, rsync: Rsync) -> None:
         """Copy all but what must be of one moment, and plan what is left."""
         planned, session, policy = self._planned, self._session, self._options.policy
         count = _files(planned.plans)
-        rules = ahead.rules(policy.rules.root(), skip_derived=policy.skip_derived)
+        rules = first_copy.rules(policy.rules.root(), skip_derived=policy.skip_derived)
         show = None if isinstance(session.progress, NoProgress) else session.progress.transfer
         outcome = rsync.transfer_all(rules, show and (lambda done, size: show("messages", done, count, size)))
         there = self._sides.replica.walk(self._sides.replica_status.root, frozenset())
-        planned.plans = ahead.plans_after(planned.plans, there, planned.policy)
+        planned.plans = first_copy.plans_after(planned.plans, there, planned.policy)
         left = _files(planned.plans)
         files = session.result.files
         files.planned += count - left

@@ -179,7 +179,7 @@ class StandIn:
             if session.options.delete and planned.gone_cyrus_folders:
                 raise GuardError(
                     f"{session.source.text}: no Cyrus folder in it, but {session.replica.text} holds a spool: "
-                    "is the partition mounted? Run rsync itself if all of the replica is to go"
+                    "is the partition mounted? Run rsync itself if all of the replica is to be deleted"
                 )
             raise NotForUs(f"{session.source.text} is not a Cyrus spool")
         self._is_spool = True

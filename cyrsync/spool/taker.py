@@ -131,7 +131,7 @@ class Taker:
             return None
         assert plan.replica
         if kinds.INDEX not in plan.replica.metadata:
-            return None  # copied ahead: its index has not been sent yet
+            return None  # copied with the whole tree: its index has not been sent yet
         if unchanged(taken.folder.metadata.get(kinds.INDEX), plan.replica.metadata.get(kinds.INDEX), self._policy):
             return None
         index = _index(taken)

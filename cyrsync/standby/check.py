@@ -85,7 +85,9 @@ class Source:
             yield from told("source", self._role())
             yield from told("mailboxes.db", self._list(self.config))
             yield from told("spool", self._spool(self.config))
-            yield from told("locks", self._locks(self.config), "`lsof` tells who holds it: runs leave it out")
+            yield from told(
+                "locks", self._locks(self.config), "`lsof` names the process that holds it: runs leave it out"
+            )
             if self._with_conf:
                 yield from told("configdirectory", self._conf_files(self.config))
         yield from told("state", self._state(), "--state or CYRSYNC_STATE names another directory")
@@ -189,9 +191,11 @@ class Source:
         named = sum(os.path.exists(place.files.name_lock) for place in sample)
         directory = path_text(config.lock_directory)
         if not all(one.locked for one in taken if one.index_data is not None):
-            yield note("locks", "the file system has none", "only checksums tell whether a writer was at work")
+            yield note(
+                "locks", "the file system has none", "only checksums show whether a writer changed them meanwhile"
+            )
         if not named:
-            advice = "if Cyrus is at work, is mboxname_lockpath right? Without them it may rewrite what is being read"
+            advice = "if Cyrus is running, is mboxname_lockpath right? Without them it may rewrite what is being read"
             yield note("locks", f"no name locks in {directory}", advice)
         yield ok("locks", f"{len(sample)} mailboxes, {named} of them with a name lock in {directory}")
 

@@ -35,7 +35,7 @@ def _findings(config: Config, conf: str) -> Findings:
         lines = channels.lines_to_add(config, channels.DEFAULT)
         yield ok(
             _CHECK,
-            "off: Cyrus tells nobody of changes",
+            "off: Cyrus logs no changes",
             f"for sync --watch, put {lines} into {conf}, restart Cyrus",
         )
         return
@@ -94,7 +94,7 @@ def _reading(one: Channel, config: Config, conf: str, found: list[Reader]) -> Fi
         yield ok(_CHECK, f"{_shown(one.name)}: read by {reader.program} (process {reader.pid})")
     if len(found) > 1 or (found and one.name == channels.DEFAULT):
         names = ", ".join(f"{reader.program} (process {reader.pid})" for reader in found)
-        advice = "each reader needs its own: what one takes the others never see"
+        advice = "each reader needs its own: the lines that one reads are gone for the others"
         yield note(_CHECK, f"{_shown(one.name)}: read by {names}", advice)
     waits = [(path, status) for path in (one.taken, one.log) if (status := _status(path))]
     late = [path for path, status in waits if time.time() - _born(path, status) > _LATE]

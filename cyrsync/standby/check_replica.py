@@ -60,7 +60,7 @@ def _answered(replica: Replica, about: About, source: Source) -> Findings:
     yield from told("clock", _clock(replica))
     if source.config:
         yield from told("rights", _rights(replica, about, source.config))
-        yield from told("token", _token(replica, source))
+        yield from told("owner file", _token(replica, source))
         yield from told("Cyrus", _cyrus(replica, source))
         yield from told("standby", _standby(replica, source, source.config), "Cyrus there would not run with it")
 
@@ -86,7 +86,7 @@ def _able(check: str, known: features.Features, version: str) -> Finding:
     if not {"--protect-args", "--secluded-args"} & known.options:
         return fail(check, f"{version}: it has no -s", "install rsync 3.0.0 or newer")
     if not known.nanoseconds:
-        missed = "metadata that changes twice in a second may be taken for unchanged"
+        missed = "metadata that changes twice in a second may look unchanged"
         return note(check, f"{version}: {missed}", "3.1.3 and newer compare nanoseconds")
     return ok(check, version)
 
@@ -167,7 +167,9 @@ def clock_finding(round_trip: float, ahead: float) -> Finding:
     if apart <= _APART:
         return ok("clock", f"within {human_seconds(_APART)}")
     text = f"there it is {human_seconds(apart)} {'ahead' if ahead > 0 else 'behind'}"
-    return (fail if apart > _WRONG else note)("clock", text, "set both by NTP: promote tells a replica's age by it")
+    return (fail if apart > _WRONG else note)(
+        "clock", text, "set both by NTP: promote computes a replica's age from it"
+    )
 
 
 def _rights(replica: Replica, about: About, config: Config) -> Findings:
@@ -190,12 +192,12 @@ def _token(replica: Replica, source: Source) -> Findings:
                 refuse(token, status, source_name(os.path.realpath(os.fsencode(source.conf))))
                 tokens.append(token)
         except RefusedError as error:
-            yield fail("token", str(error), "sync refuses to write there (exit 4)")
+            yield fail("owner file", str(error), "sync refuses to write there (exit 4)")
             return
     complete = max([token.complete for token in tokens], default=0.0)
     last = datetime.fromtimestamp(complete).isoformat(" ", "seconds") if complete else "none"
     ours = any(token.source for token in tokens)
-    yield ok("token", f"this server's, last complete run: {last}" if ours else "none yet: nobody's replica")
+    yield ok("owner file", f"this server's, last complete run: {last}" if ours else "none yet: nobody's replica")
 
 
 def _cyrus(replica: Replica, source: Source) -> Findings:
@@ -206,7 +208,7 @@ def _cyrus(replica: Replica, source: Source) -> Findings:
     elif doubtful:
         yield note("Cyrus", doubtful)
     else:
-        yield ok("Cyrus", "not at work on the replica")
+        yield ok("Cyrus", "not using the replica")
 
 
 def _standby(replica: Replica, source: Source, config: Config) -> Findings:

@@ -67,7 +67,7 @@ class Commands:
     def steps(self, swept: Swept, problems: Sequence[tuple[bytes, Problem]], source: str) -> list[Step]:
         """Return what is to do, in order."""
         reconstructing = list(self._reconstructing(problems))
-        quota = self._cyrus("counts anew what quotas are used for", "quota", "-f")
+        quota = self._cyrus("counts again how much of the quotas is used", "quota", "-f")
         if not all(step.words for step in reconstructing):
             # It ends at a mailbox without a directory.
             quota = _operators(quota.command, "when the mailboxes above are well")
@@ -79,7 +79,9 @@ class Commands:
             *reconstructing,
             quota,
             *self._derived(),
-            _operators(f"# see that the old master ({source}) cannot start: it would take mail that is missed here"),
+            _operators(
+                f"# see that the old master ({source}) cannot start: it would receive mail that is missing here"
+            ),
             _operators("systemctl start cyrus-imapd", "by whatever name Cyrus has here"),
             _operators("# lead clients and mail here: DNS, or the address that the old master had"),
             *self._searching(),
@@ -103,7 +105,7 @@ class Commands:
     def _shutdown(self) -> Iterator[Step]:
         path = os.path.join(self._config.configdirectory, b"msg", b"shutdown")
         if os.path.lexists(path):
-            yield _operators(shlex.join(["rm", "--", os.fsdecode(path)]), "with this file Cyrus lets nobody in")
+            yield _operators(shlex.join(["rm", "--", os.fsdecode(path)]), "with this file Cyrus refuses all logins")
 
     def _reconstructing(self, problems: Sequence[tuple[bytes, Problem]]) -> Iterator[Step]:
         """Yield a `reconstruct` for each mailbox that needs it.

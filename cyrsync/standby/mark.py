@@ -69,7 +69,7 @@ def read(roots: Sequence[bytes]) -> Found:
             name = path_text(os.path.join(root, token.NAME))
             raise UnusableError(f"{name}: written by a newer cyrsync: run that, or one that is as new") from None
         except ValueError:
-            found.warnings.append(f"{path_text(root)}: its token is damaged, and is made anew")
+            found.warnings.append(f"{path_text(root)}: its owner file is damaged, and is made again")
         except OSError as error:
             raise UnusableError(f"{path_text(os.path.join(root, token.NAME))}: {error_text(error)}") from None
         else:
@@ -81,11 +81,11 @@ def read(roots: Sequence[bytes]) -> Found:
 
 def _doubts(roots: Sequence[bytes], tokens: dict[bytes, Token]) -> Iterator[str]:
     if not tokens:
-        yield "no token anywhere: no sync -C has made this replica, so it does not tell whose it is, nor how old"
+        yield "there is no owner file: no sync -C has made this replica, so its source and its age are not known"
         return
     lacking = [path_text(root) for root in roots if root not in tokens]
     if lacking:
-        yield f"no token, so no sync -C has written there: {', '.join(lacking)}"
+        yield f"no owner file, so no sync -C has written there: {', '.join(lacking)}"
     said: dict[tuple[str, int], list[str]] = {}
     for root, one in tokens.items():
         said.setdefault((one.replica, one.run), []).append(path_text(root))

@@ -107,7 +107,7 @@ class _Server:
         """Return the tokens. Raise UnusableError where Cyrus is at work, or could not work with what is there."""
         pids = at_work.processes(self._config, os.fsencode(self._conf))
         if pids:
-            raise UnusableError(f"{self._conf}: Cyrus is at work with it, process {pids[0]}: stop it first")
+            raise UnusableError(f"{self._conf}: a Cyrus is using it, process {pids[0]}: stop it first")
         _refuse_cyrus(self.roots)
         self._places = places(self._config)
         for name in sorted({one.mailbox.partition for one in self._places if one.data}):
@@ -162,7 +162,7 @@ def _refuse_cyrus(roots: Sequence[bytes]) -> None:
     for cyrus in tree_at_work.at_work(roots):
         if cyrus.directory:
             where, conf = path_text(cyrus.directory), path_text(cyrus.conf)
-            raise UnusableError(f"{where}: Cyrus is at work on it, process {cyrus.pid} with {conf}: stop it first")
+            raise UnusableError(f"{where}: a Cyrus is using it, process {cyrus.pid} with {conf}: stop it first")
 
 
 def _there(paths: Iterable[bytes]) -> list[bytes]:

@@ -109,7 +109,7 @@ def _acquire(descriptor: int, wait: float) -> None:
                 ) from None
             if time.monotonic() >= deadline:
                 raise LockedError(
-                    f"process {pid or 'unknown'} has been at it since {since or 'a moment ago'}; "
+                    f"process {pid or 'unknown'} has been working on it since {since or 'a moment ago'}; "
                     "wait for it, or give --wait SECONDS"
                 ) from None
             time.sleep(_LOOK_AGAIN)

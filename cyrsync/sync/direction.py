@@ -37,9 +37,9 @@ def cyrus_on(side: Side, roots: Sequence[bytes]) -> tuple[str, str]:
     for cyrus in side.cyrus_at_work(roots):
         process = f"process {cyrus.pid} there with {os.fsdecode(cyrus.conf)}"
         if cyrus.directory:
-            known = known or f"{os.fsdecode(cyrus.directory)}: a Cyrus is at work on it, {process}"
+            known = known or f"{os.fsdecode(cyrus.directory)}: a Cyrus is using it, {process}"
         else:
-            doubtful = f"a Cyrus is at work, {process}, which cannot be read: if it works on the replica, stop it"
+            doubtful = f"a Cyrus is running, {process}, which cannot be read: if it uses the replica, stop it"
     return known, doubtful
 
 

@@ -34,5 +34,5 @@ def check(state: Path, name: str, status: Status, *, anew: bool) -> None:
     if before not in ("", now):
         raise DoubtfulError(
             f"{name}: at the last run it was {before}, now it is {now}, which has no owner file: "
-            "has somebody put a link there? `cyrsync sync --full` takes it"
+            "has somebody put a link there? `cyrsync sync --full` accepts it"
         )

@@ -25,7 +25,7 @@ def check(address: Address, side: Side, root: bytes) -> None:
         elif isinstance(side, AgentSide):
             text = side.read(MOUNTS)
         else:
-            raise UnusableError(f"{address.text}: --one-file-system: nothing tells what is mounted there")
+            raise UnusableError(f"{address.text}: --one-file-system: it is not known what is mounted there")
     except OSError as error:
         raise UnusableError(f"{address.text}: --one-file-system: {MOUNTS.decode()}: {error.strerror}") from None
     if is_crossed(text, root):

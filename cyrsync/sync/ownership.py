@@ -46,7 +46,7 @@ def said_of(busy: Busy, host: str | None, advice: str = "wait for it") -> str:
     there = f" on {host}" if host else ""
     who = f"process {busy.pid}{there}" if busy.pid else f"another process{there}"
     since = f"since {datetime.fromtimestamp(busy.since).isoformat(' ', 'seconds')}" if busy.since else "already"
-    return f"{path_text(busy.root)}: {who} has been at it {since}; {advice}, or give --wait SECONDS"
+    return f"{path_text(busy.root)}: {who} has been working on it {since}; {advice}, or give --wait SECONDS"
 
 
 class WalkOwnership:

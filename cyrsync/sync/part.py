@@ -111,5 +111,5 @@ def _from_environment(environment: Mapping[str, str], of: str | None) -> tuple[s
     if index.isdecimal() and of:
         return str(int(index) + 1), of
     if index.isdecimal():
-        raise UsageError("--shard auto: JOB_COMPLETION_INDEX does not tell how many there are: give auto/N")
+        raise UsageError("--shard auto: JOB_COMPLETION_INDEX does not say how many there are: give auto/N")
     raise UsageError("--shard auto: neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set: give K/N")

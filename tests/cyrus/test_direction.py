@@ -83,17 +83,17 @@ def test_a_replica_is_not_sent_to_its_server(pair: Pair, sshd: Sshd) -> None:
         ("sync", "--from-replica", "--delete", replica, main),
         ("sync", "--from-replica", "--delete", replica, *there),
     ):
-        refused(*line, reason="a Cyrus is at work on it")
+        refused(*line, reason="a Cyrus is using it")
     (pair.replica / ".cyrsync-replica").unlink()
     for line in (
         ("sync", "--delete", replica, main),
         ("rsync", "-a", "--delete", replica, main),
         ("rsync", "-a", "--delete", "-e", sshd.rsh, replica, sshd.at(main)),
     ):
-        refused(*line, reason="a Cyrus is at work on it")
+        refused(*line, reason="a Cyrus is using it")
     assert (snapshot(pair.main.spool), dump(pair.main, ["joe"])) == (before, seen)
     done = run_cyrsync("verify", replica, main)
-    assert f"{pair.main.spool}: a Cyrus is at work on it" in done.stderr
+    assert f"{pair.main.spool}: a Cyrus is using it" in done.stderr
 
     pair.main.stop()  # and where it is meant
     assert run_cyrsync("sync", "--delete", replica, main).returncode == 0
@@ -112,17 +112,17 @@ def test_a_cyrus_on_the_replica(pair: Pair, sshd: Sshd, sshd_without_python: Ssh
     assert run_cyrsync("check", *server, pair.prefix).returncode == 0
     with pair.spare:
         before = snapshot(pair.replica)
-        refused("sync", *walk, reason="a Cyrus is at work on it")
-        refused("sync", *by_shell, reason="a Cyrus is at work on it")
-        refused("sync", *over_ssh, reason="a Cyrus is at work on it")
-        refused("rsync", "-a", "--delete", *walk, reason="a Cyrus is at work on it")
+        refused("sync", *walk, reason="a Cyrus is using it")
+        refused("sync", *by_shell, reason="a Cyrus is using it")
+        refused("sync", *over_ssh, reason="a Cyrus is using it")
+        refused("rsync", "-a", "--delete", *walk, reason="a Cyrus is using it")
         pair.main.deliver(mail("newest"), "joe")
-        refused(*pair.sync, reason="a Cyrus is at work on it")
-        refused("sync", *server, "-e", sshd.rsh, sshd.at(pair.prefix), reason="a Cyrus is at work on it")
+        refused(*pair.sync, reason="a Cyrus is using it")
+        refused("sync", *server, "-e", sshd.rsh, sshd.at(pair.prefix), reason="a Cyrus is using it")
         assert snapshot(pair.replica) == before
         done = run_cyrsync("check", *server, "--json", pair.prefix)
         found = {one["check"]: one for one in json.loads(done.stdout)["checks"] if one["verdict"] == "fail"}
-        assert "a Cyrus is at work on it" in found["Cyrus"]["found"]
+        assert "a Cyrus is using it" in found["Cyrus"]["found"]
         assert run_cyrsync("promote", pair.replica).returncode == 3
         assert run_cyrsync(*pair.sync, "--overwrite-replica").returncode == 0
     done = run_cyrsync("check", "-C", pair.spare.imapd_conf, "--json", pair.prefix.with_name("spare"))

@@ -143,7 +143,7 @@ def test_all_is_well_and_nothing_is_written(
     words = ("-e", sshd.rsh, sshd.at(replica)) if far else (replica,)
     report = check(server, *words, env={"TMPDIR": str(tmp_path / "tmp")})
     assert report.exit == 0
-    names = [*NAMES.split(), "token", "standby", *["far rsync"] * far]
+    names = [*NAMES.split(), "owner file", "standby", *["far rsync"] * far]
     well = [one["check"] for one in report.checks if one["verdict"] == "ok"]
     assert sorted([*well, "standby"]) == sorted(names)
     # Nobody has locked made-up mailboxes by their names, and nobody has set up a standby.
@@ -436,17 +436,17 @@ def test_no_right_to_write_there(server: SampleServer, replica: Path) -> None:
 
 
 def test_whose_replica_it_is(server: SampleServer, replica: Path) -> None:
-    assert "nobody's" in check(server, replica).of("token")[0][1]
+    assert "nobody's" in check(server, replica).of("owner file")[0][1]
     put_token(server, replica)
-    assert "this server's, last complete run: 2001-09-09" in check(server, replica).of("token")[0][1]
+    assert "this server's, last complete run: 2001-09-09" in check(server, replica).of("owner file")[0][1]
     put_token(server, replica, source="other:/etc/imapd.conf")
-    text = check(server, replica).failure("token")
+    text = check(server, replica).failure("owner file")
     assert "replica of other:/etc/imapd.conf" in text
     assert "exit 4" in text
     put_token(server, replica, promoted="2026-01-01T00:00:00+00:00")
-    assert "promoted at 2026-01-01" in check(server, replica).failure("token")
+    assert "promoted at 2026-01-01" in check(server, replica).failure("owner file")
     (below(replica, server.spool) / ".cyrsync-replica").write_text("{")
-    assert "damaged" in check(server, replica).failure("token")
+    assert "damaged" in check(server, replica).failure("owner file")
 
 
 def test_a_disk_that_is_too_small(server: SampleServer, small_disk: Path) -> None:

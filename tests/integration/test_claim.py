@@ -160,7 +160,7 @@ def test_a_replica_that_is_being_promoted(synced: Pair) -> None:
     with closing(Holds()) as holds:
         assert holds.hold([os.fsencode(synced.there(synced.home))]) is None
         (error,) = synced.sync(expect=75)["errors"]
-    assert f"{synced.there(synced.home)}: process {os.getpid()} has been at it since " in error
+    assert f"{synced.there(synced.home)}: process {os.getpid()} has been working on it since " in error
     assert synced.everything() == before
     assert synced.sync()["warnings"] == []
     synced.assert_same()

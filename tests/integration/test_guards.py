@@ -309,7 +309,8 @@ def test_a_second_run_names_the_first(slow_pair: Pair) -> None:
         done = run_cyrsync("sync", "-v", *slow_pair.arguments)
     assert done.returncode == 75
     assert re.fullmatch(
-        rf"cyrsync: process {first.pid} has been at it since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d; .*\n", done.stderr
+        rf"cyrsync: process {first.pid} has been working on it since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d; .*\n",
+        done.stderr,
     )
 
 

@@ -167,8 +167,12 @@ def test_options_that_are_named_exist(page: Path) -> None:
 def test_explains_every_key_of_the_configuration_file() -> None:
     explained = re.findall(r"^ {7}([\w-]+) = ", section("KEYS", FILE_PAGE), re.MULTILINE)
     assert explained == list(jobs.keys())
-    of_sync = {max(p.opts, key=len).lstrip("-") for p in parameters()["sync"] if p.param_type_name == "option"}
-    assert of_sync == {*explained, *jobs.ONE_RUN, "help"} - {"source", "destination", "rsync-options"}
+    words = {
+        command: {max(p.opts, key=len).lstrip("-") for p in parameters()[command] if p.param_type_name == "option"}
+        for command in ("sync", "prune")
+    }
+    of_prune = {key for key in words["prune"] if key.startswith("keep-") or key == "grace"}
+    assert words["sync"] | of_prune == {*explained, *jobs.ONE_RUN, "help"} - {"source", "destination", "rsync-options"}
 
 
 def test_the_example_of_the_configuration_file_is_right(tmp_path: Path) -> None:

@@ -590,7 +590,7 @@ def test_a_shard_waits_for_a_run_for_all_as_others_do(synced: Server, monkeypatc
     with closing(Holds()) as holds:
         assert holds.hold([os.fsencode(synced.there(synced.server.spool))]) is None
         report = synced.sync(*SHARDS[0], expect=75)
-        assert "has been at it since" in report["errors"][0]
+        assert "has been working on it since" in report["errors"][0]
         assert holds.share() is None  # as a shard does that nobody has begun
         assert synced.sync(*SHARDS[0], expect=75)["errors"]
     synced.sync(*SHARDS[0])

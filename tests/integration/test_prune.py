@@ -324,6 +324,19 @@ def test_after_a_power_cut_nothing_is_swept(kept: History) -> None:
     assert kept.pool() == kept.lost_at(40, 30, 20, 10)
 
 
+def test_what_was_promoted_is_left_alone(kept: History) -> None:
+    root = os.fsencode(below(kept.replica, kept.server.spool))
+    found = token.read(root)
+    assert found
+    token.write(root, found._replace(promoted="2026-11-28T10:00:00+00:00"))
+    before = kept.everything()
+    for command, *words in (["prune", "--keep-last", "1"], ["hold", "joe"], ["forget", "joe", "--yes"]):
+        done = kept.printed(command, *words, expect=4)
+        assert "promoted" in done.stderr and len(done.stderr.splitlines()) == 1
+    kept.prune("-n")
+    assert kept.everything() == before
+
+
 def test_a_run_that_is_at_work_is_waited_for(kept: History) -> None:
     root = os.open(below(kept.replica, kept.server.spool), os.O_RDONLY)
     fcntl.flock(root, fcntl.LOCK_EX)
@@ -346,6 +359,8 @@ def test_where_no_history_is(tmp_path: Path) -> None:
     assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)
     sync_server_here(server.conf, replica)
     done = run_cyrsync("prune", "-C", server.conf, replica)
+    assert (done.returncode, "--history" in done.stderr) == (0, True)
+    done = run_cyrsync("forget", "joe", "--yes", "-C", server.conf, replica)
     assert (done.returncode, "--history" in done.stderr) == (3, True)
     assert run_cyrsync("hold", "joe", "-C", server.conf, replica).returncode == 0
     assert json.loads(run_cyrsync("prune", "--json", "-C", server.conf, replica).stdout)["held"] == ["joe"]

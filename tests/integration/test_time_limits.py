@@ -62,7 +62,7 @@ def test_a_far_end_that_hangs(source: Path, tmp_path: Path, command: tuple[str, 
     with start_cyrsync(*command, "-e", rsh, f"{source}/", "host:/replica/", first=SHORT) as run:
         done = run.complete(timeout=30)
     assert done.returncode == TIMEOUT, done.stderr
-    assert done.stderr.endswith("host: the connection failed: nothing has come from there for 1 seconds\n")
+    assert done.stderr.endswith("host: the connection failed: it has sent nothing for 1 seconds\n")
 
 
 @pytest.mark.parametrize("command", [("sync", "--timeout", "1", "--retries", "0"), ("rsync", "-a", "--timeout=1")])

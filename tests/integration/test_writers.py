@@ -127,7 +127,7 @@ def test_nobody_is_told_who_does_not_watch_but_it_is_counted(pair: Pair, gate: G
     words = commands(pair)[second]
     with gate.writing(*commands(pair)["walk"], state=str(gate.directory / "other")):
         assert said(75, *words) == ""
-        assert "has been at it since " in at_terminal(75, *words)
+        assert "has been working on it since " in at_terminal(75, *words)
     (told,) = (json.loads(line) for line in said(0, "status", "--json", words[-1]).splitlines())
     assert told["skipped"] == 2
 
@@ -154,7 +154,7 @@ def test_the_second_is_kept_out(pair: Pair, gate: Gate, tmp_path: Path, first: s
         assert done.returncode == 75
         text = done.stderr
         assert pair.everything() == before
-        assert f"process {run.pid} has been at it since " in text
+        assert f"process {run.pid} has been working on it since " in text
         # The first time that a line is left to plain rsync, one line more says so.
         assert len([line for line in text.splitlines() if "plain rsync runs: " not in line]) == 1
     assert run.returncode == 0
@@ -177,7 +177,7 @@ def test_a_host_by_two_names(pair: Pair, gate: Gate, sshd: Sshd, tmp_path: Path)
     with gate.writing(*words, f"localhost:{there}/"):
         before = pair.everything()
         text = said(75, *words, "-v", f"127.0.0.1:{there}/")
-        assert "on 127.0.0.1 has been at it since" in text
+        assert "on 127.0.0.1 has been working on it since" in text
         said(75, "sync", "-C", pair.conf, pair.replica)
         assert pair.everything() == before
     assert_same_tree(pair.server.spool, there, dir_mtimes=False)
@@ -213,7 +213,7 @@ def test_it_is_held_while_it_is_looked_at(pair: Pair, tmp_path: Path) -> None:
     with closing(Holds()) as holds:
         assert holds.hold([os.fsencode(pair.there(pair.server.spool))]) is None
         for name in ALL:
-            assert f"process {os.getpid()} has been at it since " in said(75, *commands(pair)[name], "-v")
+            assert f"process {os.getpid()} has been working on it since " in said(75, *commands(pair)[name], "-v")
         for name in ("walk", "index", "drop-in"):
             command, *words = commands(pair)[name]
             said(0, command, "-n", *words)

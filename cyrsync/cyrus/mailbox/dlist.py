@@ -134,7 +134,7 @@ def _string(data: bytes, at: int) -> "tuple[bytes, int]":
         return _literal(data, at)
     atom = _ATOM.match(data, at)
     if not atom:
-        raise DlistError(at, "no value" if at < len(data) else "the end comes too early")
+        raise DlistError(at, "no value" if at < len(data) else "it ends too early")
     return atom.group(), atom.end()
 
 

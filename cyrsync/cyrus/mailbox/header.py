@@ -89,7 +89,7 @@ def _line(data: bytes, at: int) -> bytes:
     """Return the line that begins here; what follows the last one Cyrus does not look at."""
     end = data.find(b"\n", at)
     if end < 0:
-        raise HeaderError(len(data), "the end comes too early")
+        raise HeaderError(len(data), "it ends too early")
     return data[at:end]
 
 

@@ -98,6 +98,10 @@ def test_the_newest_ones_alone_stay_for_ever() -> None:
     assert kept(times, ago(days=1999), Retention(last=2), NOW) == set(times[1:])
 
 
+def test_of_a_mailbox_without_states_none_stays() -> None:
+    assert kept([], 0, DEFAULT, NOW) == set()
+
+
 def test_of_an_hour_the_state_at_its_end_stays() -> None:
     day = ago(days=20, hours=10.5)  # midnight
     times = [day + at * HOUR // 4 for at in range(12)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,10 @@ def test_a_source_that_is_an_imapd_conf_is_a_server(tmp_path: Path) -> None:
         assert (job.conf, job.source) == ((str(source), None) if server else (None, str(source)))
 
 
+#: Levels of tables in each other; the tomli that Python 3.10 needs reads less.
+DEEP = 3000 if sys.version_info >= (3, 11) else 20
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
@@ -74,7 +79,7 @@ def test_a_source_that_is_an_imapd_conf_is_a_server(tmp_path: Path) -> None:
         (f"max-delete = 0x{'f' * 5000}", "max-delete = ...: no number has more than 64 bits"),
         (f"delete = {'9' * 400}", "no number has more than 64 bits"),
         (f"user = [0x{'f' * 5000}]", 'user = ...: give a list of texts: ["NAME"]'),
-        (f"delete{'.a' * 3000} = 1", "delete = ...: give true or false"),
+        (f"delete{'.a' * DEEP} = 1", "delete = ...: give true or false"),
         ("timeout = nan", "timeout = NaN: give a number from 0"),
         ("wait = inf", "wait = Infinity: give a number from 0"),
         ('bwlimit = "fast"', 'bwlimit = "fast": give a rate as rsync reads it: 500 (KiB a second), 5m, 1.5MB'),

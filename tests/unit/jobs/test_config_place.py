@@ -33,7 +33,7 @@ def test_a_file_of_the_runners_is_read(config: Path) -> None:
 @pytest.mark.parametrize("mode", [0o666, 0o602, 0o646])
 def test_a_file_that_all_can_write_is_refused(config: Path, mode: int) -> None:
     config.chmod(mode)
-    assert refused(config).startswith(f"{config}: others than root")
+    assert refused(config).startswith(f"{config}: users other than root")
     assert "chmod go-w it" in refused(config)
 
 
@@ -49,15 +49,15 @@ def test_a_file_that_a_group_can_write_is_refused(config: Path) -> None:
 def test_a_file_of_somebody_else_is_refused_and_one_in_his_directory(config: Path) -> None:
     requires_root()
     os.chown(config, 65534, 0)
-    assert refused(config).startswith(f"{config}: others")
+    assert refused(config).startswith(f"{config}: users other than root can write to it")
     os.chown(config, 0, 0)
     os.chown(config.parent, 65534, 0)
-    assert refused(config).startswith(f"{config}: {config.parent}: others")
+    assert refused(config).startswith(f"{config}: {config.parent}: users other than root can write to it")
 
 
 def test_a_directory_that_all_can_write_is_refused_unless_it_is_sticky(config: Path) -> None:
     config.parent.chmod(0o777)
-    assert refused(config).startswith(f"{config}: {config.parent}: others")
+    assert refused(config).startswith(f"{config}: {config.parent}: users other than root can write to it")
     config.parent.chmod(0o1777)
     assert place.read(str(config)) == "[one]\n"
 
@@ -69,10 +69,10 @@ def test_behind_a_link_both_places_count(config: Path, open_dir: Path) -> None:
     link.symlink_to(config)
     assert place.read(str(link)) == "[one]\n"
     elsewhere.chmod(0o777)
-    assert f"{elsewhere}: others" in refused(link)
+    assert f"{elsewhere}: users other than root can write to it" in refused(link)
     elsewhere.chmod(0o755)
     config.parent.chmod(0o777)
-    assert f"{config.parent}: others" in refused(link)
+    assert f"{config.parent}: users other than root can write to it" in refused(link)
 
 
 def test_what_is_no_file_or_too_large_or_no_text_is_refused(config: Path) -> None:

@@ -27,6 +27,8 @@ def test_an_option_is_named_that_could_be_left_out(words: list[str], says: str) 
 
 
 def test_operands_are_told_how_they_are_to_be() -> None:
-    assert with_advice("it takes one source and one destination").endswith(": give a line of its own to each source")
+    assert with_advice("cyrsync needs one source and one destination").endswith(
+        ": give a line of its own to each source"
+    )
     assert with_advice("/a/.. needs a slash behind it").endswith(": put a slash behind it")
     assert with_advice("/a is not a Cyrus spool") == "/a is not a Cyrus spool"

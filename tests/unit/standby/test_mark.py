@@ -48,7 +48,7 @@ def test_another_disk(roots: list[bytes]) -> None:
 
 def test_a_root_without_and_one_that_is_damaged(roots: list[bytes], tmp_path: Path) -> None:
     (tmp_path / "conf" / ".cyrsync-replica").unlink()
-    assert "no token, so no sync -C has written there" in mark.read(roots).warnings[0]
+    assert "no owner file, so no sync -C has written there" in mark.read(roots).warnings[0]
     (tmp_path / "conf" / ".cyrsync-replica").write_text("{")
     assert "damaged" in mark.read(roots).warnings[0]
     assert mark.read(roots).newest == ONE
@@ -58,7 +58,7 @@ def test_no_token_anywhere(tmp_path: Path) -> None:
     found = mark.read([os.fsencode(tmp_path)])
     assert found.newest is None
     assert (found.complete, found.cut_off) == (0.0, False)
-    assert "no token anywhere" in found.warnings[0]
+    assert "there is no owner file" in found.warnings[0]
 
 
 def test_the_first_time_counts(roots: list[bytes]) -> None:
@@ -72,7 +72,7 @@ def test_a_run_of_the_walk_does_not_tell_how_old_it_is(roots: list[bytes], tmp_p
     token.write(roots[1], token.UNOWNED)
     found = mark.read(roots)
     assert (found.newest, found.complete, found.cut_off) == (ONE, 1000.0, False)
-    assert "no token, so no sync -C has written there" in found.warnings[0]
+    assert "no owner file, so no sync -C has written there" in found.warnings[0]
     token.write(roots[1], token.UNOWNED._replace(writing="a boot"))
     assert mark.read(roots).cut_off
 
@@ -91,7 +91,7 @@ def test_the_mark_is_in_both_slots(roots: list[bytes], tmp_path: Path, slot: int
 def test_whoever_writes_is_not_disturbed(roots: list[bytes]) -> None:
     with closing(Holds()) as holds:
         assert holds.hold(roots[1:]) is None
-        where = f"{os.fsdecode(roots[1])}: process {os.getpid()} has been at it since "
+        where = f"{os.fsdecode(roots[1])}: process {os.getpid()} has been working on it since "
         with pytest.raises(LockedError, match=where), mark.held(roots, 0):
             pytest.fail("it is held by another")
 

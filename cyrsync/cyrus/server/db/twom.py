@@ -119,7 +119,7 @@ def _record(data: bytes, at: int, summed: bool) -> Record:
     except KeyError:
         raise DbError(f"a record of unknown type {kind}", at) from None
     except (struct.error, IndexError):
-        raise DbError("a record goes on past the end", at) from None
+        raise DbError("a record extends past the end", at) from None
     if summed and xxh3_64(data[at:sums_at]) & _LOW != head_sum:
         raise DbError("wrong checksum of a record's head", at)
     if kind == _DUMMY:
@@ -134,12 +134,12 @@ def _record(data: bytes, at: int, summed: bool) -> Record:
 def _removed(data: bytes, at: int, summed: bool) -> int:
     """Return where the record stands that the DELETE here removes: head of 16 bytes, then its checksum."""
     if at + _MIN_RECORD > len(data):
-        raise DbError("a record goes on past the end", at)
+        raise DbError("a record extends past the end", at)
     if summed and xxh3_64(data[at : at + 16]) & _LOW != _SUMS.unpack_from(data, at + 16)[0]:
         raise DbError("wrong checksum of a record's head", at)
     ancestor = int(_POINTER.unpack_from(data, at + 8)[0])
     if not ancestor < at:
-        raise DbError("a deletion of what came later", at)
+        raise DbError("a deletion of a later record", at)
     return ancestor
 
 

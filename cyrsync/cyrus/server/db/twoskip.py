@@ -74,7 +74,7 @@ def _walk(data: bytes) -> "list[tuple[bytes, bytes]]":
             near, far = _POINTERS.unpack_from(data, pointers_at)
             head_crc, tail_crc = _CRCS.unpack_from(data, crcs_at)
         except struct.error:
-            raise DbError("a record goes on past the end", at) from None
+            raise DbError("a record extends past the end", at) from None
         if crc32(data[at:crcs_at]) != head_crc:
             raise DbError("wrong checksum of a record's head", at)
         if kind == _RECORD:

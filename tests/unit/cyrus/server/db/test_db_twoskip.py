@@ -80,7 +80,7 @@ def test_pointers_past_the_end() -> None:
     struct.pack_into(">Q", db.data, db.pointers_at(last) + 8, 0)
     struct.pack_into(">Q", db.data, db.pointers_at(last), db.committed - 8)
     db.sum_up(last)
-    with pytest.raises(DbError, match="goes on past the end"):
+    with pytest.raises(DbError, match="extends past the end"):
         records(bytes(db.data))
 
 

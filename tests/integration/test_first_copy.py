@@ -1,4 +1,4 @@
-"""A first copy of many messages: an rsync of the whole tree goes ahead, and what happened meanwhile is put right."""
+"""A first copy of many messages: one rsync copies the whole tree, and what happened meanwhile is put right."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import samplespool
-from cyrsync.spool import ahead
+from cyrsync.spool import first_copy
 from support.inside import sync_here
 from support.races import Races
 from support.sshd import Sshd
@@ -47,7 +47,7 @@ class First:
         """Have this happen before the rsync of this number."""
         self.races.before(number, START.format(source=str(self.source)) + script)
 
-    def went_ahead(self) -> bool:
+    def copied_whole_tree(self) -> bool:
         """The first rsync had rules, and no list."""
         return any(word.startswith("--filter=. ") for run in self.races.runs() for word in run.words)
 
@@ -63,7 +63,7 @@ def races(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Races:
     requires("rsync")
     found = Races(tmp_path / "races")
     monkeypatch.setenv("PATH", found.env["PATH"])
-    monkeypatch.setattr(ahead, "_MANY", 100)
+    monkeypatch.setattr(first_copy, "_MANY", 100)
     return found
 
 
@@ -80,7 +80,7 @@ def any_first(request: pytest.FixtureRequest, tmp_path: Path, races: Races) -> F
 
 def test_it_is_what_rsync_makes(any_first: First) -> None:
     report = any_first.sync()
-    assert any_first.went_ahead()
+    assert any_first.copied_whole_tree()
     assert (report["messages"]["send"], report["errors"]) == (120, [])
     assert report["folders"]["new"] == report["folders"]["seen"]
     # Messages, three metadata files a folder, and a stray; of those that went by lists, no message.
@@ -98,7 +98,7 @@ def test_without_a_replica_directory(first: First) -> None:
     first.replica.joinpath(SENT, "cyrus.index").unlink()
     first.races.forget()
     first.sync()
-    assert not first.went_ahead()
+    assert not first.copied_whole_tree()
     first.assert_same()
 
 
@@ -110,7 +110,7 @@ def test_when_it_is_no_whole_copy(first: First, words: tuple[str, ...]) -> None:
         first.arguments += ["--", *words]
         words = ()
     first.sync(*words)
-    assert not first.went_ahead()
+    assert not first.copied_whole_tree()
 
 
 @pytest.mark.parametrize("what", ["a message waits", "a folder is there", "a folder is gone", "no index", "few"])
@@ -124,14 +124,14 @@ def test_when_not_all_may_go(first: First, what: str, monkeypatch: pytest.Monkey
     elif what == "no index":
         (first.source / SENT / "cyrus.index").unlink()
     else:
-        monkeypatch.setattr(ahead, "_MANY", 121)
+        monkeypatch.setattr(first_copy, "_MANY", 121)
     first.sync()
-    assert not first.went_ahead()
+    assert not first.copied_whole_tree()
 
 
 def test_derived_files_may_stay(first: First) -> None:
     report = first.sync("--skip-derived")
-    assert first.went_ahead()
+    assert first.copied_whole_tree()
     assert report["files"]["sent"] == report["files"]["planned"]
     assert not list(first.replica.rglob("cyrus.cache"))
     assert first.sync("--skip-derived")["rsync_runs"] == 0
@@ -154,7 +154,7 @@ def test_what_happens_meanwhile(any_first: First, script: str, number: int) -> N
     """Before it reads the source, and before the metadata goes."""
     any_first.before(number, script)
     report = any_first.sync()
-    assert any_first.went_ahead()
+    assert any_first.copied_whole_tree()
     files = report["files"]
     assert files["planned"] == files["sent"] + files["vanished"]
     # The metadata is that of the moment when it was read: what came later goes next.
@@ -169,7 +169,7 @@ def test_mailboxes_that_change_places_and_back(first: First) -> None:
     run = f"import subprocess; subprocess.run([{real_rsync(first.races)!r}, *words], check=True)\n"
     first.before(0, swap + run + swap)
     first.sync()
-    assert first.went_ahead()
+    assert first.copied_whole_tree()
     first.assert_same()
 
 
@@ -191,7 +191,7 @@ def test_what_failed_is_tried_again(first: First, path: str, why: str) -> None:
     program, replica = real_rsync(first.races), str(first.replica)
     first.before(0, FAILED.format(program=program, replica=replica, path=path, what=what, why=why))
     report = first.sync()
-    assert first.went_ahead()
+    assert first.copied_whole_tree()
     assert report["files"]["sent"] == report["files"]["planned"]
     first.assert_same()
 
@@ -220,7 +220,7 @@ def test_killed_on_the_way(tmp_path: Path, count: int) -> None:
     """With as many messages as it takes."""
     requires("rsync")
     source, replica, races = tmp_path / "source", tmp_path / "replica", Races(tmp_path / "races")
-    samplespool.make(source, messages=ahead._MANY, folder_count=20, size=20)
+    samplespool.make(source, messages=first_copy._MANY, folder_count=20, size=20)
     races.before(0, KILL.format(replica=str(replica), count=count, parent="parent"))
     done = run_cyrsync("sync", "--delete", source, replica, env=races.env)
     assert done.returncode == -signal.SIGKILL

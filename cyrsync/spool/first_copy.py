@@ -1,7 +1,7 @@
-"""A first copy of many messages: an rsync of the whole tree goes ahead, and the run begins with what that has brought.
+"""A first copy of many messages: one rsync copies the whole tree, and then the run compares what has arrived.
 
-With a list rsync takes almost half as long again as without. What is copied so is a tree of no one moment: metadata of
-one moment stays behind, and every folder is compared afterwards, by what it held before with what it holds then.
+With a list rsync needs almost half as long again as without. Metadata of one moment is left out of that copy. Every
+folder is compared afterwards: what the replica held before with what it holds then.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ _MANY = 10_000
 
 
 def is_worth_it(plans: list[FolderPlan], words: Iterable[str], name: bytes = b"") -> bool:
-    """Tell whether all that these plans have may go with the whole tree, and rsync, given these words, leaves none.
+    """Return whether all files of these plans may be copied with the whole tree: rsync with these words omits none.
 
-    `name` is the tree's, if rsync is to make it: rules for what stays behind must not be about it.
+    `name` is the tree's, if rsync is to make it: rules for what is left out must not match it.
     """
     if name and (kinds.is_metadata(name) or not _PLAIN.match(name)):
         return False
     leaves_none = {word.partition("=")[0] for word in words} <= _HARMLESS
-    return leaves_none and sum(plan.messages_send for plan in plans) >= _MANY and all(map(_may_go, plans))
+    return leaves_none and sum(plan.messages_send for plan in plans) >= _MANY and all(map(_may_be_copied, plans))
 
 
 def rules(root: str, *, skip_derived: bool) -> list[str]:
-    """Return rsync's filter rules for what stays behind; `root` is how patterns spell the tree's."""
+    """Return rsync's filter rules for what is left out; `root` is how patterns spell the tree's."""
     at_root = [f"H {root}/{name.decode()}" for name in sorted(kinds.ROOT_TRANSIENT)]
     return at_root + lists.whole_folder_rules(skip_derived=skip_derived)
 
 
 def plans_after(plans: list[FolderPlan], there: Iterable[Folder], policy: Policy) -> list[FolderPlan]:
-    """Return the plans for what is left to be done, with what is `there` now: only what is seen has come."""
+    """Return the plans for what is left to be done, with what is `there` now: only what is seen has arrived."""
     replica = {folder.path: folder for folder in there}
     after = []
     for plan in plans:
@@ -51,7 +51,7 @@ def plans_after(plans: list[FolderPlan], there: Iterable[Folder], policy: Policy
         if plan.source is None or found is None or found.problem:
             after.append(plan)
             continue
-        # Its messages are the source's, unless another mailbox was there: that is seen when the folder is taken.
+        # Its messages are the source's, unless another mailbox was there: that is seen when the folder is read.
         fresh = compare(plan.source, found._replace(incarnation=plan.source.incarnation), policy)
         fresh.identity = identity(plan.source)
         fresh.kept = plan.kept
@@ -59,7 +59,7 @@ def plans_after(plans: list[FolderPlan], there: Iterable[Folder], policy: Policy
     return [plan for plan in after if plan.sends() or plan.deletes()]
 
 
-def _may_go(plan: FolderPlan) -> bool:
+def _may_be_copied(plan: FolderPlan) -> bool:
     if not plan.path:
         return not plan.messages_send
     name = plan.path.rpartition(b"/")[2]
