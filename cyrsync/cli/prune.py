@@ -114,7 +114,7 @@ def hold_command(
         raise UsageError("give USER and DEST, or --list and DEST")
     config = read_conf(conf or CONF)
     with _opened(destination, conf, _options(rsh, timeout, wait), dry_run=as_list, config=config) as stores:
-        stores.look(brief=True)
+        stores.look(brief=as_list or release)
         complain_by_reason(stores.problems)
         if user is None:
             _show_held(stores, as_json=as_json)
@@ -122,6 +122,7 @@ def hold_command(
             prune.release(stores, _plain(user, config))
         else:
             prune.hold(stores, _plain(user, config), _by(), _now())
+            complain_by_reason(filter(None, [stores.nothing_of(_plain(user, config))]))
 
 
 def forget_command(

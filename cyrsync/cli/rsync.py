@@ -1,4 +1,4 @@
-"""`cyrsync rsync`: stand in for rsync, word for word."""
+"""`cyrsync rsync`: the drop-in: do what rsync does with the same words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cyrsync.rsync import options as rsync_options
 from cyrsync.rsync.advice import with_advice
 from cyrsync.rsync.options import RsyncLine, Settings
 from cyrsync.spool import hand_over
-from cyrsync.spool.stand_in import Deletions, NotForUs, StandIn
+from cyrsync.spool.drop_in import Deletions, DropIn, NotForUs
 from cyrsync.state import handed_over
 from cyrsync.state.lock import run_key, state_path
 from cyrsync.sync.guard import MaxDelete
@@ -38,13 +38,13 @@ def drop_in(words: list[str]) -> int:
     line = rsync_options.parse(words)
     settings = rsync_options.settings(line)
 
-    def tell(reason: str) -> None:
+    def report(reason: str) -> None:
         advised = with_advice(reason)
         if _is_news(words, line, settings, advised) or settings.verbose:
             complain(f"plain rsync runs: {advised}")
 
     def plain_rsync(reason: str, owned: bool) -> int:
-        tell(reason)
+        report(reason)
         return hand_over.plain_rsync(words, owned=owned)
 
     try:
@@ -53,10 +53,10 @@ def drop_in(words: list[str]) -> int:
             raise NotForUs(reason or "RSYNC_ICONV changes names")
         source, replica, below = _addresses(line, settings)
         session = Session(source, replica, _options(line, settings, below))
-        run = StandIn(session, _deletions(settings, below), plain_rsync)
+        run = DropIn(session, _deletions(settings, below), plain_rsync)
         result = run.execute()
     except (NotForUs, UsageError) as refusal:
-        tell(str(refusal))
+        report(str(refusal))
         if isinstance(refusal, NotForUs) and refusal.no_agent:
             _become_rsync(words)
         return hand_over.hand_over(words, line, settings, lambda: _become_rsync(words))

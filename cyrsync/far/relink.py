@@ -8,8 +8,10 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 
 import json
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far import uids as uid_sets
 from cyrsync.far import wire
 from cyrsync.far.remove import RENAMED, clear
@@ -17,7 +19,9 @@ from cyrsync.far.remove import RENAMED, clear
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any, BinaryIO
+    from typing import Any, BinaryIO, Optional
+
+    from cyrsync.far.keeping import Guard
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -55,14 +59,19 @@ def _move(record: "Any", stream: "BinaryIO") -> Move:
     )
 
 
-def relink(moves: "Iterable[Move]") -> "list[array[int]]":
-    """Carry moves out, and return of each the UIDs that are in their new place. What fails is left out."""
+def relink(
+    moves: "Iterable[Move]", guard_of: "Callable[[bytes], Optional[Guard]]" = lambda _: None
+) -> "list[array[int]]":
+    """Carry moves out, and return of each the UIDs that are in their new place. What fails is left out.
+
+    `guard_of` returns who keeps what is lost below a root.
+    """
     moves = list(moves)
     roots = {move.new[0] for move in moves}
     for root in roots:
         clear(root)
     gathered = [_gather(move, number) for number, move in enumerate(moves)]
-    placed = [_place(move, number, gathered[number]) for number, move in enumerate(moves)]
+    placed = [_place(move, number, gathered[number], guard_of(move.new[0])) for number, move in enumerate(moves)]
     for root in roots:
         clear(root)
     return placed
@@ -88,7 +97,7 @@ def _gather(move: Move, number: int) -> "array[int]":
         os.close(old)
 
 
-def _place(move: Move, number: int, uids: "array[int]") -> "array[int]":
+def _place(move: Move, number: int, uids: "array[int]", guard: "Optional[Guard]") -> "array[int]":
     """Rename gathered messages into their mailbox's directory, over what has their names there."""
     if not uids:
         return uids
@@ -96,7 +105,16 @@ def _place(move: Move, number: int, uids: "array[int]") -> "array[int]":
     try:
         new = _open(move.new[0], move.new[1], make=True)
         try:
-            return _each(uids, lambda name: os.rename(name, name, src_dir_fd=hidden, dst_dir_fd=new))
+            if guard:
+                guard.enter(new, move.new[1], (kinds.INDEX,))
+
+            def place(name: bytes) -> None:
+                if guard:
+                    with suppress(FileNotFoundError):
+                        guard.takes(new, move.new[1], name)
+                os.rename(name, name, src_dir_fd=hidden, dst_dir_fd=new)
+
+            return _each(uids, place)
         finally:
             os.close(new)
     except OSError:

@@ -26,7 +26,7 @@ from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.sync.options import Options
 from cyrsync.sync.ownership import CUT_OFF, hold
-from cyrsync.text import path_text
+from cyrsync.text import path_text, printable
 
 _DATABASES = ("annotation", "mboxlist", "quota", "userdeny", "zoneinfo")
 _FILES, _MAILBOXES = FILES + b"/", MAILBOXES + b"/"
@@ -59,6 +59,7 @@ class ReplicaStores:
         self.groups = groups
         self.problems = problems
         self.owners = Owners(config, self._inbox)
+        self._mailbox_list = config.database("mboxlist")[1]
 
     @property
     def roots(self) -> list[Root]:
@@ -103,7 +104,8 @@ class ReplicaStores:
             lost = [names[one] for one in times if one not in stay] + [gone[one] for one in gone if one not in records]
             yield from (Removal(root.path, _MAILBOXES + mailbox.directory + b"/" + name) for name in lost)
         for file in root.listed.files:
-            if self._is_held([self.owners.of_file(root.source, file.path.removesuffix(VERSIONS))]):
+            path = file.path.removesuffix(VERSIONS)
+            if self._is_held([self.owners.of_file(root.source, path)]) or self._names_held(root, path):
                 continue
             versions: dict[int, list[bytes]] = {}  # one that is packed may be there unpacked, too
             for version in file.versions:
@@ -130,6 +132,14 @@ class ReplicaStores:
             if self.owners.of_file(root.source, file.path.removesuffix(VERSIONS)) == user:
                 yield from (Removal(root.path, _FILES + file.path + b"/" + name) for name in file.versions)
 
+    def nothing_of(self, user: str) -> str:
+        """Return what to say where nothing of a user is kept, "" where something is."""
+        if any(True for root in self.roots for _ in self.of_user(root, user)):
+            return ""
+        return (
+            f"{printable(user)}: nothing of this user is in the history on {self.replica.address.text}: check the name"
+        )
+
     def nobody_knows(self, root: Root) -> Iterator[str]:
         """Yield the states and files of a root of which nothing tells whose they are."""
         for mailbox in root.listed.mailboxes:
@@ -144,6 +154,10 @@ class ReplicaStores:
         """Tell whether any of the owners is held; one that is not known may be."""
         held = {os.fsdecode(user) for user in self.held}
         return bool(held) and any(owner == UNKNOWN or owner in held for owner in owners)
+
+    def _names_held(self, root: Root, path: bytes) -> bool:
+        """Tell whether a file is mailboxes.db, which tells what mailboxes of users who are held were called when."""
+        return bool(self.held) and os.path.join(root.source, path) == self._mailbox_list
 
     def _inbox(self, uniqueid: bytes) -> bytes | None:
         """Return the name of the live mailbox with a uniqueid, by its header."""

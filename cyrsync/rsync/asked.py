@@ -14,10 +14,10 @@ from typing import NamedTuple
 from cyrsync.far.folder import join
 from cyrsync.rsync import list_file
 
-#: Entries of one list. An rsync more takes as long as 5,000 names to check; a whole folder has three rules.
+#: Entries of one list. One more rsync costs as much time as 5,000 names to check; a whole folder has three rules.
 _NAMES, _OTHERS = 5_000, 500
 _WILD = re.compile(rb"[*?[]")
-#: What it takes for an escape, and then does not find what is called so.
+#: What it reads as an escape, and then does not find what is called so.
 _ESCAPE = re.compile(rb"\\[*?[\]]")
 _ODD = re.compile(rb"[^\w./-]")
 _SPECIAL = re.compile(rb"[\\*?[]")
@@ -27,16 +27,16 @@ class Own(bytes):
     """A directory's own entry, without what is in it."""
 
 
-class Stray(bytes):
+class OtherFile(bytes):
     """What is no file of Cyrus's: it may be of any kind."""
 
 
 class Piece(NamedTuple):
-    """Entries of one list, and what else rsync is to be told of them."""
+    """Entries of one list, and the rules that rsync needs for them."""
 
     entries: Iterable[bytes]
     words: tuple[str, ...] = ()
-    rules: Sequence[bytes] = ()  # the lines of a filter file; none where the list tells it all
+    rules: Sequence[bytes] = ()  # the lines of a filter file; none where the list is enough
     files: bool = False  # whether none is known for anything but a file
     aliases: Sequence[bytes] = ()  # patterns to be listed, too, by which rsync finds what it would not
 
@@ -48,14 +48,14 @@ class _Kind(NamedTuple):
 
 
 def pieces(entries: Iterable[bytes], name: bytes = b"") -> Iterator[Piece]:
-    """Part the entries of a list. An own entry whose directory has another right behind it goes with that one.
+    """Part the entries of a list. An own entry whose directory has another entry right after it stays with that one.
 
     With a `name`, that is the tree's own in the transfer.
     """
     gathered: dict[_Kind, list[bytes]] = {}
     for entry in _needed(entries):
         exact = isinstance(entry, Own) or _is_wild(entry) or _is_wild(name)
-        kind = _Kind(entry.endswith(b"/"), exact, isinstance(entry, Stray))
+        kind = _Kind(entry.endswith(b"/"), exact, isinstance(entry, OtherFile))
         some = gathered.setdefault(kind, [])
         some.append(entry)
         if len(some) == (_OTHERS if kind.whole or kind.exact else _NAMES):

@@ -18,7 +18,7 @@ _ESCAPED_ASCII = re.compile(rb"\\(?=#\d{3})|[\x00-\x08\x0a-\x1f\x7f-\xff]")
 
 @dataclass(frozen=True, slots=True)
 class DeletionLines:
-    """How deletions are told of: formats for standard output and for the log, None for where nothing is said."""
+    """How deletions are reported: formats for standard output and for the log, None for no report."""
 
     shown: str | None = None
     logged: str | None = None

@@ -21,7 +21,7 @@ from cyrsync.rsync import asked, full_daemon, list_file, messages, options
 from cyrsync.rsync.asked import Piece
 from cyrsync.rsync.features import Features
 from cyrsync.rsync.jobs import Jobs
-from cyrsync.rsync.messages import Kind, Message
+from cyrsync.rsync.messages import Complaint, Kind
 
 #: Codes after which the other entries are done: 23 some failed, 24 some vanished, 25 some deletions left out.
 _GONE_THROUGH = frozenset({Exit.DONE, Exit.PARTIAL, Exit.VANISHED, Exit.WITHHELD})
@@ -32,7 +32,7 @@ _ITEM = re.compile(rb"[<>ch.][fLDS][^ ]+ \d+ ")
 _FROM, _RULES = "--files-from=", "--filter=. "
 #: Who writes to the replica has the rights to make what lends them: a far end must not choose.
 _LENDS_NO_RIGHTS = "--chmod=Fug-s"
-#: Where a file was asked for, no device comes, nor a link that leads out; rsync says so on standard output.
+#: Where a file was asked for, no device is made, nor a link that leads out; rsync says so on standard output.
 _FILES_ALONE = ("--safe-links", "--no-devices")
 _TELL = "--info=name1"
 _NO_FILE = re.compile(rb'(?:ignoring unsafe symlink "(.*)" -> ".*"|skipping non-regular file "(.*)")\Z')
@@ -64,17 +64,17 @@ def await_orphans(directory: Path) -> None:
 
 @dataclass(slots=True)
 class Outcome:
-    """What one rsync came to; the paths are below the root."""
+    """The outcome of one rsync; the paths are below the root."""
 
     code: int = 0
-    failed: dict[bytes, Message] = field(default_factory=dict)
+    failed: dict[bytes, Complaint] = field(default_factory=dict)
     vanished: set[bytes] = field(default_factory=set)
-    attributes: dict[bytes, Message] = field(default_factory=dict)
+    attributes: dict[bytes, Complaint] = field(default_factory=dict)
     bytes_sent: int = 0
     deleted: list[bytes] = field(default_factory=list)
 
     def add(self, other: Outcome) -> None:
-        """Take what another rsync came to."""
+        """Add the outcome of another rsync."""
         self.code = max(self.code, other.code)
         self.failed.update(other.failed)
         self.vanished |= other.vanished
@@ -85,7 +85,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class Ends:
-    """Both ends as rsync is to be told: operands, roots as its messages show them, and the way there."""
+    """Both ends in rsync's words: operands, roots as its messages show them, and the way there."""
 
     source: str
     destination: str
@@ -94,7 +94,7 @@ class Ends:
     name: bytes = b""  # what it is called below that, and below the destination's: so rsync prints it
     rsh: str | None = None
     pull: bool = False
-    silence: float = 0.0  # seconds after which a far end from which nothing comes is lost, 0 for never
+    silence: float = 0.0  # seconds after which a far end that sends nothing is lost, 0 for never
 
 
 class Rsync:
@@ -109,7 +109,7 @@ class Rsync:
         verbatim: bool,
         jobs: Jobs | None = None,
     ) -> None:
-        """`words` go to every run; `verbatim`: what rsync prints is for the user, nothing is made of it."""
+        """`words` are for every run; `verbatim`: the user gets what rsync prints, and nothing is read from it."""
         self._jobs = jobs or Jobs(1)
         self.ends = ends
         self.features = features
@@ -139,7 +139,7 @@ class Rsync:
         """
         nothing = self.directory / "nothing"
         nothing.touch()
-        # The user's own log would tell of a run that was none.
+        # The user's own log would report a run that was none.
         log = ["--log-file=/dev/null"] if any(word.startswith("--log-file=") for word in line) else []
         words = ["rsync", *line, *self._own_words(), "--dry-run", *log, "-0", f"{_FROM}{nothing}"]
         words += [self.ends.source, self.ends.destination]
@@ -157,7 +157,7 @@ class Rsync:
         raise RsyncFailed(reason, code if code > 0 else 128 - code)
 
     def accepts(self, line: tuple[str, ...]) -> bool:
-        """Tell whether both rsyncs accept the words of `line`."""
+        """Return whether both rsyncs accept the words of `line`."""
         try:
             self.try_words(line)
         except (RsyncFailed, ConnectionFailed):
@@ -214,7 +214,7 @@ class Rsync:
                 raise
             outcome = Outcome(Exit.PARTIAL, vanished={b""})
         if instead:
-            outcome.failed.update((path, Message(Kind.FAILED, path, _EMPTIED)) for path in outcome.vanished)
+            outcome.failed.update((path, Complaint(Kind.FAILED, path, _EMPTIED)) for path in outcome.vanished)
             outcome.vanished.clear()
         return outcome
 
@@ -348,7 +348,9 @@ def _is_time_limit(word: str) -> bool:
     return word.partition("=")[0] in ("--timeout", "--no-timeout")
 
 
-def _sort(message: Message, outcome: Outcome, roots: tuple[bytes, ...], without_name: Callable[[bytes], bytes]) -> None:
+def _sort(
+    message: Complaint, outcome: Outcome, roots: tuple[bytes, ...], without_name: Callable[[bytes], bytes]
+) -> None:
     """Note what a message says of the entry that it is about."""
     path = messages.relative(message.path, roots) if message.path else None
     if path is None:
@@ -414,7 +416,7 @@ def _read_totals(out: IO[bytes], outcome: Outcome, direction: str) -> None:
         if no_file:
             path = messages.unescape(no_file[1] or no_file[2])
             if _is_cyrus(path.rpartition(b"/")[2]):
-                outcome.failed[path] = Message(Kind.FAILED, path, _NOT_TAKEN)
+                outcome.failed[path] = Complaint(Kind.FAILED, path, _NOT_TAKEN)
         if line.startswith(b"*deleting"):
             outcome.deleted.append(messages.unescape(line[12:].partition(b" ")[2].rstrip(b"\n")))
         total = _TOTAL.match(line)

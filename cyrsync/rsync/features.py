@@ -39,7 +39,7 @@ def near() -> Features:
 
 
 def far(words: Callable[[str], list[str]], rsync_path: str | None, silence: float = 0.0) -> Features:
-    """Ask the rsync at the far end, and wait so many seconds for it; `words` tells how to run a command there."""
+    """Ask the rsync at the far end, and wait so many seconds for it; `words` returns how to run a command there."""
     command = f"{rsync_path or 'rsync'} --help"
     finished = process.capture(words(command), silence)
     if finished.code == Exit.SSH:

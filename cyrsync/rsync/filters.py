@@ -30,11 +30,11 @@ class Rule:
     matcher: re.Pattern[bytes]
 
     def may_match_message(self) -> bool:
-        """Tell whether a message file could match: then a run in steps cannot honour the rule."""
+        """Return whether a message file could match: then a run in steps cannot honour the rule."""
         return self.excludes and not self.directories_only and _may_match_message(_last(self.pattern))
 
-    def may_match_bound(self) -> bool:
-        """Tell whether a header or an index could match: a mailbox cannot be known without."""
+    def may_match_snapshot_metadata(self) -> bool:
+        """Return whether a header or an index could match: a mailbox cannot be known without."""
         tail = re.compile(_regex(_last(self.pattern)) + rb"\Z", re.DOTALL)
         names = (kinds.HEADER, kinds.INDEX)
         return self.excludes and not self.directories_only and any(map(tail.match, names))
@@ -61,7 +61,7 @@ class Rules:
         return "/" + os.fsdecode(literal)
 
     def excludes(self, path: bytes, *, directory: bool) -> bool:
-        """Tell whether a path below the tree's root is left out, by itself or with a directory that it is in."""
+        """Return whether a path below the tree's root is left out, by itself or with a directory that it is in."""
         if not self.rules or not path:
             return False
         parent = path.rpartition(b"/")[0]
@@ -130,7 +130,7 @@ def _last(pattern: bytes) -> bytes:
 
 
 def _may_match_message(pattern: bytes) -> bool:
-    """Tell whether a pattern for a name matches some name of digits and one dot at the end."""
+    """Return whether a pattern for a name matches some name of digits and one dot at the end."""
     tokens: Sequence[bytes] = _TOKEN.findall(pattern)
     #: After how many tokens, and after what of a name: 0 nothing, 1 digits, 2 all of it.
     states = {(0, 0)}

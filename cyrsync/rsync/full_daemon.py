@@ -14,7 +14,7 @@ _PATIENCE, _FIRST_PAUSE, _LONGEST_PAUSE = 15.0, 0.05, 2.0
 
 
 def is_full(said: Iterable[bytes]) -> bool:
-    """Tell whether a daemon has refused a client for now, by what rsync said on standard error."""
+    """Return whether a daemon has refused a client for now, by what rsync said on standard error."""
     return any(line.startswith(_REFUSAL) for line in said)
 
 

@@ -1,4 +1,4 @@
-"""Several rsyncs side by side, and nothing else: a job has its turn, and lets go of it while its rsync runs."""
+"""Several rsyncs side by side, and nothing else: a job has its turn, and gives it up while its rsync runs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Jobs:
             for thread in threads:
                 thread.join()
         finally:
-            # A signal has come: the threads must not outlive their files.
+            # A signal has arrived: the threads must not outlive their files.
             self._stop.set()
             for thread in threads:
                 thread.join()

@@ -22,7 +22,7 @@ def write(path: Path, entries: Iterable[bytes], below: bytes = b"", name: bytes 
         start = (below or b".") + b"/./" + name + b"/"
     with open(path, "wb", buffering=1 << 16) as stream:
         for entry in entries:
-            # With a slash behind it, or a dot, a directory would stand for its contents.
+            # With a slash after it, or a dot, a directory would mean its contents.
             stream.write((start[:-1] if name and entry == ROOT else start + entry) + b"\0")
             written = True
     return written

@@ -16,15 +16,15 @@ class Kind(Enum):
     FAILED = "failed"
     #: It arrived, but its owner, mode or time could not be set.
     ATTRIBUTES = "attributes"
-    #: The daemon is told not to take files of this name (`exclude`).
+    #: The daemon is configured to refuse files of this name (`exclude`).
     REFUSED = "refused"
     #: No entry is named: rsync itself is in trouble.
     GENERAL = "general"
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One complaint: the path as rsync gave it (absolute, or below a module), and the reason."""
+class Complaint:
+    """One complaint of rsync's: the path as rsync gave it (absolute, or below a module), and the reason."""
 
     kind: Kind
     path: bytes
@@ -32,7 +32,7 @@ class Message:
     number: int = 0  # errno, 0 if rsync gave none
 
     def worth_another_try(self) -> bool:
-        """Tell whether the same may go well a moment later."""
+        """Return whether the same may succeed a moment later."""
         return self.kind is Kind.FAILED and (self.number in _PASSING or "verification" in self.reason)
 
 
@@ -66,7 +66,7 @@ _CONSEQUENCE = re.compile(
 _ESCAPED = re.compile(rb"\\#([0-7]{3})")
 
 
-def read(lines: Iterable[bytes]) -> Iterator[Message]:
+def read(lines: Iterable[bytes]) -> Iterator[Complaint]:
     """Yield what the lines of rsync's standard error say, without its own summing up."""
     for line in lines:
         line = line.rstrip(b"\r\n")
@@ -76,12 +76,12 @@ def read(lines: Iterable[bytes]) -> Iterator[Message]:
                 yield message
 
 
-#: A daemon does not tell whether the password was wrong, or there was none.
+#: A daemon does not say whether the password was wrong, or there was none.
 _PASSWORD = ": set RSYNC_PASSWORD, or give rsync --password-file=FILE"
 
 
 def refused(lines: Iterable[bytes]) -> bool:
-    """Tell whether the other rsync said no (a module that is read only, an option): asking again is no use."""
+    """Return whether the other rsync said no (a module that is read only, an option): asking again is no use."""
     return any(
         (line.startswith((b"ERROR:", b"@ERROR")) and b"try again" not in line) or b"is configured to refuse" in line
         for line in lines
@@ -89,7 +89,7 @@ def refused(lines: Iterable[bytes]) -> bool:
 
 
 def general_reason(lines: Iterable[bytes]) -> str:
-    """Return the line that says best why rsync gave up: the first complaint; what follows comes of it."""
+    """Return the line that says best why rsync gave up: the first complaint; what follows results from it."""
     said = [line.decode("utf-8", "backslashreplace").strip() for line in lines]
     said = [line for line in said if line]
     errors = [line for line in said if line.startswith(("ERROR:", "@ERROR"))]
@@ -121,38 +121,39 @@ def _real_name(name: bytes) -> bytes:
     return name + b"." if name.isdigit() else name
 
 
-def _read_line(line: bytes) -> Message | None:
+def _read_line(line: bytes) -> Complaint | None:
     vanished = _VANISHED.match(line)
     if vanished:
-        return Message(Kind.VANISHED, unescape(vanished[1]), "vanished")
+        return Complaint(Kind.VANISHED, unescape(vanished[1]), "vanished")
     verification = _VERIFICATION.match(line)
     if verification:
         if b"will try again" in verification[2]:
             return None
-        return Message(Kind.FAILED, unescape(verification[1]), "failed verification: it changed while it was read")
+        return Complaint(Kind.FAILED, unescape(verification[1]), "failed verification: it changed while it was read")
     no_directory = _NO_DIRECTORY.match(line)
     if no_directory:
-        return Message(Kind.FAILED, unescape(no_directory[1]), "no directory could be made for the new file beside it")
+        reason = "no directory could be made for the new file beside it"
+        return Complaint(Kind.FAILED, unescape(no_directory[1]), reason)
     unquoted = _UNQUOTED.match(line)
     if unquoted:
         reason = "its name is too long" if unquoted[1].startswith(b"temp") else "a folder is in its place"
-        return Message(Kind.FAILED, unescape(unquoted[2]), reason, errno.ENOTEMPTY)
+        return Complaint(Kind.FAILED, unescape(unquoted[2]), reason, errno.ENOTEMPTY)
     quoted = _QUOTED.match(line)
     if not quoted:
-        return Message(Kind.GENERAL, b"", line.decode("utf-8", "backslashreplace"))
+        return Complaint(Kind.GENERAL, b"", line.decode("utf-8", "backslashreplace"))
     return _with_path(quoted[1], _BEHIND_PATH.split(quoted[2])[0], quoted[3])
 
 
-def _with_path(call: bytes, path: bytes, rest: bytes) -> Message:
+def _with_path(call: bytes, path: bytes, rest: bytes) -> Complaint:
     found = _ERRNO.search(rest)
     number = int(found[2]) if found else 0
     reason = (found[1] if found else call + rest).decode("utf-8", "backslashreplace").strip(" :")
     if number == errno.ENOENT and b"link_stat" in call:
-        return Message(Kind.VANISHED, unescape(path), reason, number)
+        return Complaint(Kind.VANISHED, unescape(path), reason, number)
     if _REFUSED.search(call):
-        return Message(Kind.REFUSED, unescape(path), "the daemon refuses files of this name")
+        return Complaint(Kind.REFUSED, unescape(path), "the daemon refuses files of this name")
     kind = Kind.ATTRIBUTES if call.startswith(_ATTRIBUTE_CALLS) else Kind.FAILED
-    return Message(kind, unescape(path), reason, number)
+    return Complaint(kind, unescape(path), reason, number)
 
 
 def unescape(path: bytes) -> bytes:

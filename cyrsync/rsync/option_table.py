@@ -22,9 +22,9 @@ class Takes(Enum):
 class Role(Enum):
     """What cyrsync does with an option."""
 
-    PASS = auto()  # goes to each rsync that moves files
+    PASS = auto()  # for each rsync that sends files
     PRINT = auto()  # as PASS; and changes what is printed, and nothing else
-    COMPARE = auto()  # as PASS; and only rsync can tell whether a file is unchanged
+    COMPARE = auto()  # as PASS; and only rsync knows whether a file is unchanged
     REACH = auto()  # as PASS; and any rsync needs it that talks to the same far end
     OWN = auto()  # cyrsync's own work, or at odds with it: never passed
 

@@ -44,7 +44,7 @@ _FILTERS = frozenset({"exclude", "include", "filter"})
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option as given: its oldest long name ("no-perms" for `--no-p`), and words that spell it anew."""
+    """One option as given: its oldest long name ("no-perms" for `--no-p`), and words that spell it again."""
 
     name: str
     value: str | None
@@ -152,7 +152,7 @@ def for_reading(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def unfit(line: RsyncLine) -> str | None:
-    """Say in one clause why the line must go to plain rsync; None if the walk engine can honour it."""
+    """Return in one clause why plain rsync must run the line; None if the walk engine can."""
     on = _switched_on(line.options)
     if not line.operands and "human-readable" in on:
         return "-h with nothing else asks for rsync's help"
@@ -263,7 +263,7 @@ def _verbosity(options: Sequence[Option]) -> int:
 
 
 def _max_delete(value: str | None) -> int | None:
-    # rsync keeps INT_MIN for "no limit", and takes any other negative number for "delete nothing".
+    # rsync keeps INT_MIN for "no limit", and reads any other negative number as "delete nothing".
     number = None if value is None else _number(value)
     return None if number is None or number == _INT_MIN else max(number, 0)
 
@@ -313,7 +313,7 @@ def _unfit_together(options: Sequence[Option], on: set[str]) -> str | None:
             return f"{option.words[0]} is a rule that only rsync can apply"
         if rule and rule.may_match_message():
             return f"{option.words[0]} is about messages, too"
-        if rule and rule.may_match_bound():
+        if rule and rule.may_match_snapshot_metadata():
             return f"{option.words[0]} leaves out what a mailbox is known by"
     return None
 
@@ -355,7 +355,7 @@ def _rules(options: Sequence[Option]) -> Rules:
 
 def _beside(on: set[str], values: Mapping[str, str]) -> tuple[str, ...]:
     """Return what keeps the part of a file that has arrived out of its final place: a directory for it."""
-    # rsync takes a --partial-dir of "" or "." for none at all, and as a wish for --partial.
+    # rsync reads a --partial-dir of "" or "." for none at all, and as a wish for --partial.
     folder = values.get("partial-dir", kinds.UPDATES.decode() if "delay-updates" in on else None)
     in_place = "partial" in on if folder is None else posixpath.normpath(folder) == "."
     return (f"--partial-dir={kinds.UPDATES.decode()}",) if in_place else ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Preserve:
-    """What rsync's options of the same names ask for; unless told otherwise, what -a does."""
+    """What rsync's options of the same names ask for; by default, what -a does."""
 
     perms: bool = True
     owner: bool = True

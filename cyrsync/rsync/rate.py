@@ -36,5 +36,5 @@ class Rate:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """What tells rsync of it."""
+        """Rsync's words for it."""
         return (f"--bwlimit={self.number}{self.unit}",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cyrsync.spool.booking import book
+from cyrsync.spool.recording import record
 from cyrsync.spool.steps import Transfer
 from cyrsync.sync.session import Session
 
@@ -14,6 +14,6 @@ def delete(session: Session, transfer: Transfer) -> set[bytes]:
         policy = session.options.policy
         with session.phases.phase("delete"):
             transfer.delete(keep_times=policy.preserve.times and policy.preserve.dir_times)
-    book(session.result, transfer)
+    record(session.result, transfer)
     failed = set(transfer.account.errors) - before
     return failed | {path.rpartition(b"/")[0] for path in failed}

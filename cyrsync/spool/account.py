@@ -11,7 +11,7 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.errors import Exit, ReplicaFull
 from cyrsync.far.uids import file_names
 from cyrsync.rsync.driver import Outcome, hint
-from cyrsync.rsync.messages import Kind, Message
+from cyrsync.rsync.messages import Complaint, Kind
 from cyrsync.sync.folder_plan import FolderPlan
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -28,7 +28,7 @@ class Account:
     vanished: int = 0
     failed: int = 0
     deleted: int = 0
-    pending: int = 0  # planned, and rsync has not come to an end with them
+    pending: int = 0  # planned, and rsync has not finished them
     bytes_sent: int = 0
     same_messages: int = 0  # that were to be compared, and are the same
     same_folders: set[bytes] = field(default_factory=set)  # with nothing else to be done in them
@@ -61,15 +61,15 @@ class Account:
         self._hold([plan for plan in plans if plan.path in files or plan.path in whole], planned)
 
     def no_room(self, error: ReplicaFull, plans: list[FolderPlan], planned: Planned) -> None:
-        """Give up what an rsync was given that broke off for want of room: which files arrived it does not tell."""
+        """Give up what was given to an rsync that broke off for want of room: it does not say which files arrived."""
         self.full = error
         self.short |= {plan.path for plan in plans} - self.held
         self._hold(plans, planned)
 
-    def book(self, outcome: Outcome, plans: list[FolderPlan], planned: Planned) -> dict[bytes, Message]:
+    def record(self, outcome: Outcome, plans: list[FolderPlan], planned: Planned) -> dict[bytes, Complaint]:
         """Count what failed and what vanished, each file once; folders with a failure are held. Return complaints."""
         self.pending -= sum(map(planned, plans))
-        # An index that looks otherwise than the source's would be taken for one that somebody else has written.
+        # An index that looks otherwise than the source's would look like one that somebody else has written.
         for path, message in outcome.attributes.items():
             if path.rpartition(b"/")[2] in kinds.BOUND:
                 outcome.failed.setdefault(path, message)
@@ -123,7 +123,7 @@ def by_folder(paths: Iterable[bytes], plans: list[FolderPlan]) -> tuple[dict[byt
 
 
 def _is_left_out(outcome: Outcome, path: bytes) -> bool:
-    """Tell whether the replica never has this file, by its daemon's will, and its folder does not need it."""
+    """Return whether the replica never has this file, by its daemon's will, and its folder does not need it."""
     name = path.rpartition(b"/")[2]
     needed = kinds.is_message(name) or name in kinds.BOUND
     return outcome.failed[path].kind is Kind.REFUSED and not needed

@@ -25,7 +25,7 @@ class Doubtful:
 
 
 def doubtful(source: Folder, plan: FolderPlan, policy: Policy) -> Doubtful | None:
-    """Return what to ask about a folder, None where names and UIDs tell all, or all messages are compared anyway."""
+    """Return what to ask about a folder, None where names and UIDs suffice, or all messages are compared anyway."""
     replica, here = plan.replica, source.incarnation
     there = replica and replica.incarnation
     if not (replica and here and there and here.same_as(there)) or plan.state not in (State.SAME, State.CHANGED):

@@ -87,7 +87,7 @@ def gone(replica: Folder) -> FolderPlan:
 
 
 def unchanged(source: Entry | None, replica: Entry | None, policy: Policy) -> bool:
-    """Tell whether rsync would find nothing to do for a file: its quick check, to the nanosecond, and attributes."""
+    """Return whether rsync would find nothing to do for a file: its quick check, to the nanosecond, and attributes."""
     if source is None or replica is None or not policy.own_quick_check:
         return False
     kind = stat.S_IFMT(source.mode)
@@ -115,20 +115,20 @@ def _state(source: Folder, replica: Folder | None, *, doubted: bool) -> State:
 
 
 def _is_ahead(replica: Folder, source: Folder) -> bool:
-    """Tell whether the replica's index goes further: the UIDs beyond are given on the source, or will be, once more."""
+    """Return whether the replica's index has higher UIDs: the source has given these, or will give them, again."""
     ours, theirs = source.incarnation, replica.incarnation
     return bool(ours and theirs and ours.same_as(theirs) and theirs.last_uid > ours.last_uid)
 
 
 def _was_begun_anew(replica: Folder) -> bool:
-    """Tell whether a run that put another mailbox here died before its end: it took the old index away first."""
+    """Return whether a run that put another mailbox here died before its end: it first removed the old index."""
     found = replica.metadata.get(kinds.INDEX)
     has_index = kinds.INDEX in replica.metadata and not (found is not None and found.size == 0)
     return has_index != (kinds.HEADER in replica.metadata)
 
 
 def _same_messages(source: Folder, replica: Folder) -> bool:
-    """Tell whether both have the same messages, and indexes that go as far: then there is nothing to look into."""
+    """Return whether both have the same messages, and indexes up to the same UID: then there is nothing to compare."""
     return source.incarnation == replica.incarnation and source.messages == replica.messages
 
 
@@ -164,7 +164,7 @@ def _missing_or_unproven(committed: array[int], replica: Folder) -> array[int]:
 
 
 def _may_go_whole(source: Folder, waiting: int) -> bool:
-    """Tell whether one list entry can stand for all messages: none has to wait, and no filter hides the folder."""
+    """Return whether one list entry can stand for all messages: none has to wait, and no filter hides the folder."""
     name = source.path.rpartition(b"/")[2]
     return bool(source.path) and not waiting and not name.startswith(kinds.METADATA_PREFIX)
 
@@ -172,7 +172,7 @@ def _may_go_whole(source: Folder, waiting: int) -> bool:
 def _plan_others(plan: FolderPlan, source: Folder, replica: Folder, policy: Policy) -> None:
     metadata = _wanted(source.metadata, policy)
     plan.metadata_seen = len(metadata)
-    # Neither size nor time tells the metadata of two mailboxes apart.
+    # Neither size nor time distinguishes the metadata of two mailboxes.
     all_of_it = plan.state is State.RECREATED
     moves_messages = plan.messages_send or (policy.deletes and plan.messages_delete)
     plan.by_size = policy.size_only and not (all_of_it or (plan.state is State.SAME and moves_messages))
@@ -200,7 +200,7 @@ def _wanted(names: dict[bytes, Entry | None], policy: Policy) -> list[bytes]:
 
 
 def _can_be_sent(found: Entry | None, policy: Policy) -> bool:
-    """Tell whether rsync would send a file of this kind with the options in force."""
+    """Return whether rsync would send a file of this kind with the options in force."""
     if found is None or stat.S_ISREG(found.mode):
         return True
     return policy.preserve.links if stat.S_ISLNK(found.mode) else policy.preserve.devices

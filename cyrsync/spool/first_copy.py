@@ -13,7 +13,7 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far.folder import Folder
 from cyrsync.spool import lists
 from cyrsync.spool.compare import compare
-from cyrsync.spool.taker import identity
+from cyrsync.spool.folder_reader import identity
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.policy import Policy
 
@@ -21,7 +21,7 @@ from cyrsync.sync.policy import Policy
 _HARMLESS = {"--archive", "--numeric-ids", "--bwlimit", "--compress", "--rsync-path", "--verbose", "--stats"}
 #: What is no pattern, and not hidden.
 _PLAIN = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z")
-#: With fewer messages one rsync more takes longer than it spares.
+#: With fewer messages one rsync more costs more time than it saves.
 _MANY = 10_000
 
 

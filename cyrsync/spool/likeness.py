@@ -8,12 +8,12 @@ from cyrsync.far.digests import Digests
 
 
 class Likeness(Enum):
-    """How the records of the replica's index stand to the source's."""
+    """How the records of the replica's index compare with the source's."""
 
     SAME = "the same messages"
-    #: The same by their contents, or it cannot be told: rsync's quick check has to.
+    #: The same by their contents, or not known: rsync's quick check has to compare.
     DOUBTFUL = "doubtful"
-    #: Another message stands under some UID.
+    #: Another message has some UID.
     OTHER = "other messages"
 
 

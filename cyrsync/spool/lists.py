@@ -1,4 +1,4 @@
-"""What stands in the lists that rsync is given, folder by folder."""
+"""What the lists for rsync contain, folder by folder."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far.folder import join
 from cyrsync.far.uids import file_names
-from cyrsync.rsync.asked import Own, Stray
+from cyrsync.rsync.asked import OtherFile, Own
 from cyrsync.sync.folder_plan import FolderPlan
 
-#: What must not travel with a folder that goes as one entry: hidden files, and the metadata that comes after.
+#: What must not be sent with a folder that is one entry: hidden files, and the metadata that is sent later.
 #: Hidden from the sender only: an exclude would also protect such files where a folder must make way.
 _HIDDEN = (b".*", b"cyrus.*.NEW", *sorted(kinds.BOUND))
 
@@ -20,7 +20,7 @@ ROOT_ALONE = "--filter=H /*"
 
 
 def whole_folder_filters(*, skip_derived: bool) -> tuple[str, ...]:
-    """Return rsync's words for what stays behind when a folder goes as one entry."""
+    """Return rsync's words for what is left out when a folder is sent as one entry."""
     return tuple(f"--filter={rule}" for rule in whole_folder_rules(skip_derived=skip_derived))
 
 
@@ -31,7 +31,7 @@ def whole_folder_rules(*, skip_derived: bool) -> list[str]:
 
 
 def message_entries(plan: FolderPlan) -> Iterator[bytes]:
-    """Yield the list entries for a folder's messages and what goes with them: the folder itself if it goes whole."""
+    """Yield the entries for a folder's messages and what is sent with them: the folder itself if it is sent whole."""
     if plan.whole:
         yield plan.path + b"/"
     else:
@@ -43,7 +43,7 @@ def message_entries(plan: FolderPlan) -> Iterator[bytes]:
 
 
 def staged_entries(plan: FolderPlan) -> Iterator[bytes]:
-    """Yield what is taken from the staged copy: the folder's own attributes, and metadata."""
+    """Yield what is sent from the staged copy: the folder's own attributes, and metadata."""
     if plan.path:
         yield plan.path
     for name in plan.metadata:
@@ -60,10 +60,10 @@ def other_entries(plan: FolderPlan) -> Iterator[bytes]:
     for name in () if plan.staged else plan.metadata:
         yield join(plan.path, name)
     for name in plan.strays:
-        yield Stray(join(plan.path, name))
+        yield OtherFile(join(plan.path, name))
 
 
 def lists_metadata(plan: FolderPlan) -> bool:
-    """Tell whether a plan has an entry in a list of metadata and strays."""
+    """Return whether a plan has an entry in a list of metadata and strays."""
     entries = (*(staged_entries(plan) if plan.staged else ()), *other_entries(plan))
     return bool(entries)

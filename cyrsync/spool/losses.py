@@ -1,4 +1,4 @@
-"""What was sent, compared with what was taken: messages that were lost between, and mailboxes that changed places."""
+"""What was sent, compared with what was read: messages that vanished between, and mailboxes that changed places."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from cyrsync.sync.folder_plan import FolderPlan, State
 
 
 class Losses:
-    """What a transfer did not find as it was taken, and how that is made good."""
+    """What a transfer did not find as it was read, and how that is repaired."""
 
     def __init__(self, transfer: Transfer) -> None:
         self._transfer = transfer
         self._lost = transfer.account.lost
         self._checked: dict[bytes, FolderPlan] = {}
         self._mixed: set[bytes] = set()  # folders that were another mailbox's when their messages were sent
-        self._arrived: dict[bytes, array[int]] = {}  # messages of folders that were taken again
+        self._arrived: dict[bytes, array[int]] = {}  # messages of folders that were read again
         self._foreign: dict[bytes, set[bytes]] = {}  # folders with loose metadata that may be another mailbox's
 
     def stale(self) -> set[bytes]:
@@ -51,7 +51,7 @@ class Losses:
         self._lost.setdefault(plan.path, set()).update(plan.entries(file_names(plan.uids if uids is None else uids)))
 
     def lose_of_whole(self, plan: FolderPlan, now: Folder) -> None:
-        """Compare what a folder holds now with what it held when it was taken: rsync sent what was there between.
+        """Compare what a folder holds now with what it held when it was read: rsync sent what was there in between.
 
         What has gone was perhaps not there any more; what has come was perhaps sent without its index.
         """
@@ -65,7 +65,7 @@ class Losses:
         plan.delete_too(came)
 
     def renew(self, plans: list[FolderPlan]) -> None:
-        """Send what messages folders still lack, by their plans as they were taken again."""
+        """Send the messages that folders still lack, by their plans after they were read again."""
         renewed = [replace(plan) for plan in plans]
         for new in renewed:
             old, lost = self._transfer.plan(new.path), self._lost.pop(new.path)

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a walk guards its plan, begins with rsync, and tells of deletions."""
+    """How a walk guards its plan, begins with rsync, and reports deletions."""
 
-    #: Refuse a plan that must not be carried out, or withhold its deletions.
+    #: Refuse a plan that must not be executed, or withhold its deletions.
     guard: Callable[[Planned], None]
     #: See that rsync accepts the words that the user gave.
     try_words: Callable[[Rsync], None]
     #: Told of a transfer right before it deletes.
     deleting: Callable[[Transfer], None] = lambda _: None
-    #: Whether what rsync prints goes to the user as it is; also of a dry run, which is rsync's own then.
+    #: Whether the user gets rsync's output as it is; also of a dry run, which is rsync's own then.
     verbatim: bool = False

@@ -41,7 +41,7 @@ def plan(session: Session, sides: BothSides, *, doubted: bool) -> Planned:
     """
     numbers = sides.replica.numbers(sides.names_of_owner())
     planned, names = _compare(session, sides, _policy(session, sides, numbers), doubted=doubted)
-    unknown = {name for name in names if not _tells(numbers, name)}
+    unknown = {name for name in names if not _has_number(numbers, name)}
     more = sides.replica.numbers(unknown) if unknown else {}
     if more:
         session.start_over()
@@ -106,7 +106,7 @@ def _compare(session: Session, sides: BothSides, policy: Policy, *, doubted: boo
 
 
 def _ask_indexes(session: Session, sides: BothSides, doubtful: list[Doubtful], planned: Planned) -> None:
-    """Plan folders anew whose messages are others by what both indexes say."""
+    """Plan those folders again whose messages differ by what both indexes say."""
     questions = [one.question for one in doubtful]
     theirs = sides.replica.digests(sides.replica_status.root, questions) if questions else {}
     ours = sides.source.digests(sides.source_status.root, questions) if theirs else {}
@@ -126,8 +126,8 @@ def _unseen(session: Session, one: FolderPlan) -> str:
     return f"{path_text(one.path)}: cannot be listed on the replica: {reason}; nothing in it is sent or deleted"
 
 
-def _tells(numbers: Mapping[str, int | None], name: str) -> bool:
-    """Tell whether a number is known, or that there is none; some are looked up only when asked for."""
+def _has_number(numbers: Mapping[str, int | None], name: str) -> bool:
+    """Return whether a number is known, or that there is none; some are looked up only when asked for."""
     try:
         numbers[name]
     except KeyError:

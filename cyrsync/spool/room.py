@@ -20,17 +20,17 @@ from cyrsync.far.uids import file_names
 from cyrsync.spool.steps import Transfer
 from cyrsync.sync.folder_plan import FolderPlan
 
-_BLOCK = 4096  # bytes: what a file takes is a multiple
+_BLOCK = 4096  # bytes: the room for a file is a multiple
 
 #: Sizes of files of the source, by their paths below its root; None where that is not known.
 Sizes = Callable[[list[bytes]], list[int | None]]
 
 
 class Again(Protocol):
-    """Whoever carries out the plans of some folders once more."""
+    """Executes the plans of some folders once more."""
 
     def __call__(self, before: Transfer, paths: list[bytes], *, clear: bool) -> Transfer:
-        """Do it in place of what came of them `before`, with `clear` after it has made way; return the new transfer."""
+        """Transfer in place of `before`, with `clear` after old indexes are removed; return the new transfer."""
 
 
 def try_again(transfer: Transfer, sizes: Sizes, again: Again) -> ReplicaFull | None:
@@ -63,7 +63,7 @@ def try_again(transfer: Transfer, sizes: Sizes, again: Again) -> ReplicaFull | N
 
 
 def _balance(path: bytes, transfer: Transfer, sizes: Sizes) -> int | None:
-    """Return how many bytes more what is deleted in a folder takes than what is sent.
+    """Return how many bytes more are deleted in a folder than are sent.
 
     None where nothing is deleted that an index names, or where that cannot be told.
     """
@@ -77,7 +77,7 @@ def _balance(path: bytes, transfer: Transfer, sizes: Sizes) -> int | None:
 
 
 def _needed(plan: FolderPlan, sizes_of: Sizes) -> int | None:
-    """Return the bytes that a plan's files take on the replica, with one directory; None where that is not known."""
+    """Return the bytes that a plan's files need on the replica, with one directory; None where that is not known."""
     sizes = sizes_of(plan.entries([*file_names(plan.uids), *plan.odd, *plan.loose]))
     known = [size for size in sizes if size is not None]
     staged = plan.metadata_bytes + _BLOCK * (len(plan.metadata) + 1)

@@ -1,4 +1,4 @@
-"""One run of the walk engine, from two addresses to a result: open both sides, plan, guard, carry out."""
+"""One run of the walk engine, from two addresses to a result: open both sides, plan, guard, execute."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from cyrsync.ends.both import BothSides
 from cyrsync.ends.side import Side, refuse_promoted, token_of
 from cyrsync.errors import GuardError
-from cyrsync.spool.carrying import carry_out
+from cyrsync.spool.execution import execute
 from cyrsync.spool.manner import Manner
 from cyrsync.spool.planning import Planned, for_users, plan
 from cyrsync.sync import direction, known_roots, mounts, ownership
@@ -54,7 +54,7 @@ def hold(session: Session, side: Side) -> str:
 
 
 def walk(session: Session, sides: BothSides, manner: Manner) -> set[int]:
-    """Plan, guard and carry out; return the codes that rsync ended with."""
+    """Plan, guard and execute; return the codes that rsync ended with."""
     cut_off = WalkOwnership(sides.replica.writer, sides.replica_status, sides.boot).cut_off
     if cut_off:
         session.result.warnings.append(f"{session.replica.text}: {CUT_OFF}: all messages are compared")
@@ -64,7 +64,7 @@ def walk(session: Session, sides: BothSides, manner: Manner) -> set[int]:
     codes = set[int]()
     if manner.verbatim or not session.options.dry_run:
         with session.phases.phase("transfer"):
-            codes = carry_out(session, sides, planned, manner, cut_off=cut_off)
+            codes = execute(session, sides, planned, manner, cut_off=cut_off)
     if session.full:
         raise session.full
     session.result.exit = session.result.exit_code()

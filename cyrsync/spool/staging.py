@@ -1,4 +1,4 @@
-"""Metadata of one moment, in a tree beside the spool that rsync takes it from: directories and files look the same.
+"""Metadata of one moment, in a tree beside the spool from which rsync sends it: directories and files look the same.
 
 The tree's root looks like the spool's, and so is not ours. It therefore lies in a directory that is and stays ours
 alone: nobody else can reach the tree, whoever owns what is in it. And all of it is opened by its name in the directory
@@ -40,7 +40,7 @@ class Staging:
         """
         self.directory = directory
         self._name = name or _TREE
-        #: What rsync takes the copies from.
+        #: The tree from which rsync sends the copies.
         self.tree = directory / os.fsdecode(self._name)
         self._numeric_ids = numeric_ids
         self._extended = extended
@@ -63,7 +63,7 @@ class Staging:
             above, name = self._above(path)
             try:
                 descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=above)
-            except FileExistsError:  # it was taken before
+            except FileExistsError:  # it was read before
                 os.unlink(name, dir_fd=above)
                 descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=above)
         with open(descriptor, "wb") as stream:

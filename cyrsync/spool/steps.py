@@ -1,4 +1,4 @@
-"""The steps of a transfer: messages, then the metadata they belong to, then what goes.
+"""The steps of a transfer: messages, then the metadata they belong to, then deletions.
 
 A folder whose messages did not all arrive keeps its old metadata, and nothing is deleted in it: so every
 index on the replica has its messages.
@@ -21,12 +21,12 @@ from cyrsync.rsync import list_file
 from cyrsync.rsync.asked import Own
 from cyrsync.rsync.driver import Rsync, hint
 from cyrsync.rsync.filters import NO_RULES, Rules
-from cyrsync.rsync.messages import Message
+from cyrsync.rsync.messages import Complaint
 from cyrsync.spool import deletions, lists
 from cyrsync.spool.account import Account, by_folder
 from cyrsync.sync.folder_plan import FolderPlan, State
 
-#: Neither size nor time tells the files of two mailboxes apart.
+#: Neither size nor time distinguishes the files of two mailboxes.
 _WHOLE_NEW = "--ignore-times"
 #: Staged metadata is put in place when the last of it has arrived: a header and its index are not parted by a lost
 #: connection. Where it waits is rsync's default, but the user may have named another: there names might not be unique.
@@ -79,10 +79,10 @@ class Transfer:
         self._forced: tuple[str, ...] = ()
         self._unnamed: set[bytes] = set()  # but for messages that no index names
         self._by_path = {plan.path: plan for plan in self.plans}
-        self._without_index: set[bytes] = set()  # folders whose index this run has taken away
+        self._without_index: set[bytes] = set()  # folders whose index this run has removed
 
     def send_messages(self, *, force: bool) -> None:
-        """Send messages, and what goes with them; with `force`, folders may make way for files."""
+        """Send messages, and what is sent with them; with `force`, files may replace folders."""
         self._forced = ("--force",) if force else ()
         self._send_messages(self.plans)
 
@@ -95,7 +95,7 @@ class Transfer:
         self._send_messages(plans)
 
     def hold(self, paths: Iterable[bytes], reason: str) -> None:
-        """Leave what comes after the messages undone in these folders."""
+        """Leave out in these folders what follows the messages."""
         self.account.held.update(paths)
         self.account.errors.update((path, reason) for path in paths)
 
@@ -175,12 +175,12 @@ class Transfer:
         outcome = self._rsync.transfer((path + b"/" if path else b"" for path in folders), words)
         self._note({**outcome.failed, **outcome.attributes})
         if self._rsync.verbatim:
-            # What it deleted it told the user alone; and so it did of what it left.
+            # What it deleted and what it left it reported to the user only.
             self.account.deleted += len(set(self.goes()).difference(outcome.failed))
             return
         self.account.deleted += len(outcome.deleted)
         for path in filter(self._is_left, set(self.goes()).difference(outcome.deleted)):
-            # rsync ends with 0 where a directory is not empty, or the daemon is told to keep a name.
+            # rsync ends with 0 where a directory is not empty, or the daemon is configured to keep a name.
             self.account.errors.setdefault(path.rstrip(b"/"), "not deleted: rsync left it there")
 
     def sent_too_many(self) -> int:
@@ -188,7 +188,7 @@ class Transfer:
         return sum(max(0, len(plan.delete_uids) - plan.messages_delete) for plan in self.settled())
 
     def _is_left(self, path: bytes) -> bool:
-        """Tell whether a path should have gone by now: --force has made way for a file of the same name."""
+        """Return whether a path should be deleted by now: --force has replaced it by a file of the same name."""
         folder, _, name = path.rstrip(b"/").rpartition(b"/")
         plan = self._by_path.get(folder)
         return plan is None or name not in {
@@ -200,7 +200,7 @@ class Transfer:
         }
 
     def make_room(self) -> None:
-        """Where the replica is full, let messages go though their folder is held, if no index there names them."""
+        """Where the replica is full, delete messages even in a held folder, if no index there names them."""
         if self.account.full and self.writer:
             held = [plan.path for plan in self.plans if plan.path in self.account.held and plan.delete_uids]
             looks = self.writer.stat([join(join(self.root, path), kinds.INDEX) for path in held])
@@ -225,7 +225,7 @@ class Transfer:
         self.account.held |= files.keys() | whole
 
     def deletes(self) -> bool:
-        """Tell whether anything goes."""
+        """Return whether anything is deleted."""
         some = any(plan.deletes() for plan in self.settled()) or bool(self._unnamed)
         return some and self._may_delete()
 
@@ -248,7 +248,7 @@ class Transfer:
         yield from deletions.entries(plans)
 
     def left_standing(self) -> list[bytes]:
-        """Return the folders that are gone and stay, as what is left out lies in them."""
+        """Return the folders that are gone and stay, as they hold files that are left out."""
         return [plan.path for plan in self.settled() if plan.spares] if self._may_delete() else []
 
     def _removals(self) -> Iterator[Removal]:
@@ -310,7 +310,7 @@ class Transfer:
             self.account.hold_back(outcome.failed, renewed, _messages)
 
     def _clear_updates(self, plans: list[FolderPlan]) -> bool:
-        """Remove what a run that was cut off left of new metadata, and tell whether that could be done.
+        """Remove what a run that was cut off left of new metadata, and return whether that could be done.
 
         rsync 3.2.3 takes such files for those in their places, and leaves the old ones there.
         """
@@ -328,7 +328,7 @@ class Transfer:
         planned: Callable[[FolderPlan], int],
         staging: Path | None = None,
     ) -> None:
-        """Run rsync over the entries of these plans, again over what may go well a second time, and book it."""
+        """Run rsync over the entries of these plans, twice over those that may succeed then, and record the outcome."""
         if not self._rsync:
             return
         try:
@@ -362,14 +362,14 @@ class Transfer:
         outcome.failed.update(second.failed)
         outcome.vanished.update(second.vanished)
         outcome.attributes.update(second.attributes)
-        self._note(self.account.book(outcome, plans, planned))
+        self._note(self.account.record(outcome, plans, planned))
 
     def _entries_of(self, path: bytes, entries: Callable[[FolderPlan], Iterator[bytes]]) -> Iterable[bytes]:
         """Return what to list again of a path that failed: of a folder, all of it."""
         plan = self._by_path.get(path)
         return entries(plan) if plan else [path]
 
-    def _note(self, complaints: dict[bytes, Message]) -> None:
+    def _note(self, complaints: dict[bytes, Complaint]) -> None:
         if self._rsync and self._rsync.verbatim:
             return  # the user has seen rsync's own words
         for path, message in complaints.items():
@@ -385,7 +385,7 @@ def _staged(plan: FolderPlan) -> int:
 
 
 def _in_parts(plan: FolderPlan) -> bool:
-    """Tell whether metadata goes that must be of one moment, in more than one file."""
+    """Return whether metadata that must be of one moment is sent in more than one file."""
     return len(kinds.BOUND.intersection(plan.metadata)) > 1
 
 
@@ -403,7 +403,7 @@ def _unstaged(plan: FolderPlan) -> int:
 
 
 def _last(plan: FolderPlan) -> int:
-    """Return how many files go after the messages."""
+    """Return how many files are sent after the messages."""
     return len(plan.metadata) + len(plan.strays)
 
 

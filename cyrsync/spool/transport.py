@@ -1,4 +1,4 @@
-"""The rsync that carries files from one side of a walk to the other."""
+"""The rsync that sends files from one side of a walk to the other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def rsync_between(session: Session, sides: BothSides, *, verbatim: bool) -> Rsyn
     if sides.shell:
         known &= features.far(sides.shell.words, options.rsync_path, options.patience.silence)
     elif source.daemon or replica.daemon:
-        known = features.Features(known.options - {"-@"})  # what a daemon can do it does not tell
+        known = features.Features(known.options - {"-@"})  # a daemon does not say what it can do
     source_root, replica_root = sides.source_status.root, sides.replica_status.root
     name = options.policy.rules.below
     top, below = source.split(_above(source_root, name))

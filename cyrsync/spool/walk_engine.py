@@ -35,7 +35,7 @@ def pair(source: Iterator[Folder], replica: Iterator[Folder]) -> Iterator[tuple[
 
 
 class WalkEngine:
-    """Makes plans, and remembers what no single plan can tell."""
+    """Makes plans, and remembers what no single plan knows."""
 
     def __init__(self, policy: Policy, *, doubted: bool = False, takes: bool = True) -> None:
         """With `doubted`, names prove nothing in folders that both sides have: rsync compares all then.
@@ -47,7 +47,7 @@ class WalkEngine:
         self._takes = takes
         #: The folders whose indexes are to be asked.
         self.doubtful: list[Doubtful] = []
-        #: Whether a file of the source stands where the replica has a folder: rsync needs --force for it.
+        #: Whether the source has a file where the replica has a folder: rsync needs --force for it.
         self.in_the_way = False
         #: Names of owners that files of the replica do not have, though the source's have; see `Side.numbers`.
         self.names_in_doubt: set[str] = set()
@@ -57,7 +57,7 @@ class WalkEngine:
         self._sparing: list[bytes] = []  # folders of the replica alone, with something in them that is left out
 
     def plans(self, source: Iterator[Folder], replica: Iterator[Folder]) -> Iterator[FolderPlan]:
-        """Yield a plan for every folder of either side; below an unknown one nothing is planned to go."""
+        """Yield a plan for every folder of either side; below an unknown one no deletion is planned."""
         unknown: bytes | None = None
         gone: bytes | None = None
         rules = self.policy.rules
@@ -65,7 +65,7 @@ class WalkEngine:
         pairs = pair(source, replica)
         for ours, theirs in _wanted(pairs, rules) if rules else pairs:
             if theirs is not None and theirs.problem == errno.ENOENT:
-                theirs = None  # it has gone meanwhile
+                theirs = None  # it has vanished meanwhile
             problem = theirs.problem if theirs is not None and theirs.problem != errno.ENOTDIR else 0
             unseen = theirs.path if theirs is not None and problem else unseen
             if problem or (ours is not None and not ours.problem and _is_below(ours.path, unseen)):
@@ -113,7 +113,7 @@ class WalkEngine:
         self._above.append(folder)
 
     def _has_file_at(self, path: bytes) -> bool:
-        """Tell whether the source has a file where the replica has this folder."""
+        """Return whether the source has a file where the replica has this folder."""
         parent, _, name = path.rpartition(b"/")
         above = next((folder for folder in reversed(self._above) if folder.path == parent), None)
         return above is not None and (name in above.metadata or name in above.strays or name in above.messages)
@@ -140,5 +140,5 @@ def links_in(folder: Folder) -> list[bytes]:
 
 
 def _is_below(path: bytes, top: bytes | None) -> bool:
-    """Tell whether `path` is `top` or below it."""
+    """Return whether `path` is `top` or below it."""
     return top is not None and (not top or path == top or path.startswith(top + b"/"))

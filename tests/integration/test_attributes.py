@@ -141,9 +141,9 @@ def test_names_in_acls_have_the_numbers_of_here() -> None:
 
 
 def test_where_python_reads_none(source: Path, tmp_path: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On another system than Linux sync says so, and plain rsync stands in for the drop-in."""
+    """On another system than Linux sync says so, and the drop-in leaves the line to plain rsync."""
     hide = "import os; del os.listxattr"
-    monkeypatch.setattr("cyrsync.spool.carrying.can_read", lambda: False)
+    monkeypatch.setattr("cyrsync.spool.execution.can_read", lambda: False)
     report = sync_here("-e", sshd.rsh, sshd.at(f"{source}/"), f"{tmp_path}/replica/", "--", "-AX")
     assert ["are not kept" in warning for warning in report["warnings"]] == [True]
     with start_cyrsync("rsync", "-aAXv", f"{source}/", f"{tmp_path}/other/", first=hide) as run:

@@ -138,7 +138,7 @@ def test_a_promoted_replica(synced: Pair, number: int) -> None:
     synced.sync()
 
 
-def test_the_walk_and_the_stand_in_refuse_a_promoted_one_too(synced: Pair) -> None:
+def test_the_walk_and_the_drop_in_refuse_a_promoted_one_too(synced: Pair) -> None:
     spool = synced.server.spool
     synced.forge(spool, promoted="2026-01-01T00:00:00+00:00")
     before = synced.everything()

@@ -58,7 +58,7 @@ BEFORE = {"docs/monitoring.md": ["cyrsync sync -C /etc/imapd.conf standby:/"]}
 #: What commands say on standard error, by how they begin; the others say nothing.
 SAY = {"cyrsync rsync -a --checksum": "cyrsync: plain rsync runs: --checksum "}
 #: Options of other programs.
-FOREIGN = {"--only": "scripts/bench"}
+FOREIGN = {"--only": "scripts/bench", "--immutable": "rclone"}
 #: Cyrus runs as whoever runs the tests.
 ME = {"CYRUS_USER": pwd.getpwuid(os.getuid()).pw_name, "CYRUS_GROUP": grp.getgrgid(os.getgid()).gr_name}
 

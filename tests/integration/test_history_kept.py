@@ -221,3 +221,24 @@ def test_what_cannot_be_kept_is_not_deleted(kept: Kept) -> None:
     (kept.store / "messages").unlink()
     kept.sync()
     assert len(kept.pool()) == 2
+
+
+@pytest.mark.parametrize("how", ["renamed over another", "swapped with another"])
+def test_messages_whose_names_are_taken_by_a_renamed_mailbox_are_kept(kept: Kept, how: str) -> None:
+    one, other = [path for path in kept.server.folders() if not any(below.is_dir() for below in path.iterdir())][:2]
+    for folder in (one, other):
+        samplespool.recreate_folder(folder, 2)
+    kept.server.record()
+    kept.sync()
+    uniqueid, bodies = uniqueid_of(one), {sha1(path.read_bytes()) for path in one.glob("*[0-9].")}
+    if how == "swapped with another":
+        samplespool.recreate_folder(one, 2)
+        samplespool.swap(one, other)
+    else:
+        samplespool.delete_folder(one)
+        other.rename(one)
+    kept.server.record()
+    kept.sync()
+    states = states_of(kept.store, uniqueid)
+    assert {os.readlink(state / "folder") for state in states} == {str(one.relative_to(kept.server.spool))}
+    assert bodies <= set(kept.pool())

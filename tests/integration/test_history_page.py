@@ -1,7 +1,8 @@
 """docs/history.md against the program: each of its commands is run on a replica, and does what the page says.
 
 Those that need a running Cyrus are run in tests/cyrus/test_restore_into.py, `prune`, `hold` and `forget` in
-tests/integration/test_prune.py.
+tests/integration/test_prune.py, the line for cron in tests/integration/test_cron_lines.py. `syncoid` is not
+run: it needs ZFS, which is part of no Debian kernel.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from pathlib import Path
 import samplespool
 from cyrsync.cyrus.server.db import reader
 from cyrsync.history import moment
+from support import pages
 from support.boxes import Box
-from support.tree import run_cyrsync
+from support.inside import sync_server_here
+from support.servers import SampleServer, below
+from support.tools import python_words, requires, write_program
+from support.tree import plain_env, run_cyrsync
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGE = (PROJECT / "docs" / "history.md").read_text("utf-8")
-#: What a replica can do that keeps its history.
-HISTORY = re.search(r"^## As of a time\n(.*?)(?=^## )", PAGE, re.MULTILINE | re.DOTALL)
+#: Sections about what a replica can do that keeps its history, with what is done first.
+HISTORY = ("Keeping a history", "As of a time", "Proving the history")
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{5,8}")
 
 
@@ -40,6 +45,13 @@ def commands(page: str) -> list[tuple[list[str], str]]:
     return found
 
 
+def section(title: str) -> str:
+    """A section of the page, with its heading."""
+    found = re.search(rf"^## {title}\n.*?(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert found, title
+    return found[0]
+
+
 def test_every_command(tmp_path: Path) -> None:
     replica, root = tmp_path / "replica", tmp_path / "root"
     root.mkdir()
@@ -51,8 +63,10 @@ def test_every_command(tmp_path: Path) -> None:
     conf = box.conf.read_text().replace(str(box.root), "/var")
     (replica / "etc" / "imapd.conf").write_text(conf)
     ran = []
-    assert HISTORY
-    for words, said in commands(PAGE.replace(HISTORY[0], "")):
+    page = PAGE
+    for title in (*HISTORY, "Off-site copies"):
+        page = page.replace(section(title), "")
+    for words, said in commands(page):
         here = [re.sub("^/root/", f"{root}/", re.sub("^/srv/replica", str(replica), word)) for word in words]
         done = run_cyrsync(*here)
         assert (done.returncode, done.stderr) == (3 if said else 0, said), words
@@ -75,9 +89,11 @@ def test_every_command_about_the_history(tmp_path: Path) -> None:
     replica.mkdir()
     root.mkdir()
     box = Box("3.4.9-plain", tmp_path)
-    assert HISTORY
-    sync, *others = commands(HISTORY[0])
+    sync, *others = commands("".join(map(section, HISTORY)))
     places = {"/etc/imapd.conf": str(box.conf), "standby:/srv/replica": str(replica), "/srv/replica": str(replica)}
+    [job] = [lines for lines in pages.blocks(section(HISTORY[0])) if lines[0] == "[standby]"]
+    toml = tmp_path / "cyrsync.toml"
+    toml.write_text("\n".join(re.sub(r'"([^"]+)"', lambda m: f'"{places.get(m[1], m[1])}"', line) for line in job))
 
     def run(words: list[str]) -> subprocess.CompletedProcess[str]:
         here = [places.get(word, re.sub("^/root/", f"{root}/", word)) for word in words]
@@ -101,7 +117,8 @@ def test_every_command_about_the_history(tmp_path: Path) -> None:
     pairs = [pair for pair in reader.read(bytes(database)) if pair[0] != b"user.joe.Archive.2023.Q1"]
     database.write_bytes(b"".join(b"%s\t%s\n" % pair for pair in pairs))
     time.sleep(0.03)
-    assert run(sync[0]).returncode == 0
+    done = run_cyrsync("run", "--config", toml)
+    assert (done.returncode, done.stderr) == (0, "")
     for words, said in others:
         done = run(words)
         assert (done.returncode, TIME.sub("TIME", done.stderr)) == (3 if said else 0, TIME.sub("TIME", said)), words
@@ -114,3 +131,47 @@ def test_every_command_about_the_history(tmp_path: Path) -> None:
     assert message.read_bytes().startswith(b"From: ")
     assert len(list((root / "sent-then" / "cur").iterdir())) == box.mailbox("user.joe.Sent")["n_visible"]
     assert (root / "joe-then" / ".Archive.2023.Q1" / "cur").is_dir() and len(list((root / "q1" / "cur").iterdir()))
+
+
+def test_every_command_about_copies(tmp_path: Path) -> None:
+    """By restic and rclone, with directories for the other host and the bucket."""
+    requires("restic", "rclone")
+    server, root = SampleServer(tmp_path / "server", messages=20, folder_count=2), tmp_path / "root"
+    replica, offsite = tmp_path / "replica", tmp_path / "offsite"
+    for made in (root, replica, offsite, offsite / "srv" / "mail1", offsite / "messages", tmp_path / "bin"):
+        made.mkdir(parents=True)
+    write_program(tmp_path / "bin" / "cyrsync", f'exec {python_words("-m", "cyrsync")} "$@"')
+    (root / "restic.pw").write_text("any\n")
+    (root / "rclone.conf").write_text(f"[offsite]\ntype = alias\nremote = {offsite}\n")
+    sync_server_here(server.conf, "--delete", "--history", replica)
+    lost = server.folders()[0]
+    samplespool.expunge(lost, 1)
+    sync_server_here(server.conf, "--delete", "--history", replica)
+    here = {
+        "/srv/replica/var/spool/imap": str(below(replica, server.spool)),
+        "/srv/restored/srv/replica": f"{root}/restored{replica}",
+        "offsite:/srv/mail1": f"{offsite}/srv/mail1",
+        "sftp:offsite:/srv": f"{offsite}/srv",
+        "/etc/imapd.conf": str(server.conf),
+        "/srv/replica": str(replica),
+        "/srv/restored": f"{root}/restored",
+        "/root/": f"{root}/",
+        "--content": f"--content -C {server.conf}",
+    }
+    named = re.compile("|".join(map(re.escape, sorted(here, key=len, reverse=True))))
+    env = plain_env({"RCLONE_CONFIG": str(root / "rclone.conf"), "HOME": str(root)})
+    env["PATH"] = f"{tmp_path}/bin:{env['PATH']}"
+    ran = []
+    for lines in pages.blocks(section("Off-site copies")):
+        for command in pages.commands(lines):
+            if command.text.startswith("syncoid "):
+                continue
+            text = named.sub(lambda match: here[match[0]], command.text)
+            done = subprocess.run(["/bin/sh", "-c", text], cwd=root, env=env, capture_output=True, text=True)
+            assert done.returncode == 0, (text, done.stderr)
+            ran.append(command.text.split()[0])
+            if "verify" in command.text:  # what comes next is restored anew
+                assert list((root / "restored").rglob(".cyrsync-history/messages/??/*"))
+                shutil.rmtree(root / "restored")
+    assert ran == ["cyrsync", "restic", "restic", "restic", "cyrsync", "rclone", "rclone", "cyrsync", "rclone"]
+    assert list((offsite / "messages").rglob("*")) and list((offsite / "srv" / "mail1").rglob("cyrus.index"))

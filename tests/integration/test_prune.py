@@ -23,6 +23,7 @@ from support.made_store import ago
 from support.servers import SampleServer, below
 from support.sshd import Sshd
 from support.tree import Entry, run_cyrsync, snapshot
+from support.watcher import watching
 
 HIDDEN = ".cyrsync-history"
 
@@ -32,6 +33,8 @@ class History:
 
     def __init__(self, directory: Path, sshd: Sshd | None = None) -> None:
         self.server = SampleServer(directory / "server", messages=60, folder_count=6)
+        with self.server.conf.open("a") as conf:
+            conf.write("sync_log: yes\nsync_log_channels: cyrsync\n")  # for a watcher
         samplespool.deliver(samplespool.create_folder(self.server.spool, "user/zora"), 10)
         self.server.record()
         self.replica = directory / "replica"
@@ -242,6 +245,8 @@ def test_names_of_users_that_are_no_file_names(kept: History) -> None:
         kept.printed("hold", user)
     listed = {json.loads(line)["user"] for line in kept.printed("hold", "--list", "--json").stdout.splitlines()}
     assert listed == {"..", ".", "joe%2F..", "jane@example.com", "j\u00f6rg", "a b\nc"}
+    assert "check the name" in kept.printed("hold", "jeo").stderr
+    assert kept.printed("hold", kept.users[0]).stderr == ""
     for user in ("a/b", "x" * 300):
         kept.printed("hold", user, expect=2)
 
@@ -262,7 +267,8 @@ def test_forgetting_a_user(kept: History) -> None:
     record = json.loads((kept.store / "forgotten").read_text())
     assert (record["user"], record["states"], record["messages"]) == (user, 4 * len(mine), len(lost))
     assert record["by"] and record["when"] and record["complete"]
-    assert kept.run("forget", user, "--yes")["states"]["removed"] == 0
+    again = kept.run("forget", user, "--yes")
+    assert (again["states"]["removed"], len(again["warnings"])) == (0, 1)
     assert "stays" in kept.printed("forget", other, "--yes", "-v").stdout
 
 
@@ -396,7 +402,7 @@ def test_every_command_of_the_page(kept: History, tmp_path: Path) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "history.md").read_text("utf-8")
     commands = re.findall(r"^ {4}# cyrsync ((?:prune|hold|forget) .*)$", page, re.MULTILINE)
     assert len(commands) == 6
-    here = {"/etc/imapd.conf": str(kept.server.conf), "/srv/replica": str(kept.replica), "joe": kept.users[0]}
+    here = {"/etc/imapd.conf": str(kept.server.conf), "standby:/srv/replica": str(kept.replica), "joe": kept.users[0]}
     for command in commands:
         done = run_cyrsync(*(here.get(word, word) for word in shlex.split(command)))
         assert (done.returncode, done.stderr) == (0, ""), command
@@ -441,3 +447,19 @@ def test_states_and_messages_of_a_partition_with_several_directories(tmp_path: P
     below(replica, meta).mkdir()
     assert run_cyrsync("prune", *words, replica).returncode == 23
     assert {path.name for path in pool.glob("*/*")} == bodies[20] | bodies[10]
+
+
+def test_beside_a_watcher(kept: History, tmp_path: Path) -> None:
+    """It lets go of the replica between two sends, and goes on after a prune."""
+    folder = kept.folders[0]
+    words = ("--delete", "--max-delete=100%", "--history", "--pass-every", "1", *kept.words)
+    with watching(kept.server.conf, *words, said=tmp_path / "said") as watcher:
+        report = kept.prune("--keep-within", "15d", "--grace", "0d")
+        assert report["messages"]["removed"] == len(kept.lost_at(40, 30))
+        lost = kept.expunge(folder, 1)
+        try:
+            watcher.wait(lambda: lost <= kept.pool(), name="the next pass")
+            assert kept.prune("--keep-within", "15d", "--grace", "0d")["errors"] == []
+            assert lost <= kept.pool()
+        finally:
+            os.utime(folder / "cyrus.index", ns=(ago(1), ago(1)))

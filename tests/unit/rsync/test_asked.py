@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyrsync.rsync.asked import Own, Piece, Stray, pieces
+from cyrsync.rsync.asked import OtherFile, Own, Piece, pieces
 
 FILES_ONLY = ("--no-dirs",)
 
 _name = st.text(st.sampled_from("ab*?[\\]\n"), min_size=1, max_size=3).map(str.encode)
 _path = st.lists(_name, min_size=1, max_size=3).map(b"/".join)
-_entry = st.one_of(_path, _path.map(Stray), _path.map(Own), _path.map(lambda path: path + b"/"))
+_entry = st.one_of(_path, _path.map(OtherFile), _path.map(Own), _path.map(lambda path: path + b"/"))
 
 
 def test_names_of_files_are_asked_for_as_such() -> None:
@@ -20,7 +20,7 @@ def test_names_of_files_are_asked_for_as_such() -> None:
 
 
 def test_a_stray_may_be_anything() -> None:
-    assert list(pieces([Stray(b"joe/link")])) == [Piece([b"joe/link"], FILES_ONLY, (), files=False)]
+    assert list(pieces([OtherFile(b"joe/link")])) == [Piece([b"joe/link"], FILES_ONLY, (), files=False)]
 
 
 def test_a_whole_folder_is_a_directory() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cyrsync.rsync.messages import Kind, Message, general_reason, read, refused, relative, unescape
+from cyrsync.rsync.messages import Complaint, Kind, general_reason, read, refused, relative, unescape
 
 #: Before the message's own words: up to 3.1, from 3.2 on.
 PREFIXES = [b"rsync: ", b"rsync: [sender] ", b"rsync: [receiver] ", b"rsync: [generator] "]
@@ -23,7 +23,7 @@ NASTY = [
 ]  # fmt: skip
 
 
-def one(line: bytes) -> Message:
+def one(line: bytes) -> Complaint:
     (message,) = read([line + b"\n"])
     return message
 
@@ -38,7 +38,7 @@ def lines(words: bytes, path: bytes = PATH) -> Iterator[bytes]:
 @pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("what", [b"file", b"directory"])
 def test_vanished(what: bytes, module: bytes) -> None:
-    assert one(what + b' has vanished: "' + PATH + b'"' + module) == Message(Kind.VANISHED, PATH, "vanished")
+    assert one(what + b' has vanished: "' + PATH + b'"' + module) == Complaint(Kind.VANISHED, PATH, "vanished")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_vanished(what: bytes, module: bytes) -> None:
 @pytest.mark.parametrize("path", [PATH, b"/srv/spool/user/jo e/1.", b'/srv/a "b" c/1.'])
 def test_named_with_an_errno(words: bytes, kind: Kind, reason: str, number: int, path: bytes) -> None:
     for line in lines(words, path):
-        assert one(line) == Message(kind, path, reason, number), line
+        assert one(line) == Complaint(kind, path, reason, number), line
 
 
 @pytest.mark.parametrize("words", [b"mkstemp PATH failed: Permission denied (13)", b"chown PATH failed: No (1)"])
@@ -133,7 +133,7 @@ def test_rename(words: bytes) -> None:
     ],
 )
 def test_in_the_way(line: bytes) -> None:
-    assert one(line) == Message(Kind.FAILED, b"user/joe/1.", "a folder is in its place", errno.ENOTEMPTY)
+    assert one(line) == Complaint(Kind.FAILED, b"user/joe/1.", "a folder is in its place", errno.ENOTEMPTY)
 
 
 @pytest.mark.parametrize("kept", [b"discarded", b"retained", b"put into partial-dir"])
@@ -232,7 +232,7 @@ def test_any_name(name: bytes, words: bytes) -> None:
 @pytest.mark.parametrize("name", NASTY)
 def test_any_name_elsewhere(name: bytes) -> None:
     path = b"/srv/spool/user/" + name + b"/1."
-    assert one(b'file has vanished: "' + path + b'"') == Message(Kind.VANISHED, path, "vanished")
+    assert one(b'file has vanished: "' + path + b'"') == Complaint(Kind.VANISHED, path, "vanished")
     assert one(b"could not make way for new regular file: " + path[1:]).path == path[1:]
     assert one(b"ERROR: " + path[1:] + b" failed verification -- update discarded.").path == path[1:]
 
@@ -253,7 +253,7 @@ def test_no_name_speaks_for_rsync(folder: bytes, words: bytes) -> None:
     """Mail users name folders as they like: a failure must still be booked where it was."""
     path = b"/srv/spool/user/" + folder + b"/1."
     for line in lines(words, path):
-        assert one(line) == Message(Kind.FAILED, path, "Permission denied", errno.EACCES)
+        assert one(line) == Complaint(Kind.FAILED, path, "Permission denied", errno.EACCES)
 
 
 def test_control_characters_come_back() -> None:
@@ -278,9 +278,9 @@ def test_line_ends() -> None:
     ],
 )  # fmt: skip
 def test_what_is_tried_again(number: int, again: bool) -> None:
-    assert Message(Kind.FAILED, b"x", "reason", number).worth_another_try() is again
+    assert Complaint(Kind.FAILED, b"x", "reason", number).worth_another_try() is again
     for kind in (Kind.VANISHED, Kind.ATTRIBUTES, Kind.GENERAL):
-        assert not Message(kind, b"x", "reason", number).worth_another_try()
+        assert not Complaint(kind, b"x", "reason", number).worth_another_try()
 
 
 def as_rsync_shows(name: bytes) -> bytes:

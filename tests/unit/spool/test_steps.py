@@ -19,18 +19,19 @@ from cyrsync.errors import RsyncFailed
 from cyrsync.far.remove import Removal
 from cyrsync.rsync import list_file
 from cyrsync.rsync.driver import Ends, Outcome
-from cyrsync.rsync.messages import Kind, Message
-from cyrsync.spool.carry import carry
+from cyrsync.rsync.messages import Complaint, Kind
 from cyrsync.spool.lists import whole_folder_filters
+from cyrsync.spool.sending import send
 from cyrsync.spool.steps import Transfer
 from cyrsync.sync.folder_plan import FolderPlan, State
+from support import campaign
 
 DENIED = errno.EACCES
 BUSY = errno.EMFILE  # worth another try
 
 
 def failed(*paths: bytes, number: int = DENIED) -> Outcome:
-    return Outcome(23, failed={path: Message(Kind.FAILED, b"/srv/" + path, "reason", number) for path in paths})
+    return Outcome(23, failed={path: Complaint(Kind.FAILED, b"/srv/" + path, "reason", number) for path in paths})
 
 
 def vanished(*paths: bytes) -> Outcome:
@@ -39,7 +40,7 @@ def vanished(*paths: bytes) -> Outcome:
 
 def attributes(*paths: bytes) -> Outcome:
     return Outcome(
-        23, attributes={path: Message(Kind.ATTRIBUTES, path, "Operation not permitted", 1) for path in paths}
+        23, attributes={path: Complaint(Kind.ATTRIBUTES, path, "Operation not permitted", 1) for path in paths}
     )
 
 
@@ -105,7 +106,7 @@ def transferring(
     side.log = rsync.log
     writer = side if writes else None
     transfer = Transfer(plans, rsync, writer, b"/replica", lambda *_: None, pretend=pretend)  # type: ignore[arg-type]
-    carry(transfer, None)
+    send(transfer, None)
     if transfer.deletes():
         transfer.delete(keep_times=True)
     return transfer, rsync, side
@@ -126,7 +127,7 @@ INDEX = (b"cyrus.index",)
 def test_all_metadata_goes_where_rsync_sees_no_difference(coarse: bool) -> None:
     rsync = FakeRsync()
     joe = plan(b"joe", 1, metadata=INDEX)
-    carry(Transfer([joe], rsync, FakeWriter(), b"/replica", lambda *_: None), None, coarse=coarse)  # type: ignore[arg-type]
+    send(Transfer([joe], rsync, FakeWriter(), b"/replica", lambda *_: None), None, coarse=coarse)  # type: ignore[arg-type]
     assert ["--ignore-times" in extra for _, extra in rsync.runs] == [False, coarse]
 
 
@@ -135,7 +136,7 @@ def test_what_rsync_did_not_come_to_is_not_sent() -> None:
     rsync = FakeRsync(answer=lambda _: fail())
     transfer = Transfer([plan(b"joe", 1, metadata=INDEX)], rsync, FakeWriter(), b"/replica", lambda *_: None)  # type: ignore[arg-type]
     with pytest.raises(RsyncFailed):
-        carry(transfer, None)
+        send(transfer, None)
     assert (transfer.account.planned, transfer.account.pending, transfer.account.sent) == (2, 2, 0)
 
 
@@ -175,7 +176,7 @@ def test_deletions_alone_need_no_rsync() -> None:
     transfer = Transfer(
         [plan(b"joe", delete_files=(b"x",))], None, side, b"/replica", lambda *_: None  # type: ignore[arg-type]
     )  # fmt: skip
-    carry(transfer, None, force=True)
+    send(transfer, None, force=True)
     transfer.delete(keep_times=False)
     assert side.removals == [[Removal(b"joe", files=(b"x",))]]
 
@@ -183,7 +184,7 @@ def test_deletions_alone_need_no_rsync() -> None:
 @pytest.mark.parametrize("force", [False, True])
 def test_force(force: bool) -> None:
     rsync = FakeRsync()
-    carry(
+    send(
         Transfer([plan(b"joe", 1, metadata=INDEX)], rsync, FakeWriter(), b"/replica", lambda *_: None),  # type: ignore[arg-type]
         None,
         force=force,
@@ -453,6 +454,7 @@ def some_plans(draw: st.DrawFn) -> list[FolderPlan]:
 fates = st.sampled_from(["sent", "sent", "failed", "vanished", "busy, then sent", "busy, then failed", "attributes"])
 
 
+@campaign.slow()
 @given(some_plans(), st.data())
 def test_every_file_is_accounted_for(plans: list[FolderPlan], data: st.DataObject) -> None:
     """planned = sent + vanished + failed, file by file, for whatever becomes of each."""
@@ -470,11 +472,11 @@ def test_every_file_is_accounted_for(plans: list[FolderPlan], data: st.DataObjec
                     became = became.partition("then ")[2] if tried else "busy"
                 if became in ("failed", "busy"):
                     number = BUSY if became == "busy" else DENIED
-                    outcome.failed[path] = Message(Kind.FAILED, path, "reason", number)
+                    outcome.failed[path] = Complaint(Kind.FAILED, path, "reason", number)
                 elif became == "vanished":
                     outcome.vanished.add(path)
                 elif became == "attributes":
-                    outcome.attributes[path] = Message(Kind.ATTRIBUTES, path, "reason", 1)
+                    outcome.attributes[path] = Complaint(Kind.ATTRIBUTES, path, "reason", 1)
                 booked[path] = became
         return outcome
 
@@ -531,12 +533,12 @@ def test_the_account_adds_up_whatever_rsync_says(plans: list[FolderPlan], answer
 @pytest.mark.parametrize("name", sorted(kinds.BOUND))
 def test_metadata_of_one_moment_counts_as_delivered_only_with_its_attributes(name: bytes) -> None:
     """With another time an index is taken for one that somebody else has written: nothing is deleted there."""
-    complaint = Message(Kind.ATTRIBUTES, b"joe/" + name, "Operation not permitted", 1)
+    complaint = Complaint(Kind.ATTRIBUTES, b"joe/" + name, "Operation not permitted", 1)
     rsync = FakeRsync([Outcome(23, attributes={b"joe/" + name: complaint})])
     side = FakeWriter()
     plans = [plan(b"joe", metadata=(name,), delete_uids=array("I", [9]))]
     transfer = Transfer(plans, rsync, side, b"/replica", lambda *_: None)  # type: ignore[arg-type]
-    held = carry(transfer, None)
+    held = send(transfer, None)
     assert held == {b"joe"}
     assert transfer.account.failed == 1
     transfer.delete(keep_times=False)

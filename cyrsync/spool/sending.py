@@ -1,7 +1,7 @@
 """The order of a transfer: messages, then the rest.
 
-Between the taking of a folder's metadata and the sending of its messages some may go, or another mailbox may take the
-folder's name: then it is taken again.
+Between the reading of a folder's metadata and the sending of its messages, messages may vanish, or another mailbox may
+get the folder's name: then the folder is read again.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from cyrsync.spool.losses import Losses
 from cyrsync.spool.steps import Transfer
 from cyrsync.sync.folder_plan import FolderPlan
 
-#: So often a folder may lose a message between its taking and its sending: then it is too busy for now.
-_TAKES = 5
+#: So often a folder is read again because it lost a message before that was sent; after that it is too busy for now.
+_READS = 5
 _BUSY = "changed too often while being copied: left as it is until the next run"
 
 
 class Source(Protocol):
-    """Where folders are taken from."""
+    """What reads folders."""
 
     def check(self, losses: Losses, plans: list[FolderPlan]) -> None:
-        """See that what was sent is what was taken, and tell what was lost."""
+        """Compare what was sent with what was read, and record in `losses` what was lost."""
 
-    def retake(self, paths: list[bytes]) -> list[FolderPlan]:
-        """Take folders again, and return their plans as they are now."""
+    def read_again(self, paths: list[bytes]) -> list[FolderPlan]:
+        """Read folders again, and return their plans as they are now."""
 
 
-def carry(transfer: Transfer, source: Source | None, *, force: bool = False, coarse: bool = False) -> set[bytes]:
+def send(transfer: Transfer, source: Source | None, *, force: bool = False, coarse: bool = False) -> set[bytes]:
     """Send messages, then metadata; return the folders that keep what they had.
 
-    Without a `source`, nothing was taken, and nothing is looked at again. See `Transfer` for `force` and `coarse`.
+    Without a `source`, nothing was read under locks, and nothing is read again. `Transfer` explains `force`, `coarse`.
     """
     transfer.send_messages(force=force)
     if source:
@@ -40,14 +40,14 @@ def carry(transfer: Transfer, source: Source | None, *, force: bool = False, coa
 
 
 def _settle(transfer: Transfer, source: Source) -> None:
-    """Take folders again until what was sent is what was taken."""
+    """Read folders again until what was sent is what was read."""
     losses = Losses(transfer)
     source.check(losses, losses.unchecked())
-    for _ in range(_TAKES):
+    for _ in range(_READS):
         stale = losses.stale()
         if not stale:
             break
-        losses.renew(source.retake(sorted(stale)))
+        losses.renew(source.read_again(sorted(stale)))
         source.check(losses, losses.unchecked())
     transfer.hold(losses.stale(), _BUSY)
     losses.take_foreign_away()

@@ -1,4 +1,4 @@
-"""A run in rsync's stead: the user's own rsync line decides, and rsync itself takes over what is not ours."""
+"""The drop-in: the user's own rsync line decides, and rsync itself runs what cyrsync cannot."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from cyrsync.errors import (
 from cyrsync.rsync import deletion_lines
 from cyrsync.rsync.deletion_lines import DeletionLines
 from cyrsync.rsync.driver import Rsync
-from cyrsync.spool.carrying import extended_of
+from cyrsync.spool.execution import extended_of
 from cyrsync.spool.manner import Manner
 from cyrsync.spool.planning import Planned
 from cyrsync.spool.run import hold, opened, walk
@@ -51,7 +51,7 @@ class NotForUs(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Deletions:
-    """How the line would have rsync delete, and tell of it."""
+    """How the line would have rsync delete, and report deletions."""
 
     lines: DeletionLines
     #: How paths begin in what rsync prints: with the source's own name, if there is no slash behind it.
@@ -60,7 +60,7 @@ class Deletions:
     last: bool = False  # not before all files are there
     quiet: bool = False
 
-    def tell(self, paths: Iterable[bytes], standing: Iterable[bytes], *, logs: bool) -> None:
+    def report(self, paths: Iterable[bytes], standing: Iterable[bytes], *, logs: bool) -> None:
         """Print and log that paths are deleted, and that folders stay for what is left out in them."""
         now, pid = time.strftime("%Y/%m/%d %H:%M:%S"), os.getpid()
         shown, logged = [], []
@@ -86,7 +86,7 @@ class Deletions:
         return deletion_lines.escape(line, as_they_are=self.lines.as_they_are)
 
 
-class StandIn:
+class DropIn:
     """A run whose output and exit code are rsync's."""
 
     def __init__(self, session: Session, deletions: Deletions, plain_rsync: Callable[[str, bool], int]) -> None:
@@ -166,7 +166,7 @@ class StandIn:
 
     def _walk(self, sides: BothSides) -> None:
         """Walk in rsync's manner, and end with the code that it would end with."""
-        manner = Manner(self._guard, self._try_words, partial(self._tell_deletions, sides), verbatim=True)
+        manner = Manner(self._guard, self._try_words, partial(self._report_deletions, sides), verbatim=True)
         codes, result = walk(self._session, sides, manner), self._session.result
         if Exit.PARTIAL in codes:
             result.exit = Exit.PARTIAL
@@ -214,10 +214,10 @@ class StandIn:
                 raise  # rsync would delete what is withheld
             raise NotForUs(str(refusal), spool=True) from None
 
-    def _tell_deletions(self, sides: BothSides, transfer: Transfer) -> None:
+    def _report_deletions(self, sides: BothSides, transfer: Transfer) -> None:
         failed = self._session.result.folders.unreadable or (self._deletions.last and transfer.account.failed)
         if failed:
             self._skip_deletions()
         if sides.replica.writer:
             logs = not self._session.options.dry_run
-            self._deletions.tell(transfer.deleted_entries(), transfer.left_standing(), logs=logs)
+            self._deletions.report(transfer.deleted_entries(), transfer.left_standing(), logs=logs)

@@ -17,10 +17,10 @@ from cyrsync.far.extended import NO_KINDS, Kinds
 from cyrsync.far.folder import Folder
 from cyrsync.far.take import Taken, take
 from cyrsync.far.walk import Reader
-from cyrsync.spool import taker as taking
+from cyrsync.spool import folder_reader
 from cyrsync.spool.compare import compare
+from cyrsync.spool.folder_reader import FolderReader, batches
 from cyrsync.spool.staging import Staging
-from cyrsync.spool.taker import Taker, batches
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.guard import DeleteLimit, MaxDelete
 from cyrsync.sync.policy import Policy
@@ -68,7 +68,7 @@ class Losses:
 
 @dataclass
 class Case:
-    """A spool, the plans of a look at it, and a taker."""
+    """A spool, the plans of a look at it, and a reader."""
 
     spool: Path
     staging: Path
@@ -77,10 +77,10 @@ class Case:
 
     def __post_init__(self) -> None:
         self.source = Source(os.fsencode(self.spool))
-        self.taker = self.make_taker(indexed=True)
+        self.reader = self.make_reader(indexed=True)
 
-    def make_taker(self, *, indexed: bool) -> Taker:
-        return Taker(
+    def make_reader(self, *, indexed: bool) -> FolderReader:
+        return FolderReader(
             self.source,  # type: ignore[arg-type]
             self.source.root,
             Policy(),
@@ -90,13 +90,13 @@ class Case:
             indexed,
         )
 
-    def retake(self, path: bytes) -> FolderPlan:
-        (fresh,) = self.taker.retake([path])
+    def read_again(self, path: bytes) -> FolderPlan:
+        (fresh,) = self.reader.read_again([path])
         return fresh
 
     def check(self, *plans: FolderPlan) -> Losses:
         losses = Losses()
-        self.taker.check(losses, list(plans))  # type: ignore[arg-type]
+        self.reader.check(losses, list(plans))  # type: ignore[arg-type]
         return losses
 
     def folder(self, path: bytes) -> Path:
@@ -120,7 +120,7 @@ def case(tmp_path: Path) -> Case:
 def test_plans_are_of_what_is_there_now(case: Case) -> None:
     before = case.plan(SENT)
     uids = samplespool.deliver(case.spool / os.fsdecode(SENT), 3)
-    (fresh,) = case.taker.take([before])
+    (fresh,) = case.reader.read([before])
     assert list(fresh.uids) == [*before.uids, *uids]
     assert fresh.staged
     assert fresh.state is State.NEW
@@ -133,13 +133,13 @@ def test_what_a_plan_made_anew_deletes_is_counted_in_place_of_what_the_first_one
     samplespool.expunge(case.folder(SENT), 1)
     before = case.plan(SENT, replica)
     case.limit.listed(SENT, before)
-    (fresh,) = case.taker.take([before])
+    (fresh,) = case.reader.read([before])
     assert (case.limit.counted.messages, fresh.deletes()) == (1, True)
     samplespool.expunge(case.folder(SENT), 1)
-    assert case.retake(SENT).deletes()
+    assert case.read_again(SENT).deletes()
     assert case.limit.counted.messages == 2
     samplespool.expunge(case.folder(SENT), 1)
-    assert not case.retake(SENT).deletes()
+    assert not case.read_again(SENT).deletes()
     assert case.limit.counted.messages == 3
     assert not case.limit.allows()
 
@@ -148,7 +148,7 @@ def test_only_what_has_metadata_to_send_is_taken(case: Case) -> None:
     same = compare(reader_of(case).read(JOE), reader_of(case).read(JOE), Policy())
     lost = Folder(JOE)._replace(**{**reader_of(case).read(JOE)._asdict(), "strays": {b"extra": None}})
     plans = [same, case.plan(SENT), compare(reader_of(case).read(JOE), lost, Policy())]
-    taken = case.taker.take(plans)
+    taken = case.reader.read(plans)
     assert case.source.asked == [[SENT]]
     assert taken[0] is plans[0]
     assert taken[2] is plans[2]
@@ -158,12 +158,12 @@ def test_a_folder_whose_cache_alone_has_grown_is_taken(case: Case) -> None:
     """Another mailbox may take its name, before its cache is sent."""
     replica = reader_of(case).read(SENT)
     (case.folder(SENT) / "cyrus.cache").write_bytes(b"more")
-    (fresh,) = case.taker.take([case.plan(SENT, replica)])
+    (fresh,) = case.reader.read([case.plan(SENT, replica)])
     assert (fresh.taken, fresh.metadata, fresh.loose) == (True, (), (b"cyrus.cache",))
     other_mailbox(case.folder(SENT))
     assert case.check(fresh).lost == [(SENT, None)]
     other_mailbox(case.folder(SENT))
-    back = case.retake(SENT)
+    back = case.read_again(SENT)
     assert (back.state, back.messages_send, back.loose) == (State.CHANGED, 0, (b"cyrus.cache",))
 
 
@@ -172,7 +172,7 @@ def reader_of(case: Case) -> Reader:
 
 
 def test_nothing_to_take(case: Case) -> None:
-    assert case.taker.take([]) == []
+    assert case.reader.read([]) == []
 
 
 @pytest.mark.parametrize("indexed", [True, False])
@@ -183,7 +183,7 @@ def test_messages_without_an_index_are_taken_where_there_are_indexes(case: Case,
     os.utime(case.folder(SENT), (0, 0))  # or it may be a mailbox in the making
     before = case.plan(SENT, Folder(SENT))
     assert before.messages_send
-    (fresh,) = case.make_taker(indexed=indexed).take([before])
+    (fresh,) = case.make_reader(indexed=indexed).read([before])
     assert case.source.asked == ([[SENT]] if indexed else [])
     assert (fresh.taken, fresh.staged) == (indexed, False)
     assert list(fresh.uids) == list(before.uids)
@@ -198,27 +198,27 @@ def test_a_repack_is_waited_for_where_messages_go(case: Case) -> None:
     before = case.plan(SENT, replica)
     assert (before.metadata, list(before.delete_uids)) == ((), [uid])
     (case.spool / "aside").rename(message)
-    (fresh,) = case.taker.take([before])
+    (fresh,) = case.reader.read([before])
     assert case.source.asked == [[SENT]]
     assert not fresh.delete_uids
 
 
 def test_what_was_taken_is_taken_again(case: Case) -> None:
     """Also where the replica turns out to have that metadata."""
-    (first,) = case.taker.take([case.plan(SENT)])
+    (first,) = case.reader.read([case.plan(SENT)])
     first.metadata = ()
-    (again,) = case.taker.take([first])
+    (again,) = case.reader.read([first])
     assert case.source.asked == [[SENT], [SENT]]
     assert again.staged
 
 
 def test_what_was_sent_and_is_no_more_goes(case: Case) -> None:
-    """Of all the takings before; it was never planned for the replica, so no limit counts it."""
-    (first,) = case.taker.take([case.plan(SENT, Folder(SENT))])
+    """Of all the reads before; it was never planned for the replica, so no limit counts it."""
+    (first,) = case.reader.read([case.plan(SENT, Folder(SENT))])
     samplespool.expunge(case.folder(SENT), 1)
-    second = case.retake(SENT)
+    second = case.read_again(SENT)
     samplespool.expunge(case.folder(SENT), 1)
-    third = case.retake(SENT)
+    third = case.read_again(SENT)
     lost = [uid for uid in first.uids if uid not in set(third.uids)]
     assert len(lost) == 2
     assert set(second.delete_uids) < set(lost)
@@ -229,9 +229,9 @@ def test_what_was_sent_and_is_no_more_goes(case: Case) -> None:
 
 def test_a_folder_that_went_after_it_was_taken_goes(case: Case) -> None:
     """What was sent of it would wait there without an index."""
-    case.taker.take([case.plan(SENT)])
+    case.reader.read([case.plan(SENT)])
     samplespool.delete_folder(case.folder(SENT))
-    fresh = case.retake(SENT)
+    fresh = case.read_again(SENT)
     assert fresh.state is State.GONE
     assert not fresh.sends()
     assert fresh.messages_delete == 0
@@ -241,7 +241,7 @@ def test_a_folder_that_went_after_it_was_taken_goes(case: Case) -> None:
 
 def test_a_mailbox_in_the_making_is_left_to_the_next_run(case: Case) -> None:
     case.source.problems[SENT] = errno.EAGAIN
-    (fresh,) = case.taker.take([case.plan(SENT)])
+    (fresh,) = case.reader.read([case.plan(SENT)])
     assert fresh.state is State.VANISHED
     assert not (fresh.taken or fresh.sends() or fresh.deletes())
     assert case.result.errors == []
@@ -250,7 +250,7 @@ def test_a_mailbox_in_the_making_is_left_to_the_next_run(case: Case) -> None:
 def test_what_rests_has_lost_nothing(case: Case) -> None:
     """What has come waits for the next run; of folders that went whole, the transfer sees itself what they hold."""
     replica = Folder(JOE)
-    joe, sent = case.taker.take([case.plan(JOE, replica), case.plan(SENT)])
+    joe, sent = case.reader.read([case.plan(JOE, replica), case.plan(SENT)])
     joe.whole = False
     assert sent.whole
     samplespool.deliver(case.folder(JOE), 1)
@@ -273,7 +273,7 @@ def renamed_there_and_back(folder: Path) -> None:
 
 @pytest.mark.parametrize("happens", [other_mailbox, renamed_there_and_back, samplespool.delete_folder])
 def test_where_another_mailbox_is_all_is_lost(case: Case, happens: Callable[[Path], None]) -> None:
-    joe, sent = case.taker.take([case.plan(JOE), case.plan(SENT)])
+    joe, sent = case.reader.read([case.plan(JOE), case.plan(SENT)])
     happens(case.folder(SENT))
     losses = case.check(joe, sent)
     assert losses.lost == [(SENT, None)]
@@ -284,12 +284,12 @@ def test_where_two_were_mixed_the_folder_is_sent_anew(case: Case) -> None:
     """Be it the mailbox that the replica had before: what lies there now may be of both."""
     replica = reader_of(case).read(SENT)
     samplespool.deliver(case.folder(SENT), 1)
-    (sent,) = case.taker.take([case.plan(SENT, replica)])
+    (sent,) = case.reader.read([case.plan(SENT, replica)])
     assert sent.state is State.CHANGED
     other_mailbox(case.folder(SENT))
     case.check(sent)
     other_mailbox(case.folder(SENT))
-    back = case.retake(SENT)
+    back = case.read_again(SENT)
     assert back.state is State.RECREATED
     assert back.messages_send == back.messages_seen
 
@@ -298,12 +298,12 @@ def test_a_mailbox_that_comes_back_after_another_was_sent_is_sent_anew(case: Cas
     """What the replica had of it has been replaced, and its index is gone."""
     replica = reader_of(case).read(SENT)
     samplespool.set_flags(case.folder(SENT))
-    (sent,) = case.taker.take([case.plan(SENT, replica)])
+    (sent,) = case.reader.read([case.plan(SENT, replica)])
     assert (sent.state, sent.messages_send) == (State.CHANGED, 0)
     other_mailbox(case.folder(SENT))
-    assert case.retake(SENT).state is State.RECREATED
+    assert case.read_again(SENT).state is State.RECREATED
     other_mailbox(case.folder(SENT))
-    back = case.retake(SENT)
+    back = case.read_again(SENT)
     assert (back.state, back.messages_send, b"cyrus.index" in back.metadata) == (
         State.RECREATED,
         back.messages_seen,
@@ -312,13 +312,13 @@ def test_a_mailbox_that_comes_back_after_another_was_sent_is_sent_anew(case: Cas
 
 
 def test_messages_of_another_mailbox_that_went_whole_are_deleted(case: Case) -> None:
-    (sent,) = case.taker.take([case.plan(SENT)])
+    (sent,) = case.reader.read([case.plan(SENT)])
     other_mailbox(case.folder(SENT))
     samplespool.deliver(case.folder(SENT), 60)
     seen = reader_of(case).read(SENT).messages.uids
     case.check(sent)
     other_mailbox(case.folder(SENT))
-    back = case.retake(SENT)
+    back = case.read_again(SENT)
     assert list(back.uids) == list(sent.uids)
     assert list(back.delete_uids) == [uid for uid in seen if uid not in set(sent.uids)] != []
 
@@ -326,7 +326,7 @@ def test_messages_of_another_mailbox_that_went_whole_are_deleted(case: Case) -> 
 def test_a_folder_that_is_gone_meanwhile(case: Case) -> None:
     plans = [case.plan(JOE), case.plan(SENT)]
     samplespool.delete_folder(case.spool / os.fsdecode(SENT))
-    joe, sent = case.taker.take(plans)
+    joe, sent = case.reader.read(plans)
     assert joe.staged
     assert (sent.state, sent.staged, sent.sends(), sent.deletes()) == (State.VANISHED, False, False, False)
     assert case.result.errors == []
@@ -336,7 +336,7 @@ def test_a_folder_that_is_gone_meanwhile(case: Case) -> None:
 @pytest.mark.parametrize(("problem", "said"), [(errno.EBUSY, "a writer"), (errno.EACCES, "Permission denied")])
 def test_a_folder_that_cannot_be_taken_is_left(case: Case, problem: int, said: str) -> None:
     case.source.problems[SENT] = problem
-    joe, sent = case.taker.take([case.plan(JOE), case.plan(SENT)])
+    joe, sent = case.reader.read([case.plan(JOE), case.plan(SENT)])
     assert joe.staged
     assert not (sent.staged or sent.sends() or sent.deletes())
     (error,) = case.result.errors
@@ -349,7 +349,7 @@ def test_another_mailbox_by_now(case: Case) -> None:
     before = case.plan(SENT, replica)
     assert before.state is State.CHANGED
     samplespool.swap(case.spool / os.fsdecode(SENT), case.spool / "j/user/joe/Trash")
-    (fresh,) = case.taker.take([before])
+    (fresh,) = case.reader.read([before])
     assert fresh.state is State.RECREATED
     assert case.result.folders.recreated == 1
     assert case.result.folders.changed == 0
@@ -362,8 +362,8 @@ def some(count: int, size: int = 0, messages: int = 0) -> list[FolderPlan]:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(taking, "_STAGED_BYTES", 100)
-    monkeypatch.setattr(taking, "_LISTED", 10)
+    monkeypatch.setattr(folder_reader, "_STAGED_BYTES", 100)
+    monkeypatch.setattr(folder_reader, "_LISTED", 10)
 
 
 @pytest.mark.usefixtures("small")

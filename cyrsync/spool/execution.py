@@ -1,4 +1,4 @@
-"""A plan carried out: batch by batch and job by job, from what is staged to what is deleted."""
+"""The execution of a plan: batch by batch and job by job, from what is staged to what is deleted."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cyrsync.far.extended import can_read
 from cyrsync.far.folder import join
 from cyrsync.rsync.driver import Rsync
 from cyrsync.spool import first_copy, room
-from cyrsync.spool.booking import book, forget
-from cyrsync.spool.carry import carry
+from cyrsync.spool.folder_reader import FolderReader, batches
 from cyrsync.spool.manner import Manner
 from cyrsync.spool.planning import Planned
+from cyrsync.spool.recording import forget, record
+from cyrsync.spool.sending import send
 from cyrsync.spool.staging import Staging
 from cyrsync.spool.steps import Transfer
-from cyrsync.spool.taker import Taker, batches
 from cyrsync.spool.transport import rsync_between
 from cyrsync.sync.extended import Extended
 from cyrsync.sync.folder_plan import FolderPlan
@@ -35,11 +35,11 @@ _LOST_ATTRIBUTES = (
 )
 
 
-def carry_out(session: Session, sides: BothSides, planned: Planned, manner: Manner, *, cut_off: bool) -> set[int]:
+def execute(session: Session, sides: BothSides, planned: Planned, manner: Manner, *, cut_off: bool) -> set[int]:
     """Transfer and delete, and return the codes that rsync ended with.
 
-    `cut_off`: the replica has been written to without an end. Else a run that finds nothing starts no rsync, and does
-    not even ask for one.
+    `cut_off`: the last run that wrote to the replica did not end. Otherwise a run that finds nothing starts no rsync,
+    and does not even ask for its version.
     """
     if not (planned.plans or cut_off):
         return set()
@@ -52,7 +52,7 @@ def carry_out(session: Session, sides: BothSides, planned: Planned, manner: Mann
     ownership = None if options.dry_run else _own(session, sides)
     session.result.files = FileCounts()
     try:
-        _Carrying(session, sides, planned, manner, rsync).carry()
+        _Execution(session, sides, planned, manner, rsync).run()
     finally:
         session.note_withheld()
         if rsync:
@@ -86,8 +86,8 @@ def _own(session: Session, sides: BothSides) -> WalkOwnership:
     return ownership
 
 
-class _Carrying:
-    """What carries one plan out."""
+class _Execution:
+    """The execution of one plan."""
 
     def __init__(
         self, session: Session, sides: BothSides, planned: Planned, manner: Manner, rsync: Rsync | None
@@ -104,16 +104,16 @@ class _Carrying:
         policy = session.options.policy
         self._staging = Staging(session.staging_directory, policy.preserve.numeric_ids, extended, policy.rules.below)
 
-    def carry(self) -> None:
+    def run(self) -> None:
         """Do all that is planned."""
         if self._rsync and self._is_first_copy(self._rsync):
             self._copy_whole_tree(self._rsync)
         for batch in batches(self._planned.plans):
-            self._carry_batch(batch)
+            self._execute_batch(batch)
             self._staging.clear()
 
     def _is_first_copy(self, rsync: Rsync) -> bool:
-        """Tell whether this is a first copy of a whole tree that can be looked at once more afterwards."""
+        """Return whether this is a first copy of a whole tree that can be looked at once more afterwards."""
         options = self._options
         whole = self._planned.all_new and not (
             options.part.users or options.policy.rules or rsync.ends.below or options.dry_run or options.jobs > 1
@@ -138,11 +138,11 @@ class _Carrying:
         if not self._manner.verbatim:
             session.result.errors += [f"{path_text(path)}: {m.reason}" for path, m in outcome.attributes.items()]
 
-    def _carry_batch(self, batch: list[FolderPlan]) -> None:
+    def _execute_batch(self, batch: list[FolderPlan]) -> None:
         session, sides = self._session, self._sides
-        taker = None
+        reader = None
         if sides.source.under_locks and not self._options.dry_run:
-            taker = Taker(
+            reader = FolderReader(
                 sides.source.under_locks,
                 sides.source_status.root,
                 self._planned.policy,
@@ -154,12 +154,12 @@ class _Carrying:
                 session.kinds,
             )
         parts = session.jobs.share(
-            taker.take(batch) if taker else batch, lambda plan: plan.messages_send + plan.messages_delete
+            reader.read(batch) if reader else batch, lambda plan: plan.messages_send + plan.messages_delete
         )
-        session.jobs.run([partial(self._job, number, part, taker) for number, part in enumerate(parts)])
+        session.jobs.run([partial(self._job, number, part, reader) for number, part in enumerate(parts)])
 
-    def _job(self, number: int, plans: list[FolderPlan], taker: Taker | None) -> None:
-        """Carry out plans beside other jobs that do the same with theirs."""
+    def _job(self, number: int, plans: list[FolderPlan], reader: FolderReader | None) -> None:
+        """Execute plans beside other jobs that do the same with theirs."""
         session = self._session
         with self._rsync.job(number) if self._rsync else nullcontext() as own:
 
@@ -168,9 +168,9 @@ class _Carrying:
                 try:
                     if clear:
                         transfer.make_way()
-                    carry(
+                    send(
                         transfer,
-                        taker,
+                        reader,
                         force=self._planned.in_the_way and session.limit.allows(),
                         coarse=own is not None and own.features.coarse and self._compares_nanoseconds(),
                     )
@@ -182,7 +182,7 @@ class _Carrying:
                             plan.path for plan in transfer.plans if plan.path not in transfer.account.held
                         )
                 finally:
-                    book(session.result, transfer)
+                    record(session.result, transfer)
                 return transfer
 
             def again(before: Transfer, paths: list[bytes], *, clear: bool) -> Transfer:
@@ -209,7 +209,7 @@ class _Carrying:
         )
 
     def _compares_nanoseconds(self) -> bool:
-        """Tell whether a difference of less than a second is one for this run: rsync itself looks at whole seconds."""
+        """Return whether a difference of less than a second counts in this run: rsync itself compares whole seconds."""
         return self._options.policy.own_quick_check and not self._manner.verbatim
 
     def _delete(self, transfer: Transfer) -> None:

@@ -9,7 +9,7 @@ from cyrsync.sync.result import RunResult
 from cyrsync.text import path_text
 
 
-def book(result: RunResult, transfer: Transfer) -> None:
+def record(result: RunResult, transfer: Transfer) -> None:
     """Add what became of the files of a transfer."""
     account, files = transfer.account, result.files
     result.bytes_sent += account.bytes_sent
@@ -24,7 +24,7 @@ def book(result: RunResult, transfer: Transfer) -> None:
 
 
 def forget(result: RunResult, transfer: Transfer, paths: Collection[bytes]) -> None:
-    """Take back what was booked of folders that are tried again."""
+    """Subtract what was recorded of folders that are tried again."""
     for plan in filter(None, map(transfer.plan, paths)):
         planned, failed = plan.files_planned(), transfer.account.given_up[plan.path]
         result.files.planned -= planned

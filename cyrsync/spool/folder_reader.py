@@ -1,4 +1,4 @@
-"""Taking folders just before they are sent: their metadata into the staging, and their plans made anew from that."""
+"""Folders are read just before they are sent: their metadata is staged, and their plans are made again from it."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def batches(plans: list[FolderPlan]) -> Iterator[list[FolderPlan]]:
         yield batch
 
 
-class Taker:
-    """Takes folders of one source."""
+class FolderReader:
+    """Reads folders of one source under locks."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Taker:
     ) -> None:
         """`limit` counts what is deleted; `indexed`: there are indexes in this tree, not in a metapartition.
 
-        `digests` tells what the replica's indexes say of messages. `wanted` are attributes to stage.
+        `digests` returns what the replica's indexes say of messages. `wanted` are attributes to stage.
         """
         self._digests = digests
         self._wanted = wanted
@@ -81,14 +81,14 @@ class Taker:
         self._mixed: set[bytes] = set()  # folders that were another mailbox's when their messages were sent
         self._listed: dict[bytes, array[int]] = {}  # messages that rsync may have been given already
 
-    def take(self, plans: list[FolderPlan]) -> list[FolderPlan]:
-        """Return the plans, of folders with bound metadata to send as they are now, with that metadata staged.
+    def read(self, plans: list[FolderPlan]) -> list[FolderPlan]:
+        """Return the plans. Those with snapshot metadata to send are made again, and that metadata is staged.
 
-        Where messages are to go their folder is taken, too: one that a repack is at work in lacks files before its
-        index says so. And where messages are without an index: a mailbox may be in the making there. And where all
-        messages are compared, or other metadata is sent: another mailbox may take the folder's name meanwhile.
+        A folder with messages to delete is read, too: during a repack files are missing before the index says so. So is
+        one with messages and no index: a mailbox may be just being made there. And so is one where all messages are
+        compared, or other metadata is sent: another mailbox may get the folder's name meanwhile.
         """
-        wanted = [plan for plan in plans if self._is_to_be_taken(plan)]
+        wanted = [plan for plan in plans if self._is_to_be_read(plan)]
         paths = [plan.path for plan in wanted]
         taken = self._source.take(self._root, paths, self._wanted, numeric_ids=self._policy.preserve.numeric_ids)
         fresh: dict[bytes, FolderPlan] = {}
@@ -102,15 +102,15 @@ class Taker:
                 fresh[plan.path] = self._replan(plan, found)
         fresh.update(self._replan_asked())
         self._staging.finish()
-        self._plans.update((path, replace(plan)) for path, plan in fresh.items())  # who carries them out changes them
+        self._plans.update((path, replace(plan)) for path, plan in fresh.items())  # their execution changes them
         return [fresh.get(plan.path, plan) for plan in plans]
 
-    def retake(self, paths: list[bytes]) -> list[FolderPlan]:
-        """Take folders again."""
-        return self.take([self._plans[path] for path in paths])
+    def read_again(self, paths: list[bytes]) -> list[FolderPlan]:
+        """Read folders again."""
+        return self.read([self._plans[path] for path in paths])
 
     def check(self, losses: Losses, plans: list[FolderPlan]) -> None:
-        """See that the folders are the mailboxes that were taken, and of those that went whole, that all was there."""
+        """Check that the folders are the mailboxes that were read, and that those sent whole were complete."""
         for plan, now in zip(plans, self._source.look(self._root, [plan.path for plan in plans]), strict=True):
             if identity(now) != plan.identity:
                 losses.lose(plan, None)
@@ -154,11 +154,11 @@ class Taker:
             fresh[plan.path] = self._replan(plan, taken, is_staged=True)
         return fresh
 
-    def _is_to_be_taken(self, plan: FolderPlan) -> bool:
+    def _is_to_be_read(self, plan: FolderPlan) -> bool:
         changes = plan.metadata or plan.loose or plan.delete_uids
-        return bool(changes or plan.taken or plan.doubted or self._is_odd(plan))
+        return bool(changes or plan.taken or plan.doubted or self._lacks_index(plan))
 
-    def _is_odd(self, plan: FolderPlan) -> bool:
+    def _lacks_index(self, plan: FolderPlan) -> bool:
         return self._indexed and plan.incarnation is None and plan.messages_send > 0
 
     def _replan(self, plan: FolderPlan, taken: Taken, *, is_staged: bool = False) -> FolderPlan:
@@ -174,7 +174,7 @@ class Taker:
             if plan.identity and not plan.taken and plan.identity != identity(taken.folder):
                 self._mixed.add(plan.path)  # another mailbox was there when the whole tree was copied
             if plan.taken and _whose(plan.incarnation) != _whose(taken.folder.incarnation):
-                self._mixed.add(plan.path)  # what the replica had says nothing any more, also if that comes back
+                self._mixed.add(plan.path)  # what the replica had proves nothing any more, even if that mailbox returns
             fresh = compare(taken.folder, self._replica_of(plan), self._policy, doubted=plan.doubted)
         if taken.folder.problem == errno.EBUSY:
             self._result.errors.append(f"{path_text(plan.path)}: {_BUSY}")
@@ -188,18 +188,18 @@ class Taker:
                 self._staging.add(taken)
             fresh.touch = fresh.touch or (fresh.staged and bool(fresh.metadata))
             self._delete_listed(plan, fresh, taken)
-            self._send_loose_again(plan, fresh, taken)
+            self._send_derived_again(plan, fresh, taken)
         self._limit.replan(plan.path, fresh)
         self._result.revise(plan, fresh)
         return fresh
 
     def _delete_listed(self, plan: FolderPlan, fresh: FolderPlan, taken: Taken) -> None:
-        """See that messages go that were sent after the last taking, and are no more."""
+        """Plan to delete messages that were sent since the last reading, and are not there any more."""
         if plan.taken:
             self._list(plan.path, plan.uids)
             fresh.delete_too(uid_sets.difference(self._listed[plan.path], taken.folder.messages.uids))
 
-    def _send_loose_again(self, plan: FolderPlan, fresh: FolderPlan, taken: Taken) -> None:
+    def _send_derived_again(self, plan: FolderPlan, fresh: FolderPlan, taken: Taken) -> None:
         """See that metadata is sent again that may have been another mailbox's when the last plan sent it."""
         if plan.taken:
             names = {name for name in plan.loose if name in taken.folder.metadata}
@@ -216,12 +216,12 @@ class Taker:
 
 
 def _whose(incarnation: Incarnation | None) -> tuple[object, ...]:
-    """Return what tells two mailboxes apart."""
+    """Return what distinguishes two mailboxes."""
     return incarnation[:2] if incarnation else ()
 
 
 def _index(taken: Taken) -> records.Index | None:
-    """Return the index that was taken with a folder, None where there is none, or it is damaged."""
+    """Return the index that was read with a folder, None where there is none, or it is damaged."""
     data = next((file.data for file in taken.files if file.name == kinds.INDEX), b"")
     try:
         return records.read(data, check_records=False)
@@ -230,6 +230,6 @@ def _index(taken: Taken) -> records.Index | None:
 
 
 def identity(folder: Folder) -> tuple[object, ...]:
-    """Return what no two mailboxes have alike that take turns at a name: a rename makes a new header."""
+    """Return what differs between two mailboxes that have one name in turn: a rename makes a new header."""
     header = folder.metadata.get(kinds.HEADER)
     return (folder.problem, folder.incarnation and folder.incarnation[:2], header and (header.size, header.mtime))

@@ -17,10 +17,10 @@ from cyrsync.far.folder import Folder, Incarnation
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.remove import Removal
 from cyrsync.rsync.driver import Outcome
-from cyrsync.rsync.messages import Kind, Message
+from cyrsync.rsync.messages import Complaint, Kind
 from cyrsync.spool.account import Account
-from cyrsync.spool.carry import carry
 from cyrsync.spool.losses import Losses
+from cyrsync.spool.sending import send
 from cyrsync.spool.steps import Transfer
 from cyrsync.sync.folder_plan import FolderPlan, State
 
@@ -72,7 +72,7 @@ class FakeWriter:
 Look = Callable[[Losses, FolderPlan], object]
 
 
-class Retakes:
+class ReadsAgain:
     """Answers in turn what the folders are when they are taken again; then the last answer again.
 
     `looks` in turn are what a folder shows when it is looked at after its messages were sent; then all is as it was.
@@ -90,7 +90,7 @@ class Retakes:
             if self.looks:
                 self.looks.pop(0)(losses, plan)
 
-    def retake(self, paths: list[bytes]) -> list[FolderPlan]:
+    def read_again(self, paths: list[bytes]) -> list[FolderPlan]:
         self.asked.append(paths)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
@@ -118,7 +118,7 @@ def vanished(*paths: bytes) -> Outcome:
 
 
 def failed(*paths: bytes) -> Outcome:
-    return Outcome(23, failed={path: Message(Kind.FAILED, path, "reason", 13) for path in paths})
+    return Outcome(23, failed={path: Complaint(Kind.FAILED, path, "reason", 13) for path in paths})
 
 
 def assert_adds_up(account: Account) -> None:
@@ -129,9 +129,9 @@ def assert_adds_up(account: Account) -> None:
 
 def test_nothing_is_taken_again_where_nothing_vanished() -> None:
     transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2)])
-    retakes = Retakes([])
-    assert carry(transfer, retakes) == set()
-    assert retakes.asked == []
+    source = ReadsAgain([])
+    assert send(transfer, source) == set()
+    assert source.asked == []
     assert [(listed, instead) for listed, _, instead in rsync.runs] == [
         ([b"joe/1.", b"joe/2."], None),
         ([b"joe", b"joe/cyrus.index"], STAGING),
@@ -140,9 +140,9 @@ def test_nothing_is_taken_again_where_nothing_vanished() -> None:
 
 def test_what_was_sent_is_not_sent_again() -> None:
     transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, 3), plan(b"ann", 7)], vanished(b"joe/2."))
-    retakes = Retakes([plan(b"joe", 1, 3, 4, loose=())])
-    assert carry(transfer, retakes) == set()
-    assert retakes.asked == [[b"joe"]]
+    source = ReadsAgain([plan(b"joe", 1, 3, 4, loose=())])
+    assert send(transfer, source) == set()
+    assert source.asked == [[b"joe"]]
     assert rsync.lists == [
         [b"joe/1.", b"joe/2.", b"joe/3.", b"ann/7."],
         [b"joe/4."],
@@ -155,14 +155,14 @@ def test_what_was_sent_is_not_sent_again() -> None:
 
 def test_a_whole_folder_that_lost_one_goes_on_by_names() -> None:
     transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, 3, state=State.NEW, whole=True)], vanished(b"joe/2."))
-    carry(transfer, Retakes([plan(b"joe", 1, 3, 4, state=State.NEW, whole=True)]))
+    send(transfer, ReadsAgain([plan(b"joe", 1, 3, 4, state=State.NEW, whole=True)]))
     assert rsync.lists == [[b"joe/"], [b"joe/4."], [b"joe", b"joe/cyrus.index"]]
     assert_adds_up(transfer.account)
 
 
 def test_a_whole_folder_that_vanished_and_came_back_is_sent_again() -> None:
     transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, state=State.NEW, whole=True)], vanished(b"joe"))
-    carry(transfer, Retakes([plan(b"joe", 1, 2, state=State.NEW)]))
+    send(transfer, ReadsAgain([plan(b"joe", 1, 2, state=State.NEW)]))
     assert rsync.lists == [[b"joe/"], [b"joe/1.", b"joe/2."], [b"joe", b"joe/cyrus.index"]]
     assert_adds_up(transfer.account)
 
@@ -171,7 +171,7 @@ def test_loose_metadata_that_went_already_goes_again() -> None:
     """The newer index may need what has been added to it since."""
     loose = (b"cyrus.cache",)
     transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, loose=loose)], vanished(b"joe/2."))
-    carry(transfer, Retakes([plan(b"joe", 1, loose=loose)]))
+    send(transfer, ReadsAgain([plan(b"joe", 1, loose=loose)]))
     assert rsync.lists == [
         [b"joe/1.", b"joe/2.", b"joe/cyrus.cache"],
         [b"joe/cyrus.cache"],
@@ -182,14 +182,14 @@ def test_loose_metadata_that_went_already_goes_again() -> None:
 
 def test_deletions_are_those_of_the_last_look() -> None:
     transfer, _, side = transfer_of([plan(b"joe", 1, delete_uids=array("I", [8]))], vanished(b"joe/1."))
-    carry(transfer, Retakes([plan(b"joe", delete_uids=array("I", [8, 9]))]))
+    send(transfer, ReadsAgain([plan(b"joe", delete_uids=array("I", [8, 9]))]))
     transfer.delete(keep_times=True)
     assert side.removals == [Removal(b"joe", array("I", [8, 9]))]
 
 
 def test_another_mailbox_is_sent_whole_whatever_it_looks_like() -> None:
     transfer, rsync, side = transfer_of([plan(b"joe", 1, 2)], vanished(b"joe/2."))
-    carry(transfer, Retakes([plan(b"joe", 1, 2, state=State.RECREATED, incarnation=OTHER)]))
+    send(transfer, ReadsAgain([plan(b"joe", 1, 2, state=State.RECREATED, incarnation=OTHER)]))
     assert rsync.lists == [[b"joe/1.", b"joe/2."], [b"joe/1.", b"joe/2."], [b"joe", b"joe/cyrus.index"]]
     assert ["--ignore-times" in extra for _, extra, _ in rsync.runs] == [False, True, True]
     assert [removal.path for removal in side.removals] == [b"joe"]  # what would make a mailbox of it, until its end
@@ -199,7 +199,7 @@ def test_another_mailbox_is_sent_whole_whatever_it_looks_like() -> None:
 def test_a_new_folder_that_became_another_mailbox() -> None:
     """The replica has none, so the new plan by itself would trust what looks right."""
     transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, state=State.NEW, whole=True)], vanished(b"joe/2."))
-    carry(transfer, Retakes([plan(b"joe", 1, 2, state=State.NEW, whole=True, incarnation=OTHER)]))
+    send(transfer, ReadsAgain([plan(b"joe", 1, 2, state=State.NEW, whole=True, incarnation=OTHER)]))
     assert [b"joe/"] in rsync.lists[1:2] or [b"joe/1.", b"joe/2."] in rsync.lists[1:2]
     assert "--ignore-times" in rsync.runs[1][1]
     assert_adds_up(transfer.account)
@@ -222,9 +222,9 @@ def test_what_was_sent_is_looked_at_once_more() -> None:
     """Each plan once: what is taken again and sends more, again; where nothing was taken or sent, there is no need."""
     plans = [plan(b"joe", 1), plan(b"ann", 7), plan(b"idle"), plan(b"daemon's", 3, staged=False, taken=False)]
     transfer, _, _ = transfer_of(plans, vanished(b"joe/1."))
-    retakes = Retakes([plan(b"joe", 2)])
-    carry(transfer, retakes)
-    assert retakes.checked == [[b"joe", b"ann"], [b"joe"]]
+    source = ReadsAgain([plan(b"joe", 2)])
+    send(transfer, source)
+    assert source.checked == [[b"joe", b"ann"], [b"joe"]]
 
 
 CACHE = (b"cyrus.cache",)
@@ -233,7 +233,7 @@ CACHE = (b"cyrus.cache",)
 def test_where_no_message_was_sent_of_another_mailbox_the_rest_is_sent_again() -> None:
     """Messages that the replica has are still those of the mailbox that it has."""
     transfer, rsync, side = transfer_of([plan(b"joe", loose=CACHE)])
-    carry(transfer, Retakes([plan(b"joe", 3, loose=CACHE)], looks=[another]))
+    send(transfer, ReadsAgain([plan(b"joe", 3, loose=CACHE)], looks=[another]))
     assert rsync.lists == [[b"joe/cyrus.cache"], [b"joe/3.", b"joe/cyrus.cache"], [b"joe", b"joe/cyrus.index"]]
     assert not any("--ignore-times" in extra for _, extra, _ in rsync.runs)
     assert side.removals == []
@@ -243,14 +243,14 @@ def test_where_no_message_was_sent_of_another_mailbox_the_rest_is_sent_again() -
 @pytest.mark.parametrize("fresh", [plan(b"joe", state=State.VANISHED, metadata=(), taken=False), plan(b"joe")])
 def test_what_is_not_sent_again_after_another_mailboxs_is_taken_away(fresh: FolderPlan) -> None:
     transfer, _, side = transfer_of([plan(b"joe", loose=CACHE)])
-    carry(transfer, Retakes([fresh], looks=[another]))
+    send(transfer, ReadsAgain([fresh], looks=[another]))
     assert side.removals == [Removal(b"joe", files=CACHE)]
     assert_adds_up(transfer.account)
 
 
 def test_what_is_another_mailboxs_in_every_round_is_taken_away() -> None:
     transfer, _, side = transfer_of([plan(b"joe", loose=CACHE)])
-    assert carry(transfer, Retakes([plan(b"joe", loose=CACHE)], looks=[another] * (ROUNDS + 1))) == {b"joe"}
+    assert send(transfer, ReadsAgain([plan(b"joe", loose=CACHE)], looks=[another] * (ROUNDS + 1))) == {b"joe"}
     assert side.removals == [Removal(b"joe", files=CACHE)]
     assert_adds_up(transfer.account)
 
@@ -258,9 +258,9 @@ def test_what_is_another_mailboxs_in_every_round_is_taken_away() -> None:
 def test_another_mailbox_in_its_place_is_taken_and_sent_whole() -> None:
     """Also one that looks like the one before: messages of the mailbox between them may have been sent."""
     transfer, rsync, side = transfer_of([plan(b"joe", 1, 2)])
-    retakes = Retakes([plan(b"joe", 1, 2)], looks=[another])
-    assert carry(transfer, retakes) == set()
-    assert retakes.asked == [[b"joe"]]
+    source = ReadsAgain([plan(b"joe", 1, 2)], looks=[another])
+    assert send(transfer, source) == set()
+    assert source.asked == [[b"joe"]]
     assert rsync.lists == [[b"joe/1.", b"joe/2."], [b"joe/1.", b"joe/2."], [b"joe", b"joe/cyrus.index"]]
     assert ["--ignore-times" in extra for _, extra, _ in rsync.runs] == [False, True, True]
     assert side.removals == [Removal(b"joe", files=INDEX)]
@@ -270,7 +270,7 @@ def test_another_mailbox_in_its_place_is_taken_and_sent_whole() -> None:
 def test_once_mixed_it_stays_so() -> None:
     """What was sent in the rounds between is not told from the first's."""
     transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2)], Outcome(), vanished(b"joe/2."))
-    carry(transfer, Retakes([plan(b"joe", 1, 2)], [plan(b"joe", 1)], looks=[another]))
+    send(transfer, ReadsAgain([plan(b"joe", 1, 2)], [plan(b"joe", 1)], looks=[another]))
     assert rsync.lists == [[b"joe/1.", b"joe/2."]] * 2 + [[b"joe/1."], [b"joe", b"joe/cyrus.index"]]
     assert ["--ignore-times" in extra for _, extra, _ in rsync.runs] == [False, True, True, True]
     assert_adds_up(transfer.account)
@@ -278,9 +278,9 @@ def test_once_mixed_it_stays_so() -> None:
 
 def test_folders_that_change_places_in_every_round_are_held_and_named() -> None:
     transfer, rsync, _ = transfer_of([plan(b"joe", 1, delete_uids=array("I", [8]))])
-    retakes = Retakes([plan(b"joe", 1, delete_uids=array("I", [8]))], looks=[another] * (ROUNDS + 1))
-    assert carry(transfer, retakes) == {b"joe"}
-    assert retakes.asked == [[b"joe"]] * ROUNDS
+    source = ReadsAgain([plan(b"joe", 1, delete_uids=array("I", [8]))], looks=[another] * (ROUNDS + 1))
+    assert send(transfer, source) == {b"joe"}
+    assert source.asked == [[b"joe"]] * ROUNDS
     assert rsync.lists == [[b"joe/1."]] * (ROUNDS + 1)
     assert not transfer.deletes()
     assert transfer.account.errors.keys() == {b"joe"}
@@ -290,9 +290,9 @@ def test_folders_that_change_places_in_every_round_are_held_and_named() -> None:
 def test_a_whole_folder_that_lost_one_and_rsync_did_not_miss_it() -> None:
     """It was gone before rsync looked."""
     transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, 3, state=State.NEW, whole=True)])
-    retakes = Retakes([plan(b"joe", 1, 3, 4, state=State.NEW, whole=True)], looks=[holding(1, 3)])
-    assert carry(transfer, retakes) == set()
-    assert retakes.asked == [[b"joe"]]
+    source = ReadsAgain([plan(b"joe", 1, 3, 4, state=State.NEW, whole=True)], looks=[holding(1, 3)])
+    assert send(transfer, source) == set()
+    assert source.asked == [[b"joe"]]
     assert rsync.lists == [[b"joe/"], [b"joe/4."], [b"joe", b"joe/cyrus.index"]]
     assert_adds_up(transfer.account)
 
@@ -300,16 +300,16 @@ def test_a_whole_folder_that_lost_one_and_rsync_did_not_miss_it() -> None:
 def test_a_whole_folder_may_have_sent_what_came_since() -> None:
     """Also what came and went: no index will ever name it."""
     transfer, _, side = transfer_of([plan(b"joe", 1, 2, state=State.NEW, whole=True)])
-    retakes = Retakes([], looks=[holding(1, 2, 12, last_uid=12)])
-    carry(transfer, retakes)
-    assert retakes.asked == []
+    source = ReadsAgain([], looks=[holding(1, 2, 12, last_uid=12)])
+    send(transfer, source)
+    assert source.asked == []
     transfer.delete(keep_times=True)
     assert side.removals == [Removal(b"joe", array("I", [10, 11, 12]))]
 
 
 def test_a_folder_that_is_gone_by_then() -> None:
     transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, state=State.NEW, whole=True)], vanished(b"joe"))
-    carry(transfer, Retakes([FolderPlan(b"joe", State.VANISHED)]))
+    send(transfer, ReadsAgain([FolderPlan(b"joe", State.VANISHED)]))
     assert rsync.lists == [[b"joe/"]]
     assert not transfer.deletes()
     assert (transfer.account.planned, transfer.account.vanished) == (2, 2)
@@ -320,9 +320,9 @@ def test_a_folder_that_never_rests_is_held_and_named() -> None:
     restless = [vanished(b"joe/1.")] * (ROUNDS + 1)
     joe = [plan(b"joe", 1, delete_uids=array("I", [8]))]
     transfer, rsync, _ = transfer_of([*joe, plan(b"ann", 7)], *restless)
-    retakes = Retakes(*([plan(b"joe", 1, delete_uids=array("I", [8]))] for _ in range(ROUNDS)))
-    assert carry(transfer, retakes) == {b"joe"}
-    assert retakes.asked == [[b"joe"]] * ROUNDS
+    source = ReadsAgain(*([plan(b"joe", 1, delete_uids=array("I", [8]))] for _ in range(ROUNDS)))
+    assert send(transfer, source) == {b"joe"}
+    assert source.asked == [[b"joe"]] * ROUNDS
     assert rsync.lists[-1] == [b"ann", b"ann/cyrus.index"]
     assert b"joe/cyrus.index" not in [entry for listed in rsync.lists for entry in listed]
     assert not transfer.deletes()
@@ -334,8 +334,8 @@ def test_a_folder_that_never_rests_is_held_and_named() -> None:
 
 def test_what_comes_to_rest_at_last_is_sent() -> None:
     transfer, rsync, _ = transfer_of([plan(b"joe", 1)], *[vanished(b"joe/1.")] * ROUNDS)
-    retakes = Retakes(*([plan(b"joe", 1)] for _ in range(ROUNDS)))
-    assert carry(transfer, retakes) == set()
+    source = ReadsAgain(*([plan(b"joe", 1)] for _ in range(ROUNDS)))
+    assert send(transfer, source) == set()
     assert rsync.lists[-1] == [b"joe", b"joe/cyrus.index"]
     assert transfer.account.errors == {}
     assert_adds_up(transfer.account)
@@ -343,9 +343,9 @@ def test_what_comes_to_rest_at_last_is_sent() -> None:
 
 def test_what_was_never_taken_is_not_taken_again() -> None:
     transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, staged=False, taken=False)], vanished(b"joe/2."))
-    retakes = Retakes([])
-    assert carry(transfer, retakes) == set()
-    assert retakes.asked == []
+    source = ReadsAgain([])
+    assert send(transfer, source) == set()
+    assert source.asked == []
     assert rsync.runs[-1][0] == [b"joe/cyrus.index"]
     assert rsync.runs[-1][2] is None
 
@@ -353,7 +353,7 @@ def test_what_was_never_taken_is_not_taken_again() -> None:
 def test_where_nothing_can_be_taken() -> None:
     """A daemon: what vanished, vanished, and the index that rsync finds then tells so."""
     transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, staged=False, taken=False)], vanished(b"joe/2."))
-    assert carry(transfer, None) == set()
+    assert send(transfer, None) == set()
     assert len(rsync.runs) == 2
 
 
@@ -361,9 +361,9 @@ def test_a_failure_holds_also_what_has_vanished() -> None:
     first = failed(b"joe/1.")
     first.vanished.add(b"joe/2.")
     transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2)], first)
-    retakes = Retakes([])
-    assert carry(transfer, retakes) == {b"joe"}
-    assert retakes.asked == []
+    source = ReadsAgain([])
+    assert send(transfer, source) == {b"joe"}
+    assert source.asked == []
     assert len(rsync.runs) == 1
     assert_adds_up(transfer.account)
 
@@ -405,19 +405,19 @@ def test_every_file_is_accounted_for(plans: list[FolderPlan], data: st.DataObjec
             if fate == "vanished":
                 outcome.vanished.add(entry)
             elif fate == "failed":
-                outcome.failed[entry] = Message(Kind.FAILED, entry, "reason", 13)
+                outcome.failed[entry] = Complaint(Kind.FAILED, entry, "reason", 13)
         return outcome
 
-    class Source(Retakes):
+    class Source(ReadsAgain):
         def check(self, losses: Losses, plans: list[FolderPlan]) -> None:
             for one in plans:
                 data.draw(some_looks)(losses, one)
 
-        def retake(self, paths: list[bytes]) -> list[FolderPlan]:
+        def read_again(self, paths: list[bytes]) -> list[FolderPlan]:
             return data.draw(some_plans(paths))
 
     transfer, rsync, _ = transfer_of(plans, *[answer] * 100)
-    held = carry(transfer, Source())
+    held = send(transfer, Source())
     assert_adds_up(transfer.account)
     # Who is held has got no index: in no run after the one that told.
     last = rsync.runs[-1][0] if rsync.runs else []
