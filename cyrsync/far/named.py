@@ -97,7 +97,7 @@ def _of_pieces(
             number, rest = divmod(len(data), head.record_size)
             if rest or number > left:
                 return None
-            index = records.Index(head._replace(num_records=number, start_offset=0), memoryview(data))
+            index = records.alone(head, data)
             found += _named(index, {}, every=False)
             known[key] = number
         left -= min(left, known.get(key, 0))
@@ -158,10 +158,9 @@ def _records(data: bytes, is_checked: bool, is_gone: bool) -> records.Index:
     if not is_gone:
         return records.read(data, check_records=not is_checked)
     head = records.read_header(data)
-    number, rest = divmod(len(data) - head.start_offset, head.record_size)
-    if rest:
+    if (len(data) - head.start_offset) % head.record_size:
         raise records.BadIndex(len(data), "torn")
-    return records.Index(head._replace(num_records=number), memoryview(data))
+    return records.alone(head, memoryview(data)[head.start_offset :])
 
 
 def _named(index: records.Index, hashed: "Hashed", every: bool) -> "List[bytes]":

@@ -57,9 +57,15 @@ class AsOf:
         mailbox = directory_of(uniqueid) if uniqueid else self._by_path.get((place.mailbox.partition, place.data))
         if mailbox is None:
             raise Unreadable(self.unknown("nothing is known of it"))
-        for state in reversed(self._states(mailbox)):
-            if state is None:
-                return replace(self.kept.tree.files(self.kept.live[mailbox]), since=self._live_since(mailbox))
+        since = self._live_since(mailbox)
+        states = self._states(mailbox)
+        while states and states[-1] is None:
+            found = self.kept.live_files(mailbox)
+            again = self._live_since(mailbox)
+            if again == since:
+                return replace(found, since=since)
+            since, states = again, self._states(mailbox)  # a run has replaced it meanwhile, and kept it
+        for state in filter(None, reversed(states)):
             try:
                 return self.kept.files(state)
             except WRONG as error:

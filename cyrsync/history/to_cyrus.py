@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from cyrsync.cyrus.mailbox import regular_file
+from cyrsync.cyrus.mailbox import entry, records, regular_file
 from cyrsync.history.destinations import Place, as_on_disk
 from cyrsync.history.outcome import MailboxRestore
 from cyrsync.history.selected import Selection
@@ -36,6 +36,10 @@ def write(target: Target, selection: Selection, place: Place, restore: MailboxRe
                 f"{source}: not restored: another mailbox was restored to {path}: restore this one by itself, with its "
                 "partition as TREE"
             )
+        last_uid = records.read_header(selection.metadata[entry.INDEX]).last_uid
+        if selection.mailbox.last_uid > last_uid:
+            later = f"UIDs {last_uid + 1} to {selection.mailbox.last_uid}"
+            restore.warn(f"{later} were given later, and a server that it is put on gives them again; with --into not")
         for message in selection.messages():
             target.write_message(folder, b"%d." % message.uid, message, restore)
         cache = selection.caches[0]

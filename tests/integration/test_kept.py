@@ -103,7 +103,7 @@ def test_a_folder_that_is_gone(past: Past, tmp_path: Path) -> None:
 
 def test_the_directory_as_it_was(past: Past, tmp_path: Path) -> None:
     words = ("user/joe", "--as-of", past.first, "--as", "cyrus", "--to", tmp_path / "mail")
-    restore(past.top, "-C", past.conf, *words)
+    assert restore(past.top, "-C", past.conf, *words)["warnings"] == []
     done = run_cyrsync("verify", tmp_path / "mail", "--content")
     assert (done.returncode, done.stderr) == (0, "")
     assert {path.read_bytes() for path in (tmp_path / "mail").glob("[0-9]*.")} == past.had
@@ -290,3 +290,17 @@ def test_a_large_mailbox_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sum(one.count for one, _ in Removed(kept, name, kept.live[name], [].append).selections()) == 12
     pieces = [path for path in reads if b"pieces" in path]
     assert len(pieces) == len(set(pieces)) > 4
+
+
+def test_uids_that_were_given_later(tmp_path: Path) -> None:
+    """A directory is as it was, and so is its last UID: that is said."""
+    server = SampleServer(tmp_path / "server", messages=20, folder_count=2)
+    replica = KeepingReplica(server, tmp_path / "replica")
+    replica.sync()
+    time.sleep(TICK)
+    then = now()
+    (*_, last) = samplespool.deliver(server.folder("user/joe"), 2)
+    replica.sync()
+    words = ("user/joe", "--as-of", then, "--as", "cyrus", "--to", tmp_path / "mail")
+    (warning,) = restore(replica.top, "-C", replica.conf, *words)["warnings"]
+    assert warning.startswith(f"user/joe: UIDs {last - 1} to {last} were given later")

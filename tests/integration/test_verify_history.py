@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -84,13 +85,19 @@ def change(path: Path) -> None:
     path.write_bytes(data)
 
 
+def change_a_record(path: Path) -> None:
+    data = bytearray(gzip.decompress(path.read_bytes()))
+    data[-50] ^= 1
+    path.write_bytes(gzip.compress(data))
+
+
 DAMAGES: dict[str, tuple[str, str, Callable[[Path], None], bool]] = {
     "a message is lost": ("missing", "messages/*/*", Path.unlink, False),
     "a message is cut off": ("size", "messages/*/*", cut, False),
     "a message has changed": ("content", "messages/*/*", change, True),
     "a message is a link": ("size", "messages/*/*", lambda path: (path.unlink(), path.symlink_to("/"))[1], False),
     "an index is cut off": ("index", "mailboxes/*/*/cyrus.index.gz", cut, False),
-    "an index has changed": ("index", "mailboxes/*/*/cyrus.index.gz", change, False),
+    "an index has changed": ("index", "mailboxes/*/*/cyrus.index.gz", change_a_record, False),
     "an index is lost": ("unreadable", "mailboxes/*/*/cyrus.index.gz", Path.unlink, False),
     "a header has changed": ("header", "mailboxes/*/*/cyrus.header", change, False),
     "a folder is lost": ("unreadable", "mailboxes/*/*/f*", Path.unlink, False),

@@ -239,6 +239,12 @@ def read(
     return index
 
 
+def alone(header: IndexHeader, area: "bytes | memoryview") -> Index:
+    """Return what whole records say that stand alone, without the header of their index in front. None is checked."""
+    view = memoryview(area)
+    return Index(header._replace(start_offset=0, num_records=len(view) // header.record_size), view)
+
+
 def is_of_deleted(data: bytes) -> bool:
     """Tell whether an index says that its mailbox is deleted, and its directory waits to be removed."""
     try:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 
 from cyrsync.cyrus.mailbox import entry, header, records, regular_file
 from cyrsync.cyrus.mailbox import index as indexes
 from cyrsync.cyrus.mailbox.records import BadIndex, IndexHeader
 from cyrsync.cyrus.mailbox.snapshot import MetaFiles
-from cyrsync.cyrus.server.config import Partition
 from cyrsync.cyrus.server.server import Located
 from cyrsync.errors import UnusableError, error_text
-from cyrsync.far.store import STORE, directory_of
+from cyrsync.far.store import directory_of
 from cyrsync.history import by_directory
 from cyrsync.history.kept import excerpt
+from cyrsync.history.kept.roots import has_store, roots_of, roots_of_tree
 from cyrsync.history.kept.store import State, Store, Version
 from cyrsync.history.kept.unpack import BadState
-from cyrsync.history.mailbox_files import MailboxFiles
+from cyrsync.history.mailbox_files import MailboxFiles, Places
 from cyrsync.history.rooted import is_within
 from cyrsync.history.tree import Tree, message_places
 from cyrsync.text import path_text
@@ -37,9 +37,9 @@ class Kept:
         self.tree = tree
         #: By the roots as imapd.conf has them, which need not be where links lead.
         self._stores: dict[bytes, Store] = {}
-        for root in _roots(tree):
-            place = tree.place(root)
-            if place not in [store.root for store in self._stores.values()] and _is_directory(place):
+        for root in roots_of_tree(tree):
+            place = self._place(root)
+            if place not in [store.root for store in self._stores.values()] and has_store(place):
                 self._stores[root] = Store(place)
 
     @property
@@ -156,18 +156,13 @@ class Kept:
         # A mailbox with the same uniqueid may have been made anew, and have other messages under the same UIDs.
         same = live is not None and (now is None or now.uidvalidity == head.uidvalidity)
         placed = self.tree.placed(live) if live and same else None
-        stores = self._of_partition(state, live)
-
-        def places(uid: int, guid: bytes | None, archived: bool) -> tuple[bytes, ...]:
-            found = message_places(placed, uid, archived) if placed else ()
-            return (*found, *(store.pool(guid) for store in stores)) if guid else found
-
+        stores = self._of_partition(state.store.root, live)
         last_uid, highest_modseq = self._highest(state, head, live)
         return MailboxFiles(
             metadata=metadata,
             directory=state.path,
             caches=self._caches(live if same else None, metadata[entry.INDEX][:4], state),
-            places=places,
+            places=_places(placed, stores),
             digests={
                 uid: digest
                 for store in stores
@@ -179,20 +174,37 @@ class Kept:
             since=state.since,
         )
 
+    def live_files(self, mailbox: bytes) -> MailboxFiles:
+        """Return a mailbox's files as they are, and its messages as they are or in the pool: a run may move them there.
+
+        Raise OSError, LockTimeout, Unreadable.
+        """
+        live = self.live[mailbox]
+        placed = self.tree.placed(live)
+        stores = self._of_partition(b"", live)
+        return replace(self.tree.files(live), places=_places(placed, stores))
+
     @cached_property
     def _partitions(self) -> list[tuple[str, frozenset[bytes]]]:
         """The partitions, and where their roots are in the tree."""
         partitions = self.tree.config.partitions.values() if self.tree.config else ()
-        return [(one.name, frozenset(map(self.tree.place, _roots_of(one)))) for one in partitions]
+        return [(one.name, frozenset(map(self._place, roots_of(one)))) for one in partitions]
 
-    def _of_partition(self, state: State, live: Located | None) -> list[Store]:
-        """Return the stores that may have a mailbox's messages: those of the partition where it was, or is."""
-        near = {state.store.root}
+    def _place(self, root: bytes) -> bytes:
+        """Return where a root is in the tree, its own path where links run in a circle."""
+        try:
+            return self.tree.place(root)
+        except OSError:
+            return root
+
+    def _of_partition(self, home: bytes, live: Located | None) -> list[Store]:
+        """Return the stores that may have a mailbox's messages: those of the partition of a root, and where it is."""
+        near = {home}
         for name, roots in self._partitions:
-            if state.store.root in roots or (live and live.mailbox.partition == name):
+            if home in roots or (live and live.mailbox.partition == name):
                 near |= roots
         found = [store for store in self.stores if store.root in near or not self._partitions]
-        return sorted(found, key=lambda store: store.root != state.store.root)
+        return sorted(found, key=lambda store: store.root != home)
 
     def _highest(self, state: State, head: IndexHeader, live: Located | None) -> tuple[int, int]:
         """Return the highest UID and modseq that are known to have been given, also after a state."""
@@ -234,40 +246,12 @@ class Kept:
             return ""
 
 
-def _roots(tree: Tree) -> list[bytes]:
-    """Return where stores may be: in the roots that imapd.conf has, else wherever there are any."""
-    if tree.config is None:
-        return list(_looked_for(tree.top))
-    config = tree.config
-    found = [config.configdirectory, config.userpath, config.sievedir, os.path.dirname(config.database("mboxlist")[1])]
-    for partition in config.partitions.values():
-        found += _roots_of(partition)
-    return list(dict.fromkeys(found))
+def _places(placed: Located | None, stores: list[Store]) -> Places:
+    def places(uid: int, guid: bytes | None, archived: bool) -> tuple[bytes, ...]:
+        found = message_places(placed, uid, archived) if placed else ()
+        return (*found, *(store.pool(guid) for store in stores)) if guid else found
 
-
-def _roots_of(partition: Partition) -> list[bytes]:
-    return [partition.data, partition.meta, partition.archive, *partition.elsewhere.values()]
-
-
-def _looked_for(top: bytes) -> Iterator[bytes]:
-    pending = [top]
-    while pending:
-        directory = pending.pop()
-        try:
-            with os.scandir(directory) as entries:
-                below = [one.name for one in entries if one.is_dir(follow_symlinks=False)]
-        except OSError:
-            continue  # told of when its mailboxes are looked for
-        if STORE in below:
-            yield directory
-        pending += [os.path.join(directory, name) for name in below if not name.startswith(b".")]
-
-
-def _is_directory(root: bytes) -> bool:
-    try:
-        return stat.S_ISDIR(os.lstat(os.path.join(root, STORE)).st_mode)
-    except OSError:
-        return False
+    return places
 
 
 def _starts_with(path: bytes, data: bytes) -> bool:

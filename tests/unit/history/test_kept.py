@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 import samplespool
 from cyrsync.cyrus.mailbox import records
+from cyrsync.cyrus.server.server import Located
 from cyrsync.errors import UnusableError
 from cyrsync.far import store as names
 from cyrsync.history import contents, reading
@@ -25,11 +27,13 @@ from cyrsync.history.choose import Request
 from cyrsync.history.kept import excerpt
 from cyrsync.history.kept.kept import WRONG, Kept
 from cyrsync.history.kept.store import Store
+from cyrsync.history.mailbox_files import MailboxFiles
 from cyrsync.history.selected import Selection
 from cyrsync.history.tree import Tree, open_tree
 from support.kept import STORE, KeepingReplica
 from support.servers import SampleServer
 
+TICK = 0.02  # seconds that the clock of a file system tells apart
 YEAR_2020 = 1_577_836_800 * 10**9
 
 
@@ -298,3 +302,41 @@ def test_whatever_is_damaged(
         pass
     finally:
         path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("moment", ["while it is read", "before its messages are read"])
+def test_a_run_at_the_same_time(
+    server: SampleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """It replaces the index, and moves messages into the pool."""
+    replica = KeepingReplica(server, tmp_path / "replica")
+    folder = server.folder("user/joe")
+    for _ in range(2):
+        samplespool.set_flags(folder)
+        replica.sync()
+    had = {path.read_bytes() for path in folder.glob("[0-9]*.")}
+    time.sleep(TICK)
+    when, runs = time.time_ns(), 0
+    time.sleep(TICK)
+
+    def run() -> None:
+        nonlocal runs
+        runs += 1
+        samplespool.expunge(folder, 2)
+        replica.sync()
+
+    files = Tree.files
+
+    def meanwhile(tree: Tree, place: Located) -> MailboxFiles:
+        if not tree.past:
+            run()
+        return files(tree, place)
+
+    if moment == "while it is read":
+        monkeypatch.setattr(Tree, "files", meanwhile)
+    errors: list[str] = []
+    (one,) = reading.selections(tree_as_of(opened(replica), when), Request("user/joe"), errors.append)
+    if moment != "while it is read":
+        run()
+    assert runs == 1 and not errors
+    assert {contents.whole(message) for message in one.messages()} == had
