@@ -60,6 +60,7 @@ class ReplicaStores:
         self.problems = problems
         self.owners = Owners(config, self._inbox)
         self._mailbox_list = config.database("mboxlist")[1]
+        self._home = config.configdirectory
 
     @property
     def roots(self) -> list[Root]:
@@ -131,6 +132,13 @@ class ReplicaStores:
         for file in root.listed.files:
             if self.owners.of_file(root.source, file.path.removesuffix(VERSIONS)) == user:
                 yield from (Removal(root.path, _FILES + file.path + b"/" + name) for name in file.versions)
+
+    def lack_of_files(self) -> str:
+        """Return what to say where there is no place for users' files, as with `--no-config`, "" where there is one."""
+        if any(root.source == self._home for root in self.roots):
+            return ""
+        where = path_text(self.replica.path(self._home))
+        return f"{where}: no such directory: users' files are not looked for; is its disk mounted?"
 
     def nothing_of(self, user: str) -> str:
         """Return what to say where nothing of a user is kept, "" where something is."""

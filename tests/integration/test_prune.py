@@ -272,6 +272,13 @@ def test_forgetting_a_user(kept: History) -> None:
     assert "stays" in kept.printed("forget", other, "--yes", "-v").stdout
 
 
+def test_files_of_a_user_that_cannot_be_looked_for(kept: History, tmp_path: Path) -> None:
+    below(kept.replica, kept.server.root / "conf").rename(tmp_path / "away")
+    report = kept.run("forget", kept.users[0], "--yes")
+    assert report["states"]["removed"]
+    assert ["users' files" in warning for warning in report["warnings"]] == [True]
+
+
 def test_deleted_mailboxes_are_forgotten_too(tmp_path: Path) -> None:
     kept = History(tmp_path)
     user = kept.users[0]
