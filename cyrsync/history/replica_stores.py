@@ -78,11 +78,16 @@ class ReplicaStores:
         return {user: text for root in self.roots for user, text in root.listed.held.items()}
 
     def look(self, *, read: bool = False, brief: bool = False) -> None:
-        """See what each store has; with `read`, also which states cannot be read; `brief`, only who is held."""
+        """See what each store has; with `read`, also which states cannot be read; `brief`, only who is held.
+
+        Raise UnusableError where it cannot be read who is held.
+        """
         for group in self.groups:
             for root in group.roots:
                 root.listed = self.replica.side.stores.look(root.path, read=read, brief=brief)
                 self.problems += [f"{path_text(path)}: {reason}" for path, reason in root.listed.problems]
+                if not root.listed.knows_held:
+                    raise UnusableError(f"{self.problems[-1]}: who is held cannot be read")
                 for mailbox in root.listed.mailboxes:
                     self.owners.learn(mailbox.states)
 

@@ -233,6 +233,15 @@ def test_a_held_user_is_left_alone(kept: History) -> None:
     kept.printed("hold", user, "--release", expect=3)
 
 
+def test_where_it_cannot_be_read_who_is_held_nothing_is_done(kept: History) -> None:
+    (kept.store / "held").symlink_to("/etc")
+    before = kept.everything()
+    for command, *words in (["prune", "--keep-last", "1"], ["forget", "joe", "--yes"], ["hold", "--list"]):
+        done = kept.printed(command, *words, expect=3)
+        assert "who is held" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert kept.everything() == before
+
+
 def test_every_store_knows_who_is_held(kept: History) -> None:
     user, *_ = kept.users
     kept.printed("hold", user)
