@@ -49,6 +49,7 @@ class Listed:
     """What the store below one root has."""
 
     there: bool = False
+    knows_held: bool = False  # else it cannot be read who is held
     held: dict[bytes, bytes] = field(default_factory=dict)  # user: since when, by whom
     mailboxes: list[KeptMailbox] = field(default_factory=list)
     files: list[KeptFile] = field(default_factory=list)
@@ -71,7 +72,9 @@ class Stores:
             kind, *rest = record
             _READ[kind](listed, *rest)
 
-        listed.there = self._agent.end(lambda found: wire.flag(found["there"]), each)
+        listed.there, listed.knows_held = self._agent.end(
+            lambda found: (wire.flag(found["there"]), wire.flag(found["is_known"])), each
+        )
         return listed
 
     def prune(

@@ -131,7 +131,7 @@ class Pruner:
                 try:
                     only.update(named(store, mailbox, name, read_hashed(store, mailbox)))
                 except Damaged as damaged:
-                    self.problems.note_damaged(root, damaged)
+                    self.problems.note_damaged(root, damaged, stays=False)
         Unnamed(self._stores, self.problems, self._tell).take_out_named(only)
         return set() if self.problems.damaged else only
 

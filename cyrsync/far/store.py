@@ -9,6 +9,9 @@
         files/PATH.versions/SINCE        one state of another file
         files/pieces.gz/                 of packed files: XX/SHA1.gz
         unpacked/NAME -> PATH            what is still to be packed
+        held/USER                        whose mail is not to be pruned
+        unnamed                          since when no state has named which messages and pieces: lines "TIME PATH"
+        forgotten                        who was forgotten: a line of JSON each
 
 SINCE is when the state came to be: the time of modification that the index, or the file, has from the source. Names
 that begin with a dot are being made.

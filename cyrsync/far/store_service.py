@@ -38,11 +38,12 @@ def _service(request: "Request") -> "Callable[[Request], None]":
 
 def _list(request: "Request") -> None:
     """Tell what the store below a root has; `read`: whether each state can be read, too; `brief`: no states."""
-    store, output, there = StoreReader(request.root), request.output, False
+    store, output, there, is_known = StoreReader(request.root), request.output, False, False
     try:
         there = store.is_there()
         for user, text in held.read(store).items():
             output.line(["held", user.decode("latin-1"), text.decode("latin-1")])
+        is_known = True
         for mailbox in () if request.flag("brief") else store.mailboxes():
             for name in mailbox.others:
                 path = os.path.join(request.root, STORE, MAILBOXES, mailbox.name, name)
@@ -63,7 +64,7 @@ def _list(request: "Request") -> None:
         output.line(["problem", _path(request.root), error.strerror or str(error)])
     finally:
         store.close()
-    output.end(there=there)
+    output.end(there=there, is_known=is_known)
 
 
 def _state(store: StoreReader, mailbox: bytes, state: bytes) -> "List[str]":

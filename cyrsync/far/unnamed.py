@@ -47,9 +47,9 @@ class Problems:
         """Note an error at a path in the store below a root."""
         self._found[os.path.join(root, STORE, path).rstrip(b"/"), error.strerror or str(error)] = None
 
-    def note_damaged(self, root: bytes, damaged: Damaged) -> None:
-        """Note that it is not known what something names."""
-        self.damaged = True
+    def note_damaged(self, root: bytes, damaged: Damaged, *, stays: bool = True) -> None:
+        """Note that it is not known what something names, which `stays`, and needs what it names."""
+        self.damaged |= stays
         self._found[os.path.join(root, damaged.path), damaged.reason] = None
 
     def of(self, root: bytes) -> "Problems":

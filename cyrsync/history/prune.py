@@ -189,7 +189,7 @@ def forget(
     result.add_errors(stores.problems)
     if _name(user) in stores.held:
         raise RefusedError(f"{printable(user)}: held: `cyrsync hold --release` ends that, nothing was erased")
-    result.warnings += filter(None, [stores.nothing_of(user)])
+    result.warnings += filter(None, [stores.nothing_of(user), stores.lack_of_files()])
     found = {root.path: list(stores.of_user(root, user)) for root in stores.roots}
     for root in stores.roots:
         result.count(root, found[root.path])

@@ -60,6 +60,7 @@ class ReplicaStores:
         self.problems = problems
         self.owners = Owners(config, self._inbox)
         self._mailbox_list = config.database("mboxlist")[1]
+        self._home = config.configdirectory
 
     @property
     def roots(self) -> list[Root]:
@@ -77,11 +78,16 @@ class ReplicaStores:
         return {user: text for root in self.roots for user, text in root.listed.held.items()}
 
     def look(self, *, read: bool = False, brief: bool = False) -> None:
-        """See what each store has; with `read`, also which states cannot be read; `brief`, only who is held."""
+        """See what each store has; with `read`, also which states cannot be read; `brief`, only who is held.
+
+        Raise UnusableError where it cannot be read who is held.
+        """
         for group in self.groups:
             for root in group.roots:
                 root.listed = self.replica.side.stores.look(root.path, read=read, brief=brief)
                 self.problems += [f"{path_text(path)}: {reason}" for path, reason in root.listed.problems]
+                if not root.listed.knows_held:
+                    raise UnusableError(f"{self.problems[-1]}: who is held cannot be read")
                 for mailbox in root.listed.mailboxes:
                     self.owners.learn(mailbox.states)
 
@@ -131,6 +137,13 @@ class ReplicaStores:
         for file in root.listed.files:
             if self.owners.of_file(root.source, file.path.removesuffix(VERSIONS)) == user:
                 yield from (Removal(root.path, _FILES + file.path + b"/" + name) for name in file.versions)
+
+    def lack_of_files(self) -> str:
+        """Return what to say where there is no place for users' files, as with `--no-config`, "" where there is one."""
+        if any(root.source == self._home for root in self.roots):
+            return ""
+        where = path_text(self.replica.path(self._home))
+        return f"{where}: no such directory: users' files are not looked for; is its disk mounted?"
 
     def nothing_of(self, user: str) -> str:
         """Return what to say where nothing of a user is kept, "" where something is."""

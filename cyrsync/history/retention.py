@@ -7,15 +7,13 @@ years, all of UTC; `within` keeps what has held at any time since then. So as of
 
 from __future__ import annotations
 
-import calendar
 import re
 import time
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-_DURATION = re.compile(r"(?=.)(?:(\d{1,4})y)?(?:(\d{1,5})m)?(?:(\d{1,6})d)?(?:(\d{1,7})h)?\Z", re.ASCII)
+_DURATION = r"(?=.)(?:(\d{1,4})y)?(?:(\d{1,5})m)?(?:(\d{1,6})d)?(?:(\d{1,7})h)?\Z"
 _SECOND = 10**9
 _HOUR, _DAY, _WEEK = 3600, 86400, 7 * 86400
 #: Seconds from 1970 to the first Monday.
@@ -33,7 +31,7 @@ class Duration(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Duration:
         """Return what a text says. Raise ValueError."""
-        match = _DURATION.match(text)
+        match = re.match(_DURATION, text, re.ASCII)
         if not match:
             raise ValueError("give years, months, days and hours as restic does: 7d, 36h, 1y6m")
         return cls(*(int(number or 0) for number in match.groups()))
@@ -44,7 +42,7 @@ class Duration(NamedTuple):
         months = 12 * when.tm_year + when.tm_mon - 1 - 12 * self.years - self.months
         if months < 12:
             return float("-inf")
-        day = calendar.timegm((months // 12, months % 12 + 1, 1, 0, 0, 0)) + (when.tm_mday - 1) * _DAY
+        day = _begin_of_month(months) + (when.tm_mday - 1) * _DAY
         return day + seconds % _DAY - self.days * _DAY - self.hours * _HOUR
 
     def __str__(self) -> str:
@@ -54,8 +52,7 @@ class Duration(NamedTuple):
 _NONE = Duration()
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
+class Retention(NamedTuple):
     """How many states are to stay: the newest ones, those of some time, and those of hours, days and so on."""
 
     last: int = 0
@@ -138,4 +135,11 @@ def _months_ago(now: float, months: int, number: int) -> Iterator[int]:
     for month in range(newest, newest - number * months, -months):
         if month < 12 * 1970:
             return
-        yield calendar.timegm((month // 12, month % 12 + 1, 1, 0, 0, 0))
+        yield _begin_of_month(month)
+
+
+def _begin_of_month(months: int) -> int:
+    """Return when a month begins, counted from the year 0, in seconds since 1970."""
+    import calendar  # what few commands need is not loaded by all
+
+    return calendar.timegm((months // 12, months % 12 + 1, 1, 0, 0, 0))

@@ -233,6 +233,15 @@ def test_a_held_user_is_left_alone(kept: History) -> None:
     kept.printed("hold", user, "--release", expect=3)
 
 
+def test_where_it_cannot_be_read_who_is_held_nothing_is_done(kept: History) -> None:
+    (kept.store / "held").symlink_to("/etc")
+    before = kept.everything()
+    for command, *words in (["prune", "--keep-last", "1"], ["forget", "joe", "--yes"], ["hold", "--list"]):
+        done = kept.printed(command, *words, expect=3)
+        assert "who is held" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert kept.everything() == before
+
+
 def test_every_store_knows_who_is_held(kept: History) -> None:
     user, *_ = kept.users
     kept.printed("hold", user)
@@ -270,6 +279,13 @@ def test_forgetting_a_user(kept: History) -> None:
     again = kept.run("forget", user, "--yes")
     assert (again["states"]["removed"], len(again["warnings"])) == (0, 1)
     assert "stays" in kept.printed("forget", other, "--yes", "-v").stdout
+
+
+def test_files_of_a_user_that_cannot_be_looked_for(kept: History, tmp_path: Path) -> None:
+    below(kept.replica, kept.server.root / "conf").rename(tmp_path / "away")
+    report = kept.run("forget", kept.users[0], "--yes")
+    assert report["states"]["removed"]
+    assert ["users' files" in warning for warning in report["warnings"]] == [True]
 
 
 def test_deleted_mailboxes_are_forgotten_too(tmp_path: Path) -> None:

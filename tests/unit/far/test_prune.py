@@ -277,6 +277,17 @@ def test_of_other_damage_nothing_is_forgotten_but_the_states(tmp_path: Path) -> 
     assert not spool.kept.mailbox(joe).exists()
 
 
+def test_a_damaged_state_that_is_forgotten_keeps_nothing_else(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "root")
+    joe, ann = spool.folders
+    damage_index(spool, spool.states[joe][0])
+    swept, problems = forget(spool.root, [spool.removal(state) for state in spool.states[joe]])
+    assert len(problems) == 1  # its messages are left to prune
+    assert swept.messages == len(spool.pooled[joe][1] | spool.pooled[joe][2])
+    assert set(spool.kept.pool()) == spool.pooled[joe][0].union(*spool.pooled[ann])
+    assert prune(spool.root, [])[0].messages == len(spool.pooled[joe][0])
+
+
 # --- Kills and full disks
 
 
