@@ -94,13 +94,13 @@ def _keep(state: Path, record: Record, result: RunResult) -> None:
 
 
 def _write_metrics(state: Path, path: str, record: Record, result: RunResult) -> None:
-    from cyrsync.report import metrics
+    from cyrsync.report import metrics, whole_file
 
     runs: tuple[Record, ...] = ()
     with suppress(UnusableError):  # a warning has been given
         runs = history.runs_of(state, record.pair)
     known = history.Pair(runs if record in runs else (record, *runs))
-    metrics.write(path, metrics.render(result, known))
+    whole_file.write(path, metrics.render(result, known))
 
 
 def _log(where: str, result: RunResult) -> None:

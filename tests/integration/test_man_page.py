@@ -20,11 +20,12 @@ from cyrsync.cli.app import app
 from cyrsync.errors import CONNECTION_CODES, Exit
 from cyrsync.far.finding import KINDS, Audited, Problem
 from cyrsync.history.outcome import Outcome
-from cyrsync.report import status
+from cyrsync.report.known import of_pair
 from cyrsync.standby.checked import Checked, Finding, Verdict
 from cyrsync.standby.commands import Step
 from cyrsync.standby.promotion import Promotion
 from cyrsync.state.history import Pair
+from cyrsync.state.running import Holder
 from cyrsync.sync.result import RunResult
 from cyrsync.verify.result import AuditResult
 from support.boxes import Box
@@ -216,9 +217,11 @@ def test_explains_every_key_that_promote_prints() -> None:
 
 def test_explains_every_key_that_status_prints() -> None:
     failed = record(code=12, run=past_run(code=12, errors=["x"]), partitions="default", users="joe")
-    found = status.to_json(Pair((failed, record())), datetime.now(timezone.utc), every=False)
+    now = datetime.now(timezone.utc)
+    at_work = [Holder("one", 1, 1.0, watching=False, source="", destination="")]
+    found = of_pair(Pair((failed, record())), now, host="mx", holders=at_work).to_json(now)
     assert_explained("OUTPUT OF STATUS", found)
-    nothing = status.to_json(Pair((record(code=75),)), datetime.now(timezone.utc), every=False)
+    nothing = of_pair(Pair((record(code=75),)), now, host="mx").to_json(now)
     explained = explained_keys("OUTPUT OF STATUS")
     for key, type_ in keys(nothing):
         assert type_ in explained[key].split(" or ") or type_ == "array", key
