@@ -37,6 +37,7 @@ class Options:
     patience: Patience = DEFAULT_PATIENCE
     state: Path = field(default_factory=state_path)  # the directory of what outlives a run
     from_replica: bool = False  # the source may be one
+    maps: tuple[tuple[bytes, bytes], ...] = ()  # directories of a server, and where they have their replicas
     full: bool = False  # names prove nothing: rsync compares every message
 
     def words_of_job(self) -> tuple[str, ...]:
