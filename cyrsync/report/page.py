@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from cyrsync import __version__
 from cyrsync.report import overview
 from cyrsync.report.known import local
-from cyrsync.report.plots import element, plots
+from cyrsync.report.plots import Plot, element, plots
 from cyrsync.report.status import facts
 from cyrsync.text import human_bytes, human_count, human_seconds
 
@@ -40,10 +40,13 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); }
 th { color: var(--dim); font-weight: 600; } .number { text-align: right; } .number, .time { white-space: nowrap; }
 dl { display: grid; grid-template-columns: 8rem 1fr; gap: .1rem 1rem; } dt { color: var(--dim); } dd { margin: 0; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem 2rem; }
-svg { width: 100%; height: auto; display: block; } svg text { fill: var(--dim); font-size: 11px; }
-.axis { stroke: var(--line); } .bar { fill: var(--bar); } svg .bad { fill: var(--bad); }
-td.bad, dd.bad { color: var(--bad); } td.good { color: var(--good); } .dim, footer { color: var(--dim); }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); gap: 1rem 2rem; }
+svg { width: 100%; height: 5rem; display: block; border-bottom: 1px solid var(--line); }
+.bar { fill: var(--bar); } svg .bad { fill: var(--bad); }
+h3, .times { display: flex; justify-content: space-between; } h3 span { font-weight: normal; }
+.times { font-size: .8rem; }
+td.bad, dd.bad { color: var(--bad); } td.bad:last-child { overflow-wrap: anywhere; min-width: 12rem; }
+td.good { color: var(--good); } .dim, footer { color: var(--dim); }
 summary { cursor: pointer; color: var(--dim); margin-top: 1rem; }
 """
 #: What a browser may load for the page: nothing.
@@ -104,7 +107,7 @@ def _table(heads: Sequence[str], rows: Sequence[Element]) -> Element:
 
 def _section(number: int, known: Known, now: datetime, limit: float | None) -> Element:
     """Return all that is known of a replica."""
-    drawn = [element("div", element("h3", name), plot) for name, plot in plots(known, now)]
+    drawn = [_figure(plot) for plot in plots(known, now)]
     return element(
         "section",
         element("h2", known.destination),
@@ -113,6 +116,12 @@ def _section(number: int, known: Known, now: datetime, limit: float | None) -> E
         *([_runs(known.runs)] if known.runs else []),
         id=f"replica-{number}",
     )
+
+
+def _figure(plot: Plot) -> Element:
+    head = element("h3", plot.name, element("span", f"up to {plot.top}", _class="dim"))
+    times = element("div", element("span", plot.first), element("span", plot.last), _class="dim times")
+    return element("div", head, plot.drawn, times)
 
 
 def _facts(known: Known, now: datetime, limit: float | None) -> Iterator[Element]:

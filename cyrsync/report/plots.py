@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 #: Stretches of time in a plot.
 COUNT = 120
-#: The units of a plot: of a bar's width, of the highest one, and of what is written below.
-_STEP, _HEIGHT, _FOOT = 5, 80, 16
+#: The units of a plot: of a bar's width, with the gap behind it, and of the highest one.
+_STEP, _HEIGHT = 5, 80
 
 
 class Bar(NamedTuple):
@@ -29,6 +29,16 @@ class Bar(NamedTuple):
     end: float
     value: float
     bad: bool  # a run in it failed
+
+
+class Plot(NamedTuple):
+    """A plot, and what is to be written beside it."""
+
+    name: str
+    top: str  # the highest value
+    first: str  # the times at its left and at its right end
+    last: str
+    drawn: Element
 
 
 def element(tag: str, *inside: Element | str, **attributes: str) -> Element:
@@ -46,8 +56,8 @@ def element(tag: str, *inside: Element | str, **attributes: str) -> Element:
     return made
 
 
-def plots(known: Known, now: datetime) -> Iterator[tuple[str, Element]]:
-    """Yield the plots of a replica with their names: none where there is nothing to draw."""
+def plots(known: Known, now: datetime) -> Iterator[Plot]:
+    """Yield the plots of a replica: none where there is nothing to draw."""
     runs = sorted((run for run in known.runs if not run.skipped), key=lambda run: run.started)
     if not runs or runs[0].started >= now:
         return
@@ -60,7 +70,7 @@ def plots(known: Known, now: datetime) -> Iterator[tuple[str, Element]]:
     ]
     for name, bars, shown in drawn:
         if any(bar.value for bar in bars):
-            yield name, _plot(name, bars, shown)
+            yield _plot(name, bars, shown)
 
 
 def _whole(shown: Callable[[int], str]) -> Callable[[float], str]:
@@ -100,21 +110,18 @@ def _stretch(moment: float, edges: Sequence[float]) -> int:
     return min(max(int((moment - edges[0]) / width), 0), COUNT - 1)
 
 
-def _plot(name: str, bars: Sequence[Bar], shown: Callable[[float], str]) -> Element:
+def _plot(name: str, bars: Sequence[Bar], shown: Callable[[float], str]) -> Plot:
     top = max(bar.value for bar in bars)
-    width, below = COUNT * _STEP, _HEIGHT + _FOOT
-    drawn = [_bar(number, bar, bar.value / top, shown) for number, bar in enumerate(bars) if bar.value > 0 or bar.bad]
     first, last = (local(datetime.fromtimestamp(moment).astimezone()) for moment in (bars[0].start, bars[-1].end))
-    return element(
+    drawn = element(
         "svg",
-        element("line", x1="0", x2=str(width), y1=str(_HEIGHT), y2=str(_HEIGHT), _class="axis"),
-        *drawn,
-        element("text", first, x="0", y=str(below - 2)),
-        element("text", last, x=str(width), y=str(below - 2), text_anchor="end"),
-        viewBox=f"0 0 {width} {below}",
+        *(_bar(number, bar, bar.value / top, shown) for number, bar in enumerate(bars) if bar.value > 0 or bar.bad),
+        viewBox=f"0 0 {COUNT * _STEP - 1} {_HEIGHT}",
+        preserveAspectRatio="none",
         role="img",
         aria_label=f"{name} from {first} to {last}, {shown(top)} at most",
     )
+    return Plot(name, shown(top), first, last, drawn)
 
 
 def _bar(number: int, bar: Bar, part: float, shown: Callable[[float], str]) -> Element:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from html.parser import HTMLParser
+from xml.etree.ElementTree import Element
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,52 +13,9 @@ from hypothesis import strategies as st
 from cyrsync.report.known import Known, Run, Running
 from cyrsync.report.page import page
 from cyrsync.report.plots import COUNT, plots
+from support.page import LOADS, Page
 
 NOW = datetime.fromtimestamp(3600 * 1000, timezone.utc)
-#: Of HTML, what has no end tag; and what a page must not have, as it does something or loads something.
-VOID = {"meta", "br"}
-LOADS = {
-    "script",
-    "link",
-    "img",
-    "iframe",
-    "object",
-    "embed",
-    "base",
-    "form",
-    "video",
-    "audio",
-    "image",
-    "use",
-    "a:href",
-}
-
-
-class Page(HTMLParser):
-    """Elements with their texts; each end tag has to be that of the element that is open."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.texts: list[str] = []
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self._open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        names = [name for name, _ in attrs]
-        assert len(set(names)) == len(names)
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1] != "style":
-            self.texts.append(data)
 
 
 def run(seconds_ago: float, code: int = 0, **more: int) -> Run:
@@ -121,9 +78,13 @@ def test_names_that_would_be_markup() -> None:
 # --- The plots
 
 
+def svgs(found: Known) -> dict[str, Element]:
+    return {plot.name: plot.drawn for plot in plots(found, NOW)}
+
+
 def test_a_plot_has_so_many_bars_however_many_runs() -> None:
     found = known(*(run(60 * number) for number in range(1, 1001)))
-    drawn = dict(plots(found, NOW))
+    drawn = svgs(found)
     assert list(drawn) == ["Duration", "Lag", "Messages", "Bytes"]
     for plot in drawn.values():
         assert len(plot.findall("rect")) == COUNT
@@ -133,14 +94,14 @@ def test_a_plot_has_so_many_bars_however_many_runs() -> None:
 
 
 def test_messages_are_summed_and_durations_are_not() -> None:
-    drawn = dict(plots(known(run(1, messages=3), run(1, messages=4), run(100_000, messages=1)), NOW))
+    drawn = svgs(known(run(1, messages=3), run(1, messages=4), run(100_000, messages=1)))
     assert [title.text for title in drawn["Messages"].iter("title")][-1].endswith(": 7")  # type: ignore[union-attr]
     assert [title.text for title in drawn["Duration"].iter("title")][-1].endswith(": 2.0 s")  # type: ignore[union-attr]
 
 
 def test_the_lag_grows_until_a_run_succeeds() -> None:
     """Successes 10,000 and 1,000 seconds ago: just before the second was done, the first had begun 9,002 s before."""
-    drawn = dict(plots(known(run(500, 23), run(1000), run(10_000)), NOW))
+    drawn = svgs(known(run(500, 23), run(1000), run(10_000)))
     assert "2 h 30 min at most" in drawn["Lag"].attrib["aria-label"]
     heights = [float(rect.attrib["height"]) for rect in drawn["Lag"].iter("rect")]
     assert heights[:100] == sorted(heights[:100])
@@ -148,6 +109,6 @@ def test_the_lag_grows_until_a_run_succeeds() -> None:
 
 
 def test_nothing_to_draw() -> None:
-    assert dict(plots(known(), NOW)) == {}
-    assert dict(plots(known(run(300, 75)), NOW)) == {}
-    assert dict(plots(known(run(-300)), NOW)) == {}  # by a clock that is ahead
+    assert svgs(known()) == {}
+    assert svgs(known(run(300, 75))) == {}
+    assert svgs(known(run(-300))) == {}  # by a clock that is ahead
