@@ -17,7 +17,8 @@ from support.replicas import Pair
 from support.spool import leaves
 from support.sshd import Sshd
 from support.tools import requires_root
-from support.tree import assert_same_tree, rsync, run_cyrsync
+from support.tree import assert_same_tree, messages, rsync, run_cyrsync
+from support.watcher import SETTINGS, watching
 
 #: Cyrus runs as whoever runs the tests.
 ME = {"CYRUS_USER": pwd.getpwuid(os.getuid()).pw_name, "CYRUS_GROUP": grp.getgrgid(os.getgid()).gr_name}
@@ -162,7 +163,23 @@ def test_what_is_refused(pair: Pair, mail: Path) -> None:
     assert list(pair.replica.iterdir()) == []
 
 
-# --- Elsewhere
+# --- Watched, and elsewhere
+
+
+def test_a_watcher_sends_there(pair: Pair, mail: Path, tmp_path: Path) -> None:
+    with pair.conf.open("a") as settings:
+        settings.writelines(f"{name}: {value}\n" for name, value in SETTINGS.items())
+    how = (*words(pair, mail), "--pass-every", "1", pair.replica)
+    with watching(pair.conf, *how, said=tmp_path / "said") as watcher:
+        pair.change()
+        watcher.wait(lambda: messages(mail) == messages(pair.server.spool), name="the new message")
+        (found,) = map(json.loads, run_cyrsync("status", "--json").stdout.splitlines())
+        assert [(one["pid"], one["watching"]) for one in found["running"]] == [(watcher.pid, True)]
+        assert found["watcher"]["pid"] == watcher.pid
+        assert watcher.stop() == 0
+    wrong = run_cyrsync("sync", "--watch", "-C", pair.conf, *words(pair, pair.there(pair.home) / "x"), pair.replica)
+    assert wrong.returncode == 2
+    assert "give each a directory of its own" in wrong.stderr
 
 
 def test_over_ssh_by_a_job(pair: Pair, mail: Path, sshd: Sshd, tmp_path: Path) -> None:
