@@ -47,14 +47,14 @@ def status_command(
     reported: Annotated[
         list[str] | None,
         typer.Option(
-            "--from", metavar="PATH", help="Show what `status --json` printed into a file, or *.json in PATH."
+            "--from", metavar="PATH", help="Show what `status --json` has printed: a file, or a directory of *.json."
         ),
     ] = None,
     state: StateDirectory = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each replica.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all runs that are known.")] = False,
 ) -> None:
-    """Show when replicas were last brought up to date, how far they are behind, and how the runs went."""
+    """Show a line for each replica: its last success, how far it is behind, what needs attention; of DEST, all."""
     limit = _seconds(max_age) if max_age is not None else None
     where = state_path(state)
     if bool(html) + mail_report + as_json > 1:

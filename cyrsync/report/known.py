@@ -126,7 +126,7 @@ class Known:
         return self.exit not in (None, *_SUCCEEDED) and self.last_error_at == self.last_attempt
 
     def problem(self, now: datetime, limit: float | None = None) -> str:
-        """Say what is to be seen to next, "" if nothing is."""
+        """Say what needs attention next, "" if nothing does."""
         watcher = self.watcher
         if self.plain_rsync:
             return f"plain rsync: {self.plain_rsync}"

@@ -1,4 +1,4 @@
-"""Many replicas, a line each: what there is to see to, in a table; and a report for a mail, without any column."""
+"""Many replicas, a line each, with what needs attention, in a table; and a report for a mail, without any column."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def cell(known: Known, head: str, now: datetime, limit: float | None) -> str:
 
 
 def render(found: Sequence[Known], console: Console, *, now: datetime, limit: float | None) -> None:
-    """Print a line for each replica, in red where something is to be seen to."""
+    """Print a line for each replica, in red where something needs attention."""
     from rich.cells import cell_len
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""Many replicas: a line each, what is to be seen to, and a mail."""
+"""Many replicas: a line each, what needs attention, and a mail."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ FAILED = record(599, 23, run=result(599, 23, errors=["folder: cannot be read"]))
         (known(record(599), watcher=watcher(failed=LATE * 3)), 60, "user/joe: gone\\x1b (and 2 more)"),
     ],
 )
-def test_what_is_to_be_seen_to_next(found: Known, limit: float | None, problem: str) -> None:
+def test_what_needs_attention_next(found: Known, limit: float | None, problem: str) -> None:
     assert found.problem(NOW, limit) == problem
 
 
