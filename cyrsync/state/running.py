@@ -13,6 +13,7 @@ from typing import NamedTuple
 from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.far import hold
 from cyrsync.state.lock import WATCHING
+from cyrsync.text import printable
 
 _LARGEST = 1 << 16
 
@@ -47,19 +48,18 @@ def _holders(state: Path) -> Iterator[Holder]:
                 text = regular_file.contents(descriptor, _LARGEST).decode("utf-8", "replace") if pid else ""
             finally:
                 os.close(descriptor)
-            if pid:
-                yield _holder(path.stem, pid, began, text)
+            head, _, pair = text.partition("\t")
+            named, _, since = head.strip().partition(" ")
+            # The kernel's list may mean a file of another file system. Who has just got the lock has not written yet.
+            if pid and named == str(pid):
+                yield _holder(path.stem, pid, since, began, pair)
 
 
-def _holder(key: str, pid: int, began: float, text: str) -> Holder:
-    """Return what the file says of the process that the kernel names; of another one it says nothing."""
-    head, _, pair = text.partition("\t")
-    named, _, since = head.strip().partition(" ")
-    watching = since.endswith(f" {WATCHING}")
-    source = destination = ""
-    if named == str(pid):
-        with suppress(ValueError):
-            began = datetime.fromisoformat(since.removesuffix(f" {WATCHING}")).timestamp()
-        with suppress(ValueError):
-            source, destination = map(str, json.loads(pair))
-    return Holder(key, pid, began, watching and named == str(pid), source, destination)
+def _holder(key: str, pid: int, since: str, began: float, pair: str) -> Holder:
+    """Return what the file says of the process that holds the lock; `began` is since when that runs."""
+    when, source, destination = began, "", ""
+    with suppress(ValueError):
+        when = datetime.fromisoformat(since.removesuffix(f" {WATCHING}")).timestamp()
+    with suppress(ValueError, TypeError, RecursionError):
+        source, destination = (printable(str(one)) for one in json.loads(pair))
+    return Holder(key, pid, when, since.endswith(f" {WATCHING}"), source, destination)
