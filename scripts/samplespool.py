@@ -16,8 +16,9 @@ import struct
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 _PREAMBLE = (
     b"\xa1\x02\x8b\x0dCyrus mailbox header\n"
@@ -30,11 +31,23 @@ _HEADER_SIZE, _RECORD_SIZE = 160, 112
 _RECORD = struct.Struct(">9I16s2I20s3QI")
 _FLAGS_AT, _MODSEQ_AT, _RECORD_CRC_AT = 32, 80, 108
 _ANSWERED, _FLAGGED, _DELETED, _SEEN = 1 << 0, 1 << 1, 1 << 2, 1 << 4
+_EXPUNGED = 1 << 31
 _GONE = 1 << 31 | 1 << 30  # expunged, and its file unlinked: the record stays until the next repack
 _YEARS = 5 * 365 * 86400
 _USERS = "joe ann bob eve kim lou max ned ola pat quin rosa sam tom uma vic will xena yara zoe".split()
 _BELOW_INBOX = ["", "Sent", "Trash", "Archive", "Archive/2023", "Drafts", "Entw&APw-rfe", "Sent Items", "Lists"]
 _WORDS = b"mail spool replica folder message the of and to a in that is was he for it with as his on be at".split()
+
+
+class _Mail(NamedTuple):
+    """A message whose file is there; `date` is in seconds, `size` in bytes."""
+
+    uid: int
+    date: int
+    head: bytes
+    size: int
+    guid: bytes
+    flags: int
 
 
 def folders(root: Path) -> list[Path]:
@@ -130,35 +143,59 @@ def deliver(
 ) -> list[int]:
     """Add messages that arrived within the last `age` seconds; return their UIDs."""
     rng = rng or random.Random()
-    index = _read_index(folder)
-    uid, modseq, now = _get(index, 28), _get_long(index, 68), int(time.time())
-    validity, cache_size = _get(index, 44), (folder / "cyrus.cache").stat().st_size
-    used, cache, records, uids = _get_long(index, 32), [], [], []
+    index, now = _read_index(folder), int(time.time())
+    uid, validity, mails = _get(index, 28), _get(index, 44), list[_Mail]()
     prefix = os.path.join(os.fspath(folder), "")
     for date in sorted(now - int(rng.random() * age) for _ in range(count)):
         uid += 1 if not gaps or rng.random() < 0.9 else rng.randint(2, 12)
-        modseq += 1
         head, body = _mail(f"{uid}.{validity}", date, rng, size)
         _write_message(f"{prefix}{uid}.", head + body, date)
-        cached = _cache_record(head)
-        length, day, guid = len(head) + len(body), date // 86400 * 86400, hashlib.sha1(head + body).digest()
+        guid, flags = hashlib.sha1(head + body).digest(), 0 if rng.random() < 0.2 else _SEEN
+        mails.append(_Mail(uid, date, head, len(head) + len(body), guid, flags))
+    _append(folder, index, mails)
+    return [mail.uid for mail in mails]
+
+
+def move(source: Path, target: Path, count: int, *, rng: random.Random | None = None) -> int:
+    """Move at most so many messages to another mailbox, by links; return how many it were."""
+    rng = rng or random.Random()
+    index, there = _read_index(source), _read_index(target)
+    live = _live_records(index)
+    chosen = sorted(rng.sample(live, min(count, len(live))))
+    mails = list[_Mail]()
+    for uid, at in enumerate(chosen, start=_get(there, 28) + 1):
+        path = source / f"{_get(index, at)}."
+        content, size = path.read_bytes(), _get(index, at + 16)
+        date, flags = _get(index, at + 4), _get(index, at + _FLAGS_AT)
+        mails.append(_Mail(uid, date, content[:size], len(content), hashlib.sha1(content).digest(), flags))
+        os.link(path, target / f"{uid}.")
+    _append(target, there, mails)
+    _expunge(source, index, chosen)
+    return len(mails)
+
+
+def _append(folder: Path, index: bytearray, mails: list[_Mail]) -> None:
+    """Write the records of messages whose files are there."""
+    modseq, now = _get_long(index, 68), int(time.time())
+    used, cache, records, cache_size = _get_long(index, 32), [], [], (folder / "cyrus.cache").stat().st_size
+    for uid, date, head, length, guid, flags in mails:
+        modseq += 1
+        cached, day = _cache_record(head), date // 86400 * 86400
         dates_and_sizes = (date, day, length, len(head), date, cache_size, now)
-        flags = 0 if rng.random() < 0.2 else _SEEN
         record = _RECORD.pack(
             uid, *dates_and_sizes, flags, bytes(16), date, 11, guid, modseq, 0, modseq, zlib.crc32(cached)
         )
         records.append(record + zlib.crc32(record).to_bytes(4, "big"))
         cache.append(cached)
-        uids.append(uid)
         cache_size += len(cached)
         used += length
     with open(folder / "cyrus.cache", "ab") as stream:
         stream.writelines(cache)
     index += b"".join(records)
-    struct.pack_into(">3I", index, 20, _get(index, 20) + count, now, uid)
+    last_uid = mails[-1].uid if mails else _get(index, 28)
+    struct.pack_into(">3I", index, 20, _get(index, 20) + len(mails), now, last_uid)
     struct.pack_into(">Q", index, 32, used)
     _write_index(folder, index, modseq)
-    return uids
 
 
 def expunge(folder: Path, count: int, *, rng: random.Random | None = None) -> int:
@@ -166,6 +203,12 @@ def expunge(folder: Path, count: int, *, rng: random.Random | None = None) -> in
     index = _read_index(folder)
     live = _live_records(index)
     chosen = (rng or random.Random()).sample(live, min(count, len(live)))
+    _expunge(folder, index, chosen)
+    return len(chosen)
+
+
+def _expunge(folder: Path, index: bytearray, chosen: list[int]) -> None:
+    """Expunge the messages whose records begin there."""
     modseq, used = _get_long(index, 68) + 1, _get_long(index, 32)
     for at in chosen:
         _set_record(index, at, _get(index, at + _FLAGS_AT) | _GONE, modseq)
@@ -175,7 +218,54 @@ def expunge(folder: Path, count: int, *, rng: random.Random | None = None) -> in
     _write_index(folder, index, modseq)
     for at in chosen:
         (folder / f"{_get(index, at)}.").unlink()
-    return len(chosen)
+
+
+def copy(folder: Path, uids: Iterable[int], to: Path) -> list[int]:
+    """Copy messages as IMAP's COPY does, by hard links; return their new UIDs."""
+    old, index, copies = _read_index(folder), _read_index(to), []
+    places = {_get(old, at): at for at in range(_HEADER_SIZE, len(old), _RECORD_SIZE)}
+    uid, modseq, cache = _get(index, 28), _get_long(index, 68), bytearray((to / "cyrus.cache").read_bytes())
+    for number in uids:
+        uid, modseq, at = uid + 1, modseq + 1, places[number]
+        os.link(folder / f"{number}.", to / f"{uid}.")
+        with open(folder / "cyrus.cache", "rb") as stream:
+            stream.seek(_get(old, at + 24))
+            cached = bytearray(stream.read(12))
+            cached += stream.read((_get(cached, 8) + 3) // 4 * 4 + 28)
+        record = bytearray(old[at : at + _RECORD_SIZE])
+        struct.pack_into(">I", record, 0, uid)
+        struct.pack_into(">I", record, 24, len(cache))
+        _set_record(record, 0, _get(record, _FLAGS_AT) & ~_GONE, modseq)
+        struct.pack_into(">Q", index, 32, _get_long(index, 32) + _get(record, 12))
+        cache += cached
+        index += record
+        copies.append(uid)
+    (to / "cyrus.cache").write_bytes(cache)
+    struct.pack_into(">I", index, 20, _get(index, 20) + len(copies))
+    struct.pack_into(">I", index, 28, uid)
+    _write_index(to, index, modseq)
+    return copies
+
+
+def remove(folder: Path, uids: Iterable[int], *, mode: str = "immediate") -> None:
+    """Expunge these messages. With the mode `delayed` their files stay, with `semidelayed` only their records do."""
+    index, wanted = _read_index(folder), set(uids)
+    modseq = _get_long(index, 68) + 1
+    for at in _live_records(index):
+        if _get(index, at) in wanted:
+            gone = _EXPUNGED if mode == "delayed" else _GONE
+            _set_record(index, at, _get(index, at + _FLAGS_AT) | gone, modseq)
+            struct.pack_into(">Q", index, 32, _get_long(index, 32) - _get(index, at + 12))
+            if mode != "delayed":
+                (folder / f"{_get(index, at)}.").unlink()
+    struct.pack_into(">I", index, 88, int(time.time()))
+    if mode == "immediate":
+        records = [index[at : at + _RECORD_SIZE] for at in range(_HEADER_SIZE, len(index), _RECORD_SIZE)]
+        index[_HEADER_SIZE:] = b"".join(one for one in records if not _get(one, _FLAGS_AT) & _GONE)
+        struct.pack_into(">I", index, 20, (len(index) - _HEADER_SIZE) // _RECORD_SIZE)
+        (folder / "cyrus.index.NEW").touch()
+        (folder / "cyrus.index.NEW").replace(folder / "cyrus.index")
+    _write_index(folder, index, modseq)
 
 
 def set_flags(folder: Path, *, rng: random.Random | None = None) -> None:

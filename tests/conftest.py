@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support import environment
+from support import campaign, environment
 from support.daemon import RsyncDaemon
 from support.imapd import CyrusServer
 from support.sshd import Sshd
@@ -27,16 +27,26 @@ EARLY = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Which tests, and how much of them."""
+    parser.addoption("--long", action="store_true", help="also the tests that take minutes, and campaigns at length")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Before anything else: whoever starts the tests, and from where, they find the same."""
     place = environment.settle()
+    campaign.begin(is_long=config.getoption("--long"))
     config.add_cleanup(lambda: shutil.rmtree(place, ignore_errors=True))
     if not hasattr(config, "workerinput"):
         config.add_cleanup(environment.clear_staging)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """After those with a real Cyrus, which come first, begin with the tests that take longest."""
+    if not config.getoption("--long"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
     real = Path(__file__).parent / "cyrus"
     items.sort(key=lambda item: 0 if item.path.parent == real else 1 if item.path.name in EARLY else 2)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cyrsync.cyrus.mailbox import index
+from cyrsync.cyrus.mailbox.records import GUID_SIZE
 from cyrsync.ends import answers
 from cyrsync.ends.side import Held, Rights, Status
 from cyrsync.far import agent, wire
@@ -78,6 +79,17 @@ def digests(count: int, found: dict[str, Any]) -> list[Digests | None]:
     for one in wire.list_of(found["digests"]):
         told.append(None if one is None else Digests(*[wire.text(text, _MAX_DIGEST) for text in wire.list_of(one)]))
     return _so_many(count, told)
+
+
+def guids(counts: list[int], found: dict[str, Any]) -> list[list[bytes]]:
+    """Return the GUIDs of so many messages of each folder, or none where its index cannot be read."""
+    told = []
+    for count, row in zip(counts, _so_many(len(counts), wire.list_of(found["guids"])), strict=True):
+        data = bytes.fromhex(wire.text(row, count * _MAX_DIGEST))
+        if len(data) not in (0, count * GUID_SIZE):
+            raise WireError(f"{len(data)} bytes instead of {count} GUIDs")
+        told.append([data[at : at + GUID_SIZE] for at in range(0, len(data), GUID_SIZE)])
+    return told
 
 
 def heads(count: int, found: dict[str, Any]) -> list[bytes]:
@@ -175,7 +187,7 @@ def beginnings(count: int, found: dict[str, Any]) -> list[Beginning | None]:
 
 
 def not_received(record: Any, mailboxes: int) -> Failure:
-    """Return which of so many mailboxes is not in its place."""
-    mailbox, number, path = record
+    """Return which of so many mailboxes is not in its place, or not as on the source."""
+    mailbox, number, path, arrived = record
     found = wire.number(mailbox, mailboxes - 1), wire.number(number, wire.MAX_ERRNO, 1)
-    return Failure(*found, wire.text(path, wire.MAX_LINE).encode("latin-1"))
+    return Failure(*found, wire.text(path, wire.MAX_LINE).encode("latin-1"), wire.flag(arrived))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from array import array
 
     from cyrsync.ends.stores import Stores
+    from cyrsync.far import guids
     from cyrsync.far.digests import Digests, Question
     from cyrsync.far.relink import Move
     from cyrsync.far.take import Taken
@@ -255,7 +256,7 @@ class AgentSide:
             self._deflated.end()
 
     def stream_failures(self) -> list[Failure]:
-        """Return which mailboxes of a stream that was ended are not in their places."""
+        """Return which mailboxes of a stream that was ended are not in their places, or not as on the source."""
         failures: list[Failure] = []
         self._agent.end(
             agent_answers.nothing,
@@ -313,6 +314,20 @@ class AgentSide:
             told = self._agent.end(partial(agent_answers.digests, len(asked)))
             found.update((question.path, one) for question, one in zip(asked, told, strict=True))
         return found
+
+    def guids(self, root: bytes, questions: Sequence[guids.Question]) -> list[list[bytes]]:
+        """Return the GUIDs of messages by what the indexes there say, UNKNOWN_GUID for what they do not tell.
+
+        Nothing of an index that cannot be read.
+        """
+        from cyrsync.far.guids import encode
+
+        self._agent.teach()
+        self._agent.ask("guids", root)
+        for question in questions:
+            self._agent.send(encode(question))
+        self._agent.send(b"null\n")
+        return self._agent.end(partial(agent_answers.guids, [len(question.uids) for question in questions]))
 
     def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
         """List folders below `root` by themselves, in that order."""

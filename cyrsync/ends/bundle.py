@@ -39,7 +39,9 @@ MODULES = (
 #: What an audit needs besides, and a source whose metadata is taken under locks.
 MORE_MODULES = (
     "cyrsync.cyrus.mailbox.dlist",
+    "cyrsync.cyrus.mailbox.on_disk",
     "cyrsync.cyrus.mailbox.records",
+    "cyrsync.cyrus.mailbox.guids",
     "cyrsync.cyrus.mailbox.locks",
     "cyrsync.cyrus.mailbox.snapshot",
     "cyrsync.far.extended",
@@ -48,6 +50,7 @@ MORE_MODULES = (
     "cyrsync.far.quick_check",
     "cyrsync.far.beginning",
     "cyrsync.far.digests",
+    "cyrsync.far.guids",
     "cyrsync.far.links",
     "cyrsync.far.finding",
     "cyrsync.far.audit_cache",

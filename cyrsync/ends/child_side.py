@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyrsync import process
+from cyrsync.ends import agent_answers
 from cyrsync.ends.agent_side import AgentSide, check_token
 from cyrsync.ends.link import Link
 from cyrsync.ends.side import Held, Rights, Status, resolve_here
 from cyrsync.ends.sink import Sink
 from cyrsync.errors import UnusableError, error_text
-from cyrsync.far import host, owner, quick_check, remove, to_disk
+from cyrsync.far import guids, host, owner, quick_check, remove, to_disk
 from cyrsync.far import token as tokens
 from cyrsync.far.at_work import Cyrus, at_work
 from cyrsync.far.beginning import Beginning
@@ -79,6 +80,11 @@ class ChildSide(AgentSide):
     def heads(self, paths: Sequence[bytes]) -> list[bytes]:
         """Return what `AgentSide.heads` does."""
         return [host.head(path) for path in paths]
+
+    def guids(self, root: bytes, questions: Sequence[guids.Question]) -> list[list[bytes]]:
+        """Return what `AgentSide.guids` does."""
+        counts = [len(question.uids) for question in questions]
+        return agent_answers.guids(counts, {"guids": guids.answers(questions, root, lambda: True)})
 
     def let_go(self) -> None:
         """Hold nothing any more, until asked again."""

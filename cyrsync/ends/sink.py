@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from cyrsync.far.folder import Entry
-from cyrsync.far.frames import Part
+from cyrsync.far.frames import Part, Target
 
 
 class Sink(Protocol):
@@ -16,6 +16,9 @@ class Sink(Protocol):
 
     def message(self, uid: int, entry: Entry, data: bytes) -> None:
         """Take a message file of that part, or the first piece of it."""
+
+    def link(self, uid: int, entry: Entry, target: Target) -> None:
+        """Take a message file of that part that has another name, where it is a file already."""
 
     def file(self, name: bytes, entry: Entry, data: bytes) -> None:
         """Take another file, or the first piece of it, or a symbolic link."""

@@ -179,6 +179,12 @@ def _digest(request: Request) -> None:
     request.output.end(digests=answers(decode(request.source), request.root, request.output.is_heard))
 
 
+def _guids(request: Request) -> None:
+    from cyrsync.far.guids import answers
+
+    request.output.end(guids=answers(decode(request.source), request.root, request.output.is_heard))
+
+
 def _make(request: Request) -> None:
     try:
         descent.make(request.root)
@@ -268,7 +274,7 @@ def _receive(request: Request) -> None:
     else:
         frames.decode(request.source, receiver, request.output.is_heard)
     for failure in receiver.end():
-        request.output.line([failure.mailbox, failure.number, failure.path.decode("latin-1")])
+        request.output.line([failure.mailbox, failure.number, failure.path.decode("latin-1"), failure.arrived])
     request.output.end()
 
 
@@ -324,6 +330,7 @@ _SERVICES: "dict[str, Callable[[Request], None]]" = {
     "audit": _audit,
     "take": _take,
     "digest": _digest,
+    "guids": _guids,
     "links": _links,
     "make": _make,
     "clear": _clear,

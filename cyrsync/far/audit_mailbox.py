@@ -91,7 +91,7 @@ class _Look:
         # What 2.3 expunged with a delay has its records in a file of its own.
         old = self._index(self.taken.expunge_data, "cyrus.expunge") if self.taken.expunge_data is not None else None
         indexes = [index] + ([old] if old else [])
-        self.named = uid_sets.merge([array("I", sorted(set(one.uids))) for one in indexes])
+        self.named = uid_sets.merge([uid_sets.sort(one.uids) for one in indexes])
         self.needed = uid_sets.merge([self._needed(one) for one in indexes])
         self.whole = True
         there = self._there()

@@ -29,6 +29,7 @@ _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _DIRECTORY = _ROOT | os.O_NOFOLLOW
 _OLD_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_BLOCK = 1 << 17  # bytes that are compared at once
 _TRIES = 20  # to make a directory in one that others remove when it is empty
 _LONGEST = 255 - len("..123456")  # bytes of a name that a temporary one can have in it
 
@@ -42,12 +43,16 @@ class FolderWriter:
         self.root = part.root
         self.path = part.path
         self.name = b""  # of the file at work
+        #: Directories, by path, whose owner, mode or time could not be set, each with the errno.
+        self.undressed = []  # type: list[tuple[bytes, int]]
+        self._above = [path for path, _ in part.above]
         self._numeric_ids = numeric_ids
         self._opened = []  # type: list[tuple[int, Entry]]
         self._aside = b""  # the name, in the hidden directory, of a folder that was not there
         self._hidden = -1  # that directory
         self._suffix = os.urandom(3).hex().encode("ascii")
         self._messages = array("I")  # that are written, by UID
+        self._linked = set()  # type: set[int]  # of these, the ones that are links
         self._others = []  # type: list[tuple[bytes, bytes]]  # and other files: temporary name, name
         self._lengthened = []  # type: list[tuple[int, int]]
         self._file = -1  # that is being written
@@ -90,6 +95,29 @@ class FolderWriter:
         if not self._left:
             self._finish()
 
+    def link(self, uid: int, entry: "Entry", number: int, other: "Optional[int]") -> None:
+        """Make a message of one with this `number`, in an `other` open folder or in this one. Raise OSError.
+
+        Both are one file then. So what differs in more than its time is no such message.
+        """
+        name = self.name = b"%d." % uid
+        self._finish()
+        folder = self._opened[-1][0]
+        temporary = name if self._aside else self._temporary(name)
+        if other is None:
+            self._link_here(b"%d." % number, temporary)
+        else:
+            os.link(b"%d." % number, temporary, src_dir_fd=other, dst_dir_fd=folder, follow_symlinks=False)
+        self._messages.append(uid)
+        self._linked.add(uid)
+        now = os.stat(temporary, dir_fd=folder, follow_symlinks=False)
+        wanted = settable(entry, now.st_uid, now.st_gid, self._numeric_ids)
+        same = (now.st_mode, now.st_size, now.st_uid, now.st_gid) == (entry.mode, entry.size, *wanted)
+        if not same:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        if now.st_mtime_ns != entry.mtime:
+            os.utime(temporary, ns=(entry.mtime, entry.mtime), dir_fd=folder, follow_symlinks=False)
+
     def begin_tail(self, name: bytes, entry: "Entry", offset: int, data: bytes) -> None:
         """Write the end of a file that is here, or the first piece of it. Raise OSError."""
         self.name = name
@@ -119,7 +147,10 @@ class FolderWriter:
             self._finish()
 
     def give_place(self) -> None:
-        """Rename everything into its place. Raise OSError."""
+        """Rename everything into its place. Raise OSError.
+
+        How its directories look is no part of that: others than root cannot set it for those that are not theirs.
+        """
         self._finish()
         if self._aside:
             dress(*self._opened[-1], numeric_ids=self._numeric_ids)
@@ -129,8 +160,11 @@ class FolderWriter:
             self._forget()
         else:
             self._rename()
-        for directory, entry in reversed(self._opened):
-            dress(directory, entry, numeric_ids=self._numeric_ids)
+        for path, (directory, entry) in zip(reversed(self._above), reversed(self._opened)):
+            try:
+                dress(directory, entry, numeric_ids=self._numeric_ids)
+            except OSError as error:
+                self.undressed.append((path, error.errno or errno.EIO))
 
     def take_lengthened(self) -> "list[tuple[int, int]]":
         """Return the files that were lengthened, open, each with its time."""
@@ -207,10 +241,12 @@ class FolderWriter:
         folder = self._opened[-1][0]
         if self._keeper:
             self._keep(self._keeper)
+        self._messages.reverse()
         while self._messages:
             name = self.name = b"%d." % self._messages[-1]
             os.rename(self._temporary(name), name, src_dir_fd=folder, dst_dir_fd=folder)
-            self._messages.pop()
+            if self._messages.pop() in self._linked:
+                _discard(self._temporary(name), folder)  # rename(2) leaves it where both were one file already
         if {kinds.HEADER, kinds.INDEX} <= {name for _, name in self._others}:
             # Were we killed between the two, an index would stand beside a header that it was not written with.
             _discard(kinds.INDEX, folder)
@@ -220,6 +256,17 @@ class FolderWriter:
             self.name = name
             os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
             self._others.pop()
+
+    def _link_here(self, name: bytes, temporary: bytes) -> None:
+        """Link a message of this folder, be it one that waits for its place or one that was here."""
+        folder = self._opened[-1][0]
+        for old in dict.fromkeys([name if self._aside else self._temporary(name), name]):
+            try:
+                os.link(old, temporary, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+                return
+            except FileNotFoundError:
+                if old == name:
+                    raise
 
     def _temporary(self, name: bytes) -> bytes:
         """Return a name such as rsync gives its own, which are known for what they are if they stay."""
@@ -284,7 +331,7 @@ class FolderWriter:
         try:
             now = os.fstat(descriptor)
             candidate = stat.S_ISREG(now.st_mode) and now.st_nlink == 1 and 0 < now.st_size < len(data)
-            grown = candidate and os.read(descriptor, now.st_size) == data[: now.st_size]
+            grown = candidate and _begins_with(data, descriptor, now.st_size)
             if grown:
                 self._lengthened.append((descriptor, entry.mtime))
                 os.utime(descriptor, ns=(now.st_atime_ns, 0))
@@ -333,6 +380,17 @@ def _close(descriptor: int) -> None:
         os.close(descriptor)
     except OSError:
         pass
+
+
+def _begins_with(data: bytes, descriptor: int, size: int) -> bool:
+    """Tell whether data begins with the so many bytes of a file that is open at its start."""
+    view, at = memoryview(data), 0
+    while at < size:
+        block = os.read(descriptor, min(_BLOCK, size - at))
+        if not block or block != view[at : at + len(block)]:
+            return False
+        at += len(block)
+    return True
 
 
 def _write(descriptor: int, data: "bytes | memoryview") -> None:

@@ -1,8 +1,9 @@
 """The stream of mailboxes as it crosses a connection: frames, each a tag, a length and so many bytes.
 
 A mailbox is one or more parts, each a folder below a root: what is to be in it, in order; then a frame that commits
-the whole mailbox, or one that gives it up. What is larger than a frame comes in pieces. Owners are sent once, and then
-named by their number.
+the whole mailbox, or one that gives it up. What is larger than a frame comes in pieces; of a message that the receiver
+has under another name, that name comes. Owners are sent once, and then
+named by their number; when all numbers have been given, they begin anew.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far import folder as folders
+from cyrsync.far import uids as uid_sets
 from cyrsync.far import wire
 from cyrsync.far.folder import Entry
 from cyrsync.far.wire import WireError
@@ -44,6 +46,14 @@ class Part(NamedTuple):
     root: bytes
     path: bytes
     above: "tuple[tuple[bytes, Entry], ...]"
+
+
+class Target(NamedTuple):
+    """A message file that the replica has: the root that it is below, its folder's path, and its UID."""
+
+    root: bytes
+    path: bytes
+    uid: int
 
 
 class Deflated:
@@ -128,12 +138,13 @@ class Encoder:
 
     def message(self, uid: int, entry: Entry, data: bytes) -> None:
         """Send a message file, or the first piece of it."""
-        number = self._owners.get(entry.owner)
-        if number is None:
-            number = self._owners[entry.owner] = len(self._owners)
-            self._frame(b"O", entry.owner.encode("utf-8", "surrogateescape"))
-        head = _MESSAGE.pack(uid, *divmod(entry.mtime, _SECOND), entry.size, stat.S_IMODE(entry.mode), number)
+        head = self._head_of(uid, entry)
         self._put(_HEAD.pack(b"M", len(head) + len(data)) + head, data)
+
+    def link(self, uid: int, entry: Entry, target: Target) -> None:
+        """Send a message file of which there is another name."""
+        names = [_text(target.root), _text(target.path), target.uid]
+        self._frame(b"L", self._head_of(uid, entry) + _line(names))
 
     def file(self, name: bytes, entry: Entry, data: bytes) -> None:
         """Send another file, or the first piece of it, or a symbolic link."""
@@ -163,10 +174,24 @@ class Encoder:
         self._frame(_END, b"")
         self._flush()
 
+    def _head_of(self, uid: int, entry: Entry) -> bytes:
+        number = self._owners.get(entry.owner)
+        if number is None:
+            if len(self._owners) == _MOST_OWNERS:
+                self._owners.clear()
+            number = self._owners[entry.owner] = len(self._owners)
+            self._frame(b"O", entry.owner.encode("utf-8", "surrogateescape"))
+        return _MESSAGE.pack(uid, *divmod(entry.mtime, _SECOND), entry.size, stat.S_IMODE(entry.mode), number)
+
     def _frame(self, tag: bytes, data: bytes) -> None:
         self._put(_HEAD.pack(tag, len(data)), data)
 
     def _put(self, head: bytes, data: bytes) -> None:
+        if len(data) >= _BLOCK:
+            self._waiting.append(head)
+            self._flush()
+            self._write(data)  # without a copy of what is large
+            return
         self._waiting += (head, data)
         self._size += len(head) + len(data)
         if self._size >= _BLOCK:
@@ -199,7 +224,7 @@ class _Decoder:
         self._owners = []  # type: list[str]
         self._left = 0  # bytes of a file that are to come
         self._frames = {b"P": self._part, b"O": self._owner, b"M": self._message, b"F": self._file, b"T": self._tail}
-        self._frames.update({b"D": self._more, _COMMIT: self._commit, b"X": self._abandon})
+        self._frames.update({b"L": self._link, b"D": self._more, _COMMIT: self._commit, b"X": self._abandon})
 
     def frame(self, tag: bytes, data: bytes) -> None:
         """Take one frame. Raise WireError."""
@@ -212,8 +237,8 @@ class _Decoder:
 
     @wire.one_error
     def _owner(self, data: bytes) -> None:
-        if len(self._owners) >= _MOST_OWNERS:
-            raise WireError("too many owners")
+        if len(self._owners) == _MOST_OWNERS:
+            self._owners.clear()
         self._owners.append(wire.owner(data.decode("utf-8", "surrogateescape")))
 
     @wire.one_error
@@ -225,15 +250,26 @@ class _Decoder:
         self._sink.part(Part(wire.whole_path(root), path, above))
 
     def _message(self, data: bytes) -> None:
+        uid, entry = self._head(data)
+        data = data[_MESSAGE.size :]
+        self._begin(entry.size, data)
+        self._sink.message(uid, entry, data)
+
+    @wire.one_error
+    def _link(self, data: bytes) -> None:
+        uid, entry = self._head(data)
+        root, path, number = wire.parse(data[_MESSAGE.size :])
+        target = Target(wire.whole_path(root), wire.path(path), wire.number(number, uid_sets.MAX_UID, 1))
+        self._sink.link(uid, entry, target)
+
+    def _head(self, data: bytes) -> "tuple[int, Entry]":
         if len(data) < _MESSAGE.size:
             raise WireError("half a message")
         uid, seconds, nanoseconds, size, mode, owner = _MESSAGE.unpack_from(data)
         if not uid or mode & ~0o777 or owner >= len(self._owners) or nanoseconds >= _SECOND:
             raise WireError("no message: {} {:o} {}".format(uid, mode, owner))
-        data = data[_MESSAGE.size :]
-        self._begin(size, data)
         mtime = wire.number(seconds * _SECOND + nanoseconds, wire.MAX_TIME, -wire.MAX_TIME)
-        self._sink.message(uid, Entry(stat.S_IFREG | mode, size, mtime, self._owners[owner], ""), data)
+        return uid, Entry(stat.S_IFREG | mode, wire.number(size, wire.MAX_SIZE), mtime, self._owners[owner], "")
 
     @wire.one_error
     def _file(self, data: bytes) -> None:

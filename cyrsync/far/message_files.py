@@ -65,7 +65,7 @@ class MessageFiles:
         if not is_message(name):
             return False
         uids = MessageFiles(name).uids
-        return uids[0] in self.uids if uids else name in self.odd
+        return uid_sets.has(self.uids, uids[0]) if uids else name in self.odd
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, MessageFiles):

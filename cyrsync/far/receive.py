@@ -7,6 +7,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from cyrsync.far.descent import Descent
 from cyrsync.far.folder_writer import FolderWriter
 from cyrsync.far.remove import RENAMED
 from cyrsync.far.to_disk import to_disk
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from cyrsync.far.folder import Entry
-    from cyrsync.far.frames import Part
+    from cyrsync.far.frames import Part, Target
     from cyrsync.far.keeping import Keeping
 
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -23,11 +24,15 @@ _MOST_OPEN = 256  # of files that were lengthened
 
 
 class Failure(NamedTuple):
-    """Why a mailbox of a stream, counted from 0, is not in its place: an errno, and what it is about."""
+    """Why a mailbox of a stream, counted from 0, is not in its place: an errno, and what it is about.
+
+    Or, where it has `arrived`, what of a directory that it is in could not be made as on the source.
+    """
 
     mailbox: int
     number: int
     path: bytes
+    arrived: bool = False
 
 
 class Receiver:
@@ -50,6 +55,8 @@ class Receiver:
         self._failure = None  # type: Failure | None
         self._failures = []  # type: list[Failure]
         self._lengthened = []  # type: list[tuple[int, int, int, bytes]]
+        self._undressed = set()  # type: set[bytes]  # directories that are told of
+        self._descent = None  # type: Descent | None  # to folders whose messages are linked
         self._made_aside = {}  # type: dict[bytes, Entry]  # roots with a hidden directory
 
     def part(self, part: "Part") -> None:
@@ -68,14 +75,25 @@ class Receiver:
         """Write a message file, or the first piece of it."""
         self._write(b"%d." % uid, entry, data, is_message=True)
 
+    def link(self, uid: int, entry: "Entry", target: "Target") -> None:
+        """Write a message file as a link to another one, of a mailbox that has its place, or of the present part."""
+        name = b"%d." % uid
+        if not self._may_write(name):
+            return
+        part = self._parts[-1]
+        is_here = (target.root, target.path) == (part.root, part.path)
+        try:
+            part.link(uid, entry, target.uid, None if is_here else self._other_folder(target))
+        except OSError as error:
+            self._fail(error, part.root, os.path.join(part.path, name))
+
     def file(self, name: bytes, entry: "Entry", data: bytes) -> None:
         """Write another file, or the first piece of it, or a symbolic link."""
         self._write(name, entry, data, is_message=False)
 
     def tail(self, name: bytes, entry: "Entry", offset: int, data: bytes) -> None:
         """Write what a file has beyond so many bytes, which are here, or the first piece of it."""
-        if self._failure or not self._parts:
-            self._failure = self._failure or Failure(self._mailbox, errno.EINVAL, name)
+        if not self._may_write(name):
             return
         part = self._parts[-1]
         try:
@@ -117,18 +135,16 @@ class Receiver:
         self._failure = None
 
     def end(self) -> "list[Failure]":
-        """Return which mailboxes are not in their places, and why."""
+        """Return which mailboxes are not in their places, or not as on the source, and why."""
         self.abandon()
         self._settle()
+        self._descent = None
         for root, entry in self._made_aside.items():
             _remove_hidden(root, entry)
         return self._failures
 
     def _write(self, name: bytes, entry: "Entry", data: bytes, is_message: bool) -> None:
-        if self._failure:
-            return
-        if not self._parts:
-            self._failure = Failure(self._mailbox, errno.EINVAL, name)
+        if not self._may_write(name):
             return
         part = self._parts[-1]
         try:
@@ -136,11 +152,28 @@ class Receiver:
         except OSError as error:
             self._fail(error, part.root, os.path.join(part.path, name))
 
+    def _may_write(self, name: bytes) -> bool:
+        """Tell whether a file belongs to a part that can be written."""
+        if not self._failure and not self._parts:
+            self._failure = Failure(self._mailbox, errno.EINVAL, name)
+        return self._failure is None
+
+    def _other_folder(self, target: "Target") -> int:
+        """Return a descriptor of the folder that a message is in, good until another is asked for."""
+        if self._descent is None or self._descent.root != target.root:
+            self._descent = Descent(target.root)
+        return self._descent.open(target.path)
+
     def _give_place(self, part: "FolderWriter") -> None:
         try:
             part.give_place()
         except OSError as error:
             self._fail(error, part.root, os.path.join(part.path, part.name))
+        for path, number in part.undressed:
+            directory = os.path.join(part.root, path) if path else part.root
+            if directory not in self._undressed:
+                self._undressed.add(directory)
+                self._failures.append(Failure(self._mailbox, number, directory, arrived=True))
         for descriptor, mtime in part.take_lengthened():
             self._lengthened.append((descriptor, mtime, self._mailbox, part.root))
 

@@ -175,7 +175,7 @@ def _pause(held: "dict[bytes, Part]", folder: Folder, locked: bool) -> "float | 
         needed = need_file(index)
         if kinds.EXPUNGE in held:
             expunged = records.read(held[kinds.EXPUNGE].data, check_records=not locked, sorted_uids=False)
-            needed = uid_sets.union(needed, array("I", sorted(set(expunged.uids))))
+            needed = uid_sets.union(needed, uid_sets.sort(expunged.uids))
     except records.BadIndex:
         return None if locked else _PAUSE  # locked, it is damaged, or newer than we are: no writer is at work
     head = held.get(kinds.HEADER)

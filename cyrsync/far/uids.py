@@ -6,12 +6,15 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from itertools import accumulate, chain
-from operator import sub
+from itertools import accumulate, chain, groupby
+from operator import itemgetter, sub
 
 #: IMAP's UIDs are 32 bits wide (RFC 9051, 2.3.1.1).
 MAX_UID = 0xFFFFFFFF
+#: So many numbers at once are objects of Python's, which take ten times as much memory.
 _WINDOW = 1 << 16
+#: Of one of many arrays, at least so many are looked at together.
+_STEP = 1 << 10
 
 
 def empty() -> "array[int]":
@@ -29,9 +32,36 @@ def file_names(uids: "array[int]") -> "list[bytes]":
     return [b"%d." % uid for uid in uids]
 
 
+def sort(numbers: "array[int]") -> "array[int]":
+    """Return numbers in any order, some perhaps twice, as a set."""
+    if len(numbers) <= _WINDOW:
+        return array("I", sorted(set(numbers)))
+    windows = [numbers[start : start + _WINDOW] for start in range(0, len(numbers), _WINDOW)]
+    return _once(merge([array("I", sorted(window)) for window in windows]))
+
+
+def has(uids: "array[int]", uid: int) -> bool:
+    """Tell whether a UID is in a sorted array."""
+    at = bisect_left(uids, uid)
+    return at < len(uids) and uids[at] == uid
+
+
 def merge(parts: "list[array[int]]") -> "array[int]":
-    """Return the sorted union of disjoint arrays."""
-    return parts[0] if len(parts) == 1 else array("I", sorted(chain.from_iterable(parts)))
+    """Return the sorted union of sorted arrays, which are disjoint; memory is bounded by a window, beside the union."""
+    if len(parts) == 1:
+        return parts[0]
+    if sum(map(len, parts)) <= _WINDOW:
+        return array("I", sorted(chain.from_iterable(parts)))
+    step = max(_WINDOW // len(parts), _STEP)
+    # No array has more than a step of numbers between two of these.
+    limits = sorted({part[at] for part in parts for at in range(0, len(part), step)})
+    starts, merged = [0] * len(parts), empty()
+    for limit in [*limits[1:], MAX_UID + 1]:
+        ends = [bisect_left(part, limit, start) for part, start in zip(parts, starts)]
+        window = chain.from_iterable([part[start:end] for part, start, end in zip(parts, starts, ends)])
+        merged.extend(array("I", sorted(window)))
+        starts = ends
+    return merged
 
 
 def union(left: "array[int]", right: "array[int]") -> "array[int]":
@@ -79,12 +109,11 @@ def pack(uids: "array[int]") -> "tuple[int, bytes]":
     """
     if not uids:
         return 1, b""
-    steps = list(map(sub, uids[1:], uids))
     first = uids[0].to_bytes(4, "little")
     try:
-        return 1, first + bytes(steps)
+        return 1, first + bytes(map(sub, uids[1:], uids))
     except ValueError:
-        return 4, first + _little_endian(array("I", steps)).tobytes()
+        return 4, first + _little_endian(array("I", map(sub, uids[1:], uids))).tobytes()
 
 
 def unpack(size: int, data: bytes) -> "array[int]":
@@ -102,7 +131,12 @@ def unpack(size: int, data: bytes) -> "array[int]":
         raise ValueError("a UID past 32 bits") from None
     # A directory that changes while it is read may show a name twice.
     twice = b"\0" in data[4:] if size == 1 else 0 in steps
-    return array("I", sorted(set(found))) if twice else found
+    return _once(found) if twice else found
+
+
+def _once(numbers: "array[int]") -> "array[int]":
+    """Return sorted numbers without those that are there twice."""
+    return array("I", map(itemgetter(0), groupby(numbers)))
 
 
 def _little_endian(values: "array[int]") -> "array[int]":

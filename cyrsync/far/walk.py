@@ -83,7 +83,7 @@ class Reader:
 
     def _read(self, path: bytes, status: os.stat_result, directory: int, where: bytes) -> Folder:
         """Return the folder that is open as `directory`, whose names are to be had at `where`. Raise OSError."""
-        messages, others = _names(where, status.st_size)
+        messages, others = names_in(where, status.st_size)
         metadata, strays, folders, leftovers = {}, {}, [], []  # type: Looks, Looks, list[bytes], list[bytes]
         for name in others:
             if kinds.is_left_alone(name, at_root=not path):
@@ -149,8 +149,8 @@ class Reader:
         return Entry(mode, status.st_size, status.st_mtime_ns, owner, target)
 
 
-def _names(directory: bytes, size: int) -> "tuple[MessageFiles, list[bytes]]":
-    """Return the message files and the other names in a directory of `size` bytes."""
+def names_in(directory: bytes, size: int) -> "tuple[MessageFiles, list[bytes]]":
+    """Return the message files and the other names in a directory of `size` bytes. Raise OSError."""
     rows, others = [], []
     for names in _portions(directory) if size > _LARGE_DIRECTORY else [os.listdir(directory)]:
         row, more_others = message_files.sort_out(names)

@@ -65,6 +65,7 @@ def _print_found(result: RunResult, console: Console) -> None:
         "seen": result.messages.seen,
         "present": result.messages.present,
         "new": result.messages.send,
+        "linked": result.messages.linked,
         "waiting": result.messages.waiting,
         "gone": result.messages.delete,
     }

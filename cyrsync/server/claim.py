@@ -24,7 +24,7 @@ from cyrsync.far.hold import Busy
 from cyrsync.far.remove import Removal
 from cyrsync.far.token import Token
 from cyrsync.far.walk import incarnation_in, start_of
-from cyrsync.server import leftovers, mapping
+from cyrsync.server import after_power_cut, leftovers, mapping
 from cyrsync.server.rebuild import Trust
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
@@ -110,14 +110,17 @@ class Claim:
         self._checked = False
         self._token: Token | None = None
         self._cut_off = ""  # where a power cut ended a run that was writing
+        #: What the state does not speak of is doubted in it by now: it does of all the rest.
+        self.knows_doubts = False
         self.warnings: list[str] = []
         #: Where the directories of the replica are, by their names.
         self.roots: dict[str, str] = {}
 
-    def check(self, *, anew: bool, at_a_glance: bool = False) -> str:
+    def check(self, *, anew: bool, in_full: bool = False, at_a_glance: bool = False) -> str:
         """Return why the state does not speak of what is there, "" if it does.
 
-        `at_a_glance` no index is looked at, and no process: whoever has just looked knows of these.
+        With `in_full`, all of it is compared in any case. `at_a_glance` no index is looked at, and no process: whoever
+        has just looked knows of these.
 
         Raise RefusedError where the replica is not ours to write to, or the source is one itself, UnusableError where
         the replica is not there; `anew`, one that was written to and is empty now may be filled.
@@ -143,11 +146,12 @@ class Claim:
                     "--full makes it anew"
                 )
             reasons.append(reason)
+        reason = next(filter(None, reasons), "")
         if at_a_glance:
-            return next(filter(None, reasons), "") or self._lost()
+            return reason or self._lost(memory, in_full=in_full, doubts=False)
         self._refuse_cyrus()
         # Who else has written there has sent indexes, too: those are compared with the source's, see `look`.
-        reason = next(filter(None, reasons), "") or self._lost() or self._drift()
+        reason = reason or self._lost(memory, in_full=in_full, doubts=True) or self._drift()
         self._store.memory = memory._replace(looked=time.time(), mapped=self._mapped)
         return reason
 
@@ -224,9 +228,32 @@ class Claim:
             return f"{where}: it is older than the last run left it"
         return ""
 
-    def _lost(self) -> str:
-        """Return why what is there may not be what was written, "" if it is."""
-        return f"{self._cut_off}: {CUT_OFF}" if self._cut_off else ""
+    def _lost(self, memory: Memory, *, in_full: bool, doubts: bool) -> str:
+        """Return why what is there may not be what was written, "" if it is.
+
+        Where the run that a power cut ended was the last one of this state, the state knows what that was writing: if
+        it `doubts`, all of that is unproven from then on, and nothing else need be compared.
+        """
+        if not self._cut_off:
+            return ""
+        reason = f"{self._cut_off}: {CUT_OFF}"
+        if in_full or not self._was_ours(memory):
+            return reason
+        if self._store.is_synced:
+            return ""  # what was doubted is so in its rows
+        rows = after_power_cut.rows_there(self._store, self._replica, self._partitions) if doubts else None
+        if rows is not None:
+            self._store.doubt_unsynced(rows)
+            self.knows_doubts = True
+        return reason
+
+    def _was_ours(self, memory: Memory) -> bool:
+        """Tell whether nobody but this state's runs has written there, and its last one had no end when it was cut off.
+
+        Nothing else is known to speak against that.
+        """
+        known = self._store.complete and set(self._roots) <= set(memory.roots)
+        return known and not any(token.writing and (token.ended or memory.ended) for token in self._found)
 
     def _drift(self) -> str:
         """Compare every index with what was sent. Raise RefusedError for one that is newer."""
@@ -313,6 +340,8 @@ class Claim:
         for root in self._roots:
             self._replica.root(root, make=True)
         self._hold()  # those that were not there
+        if any(token.writing for token in self._found):
+            self._to_disk()  # whoever was killed there may have written what this state does not know of
         self._write(self._source)
         for root in self._roots:
             self._replica.side.clear(self._replica.root(root))
@@ -354,16 +383,20 @@ class Claim:
         reason = self._replica.pack()
         if reason:
             self.warnings.append(f"what is kept of the replica cannot be packed: {reason}")
-        self._replica.side.to_disk([self._replica.root(root) for root in self._roots])
+        self._to_disk()
+        self._store.note_synced()
         if self._is_shard:  # others may be writing still
             self._store.memory = self._store.memory._replace(ended=time.time())
             return
         token = self._token._replace(ended=time.time(), writing="")
         if complete:
-            # After a power cut all was compared, see `check`.
+            # After a power cut all was compared that it may have cost, see `check`.
             token = token._replace(complete=token.begun, doubtful=False)
         self._put(token)
         self._store.memory = self._store.memory._replace(ended=token.ended, complete=token.complete)
+
+    def _to_disk(self) -> None:
+        self._replica.side.to_disk([self._replica.root(root) for root in self._roots])
 
     def _put(self, token: Token) -> None:
         for root in self._roots:

@@ -27,13 +27,15 @@ from cyrsync.far.descent import Descent
 from cyrsync.far.folder import Entry, Folder
 from cyrsync.far.walk import Reader
 from cyrsync.rsync.driver import hint
+from cyrsync.server import large_metadata
 from cyrsync.server.absence import ABSENT, is_absent, is_seen_absent
 from cyrsync.server.conf_sender import ConfSender
+from cyrsync.server.contents import CutShort
 from cyrsync.server.deleting import delete
 from cyrsync.server.places import MailboxList
 from cyrsync.server.replica import Replica
 from cyrsync.server.selection import Selection
-from cyrsync.server.sender import FULL
+from cyrsync.server.sender import FULL, undressed
 from cyrsync.spool.staging import Staging
 from cyrsync.spool.steps import Transfer
 from cyrsync.state.conf_table import ConfRow, ConfTable
@@ -68,6 +70,7 @@ class ConfRun:
         self._table = table
         self._list: tuple[ConfRow, tuple[tuple[bytes, Entry], ...], Entry, bytes] | None = None  # mailboxes.db
         self._readers: dict[bytes, Reader] = {}
+        self._stagings = (Staging(session.staging_directory / "conf"), Staging(session.directory / "conf"))
 
     def roots(self) -> tuple[bytes, ...]:
         """Return the source's directories that files come from."""
@@ -169,13 +172,13 @@ class ConfRun:
         """Send what changed, but for mailboxes.db."""
         self._session.result.config.send = int(self._list is not None)
         sender = ConfSender(self._table, replica)
-        staging = Staging(self._session.staging_directory / "conf")
         try:
             for file in sorted(found.changed, key=lambda file: (file.root, file.path)):
-                self._send(file, staging, sender)
+                self._send(file, self._staging(file), sender)
             sender.settle()
         finally:
-            staging.clear()
+            for staging in self._stagings:
+                staging.clear()
             self._book(sender)
 
     def send_list(self, replica: Replica) -> None:
@@ -198,7 +201,7 @@ class ConfRun:
                 *(plans, None, side, there, self._session.progress.transfer), may_delete=self._session.limit.start
             )
             failed = delete(self._session, transfer)
-            self._table.drop(row.path for row in some if not _within(row.path[len(root) + 1 :], failed))
+            self._table.drop(row for row in some if not _within(row.path[len(root) + 1 :], failed))
 
     @property
     def is_complete(self) -> bool:
@@ -274,7 +277,11 @@ class ConfRun:
             self._table.put([row])
             return
         self._session.result.config.send += 1
-        sender.send_copy(row, above, self._reader(file.root).entry(copied.status), staging.copy_path())
+        try:
+            sender.send_copy(row, above, self._reader(file.root).entry(copied.status), staging.copy_path())
+        except CutShort:
+            reason = f"its copy {path_text(staging.copy_path())} was cut off while it was sent: what cleans up there?"
+            self._session.result.errors.append(f"{path_text(file.whole_path)}: {reason}")
 
     def _book(self, sender: ConfSender) -> None:
         """Report what became of the files that were sent."""
@@ -283,6 +290,7 @@ class ConfRun:
         result.files.sent += sender.files
         result.files.failed += len(sender.failed)
         result.bytes_sent += sender.bytes_sent
+        result.errors += [error for error in map(undressed, sender.undressed) if error not in result.errors]
         for number, path in sender.failed:
             reason = hint(os.strerror(number))
             if number in FULL:
@@ -302,9 +310,14 @@ class ConfRun:
         except CopyError as error:
             raise CopyError(str(error).replace(os.fsdecode(path), os.fsdecode(file.whole_path))) from None
 
+    def _staging(self, file: ConfFile) -> Staging:
+        """Return where to copy a file to: what is large does not go into memory."""
+        in_memory, on_disk = self._stagings
+        return in_memory if file.status.st_size <= large_metadata.IN_MEMORY else on_disk
+
     def _is_as_sent(self, file: ConfFile) -> bool:
         """Look into a file that may have changed unseen when it was copied."""
-        staging = Staging(self._session.staging_directory / "scratch")
+        staging = self._staging(file)
         try:
             copied = self._copy(file, staging)
         except (CopyError, OSError):

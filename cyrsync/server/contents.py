@@ -14,17 +14,23 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.mailbox.on_disk import OnDisk
 from cyrsync.cyrus.mailbox.records import Index
 from cyrsync.far import beginning
+from cyrsync.far import uids as uid_sets
 from cyrsync.far.beginning import Beginning
 from cyrsync.far.folder import Entry
-from cyrsync.far.frames import PIECE, Part
+from cyrsync.far.frames import PIECE, Part, Target
 from cyrsync.server.engine import Work
+from cyrsync.server.large_metadata import Data
+from cyrsync.server.linking import Linking
 from cyrsync.server.reading import MailboxReader
 from cyrsync.sync.folder_plan import FolderPlan
+from cyrsync.text import path_text
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -59,6 +65,16 @@ class _Message(NamedTuple):
 
     def put(self, sink: Any) -> None:
         sink.message(self.uid, self.entry, self.data)
+
+
+class _Link(NamedTuple):
+    uid: int
+    entry: Entry
+    target: Target
+    data: bytes = b""
+
+    def put(self, sink: Any) -> None:
+        sink.link(self.uid, self.entry, self.target)
 
 
 class File(NamedTuple):
@@ -117,17 +133,20 @@ class Contents:
         there: Callable[[bytes], bytes],
         known: Mapping[tuple[bytes, bytes], Beginning],
         bad: Mapping[bytes, str],
+        links: Linking | None = None,
     ) -> None:
         """`wanted` are the messages to send, by root; `there` tells where a root has its replica.
 
         `known` is what the replica has of other metadata, by root and name; `bad` files could not be read to their
-        end, for these reasons, and are left out.
+        end, for these reasons, and are left out. `links` finds what the replica has under another name.
         """
         self.lost = {root: list[int]() for root in wanted}  # messages that are not there any more
         self.unreadable: list[tuple[bytes, str]] = []  # names of files, and why they cannot be read
+        self.unopened: list[bytes] = []  # roots below which the directory with the messages cannot be opened
         self.wanted = wanted
         self.wrong: list[int] = []  # messages whose contents are not what the index says
         self.messages = self.bytes = 0  # that were read
+        self.links = links
         self._work = work
         self._reader = reader
         self._there = there
@@ -168,15 +187,23 @@ class Contents:
 
     def arrived(self, root: bytes) -> array[int]:
         """Return the messages that were there."""
+        if root in self.unopened:
+            return uid_sets.empty()
         names = {name for name, _ in self.unreadable}
         missing = {*self.lost[root], *(uid for uid in self.wanted[root] if b"%d." % uid in names)}
-        return array("I", [uid for uid in self.wanted[root] if uid not in missing]) if missing else self.wanted[root]
+        return array("I", (uid for uid in self.wanted[root] if uid not in missing)) if missing else self.wanted[root]
 
     def _messages(self, root: bytes, plan: FolderPlan) -> Iterator[Item]:
         uids = self.wanted[root]
         if not uids:
             return
-        directory = os.open(self._reader.directory(root, plan.path), _DIRECTORY)
+        where = self._reader.directory(root, plan.path)
+        try:
+            directory = os.open(where, _DIRECTORY)
+        except OSError as error:
+            self._note(b"", error, f"{path_text(where)}: ")
+            self.unopened.append(root)
+            return
         try:
             for uid in uids:
                 if self._bad and self._is_bad(b"%d." % uid):
@@ -201,6 +228,11 @@ class Contents:
         if not stat.S_ISREG(status.st_mode):
             self.unreadable.append((b"%d." % uid, "no regular file"))
             return
+        target = self.links and self.links.find(root, uid, status, partial(_digest, descriptor, uid))
+        if target:
+            self.messages += 1
+            yield _Link(uid, self._reader.entry(root, status), target)
+            return
         try:
             data = os.read(descriptor, min(status.st_size, PIECE))
         except OSError as error:
@@ -214,6 +246,8 @@ class Contents:
                 yield _More(piece)
         self.messages += 1
         self.bytes += status.st_size
+        if self.links and status.st_nlink > 1:
+            self.links.add(root, uid, status, digest.digest())
         if self._index and not _is_right(self._index, uid, status.st_size, digest.digest()):
             self.wrong.append(uid)
 
@@ -257,11 +291,11 @@ class Contents:
         self.unreadable.append((name, self._bad[name]))
         return True
 
-    def _note(self, name: bytes, error: OSError) -> None:
-        """Note why a file cannot be read. Raise the error where it has gone."""
+    def _note(self, name: bytes, error: OSError, what: str = "") -> None:
+        """Note why a file, or `what`, cannot be read. Raise the error where it has gone."""
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
             raise error
-        self.unreadable.append((name, error.strerror or str(error)))
+        self.unreadable.append((name, what + (error.strerror or str(error))))
 
     def _counted(self, items: Iterator[Item]) -> Iterator[Item]:
         for item in items:
@@ -273,18 +307,27 @@ class Contents:
 _WHOLE = 15 << 20
 
 
-def pieces_of(name: bytes, entry: Entry, contents: int | bytes) -> Iterator[Item]:
-    """Yield a file that is open, or in memory. Raise CutShort."""
-    if isinstance(contents, bytes):
-        # What is small is compared with what the replica has of it, and of what has grown the end is written.
-        yield File(name, entry, contents[:_WHOLE])
-        for start in range(_WHOLE, len(contents), PIECE):
-            yield _More(contents[start : start + PIECE])
+def pieces_of(name: bytes, entry: Entry, contents: int | Data) -> Iterator[Item]:
+    """Yield a file that is open, or was read. Raise CutShort or OSError."""
+    # What is small is compared with what the replica has of it, and of what has grown the end is written.
+    first = _WHOLE if kinds.is_metadata(name) else PIECE
+    if isinstance(contents, int):
+        data = os.read(contents, min(entry.size, first))
+        yield File(name, entry, data)
+        for piece in _pieces(contents, entry.size - len(data)):
+            yield _More(piece)
         return
-    data = os.read(contents, min(entry.size, _WHOLE))
-    yield File(name, entry, data)
-    for piece in _pieces(contents, entry.size - len(data)):
-        yield _More(piece)
+    if isinstance(contents, OnDisk):
+        first, read_at = PIECE, contents.read_at
+    else:
+        whole = contents
+
+        def read_at(at: int, size: int) -> bytes:
+            return whole[at : at + size]
+
+    yield File(name, entry, read_at(0, first))
+    for start in range(first, len(contents), PIECE):
+        yield _More(read_at(start, PIECE))
 
 
 @contextmanager
@@ -293,6 +336,16 @@ def _to_its_end(name: bytes) -> Iterator[None]:
         yield
     except OSError as error:
         raise UnreadableFileError(name, error.strerror or str(error)) from None
+
+
+def _digest(descriptor: int, uid: int) -> bytes:
+    """Return the SHA-1 of a message file, which is at its beginning before and after."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    with _to_its_end(b"%d." % uid):
+        while piece := os.read(descriptor, PIECE):
+            digest.update(piece)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    return digest.digest()
 
 
 def _pieces(descriptor: int, left: int) -> Iterator[bytes]:

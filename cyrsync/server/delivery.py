@@ -57,12 +57,18 @@ class Delivery:
             work = self._takings.take(self._store, key, self._sender)
             if work is None or not self._sender.is_to_be_read_again(key):
                 return work
-        self._takings.unreadable[key] = "it changes faster than it can be sent"
+        self._takings.unreadable[key] = self._sender.reasons.get(key) or "it changes faster than it can be sent"
         return None
 
     def settle(self) -> None:
-        """See that what was sent has arrived."""
+        """See that what was sent has arrived; what could not be linked is sent, when it is late."""
         self._sender.settle()
+        not_linked, self._sender.not_linked = self._sender.not_linked, {}
+        self.late.update(not_linked)
+        if self._sender.is_late and not_linked:
+            for key in sorted(not_linked):
+                self.send_late(key)
+            self._sender.settle()
 
     def send_late(self, key: Key, come: Container[Key] = frozenset()) -> None:
         """Read and send a mailbox when others have been sent already; what it would delete is counted first.
@@ -174,6 +180,7 @@ class Delivery:
         result.files.planned += sender.files + sender.files_failed
         result.files.sent += sender.files
         result.files.failed += sender.files_failed
+        result.messages.linked += sender.linked
         result.bytes_sent += sender.bytes_sent
         result.errors += sender.errors
         result.hold({key.path for key in sender.failed | sender.full.keys()})

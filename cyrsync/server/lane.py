@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyrsync.ends.sink import Sink
 from cyrsync.far.receive import Failure
 from cyrsync.server.engine import Work
+from cyrsync.server.linking import SentFiles
 from cyrsync.server.replica import Replica
 
 
@@ -15,6 +16,7 @@ class Lane:
         """`number` is that of the stream, from 0."""
         self.going: list[Work] = []
         self.bytes = 0
+        self.files: SentFiles = {}  # with several names, that are on their way
         self._replica = replica
         self._number = number
         self._sink: Sink | None = None
@@ -33,7 +35,7 @@ class Lane:
             self._is_ended = True
 
     def collect(self) -> tuple[list[Work], list[Failure]]:
-        """Return what was sent, and what has not arrived; wait for that."""
+        """Return what was sent, and what of it has not arrived, or not as it is here; wait for that."""
         if self._sink is None:
             return [], []
         self.end()

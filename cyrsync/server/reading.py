@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 import zlib
 from array import array
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import header, records, regular_file, snapshot
 from cyrsync.cyrus.mailbox.records import Index
-from cyrsync.cyrus.mailbox.snapshot import MetaFiles, Part
-from cyrsync.far import message_files
+from cyrsync.cyrus.mailbox.snapshot import MetaFiles
 from cyrsync.far import uids as uid_sets
-from cyrsync.far.folder import Entry, File, Incarnation
-from cyrsync.far.message_files import MessageFiles
+from cyrsync.far.folder import Entry, Incarnation
 from cyrsync.far.take import have_file, need_file
-from cyrsync.far.walk import Reader, incarnation_in
+from cyrsync.far.walk import Reader, incarnation_in, names_in
+from cyrsync.server import large_metadata
 from cyrsync.server.absence import is_absent
+from cyrsync.server.large_metadata import Data
 from cyrsync.server.roots import Roots
 from cyrsync.server.source_links import broken
 from cyrsync.state.sent import UNSEEN, Place, seen_of
@@ -34,6 +37,21 @@ _FINE_GRAIN, _COARSE_GRAIN = 20_000_000, 2_000_000_000
 
 class UnreadableMailboxError(Exception):
     """Why a mailbox has to stay as it is on the replica; in one line."""
+
+
+class File(NamedTuple):
+    """A metadata file with its contents, of one moment."""
+
+    name: bytes
+    entry: Entry
+    data: Data
+
+
+class _Part(NamedTuple):
+    """One file of a mailbox's metadata, as it was under the locks."""
+
+    status: os.stat_result
+    data: Data
 
 
 @dataclass(slots=True)
@@ -64,8 +82,10 @@ class Reading:
 class MailboxReader:
     """Reads the mailboxes of one partition; remembers the names of owners."""
 
-    def __init__(self, roots: Roots) -> None:
+    def __init__(self, roots: Roots, directory: str | None = None) -> None:
+        """Large files are copied to the `directory`, see `large_metadata`."""
         self.roots = roots
+        self._read_file = partial(large_metadata.read, directory=directory)
         self._readers = {root: Reader(root) for root in roots.all()}
 
     def read(self, place: Place) -> Reading:
@@ -75,8 +95,8 @@ class MailboxReader:
         for _ in range(_LOOKS):
             now = time.time_ns()
             try:
-                parts, locked = snapshot.parts(files, [annotations])
-                return self._reading(place, parts, now)
+                found, locked = snapshot.under_locks(files, [annotations], self._read_file)
+                return self._reading(place, {path: _Part(*part) for path, part in found.items()}, now)
             except OSError as error:
                 self._refuse_broken_links(place)
                 raise UnreadableMailboxError(error.strerror or str(error)) from None
@@ -88,11 +108,14 @@ class MailboxReader:
     def above(self, root: bytes, path: bytes) -> tuple[tuple[bytes, Entry], ...]:
         """Return the directory of a mailbox below a root, and those it is in."""
         try:
-            return self._readers[root].above(path)
+            above = self._readers[root].above(path)
+            if not all(stat.S_ISDIR(entry.mode) for _, entry in above):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            return above
         except FileNotFoundError:
             raise UnreadableMailboxError("its directory has gone") from None
         except OSError as error:
-            raise UnreadableMailboxError(error.strerror or str(error)) from None
+            raise UnreadableMailboxError(f"{path_text(self.directory(root, path))}: {error.strerror}") from None
 
     def directory(self, root: bytes, path: bytes) -> bytes:
         """Return the whole path of a mailbox's directory below a root."""
@@ -129,33 +152,32 @@ class MailboxReader:
         descriptor, status = regular_file.opened(os.path.join(reader.directory(path), name))
         return descriptor, reader.entry(status)
 
-    def listed(self, path: bytes) -> MessageFiles:
-        """Return the message files in a mailbox's data directory, none if it is not there."""
-        return MessageFiles(self._names(self.roots.data, path)[0])
+    def _listed(self, root: bytes, path: bytes) -> array[int]:
+        """Return the UIDs in a mailbox's directory below a root, none if it is not there."""
+        directory = os.path.join(root, path)
+        try:
+            return names_in(directory, os.stat(directory).st_size)[0].uids
+        except FileNotFoundError:
+            return uid_sets.empty()
 
     def _all_listed(self, path: bytes) -> tuple[array[int], array[int]]:
         """Return the UIDs in a mailbox's data directory and in its archive directory."""
         archived = uid_sets.empty()
         if self.roots.archive != self.roots.data:
-            archived = MessageFiles(self._names(self.roots.archive, path)[0]).uids
-        return self.listed(path).uids, archived
-
-    def _names(self, root: bytes, path: bytes) -> tuple[bytes, list[bytes]]:
-        try:
-            return message_files.sort_out(os.listdir(os.path.join(root, path)))
-        except FileNotFoundError:
-            return b"", []
+            archived = self._listed(self.roots.archive, path)
+        return self._listed(self.roots.data, path), archived
 
     def _whole(self, root: bytes, place: Place, name: bytes) -> bytes:
         return os.path.join(root, place.key.path, name)
 
-    def _reading(self, place: Place, parts: dict[bytes, Part], now: int) -> Reading:
+    def _reading(self, place: Place, parts: dict[bytes, _Part], now: int) -> Reading:
         head, body = parts.get(place.header_path), parts.get(place.index_path)
         if head is None or body is None:
             self._refuse_broken_links(place)
             name = "cyrus.header" if head is None else "cyrus.index"
             raise UnreadableMailboxError(f"{name}: {os.strerror(errno.ENOENT)}: run reconstruct, or restore it")
-        uniqueid = header.uniqueid(head.data[: header.READ_SIZE])
+        head_data = _in_memory(head.data)
+        uniqueid = header.uniqueid(head_data[: header.READ_SIZE])
         if not uniqueid:
             raise _TornError("cyrus.header cannot be read")
         seen = _seen(head, body, now)
@@ -174,7 +196,7 @@ class MailboxReader:
             )
         except records.BadIndex as error:
             raise _TornError(f"cyrus.index: {error}") from None
-        if index.header.header_file_crc not in (None, zlib.crc32(head.data)):
+        if index.header.header_file_crc not in (None, zlib.crc32(head_data)):
             raise _TornError("cyrus.header is not the one that cyrus.index was written with")
         if index.header.options & records.MAILBOX_DELETED:
             raise UnreadableMailboxError("it is being deleted")
@@ -196,7 +218,7 @@ class MailboxReader:
         except OSError as error:
             raise UnreadableMailboxError(f"{os.fsdecode(name)}: {error.strerror}") from None
 
-    def _bound(self, place: Place, parts: dict[bytes, Part]) -> list[tuple[bytes, File]]:
+    def _bound(self, place: Place, parts: dict[bytes, _Part]) -> list[tuple[bytes, File]]:
         found = []
         for name in sorted(kinds.BOUND):
             root = self.roots.homes[name]
@@ -205,7 +227,7 @@ class MailboxReader:
                 found.append((root, File(name, self._readers[root].entry(part.status), part.data)))
         return found
 
-    def _messages(self, index: Index, expunge: Part | None) -> tuple[array[int], array[int]]:
+    def _messages(self, index: Index, expunge: _Part | None) -> tuple[array[int], array[int]]:
         """Return the UIDs with a file in the data and in the archive directory."""
         messages, archived = have_file(index), uid_sets.empty()
         if self.roots.archive != self.roots.data:
@@ -216,7 +238,7 @@ class MailboxReader:
                 old = records.read(expunge.data, sorted_uids=False)
             except records.BadIndex as error:
                 raise _TornError(f"cyrus.expunge: {error}") from None
-            messages = uid_sets.union(messages, array("I", sorted(set(old.uids))))
+            messages = uid_sets.union(messages, uid_sets.sort(old.uids))
         return messages, archived
 
 
@@ -233,11 +255,15 @@ def _identity(incarnation: Incarnation | None, header: os.stat_result) -> tuple[
     return (incarnation and incarnation[:2], header.st_ino, header.st_mtime_ns, header.st_ctime_ns)
 
 
+def _in_memory(data: Data) -> bytes:
+    return data if isinstance(data, bytes) else data.read_at(0, len(data))
+
+
 class _TornError(Exception):
     """The files do not fit together: perhaps a writer was at work."""
 
 
-def _seen(head: Part, body: Part, now: int) -> bytes:
+def _seen(head: _Part, body: _Part, now: int) -> bytes:
     newest = max(head.status.st_ctime_ns, body.status.st_ctime_ns)
     grain = _FINE_GRAIN if newest % 10**9 else _COARSE_GRAIN
     return UNSEEN if newest > now - grain else seen_of(head.status, body.status)

@@ -58,7 +58,7 @@ def rebuild(
                         last_uids[folder.path] = folder.incarnation.last_uid
                     if trust is not Trust.FOREIGN:
                         sent.uniqueid, sent.uidvalidity = folder.incarnation[:2]
-                _add(sent, folder, root, roots, last_uids.get(folder.path, uid_sets.MAX_UID))
+                add(sent, folder, root, roots, last_uids.get(folder.path, uid_sets.MAX_UID))
     for path, sent in found.items():
         if path in proven and sent.maybe:
             # A run that died before the index has sent them, or they are left of another mailbox that was here: then
@@ -67,7 +67,8 @@ def rebuild(
         yield sent
 
 
-def _add(sent: Sent, folder: Folder, root: bytes, roots: Roots, last_uid: int) -> None:
+def add(sent: Sent, folder: Folder, root: bytes, roots: Roots, last_uid: int) -> None:
+    """Add what a folder below a root of the source has on the replica; messages above the last UID are unproven."""
     sent.names = tuple(sorted({*sent.names, *folder.metadata}))
     uids = folder.messages.uids
     if root == roots.data:

@@ -13,7 +13,7 @@ from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.settings import layout_settings
 from cyrsync.errors import GuardError, UnusableError
 from cyrsync.rsync.driver import hint
-from cyrsync.server import changes, leftovers, mapping, mounted, places, standby
+from cyrsync.server import changes, leftovers, lost, mapping, mounted, places, standby
 from cyrsync.server.claim import Claim, source_name
 from cyrsync.server.conf_run import ConfFound, ConfRun
 from cyrsync.server.deleting import delete
@@ -22,6 +22,7 @@ from cyrsync.server.engine import Work, count_gone
 from cyrsync.server.gone import find_not_named, remove_gone, report_doubtful
 from cyrsync.server.in_full import There, compare_in_full
 from cyrsync.server.last_looks import LastLooks
+from cyrsync.server.linking import Linker
 from cyrsync.server.part_there import PartThere
 from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
@@ -95,7 +96,7 @@ class ServerRun:
 
         `at_a_glance`: see `Claim.check`.
         """
-        self._prepare()
+        self._prepare(store, replica)
         claim = self._claim(store, replica, has_leftovers=False)
         reason = claim.check(anew=False, at_a_glance=at_a_glance)
         if not reason:
@@ -110,7 +111,7 @@ class ServerRun:
         takings.unreadable.clear()
         takings.locked.clear()
         before = len(self._session.result.errors)
-        sender = Sender(store, replica, lambda: "", self._session.progress)
+        sender = Sender(store, replica, lambda: "", self._session.progress, self._linker)
         sender.is_late = True
         delivery = self._delivery(store, replica, sender)
         delivery.send_late(key, [key])
@@ -187,28 +188,31 @@ class ServerRun:
         if self._selection:
             store.narrow(self._selection.has, self._selection.has_path)
 
-    def _prepare(self) -> None:
+    def _prepare(self, store: Store, replica: Replica) -> None:
         self._session.limit.begin()
+        self._linker = Linker(store, replica, self._roots)
         self._there = There()
         options = self._session.options
         left_out = kinds.DERIVED if options.policy.skip_derived else frozenset[bytes]()
-        self.takings = Takings(self._roots, last_look=options.dry_run, left_out=left_out)
+        # On a disk: what stages metadata may be in memory.
+        directory = str(self._session.directory)
+        self.takings = Takings(self._roots, last_look=options.dry_run, left_out=left_out, directory=directory)
 
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
-        self._prepare()
+        self._prepare(store, replica)
         claim = self._claim(store, replica, has_leftovers=not self._session.options.dry_run)
         options = self._session.options
         # What the owner files say is of all shards, and so tells none of them about its own part.
         anew = self._scope.full or options.overwrite or options.part.shard is not None
         in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
         progress = self._session.progress
-        sender = None if options.dry_run else Sender(store, replica, claim.enter, progress, options.jobs)
+        sender = None if options.dry_run else Sender(store, replica, claim.enter, progress, self._linker, options.jobs)
         self._sender = sender
         delivery = self._delivery(store, replica, sender) if sender else None
         with self._session.phases.phase("scan"):
             self._refresh(store, in_full=in_full)
             if in_full:
-                doubted = bool(claim.check(anew=anew))
+                doubted = bool(claim.check(anew=anew, in_full=True))
                 self._compare_in_full(store, replica, claim, doubted=doubted)
             if self._selection:
                 check_users(self._selection, store, self._session.source.text, delete=self._session.options.delete)
@@ -221,8 +225,9 @@ class ServerRun:
             if not (in_full or claim.begun) and (to_do or claim.is_due()):
                 reason = claim.check(anew=False)
         if reason:
-            self._start_over(f"{reason}: all of it is compared")
-            self._run(store, replica, in_full=True)
+            what = "what was under way then" if claim.knows_doubts else "all of it"
+            self._start_over(f"{reason}: {what} is compared")
+            self._run(store, replica, in_full=not claim.knows_doubts)
             return
         for key, (path, number) in claim.unseen.items():
             if key not in self._there.unlisted:
@@ -326,6 +331,8 @@ class ServerRun:
         self.changed, found.changed, found.mailboxes = seen.known_before, bool(changed), sum(seen.total.values())
         away = mounted.empty_roots(self._roots, store)
         late = delivery.late if delivery else {}
+        if delivery and lost.is_expected(self._config, store, changed):
+            self._linker.expect_lost(changed)
         unchanged = there = store.messages()
         for key in changed:
             sends = delivery is not None and key.partition not in away
@@ -340,8 +347,8 @@ class ServerRun:
                 self._plan_one(work)
             if sender and sender.reason:
                 break  # the state does not speak of what is there
-        if sender:
-            sender.settle()
+        if sender and delivery:
+            delivery.settle()
             self._session.limit.sent(messages=sender.messages, folders=sender.folders)
         for sent in (*not_named.gone, *not_named.stay()):
             unchanged -= len(sent.uids) + len(sent.archived)

@@ -19,11 +19,13 @@ from cyrsync.ends.sink import Sink
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.beginning import Beginning
 from cyrsync.far.quick_check import Question
+from cyrsync.far.receive import Failure
 from cyrsync.far.remove import Removal
 from cyrsync.rsync.driver import hint
 from cyrsync.server.contents import Contents, CutShort, Item, UnreadableFileError
 from cyrsync.server.engine import Work
 from cyrsync.server.lane import Lane
+from cyrsync.server.linking import Linker, Linking
 from cyrsync.server.reading import MailboxReader, UnreadableMailboxError, identity_of
 from cyrsync.server.replica import Replica
 from cyrsync.state.sent import Key
@@ -36,8 +38,14 @@ from cyrsync.text import path_text
 _GROUP_BYTES, _GROUP = 64 << 20, 500
 #: Bytes of contents, and mailboxes, that wait until the state knows of them.
 _PORTION_BYTES, _PORTION = 16 << 20, 250
+#: Bytes of memory that a message takes while it waits, beside its contents.
+_ITEM = 512
+#: So many messages that the replica may have are asked for at once.
+_ASKED = 10_000
 #: What a full disk says.
 FULL = (errno.ENOSPC, errno.EDQUOT)
+#: What two file systems say of a link from one to the other, and one that has no links.
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 #: Bytes of other metadata from which on it is asked what the replica has of it, if that is far.
 _LARGE = 128 << 10
 #: So many messages are named of one mailbox.
@@ -59,7 +67,13 @@ class Sender:
     """Sends mailboxes that have just been read."""
 
     def __init__(
-        self, store: Store, replica: Replica, enter: Callable[[], str], progress: Reporter, jobs: int = 1
+        self,
+        store: Store,
+        replica: Replica,
+        enter: Callable[[], str],
+        progress: Reporter,
+        linker: Linker,
+        jobs: int = 1,
     ) -> None:
         """There are as many streams side by side as `jobs`; `progress` is told of each large mailbox how far it is.
 
@@ -71,6 +85,7 @@ class Sender:
         self.is_late = False
         self.files = self.messages = self.folders = 0  # that have arrived; of folders, the new ones
         self.files_failed = 0
+        self.linked = 0  # messages, of those that have arrived
         self.bytes_sent = 0
         self.errors: list[str] = []
         #: Mailboxes that have arrived, and of which something is to be deleted.
@@ -79,6 +94,10 @@ class Sender:
         self.full: dict[Key, tuple[Work, bytes]] = {}
         #: Mailboxes of which not all could be sent: they keep their metadata.
         self.failed: set[Key] = set()
+        #: Why nothing of a mailbox was sent at the last look, "" where it has changed meanwhile.
+        self.reasons: dict[Key, str] = {}
+        #: Mailboxes of which a message could not be linked: they are to be sent without links.
+        self.not_linked: dict[Key, Work] = {}
         self._store = store
         self._replica = replica
         self._enter = enter
@@ -86,11 +105,14 @@ class Sender:
         self._entered = self._began = False
         self._lanes = [Lane(replica, number) for number in range(jobs)]
         self._waiting: list[tuple[Work, list[Item]]] = []
-        self._waiting_bytes = 0
+        self._waiting_bytes = self._waiting_weight = 0  # of contents; and of the memory that all of it takes
         self._held: set[Key] = set()  # sent without metadata
         self._passed: dict[Key, _Passed] = {}
         self._again: set[Key] = set()
         self._homes: set[tuple[str, int]] | None = None
+        self._linker = linker
+        self._links: dict[Key, Linking] = {}  # of mailboxes that are on their way, and have some
+        self._without_links: set[Key] = set()
 
     def takes(self, work: Work, reader: MailboxReader) -> bool:
         """Send a mailbox that has just been read, or leave it.
@@ -113,7 +135,7 @@ class Sender:
             for item in items:
                 read.append(item)
                 size += len(item.data)
-                if size > _PORTION_BYTES:
+                if size + len(read) * _ITEM > _PORTION_BYTES:
                     return self._send_large(work, contents, chain(read, items))
         except _CHANGED as error:
             return self._leave_for_now(work, error)
@@ -124,9 +146,11 @@ class Sender:
             return self._send_large(work, contents, iter(read))
         self._note_wrong(work, contents)
         self._note_unreadable(work, contents)
+        self._note_links(work, contents)
         self._waiting.append((work, read))
         self._waiting_bytes += size
-        if len(self._waiting) >= _PORTION or self._waiting_bytes >= _PORTION_BYTES:
+        self._waiting_weight += size + len(read) * _ITEM
+        if len(self._waiting) >= _PORTION or self._waiting_weight >= _PORTION_BYTES:
             self._send_waiting(much=True)
         return True
 
@@ -163,7 +187,8 @@ class Sender:
             doubtful = work.doubtful(root)
             if doubtful:
                 self._end_group()
-                messages = reader.entries(root, plan.path, doubtful)
+            for start in range(0, len(doubtful), _ASKED):
+                messages = reader.entries(root, plan.path, doubtful[start : start + _ASKED])
                 question = Question(self._replica.root(root, make=True), plan.path, tuple(messages))
                 work.has(root, self._replica.side.same(question, numeric_ids=self._replica.numeric_ids))
 
@@ -177,7 +202,11 @@ class Sender:
         for root, plan in work.plans.items():
             arrived = passed.arrived.get(root) if passed else None
             wanted[root] = uid_sets.difference(plan.uids, arrived) if arrived else plan.uids
-        return Contents(work, reader, wanted, self._there, self._known(work, reader), passed.bad if passed else {})
+        known, bad = self._known(work, reader), passed.bad if passed else {}
+        links = None
+        if work.place.key not in self._without_links:
+            links = self._linker.of(work, self._lanes[0].files)
+        return Contents(work, reader, wanted, self._there, known, bad, links)
 
     def _there(self, root: bytes) -> bytes:
         return self._replica.root(root, make=True)
@@ -216,6 +245,7 @@ class Sender:
 
     def _leave_for_now(self, work: Work, error: Exception) -> bool:
         """Have a mailbox read again of which nothing is sent now; a file that cannot be read is left out then."""
+        self.reasons[work.place.key] = str(error) if isinstance(error, UnreadableMailboxError) else ""
         if isinstance(error, UnreadableFileError):
             self._passed_of(work).bad[error.name] = error.reason
         self._again.add(work.place.key)
@@ -238,7 +268,15 @@ class Sender:
         if contents.unreadable:
             self._held.add(work.place.key)
             files = {name for name, _ in contents.unreadable}.union(work.summary.metadata, work.summary.loose)
-            self.files_failed += len(files)
+            self.files_failed += len(files) + sum(len(contents.wanted[root]) for root in contents.unopened)
+
+    def _note_links(self, work: Work, contents: Contents) -> None:
+        """Remember what others may be linked to, and what this one is."""
+        if contents.links:
+            self._lanes[0].files.update(contents.links.files)
+            self._linker.claim(contents.links.claimed)
+            if contents.links.count:
+                self._links[work.place.key] = contents.links
 
     def _note_wrong(self, work: Work, contents: Contents) -> None:
         """Say which messages of a mailbox are sent though they are damaged."""
@@ -256,6 +294,8 @@ class Sender:
             self._end_group()
             if not self._clear(work, contents):
                 return True
+        if contents.links and len(self._lanes) > 1 and contents.links.depends():
+            self._end_group()  # of what is linked, something may be going by another stream
         lane = self._lanes[0]
         sink = self._begin(much=True)
         text, total, before = mailbox_text(key.path, work.place.name), contents.count(), self.bytes_sent
@@ -274,6 +314,7 @@ class Sender:
             return False
         sink.commit()
         lane.going.append(work)
+        self._note_links(work, contents)
         self._note_wrong(work, contents)
         if any(contents.lost.values()):
             self._held.add(key)
@@ -319,7 +360,7 @@ class Sender:
             lane.going.append(work)
         lane.bytes += self._waiting_bytes
         self.bytes_sent += self._waiting_bytes
-        self._waiting_bytes = 0
+        self._waiting_bytes = self._waiting_weight = 0
         self._go_on()
 
     def _begin(self, *, much: bool) -> Sink:
@@ -344,9 +385,14 @@ class Sender:
     def _collect(self, lane: Lane) -> set[Key]:
         """See that what was sent by one stream has arrived; return the mailboxes that have not."""
         going, failures = lane.collect()
-        failed = {going[failure.mailbox].place.key for failure in failures}
+        failed = {going[failure.mailbox].place.key for failure in failures if not failure.arrived}
+        files, lane.files = lane.files, {}
+        self._linker.arrived({inode: file for inode, file in files.items() if file.key not in failed})
         for failure in failures:
-            self._fail(going[failure.mailbox], failure.number, failure.path)
+            if failure.arrived:
+                self.errors += [error for error in [undressed(failure)] if error not in self.errors]
+            else:
+                self._fail(going[failure.mailbox], failure.number, failure.path)
         held = self._held.intersection(work.place.key for work in going)
         done = [work for work in going if work.place.key not in failed | held]
         self._store.put(work.after(deleted=not work.deletes()) for work in done)
@@ -358,6 +404,8 @@ class Sender:
 
     def _count(self, work: Work) -> None:
         key = work.place.key
+        links = self._links.pop(key, None)
+        self.linked += links.count if links else 0
         self.files += work.summary.files_planned()
         self.messages += work.summary.messages_send
         self.folders += work.summary.state is State.NEW
@@ -368,12 +416,24 @@ class Sender:
             self.deletes[key] = work
 
     def _fail(self, work: Work, number: int, path: bytes) -> None:
+        links = self._links.pop(work.place.key, None)
         if number in FULL:
             self.full[work.place.key] = (work, path)
+            return
+        if links:
+            self.not_linked[work.place.key] = work
+            self._without_links.add(work.place.key)
+            self._linker.apart |= links.roots if number in _NO_LINKS else set()
             return
         self.failed.add(work.place.key)
         self.files_failed += work.summary.files_planned()
         self.errors.append(f"{path_text(path)}: {hint(os.strerror(number))}")
+
+
+def undressed(failure: Failure) -> str:
+    """Return what to say of a directory on the replica that cannot be made as on the source."""
+    reason = hint(os.strerror(failure.number))
+    return f"{path_text(failure.path)}: its owner, permissions or time cannot be set: {reason}"
 
 
 #: What reading says of a mailbox that is not any more as it was.

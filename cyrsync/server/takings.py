@@ -24,9 +24,17 @@ class Takings:
     """Takes mailboxes, and remembers which it could not."""
 
     def __init__(
-        self, partitions: dict[str, Roots], *, last_look: bool, left_out: frozenset[bytes] = frozenset()
+        self,
+        partitions: dict[str, Roots],
+        *,
+        last_look: bool,
+        left_out: frozenset[bytes] = frozenset(),
+        directory: str | None = None,
     ) -> None:
-        """For `last_look` see the attribute; of metadata, files that are `left_out` are neither sent nor deleted."""
+        """For `last_look` see the attribute; of metadata, files that are `left_out` are neither sent nor deleted.
+
+        What is large is copied to the `directory`.
+        """
         self.unreadable: dict[Key, str] = {}  # with the reason
         self.locked: dict[Key, str] = {}  # by somebody else, for too long
         self.moving: dict[Key, str] = {}  # being made, renamed or deleted, so that the next run is to see
@@ -35,7 +43,7 @@ class Takings:
         self.last_look = last_look
         #: Where nothing moves any more: a header that mailboxes.db does not agree with stays so.
         self.settled: set[Key] = set()
-        self._readers = {name: MailboxReader(roots) for name, roots in partitions.items()}
+        self._readers = {name: MailboxReader(roots, directory) for name, roots in partitions.items()}
         self._left_out = left_out
         self._before: dict[Key, Sent] = {}
         self._names: dict[Key, bytes] = {}  # of those that were looked at

@@ -6,7 +6,7 @@ import time
 
 from cyrsync.ends.sink import Sink
 from cyrsync.far.folder import Entry
-from cyrsync.far.frames import Part
+from cyrsync.far.frames import Part, Target
 
 #: Seconds that are worth waiting for.
 _LEAST = 0.02
@@ -43,6 +43,10 @@ class Throttled:
         """Take a message file of that part, or the first piece of it."""
         self._sink.message(uid, entry, data)
         self._throttle.passed(len(data))
+
+    def link(self, uid: int, entry: Entry, target: Target) -> None:
+        """Take a message file of that part that has another name, where it is a file already."""
+        self._sink.link(uid, entry, target)
 
     def file(self, name: bytes, entry: Entry, data: bytes) -> None:
         """Take another file, or the first piece of it, or a symbolic link."""

@@ -56,12 +56,16 @@ class ConfTable:
 
     def put(self, rows: Iterable[ConfRow]) -> None:
         """Keep rows, on disk when this returns."""
-        self._store.change("INSERT OR REPLACE INTO main.conf VALUES (?, ?, ?, ?)", rows)
+        kept = list(rows)
+        unsynced = [(row.path, row.root) for row in kept if not row.digest]
+        self._store.change("INSERT OR REPLACE INTO main.conf VALUES (?, ?, ?, ?)", kept, unsynced)
 
     def forget(self) -> None:
         """Forget what the replica has: in a run for a part, of that."""
         self._store.change("DELETE FROM main.conf WHERE path IN (SELECT path FROM conf)", [()])
 
-    def drop(self, paths: Iterable[bytes]) -> None:
+    def drop(self, rows: Iterable[ConfRow]) -> None:
         """Forget files that the replica has no more."""
-        self._store.change("DELETE FROM main.conf WHERE path = ?", ((path,) for path in paths))
+        gone = list(rows)
+        unsynced = [(row.path, row.root) for row in gone]
+        self._store.change("DELETE FROM main.conf WHERE path = ?", [(row.path,) for row in gone], unsynced)

@@ -57,6 +57,14 @@ class Sent:
     names: tuple[bytes, ...] = ()  # metadata files
     stale: tuple[bytes, ...] = ()  # metadata files that are to be deleted
 
+    def has(self, uid: int) -> bool:
+        """Tell whether a message is there for certain."""
+        return uid_sets.has(self.uids, uid) or uid_sets.has(self.archived, uid)
+
+    def last_uid(self) -> int:
+        """Return the highest UID that is there for certain, 0 for none."""
+        return max([0, *self.uids[-1:], *self.archived[-1:]])
+
     def unproven(self) -> int:
         """Return how many messages may be there beside those that are."""
         return len(uid_sets.difference(uid_sets.difference(self.maybe, self.uids), self.archived))
@@ -74,6 +82,11 @@ def same_header(left: bytes, right: bytes) -> bool:
     """Tell whether the header is known to be the same in both."""
     half = SEEN.size // 2
     return bool(left and right) and left[:half] == right[:half]
+
+
+def index_size(seen: bytes) -> int:
+    """Return how many bytes the index had, 0 where that is not known."""
+    return int(SEEN.unpack(seen)[5]) if seen else 0
 
 
 def row_of(sent: Sent) -> tuple[object, ...]:

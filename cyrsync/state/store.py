@@ -20,7 +20,7 @@ from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.state.sent import SEEN, Key, Place, Sent, StateDamaged, names_in, row_of, sent_of, text_of
 
 #: `application_id` and `user_version` of a state file that is ours, and of this shape.
-_APPLICATION, _VERSION = 0x63797273, 4
+_APPLICATION, _VERSION = 0x63797273, 5
 _TABLES = [
     "CREATE TABLE about (name TEXT PRIMARY KEY, value BLOB)",
     "CREATE TABLE conf (path BLOB PRIMARY KEY, root BLOB, seen BLOB, digest BLOB) WITHOUT ROWID",
@@ -35,6 +35,9 @@ _TABLES = [
     """CREATE TABLE sent (
     partition TEXT, path BLOB, uniqueid TEXT, uidvalidity INTEGER, seen BLOB, messages INTEGER, uids BLOB,
     archived BLOB, maybe BLOB, names BLOB, stale BLOB, PRIMARY KEY (partition, path)
+) WITHOUT ROWID""",
+    """CREATE TABLE unsynced (
+    partition TEXT, path BLOB, root BLOB, uniqueid TEXT, uidvalidity INTEGER, PRIMARY KEY (partition, path)
 ) WITHOUT ROWID""",
 ]
 #: In a run for a part, what a query finds of these tables is of that alone: the views stand before them. What is
@@ -51,6 +54,9 @@ _VIEWS = [
     (SELECT uniqueid FROM main.place WHERE uniqueid != '' AND NOT in_part(partition, path, name)))""",
 ]
 _PUT = "INSERT OR REPLACE INTO main.sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+#: What may have been written since the replica's disks were last synced: a mailbox, and whose files were there before
+#: that; or another file, which has no partition, and the root it is below.
+_UNSYNCED = "INSERT OR IGNORE INTO unsynced VALUES (?, ?, ?, ?, ?)"
 #: What SQLite says of files that are not to blame.
 _NO_DAMAGE = ("full", "locked", "I/O", "unable to open")
 
@@ -61,6 +67,17 @@ class Named(NamedTuple):
     key: Key
     name: bytes
     is_live: bool
+
+
+class Unsynced(NamedTuple):
+    """A mailbox to which something was written that may not be on the replica's disks.
+
+    And whose files were there when these were last synced: "" and 0 where that is not known.
+    """
+
+    key: Key
+    uniqueid: str
+    uidvalidity: int
 
 
 class Memory(NamedTuple):
@@ -90,6 +107,7 @@ class Store:
             # Only then is anything written to it.
             self._check()
             self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")  # else what is put may not be on disk
 
     @classmethod
     def open(cls, path: Path, pair: str) -> tuple[Store, str]:
@@ -156,6 +174,7 @@ class Store:
         """Keep where the mailboxes lie; `signature` is of what they were read from, b"" if that says nothing."""
         rows = [(*place.key, *place[1:]) for place in places]
         with self._transaction():
+            self._db.execute("DROP TABLE IF EXISTS temp.named")
             self._db.execute("DROP TABLE IF EXISTS temp.place_before")
             self._db.execute("CREATE TEMP TABLE place_before AS SELECT partition, path, uniqueid, name FROM main.place")
             self._db.execute("DELETE FROM main.place")
@@ -213,6 +232,15 @@ class Store:
             rows = self._db.execute("SELECT name, partition, path FROM place")
             return {name: Key(partition, path) for name, partition, path in rows}
 
+    def siblings(self, owner: bytes) -> list[Key]:
+        """Return the mailboxes of a user, or a shared one and those below it, by the name (`user.joe`) of the first."""
+        with _damage():
+            if not self._db.execute("SELECT 1 FROM sqlite_temp_master WHERE name = 'named'").fetchone():
+                self._db.execute("CREATE TEMP TABLE named AS SELECT name, partition, path FROM place")
+                self._db.execute("CREATE INDEX temp.by_name ON named (name)")
+            query = "SELECT partition, path FROM temp.named WHERE name = ? OR (name > ? AND name < ?)"
+            return [Key(*row) for row in self._db.execute(query, (owner, owner + b".", owner + b"/"))]
+
     def has_place(self, key: Key) -> bool:
         """Tell whether there is such a mailbox."""
         with _damage():
@@ -243,6 +271,13 @@ class Store:
             row = self._db.execute("SELECT * FROM main.sent WHERE partition = ? AND path = ?", key).fetchone()
         return sent_of(row) if row else None
 
+    def life(self, key: Key) -> tuple[str, int] | None:
+        """Return uniqueid and UIDVALIDITY of what the replica has of a mailbox, None for nothing."""
+        query = "SELECT uniqueid, uidvalidity FROM main.sent WHERE partition = ? AND path = ?"
+        with _damage():
+            found: tuple[str, int] | None = self._db.execute(query, key).fetchone()
+        return found
+
     def gone(self) -> list[Sent]:
         """Return what the replica has of mailboxes that are no more."""
         query = (
@@ -269,14 +304,51 @@ class Store:
             return {Key(*row) for row in self._db.execute(query)}
 
     def put(self, rows: Iterable[Sent]) -> None:
-        """Keep rows, on disk when this returns."""
+        """Keep rows, on disk when this returns; they are of mailboxes that something is written to."""
         with self._transaction():
-            self._db.executemany(_PUT, map(row_of, rows))
+            for one in rows:
+                self._db.execute(_UNSYNCED, (*one.key, b"", one.uniqueid, one.uidvalidity))
+                self._db.execute(_PUT, row_of(one))
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Forget mailboxes that the replica has no more."""
+        gone = list(keys)
         with self._transaction():
-            self._db.executemany("DELETE FROM main.sent WHERE partition = ? AND path = ?", keys)
+            self._db.executemany(_UNSYNCED, ((*key, b"", "", 0) for key in gone))
+            self._db.executemany("DELETE FROM main.sent WHERE partition = ? AND path = ?", gone)
+
+    def unsynced(self) -> list[Unsynced]:
+        """Return the mailboxes to which something was written since the replica's disks were last synced.
+
+        Be they of the part or not.
+        """
+        query = "SELECT partition, path, uniqueid, uidvalidity FROM unsynced WHERE partition != ''"
+        with _damage():
+            return [Unsynced(Key(*row[:2]), *row[2:]) for row in self._db.execute(query)]
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether all that was written to the replica is on its disks."""
+        with _damage():
+            return self._db.execute("SELECT 1 FROM unsynced LIMIT 1").fetchone() is None
+
+    def note_synced(self) -> None:
+        """Note that all that was written to the replica is on its disks."""
+        with self._transaction():
+            self._db.execute("DELETE FROM unsynced")
+
+    def doubt_unsynced(self, rows: Iterable[Sent]) -> None:
+        """Put these rows in the place of what was known of all that may not be on the replica's disks.
+
+        Of other files it is from now on not known what the replica has.
+        """
+        with self._transaction():
+            self._db.execute("DELETE FROM main.sent WHERE (partition, path) IN (SELECT partition, path FROM unsynced)")
+            self._db.executemany(_PUT, map(row_of, rows))
+            self._db.execute(
+                "INSERT OR REPLACE INTO main.conf SELECT path, root, X'', X'' FROM unsynced WHERE partition = ''"
+            )
+            self._db.execute("DELETE FROM unsynced")
 
     def under_way(self) -> list[Sent]:
         """Return what the replica has of mailboxes to which something was being sent when this was last written.
@@ -345,9 +417,15 @@ class Store:
         with _damage():
             yield from self._db.execute(statement, values)
 
-    def change(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Carry a statement of another table's out for each row, on disk when this returns."""
+    def change(
+        self, statement: str, rows: Iterable[Sequence[Any]], unsynced: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """Carry a statement of another table's out for each row, on disk when this returns.
+
+        `unsynced` are files of the replica that something is written to, by path and root.
+        """
         with self._transaction():
+            self._db.executemany(_UNSYNCED, (("", path, root, "", 0) for path, root in unsynced))
             self._db.executemany(statement, rows)
 
     def _check(self) -> None:

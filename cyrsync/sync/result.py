@@ -34,7 +34,8 @@ class FolderCounts:
 class MessageCounts:
     """Message files: seen = present + send + waiting; and those to delete.
 
-    `present` are on the replica already and never looked at; `waiting` are not yet in the source's index.
+    `present` are on the replica already and never looked at; `waiting` are not yet in the source's index. `linked` are
+    those of `send` that the replica had under another name.
     """
 
     seen: int = 0
@@ -42,6 +43,7 @@ class MessageCounts:
     send: int = 0
     waiting: int = 0
     delete: int = 0
+    linked: int = 0
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from support.campaign import amount
 from support.failover import FullServer, killed_sync, opened, promote, seen_by_clients, set_metadata, sieve
 from support.imapd import folders, ok
 from support.load import digest, under_load
@@ -47,7 +48,7 @@ BOXES = {
 }
 SCRIPT = 'require ["fileinto"];\r\nif header :contains "Subject" "list" { fileinto "INBOX.Kept"; }\r\n'
 #: Seconds of load, and runs that are killed meanwhile.
-BUSY, KILLS = 3.0, 3
+BUSY, KILLS = amount(3.0, long=10.0), amount(2, long=6)
 #: Exit codes.
 PARTIAL, UNSOUND, UNUSABLE, REFUSED = 23, 1, 3, 4
 #: Of a run that has nothing to send: it need not even look at the replica.

@@ -172,7 +172,7 @@ def test_a_lock_that_is_never_let_go_of(
     server: CyrusServer, replica: Path, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     """Its mailbox is named, and stays as it is on the replica; the others are carried over."""
-    monkeypatch.setattr(snapshot, "parts", partial(snapshot.parts, patience=0.2))
+    monkeypatch.setattr(snapshot, "under_locks", partial(snapshot.under_locks, patience=0.2))
     sent, inbox = place(server, "user.joe.Sent"), place(server, "user.joe")
     folders = [Path(os.fsdecode(one.data)) for one in (sent, inbox)]
     sync_server_here(conf(server), "--delete", replica)
@@ -200,7 +200,7 @@ def test_a_lock_that_is_never_let_go_of(
 def test_a_lock_that_is_held_during_a_first_copy(
     server: CyrusServer, replica: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot, "parts", partial(snapshot.parts, patience=0.2))
+    monkeypatch.setattr(snapshot, "under_locks", partial(snapshot.under_locks, patience=0.2))
     sent, inbox = place(server, "user.joe.Sent"), place(server, "user.joe")
     with locked(sent.files.index_path):
         report = sync_server_here(conf(server), "--delete", replica, expect=(23,))

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from support.campaign import amount
 from support.imapd import CyrusServer
 from support.load import under_load
 from support.sshd import Sshd
@@ -24,7 +25,7 @@ from support.tools import children, requires, wait_for
 from support.tree import assert_same_tree, differences, run_cyrsync, snapshot, start_cyrsync
 
 #: Seconds of runs, one after the other.
-BUSY = 30.0
+BUSY = amount(6.0, long=30.0)
 #: Plain rsync gets so many runs to leave an index without its messages.
 RSYNCS = 60
 NAME = {

@@ -2,113 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import imaplib
 import os
 import random
 import shutil
 import signal
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.imapd import CyrusServer, ok
+from support.campaign import amount
+from support.imapd import ok
 from support.load import under_load
 from support.sshd import Sshd
-from support.tools import free_port, requires
 from support.tree import messages, run_cyrsync
-from support.watcher import SETTINGS, Watcher, watching
+from support.watched import NAME, UNIQUEID, Box, mail, user
+from support.watcher import Watcher, watching
 
-NAME = {"mailbox_legacy_dirs": "yes", "hashimapspool": "yes", "delete_mode": "immediate"}
-UNIQUEID = {"mailbox_legacy_dirs": "no"}
 #: So often the watcher is killed.
-KILLS = 10
-
-
-def mail(subject: str) -> bytes:
-    head = f"From: sender@example.com\r\nSubject: {subject}\r\nMessage-ID: <{subject}@example.com>\r\n"
-    return f"{head}\r\nThis is {subject}.\r\n".encode()
-
+KILLS = amount(5, long=50)
+#: So often something happens to the far end; and so many seconds it stands still, or is gone, at the most.
+MISFORTUNES, STILL = amount(3, long=60), amount(2.0, long=15.0)
 
 in_each_layout = pytest.mark.parametrize(
     "box", [NAME, UNIQUEID], ids=["name directories", "uniqueid directories"], indirect=True
 )
-
-
-class Box:
-    """A server, its replica, and a second way in that is not logged, as users come who arrive by replication."""
-
-    def __init__(self, root: Path, **options: str) -> None:
-        self.root = root
-        self.server = CyrusServer(root / "server", **SETTINGS, **options)
-        self.conf = self.server.root / "imapd.conf"
-        self.log = self.server.conf / "sync/cyrsync/log"
-        self._quiet_port = free_port()
-        quiet = self.conf.with_name("quiet.conf")
-        quiet.write_text(self.conf.read_text().replace("sync_log: yes", "sync_log: no"))
-        services = self.server.root / "cyrus.conf"
-        line = f'  quiet cmd="imapd -C {quiet} -U 30" listen="127.0.0.1:{self._quiet_port}"\n'
-        services.write_text(services.read_text().replace("SERVICES {\n", "SERVICES {\n" + line))
-        self.replica = root / "replica"
-        self.replica.mkdir()
-        self.server.start()
-        self.server.create_user("first")
-
-    @property
-    def spool(self) -> Path:
-        return Path(f"{self.replica}{self.server.spool}")
-
-    def quiet(self, user: str) -> imaplib.IMAP4:
-        imap = imaplib.IMAP4("127.0.0.1", self._quiet_port)
-        imap.login(user, "any")
-        return imap
-
-    def bodies(self, root: Path) -> set[bytes]:
-        """Digests of the messages below a spool, of those that clients may see or not."""
-        return {hashlib.sha1(content).digest() for content in messages(root).values()}
-
-    def is_there(self, subject: str) -> bool:
-        return any(f"Subject: {subject}\r\n".encode() in content for content in messages(self.spool).values())
-
-    def has_all(self) -> bool:
-        return self.bodies(self.server.spool) <= self.bodies(self.spool)
-
-    def assert_equal(self, *words: str | Path) -> None:
-        """A run finds nothing but what was changed just now, and verify nothing at all."""
-        where = words or (self.replica,)
-        done = run_cyrsync("sync", "-C", self.conf, "--delete", "--full", *where)
-        assert (done.returncode, done.stderr) == (0, "")
-        done = run_cyrsync("verify", f"{self.server.spool}/", self.spool)
-        assert (done.returncode, done.stdout) == (0, ""), done
-        assert messages(self.server.spool) == messages(self.spool)
-
-
-@pytest.fixture(scope="module")
-def box(request: pytest.FixtureRequest) -> Iterator[Box]:
-    """One server of a layout for all tests: each has its own users."""
-    requires("master", "imapd", "lmtpd", "ctl_cyrusdb")
-    root = Path(tempfile.mkdtemp(prefix="cyrsync-"))
-    root.chmod(0o755)
-    found = Box(root, **getattr(request, "param", NAME))
-    yield found
-    found.server.stop()
-    shutil.rmtree(root)
-
-
-@pytest.fixture
-def watcher(box: Box, tmp_path: Path) -> Iterator[Watcher]:
-    with watching(box.conf, "--delete", box.replica, said=tmp_path / "said") as found:
-        yield found
-
-
-def user(box: Box, name: str) -> str:
-    """Create a user that no other test has."""
-    name = f"{name}{len(os.listdir(box.root))}{random.randrange(10**6)}"
-    box.server.create_user(name)
-    return name
 
 
 # --- What changes
@@ -283,6 +201,42 @@ def test_the_far_end_dies_and_is_away_for_a_while(box: Box, tmp_path: Path, mort
         mortal_sshd.start()
         watcher.wait(lambda: is_there(f"{joe}-4"), name="the last message")
         assert is_there(f"{joe}-3")
+        assert watcher.stop() == 0
+
+
+def test_a_far_end_that_dies_stands_still_and_goes_away_under_load(
+    box: Box, tmp_path: Path, mortal_sshd: Sshd, state_dir: Path
+) -> None:
+    seed = int.from_bytes(os.urandom(4), "big")
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    users = [f"far{number}x{rng.randrange(10**6)}" for number in range(4)]
+    far = tmp_path / "far"
+    far.mkdir()
+
+    def kill_the_receiver() -> None:
+        mortal_sshd.hang_up()
+
+    def stand_still() -> None:
+        with mortal_sshd.stopped():
+            time.sleep(rng.uniform(0, STILL))
+
+    def go_away() -> None:
+        mortal_sshd.stop()
+        time.sleep(rng.uniform(0, STILL))
+        mortal_sshd.start()
+
+    misfortunes = [kill_the_receiver, stand_still, go_away]
+    words = ("--delete", "--max-delete", "100%", "--timeout", "10", "-e", mortal_sshd.rsh, mortal_sshd.at(far))
+    with watching(box.conf, *words, said=tmp_path / "said") as watcher:
+        with under_load(box.server, seed, expire=False, users=users):
+            for number in range(MISFORTUNES):
+                time.sleep(rng.uniform(0.1, 1.5))
+                misfortunes[number % len(misfortunes)]()
+        there = Path(f"{far}{box.server.spool}")
+        watcher.wait(lambda: messages(box.server.spool) == messages(there), name="the same messages")
+        watcher.wait(lambda: watcher.status(state_dir)["connected"], name="it is told")
+        assert watcher.status(state_dir)["counts"]["connections_lost"]
         assert watcher.stop() == 0
 
 

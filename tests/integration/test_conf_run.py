@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ import pytest
 
 import samplespool
 from cyrsync.cyrus.server import database_copy
+from cyrsync.far.folder import Entry
 from cyrsync.far.receive import Receiver
-from cyrsync.server import conf_run
+from cyrsync.server import conf_run, conf_sender
+from cyrsync.server.contents import Item
 from support.cyrusdb import Skiplist, Twom
 from support.meanwhile import before_part
 from support.replicas import Pair
@@ -67,6 +70,33 @@ def test_a_first_run_brings_what_a_server_needs(pair: Pair) -> None:
     }
     assert pair.there(pair.home / "annotations.db").stat().st_mode & 0o777 == 0o600
     assert pair.sync()["config"] == {"seen": 7, "send": 0, "delete": 0}
+
+
+@pytest.mark.parametrize("size", [2 << 20, 6 << 20])
+def test_a_copy_that_is_cut_off_while_it_is_sent(synced: Pair, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something cleans up where it lies. The file is named, and the others are sent."""
+    synced.write("user/j/joe.sub", os.urandom(size))
+    synced.write("user/k/kim.sub", b"another\n")
+    before = synced.there(synced.home / "user/j/joe.sub").read_bytes()
+    kept = conf_sender.pieces_of
+
+    def pieces(name: bytes, entry: Entry, contents: int | bytes) -> Iterator[Item]:
+        items = kept(name, entry, contents)
+        yield next(items)
+        if isinstance(contents, int) and entry.size == size:
+            os.truncate(f"/proc/self/fd/{contents}", size - 1000)
+        yield from items
+
+    with monkeypatch.context() as patched:
+        patched.setattr(conf_sender, "pieces_of", pieces)
+        report = synced.sync(expect=23)
+    (error,) = report["errors"]
+    assert error.startswith(f"{synced.home}/user/j/joe.sub: its copy ")
+    assert error.endswith(" was cut off while it was sent: what cleans up there?")
+    assert synced.there(synced.home / "user/j/joe.sub").read_bytes() == before
+    assert synced.there(synced.home / "user/k/kim.sub").read_bytes() == b"another\n"
+    assert synced.sync()["config"]["send"] == 1
+    synced.assert_same()
 
 
 def test_words_for_rsync_are_refused(synced: Pair) -> None:

@@ -63,7 +63,7 @@ OTHER_BLOCKS = (
     "from=",
     "cyrsync: ",
     "# join",
-    "- alert: ",
+    "expr: ",
     "map = ",
 )
 #: What has been done before the commands of a page, as it says.

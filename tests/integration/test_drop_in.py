@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import samplespool
 from cyrsync.errors import Exit
 from cyrsync.rsync import options as rsync_options
+from support.campaign import amount
 from support.memory import in_memory
 from support.random_tree import RandomTree
 from support.spool import everything_happens
@@ -55,7 +56,7 @@ def plain_rsync(*words: str | Path, cwd: Path | None = None) -> subprocess.Compl
 # --- Random lines
 
 
-@settings(max_examples=20)
+@settings(max_examples=amount(10, long=100))
 @given(
     first=st.sampled_from(FIRST),
     others=st.lists(st.sampled_from(2 * WALKED + HANDED_ON), max_size=6),

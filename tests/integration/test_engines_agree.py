@@ -18,6 +18,7 @@ from cyrsync.spool import run as walk
 from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.options import Options
 from cyrsync.sync.session import Session
+from support.campaign import amount
 from support.memory import in_memory
 from support.servers import SampleServer, assert_sound, below
 from support.tree import Entry, differences, snapshot
@@ -140,7 +141,7 @@ class Engines(RuleBasedStateMachine):
 
 # Without shrinking: each step starts processes.
 Engines.TestCase.settings = settings(
-    max_examples=12,
+    max_examples=amount(8, long=100),
     stateful_step_count=12,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )

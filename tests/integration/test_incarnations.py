@@ -74,7 +74,7 @@ def test_a_recreated_mailbox_is_sent_whole(pair: Pair) -> None:
 
 def test_a_mailbox_recreated_with_fewer_messages(pair: Pair) -> None:
     samplespool.recreate_folder(pair.sent, 2)
-    assert pair.sync()["messages"] == {"seen": 7, "present": 5, "send": 2, "delete": 3, "waiting": 0}
+    assert pair.sync()["messages"] == {"seen": 7, "present": 5, "send": 2, "delete": 3, "waiting": 0, "linked": 0}
 
 
 def test_two_swapped_mailboxes_with_one_uidvalidity(pair: Pair) -> None:
@@ -129,7 +129,7 @@ def test_a_mailbox_that_cannot_be_told_is_compared(
 def test_a_message_above_the_last_uid_waits_for_its_record(pair: Pair) -> None:
     pair.rewrite(pair.sent / "6.", "appended, not yet recorded")
     report = sync(*pair.arguments)
-    assert report["messages"] == {"seen": 11, "present": 10, "send": 0, "delete": 0, "waiting": 1}
+    assert report["messages"] == {"seen": 11, "present": 10, "send": 0, "delete": 0, "waiting": 1, "linked": 0}
     assert not (pair.on_replica(pair.sent) / "6.").exists()
 
     (pair.sent / "6.").unlink()

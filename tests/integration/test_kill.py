@@ -10,12 +10,13 @@ from pathlib import Path
 
 import samplespool
 from support import warm
+from support.campaign import amount
 from support.spool import everything_happens
 from support.tools import wait_for
 from support.tree import assert_same_tree, messages, start_cyrsync, sync
 from support.whole import History, assert_indexed_messages_exist
 
-KILLS = 50
+KILLS = amount(10, long=50)
 
 
 def test_killed_at_random_points(tmp_path: Path) -> None:

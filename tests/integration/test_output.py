@@ -149,7 +149,7 @@ def test_json_of_a_run(source: Path, replica: Path) -> None:
     assert (report["source"], report["destination"]) == (str(source), str(replica))
     assert (report["engine"], report["dry_run"], report["exit"], report["errors"]) == ("walk", False, 0, [])
     assert abs(datetime.fromisoformat(report["started"]).timestamp() - datetime.now().timestamp()) < 60
-    assert report["messages"] == {"seen": 300, "present": 270, "send": 30, "waiting": 0, "delete": 30}
+    assert report["messages"] == {"seen": 300, "present": 270, "send": 30, "waiting": 0, "delete": 30, "linked": 0}
     assert report["metadata"]["seen"] == 3 * 20
     files = report["files"]
     assert files["planned"] == 30 + report["metadata"]["send"] == files["sent"]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import samplespool
+from cyrsync.far import token
 from support.daemon import RsyncDaemon
 from support.meanwhile import COMMITS, launch
 from support.power import Disk, Host
@@ -110,6 +113,102 @@ cp -a "$CYRSYNC_STATE" {images}/../state-$n"""
         host.boot()
         run(host, *command, env={"CYRSYNC_STATE": str(tmp_path / f"state-{number}")})
         assert_whole(server, disk)
+
+
+#: Right before a run has the disks synced at its end.
+SYNCS = ("cyrsync.server.claim", "Claim", "_to_disk")
+#: Where messages are compared that the replica may have.
+COMPARES = ("cyrsync.server.reading", "MailboxReader", "entries")
+
+
+def renew_cache(folder: Path) -> None:
+    """Write a cache anew: of one that has only grown the end is sent, and for its sake the disks are synced at once."""
+    cache = bytearray((folder / "cyrus.cache").read_bytes())
+    cache[0] ^= 1
+    (folder / "cyrus.cache").write_bytes(cache)
+
+
+@pytest.mark.parametrize("state", ["known", "lost"])
+@pytest.mark.parametrize("names", [True, False], ids=["names on the disk", "nothing on the disk"])
+def test_only_what_was_under_way_is_compared(
+    server: SampleServer, disk: Disk, tmp_path: Path, names: bool, state: str
+) -> None:
+    """Sent, deleted, made again or made anew; files of the configdirectory, too. Without a state all is compared."""
+    host = Host(tmp_path)
+    command = words("index", server, disk)
+    users = server.root / "conf/user/j"
+    users.mkdir(parents=True)
+    (users / "joe.sub").write_text("one\n")
+    (users / "joe.seen").write_text("one\n")
+    run(host, *command)
+    changed, expunged, flagged, gone, again, *rest = server.folders()
+    assert rest
+    samplespool.deliver(changed, 3)
+    samplespool.expunge(expunged, 2)
+    samplespool.set_flags(flagged)
+    samplespool.recreate_folder(again, 4)
+    new = samplespool.create_folder(server.spool, "user/zoe/New")
+    samplespool.deliver(new, 3)
+    (users / "joe.sub").write_text("two\ntwo\n")
+    (users / "joe.seen").unlink()
+    server.delete(gone)
+    for folder in (changed, again, new):
+        renew_cache(folder)
+    image, kept = tmp_path / "images/cut", tmp_path / "state"
+    commit = disk.commit() if names else "true"
+    copy = f"{commit}; cp --sparse=always {shlex.quote(str(disk.image))} {image}; cp -a $CYRSYNC_STATE {kept}"
+    script = f"import subprocess\nsubprocess.run({copy!r}, shell=True, check=True)"
+    done = host.run(argv=launch(script, *command, at=SYNCS))
+    assert (done.returncode, image.exists()) == (0, True), done.stderr
+    disk.cut_power(image)
+    host.boot()
+    if state == "lost":
+        for path in kept.glob("*.sqlite*"):
+            path.unlink()
+    log = tmp_path / "compared"
+    log.touch()
+    script = f"import os\nwith open({str(log)!r}, 'a') as file: file.write(os.fsdecode(calls[-1][1]) + chr(10))"
+    done = host.run(argv=launch(script, *command, at=COMPARES), env={"CYRSYNC_STATE": str(kept)})
+    assert done.returncode == 0, done.stderr
+    compared = {server.spool / path for path in log.read_text().splitlines()}
+    if state == "known":
+        (warning,) = json.loads(done.stdout)["warnings"]
+        assert warning.endswith("a power cut ended a run that was writing there: what was under way then is compared")
+        assert compared <= {changed, expunged, flagged, again, new}
+        assert compared >= {changed, expunged}
+    else:
+        assert compared >= {changed, expunged, *rest}
+    assert_whole(server, disk)
+    assert_same_tree(users, below(disk.mount, users))
+    done = host.run(*command, env={"CYRSYNC_STATE": str(kept)})
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["warnings"], report["files"]["deleted"]) == (0, [], 0)
+    found = token.read(os.fsencode(below(disk.mount, server.spool)))
+    assert found and not found.writing and not found.doubtful
+
+
+def test_what_was_under_way_is_not_forgotten(server: SampleServer, disk: Disk, tmp_path: Path) -> None:
+    """Not by a run that cannot read it on the source, nor when the power fails again."""
+    host = Host(tmp_path)
+    command = words("index", server, disk)
+    run(host, *command)
+    folder = server.folders()[0]
+    samplespool.deliver(folder, 3)
+    renew_cache(folder)
+    script = "import os, signal\nos.kill(0, signal.SIGKILL)"
+    for _ in range(2):
+        done = host.run(argv=["setsid", "-w", *launch(script, *command, at=SYNCS)])
+        assert done.returncode != 0
+        subprocess.run(disk.commit(), shell=True, check=True)  # noqa: S602
+        disk.cut_power()
+        host.boot()
+        assert [path.name for path in below(disk.mount, folder).glob("[0-9]*.") if not path.stat().st_size]
+    (folder / "cyrus.header").rename(folder / "header")
+    done = host.run(*command)
+    assert done.returncode == 23, done
+    (folder / "header").rename(folder / "cyrus.header")
+    run(host, *command)
+    assert_whole(server, disk)
 
 
 @pytest.mark.parametrize("refused", [False, True], ids=["known", "refused"])

@@ -22,13 +22,14 @@ from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.options import Options
 from cyrsync.sync.result import RunResult
 from cyrsync.sync.session import Session
+from support.campaign import amount
 from support.memory import in_memory
 from support.random_tree import RandomTree
 from support.tree import assert_same_tree, rsync
 
 #: No rail: these trees are small, and much of them goes at once.
 OPTIONS = Options(delete=True, max_delete=MaxDelete(100, percent=True))
-HISTORIES = settings(max_examples=30)
+HISTORIES = settings(max_examples=amount(12, long=100))
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -77,7 +78,7 @@ def test_random_histories(seed: int) -> None:
             assert_same_tree(reference, replica)
 
 
-@settings(HISTORIES, max_examples=12)
+@settings(HISTORIES, max_examples=amount(6, long=50))
 @given(seeds)
 def test_whatever_the_replica_was_before(seed: int) -> None:
     with in_memory() as directory:

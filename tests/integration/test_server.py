@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -21,8 +22,11 @@ import pytest
 
 import samplespool
 from cyrsync.far.remove import Removal, Remover
+from cyrsync.server import sender
 from support import warm
 from support.boxes import NAMES, Box
+from support.inside import sync_server_here
+from support.meanwhile import before_part
 from support.servers import SampleServer, assert_sound, below, problems, replica_conf, roots, sync_server
 from support.spool import count, leaves
 from support.sshd import Sshd
@@ -202,6 +206,42 @@ def test_an_archived_message_is_expunged(rich: Box, replica: Path) -> None:
     change_record(rich, mailbox, message["uid"], lambda flags: flags | GONE)
     (rich.root / message["path"]).unlink()
     assert sync_server(rich.conf, "--delete", replica)["files"]["deleted"] == 1
+    assert_sound(rich.conf, replica)
+
+
+@pytest.mark.parametrize("what", ["forbidden", "a file"])
+@pytest.mark.parametrize("limit", [1, 16 << 20])
+def test_an_archive_that_cannot_be_read(
+    rich: Box, replica: Path, limit: int, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mailbox is named, and sent no more than once; the others are served."""
+    mailbox, message = archived_message(rich)
+    directory = (rich.root / message["path"]).parent
+    opening = os.open
+
+    def refuse(path: Any, *args: Any, **words: Any) -> int:
+        if path == os.fsencode(directory):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return opening(path, *args, **words)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sender, "_PORTION_BYTES", limit)
+        parts = before_part(patched, 0, lambda: None)
+        if what == "forbidden":
+            patched.setattr(os, "open", refuse)
+        else:
+            directory.rename(directory.with_name("aside"))
+            directory.touch()
+        report = sync_server_here(rich.conf, "--delete", replica, expect=(23,))
+    (error,) = report["errors"]
+    assert f"{directory}: {'Permission denied' if what == 'forbidden' else 'Not a directory'}" in error
+    if what == "forbidden":
+        assert max(Counter(parts).values()) <= 3  # a part for each root
+    assert not (below(replica, rich.root / mailbox["metadir"]) / "cyrus.index").exists()
+    if what == "a file":
+        directory.unlink()
+        directory.with_name("aside").rename(directory)
+    sync_server_here(rich.conf, "--delete", replica)
     assert_sound(rich.conf, replica)
 
 

@@ -10,59 +10,28 @@ import signal
 import subprocess
 import sys
 import time
+from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import samplespool
-from cyrsync.far import folder_writer
-from cyrsync.server import contents, sender
+from cyrsync.far import folder_writer, token
+from cyrsync.far.folder import Entry
+from cyrsync.server import contents, large_metadata, sender
+from cyrsync.server.reading import MailboxReader
 from cyrsync.server.sender import Sender
 from cyrsync.state.sent import Sent, StateDamaged
 from cyrsync.state.store import Store
 from cyrsync.sync.progress import NoProgress
-from support.inside import sync_server_here
 from support.meanwhile import before_part
-from support.servers import SampleServer, assert_sound, below, problems, replica_conf
+from support.pairs import PAUSE, Pair
+from support.servers import assert_sound, problems, replica_conf, sync_server
 from support.sshd import Sshd
 from support.strace import OPEN_CALLS, STAT_CALLS, strace_calls
 from support.tools import requires_root
 from support.tree import assert_same_tree, cyrsync_argv, plain_env, snapshot
-
-PAUSE = 0.03  # seconds after which a file has rested
-
-
-class Pair:
-    """A server whose replica is up to date, over ssh if it has an sshd."""
-
-    def __init__(self, directory: Path, sshd: Sshd | None = None) -> None:
-        self.server = SampleServer(directory / "server")
-        self.replica = directory / "replica"
-        self.replica.mkdir()
-        self.words: tuple[str, ...] = ("-e", sshd.rsh, sshd.at(self.replica)) if sshd else (str(self.replica),)
-        self.folders = self.server.folders()
-        self.sync()
-        assert self.sync()["files"]["planned"] == 0
-
-    def sync(self, *words: str, delete: bool = True, expect: int = 0) -> dict[str, Any]:
-        """Sync, and return the report."""
-        time.sleep(PAUSE)
-        deleting = ("--delete",) if delete else ()
-        report = sync_server_here(self.server.conf, *deleting, *words, *self.words, expect=(expect,))
-        assert report["rsync_runs"] == 0
-        return report
-
-    def there(self, folder: Path) -> Path:
-        return below(self.replica, folder)
-
-    def assert_same(self) -> None:
-        """The replica is what it should be, and the state knows."""
-        assert_same_tree(self.server.spool, self.there(self.server.spool))
-        assert_sound(self.server.conf, self.replica)
-        report = self.sync()
-        assert (report["folders"]["changed"], report["files"]["planned"], report["warnings"]) == (0, 0, [])
 
 
 @pytest.fixture
@@ -147,6 +116,58 @@ def test_portions_and_groups_are_only_a_matter_of_memory(
     report = either.sync("--jobs", str(jobs))
     assert report["files"]["sent"] == report["files"]["planned"] == 8 + 4 * 2 + 1
     either.assert_same()
+
+
+def test_what_is_large_is_not_in_memory(either: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here everything is."""
+    monkeypatch.setattr(large_metadata, "IN_MEMORY", 0)
+    samplespool.deliver(either.folders[0], 3)
+    samplespool.expunge(either.folders[1], 1)
+    samplespool.set_flags(either.folders[2])
+    with (either.folders[3] / "cyrus.annotations").open("wb") as annotations:
+        annotations.write(os.urandom(3 << 20))
+    samplespool.deliver(either.folders[3], 1)
+    report = either.sync()
+    assert (report["messages"]["send"], report["messages"]["delete"], report["errors"]) == (4, 1, [])
+    either.assert_same()
+
+
+def test_messages_that_may_be_there_are_asked_for_some_at_a_time(either: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of a million at once would fill the memory."""
+    monkeypatch.setattr(sender, "_ASKED", 2)
+    kept, asked = MailboxReader.entries, list[int]()
+
+    def entries(self: MailboxReader, root: bytes, path: bytes, uids: array[int]) -> list[tuple[int, Entry]]:
+        asked.append(len(uids))
+        return kept(self, root, path, uids)
+
+    monkeypatch.setattr(MailboxReader, "entries", entries)
+    place = os.fsencode(either.there(either.server.spool))
+    found = token.read(place)
+    assert found
+    token.write(place, found._replace(writing="another boot"))  # so that nothing is proven
+    samplespool.deliver(either.folders[0], 1)
+    report = either.sync()
+    assert (max(asked), report["messages"]["send"]) == (2, 1)
+    either.assert_same()
+
+
+def test_a_directory_above_that_is_somebody_elses(tmp_path: Path) -> None:
+    """Who is not root cannot change its mode or time. It is named, once, and what is in it is sent, as by rsync."""
+    requires_root()
+    pair = Pair(tmp_path)
+    for folder in pair.folders[:3]:
+        samplespool.deliver(folder, 1)
+    above = pair.there(pair.server.spool / pair.folders[0].relative_to(pair.server.spool).parts[0])
+    above.chmod(0o777)
+    os.chown(above, 8, 8)
+    report = sync_server(pair.server.conf, "--delete", *pair.words, user=True, expect=(23,))
+    (error,) = report["errors"]
+    assert f"{above}: its owner, permissions or time cannot be set: Operation not permitted" in error
+    assert (report["folders"]["failed"], report["files"]["failed"], report["messages"]["send"]) == (0, 0, 3)
+    assert above.stat().st_mode & 0o777 == 0o777
+    assert pair.sync()["messages"]["send"] == 0
+    assert_sound(pair.server.conf, pair.replica)
 
 
 @pytest.mark.parametrize("jobs", [1, 3])

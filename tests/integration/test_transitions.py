@@ -36,15 +36,15 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
 
 def when_read(monkeypatch: pytest.MonkeyPatch, folder: Path, happens: Callable[[int], None]) -> list[int]:
     """Have something happen right before a mailbox is read; it is told how often it has been. Return the numbers."""
-    parts, numbers = snapshots.parts, list[int]()
+    under_locks, numbers = snapshots.under_locks, list[int]()
 
     def read(files: Any, *args: Any, **words: Any) -> Any:
         if files.header_path == os.fsencode(folder / "cyrus.header"):
             numbers.append(len(numbers))
             happens(numbers[-1])
-        return parts(files, *args, **words)
+        return under_locks(files, *args, **words)
 
-    monkeypatch.setattr(snapshots, "parts", read)
+    monkeypatch.setattr(snapshots, "under_locks", read)
     return numbers
 
 

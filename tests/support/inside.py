@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import typer.testing
 from typer.testing import CliRunner
 
 from cyrsync.cli.app import app
+
+typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-defined] # each run would make all anew
 
 
 def sync_here(*args: str | Path | bytes, expect: tuple[int, ...] = (0,)) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from support.tools import children, free_port, python_words, stop_process, wait_for, which, write_program
@@ -123,15 +125,25 @@ class Sshd:
             stop_process(self._process)
             self._process = None
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stand still, with all that every session runs, as a machine does that hangs."""
+        assert self._process is not None
+        pids = [self._process.pid, *self.sessions()]
+        for pid in pids:
+            _send(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                _send(pid, signal.SIGCONT)
+
     def hang_up(self) -> int:
         """Kill what every session runs, as when the far machine dies; how many processes that were."""
         assert self._process is not None
         doomed = children(self._process.pid)
         for pid in doomed:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            _send(pid, signal.SIGKILL)
         return len(doomed)
 
     def _answers(self) -> bool:
@@ -156,6 +168,12 @@ class Sshd:
             _link_programs(programs)
             path, shell = str(programs), "/bin/sh"
         write_program(self.root / "session", SESSION.format(home=self.home, path=path, shell=shell))
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process that may have ended."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _link_programs(directory: Path) -> None:

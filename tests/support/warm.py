@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -204,11 +205,12 @@ def _load() -> None:
             importlib.import_module(module.name)
     for name in ("rich.console", "rich.progress", "rich.table", "sh", "sqlite3"):
         importlib.import_module(name)
-    from typer.main import get_command
+    import typer.main
 
     from cyrsync.cli.app import app
 
-    get_command(app)  # what it finds out of types stays known
+    typer.main.get_command = cache(typer.main.get_command)  # each run would make all commands anew, as any start does
+    typer.main.get_command(app)
     gc.collect()
     gc.freeze()  # or the first collection of each run would copy it all
 
@@ -240,7 +242,25 @@ def _main() -> None:
         coverage.start()
     exec(request["first"], {})
     sys.argv[1:] = request["args"]
-    runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            raise
+        _end(error.code or 0)
+    _end(0)
+
+
+def _end(code: int) -> NoReturn:
+    """End as Python does, but for taking apart all that was loaded: that would copy every page of it."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            code = 120
+    os._exit(code & 0xFF)
 
 
 if __name__ == "__main__":

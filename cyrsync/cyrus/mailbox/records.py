@@ -12,12 +12,18 @@ import struct
 import sys
 import zlib
 from array import array
+from bisect import bisect_left
 from functools import lru_cache
 from itertools import compress, starmap
 from operator import lt
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from cyrsync.cyrus.mailbox.index import FIRST_WITH_CRC, HEADER_SIZES
+from cyrsync.cyrus.mailbox.index import FIRST_WITH_CRC, HEADER_SIZES, READ_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cyrsync.cyrus.mailbox.on_disk import OnDisk
 
 #: Bits of a record's system flags. SEEN is the owner's, from minor version 12 on (before, it is in the seen database).
 ANSWERED, FLAGGED, DELETED, DRAFT, SEEN = 1, 2, 4, 8, 16
@@ -29,10 +35,12 @@ _NAMES = ("\\Answered", "\\Flagged", "\\Deleted", "\\Draft", "\\Seen")
 
 #: The oldest minor version in which the bits can mean something: that of 2.4, and that of 3.0 (and of 2.5).
 _FIRST_WITH_EXPUNGED, _FIRST_WITH_ARCHIVED = 12, 13
-_FIRST_WITH_MODSEQ, _FIRST_WITH_GUID = 8, 10
-_GUID_AT, _GUID_SIZE = 60, 20
-UNKNOWN_GUID = bytes(_GUID_SIZE)
+_FIRST_WITH_MODSEQ, FIRST_WITH_GUID = 8, 10
+GUID_AT, GUID_SIZE = 60, 20
+UNKNOWN_GUID = bytes(GUID_SIZE)
 
+#: So many records of a file that stays on the disk are in memory at once.
+_WINDOW = 1 << 15
 #: A version above this is none: what stands there is something else.
 _ANY_VERSION = 255
 
@@ -98,19 +106,20 @@ class Index:
     `sizes` are those of the message files in bytes; `modseqs` are 0 before minor version 8. `expunged`, `unlinked`,
     `archived` and `live` hold one byte a record, 1 where it is so (`live`: neither expunged nor unlinked, what IMAP
     shows); in minor versions older than the flags all are live, whatever stands in `system_flags`.
-    Keeps hold of the bytes it was read from.
+    Keeps hold of the bytes it was read from, or of the file that they are in.
     """
 
-    def __init__(self, header: IndexHeader, area: "memoryview") -> None:
-        minor, self.header, self._area = header.minor_version, header, area
+    def __init__(self, header: IndexHeader, data: "memoryview | OnDisk") -> None:
+        minor, self.header, self._data = header.minor_version, header, data
         sizes, flags = ((24, 8), 36) if minor >= 20 else ((12, 4), 32)
         self._flags_at = flags
         self.uids = self.column(0, 4)
         self.sizes = self.column(*sizes)
         self.system_flags = self.column(flags, 4)
-        self.modseqs = array("Q", bytes(8 * header.num_records))
         if minor >= _FIRST_WITH_MODSEQ:
-            self.modseqs = self.column(80 if minor >= _FIRST_WITH_GUID else 72, 8)
+            self.modseqs = self.column(80 if minor >= FIRST_WITH_GUID else 72, 8)
+        else:
+            self.modseqs = array("Q", bytes(8 * header.num_records))
         highest = self._bytes(flags)
         self.expunged = highest.translate(_having(EXPUNGED >> 24 if minor >= _FIRST_WITH_EXPUNGED else 0))
         self.unlinked = highest.translate(_having(UNLINKED >> 24 if minor >= _FIRST_WITH_EXPUNGED else 0))
@@ -122,24 +131,28 @@ class Index:
 
     def guid(self, number: int) -> "bytes | None":
         """Return the SHA-1 of the message file, None where it is not known."""
-        if self.header.minor_version < _FIRST_WITH_GUID:
+        if self.header.minor_version < FIRST_WITH_GUID:
             return None
-        at = self._at(number) + _GUID_AT
-        found = bytes(self._area[at : at + _GUID_SIZE])
+        found = self._piece(number, GUID_AT, GUID_SIZE)
         return None if found == UNKNOWN_GUID else found
+
+    def guid_of(self, uid: int) -> "bytes | None":
+        """Return the SHA-1 of the file of a message, None where it is not known; UIDs have to ascend."""
+        number = bisect_left(self.uids, uid)
+        return self.guid(number) if number < len(self.uids) and self.uids[number] == uid else None
 
     @property
     def has_guids(self) -> bool:
         """Whether this version has GUIDs."""
-        return self.header.minor_version >= _FIRST_WITH_GUID
+        return self.header.minor_version >= FIRST_WITH_GUID
 
     def guids(self) -> "list[bytes]":
         """Return the SHA-1 of every message file, UNKNOWN_GUID where it is not known."""
         if not self.has_guids:
             return []
-        rest = self.header.record_size - _GUID_AT - _GUID_SIZE
-        cells = struct.Struct("{}x{}s{}x".format(_GUID_AT, _GUID_SIZE, rest)).iter_unpack(self._area)
-        return [guid for (guid,) in cells]
+        rest = self.header.record_size - GUID_AT - GUID_SIZE
+        cells = struct.Struct("{}x{}s{}x".format(GUID_AT, GUID_SIZE, rest))
+        return [guid for window in self.windows() for (guid,) in cells.iter_unpack(window)]
 
     def dates(self) -> "array[int] | None":
         """Return when every message arrived, in seconds since 1970; None from minor version 20 on."""
@@ -151,18 +164,30 @@ class Index:
 
     def user_flags(self, number: int) -> int:
         """Return the user flags, bit n for the n-th name in cyrus.header."""
-        first, second, third, fourth = struct.unpack_from(">4I", self._area, self._at(number) + self._flags_at + 4)
+        first, second, third, fourth = struct.unpack(">4I", self._piece(number, self._flags_at + 4, 16))
         return int(first | second << 32 | third << 64 | fourth << 96)
 
-    def _at(self, number: int) -> int:
-        return range(len(self))[number] * self.header.record_size
+    def windows(self) -> "Iterator[memoryview]":
+        """Yield the records one behind the other: all at once, or of a file that stays on the disk some at a time."""
+        size, start = self.header.record_size, self.header.start_offset
+        end = start + size * len(self)
+        if isinstance(self._data, memoryview):
+            if end > start:
+                yield self._data[start:end]
+            return
+        for at in range(start, end, size * _WINDOW):
+            yield memoryview(self._data.read_at(at, min(size * _WINDOW, end - at)))
+
+    def _piece(self, number: int, at: int, size: int) -> bytes:
+        """Return so many bytes of one record."""
+        at += self.header.start_offset + range(len(self))[number] * self.header.record_size
+        return bytes(self._data[at : at + size]) if isinstance(self._data, memoryview) else self._data.read_at(at, size)
 
     def column(self, at: int, size: int) -> "array[int]":
         """Return one field of all records: of four or eight bytes, `at` so many bytes from their beginnings."""
         column = array("Q" if size == 8 else "I")
-        # An empty view can't be cast.
-        if len(self):
-            cells = self._area.cast("Q" if size == 8 else "I")
+        for window in self.windows():
+            cells = window.cast("Q" if size == 8 else "I")
             column.frombytes(cells[at // size :: self.header.record_size // size].tobytes())
         if sys.byteorder == "little":
             column.byteswap()
@@ -170,7 +195,7 @@ class Index:
 
     def _bytes(self, at: int) -> bytes:
         """Take one byte out of all records."""
-        return self._area[at :: self.header.record_size].tobytes()
+        return b"".join([window[at :: self.header.record_size].tobytes() for window in self.windows()])
 
 
 @lru_cache(maxsize=256)
@@ -184,21 +209,25 @@ def _lacking(bits: int) -> bytes:
     return bytes(not byte & bits for byte in range(256))
 
 
-def read(data: "bytes | bytearray | memoryview", *, check_records: bool = True, sorted_uids: bool = True) -> Index:
+def read(
+    data: "bytes | bytearray | memoryview | OnDisk", *, check_records: bool = True, sorted_uids: bool = True
+) -> Index:
     """Return what a whole index says, or raise BadIndex; bytes after the last record are left over and ignored.
+
+    Raise OSError where a file that stays on the disk cannot be read.
 
     From minor version 12 on every record's CRC is looked at, unless told not to. A cyrus.expunge is to be read with
     `sorted_uids=False`: its records come as they were expunged, and its header keeps the last UID and the highest
     modseq of the first time (2.3.19 imap/mailbox.c, mailbox_expunge).
     """
-    view = memoryview(data)
-    header = read_header(view)
+    whole = memoryview(data) if isinstance(data, (bytes, bytearray, memoryview)) else data
+    header = read_header(whole if isinstance(whole, memoryview) else whole.read_at(0, READ_SIZE))
     end = header.start_offset + header.num_records * header.record_size
-    if len(view) < end:
-        raise BadIndex(len(view), f"torn: {header.num_records} records need {end} bytes")
-    index = Index(header, view[header.start_offset : end])
+    if len(whole) < end:
+        raise BadIndex(len(whole), f"torn: {header.num_records} records need {end} bytes")
+    index = Index(header, whole)
     if check_records and header.minor_version >= FIRST_WITH_CRC:
-        _check_crcs(index, view)
+        _check_crcs(index)
     if sorted_uids:
         _check_order(index)
         _check_modseqs(index)
@@ -269,32 +298,37 @@ def crc_at(minor: int) -> int:
     return _RECORD_SIZES[minor] - 4
 
 
-def _check_crcs(index: Index, view: "memoryview") -> None:
+def _check_crcs(index: Index) -> None:
     """Compare each record with the CRC in its end; all in C, as there may be a million."""
     header = index.header
     covered = crc_at(header.minor_version)
-    area = view[header.start_offset : header.start_offset + len(index) * header.record_size]
-    contents = struct.Struct(f"{covered}s{header.record_size - covered}x").iter_unpack(area)
-    found, stored = array("I", starmap(zlib.crc32, contents)), index.column(covered, 4)
+    contents = struct.Struct(f"{covered}s{header.record_size - covered}x")
+    found = array("I")
+    for window in index.windows():
+        found.extend(starmap(zlib.crc32, contents.iter_unpack(window)))
+    stored = index.column(covered, 4)
     if found != stored:
         number = next(number for number in range(len(found)) if found[number] != stored[number])
         raise BadIndex(header.start_offset + number * header.record_size + covered, "wrong CRC of a record")
 
 
 def _check_order(index: Index) -> None:
-    uids, header = index.uids.tolist(), index.header
-    before = [0, *uids]
-    if not all(map(lt, before, uids)):
-        number = next(number for number, uid in enumerate(uids) if uid <= before[number])
-        raise BadIndex(header.start_offset + number * header.record_size, "UIDs do not ascend")
-    if uids and uids[-1] > header.last_uid:
-        raise BadIndex(header.start_offset + (len(uids) - 1) * header.record_size, "a UID above the last one")
+    header, last = index.header, 0
+    for start in range(0, len(index), _WINDOW):
+        uids = index.uids[start : start + _WINDOW].tolist()
+        before = [last, *uids]
+        if not all(map(lt, before, uids)):
+            number = start + next(number for number, uid in enumerate(uids) if uid <= before[number])
+            raise BadIndex(header.start_offset + number * header.record_size, "UIDs do not ascend")
+        last = uids[-1]
+    if last > header.last_uid:
+        raise BadIndex(header.start_offset + (len(index) - 1) * header.record_size, "a UID above the last one")
 
 
 def _check_modseqs(index: Index) -> None:
     """From 10 on: what 8 and 9 (2.3.4 to 2.3.9) wrote, nobody has looked at."""
     header = index.header
-    if header.minor_version >= _FIRST_WITH_GUID and index.modseqs and max(index.modseqs) > header.highestmodseq:
+    if header.minor_version >= FIRST_WITH_GUID and index.modseqs and max(index.modseqs) > header.highestmodseq:
         number = next(i for i, modseq in enumerate(index.modseqs) if modseq > header.highestmodseq)
         raise BadIndex(header.start_offset + number * header.record_size + 80, "a modseq above the highest one")
 

@@ -8,6 +8,10 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 import errno
 import os
 import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Bytes that are read of any file of Cyrus's that is read as a whole; an index of 20 million messages is smaller.
 LARGEST = 4 << 30
@@ -89,6 +93,14 @@ def refuse_holes(descriptor: int, size: int) -> None:
     """Raise OSError for a file of this size, open at its start, that is holes for the most part."""
     if size <= _LARGE:
         return
+    for _ in blocks(descriptor):
+        pass
+    os.lseek(descriptor, 0, os.SEEK_SET)
+
+
+def blocks(descriptor: int) -> "Iterator[bytes]":
+    """Yield the bytes of a file that is open at its start. Raise OSError, also where it is holes for the most part."""
+    size = os.fstat(descriptor).st_size
     holes = filled = 0
     block = os.read(descriptor, _BLOCK)
     while block:
@@ -97,5 +109,5 @@ def refuse_holes(descriptor: int, size: int) -> None:
         holes, filled = holes + empty, filled + len(pages) - empty
         if (holes - filled) * len(_PAGE) > _LARGE:
             raise OSError(errno.EFBIG, f"{size} bytes, and holes for the most part")
+        yield block
         block = os.read(descriptor, _BLOCK)
-    os.lseek(descriptor, 0, os.SEEK_SET)

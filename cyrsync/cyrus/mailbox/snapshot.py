@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from cyrsync.cyrus.mailbox import entry, locks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from typing import TypeVar
+
+    Read = TypeVar("Read")
 
 #: Bytes: nearly all of a header is its ACL, a line for each who has rights.
 _LARGEST_HEADER = 16 << 20
@@ -72,7 +75,15 @@ def parts(
     Return the files by path, and whether the index was locked. Raise OSError, or locks.LockTimeout after `patience`
     seconds.
     """
-    found = {}  # type: dict[bytes, Part]
+    found, locked = under_locks(files, others, locks.read_all, patience)
+    return {path: Part(*part) for path, part in found.items()}, locked
+
+
+def under_locks(
+    files: MetaFiles, others: "Iterable[bytes]", read: "Callable[[int], Read]", patience: float = PATIENCE
+) -> "tuple[dict[bytes, tuple[os.stat_result, Read]], bool]":
+    """Do what `parts` does, but have each open file read by a function."""
+    found = {}  # type: dict[bytes, tuple[os.stat_result, Read]]
     with ExitStack() as held:
         _hold(held, files.name_lock, patience)
         opened = {
@@ -84,7 +95,7 @@ def parts(
                 status = os.fstat(file[0])
                 if path == files.header_path and status.st_size > _LARGEST_HEADER:
                     raise OSError(errno.EFBIG, f"cyrus.header: {status.st_size} bytes are too many to be right")
-                found[path] = Part(status, locks.read_all(file[0]))
+                found[path] = status, read(file[0])
         index = opened[files.index_path]
     return found, index is not None and index[1]
 

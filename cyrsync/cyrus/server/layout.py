@@ -121,6 +121,16 @@ def user_of_name(name: bytes, deletedprefix: bytes = b"DELETED") -> "bytes | Non
     return user + b"@" + domain if domain else user
 
 
+def owner_of_name(name: bytes, deletedprefix: bytes = b"DELETED") -> bytes:
+    """Return the name of the INBOX that a mailbox belongs to, or of a shared one the uppermost that it is below."""
+    domain, local = cut(name)
+    components = local.split(b".")
+    if is_deleted(name, deletedprefix):
+        components = components[1:-1]
+    owner = b".".join(components[: 2 if components[0] == b"user" else 1])
+    return domain + b"!" + owner if domain else owner
+
+
 def external(name: bytes, separator: bytes) -> bytes:
     """Return the name as administrators write it: `user/john.doe/Sent@example.com`, or `user.joe.Sent`."""
     domain, local = cut(name)

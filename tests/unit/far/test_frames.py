@@ -12,14 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cyrsync.far import frames as far_frames
 from cyrsync.far.folder import Entry
-from cyrsync.far.frames import Deflated, Encoder, Inflated, Part, decode
+from cyrsync.far.frames import Deflated, Encoder, Inflated, Part, Target, decode
 from cyrsync.far.wire import WireError
-from support import frames
+from support import campaign, frames
 
 _HEAD = struct.Struct("<cI")
 _links = st.builds(Entry, st.just(stat.S_IFLNK | 0o777), st.just(3), st.just(5), st.just("0:0::"), st.just("a/b"))
 _sizes = st.lists(st.binary(min_size=1, max_size=9), min_size=1, max_size=3)
+
+_targets = st.builds(Target, frames.whole_paths, frames.paths, st.integers(1, 2**32 - 1))
 
 
 @st.composite
@@ -49,6 +52,9 @@ def _calls(draw: st.DrawFn) -> list[tuple[object, ...]]:
                 entry = draw(frames.regular_files)._replace(size=offset + sum(map(len, pieces)), extra="")
                 calls.append(("tail", b"cyrus.cache", entry, offset, pieces[0]))
                 calls += [("more", piece) for piece in pieces[1:]]
+            for target in draw(st.lists(_targets, max_size=2)):
+                entry = draw(frames.regular_files)._replace(extra="")
+                calls.append(("link", draw(st.integers(1, 2**32 - 1)), entry, target))
             if draw(st.booleans()):
                 calls.append(("file", b"link", draw(_links), b""))
         calls.append((draw(st.sampled_from(["commit", "abandon"])),))
@@ -80,11 +86,28 @@ def _decoded(stream: bytes) -> tuple[list[tuple[object, ...]], bytes]:
     return recorder.calls, source.read()
 
 
+@campaign.slow()
 @given(_calls())
 def test_it_crosses_a_connection_unchanged(calls: list[tuple[object, ...]]) -> None:
     assert _decoded(_encoded(calls) + b"more") == (calls, b"more")
 
 
+def test_more_owners_than_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(far_frames, "_MOST_OWNERS", 3)
+    calls: list[tuple[object, ...]] = []
+    for number in (*range(8), 6, 7, 1, 0):
+        entry = Entry(stat.S_IFREG | 0o600, 1, 5, f"{number}:0::", "")
+        calls.append(("message", number + 1, entry, b"x"))
+    assert _decoded(_encoded(calls)) == (calls, b"")
+
+
+def test_more_owners_than_there_ever_were() -> None:
+    entries = [Entry(stat.S_IFREG | 0o600, 0, 5, f"{number}:0::", "") for number in range((1 << 16) + 2)]
+    calls: list[tuple[object, ...]] = [("message", uid, entry, b"") for uid, entry in enumerate(entries, 1)]
+    assert _decoded(_encoded(calls)) == (calls, b"")
+
+
+@campaign.slow()
 @given(_calls(), st.data())
 def test_what_is_cut_off_is_not_taken_for_whole(calls: list[tuple[object, ...]], data: st.DataObject) -> None:
     whole = _encoded(calls)
@@ -109,11 +132,13 @@ def _inflated(stream: bytes) -> tuple[list[tuple[object, ...]], bytes]:
     return recorder.calls, source.read()
 
 
+@campaign.slow()
 @given(_calls())
 def test_it_crosses_a_connection_compressed(calls: list[tuple[object, ...]]) -> None:
     assert _inflated(_deflated(calls) + b"more") == (calls, b"more")
 
 
+@campaign.slow()
 @given(_calls(), st.data())
 def test_what_is_compressed_and_damaged_is_one_error(calls: list[tuple[object, ...]], data: st.DataObject) -> None:
     whole = bytearray(_deflated(calls))
@@ -132,6 +157,7 @@ def test_what_is_compressed_is_read_in_pieces() -> None:
     assert len(inflated._block.getvalue()) <= 1 << 20
 
 
+@campaign.slow()
 @given(_calls(), st.data())
 def test_whatever_is_wrong_is_one_error(calls: list[tuple[object, ...]], data: st.DataObject) -> None:
     whole = bytearray(_encoded(calls))
@@ -146,6 +172,12 @@ def test_whatever_is_wrong_is_one_error(calls: list[tuple[object, ...]], data: s
             part = values[0]
             assert isinstance(part, Part)
             assert not {b"", b".", b".."} & set(part.path.split(b"/")) or not part.path
+        if name == "link":
+            target = values[2]
+            assert isinstance(target, Target)
+            assert target.root[:1] in (b"", b"/", b"~")
+            assert not {b"", b".", b".."} & set(target.path.split(b"/")) or not target.path
+            assert 0 < target.uid < 2**32
         if name == "file":
             assert isinstance(values[0], bytes)
             assert b"/" not in values[0] and values[0] not in (b"", b".", b"..")
@@ -163,9 +195,30 @@ def _message(uid: int = 1, mode: int = 0o600, size: int = 3, owner: int = 0, nan
     return _frame(b"M", struct.pack("<IqIQHH", uid, 0, nanoseconds, size, mode, owner) + b"one")
 
 
+def _link(target: bytes, **fields: int) -> bytes:
+    size = _HEAD.size
+    return _frame(b"L", _message(**fields)[size:-3] + target)
+
+
 @pytest.mark.parametrize(
     "frames_of_it",
     [
+        _frame(b"L", b"short"),
+        _link(b'["/r","a",1]\n'),
+        _OWNER + _link(b'["/r","a",1]\n', uid=0),
+        _OWNER + _link(b'["/r","a",1]\n', mode=0o4755),
+        _OWNER + _link(b'["/r","a",1]\n', nanoseconds=10**9),
+        _OWNER + _link(b'["/r","a",1]\n', size=1 << 63),
+        _OWNER + _link(b'["/r","../a",1]\n'),
+        _OWNER + _link(b'["/r","a//b",1]\n'),
+        _OWNER + _link(b'["/r","/a",1]\n'),
+        _OWNER + _link(b'["/r","a\\u0000",1]\n'),
+        _OWNER + _link(b'["/r","a",0]\n'),
+        _OWNER + _link(b'["/r","a",-1]\n'),
+        _OWNER + _link(b'["/r","a",4294967296]\n'),
+        _OWNER + _link(b'["/r","a","../x"]\n'),
+        _OWNER + _link(b'["/r","a",1,2]\n'),
+        _OWNER + _link(b""),
         _HEAD.pack(b"M", (16 << 20) + 1),
         _frame(b"?", b""),
         _frame(b"M", b"short"),

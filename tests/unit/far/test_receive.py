@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.far.frames import PIECE, Part
+from cyrsync.far import folder_writer
+from cyrsync.far.folder import Entry
+from cyrsync.far.frames import PIECE, Part, Target
 from cyrsync.far.receive import Failure, Receiver
 from cyrsync.far.remove import RENAMED
 from cyrsync.far.walk import Reader
@@ -222,6 +226,24 @@ def test_the_index_is_renamed_last(source: Path, replica: Path, monkeypatch: pyt
     assert renamed == [b"2.", b"cyrus.index"]
 
 
+def test_messages_are_renamed_in_the_order_of_their_uids(
+    source: Path, replica: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that dies in between has brought the older ones."""
+    folder = source / os.fsdecode(PATH)
+    for name in ("10.", "3."):
+        (folder / name).write_bytes(b"more")
+    renamed, rename = [], os.rename
+
+    def noting(old: bytes, new: bytes, **options: int) -> None:
+        renamed.append(new)
+        rename(old, new, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "rename", noting)
+    assert put(source, replica, "2.", "3.", "10.", "cyrus.index") == []
+    assert renamed == [b"2.", b"3.", b"10.", b"cyrus.index"]
+
+
 def test_a_header_is_never_beside_an_index_that_it_was_not_written_with(
     source: Path, replica: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +283,32 @@ def test_a_full_disk_leaves_all_as_it_was(
     assert numbers(put(source, replica, "2.", "cyrus.cache", "cyrus.index")) == [(0, errno.ENOSPC)]
     assert len(writes) == number + 1
     assert contents(replica) == before
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_directory_that_cannot_be_made_as_on_the_source(
+    source: Path, replica: Path, is_new: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mailbox arrives, and the directory is named once."""
+    if is_new:
+        shutil.rmtree(replica / "j/user/joe")
+    (replica / "j").chmod(0o700)
+    dressing = folder_writer.dress
+
+    def dress(descriptor: int, entry: Entry, *, numeric_ids: bool) -> None:
+        if os.path.samestat(os.fstat(descriptor), os.stat(replica / "j")):
+            raise PermissionError(errno.EPERM, "")
+        dressing(descriptor, entry, numeric_ids=numeric_ids)
+
+    monkeypatch.setattr(folder_writer, "dress", dress)
+    receiver = Receiver(numeric_ids=False)
+    for _ in range(2):
+        send(receiver, source, replica, "2.", "cyrus.index")
+        receiver.commit()
+    assert receiver.end() == [Failure(0, errno.EPERM, os.fsencode(replica / "j"), arrived=True)]
+    assert {"2.": b"two", "cyrus.index": b"new"}.items() <= contents(replica / "j/user/joe").items()
+    assert (replica / "j/user").stat().st_mtime_ns == NEW
+    assert (replica / "j").stat().st_mode & 0o777 == 0o700
 
 
 def make_way(path: Path) -> None:
@@ -459,3 +507,154 @@ def test_temporary_files_are_known_as_rsyncs(source: Path, replica: Path, monkey
     left = [name for name in os.listdir(os.fsencode(replica / "j/user/joe")) if name.startswith(b".")]
     assert len(left) == 2
     assert all(kinds.is_leftover(name) for name in left)
+
+
+def link(receiver: Receiver, source: Path, name: int, target: Target) -> None:
+    """Send a message of the folder as a link, into the part that was begun."""
+    receiver.link(name, Reader(os.fsencode(source)).entry(os.lstat(source / f"j/user/joe/{name}.")), target)
+
+
+def linked_from(source: Path, replica: Path, target: Target, *names: str) -> list[Failure]:
+    """Send message 2 as a link, and these other files."""
+    receiver = Receiver(numeric_ids=False)
+    send(receiver, source, replica, *names)
+    link(receiver, source, 2, target)
+    receiver.commit()
+    return receiver.end()
+
+
+@pytest.fixture
+def other(replica: Path) -> Path:
+    """Message 7 in another folder of the replica, which is message 2 of the source but for its time."""
+    folder = replica / "j/user/joe/Sent"
+    folder.mkdir()
+    (folder / "7.").write_bytes(b"two")
+    (folder / "7.").chmod(stat.S_IMODE((replica / "j/user/joe/1.").stat().st_mode))
+    return folder
+
+
+def target_of(replica: Path, path: str, uid: int) -> Target:
+    return Target(os.fsencode(replica), path.encode(), uid)
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_message_of_another_folder_is_linked(source: Path, replica: Path, other: Path, is_new: bool) -> None:
+    if is_new:
+        (replica / "j/user/joe").rename(replica / "j/user/ann")
+        other = replica / "j/user/ann/Sent"
+    path = os.fspath(other.relative_to(replica))
+    assert linked_from(source, replica, target_of(replica, path, 7), "cyrus.index") == []
+    new = replica / "j/user/joe/2."
+    assert new.samefile(other / "7.")
+    assert (new.stat().st_mtime_ns, new.stat().st_nlink) == (NEW, 2)
+    assert (replica / "j/user/joe/cyrus.index").read_bytes() == b"new"
+    assert [name for name in os.listdir(new.parent) if name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+def test_two_names_of_one_file_in_a_folder(source: Path, replica: Path, tmp_path: Path, is_new: bool) -> None:
+    if is_new:
+        (replica / "j/user/joe").rename(tmp_path / "elsewhere")
+    os.link(source / "j/user/joe/2.", source / "j/user/joe/3.")
+    receiver = Receiver(numeric_ids=False)
+    send(receiver, source, replica, "2.")
+    link(receiver, source, 3, target_of(replica, "j/user/joe", 2))
+    receiver.commit()
+    assert receiver.end() == []
+    assert (replica / "j/user/joe/2.").samefile(replica / "j/user/joe/3.")
+    assert (replica / "j/user/joe/3.").read_bytes() == b"two"
+
+
+def test_a_second_name_of_a_message_that_was_there(source: Path, replica: Path) -> None:
+    (source / "j/user/joe/2.").write_bytes(b"one")
+    os.utime(source / "j/user/joe/2.", ns=(NEW, NEW))
+    assert linked_from(source, replica, target_of(replica, "j/user/joe", 1)) == []
+    assert (replica / "j/user/joe/2.").samefile(replica / "j/user/joe/1.")
+
+
+def test_a_link_that_is_there_already(source: Path, replica: Path, other: Path) -> None:
+    """Of two names of one file, rename(2) leaves both."""
+    os.link(other / "7.", replica / "j/user/joe/2.")
+    assert linked_from(source, replica, target_of(replica, "j/user/joe/Sent", 7)) == []
+    assert (other / "7.").stat().st_nlink == 2
+    assert [name for name in os.listdir(replica / "j/user/joe") if name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("what", "number"),
+    [
+        ("gone", errno.ENOENT),
+        ("no folder", errno.ENOENT),
+        ("longer", errno.ESTALE),
+        ("other permissions", errno.ESTALE),
+        ("a link", errno.ESTALE),
+        ("a directory", errno.EPERM),
+        ("a pipe", errno.ESTALE),
+        ("a link above it", errno.ENOTDIR),
+    ],
+)
+def test_what_is_no_such_message_is_not_linked(
+    source: Path, replica: Path, other: Path, tmp_path: Path, what: str, number: int
+) -> None:
+    """Nothing of the mailbox takes its place, and nothing that is there changes."""
+    path = other / "7."
+    path.rename(tmp_path / "7.")
+    if what == "no folder":
+        other.rmdir()
+    elif what == "longer":
+        path.write_bytes(b"two and more")
+    elif what == "other permissions":
+        (tmp_path / "7.").rename(path)
+        path.chmod(0o444)
+    elif what == "a link":
+        path.symlink_to(tmp_path / "7.")
+    elif what == "a directory":
+        path.mkdir()
+    elif what == "a pipe":
+        os.mkfifo(path)
+    elif what == "a link above it":
+        (tmp_path / "7.").rename(path)
+        other.rename(tmp_path / "Sent")
+        other.symlink_to(tmp_path / "Sent")
+    before = look(replica)
+    failures = linked_from(source, replica, target_of(replica, "j/user/joe/Sent", 7), "cyrus.index")
+    assert numbers(failures) == [(0, number)]
+    assert failures[0].path == os.fsencode(replica / "j/user/joe/2.")
+    after = look(replica)
+    assert {name: data for name, (_, _, data) in after.items()} == {name: data for name, (_, _, data) in before.items()}
+    assert after.get("j/user/joe/Sent/7.") == before.get("j/user/joe/Sent/7.")
+
+
+def test_a_message_of_another_owner_is_not_linked(source: Path, replica: Path, other: Path) -> None:
+    """Somebody may have put a link to a file of root's there: it is not given away."""
+    requires_root()
+    os.chown(source / "j/user/joe/2.", 8, 12)
+    assert numbers(linked_from(source, replica, target_of(replica, "j/user/joe/Sent", 7))) == [(0, errno.ESTALE)]
+    assert (other / "7.").stat().st_uid == 0
+
+
+def test_a_link_across_file_systems_fails(source: Path, replica: Path, other: Path) -> None:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == replica.stat().st_dev:
+        pytest.skip("no other file system")
+    with tempfile.TemporaryDirectory(dir=memory) as directory:
+        (Path(directory) / "7.").write_bytes(b"two")
+        target = Target(os.fsencode(directory), b"", 7)
+        assert numbers(linked_from(source, replica, target)) == [(0, errno.EXDEV)]
+
+
+def test_as_many_links_as_there_can_be(
+    source: Path, replica: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
+
+    monkeypatch.setattr(os, "link", full)
+    assert numbers(linked_from(source, replica, target_of(replica, "j/user/joe/Sent", 7))) == [(0, errno.EMLINK)]
+
+
+def test_a_link_of_no_part_is_refused(source: Path, replica: Path) -> None:
+    receiver = Receiver(numeric_ids=False)
+    link(receiver, source, 2, target_of(replica, "j/user/joe", 1))
+    receiver.commit()
+    assert numbers(receiver.end()) == [(0, errno.EINVAL)]

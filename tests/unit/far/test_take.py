@@ -24,7 +24,7 @@ from cyrsync.far import take as taking
 from cyrsync.far.folder import Folder
 from cyrsync.far.take import File, Taken, decode, encode, take
 from cyrsync.far.walk import Reader
-from support import frames
+from support import campaign, frames
 
 PATH = b"j/user/joe"
 BOUND = (b"cyrus.header", b"cyrus.index")
@@ -74,6 +74,7 @@ def after_the_index(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> Callable
     return arrange
 
 
+@campaign.slow()
 @given(frames.takens(), st.booleans())
 def test_it_crosses_a_connection_unchanged(taken: Taken, compressible: bool) -> None:
     stream = io.BytesIO(encode(taken, compressible) + b"what follows")
@@ -81,6 +82,7 @@ def test_it_crosses_a_connection_unchanged(taken: Taken, compressible: bool) -> 
     assert stream.read() == b"what follows"
 
 
+@campaign.slow()
 @given(frames.takens(), st.booleans(), st.data())
 def test_a_stream_that_ends_too_early(taken: Taken, compressible: bool, data: st.DataObject) -> None:
     whole = encode(taken, compressible)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from array import array
 
 import pytest
@@ -48,6 +49,47 @@ def test_above_and_up_to(values: frozenset[int], limit: int) -> None:
 def test_merge(parts: list[frozenset[int]]) -> None:
     disjoint = [part.difference(*parts[:number]) for number, part in enumerate(parts)]
     assert list(uids.merge([arrayed(part) for part in disjoint])) == sorted(frozenset[int]().union(*parts))
+
+
+@pytest.mark.parametrize("step", [1, 2, 5])
+@given(st.lists(sets, max_size=4))
+def test_merge_in_windows(step: int, parts: list[frozenset[int]]) -> None:
+    disjoint = [part.difference(*parts[:number]) for number, part in enumerate(parts)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uids, "_WINDOW", 3)
+        patch.setattr(uids, "_STEP", step)
+        assert list(uids.merge([arrayed(part) for part in disjoint])) == sorted(frozenset[int]().union(*parts))
+
+
+@pytest.mark.parametrize("window", [1, 3, 1000])
+@given(st.lists(numbers | st.integers(0, 60)))
+def test_sort(window: int, values: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uids, "_WINDOW", window)
+        assert list(uids.sort(array("I", values))) == sorted(set(values))
+
+
+def test_large_sets_take_the_memory_of_arrays() -> None:
+    """As Python's numbers they would take ten times as much."""
+    even, odd = array("I", range(0, 600_000, 2)), array("I", range(1, 600_000, 2))
+    far_apart = array("I", range(0, 3_000_000_000, 10_000))
+    twice = array("I", [*even[:-1], even[-2]])
+    size, steps = uids.pack(twice)
+    works = [
+        lambda: uids.union(even, odd),
+        lambda: uids.difference(even, odd),
+        lambda: uids.sort(odd),
+        lambda: uids.pack(even),
+        lambda: uids.pack(far_apart),
+        lambda: uids.unpack(size, steps),
+    ]
+    for work in works:
+        tracemalloc.start()
+        try:
+            work()
+            assert tracemalloc.get_traced_memory()[1] < 12 << 20
+        finally:
+            tracemalloc.stop()
 
 
 def test_empty_is_a_new_one_each_time() -> None:

@@ -21,7 +21,7 @@ import cyrsync
 from cyrsync.ends import answers
 from cyrsync.ends.agent_side import AgentSide
 from cyrsync.errors import ConnectionFailed, UnusableError, WrongAnswer
-from cyrsync.far import agent, digests, extended, finding, folder, quick_check, relink, remove, take, wire
+from cyrsync.far import agent, digests, extended, finding, folder, guids, quick_check, relink, remove, take, wire
 from cyrsync.far.folder import Entry, Folder
 from cyrsync.far.request import Request
 from cyrsync.far.token import UNOWNED
@@ -227,6 +227,10 @@ ASKED: dict[str, tuple[Callable[[AgentSide], object], bytes]] = {
     "clear": (lambda side: side.clear(b"/r"), b'{"end": true}\n'),
     "numbers": (lambda side: side.numbers({"user:a", "group:a"}), b'{"numbers": [7, null], "end": true}\n'),
     "digests": (lambda side: side.digests(b"/r", [QUESTION]), b'{"digests": [["", "ab", "", ""]], "end": true}\n'),
+    "guids": (
+        lambda side: side.guids(b"/r", [guids.Question(b"a", array("I", uids)) for uids in ([1, 2], [3])]),
+        b'{"guids": ["' + b"0a" * 40 + b'", ""], "end": true}\n',
+    ),
     "heads": (lambda side: side.heads([b"/a"]), b'{"found": ["ab"], "end": true}\n'),
     "to_disk": (lambda side: side.to_disk([b"/a"]), b'{"number": 0, "end": true}\n'),
     "hold": (

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cyrsync.errors import UsageError
 from cyrsync.history.imap_address import ImapAddress, parse
+from support import campaign
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,7 @@ def test_a_password_is_refused_and_not_shown(text: str) -> None:
     assert "host/" in text or "host#" in text or "CYRSYNC_PASSWORD" in str(error.value)
 
 
+@campaign.slow()
 @given(st.text() | st.text("imaps:/@[]%.19a").map("imap://{}".format))
 def test_anything_is_an_address_or_an_error(text: str) -> None:
     with suppress(UsageError):

@@ -17,6 +17,7 @@ from cyrsync.errors import ConfigurationError, UsageError
 from cyrsync.jobs import file, toml
 from cyrsync.jobs.example import render
 from cyrsync.jobs.file import Jobs
+from support import campaign
 
 KEYS = jobs.keys()
 ONE = '[one]\nsource = "/spool"\ndestination = "host:/r"\n'
@@ -240,6 +241,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert all(line.startswith("/etc/c.toml") for line in lines)
 
 
+@campaign.slow()
 @given(st.dictionaries(st.text("ab-_", min_size=1, max_size=3), st.dictionaries(st.text("xy", min_size=1), VALUES)))
 def test_the_line_of_each_key_is_known(tables: dict[str, dict[str, Any]]) -> None:
     text, expected = "", {}

@@ -142,6 +142,19 @@ def test_expunge_more_than_there_is(root: Path) -> None:
     assert_valid(folder)
 
 
+def test_move_links_messages(root: Path) -> None:
+    source, target = root / "j/user/joe", root / "a/user/ann"
+    samplespool.deliver(source, 4)
+    before = {path.stat().st_ino: path.read_bytes() for path in messages(source)}
+    count, last = len(messages(source)), max((int(path.name[:-1]) for path in target.glob("[0-9]*.")), default=0)
+    assert samplespool.move(source, target, 3) == 3
+    assert len(messages(source)) == count - 3
+    moved = [target / f"{uid}." for uid in range(last + 1, last + 4)]
+    assert [before[path.stat().st_ino] for path in moved] == [path.read_bytes() for path in moved]
+    assert_valid(source)
+    assert_valid(target)
+
+
 def test_flags_change_the_index_in_place(root: Path) -> None:
     folder = root / "j/user/joe"
     samplespool.deliver(folder, 3)

@@ -15,9 +15,10 @@ import pytest
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import snapshot
+from cyrsync.cyrus.mailbox.on_disk import OnDisk
 from cyrsync.cyrus.server import config
 from cyrsync.cyrus.server.config import Config
-from cyrsync.server import places
+from cyrsync.server import large_metadata, places
 from cyrsync.server.engine import Work
 from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
 from cyrsync.server.roots import Roots
@@ -129,6 +130,35 @@ def test_metadata_is_what_is_on_disk(real: Server) -> None:
         assert set(found.names()) == there
         assert {file.name for _, file in found.bound} == there & kinds.BOUND
         assert found.has_directory == os.path.isdir(os.path.join(roots.data, place.key.path))
+
+
+def test_large_files_are_read_the_same(real: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not in memory, and have no name where they are."""
+    small = {name: real.read(name) for name in real.places}
+    monkeypatch.setattr(large_metadata, "IN_MEMORY", 0)
+    directory = tmp_path / "copies"
+    directory.mkdir()
+    readers = {name: MailboxReader(roots, str(directory)) for name, roots in real.roots.items()}
+    for name, place in real.places.items():
+        found, known = readers[place.key.partition].read(place), small[name]
+        assert not os.listdir(directory)
+        assert (found.incarnation, found.messages, found.archived, found.loose, found.has_directory) == (
+            *(known.incarnation, known.messages, known.archived, known.loose, known.has_directory),
+        )
+        assert [(root, file[:2]) for root, file in found.bound] == [(root, file[:2]) for root, file in known.bound]
+        for (_, large), (_, file) in zip(found.bound, known.bound, strict=True):
+            assert isinstance(large.data, OnDisk) and isinstance(file.data, bytes)
+            assert large.data.read_at(0, len(large.data)) == file.data
+        found.let_go()
+        assert all(file.data == b"" for _, file in found.bound)
+
+
+def test_no_room_for_a_copy(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_metadata, "IN_MEMORY", 0)
+    place = server.places[JOE]
+    reader = MailboxReader(server.roots[place.key.partition], str(tmp_path / "none"))
+    with pytest.raises(UnreadableMailboxError, match=r"no copy of it can be made in .*/none: No such file"):
+        reader.read(place)
 
 
 def test_what_was_written_long_ago_need_not_be_read_again(server: Server) -> None:
@@ -250,13 +280,13 @@ def test_a_writer_that_is_done_in_time(server: Server, monkeypatch: pytest.Monke
     place = server.places[JOE]
     path = Path(os.fsdecode(place.header_path))
     whole, looks = path.read_bytes(), []
-    parts = snapshot.parts
+    under_locks = snapshot.under_locks
 
     def write(*args: Any) -> object:
         looks.append(1)
         path.write_bytes(whole if len(looks) > 1 else whole[:50])
-        return parts(*args)
+        return under_locks(*args)
 
-    monkeypatch.setattr(snapshot, "parts", write)
+    monkeypatch.setattr(snapshot, "under_locks", write)
     assert {file.name: file.data for _, file in server.read(JOE).bound}[kinds.HEADER] == whole
     assert len(looks) == 2

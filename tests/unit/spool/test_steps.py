@@ -24,6 +24,7 @@ from cyrsync.spool.lists import whole_folder_filters
 from cyrsync.spool.sending import send
 from cyrsync.spool.steps import Transfer
 from cyrsync.sync.folder_plan import FolderPlan, State
+from support import campaign
 
 DENIED = errno.EACCES
 BUSY = errno.EMFILE  # worth another try
@@ -453,6 +454,7 @@ def some_plans(draw: st.DrawFn) -> list[FolderPlan]:
 fates = st.sampled_from(["sent", "sent", "failed", "vanished", "busy, then sent", "busy, then failed", "attributes"])
 
 
+@campaign.slow()
 @given(some_plans(), st.data())
 def test_every_file_is_accounted_for(plans: list[FolderPlan], data: st.DataObject) -> None:
     """planned = sent + vanished + failed, file by file, for whatever becomes of each."""

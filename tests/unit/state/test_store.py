@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cyrsync.far.uids import MAX_UID
+from cyrsync.state.conf_table import ConfRow, ConfTable
 from cyrsync.state.sent import UNSEEN, Key, Place, Sent, StateDamaged, seen_of
 from cyrsync.state.store import Store
+from support import campaign
 from support.memory import in_memory
 
 PAIR = "/etc/imapd.conf backup:/replica"
@@ -67,6 +69,7 @@ def stored() -> Iterator[Store]:
 # --- What is put comes back
 
 
+@campaign.slow()
 @given(st.lists(some_sent, max_size=6, unique_by=lambda sent: sent.key))
 def test_rows_come_back(rows: list[Sent]) -> None:
     with stored() as store:
@@ -79,6 +82,7 @@ def test_rows_come_back(rows: list[Sent]) -> None:
         assert store.gone() == sorted(rows[1::2], key=lambda row: (row.key.partition.encode(), row.key.path))
 
 
+@campaign.slow()
 @given(st.lists(some_places, max_size=6, unique_by=lambda place: place.key))
 def test_places_come_back(places: list[Place]) -> None:
     with stored() as store:
@@ -90,6 +94,7 @@ def test_places_come_back(places: list[Place]) -> None:
         assert store.places_signature() == b"signature"
 
 
+@campaign.slow()
 @given(some_sent, some_sent)
 def test_the_last_row_counts(first: Sent, second: Sent) -> None:
     second.key = first.key
@@ -183,6 +188,29 @@ def test_it_is_not_complete_before_it_is_said(store: Store) -> None:
     store.put([Sent(Key("default", b"a"))])
     store.begin_anew([])
     assert (store.complete, store.rows()) == (False, 0)
+
+
+def test_the_mailboxes_of_a_user(store: Store) -> None:
+    others = [b"user.joey", b"user.joe-x", b"user.jo", b"x!user.joe"]
+    names = [b"user.joe", b"user.joe.Sent", b"user.joe.Sent.2024"]
+    store.set_places([place(name.replace(b".", b"/")) for name in [*names, *others]], b"")
+    assert sorted(store.siblings(b"user.joe")) == [Key("default", name.replace(b".", b"/")) for name in names]
+    assert store.siblings(b"user.nobody") == []
+    store.set_places([place(b"user/joe/New")], b"")
+    assert store.siblings(b"user.joe") == [Key("default", b"user/joe/New")]
+
+
+def test_whose_the_files_are(store: Store) -> None:
+    key = Key("default", b"user/joe")
+    assert store.life(key) is None
+    store.put([Sent(key, "abc", 7)])
+    assert store.life(key) == ("abc", 7)
+
+
+def test_what_there_is_for_certain() -> None:
+    sent = Sent(Key("default", b"x"), uids=uids(1, 5), archived=uids(3), maybe=uids(9))
+    assert [uid for uid in range(11) if sent.has(uid)] == [1, 3, 5]
+    assert (sent.last_uid(), Sent(Key("default", b"x")).last_uid()) == (5, 0)
 
 
 def test_the_directories_of_a_partition(store: Store) -> None:
@@ -501,3 +529,44 @@ def test_a_mailbox_that_went_to_somebody_else_is_not_gone(store: Store) -> None:
     narrowed(store, b"joe")
     assert [sent.key.path for sent in store.gone()] == [b"joe/gone"]
     assert b"joe/old" in store.directories("default")
+
+
+def test_what_was_written_since_the_disks_were_synced(store: Store) -> None:
+    """Whose files were there when they were, is not what a mailbox has become since."""
+    one, other, gone = (Key("p", name) for name in (b"one", b"other", b"gone"))
+    assert store.is_synced
+    store.put([Sent(one, "A", 1), Sent(gone, "G", 3)])
+    store.note_synced()
+    assert store.is_synced and store.unsynced() == []
+    store.put([Sent(one, "A", 1)])
+    store.put([Sent(one, "B", 2), Sent(other, "C", 4)])
+    store.drop([gone])
+    assert not store.is_synced
+    assert sorted(store.unsynced()) == [(gone, "", 0), (one, "A", 1), (other, "C", 4)]
+    store.doubt_unsynced([Sent(one, maybe=uids(1, 2))])
+    assert store.is_synced
+    assert [sent.key for sent in store.all_sent()] == [one]
+    assert store.sent(one) == Sent(one, maybe=uids(1, 2))
+
+
+def test_other_files_that_were_written_since_the_disks_were_synced(store: Store) -> None:
+    table = ConfTable(store)
+    rows = [ConfRow(b"/conf/" + name, b"/conf", b"look", b"digest") for name in (b"a", b"b", b"c")]
+    table.put([rows[0]._replace(seen=UNSEEN, digest=b"")])
+    table.put(rows)
+    store.note_synced()
+    table.put([rows[0]])
+    assert store.is_synced
+    table.put([rows[1]._replace(seen=UNSEEN, digest=b"")])
+    table.put([rows[1]])
+    table.drop([rows[2]])
+    assert not store.is_synced and store.unsynced() == []
+    store.doubt_unsynced([])
+    unknown = [row._replace(seen=UNSEEN, digest=b"") for row in rows[1:]]
+    assert [table.row(row.path) for row in rows] == [rows[0], *unknown]
+
+
+def test_a_state_that_is_made_anew_forgets_nothing_that_is_not_on_a_disk(store: Store) -> None:
+    store.put([Sent(Key("p", b"one"), "A", 1)])
+    store.begin_anew([])
+    assert not store.is_synced

@@ -19,6 +19,7 @@ from cyrsync.far.message_files import MessageFiles
 from cyrsync.spool.walk_engine import WalkEngine
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.policy import Policy
+from support import campaign
 
 
 class Node(NamedTuple):
@@ -187,7 +188,7 @@ def copy(tree: Tree) -> Tree:
     return Tree(dict(tree.nodes), dict(tree.mailboxes), set(tree.problems))
 
 
-@settings(max_examples=200)
+@settings(max_examples=campaign.amount(100, long=1000))
 @given(trees(), st.none() | trees(), st.booleans(), st.data())
 def test_the_replica_becomes_the_source(
     source: Tree, other: Tree | None, one_by_one: bool, data: st.DataObject
@@ -237,6 +238,7 @@ def test_a_second_run_finds_only_what_is_never_assumed(source: Tree, other: Tree
         assert plan.state is State.COMPARED or plan.messages_send == 0
 
 
+@campaign.slow()
 @given(trees(), trees())
 def test_what_is_counted_is_what_is_planned(source: Tree, replica: Tree) -> None:
     for one_by_one in (False, True):

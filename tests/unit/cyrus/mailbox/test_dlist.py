@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrsync.cyrus.mailbox.dlist import DlistError, Value, encode, items, parse
+from support import campaign
 
 ATOM = re.compile(rb'[^\x00-\x20\x7f-\xff{()"%*\\]+')
 strings = st.binary(max_size=12) | st.text('aN IL\\"(){}%*\r\n\0', max_size=6).map(str.encode) | st.just(b"NIL")
@@ -148,6 +149,7 @@ def test_a_line_end_is_encoded_in_a_literal_alone(value: Value) -> None:
     assert not re.search(rb"[\r\n\0]", left)
 
 
+@campaign.slow()
 @given(st.dictionaries(strings, values, max_size=4), st.lists(values, max_size=4), st.data())
 def test_members_of_one_list_alone(pairs: dict[bytes, Value], members: list[Value], data: st.DataObject) -> None:
     pairs = {key: value for key, value in pairs.items() if key != b"RECORD"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
+import tempfile
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cyrsync.cyrus.mailbox import header, records
+from cyrsync.cyrus.mailbox import on_disk as on_disk_files
 from cyrsync.cyrus.mailbox.index import head
+from cyrsync.cyrus.mailbox.on_disk import OnDisk
 from cyrsync.cyrus.mailbox.records import (
     ARCHIVED,
     EXPUNGED,
@@ -181,6 +185,50 @@ def test_flipped_bits_in_real_indexes(real: dict[str, list[Case]], data: st.Data
         assert index.header.minor_version < 12
         use(index)
     assert 0 <= offset <= len(damaged)
+
+
+def on_disk(data: bytes) -> OnDisk:
+    """The same in a file that has no name."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        return OnDisk(os.dup(file.fileno()), len(data))
+
+
+def said(data: bytes | OnDisk, **options: bool) -> object:
+    """All that an index says, or what is wrong with it."""
+    try:
+        index = read(data, **options)
+    except BadIndex as error:
+        return type(error), error.offset, error.reason
+    columns = (index.uids, index.sizes, index.system_flags, index.modseqs, index.cache_offsets(), index.dates())
+    flags = (index.expunged, index.unlinked, index.archived, index.live)
+    each = [(index.guid(number), index.user_flags(number)) for number in range(len(index))]
+    return index.header, columns, flags, index.guids(), each
+
+
+@pytest.mark.parametrize("window", [1, 2, 1000])
+@given(data=st.data())
+def test_what_stays_on_the_disk_says_the_same(real: dict[str, list[Case]], window: int, data: st.DataObject) -> None:
+    files = [case.index_file for found in real.values() for case in found]
+    files += [case.expunge_file for found in real.values() for case in found if case.expunge_file]
+    content = data.draw(st.sampled_from([*files, *map(made, SIZES)]))
+    if data.draw(st.booleans()):
+        content = flipped(content, data.draw(st.integers(0, 8 * len(content) - 1)))
+    content = content[: data.draw(st.sampled_from([len(content), len(content) - 1, 30, 0]))]
+    options = {"sorted_uids": data.draw(st.booleans()), "check_records": data.draw(st.booleans())}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "_WINDOW", window)
+        patch.setattr(on_disk_files, "_AHEAD", data.draw(st.sampled_from([1, 100, 1 << 16])))
+        assert said(on_disk(content), **options) == said(content, **options)
+
+
+def test_a_file_that_is_cut_off_while_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "index").write_bytes(made(17))
+    found = OnDisk(os.open(tmp_path / "index", os.O_RDONLY), len(made(17)))
+    os.truncate(tmp_path / "index", 200)
+    with pytest.raises(OSError, match="cut off"):
+        read(found)
 
 
 def use(index: Index) -> None:

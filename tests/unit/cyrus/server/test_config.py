@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrsync.cyrus.server.config import Config, ConfigError, Version, read
+from support import campaign
 from support.tree import DATA
 
 SPOOLS = sorted(path.name.removeprefix("cyrus-").removesuffix(".tar.xz") for path in DATA.glob("cyrus-*.tar.xz"))
@@ -538,6 +539,7 @@ values = st.text(st.characters(exclude_characters="\n\\\0", exclude_categories=[
 )
 
 
+@campaign.slow()
 @given(
     options=st.dictionaries(st.from_regex(r"[a-z0-9_-]{1,12}", fullmatch=True).map("x-{}".format), values),
     data=st.data(),

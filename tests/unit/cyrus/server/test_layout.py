@@ -286,6 +286,24 @@ def test_users(name: bytes, user: bytes | None) -> None:
     assert layout.user_of_name(name) == user
 
 
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [
+        (b"user.joe", b"user.joe"),
+        (b"user.joe.Sent.2024", b"user.joe"),
+        (b"user.john^doe.Sent", b"user.john^doe"),
+        (b"example.com!user.joe.Sent", b"example.com!user.joe"),
+        (b"DELETED.user.joe.Sent.5F3A1B2C", b"user.joe"),
+        (b"example.com!DELETED.user.joe.5F3A1B2C", b"example.com!user.joe"),
+        (b"shared.team.plans", b"shared"),
+        (b"shared", b"shared"),
+        (b"user", b"user"),
+    ],
+)
+def test_whom_a_mailbox_belongs_to(name: bytes, owner: bytes) -> None:
+    assert layout.owner_of_name(name) == owner
+
+
 def test_another_prefix_of_deleted_mailboxes() -> None:
     name = b"GONE.user.joe.5F3A1B2C"
     assert layout.user_of_name(name, b"GONE") == b"joe"

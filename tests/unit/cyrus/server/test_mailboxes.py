@@ -15,6 +15,7 @@ from cyrsync.cyrus.server import mailboxes
 from cyrsync.cyrus.server.db.error import DbError
 from cyrsync.cyrus.server.db.reader import read as read_db
 from cyrsync.cyrus.server.mailboxes import Mailbox, internal_name, live, read
+from support import campaign
 from support.tree import DATA, unpack_spool
 
 SPOOLS = sorted(path.name.removeprefix("cyrus-").removesuffix(".tar.xz") for path in DATA.glob("cyrus-*.tar.xz"))
@@ -160,6 +161,7 @@ def test_any_value_is_read_or_refused(value: bytes, new: bool) -> None:
         pass
 
 
+@campaign.slow()
 @given(
     st.from_regex(mailboxes._USUAL, fullmatch=True),
     st.data(),

@@ -1,0 +1,50 @@
+"""What was under way when the replica's host lost its power: its names prove nothing, and all else is as it was left.
+
+The state has the key of a mailbox before anything is written to it, and keeps it until the disks are synced. A mailbox
+is then the one that the state says only if it has been that one since before the disks were last synced: of a mailbox
+that was made again, files of the one before may be back.
+"""
+
+from __future__ import annotations
+
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.far.folder import Folder
+from cyrsync.server.absence import ABSENT
+from cyrsync.server.rebuild import add
+from cyrsync.server.replica import Replica
+from cyrsync.server.roots import Roots
+from cyrsync.state.sent import Key, Sent
+from cyrsync.state.store import Store, Unsynced
+
+
+def rows_there(store: Store, replica: Replica, partitions: dict[str, Roots]) -> list[Sent] | None:
+    """Return what the replica has of the mailboxes that were under way, all of it unproven; None for no answer."""
+    found: dict[Key, Sent] = {}
+    unsynced = {one.key: one for one in store.unsynced()}
+    if any(key.partition not in partitions for key in unsynced):
+        return None
+    for name, roots in partitions.items():
+        paths = sorted(key.path for key in unsynced if key.partition == name)
+        for root in roots.all() if paths else ():
+            for folder in replica.side.look(replica.root(root), paths):
+                if folder.problem in ABSENT:
+                    continue
+                if folder.problem:
+                    return None
+                if folder.is_cyrus() or folder.metadata:
+                    key = Key(name, folder.path)
+                    sent = found.setdefault(key, Sent(key))
+                    add(sent, folder, root, roots, last_uid=0)
+                    if root == roots.homes[kinds.INDEX]:
+                        sent.uniqueid, sent.uidvalidity = _identity(unsynced[key], store.sent(key), folder)
+    return list(found.values())
+
+
+def _identity(unsynced: Unsynced, sent: Sent | None, folder: Folder) -> tuple[str, int]:
+    """Return whose files these are, "" and 0 where that is not known."""
+    unknown = ("", 0)
+    if sent is None or (sent.uniqueid, sent.uidvalidity) != unsynced[1:]:
+        return unknown
+    if folder.incarnation and folder.incarnation[:2] != unsynced[1:]:
+        return unknown
+    return unsynced[1:]

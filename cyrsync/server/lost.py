@@ -1,0 +1,145 @@
+"""Messages that mailboxes have lost since the last run, while others of the same user have got some: they may be there.
+
+Where Cyrus expunges with a delay, the file of a message that was moved stays, and is found as that of a copy is. Where
+it does not, only an index tells what the message was: Cyrus's own until it is rewritten, and then the replica's.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from typing import NamedTuple
+
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.mailbox import records, regular_file
+from cyrsync.cyrus.mailbox.index import READ_SIZE
+from cyrsync.cyrus.mailbox.records import UNKNOWN_GUID, Index, IndexHeader
+from cyrsync.cyrus.server.config import Config
+from cyrsync.cyrus.server.layout import owner_of_name
+from cyrsync.far import uids as uid_sets
+from cyrsync.far.guids import Question
+from cyrsync.far.take import have_file
+from cyrsync.server.replica import Replica
+from cyrsync.server.roots import Roots
+from cyrsync.state.sent import Key, Sent, index_size
+from cyrsync.state.store import Store
+
+#: Messages that the replica is asked about at once.
+_PORTION = 50_000
+#: The first minor version of an index that a Cyrus writes which expunges with a delay if imapd.conf is silent (2.5).
+_FIRST_DELAYED = 13
+
+
+class Message(NamedTuple):
+    """A message that the replica has: its mailbox, with uniqueid and UIDVALIDITY, the root it is below, and its UID."""
+
+    key: Key
+    life: tuple[str, int]
+    root: bytes
+    uid: int
+
+
+class Lost(NamedTuple):
+    """A message that a user's mailbox has lost."""
+
+    owner: bytes
+    guid: bytes
+    message: Message
+
+
+def find(store: Store, roots: dict[str, Roots], replica: Replica, changed: list[Key]) -> Iterator[Lost]:
+    """Yield what changed mailboxes have lost, and another one of the user's may have got; nothing may be under way."""
+    asked: list[tuple[bytes, Sent, array[int]]] = []
+    waiting = 0
+    for owner, sent, index in _that_may_have_lost(store, changed):
+        gone = uid_sets.difference(uid_sets.union(sent.uids, sent.archived), have_file(index))
+        unknown = uid_sets.empty()
+        for uid in gone:
+            guid = index.guid_of(uid)
+            if guid:
+                yield Lost(owner, guid, message_of(sent, roots[sent.key.partition], uid))
+            else:
+                unknown.append(uid)
+        for start in range(0, len(unknown), _PORTION):
+            asked.append((owner, sent, unknown[start : start + _PORTION]))
+            waiting += len(asked[-1][2])
+            if waiting >= _PORTION:
+                yield from _asked(roots, replica, asked)
+                asked, waiting = [], 0
+    yield from _asked(roots, replica, asked)
+
+
+def is_expected(config: Config, store: Store, changed: list[Key]) -> bool:
+    """Tell whether messages may be lost with their files: whether Cyrus expunges at once."""
+    if config.text("expunge_mode") != "delayed":
+        return True
+    looks = (_Look.at(store, key) for key in changed)
+    return any(look.header.minor_version < _FIRST_DELAYED for look in islice(filter(None, looks), 1))
+
+
+class _Look(NamedTuple):
+    """The header of an index, and what the replica has of its mailbox."""
+
+    path: bytes
+    header: IndexHeader
+    sent: Sent | None
+
+    @classmethod
+    def at(cls, store: Store, key: Key) -> _Look | None:
+        """Return how a mailbox looks now, None where its index cannot be read."""
+        path = store.place(key).index_path
+        try:
+            return cls(path, records.read_header(regular_file.start(path, READ_SIZE)), store.sent(key))
+        except (OSError, records.BadIndex):
+            return None
+
+    def may_have_got(self) -> bool:
+        """Tell whether there may be messages that the replica does not have."""
+        return self._uids_new() > 0
+
+    def lost_from(self) -> Sent | None:
+        """Return what the replica has if some of it may be lost: not as many records have come as UIDs."""
+        header, sent = self.header, self.sent
+        if sent is None or not sent.uniqueid or sent.uidvalidity != header.uidvalidity:
+            return None
+        records_new = header.num_records - (index_size(sent.seen) - header.start_offset) // header.record_size
+        return sent if header.exists < header.num_records or records_new != self._uids_new() else None
+
+    def _uids_new(self) -> int:
+        return self.header.last_uid - (self.sent.last_uid() if self.sent else 0)
+
+
+def _that_may_have_lost(store: Store, changed: list[Key]) -> Iterator[tuple[bytes, Sent, Index]]:
+    """Yield what the replica has of mailboxes, with the user and the index as it is now."""
+    users: dict[bytes, list[Key]] = {}
+    for key in changed:
+        users.setdefault(owner_of_name(store.place(key).name), []).append(key)
+    for owner, keys in users.items():
+        if len(keys) < 2:
+            continue
+        looks = [look for look in (_Look.at(store, key) for key in keys) if look]
+        grown = [look for look in looks if look.may_have_got()]
+        for look in looks:
+            sent = look.lost_from() if grown not in ([], [look]) else None
+            if sent:
+                with suppress(OSError, records.BadIndex):
+                    yield owner, sent, records.read(regular_file.read(look.path), check_records=False)
+
+
+def _asked(roots: dict[str, Roots], replica: Replica, asked: list[tuple[bytes, Sent, array[int]]]) -> Iterator[Lost]:
+    for name in sorted({sent.key.partition for _, sent, _ in asked}):
+        those = [one for one in asked if one[1].key.partition == name]
+        there = replica.root(roots[name].homes[kinds.INDEX])
+        questions = [Question(sent.key.path, uids) for _, sent, uids in those]
+        for (owner, sent, uids), found in zip(those, replica.side.guids(there, questions), strict=True):
+            for uid, guid in zip(uids, found, strict=False):
+                if guid != UNKNOWN_GUID:
+                    yield Lost(owner, guid, message_of(sent, roots[name], uid))
+
+
+def message_of(sent: Sent, roots: Roots, uid: int) -> Message:
+    """Return a message that the replica has for certain."""
+    root = roots.data if uid_sets.has(sent.uids, uid) else roots.archive
+    return Message(sent.key, (sent.uniqueid, sent.uidvalidity), root, uid)
