@@ -97,7 +97,7 @@ def _of_pieces(
             number, rest = divmod(len(data), head.record_size)
             if rest or number > left:
                 return None
-            index = records.Index(head._replace(num_records=number), memoryview(data))
+            index = records.Index(head._replace(num_records=number, start_offset=0), memoryview(data))
             found += _named(index, {}, every=False)
             known[key] = number
         left -= min(left, known.get(key, 0))
@@ -161,7 +161,7 @@ def _records(data: bytes, is_checked: bool, is_gone: bool) -> records.Index:
     number, rest = divmod(len(data) - head.start_offset, head.record_size)
     if rest:
         raise records.BadIndex(len(data), "torn")
-    return records.Index(head._replace(num_records=number), memoryview(data)[head.start_offset :])
+    return records.Index(head._replace(num_records=number), memoryview(data))
 
 
 def _named(index: records.Index, hashed: "Hashed", every: bool) -> "List[bytes]":

@@ -39,7 +39,7 @@ class Finder:
             record = self._record(middle)
             found = int.from_bytes(record[:4], "big")
             if found == uid:
-                index = records.Index(self.header._replace(num_records=1), memoryview(record))
+                index = records.Index(self.header._replace(num_records=1, start_offset=0), memoryview(record))
                 return Record(index.sizes[0], index.guid(0))
             if found < uid:
                 low = middle + 1

@@ -20,7 +20,7 @@ def as_index(data: bytes) -> bytes:
     found = bytearray(data[: start + number * size])
     struct.pack_into(">I", found, 20, number)
     if header.minor_version >= FIRST_WITH_CRC:
-        index = records.Index(header._replace(num_records=number), memoryview(bytes(found))[start:])
+        index = records.Index(header._replace(num_records=number), memoryview(bytes(found)))
         flags = list(compress(index.system_flags, index.live))
         counts = {name: sum(bool(one & bit) for one in flags) for name, bit in _COUNTS.items()}
         for name, count in {"exists": len(flags), **counts}.items():
