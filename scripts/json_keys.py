@@ -20,12 +20,13 @@ from cyrsync.history.prune import Held, Pruned
 from cyrsync.history.selected import Message
 from cyrsync.history.versions import FoundVersion
 from cyrsync.inspect.inspected import Inspected
-from cyrsync.report import status
+from cyrsync.report import known
 from cyrsync.standby.checked import Checked, Finding, Verdict
 from cyrsync.standby.commands import Step
 from cyrsync.standby.promotion import Promotion
 from cyrsync.state import history
 from cyrsync.state.history import Pair, Record
+from cyrsync.state.running import Holder
 from cyrsync.sync.result import RunResult
 from cyrsync.verify.result import AuditResult
 
@@ -91,9 +92,15 @@ def _status() -> list[dict[str, Any]]:
         kept = history.brief(run.to_json())
         return Record("", "", "", "", run.engine, "default", "joe", run.started, 1.0, code, kept)
 
-    failed, succeeded = record(12), record(0)._replace(users="")
-    some = status.to_json(Pair((failed, succeeded)), _NOW, every=False, watcher={})
-    return [some, status.to_json(Pair((record(75),)), _NOW, every=False)]
+    succeeded = record(0)._replace(users="")
+    watcher = {"connected": True, "blind": "", "failed": []}
+    holders = [Holder("", 1, since, watching=True, source="", destination="") for since in (1.0, 0.0)]
+    found = [
+        known.of_pair(Pair((record(12), succeeded)), _NOW, host="", watcher=watcher, holders=holders[:1]),
+        known.of_pair(Pair((succeeded,)), _NOW, host=""),
+        known.of_pair(Pair((record(75),)), _NOW, host="", holders=holders[1:]),
+    ]
+    return [one.to_json(_NOW) for one in found]
 
 
 def _history_mailbox() -> list[dict[str, Any]]:

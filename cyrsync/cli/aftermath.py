@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync import process
+from cyrsync.ends.address import absolute
 from cyrsync.errors import CyrsyncError, UnusableError, error_text
 from cyrsync.state import history
 from cyrsync.state.lock import CHOSEN, state_path
@@ -18,7 +18,6 @@ from cyrsync.text import printable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cyrsync.ends.address import Address
     from cyrsync.state.history import Record
     from cyrsync.sync.result import RunResult
     from cyrsync.sync.session import Session
@@ -75,8 +74,8 @@ def _record(session: Session) -> Record:
     return history.Record(
         pair=session.pair,
         replica=printable(session.replica_identity),
-        source=printable(_absolute(session.source)),
-        destination=printable(_absolute(session.replica)),
+        source=printable(absolute(session.source)),
+        destination=printable(absolute(session.replica)),
         engine=result.engine,
         partitions=printable(" ".join(session.partitions)),
         users=printable(" ".join(word.removeprefix("--user=") for word in result.part)),
@@ -87,13 +86,6 @@ def _record(session: Session) -> Record:
     )
 
 
-def _absolute(address: Address) -> str:
-    """Return an address as it can be looked up from any directory."""
-    if not address.local:
-        return address.text
-    return os.fsdecode(os.path.abspath(address.path) + b"/" * (address.path != b"/" and address.path.endswith(b"/")))
-
-
 def _keep(state: Path, record: Record, result: RunResult) -> None:
     # A run for which no file can be made there has failed at its lock, and has said so itself.
     if history.can_be_kept(state):
@@ -102,13 +94,13 @@ def _keep(state: Path, record: Record, result: RunResult) -> None:
 
 
 def _write_metrics(state: Path, path: str, record: Record, result: RunResult) -> None:
-    from cyrsync.report import metrics
+    from cyrsync.report import metrics, whole_file
 
     runs: tuple[Record, ...] = ()
     with suppress(UnusableError):  # a warning has been given
         runs = history.runs_of(state, record.pair)
     known = history.Pair(runs if record in runs else (record, *runs))
-    metrics.write(path, metrics.render(result, known))
+    whole_file.write(path, metrics.render(result, known))
 
 
 def _log(where: str, result: RunResult) -> None:

@@ -13,9 +13,10 @@ import typer
 
 from cyrsync.cli import signals
 from cyrsync.cli.operands import ConfigFile, operand
-from cyrsync.cli.options import CONF, Conf, Rsh, RsyncPath, StateDirectory
+from cyrsync.cli.options import CONF, Conf, Maps, Rsh, RsyncPath, StateDirectory
 from cyrsync.cli.output import console
 from cyrsync.ends import address
+from cyrsync.server import mapping
 from cyrsync.state.lock import state_path
 from cyrsync.sync.options import Options
 
@@ -31,6 +32,7 @@ def check_command(
     conf: Conf = None,
     rsh: Rsh = None,
     rsync_path: RsyncPath = None,
+    maps: Maps = None,
     no_config: Annotated[bool, typer.Option("--no-config", help="Check for a sync with this option.")] = False,
     state: StateDirectory = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
@@ -47,7 +49,7 @@ def check_command(
     replica = address.parse(destination)
     result, output = Checked(conf or CONF, destination), console(a_line_each=True)
     with tempfile.TemporaryDirectory(prefix="cyrsync-") as directory, signals.pipe_may_break():
-        options = Options(rsh=rsh, rsync_path=rsync_path, state=state_path(state))
+        options = Options(rsh=rsh, rsync_path=rsync_path, state=state_path(state), maps=mapping.parse(maps or []))
         source = Source(result.conf, options.state, with_conf=not no_config)
         found = _noted(_findings(replica, options, source, Path(directory), with_conf=not no_config), result)
         for finding in summed(found):

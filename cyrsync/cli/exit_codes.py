@@ -57,7 +57,7 @@ TABLE = (
             _EVERY,
             config="the configuration file cannot be used",
             check="the configuration file cannot be used",
-            status="the configuration file cannot be used, or no run is known",
+            status="the configuration file, or a file of --from, cannot be used, or no run is known",
             verify="TREE, SRC, DEST or the configuration file cannot be used",
             inspect="imapd.conf or mailboxes.db cannot be read, or there is no such mailbox",
             promote="the replica cannot be used, a Cyrus is using it, or Cyrus could not read it",

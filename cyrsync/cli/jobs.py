@@ -15,6 +15,7 @@ from cyrsync.ends import address
 from cyrsync.errors import CyrsyncError, UsageError
 from cyrsync.jobs import file, place
 from cyrsync.jobs.keys import Key
+from cyrsync.server import mapping
 
 if TYPE_CHECKING:
     from cyrsync.jobs.file import Job, Jobs
@@ -156,6 +157,10 @@ def tree(context: typer.Context, value: str) -> str:
     [job] = load(context.params.get("_config")).select([value])
     if job.source or not job.conf or not address.parse(job.destination).local:
         raise UsageError(f"{value}: this command needs a replica here, of a whole server: run it where that is")
+    if "map" in job.values:
+        raise UsageError(
+            f"{value}: its directories are mapped: give / for TREE, and the imapd.conf of the replica with -C"
+        )
     context.default_map = {"conf": job.conf}
     return job.destination
 
@@ -177,13 +182,21 @@ def _spool_of(job: Job) -> tuple[str, str]:
 
     roots = {root for partition in read_conf(job.conf).partitions.values() for root in Roots.of(partition).all()}
     replica = job.destination + "." * job.destination.endswith(":")
-    pairs = {os.fsdecode(root): f"{replica.rstrip('/')}{os.fsdecode(root)}" for root in sorted(roots)}
+    maps = mapping.parse(job.values.get("map", ()))
+    pairs = {os.fsdecode(root): _replica_of(root, replica, maps) for root in sorted(roots)}
     if len(pairs) != 1:
         each = "; ".join(map(" ".join, pairs.items()))
         raise UsageError(
             f"@{job.name}: the server lies in several directories: give SRC and DEST of a partition: {each}"
         )
     return next(iter(pairs.items()))
+
+
+def _replica_of(root: bytes, replica: str, maps: mapping.Maps) -> str:
+    """Return where a directory of a server has its replica, as an operand."""
+    host = replica.removesuffix(os.fsdecode(address.parse(replica).path))
+    place = mapping.mapped(maps, root)
+    return f"{host}{os.fsdecode(place)}" if place else f"{replica.rstrip('/')}{os.fsdecode(root)}"
 
 
 def complete(incomplete: str) -> list[str]:

@@ -12,6 +12,7 @@ from cyrsync.ends.link import LEAST_SILENCE, Patience
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.rsync.options import Settings
 from cyrsync.rsync.rate import Rate
+from cyrsync.server import mapping
 from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.policy import Policy
 
@@ -33,6 +34,11 @@ def _rate(value: str | None) -> str | None:
 def _limit(value: str | None) -> str | None:
     if value is not None:
         MaxDelete.parse(value)
+    return value
+
+
+def _maps(value: list[str] | None) -> list[str] | None:
+    mapping.parse(value or [])
     return value
 
 
@@ -63,6 +69,15 @@ Users = Annotated[
 Partitions = Annotated[
     list[str] | None,
     typer.Option("--partition", metavar="NAME", help="With -C: only this partition (repeatable)."),
+]
+Maps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="SOURCE_DIR=DEST_DIR",
+        callback=_maps,
+        help="With -C: SOURCE_DIR has its replica in DEST_DIR, not below the prefix (repeatable).",
+    ),
 ]
 ShardOf = Annotated[
     str | None,

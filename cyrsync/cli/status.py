@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,10 +19,10 @@ from cyrsync.ends import address
 from cyrsync.ends.address import identity
 from cyrsync.errors import Exit, UnusableError, UsageError
 from cyrsync.state.lock import state_path
-from cyrsync.text import human_seconds, printable
+from cyrsync.text import printable
 
 if TYPE_CHECKING:
-    from cyrsync.state.history import Pair
+    from cyrsync.report.known import Known
 
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)\Z", re.ASCII)
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -35,68 +36,105 @@ def status_command(
         typer.Option(metavar="AGE", help="Exit 1 if the last success is older: seconds, or 90m, 2h, 1d."),
     ] = None,
     forget: Annotated[bool, typer.Option("--forget", help="Forget the runs to DEST.")] = False,
+    html: Annotated[
+        str | None, typer.Option("--html", metavar="FILE", help="Write one page of HTML, with tables and plots.")
+    ] = None,
+    mail_report: Annotated[
+        bool, typer.Option("--mail-report", help="Print a report for a mail, what has a problem first.")
+    ] = False,
+    reported: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from", metavar="PATH", help="Show what `status --json` has printed: a file, or a directory of *.json."
+        ),
+    ] = None,
     state: StateDirectory = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each replica.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all runs that are known.")] = False,
 ) -> None:
-    """Show when replicas were last brought up to date, how far they are behind, and how the runs went."""
-    from cyrsync.report import status  # what few runs need is not loaded by all
-    from cyrsync.state import handed_over, history, watching
-
+    """Show a line for each replica: its last success, how far it is behind, what needs attention; of DEST, all."""
     limit = _seconds(max_age) if max_age is not None else None
     where = state_path(state)
+    if bool(html) + mail_report + as_json > 1:
+        raise UsageError("--html, --mail-report and --json are three forms of one report: give one of them")
     if forget:
-        if destination is None:
-            raise UsageError("--forget needs the DEST that is to be forgotten")
-        handed = handed_over.forget_replica(where, printable(destination))
-        if not history.forget(where, printable(identity(address.parse(destination))), printable(destination)) + handed:
-            raise UnusableError(f"no run is known of {destination}")
+        if reported:
+            raise UsageError("--forget is for the runs of this machine, not with --from")
+        _forget(where, destination)
         return
-    plain = [
-        one for one in handed_over.known(where) if destination is None or one.destination == printable(destination)
-    ]
-    found = _found(where, destination, or_none=bool(plain) and limit is None)
     now = datetime.now(timezone.utc)
-    late = [pair for pair in found if limit is not None and not _is_within(status.age(pair, now), limit)]
-    with signals.pipe_may_break():
-        for number, pair in enumerate(found):
-            watcher = watching.read(where, pair.runs[0].pair)
-            if as_json:
-                print(json.dumps(status.to_json(pair, now, every=verbose, watcher=watcher)))
-                continue
-            print(end="\n" * bool(number))
-            status.render(pair, console(), every=verbose, now=now, late=pair in late, watcher=watcher)
-        for one in plain:
-            known = {"source": one.source, "destination": one.destination, "since": one.since}
-            said = f"{one.destination}: plain rsync copies {one.source}, since {one.since}: {one.reason}"
-            print(json.dumps({**known, "plain_rsync": one.reason}) if as_json else said)
-    for pair in late:
-        behind = status.age(pair, now)
-        what = "no run has succeeded" if behind is None else f"the last success is {human_seconds(behind)} old"
-        complain(f"{pair.runs[0].destination}: {what}")
+    if reported:
+        found = _reported(reported, destination)
+    else:
+        from cyrsync.cli import known_here  # what few runs need is not loaded by all
+
+        found = known_here.found(where, destination, now, any_will_do=limit is None)
+    if html:
+        _write_page(html, found, now, limit)
+    else:
+        with signals.pipe_may_break():
+            _print(found, now, limit, as_json=as_json, as_mail=mail_report, every=verbose, one=destination is not None)
+    late = [one for one in found if one.is_late(now, limit) and not one.plain_rsync]
+    for one in late:
+        complain(f"{one.destination}: {one.age_text(now)}")
     raise typer.Exit(Exit.UNSOUND if late else Exit.DONE)
 
 
-def _found(state: Path, destination: str | None, *, or_none: bool) -> list[Pair]:
-    """Return the replicas to show. Raise UnusableError if there is none, unless there may be none."""
-    from cyrsync.state import history
+def _forget(state: Path, destination: str | None) -> None:
+    from cyrsync.state import handed_over, history
 
-    if destination is not None:
-        found = history.pairs(state, printable(identity(address.parse(destination))), printable(destination))
-        if not (found or or_none):
-            raise UnusableError(f"no run is known of {destination}")
-        return found
-    known = history.pairs(state)
-    # Where no run has ever succeeded, it was mistyped, or never set up: asked for by its name, it is shown.
-    found = [pair for pair in known if pair.last_success]
-    if not (found or or_none):
-        none = "no run has succeeded yet: give DEST to see those that were tried"
-        raise UnusableError(none if known else "no run is known")
-    return found
+    if destination is None:
+        raise UsageError("--forget needs the DEST that is to be forgotten")
+    handed = handed_over.forget_replica(state, printable(destination))
+    if not history.forget(state, printable(identity(address.parse(destination))), printable(destination)) + handed:
+        raise UnusableError(f"no run is known of {destination}")
 
 
-def _is_within(age: float | None, limit: float) -> bool:
-    return age is not None and age <= limit
+def _reported(paths: Sequence[str], destination: str | None) -> list[Known]:
+    """Return what other machines have reported, of a replica or of all. Raise UnusableError if it is none."""
+    from cyrsync.report import reported
+
+    found = [known for path in paths for known in reported.read(Path(path))]
+    wanted = [one for one in found if destination is None or one.destination == printable(destination)]
+    if not wanted:
+        raise UnusableError(f"{', '.join(paths)}: no replica is reported" + (f" as {destination}" if found else ""))
+    return sorted(wanted, key=lambda known: (known.host, known.destination, known.source))
+
+
+def _write_page(path: str, found: Sequence[Known], now: datetime, limit: float | None) -> None:
+    from cyrsync.report import page, whole_file
+
+    try:
+        whole_file.write(path, page.page(found, now, limit))
+    except OSError as error:  # its name would be that of the temporary file
+        raise OSError(error.errno, error.strerror, path) from None
+
+
+def _print(
+    found: Sequence[Known],
+    now: datetime,
+    limit: float | None,
+    *,
+    as_json: bool,
+    as_mail: bool,
+    every: bool,
+    one: bool,
+) -> None:
+    """Print a line for each replica, or all that is known of the one that was asked for, or of `every` one."""
+    from cyrsync.report import overview, status
+
+    if as_json:
+        for known in found:
+            print(json.dumps(known.to_json(now, runs=None if every else status.FEW)))
+    elif as_mail:
+        for line in overview.mail_lines(found, now, limit):
+            print(line)
+    elif one or every or len(found) == 1:
+        for number, known in enumerate(found):
+            print(end="\n" * bool(number))
+            status.render(known, console(), every=every, now=now, limit=limit)
+    else:
+        overview.render(found, console(a_line_each=True), now=now, limit=limit)
 
 
 def _seconds(text: str) -> float:

@@ -16,6 +16,7 @@ from cyrsync.cli.options import (
     DryRun,
     Full,
     Log,
+    Maps,
     MostDeletions,
     OverwriteReplica,
     Partitions,
@@ -40,6 +41,7 @@ from cyrsync.errors import UnusableError, UsageError
 from cyrsync.jobs.source import is_imapd_conf
 from cyrsync.rsync import options as rsync_options
 from cyrsync.rsync.rate import Rate
+from cyrsync.server import mapping
 from cyrsync.server.scope import Scope
 from cyrsync.spool.run import run
 from cyrsync.state.lock import state_path
@@ -109,6 +111,7 @@ def sync_command(
     user: Users = None,
     partition: Partitions = None,
     shard: ShardOf = None,
+    maps: Maps = None,
     skip_derived: SkipDerived = False,
     jobs: Annotated[
         int, typer.Option(min=1, max=64, metavar="N", help="Send by N streams side by side; they share --bwlimit.")
@@ -149,6 +152,8 @@ def sync_command(
         raise UsageError(f"{source} is no spool: a server's imapd.conf is given by -C: sync -C {source} {destination}")
     if history and conf is None:
         raise UsageError("--history is for -C: what sync SRC DEST deletes is not kept")
+    if conf is None and maps:
+        raise UsageError("--map is for -C: without it, give the directory of the replica as DEST")
     ours = ["--numeric-ids"] if numeric_ids else []
     words = _words([*ours, *extra], compress=compress, rsync_path=rsync_path)
     settings = rsync_options.settings(rsync_options.parse(words))
@@ -157,6 +162,7 @@ def sync_command(
         delete=delete,
         max_delete=MaxDelete.parse(max_delete) if max_delete is not None else None,
         dry_run=dry_run,
+        maps=mapping.parse(maps or []),
         part=_part(user, partition, shard, of_server=conf is not None),
         policy=replace(policy_of(settings, skip_derived=skip_derived), deletes=delete),
         rsh=rsh or settings.rsh,

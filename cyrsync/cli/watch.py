@@ -78,10 +78,10 @@ class _Shown:
     def status(self, status: Status) -> None:
         """Write the metrics."""
         if self._wanted.metrics:
-            from cyrsync.report import metrics, watching
+            from cyrsync.report import watching, whole_file
 
             text = watching.render_metrics(status, self._session.source.text, self._session.replica.text)
-            self._try("--metrics", lambda: metrics.write(str(self._wanted.metrics), text))
+            self._try("--metrics", lambda: whole_file.write(str(self._wanted.metrics), text))
 
     def _try(self, what: str, step: Callable[[], None]) -> None:
         try:

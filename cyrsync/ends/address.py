@@ -83,3 +83,10 @@ def identity(address: Address) -> str:
     path = os.path.realpath(address.path) if address.local else address.path.rstrip(b"/")
     host = (address.host or "").rpartition("@")[2]
     return f"{host}:{address.port}:{os.fsdecode(path)}"
+
+
+def absolute(address: Address) -> str:
+    """Return an address as it can be looked up from any directory."""
+    if not address.local:
+        return address.text
+    return os.fsdecode(os.path.abspath(address.path) + b"/" * (address.path != b"/" and address.path.endswith(b"/")))

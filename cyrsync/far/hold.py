@@ -120,7 +120,7 @@ class Holds:
         try:
             fcntl.flock(descriptor, how | fcntl.LOCK_NB)
         except BlockingIOError:
-            return Busy(path, *_holder(os.fstat(descriptor)))
+            return Busy(path, *holder(os.fstat(descriptor)))
         except OSError:
             pass  # there are no such locks here
         return None
@@ -134,7 +134,7 @@ def _above(path: bytes) -> "List[bytes]":
     return found
 
 
-def _holder(status: os.stat_result) -> "tuple[int, float]":
+def holder(status: os.stat_result) -> "tuple[int, float]":
     """Return the process that has locked a file, and since when it runs; 0 for what the system does not tell."""
     number = "%02x:%02x:%d" % (os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
     try:

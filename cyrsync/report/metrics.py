@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -25,23 +23,6 @@ def render(result: RunResult, known: Pair) -> str:
     for phase, seconds in asdict(result.seconds_by_phase).items():
         lines.append(f'cyrsync_run_phase_seconds{{{labels},phase="{phase}"}} {seconds}')
     return "\n".join(lines) + "\n"
-
-
-def write(path: str, text: str) -> None:
-    """Put the text in place of a file, for everybody to read; whoever reads it sees the old one or the new one."""
-    directory, name = os.path.split(os.path.abspath(path))
-    # The collector reads *.prom only.
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".new", dir=directory)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fchmod(descriptor, 0o644)
-            os.fsync(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _gauges(result: RunResult, known: Pair) -> list[tuple[str, str, float]]:

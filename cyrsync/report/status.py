@@ -1,4 +1,4 @@
-"""How up to date replicas are, and how their runs went: a table and a plot, or JSON."""
+"""All that is known of one replica: how up to date it is, a table and plots of its runs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cyrsync.report import watching
-from cyrsync.text import human_bytes, human_count, human_seconds, printable
+from cyrsync.report.known import local
+from cyrsync.text import human_bytes, human_count, human_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cyrsync.state.history import Pair, Record
+    from cyrsync.report.known import Known, Run
 
 #: Runs that are shown, unless all are asked for.
 FEW = 10
@@ -24,113 +25,78 @@ _BLOCKS, _ASCII_BLOCKS = " ▁▂▃▄▅▆▇█", " .,:-=+*#"
 _ALARM = "bold red"
 
 
-def age(pair: Pair, now: datetime) -> float | None:
-    """Return how many seconds the replica is behind: what came since the last success began, it may lack."""
-    success = pair.last_success
-    return max((now - success.began).total_seconds(), 0.0) if success else None
-
-
-def to_json(pair: Pair, now: datetime, *, every: bool, watcher: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return one line of `status --json`; null where there was no such run, or no `watcher` is at work."""
-    newest, success, attempt, failure = pair.runs[0], pair.last_success, pair.last_attempt, pair.last_failure
-    return {
-        "source": newest.source,
-        "destination": newest.destination,
-        "engine": newest.engine,
-        "partitions": newest.partitions.split(),
-        "behind_seconds": age(pair, now),
-        "last_success": success and success.started,
-        "last_attempt": attempt and attempt.started,
-        "seconds": attempt and attempt.seconds,
-        "exit": attempt and attempt.exit,
-        "withheld": attempt.result["withheld"] if attempt else 0,
-        "skipped": pair.skipped,
-        "last_error": failure and _error(failure),
-        "last_error_at": failure and failure.started,
-        "watcher": watcher,
-        "runs": [_run(record) for record in (pair.runs if every else pair.runs[:FEW])],
-    }
-
-
-def _run(record: Record) -> dict[str, Any]:
-    result = record.result
-    return {
-        "started": record.started,
-        "seconds": record.seconds,
-        "exit": record.exit,
-        "users": [word for word in record.users.split() if not word.startswith("--")],
-        "part": [word if word.startswith("--") else f"--user={word}" for word in record.users.split()],
-        "messages": result["messages"]["send"],
-        "bytes_sent": result["bytes_sent"],
-        "deleted": result["files"]["deleted"],
-        "withheld": result["withheld"],
-        "failed": result["files"]["failed"],
-    }
-
-
-def _error(record: Record) -> str:
-    errors: list[str] = record.result["errors"]
-    more = f" (and {human_count(len(errors) - 1)} more)" if len(errors) > 1 else ""
-    return printable(errors[0]) + more if errors else f"exit {record.exit}"
-
-
-def render(
-    pair: Pair, console: Console, *, every: bool, now: datetime, late: bool, watcher: dict[str, Any] | None
-) -> None:
-    """Print what is known of a pair, and of its watcher; in red how far it is behind, if that is too far."""
+def render(known: Known, console: Console, *, every: bool, now: datetime, limit: float | None = None) -> None:
+    """Print all that is known of a pair, and of its watcher; in red how far it is behind, if that is beyond a limit."""
     from rich.text import Text
 
-    watched = watching.facts(watcher, now) if watcher else ()
-    for name, value, alarming in (*_facts(pair, now, late), *watched):
+    for name, value, alarming in facts(known, now, limit):
         console.print(Text.assemble((name.ljust(MARGIN), "bold"), (value, _ALARM * alarming)), soft_wrap=True)
+    if not known.runs:
+        return
     console.print()
-    _print_runs(pair.runs if every else pair.runs[:FEW], console)
-    if not every and len(pair.runs) > FEW:
-        console.print(Text(f"  ... and {human_count(len(pair.runs) - FEW)} more (--verbose shows all)", style="dim"))
-    drawn = [run for run in reversed(pair.runs[: max(console.width - MARGIN, 1)]) if not run.skipped]
+    _print_runs(known.runs if every else known.runs[:FEW], console)
+    if not every and len(known.runs) > FEW:
+        console.print(Text(f"  ... and {human_count(len(known.runs) - FEW)} more (--verbose shows all)", style="dim"))
+    drawn = [run for run in reversed(known.runs[: max(console.width - MARGIN, 1)]) if not run.skipped]
     if len(drawn) > 1:
         _print_plot("Took", [run.seconds for run in drawn], human_seconds, console)
-        _print_plot("Messages", [_run(run)["messages"] for run in drawn], human_count, console)
+        _print_plot("Messages", [run.messages for run in drawn], human_count, console)
 
 
-def _facts(pair: Pair, now: datetime, late: bool) -> Iterator[tuple[str, str, bool]]:
+def facts(known: Known, now: datetime, limit: float | None = None) -> Iterator[tuple[str, str, bool]]:
     """Yield what is known: name, value, and whether it is alarming."""
-    newest, success, attempt, failure = pair.runs[0], pair.last_success, pair.last_attempt, pair.last_failure
-    behind = age(pair, now)
-    yield "Source", newest.source + (f" ({newest.partitions})" if newest.partitions else ""), False
-    yield "Replica", newest.destination, False
-    yield "Behind", human_seconds(behind) if behind is not None else "no run has succeeded", late or behind is None
-    if success:
-        yield "Last success", f"{_time(success)}, took {human_seconds(success.seconds)}", False
-    if attempt and attempt is not success:
-        yield "Last attempt", f"{_time(attempt)}, took {human_seconds(attempt.seconds)}, exit {attempt.exit}", False
-    if pair.skipped:
-        yield "Skipped", f"{human_count(pair.skipped)} since, as another run held the lock", False
-    if attempt and attempt.result["withheld"]:
-        yield "Withheld", f"{human_count(attempt.result['withheld'])} deletions", True
-    if failure:
-        yield "Last error", f"{_time(failure)}: {_error(failure)}", failure is attempt
+    yield "Source", known.source + (f" ({' '.join(known.partitions)})" if known.partitions else ""), False
+    yield "Replica", known.destination, False
+    if known.plain_rsync:
+        since = f", since {local(known.plain_since)}" if known.plain_since else ""
+        yield "Plain rsync", f"{known.plain_rsync}{since}", True
+        return
+    behind = known.behind(now)
+    shown = human_seconds(behind) if behind is not None else "no run has succeeded"
+    yield "Behind", shown, behind is None or known.is_late(now, limit)
+    for running in known.running:
+        yield "Running", running.text, False
+    yield from _attempts(known)
+    if known.skipped:
+        yield "Skipped", f"{human_count(known.skipped)} since, as another run held the lock", False
+    if known.withheld:
+        yield "Withheld", f"{human_count(known.withheld)} deletions", True
+    if known.last_error and known.last_error_at:
+        yield "Last error", f"{local(known.last_error_at)}: {known.last_error}", known.has_failed
+    if known.watcher:
+        yield from watching.facts(known.watcher, now)
 
 
-def _print_runs(runs: Sequence[Record], console: Console) -> None:
+def _attempts(known: Known) -> Iterator[tuple[str, str, bool]]:
+    success = next((run for run in known.runs if run.succeeded), None)
+    if known.last_success:
+        took = f", took {human_seconds(success.seconds)}" if success and success.started == known.last_success else ""
+        yield "Last success", f"{local(known.last_success)}{took}", False
+    attempt = next((run for run in known.runs if not run.skipped), None)
+    if attempt and not attempt.succeeded:
+        yield (
+            "Last attempt",
+            f"{local(attempt.started)}, took {human_seconds(attempt.seconds)}, exit {attempt.exit}",
+            False,
+        )
+
+
+def _print_runs(runs: Sequence[Run], console: Console) -> None:
     from rich.text import Text
 
     from cyrsync.report.table import new_table
 
-    parts = {word for run in runs for word in run.users.split()}
-    last = ["Part" if any(word.startswith("--") for word in parts) else "Users"] if parts else []
+    parts = [word for run in runs for word in run.part]
+    by_user = all(word.startswith("--user=") for word in parts)
+    last = ["Users" if by_user else "Part"] if parts else []
     heads = ("Started", "Took", "Exit", "Messages", "Bytes", "Deleted", "Failed", *last)
     table = new_table(heads, words=("Started", *last), fold=last)
-    for record in runs:
-        run = _run(record)
-        counts = (
-            human_count(run["messages"]),
-            human_bytes(run["bytes_sent"]),
-            *map(human_count, (run["deleted"], run["failed"])),
-        )
-        cells = [_time(record), human_seconds(record.seconds), str(record.exit), *counts]
-        style = "dim" if record.skipped else "" if record.exit == 0 else "red"
-        table.add_row(*(Text(cell, style) for cell in (*cells, *([record.users] if last else []))))
+    for run in runs:
+        counts = human_count(run.messages), human_bytes(run.bytes_sent), *map(human_count, (run.deleted, run.failed))
+        part = " ".join(run.users if by_user else run.part)
+        cells = [local(run.started), human_seconds(run.seconds), str(run.exit), *counts, *([part] if last else [])]
+        style = "dim" if run.skipped else "" if run.exit == 0 else "red"
+        table.add_row(*(Text(cell, style) for cell in cells))
     console.print(table)
 
 
@@ -154,8 +120,3 @@ def plot(values: Sequence[float], blocks: str = _BLOCKS) -> list[str]:
     return [
         "".join(blocks[min(max(level - row * steps, 0), steps)] for level in levels) for row in reversed(range(HEIGHT))
     ]
-
-
-def _time(record: Record) -> str:
-    """Return when a run began, by the clock on the wall here."""
-    return record.began.astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import accumulate
 from typing import Any
@@ -53,7 +53,7 @@ def _gauges(status: Status) -> list[tuple[str, str, float]]:
     ]
 
 
-def facts(found: dict[str, Any], now: datetime) -> Iterator[tuple[str, str, bool]]:
+def facts(found: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str, bool]]:
     """Yield what `status` shows of a watcher: name, value, and whether it is alarming."""
     written = max(now.timestamp() - found["written"], 0.0)
     late = written > 60

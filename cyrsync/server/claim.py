@@ -24,7 +24,7 @@ from cyrsync.far.hold import Busy
 from cyrsync.far.remove import Removal
 from cyrsync.far.token import Token
 from cyrsync.far.walk import incarnation_in, start_of
-from cyrsync.server import after_power_cut, leftovers
+from cyrsync.server import after_power_cut, leftovers, mapping
 from cyrsync.server.rebuild import Trust
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
@@ -101,6 +101,7 @@ class Claim:
         self._is_shard = is_shard
         self._deadline = deadline
         self._leftovers = leftovers
+        self._mapped = repr(replica.maps) if replica.maps else ""
         self._boot = ""
         self._found: list[Token] = []
         self._differing: list[tuple[bytes, bytes, int]] = []  # indexes here and there, with the time of the latter
@@ -151,7 +152,7 @@ class Claim:
         self._refuse_cyrus()
         # Who else has written there has sent indexes, too: those are compared with the source's, see `look`.
         reason = reason or self._lost(memory, in_full=in_full, doubts=True) or self._drift()
-        self._store.memory = memory._replace(looked=time.time())
+        self._store.memory = memory._replace(looked=time.time(), mapped=self._mapped)
         return reason
 
     def _statuses(self) -> list[tuple[bytes, Status, Token | None]]:
@@ -166,6 +167,9 @@ class Claim:
             if token and token.cut_off(self._boot):
                 self._cut_off = os.fsdecode(status.root)
         self._found = [token for _, _, token in found if token]
+        if self._replica.maps:
+            pairs = [(os.path.realpath(root), status.root) for root, status, _ in found]
+            mapping.refuse_overlaps(self._replica.maps, pairs)
         return found
 
     def _refuse_cyrus(self) -> None:
@@ -193,7 +197,9 @@ class Claim:
                 held = self._replica.side.share()
             if held.busy is None and (self.begun or all(token and token.is_written_in(held.boot) for token in tokens)):
                 token = self._token = self._token or self._found[0]
-                self._store.memory = Memory(token.replica, self._roots, token.run, token.run, complete=token.complete)
+                self._store.memory = Memory(
+                    *(token.replica, self._roots, token.run, token.run), complete=token.complete, mapped=self._mapped
+                )
                 self._remove_leftovers()
                 return
             if time.monotonic() >= deadline:
@@ -308,10 +314,12 @@ class Claim:
     def is_due(self) -> bool:
         """Tell whether a run with nothing to send should look at the replica.
 
-        It should where the last run did not come to its end, and where nobody has looked for long.
+        It should where the last run did not come to its end, where nobody has looked for long, and where directories
+        are mapped otherwise.
         """
         memory = self._store.memory
-        return bool(memory.replica) and (not memory.ended or time.time() - memory.looked > _LOOK_AT_LEAST)
+        late = time.time() - memory.looked > _LOOK_AT_LEAST
+        return bool(memory.replica) and (not memory.ended or late or memory.mapped != self._mapped)
 
     def enter(self) -> str:
         """Begin, if nothing is in doubt; return what is."""
@@ -362,7 +370,9 @@ class Claim:
         )
         self._store.memory = memory._replace(handed=run)
         self._put(self._token)
-        self._store.memory = Memory(self._token.replica, self._roots, run, run, 0.0, complete, self._token.begun)
+        self._store.memory = Memory(
+            *(self._token.replica, self._roots, run, run, 0.0, complete, self._token.begun), mapped=self._mapped
+        )
 
     def _remove_leftovers(self) -> None:
         self.warnings += leftovers.remove(self._leftovers, self._replica, keep_times=self._times)

@@ -1,4 +1,4 @@
-"""The replica of a whole server: below a prefix, each of the source's directories under its own path."""
+"""The replica of a whole server: each of the source's directories under its own path below a prefix, or mapped."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from cyrsync.ends.side import Status
 from cyrsync.ends.sink import Sink
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.far.store import STORE
+from cyrsync.server.mapping import mapped
 from cyrsync.server.throttle import Throttle, Throttled
 from cyrsync.sync.options import History, Options
 
@@ -33,6 +34,7 @@ class Replica:
         if address.daemon:
             raise UsageError(f"{address.text}: an rsync daemon cannot be asked what it has: give SRC and DEST for it")
         self.address = address
+        self.maps = options.maps
         self.numeric_ids = options.policy.preserve.numeric_ids
         self._options = options
         rate = options.bwlimit.bytes if options.bwlimit else 0
@@ -130,7 +132,7 @@ class Replica:
 
     def path(self, source: bytes) -> bytes:
         """Return where something of the source has its replica."""
-        return self.address.path.rstrip(b"/") + source
+        return mapped(self.maps, source) or self.address.path.rstrip(b"/") + source
 
     def root(self, source: bytes, *, make: bool = False) -> bytes:
         """Return where a directory of the source has its replica, links resolved; with `make`, it is made."""

@@ -13,7 +13,7 @@ from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.settings import layout_settings
 from cyrsync.errors import GuardError, UnusableError
 from cyrsync.rsync.driver import hint
-from cyrsync.server import changes, leftovers, lost, mounted, places, standby
+from cyrsync.server import changes, leftovers, lost, mapping, mounted, places, standby
 from cyrsync.server.claim import Claim, source_name
 from cyrsync.server.conf_run import ConfFound, ConfRun
 from cyrsync.server.deleting import delete
@@ -279,9 +279,10 @@ class ServerRun:
         if self._scope.with_conf:
             self._conf = ConfRun(self._session, self._config, ConfTable(store), self._selection)
         policy = self._session.options.policy
+        beside = self._conf.roots() if self._conf else ()
+        mapping.check_server(replica.maps, replica.address, self._config, beside)
         return Claim(
-            *(store, replica, self._roots),
-            self._conf.roots() if self._conf else (),
+            *(store, replica, self._roots, beside),
             source_name(self._session.source.path),
             layout_settings(self._config),
             overwrite=self._session.options.overwrite,

@@ -17,6 +17,7 @@ from cyrsync.errors import ConnectionFailed, RefusedError, UnusableError, error_
 from cyrsync.far import host
 from cyrsync.far.host import Room
 from cyrsync.rsync import features
+from cyrsync.server import mapping
 from cyrsync.server.claim import refuse, source_name
 from cyrsync.server.replica import Replica
 from cyrsync.server.standby import differing
@@ -92,6 +93,8 @@ def _able(check: str, known: features.Features, version: str) -> Finding:
 
 
 def _destination(replica: Replica, source: Source) -> Findings:
+    if source.config:
+        mapping.check_server(replica.maps, replica.address, source.config, source.roots())
     for root in source.roots():
         status, found = replica.status(root), replica.root(root)
         if status.exists and not status.directory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import pwd
 import stat
@@ -67,18 +68,24 @@ def refuse_shared(directory: Path) -> None:
         )
 
 
+def lock_file(state: Path, key: str) -> Path:
+    """Return the file whose lock keeps runs with this key apart."""
+    return state / f"{key}.lock"
+
+
 def run_key(source: str, destination: str) -> str:
     """Return what names the pair in a file name."""
     return hashlib.sha256(f"{source}\0{destination}".encode("utf-8", "surrogateescape")).hexdigest()[:20]
 
 
 @contextmanager
-def run_lock(state: Path, key: str, wait: float, doing: str = "") -> Iterator[None]:
+def run_lock(state: Path, key: str, wait: float, doing: str = "", pair: tuple[str, str] = ("", "")) -> Iterator[None]:
     """Hold the lock; wait up to so many seconds for it. Raise LockedError that names the holder.
 
-    Others are told what it is held for: for a watcher nobody waits (WatchedError).
+    Others are told what it is held for: for a watcher nobody waits (WatchedError). `pair` is the source and the
+    destination, printable, for those who ask what is at work.
     """
-    path = state_directory(state) / f"{key}.lock"
+    path = lock_file(state_directory(state), key)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:
@@ -88,7 +95,8 @@ def run_lock(state: Path, key: str, wait: float, doing: str = "") -> Iterator[No
             raise UnusableError(f"{path}: no regular file: remove it")
         _acquire(descriptor, wait)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()} {datetime.now().isoformat(' ', 'seconds')} {doing}\n".encode(), 0)
+        told = f"{os.getpid()} {datetime.now().isoformat(' ', 'seconds')} {doing}\t{json.dumps(pair)}\n"
+        os.pwrite(descriptor, told.encode(), 0)
         yield
     finally:
         os.close(descriptor)
@@ -101,7 +109,8 @@ def _acquire(descriptor: int, wait: float) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            pid, _, since = os.pread(descriptor, 100, 0).decode("ascii", "replace").strip().partition(" ")
+            line = os.pread(descriptor, 100, 0).decode("ascii", "replace").partition("\n")[0]
+            pid, _, since = line.partition("\t")[0].strip().partition(" ")
             if since.endswith(f" {WATCHING}"):
                 since = since.removesuffix(f" {WATCHING}")
                 raise WatchedError(

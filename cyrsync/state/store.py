@@ -90,6 +90,7 @@ class Memory(NamedTuple):
     ended: float = 0.0
     complete: float = 0.0
     looked: float = 0.0  # when somebody looked at the replica
+    mapped: str = ""  # where directories lay elsewhere then, as `--map` says it
 
 
 class Store:

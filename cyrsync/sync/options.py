@@ -48,6 +48,7 @@ class Options:
     state: Path = field(default_factory=state_path)  # the directory of what outlives a run
     from_replica: bool = False  # the source may be one
     history: History | None = None
+    maps: tuple[tuple[bytes, bytes], ...] = ()  # directories of a server, and where they have their replicas
     full: bool = False  # names prove nothing: rsync compares every message
 
     def words_of_job(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
-from cyrsync.ends.address import Address, identity
+from cyrsync.ends.address import Address, absolute, identity
 from cyrsync.errors import ConnectionFailed, CyrsyncError, Exit, ReplicaFull, WatchedError, WrongAnswer, error_text
 from cyrsync.rsync.driver import await_orphans
 from cyrsync.rsync.jobs import Jobs
@@ -25,6 +25,7 @@ from cyrsync.sync.phases import Phases
 from cyrsync.sync.progress import NoProgress, Reporter
 from cyrsync.sync.result import RunResult
 from cyrsync.sync.scratch import staging_directory
+from cyrsync.text import printable
 
 _LONGEST_PAUSE = 60.0  # seconds between two tries
 _PATIENCE = 10.0  # seconds that it takes a process at the far end to see that its connection is lost
@@ -133,7 +134,8 @@ class Session:
                 self.staging_directory = self.directory / "staging"
                 yield
             return
-        with run_lock(self.options.state, self.key, self.options.wait, doing):
+        pair = printable(absolute(self.source)), printable(absolute(self.replica))
+        with run_lock(self.options.state, self.key, self.options.wait, doing, pair):
             self.directory = self.options.state / self.key
             if self.directory.exists():  # a killed run left it
                 await_orphans(self.directory)

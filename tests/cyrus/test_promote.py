@@ -98,6 +98,25 @@ def assert_opens(server: CyrusServer) -> dict[str, int]:
     return {name.strip('"').replace("/", ".").rpartition(".")[2]: count for name, count in counts.items()}
 
 
+def test_a_spare_with_directories_of_its_own(cyrus_server: Callable[..., CyrusServer], open_dir: Path) -> None:
+    """The master's are mapped to them, from a server at work; the spare's imapd.conf names its own."""
+    requires_root()
+    primary, root = cyrus_server("primary"), open_dir / "spare"
+    fill(primary)
+    seen = dump(primary, ["joe"])
+    prefix = open_dir / "prefix"
+    prefix.mkdir()
+    maps = (f"--map={primary.spool}={root}/spool", f"--map={primary.conf}={root}/conf")
+    done = run_cyrsync("sync", "-C", primary.root / "imapd.conf", "--delete", *maps, prefix)
+    assert (done.returncode, done.stderr) == (0, "")
+    primary.stop()
+    spare = CyrusServer(root, **primary.options)
+    found = promote(spare, "--run", "--content", code=0)
+    assert set(found["roots"]) == {str(spare.spool), str(spare.conf)}
+    with spare:
+        assert dump(spare, ["joe"]) == seen
+
+
 @pytest.mark.parametrize("options", LAYOUTS.values(), ids=LAYOUTS)
 def test_a_sound_replica_is_ready_and_shows_the_same(
     cyrus_server: Callable[..., CyrusServer], open_dir: Path, options: dict[str, str]

@@ -1,4 +1,4 @@
-"""What scripts/build makes: a wheel, an sdist, and one file that runs with nothing installed."""
+"""What scripts/build makes: a wheel, an sdist, one file that runs with nothing installed, and a Debian package."""
 
 from __future__ import annotations
 
@@ -11,10 +11,39 @@ import zipfile
 from pathlib import Path
 
 import samplespool
+from support.overlay import overlay
 from support.sshd import Sshd
 from support.tools import requires, unavailable
 from support.tree import assert_same_tree, plain_env
 
+#: What a newcomer does with the package, step by step; then it is removed, and at last nothing of it is there.
+WAY = """
+package=$(echo /tmp/given/*.deb)
+dpkg -i $package
+cyrsync --version
+man -w cyrsync cyrsync.toml
+bash -c 'source /usr/share/bash-completion/completions/cyrsync; complete -p cyrsync'
+_CYRSYNC_COMPLETE=complete_bash COMP_WORDS='cyrsync stat' COMP_CWORD=1 cyrsync
+cp -a /tmp/given/spool /srv/spool
+cp /usr/share/doc/cyrsync/examples/cyrsync.toml /etc/cyrsync.toml
+cyrsync config
+printf '[one]\\nsource = "/srv/spool"\\ndestination = "/srv/replica"\\n' >/etc/cyrsync.toml
+PYTHONPATH=/srv/nothing cyrsync run
+cyrsync verify @one -q
+cyrsync status @one
+diff -r -x .cyrsync-replica /srv/spool /srv/replica
+systemd-analyze verify cyrsync@one.service cyrsync-watch@one.service cyrsync@one.timer
+[ -e /usr/lib/cyrsync/cyrsync/__pycache__ ]
+dpkg -i $package
+dpkg --verify cyrsync
+dpkg -r cyrsync
+[ -d /var/lib/cyrsync ]
+find /usr /lib /etc -name '*cyrsync*' >/tmp/left
+echo left: $(cat /tmp/left)
+dpkg -P cyrsync
+find /usr /lib /etc /var/lib -xdev -name '*cyrsync*' >/tmp/left
+echo purged: $(cat /tmp/left)
+"""
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -24,6 +53,9 @@ def test_build(tmp_path: Path, sshd: Sshd) -> None:
     the_wheel_has_the_man_pages_and_every_module(built)
     the_sdist_can_be_tested(built)
     one_file_is_all_that_is_needed(built, tmp_path, sshd)
+    lintian_has_no_errors(built)
+    if os.geteuid() == 0:  # nobody else can install it
+        the_package_is_installed_used_and_removed(built)
 
 
 def build(directory: Path) -> Path:
@@ -31,7 +63,8 @@ def build(directory: Path) -> Path:
     for module in ("build", "shiv", "twine", "wheel", "setuptools"):
         if importlib.util.find_spec(module) is None:
             unavailable(f"no Python package {module}")
-    env = plain_env({"CYRSYNC_BUILD_PYTHON": sys.executable})
+    requires("dpkg-deb")
+    env = plain_env({"CYRSYNC_BUILD_PYTHON": sys.executable, "DEBEMAIL": "cyrsync@packages.debian.org"})
     done = subprocess.run(
         [PROJECT / "scripts" / "build", directory], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
@@ -83,3 +116,24 @@ def one_file_is_all_that_is_needed(built: Path, tmp_path: Path, sshd: Sshd) -> N
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert_same_tree(tmp_path / "spool", tmp_path / "here")
     assert_same_tree(tmp_path / "spool", tmp_path / "there")
+
+
+def lintian_has_no_errors(built: Path) -> None:
+    requires("lintian")
+    words = ["lintian", "--allow-root", "--fail-on", "error", only(built, "*.deb")]
+    done = subprocess.run(words, env=plain_env(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def the_package_is_installed_used_and_removed(built: Path) -> None:
+    """The jobs, which the package has never had, stay, and so does the state until a purge."""
+    requires("man", "py3compile", "systemd-analyze")
+    samplespool.make(built / "spool", 20, 4)
+    with overlay(built) as debian:
+        done = debian.run(WAY)
+    assert done.returncode == 0, done.stderr
+    assert "\nleft: /etc/cyrsync.toml\n" in done.stdout
+    assert done.stdout.endswith("\npurged: /etc/cyrsync.toml\n")
+    assert "\nstatus\n" in done.stdout
+    for line in ("/usr/share/man/man1/cyrsync.1.gz", "/usr/share/man/man5/cyrsync.toml.5.gz", "cyrsync 0.1.0 "):
+        assert line in done.stdout

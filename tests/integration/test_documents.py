@@ -27,6 +27,8 @@ from support.tree import plain_env
 ELSEWHERE = {
     "*/": "lines for cron are run by test_cron_lines.py",
     "2 4 * * 0": "as well",
+    "0 7 * * *": "as well, those of monitoring.md by test_monitoring_page.py",
+    "kubectl": "needs a cluster; test_many_servers.py runs what the Job runs",
     "apt-get install": "no test changes the machine; the packages are those of scripts/quickstart",
     "python3 -m venv /opt": "test_build.py builds what is installed, and starts it",
     "ln -sf /opt": "test_build.py looks for these files in what is installed",
@@ -52,7 +54,18 @@ ELSEWHERE = {
 #: Pages with a test of their own, which runs their commands: test_history_page.py, cyrus/test_restore_into.py.
 OWN_TEST = ("docs/history.md",)
 #: How blocks begin that are no commands.
-OTHER_BLOCKS = ("[", "sync_log: ", "groups:", "START {", "#!/bin/sh", "from=", "cyrsync: ", "# join")
+OTHER_BLOCKS = (
+    "[",
+    "sync_log: ",
+    "groups:",
+    "START {",
+    "#!/bin/sh",
+    "from=",
+    "cyrsync: ",
+    "# join",
+    "expr: ",
+    "map = ",
+)
 #: What has been done before the commands of a page, as it says.
 BEFORE = {"docs/monitoring.md": ["cyrsync sync -C /etc/imapd.conf standby:/"]}
 #: What commands say on standard error, by how they begin; the others say nothing.
@@ -69,7 +82,7 @@ class Stage:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.server = Box("3.4.9-plain", root)
-        for host in ("standby", "backup", "mail1", "replica", "bin", "metrics"):
+        for host in ("standby", "backup", "mail1", "replica", "bin", "metrics", "www", "reports"):
             (root / host).mkdir()
         write_program(root / "bin" / "cyrsync", f'exec {python_words("-m", "cyrsync")} "$@"')
         write_program(root / "bin" / "systemctl", f'echo "$@" >>{root}/systemctl')
@@ -94,6 +107,9 @@ class Stage:
             "mail1:/": f"{self.root}/mail1",
             "backup@primary:": "",
             "/var/lib/prometheus/node-exporter": f"{self.root}/metrics",
+            "/var/lib/cyrsync/status.json": f"{self.root}/reports/mail1.json",
+            "/srv/reports": f"{self.root}/reports",
+            "/var/www/html": f"{self.root}/www",
             "/var/spool/cyrus/mail": spool,
             "/var/spool/imap": spool,
             "/srv/replica": f"{self.root}/replica",

@@ -238,11 +238,92 @@ def test_status_tells_of_every_pair(source: Path, replica: Path, tmp_path: Path)
     assert [found["destination"] for found in status()] == sorted(map(str, (replica, other)))
     for spelled in (other, f"{other}/", os.path.relpath(other), f"{tmp_path}/x/../other/."):
         assert [found["destination"] for found in status(spelled)] == [str(other)]
-    done = run_cyrsync("status", env={"COLUMNS": "200"})
+    done = run_cyrsync("status")
+    assert (done.returncode, done.stderr) == (0, "")
+    heads, _, *lines = done.stdout.replace("|", " ").splitlines()
+    assert heads.split() == ["Replica", "Last", "success", "Behind", "Running", "since", "Problem"]
+    assert [line.split()[0] for line in lines] == sorted(map(str, (replica, other)))
+    done = run_cyrsync("status", replica, env={"COLUMNS": "200"})
     assert (done.returncode, done.stderr) == (0, "")
     for shown in (f"Source        {source}\n", f"Replica       {replica}\n", "\nBehind        ", "\nStarted  "):
         assert shown in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_status_shows_who_is_at_work(source: Path, replica: Path) -> None:
+    """Also at the first copy, when nothing is on record yet."""
+    with slow_run(source, replica) as process:
+        assert [one["pid"] for one in status()[0]["running"]] == [process.pid]
+        assert status(replica)[0]["last_success"] is None
+        status(replica.parent / "other", expect=3)
+        shown = run_cyrsync("status").stdout
+        assert re.search(rf"^Replica +{replica}$", shown, re.MULTILINE)
+        assert re.search(rf"^Running +process {process.pid} since 2\d", shown, re.MULTILINE)
+    status(expect=3)
+    sync(source, replica)
+    assert status()[0]["running"] == []
+    samplespool.change(source, new=1)
+    with slow_run(source, replica) as process:
+        wait_for(lambda: bool(status()[0]["running"]))
+        (found,) = status()
+        assert [(one["pid"], one["watching"]) for one in found["running"]] == [(process.pid, False)]
+        assert found["problem"] is None
+
+
+def test_a_page(source: Path, replica: Path, tmp_path: Path) -> None:
+    sync(source, replica)
+    sync(tmp_path / "none", replica, expect=(3,))
+    page = tmp_path / "status.html"
+    page.write_text("old")
+    done = run_cyrsync("status", "--html", page)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert page.read_text("utf-8").startswith("<!DOCTYPE html>")
+    assert page.stat().st_mode & 0o777 == 0o644
+    done = run_cyrsync("status", "--html", page, "--max-age", "0s", replica)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no such directory" in page.read_text("utf-8")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["replica", "source", "status.html"]
+
+
+def test_a_page_that_cannot_be_written(source: Path, replica: Path, tmp_path: Path) -> None:
+    sync(source, replica)
+    done = run_cyrsync("status", "--html", tmp_path / "none" / "status.html")
+    assert (done.returncode, done.stdout) == (11, "")
+    assert done.stderr == f"cyrsync: {tmp_path}/none/status.html: No such file or directory\n"
+    assert run_cyrsync("status", "--html", "x", "--json").returncode == 2
+    assert run_cyrsync("status", "--forget", "--from", "x", replica).returncode == 2
+
+
+def test_a_mail(source: Path, replica: Path) -> None:
+    sync(source, replica)
+    done = run_cyrsync("status", "--mail-report", env={"LC_ALL": "C"})
+    assert (done.returncode, done.stderr) == (0, "")
+    first, _, second, *_ = done.stdout.splitlines()
+    assert first.startswith("cyrsync, 2") and first.endswith(": 1 replica, no problem")
+    assert second == f"OK: {replica}"
+
+
+def test_what_other_machines_have_reported(source: Path, replica: Path, tmp_path: Path) -> None:
+    sync(source, replica)
+    (found,) = status("-v")
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    for host in ("mx1", "mx2"):
+        (reports / f"{host}.json").write_text(json.dumps({**found, "host": host}) + "\n")
+    assert [one["host"] for one in status("--from", reports, "--state", tmp_path / "no state")] == ["mx1", "mx2"]
+    assert len(status("--from", reports / "mx1.json", "--from", reports / "mx2.json", replica)) == 2
+    status("--from", reports, "elsewhere:/", expect=3)
+    assert [line.split()[0] for line in run_cyrsync("status", "--from", reports).stdout.splitlines()[2:]] == [
+        "mx1",
+        "mx2",
+    ]
+    done = run_cyrsync("status", "--from", reports, "--html", tmp_path / "page.html")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "2 replicas, no problem" in (tmp_path / "page.html").read_text("utf-8")
+    (reports / "mx3.json").write_text('{"errors": ["no run is known"], "exit": 3}\n')
+    done = run_cyrsync("status", "--from", reports, "--html", tmp_path / "page.html")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == f"cyrsync: {reports}/mx3.json: line 1: source: no line of `cyrsync status --json`\n"
 
 
 def test_max_age(source: Path, replica: Path, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ class Index:
     `sizes` are those of the message files in bytes; `modseqs` are 0 before minor version 8. `expunged`, `unlinked`,
     `archived` and `live` hold one byte a record, 1 where it is so (`live`: neither expunged nor unlinked, what IMAP
     shows); in minor versions older than the flags all are live, whatever stands in `system_flags`.
-    Keeps hold of the bytes it was read from, or of the file that they are in.
+    Keeps hold of the bytes it was read from, or of the file that they are in; there, records begin at `start_offset`.
     """
 
     def __init__(self, header: IndexHeader, data: "memoryview | OnDisk") -> None:

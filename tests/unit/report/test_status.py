@@ -11,11 +11,23 @@ import pytest
 from rich.console import Console
 
 from cyrsync.report import status
+from cyrsync.report.known import Known, of_pair
 from cyrsync.state.history import Pair, Record
 from cyrsync.sync.result import FileCounts, MessageCounts
 from support.runs import record, result
 
 NOW = datetime.fromtimestamp(3600 * 10, timezone.utc)
+WATCHER = {
+    "pid": 1,
+    "channel": "cyrsync",
+    "written": 36000.0,
+    "connected": True,
+    "since": 30000.0,
+    "blind": "",
+    "lag_seconds": 0.0,
+    "pending": 0,
+    "failed": [],
+}
 
 
 def pair(*runs: Record) -> Pair:
@@ -23,9 +35,13 @@ def pair(*runs: Record) -> Pair:
     return Pair(tuple(reversed(runs)))
 
 
-def rendered(found: Pair, *, every: bool = False, late: bool = False, width: int = 100, **how: Any) -> str:
+def known(found: Pair, **more: Any) -> Known:
+    return of_pair(found, NOW, host="mx", **more)
+
+
+def rendered(found: Pair, *, every: bool = False, limit: float | None = None, width: int = 100, **how: Any) -> str:
     console = Console(file=io.StringIO(), width=width, **how)
-    status.render(found, console, every=every, now=NOW, late=late, watcher=None)
+    status.render(known(found), console, every=every, now=NOW, limit=limit)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text
 
@@ -43,12 +59,12 @@ def local(minute: int) -> str:
 
 
 def test_behind_is_what_came_since_the_last_success_began() -> None:
-    assert status.age(pair(record(60), record(120), record(180, 23), record(240, 75)), NOW) == 8 * 3600
-    assert status.age(pair(record(60, 12)), NOW) is None
+    assert known(pair(record(60), record(120), record(180, 23), record(240, 75))).behind(NOW) == 8 * 3600
+    assert known(pair(record(60, 12))).behind(NOW) is None
 
 
 def test_a_clock_that_was_set_back() -> None:
-    assert status.age(pair(record(60 * 10 + 1)), NOW) == 0
+    assert known(pair(record(60 * 10 + 1))).behind(NOW) == 0
 
 
 # --- For people
@@ -97,7 +113,7 @@ def test_too_old_is_red() -> None:
     found = pair(record(1))
     how = {"force_terminal": True, "color_system": "standard"}
     assert "\x1b[1;31m" not in rendered(found, **how)
-    assert "\x1b[1;31m9 h 59 min\x1b[0m" in rendered(found, late=True, **how)
+    assert "\x1b[1;31m9 h 59 min\x1b[0m" in rendered(found, limit=60, **how)
 
 
 def test_the_runs_are_a_table() -> None:
@@ -169,7 +185,7 @@ def test_a_terminal_without_blocks() -> None:
         encoding = "ascii"
 
     console = Console(file=Ascii(), width=100)
-    status.render(pair(record(1), record(2)), console, every=False, now=NOW, late=False, watcher=None)
+    status.render(known(pair(record(1), record(2))), console, every=False, now=NOW)
     assert console.file.getvalue().isascii()  # type: ignore[attr-defined]
 
 
@@ -178,16 +194,14 @@ def test_a_terminal_without_blocks() -> None:
 
 def test_json() -> None:
     bad = result(580, 25, withheld=4, errors=["nothing is deleted", "x"], files=FileCounts(deleted=1, failed=2))
-    found = status.to_json(
-        pair(record(60, partitions="default"), record(580, run=bad), record(590, 75, partitions="default archive")),
-        NOW + timedelta(seconds=1),
-        every=True,
-        watcher={"pid": 1},
-    )
+    runs = record(60, partitions="default"), record(580, run=bad), record(590, 75, partitions="default archive")
+    found = known(pair(*runs), watcher=WATCHER).to_json(NOW + timedelta(seconds=1))
     runs = found.pop("runs")
     assert found == {
         "source": "/spool",
         "destination": "host:/one",
+        "host": "mx",
+        "reported": "1970-01-01T10:00:00+00:00",
         "engine": "walk",
         "partitions": ["default", "archive"],
         "behind_seconds": 9 * 3600 + 1,
@@ -199,7 +213,9 @@ def test_json() -> None:
         "skipped": 1,
         "last_error": "nothing is deleted (and 1 more)",
         "last_error_at": "1970-01-01T09:40:00+00:00",
-        "watcher": {"pid": 1},
+        "problem": "nothing is deleted (and 1 more)",
+        "running": [],
+        "watcher": WATCHER,
     }
     assert [run["exit"] for run in runs] == [75, 25, 0]
     assert runs[1] == {
@@ -217,7 +233,7 @@ def test_json() -> None:
 
 
 def test_json_of_runs_that_were_all_kept_out() -> None:
-    found = status.to_json(pair(*(record(minute, 75) for minute in range(30))), NOW, every=False, watcher=None)
+    found = known(pair(*(record(minute, 75) for minute in range(30)))).to_json(NOW, runs=status.FEW)
     for key in ("behind_seconds", "last_success", "last_attempt", "seconds", "exit", "last_error", "last_error_at"):
         assert found[key] is None
     assert (found["skipped"], found["withheld"], len(found["runs"])) == (30, 0, status.FEW)
