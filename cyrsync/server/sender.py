@@ -376,8 +376,10 @@ class Sender:
         """See that what was sent by one stream has arrived; return the mailboxes that have not."""
         going, failures = lane.collect()
         failed = {going[failure.mailbox].place.key for failure in failures}
-        files, lane.files = lane.files, {}
-        self._linker.arrived({inode: file for inode, file in files.items() if file.key not in failed})
+        arrived = {work.place.key for work in going} - failed
+        waiting = {work.place.key for work, _ in self._waiting}
+        self._linker.arrived({inode: file for inode, file in lane.files.items() if file.key in arrived})
+        lane.files = {inode: file for inode, file in lane.files.items() if file.key in waiting}
         for failure in failures:
             self._fail(going[failure.mailbox], failure.number, failure.path)
         held = self._held.intersection(work.place.key for work in going)
