@@ -133,7 +133,7 @@ def _that_may_have_lost(store: Store, changed: list[Key]) -> Iterator[tuple[byte
         for look in looks:
             sent = look.lost_from() if grown not in ([], [look]) else None
             index = look.index_of(sent) if sent else None
-            if sent and index:
+            if sent and index is not None:  # one without records is false
                 yield owner, sent, index
 
 

@@ -212,6 +212,18 @@ def test_two_messages_of_the_same_contents_that_were_lost(pair: Pair) -> None:
     pair.assert_same()
 
 
+@pytest.mark.parametrize("how", MOVES[2:])
+def test_a_mailbox_that_has_lost_all(either: Pair, how: str) -> None:
+    expunging(either, how)
+    folder, to = either.server.folder("user/joe/Archive"), either.server.folder("user/joe/Sent")
+    samplespool.recreate_folder(folder)
+    uids = large(folder)
+    either.sync()
+    move(folder, uids, to, how)
+    assert either.sync()["messages"]["linked"] == COUNT
+    either.assert_same()
+
+
 def test_mailboxes_of_one_uidvalidity_that_were_swapped(pair: Pair) -> None:
     """As Cyrus gives it to those that are made in the same second: the uniqueid tells whose a record is."""
     expunging(pair, "MOVE, semidelayed")
