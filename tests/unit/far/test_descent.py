@@ -165,7 +165,7 @@ def test_above_a_folder_of_a_walk(spool: Path, secret: Path) -> None:
     assert found[SENT] == expected[SENT]
 
 
-@pytest.mark.parametrize("moment", ["_names", "_incarnation"])
+@pytest.mark.parametrize("moment", ["names_in", "_incarnation"])
 def test_within_a_folder_of_a_walk(spool: Path, secret: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     reader = Reader(os.fsencode(spool))
     expected = reader.look(SENT)
