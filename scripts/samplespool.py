@@ -31,8 +31,8 @@ _HEADER_SIZE, _RECORD_SIZE = 160, 112
 _RECORD = struct.Struct(">9I16s2I20s3QI")
 _FLAGS_AT, _MODSEQ_AT, _RECORD_CRC_AT = 32, 80, 108
 _ANSWERED, _FLAGGED, _DELETED, _SEEN = 1 << 0, 1 << 1, 1 << 2, 1 << 4
-_EXPUNGED = 1 << 31
-_GONE = 1 << 31 | 1 << 30  # expunged, and its file unlinked: the record stays until the next repack
+_EXPUNGED, _UNLINKED = 1 << 31, 1 << 30
+_GONE = _EXPUNGED | _UNLINKED  # expunged, and its file unlinked: the record stays until the next repack
 _YEARS = 5 * 365 * 86400
 _USERS = "joe ann bob eve kim lou max ned ola pat quin rosa sam tom uma vic will xena yara zoe".split()
 _BELOW_INBOX = ["", "Sent", "Trash", "Archive", "Archive/2023", "Drafts", "Entw&APw-rfe", "Sent Items", "Lists"]
@@ -261,7 +261,7 @@ def remove(folder: Path, uids: Iterable[int], *, mode: str = "immediate") -> Non
     struct.pack_into(">I", index, 88, int(time.time()))
     if mode == "immediate":
         records = [index[at : at + _RECORD_SIZE] for at in range(_HEADER_SIZE, len(index), _RECORD_SIZE)]
-        index[_HEADER_SIZE:] = b"".join(one for one in records if not _get(one, _FLAGS_AT) & _GONE)
+        index[_HEADER_SIZE:] = b"".join(one for one in records if not _get(one, _FLAGS_AT) & _UNLINKED)
         struct.pack_into(">I", index, 20, (len(index) - _HEADER_SIZE) // _RECORD_SIZE)
         (folder / "cyrus.index.NEW").touch()
         (folder / "cyrus.index.NEW").replace(folder / "cyrus.index")

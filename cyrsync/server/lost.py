@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
@@ -21,9 +20,10 @@ from cyrsync.cyrus.server.layout import owner_of_name
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.guids import Question
 from cyrsync.far.take import have_file
+from cyrsync.far.walk import incarnation_in
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
-from cyrsync.state.sent import Key, Sent, index_size
+from cyrsync.state.sent import Key, Place, Sent, index_size
 from cyrsync.state.store import Store
 
 #: Messages that the replica is asked about at once.
@@ -82,16 +82,16 @@ def is_expected(config: Config, store: Store, changed: list[Key]) -> bool:
 class _Look(NamedTuple):
     """The header of an index, and what the replica has of its mailbox."""
 
-    path: bytes
+    place: Place
     header: IndexHeader
     sent: Sent | None
 
     @classmethod
     def at(cls, store: Store, key: Key) -> _Look | None:
         """Return how a mailbox looks now, None where its index cannot be read."""
-        path = store.place(key).index_path
+        place = store.place(key)
         try:
-            return cls(path, records.read_header(regular_file.start(path, READ_SIZE)), store.sent(key))
+            return cls(place, records.read_header(regular_file.start(place.index_path, READ_SIZE)), store.sent(key))
         except (OSError, records.BadIndex):
             return None
 
@@ -106,6 +106,15 @@ class _Look(NamedTuple):
             return None
         records_new = header.num_records - (index_size(sent.seen) - header.start_offset) // header.record_size
         return sent if header.exists < header.num_records or records_new != self._uids_new() else None
+
+    def index_of(self, sent: Sent) -> Index | None:
+        """Return the index as it is now, None if it is not that of the mailbox which was sent."""
+        try:
+            index = records.read(regular_file.read(self.place.index_path), check_records=False)
+        except (OSError, records.BadIndex):
+            return None
+        now = incarnation_in(self.place.header_path, self.place.index_path)
+        return index if now and now[:2] == (sent.uniqueid, sent.uidvalidity) else None
 
     def _uids_new(self) -> int:
         return self.header.last_uid - (self.sent.last_uid() if self.sent else 0)
@@ -123,9 +132,9 @@ def _that_may_have_lost(store: Store, changed: list[Key]) -> Iterator[tuple[byte
         grown = [look for look in looks if look.may_have_got()]
         for look in looks:
             sent = look.lost_from() if grown not in ([], [look]) else None
-            if sent:
-                with suppress(OSError, records.BadIndex):
-                    yield owner, sent, records.read(regular_file.read(look.path), check_records=False)
+            index = look.index_of(sent) if sent else None
+            if sent and index is not None:  # one without records is false
+                yield owner, sent, index
 
 
 def _asked(roots: dict[str, Roots], replica: Replica, asked: list[tuple[bytes, Sent, array[int]]]) -> Iterator[Lost]:

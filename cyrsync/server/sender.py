@@ -386,8 +386,10 @@ class Sender:
         """See that what was sent by one stream has arrived; return the mailboxes that have not."""
         going, failures = lane.collect()
         failed = {going[failure.mailbox].place.key for failure in failures if not failure.arrived}
-        files, lane.files = lane.files, {}
-        self._linker.arrived({inode: file for inode, file in files.items() if file.key not in failed})
+        arrived = {work.place.key for work in going} - failed
+        waiting = {work.place.key for work, _ in self._waiting}
+        self._linker.arrived({inode: file for inode, file in lane.files.items() if file.key in arrived})
+        lane.files = {inode: file for inode, file in lane.files.items() if file.key in waiting}
         for failure in failures:
             if failure.arrived:
                 self.errors += [error for error in [undressed(failure)] if error not in self.errors]

@@ -44,6 +44,8 @@ class Engines(RuleBasedStateMachine):
         self.root = self.memory.__enter__()
         self.rng = random.Random(seed)
         self.server = SampleServer(self.root / "server", messages=30, folder_count=4)
+        with self.server.conf.open("a") as stream:
+            stream.write("expunge_mode: immediate\n")
         self.spool = self.server.spool
         self.walked, self.indexed = self.root / "walked", self.root / "indexed"
         self.indexed.mkdir()
@@ -90,6 +92,16 @@ class Engines(RuleBasedStateMachine):
     @rule(count=st.integers(1, 200))
     def expunge(self, count: int) -> None:
         samplespool.expunge(self.some(), count, rng=self.rng)
+
+    @rule(count=st.integers(1, 50), mode=st.sampled_from(["delayed", "semidelayed", "immediate"]), moves=st.booleans())
+    def copy_or_move(self, count: int, mode: str, moves: bool) -> None:
+        """Some messages, to any mailbox, also to the one that has them."""
+        folder, to = self.some(), self.some()
+        there = sorted(int(path.name[:-1]) for path in folder.glob("[0-9]*."))
+        uids = sorted(self.rng.sample(there, min(count, len(there))))
+        samplespool.copy(folder, uids, to)
+        if moves:
+            samplespool.remove(folder, uids, mode=mode)
 
     @precondition(lambda self: self.free())
     @rule(count=st.integers(0, 5))

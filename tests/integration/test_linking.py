@@ -212,6 +212,39 @@ def test_two_messages_of_the_same_contents_that_were_lost(pair: Pair) -> None:
     pair.assert_same()
 
 
+@pytest.mark.parametrize("how", MOVES[2:])
+def test_a_mailbox_that_has_lost_all(either: Pair, how: str) -> None:
+    expunging(either, how)
+    folder, to = either.server.folder("user/joe/Archive"), either.server.folder("user/joe/Sent")
+    samplespool.recreate_folder(folder)
+    uids = large(folder)
+    either.sync()
+    move(folder, uids, to, how)
+    assert either.sync()["messages"]["linked"] == COUNT
+    either.assert_same()
+
+
+def test_mailboxes_of_one_uidvalidity_that_were_swapped(pair: Pair) -> None:
+    """As Cyrus gives it to those that are made in the same second: the uniqueid tells whose a record is."""
+    expunging(pair, "MOVE, semidelayed")
+    one, other, to = (pair.server.folder(f"user/joe/{name}") for name in ("Drafts", "Trash", "Sent"))
+    for folder in (one, other):
+        samplespool.recreate_folder(folder)
+    uids = large(one, 5)
+    assert large(other, 5) == uids
+    with (other / "cyrus.index").open("r+b") as stream:
+        stream.seek(44)
+        stream.write((one / "cyrus.index").read_bytes()[44:48])
+    samplespool.set_flags(other)
+    os.utime(other / "cyrus.cache", (10**9, 10**9))  # else the two may look alike
+    pair.sync()
+    (copied,) = move(other, uids[2:3], to, "MOVE, semidelayed")
+    samplespool.swap(one, other)
+    pair.sync()
+    assert (pair.there(to) / f"{copied}.").read_bytes() == (to / f"{copied}.").read_bytes()
+    pair.assert_same()
+
+
 @pytest.mark.parametrize("what", ["withheld", "without --delete"])
 def test_what_was_lost_stays_on_the_replica(pair: Pair, what: str) -> None:
     """Then both names are one file there."""
