@@ -68,7 +68,7 @@ TABLE = (
     Code(
         (Exit.REFUSED,),
         "the replica was promoted, is another server's, or a Cyrus is using it; or the source is a replica; or a "
-        "server refused the login",
+        "server refused the login; or a user is held",
         _of(
             restore="the server refused the login, or it was no administrator's",
             prune="the replica was promoted",
