@@ -39,7 +39,6 @@ MODULES = (
 #: What an audit needs besides, and a source whose metadata is taken under locks.
 MORE_MODULES = (
     "cyrsync.cyrus.mailbox.dlist",
-    "cyrsync.cyrus.mailbox.on_disk",
     "cyrsync.cyrus.mailbox.records",
     "cyrsync.cyrus.mailbox.guids",
     "cyrsync.cyrus.mailbox.locks",
