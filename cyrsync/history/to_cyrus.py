@@ -36,10 +36,8 @@ def write(target: Target, selection: Selection, place: Place, restore: MailboxRe
                 f"{source}: not restored: another mailbox was restored to {path}: restore this one by itself, with its "
                 "partition as TREE"
             )
-        last_uid = records.read_header(selection.metadata[entry.INDEX]).last_uid
-        if selection.mailbox.last_uid > last_uid:
-            later = f"UIDs {last_uid + 1} to {selection.mailbox.last_uid}"
-            restore.warn(f"{later} were given later, and a server that it is put on gives them again; with --into not")
+        if selection.since is not None:
+            _warn_of_later_uids(selection, restore)
         for message in selection.messages():
             target.write_message(folder, b"%d." % message.uid, message, restore)
         cache = selection.caches[0]
@@ -52,6 +50,14 @@ def write(target: Target, selection: Selection, place: Place, restore: MailboxRe
             target.write(folder, name, [data])
     finally:
         os.close(folder)
+
+
+def _warn_of_later_uids(selection: Selection, restore: MailboxRestore) -> None:
+    """Warn of UIDs that the mailbox gave after the state that is restored."""
+    last_uid = records.read_header(selection.metadata[entry.INDEX]).last_uid
+    if selection.mailbox.last_uid > last_uid:
+        later = f"UIDs {last_uid + 1} to {selection.mailbox.last_uid}"
+        restore.warn(f"{later} were given later, and a server that it is put on gives them again; with --into not")
 
 
 class _Unreadable(Exception):
