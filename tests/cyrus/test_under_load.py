@@ -61,10 +61,19 @@ def _index(server: CyrusServer, address: str) -> list[str]:
 
 
 def _assert_same_files(left: Path, right: Path) -> None:
-    """Equal but for directories without a file, which are no mailboxes, and the times at which subfolders came."""
+    """Equal but for directories without a file, which are no mailboxes, and the times at which subfolders came.
+
+    A Cyrus that is ended while it unlinks leaves message files that no record names: -C does not send those.
+    """
+    orphans = {
+        os.fsencode(f"{problem['folder']}/{uid}.")
+        for problem in problems(left)
+        if problem["kind"] == "orphan"
+        for uid in problem["uids"]
+    }
     found = []
     for tree in (left, right):
-        entries = snapshot(tree, dir_mtimes=False)
+        entries = {path: one for path, one in snapshot(tree, dir_mtimes=False).items() if path not in orphans}
         above = {path.rpartition(b"/")[0] for path, entry in entries.items() if entry.kind != "directory"}
         found.append({path: entry for path, entry in entries.items() if entry.kind != "directory" or path in above})
     assert differences(*found) == []
