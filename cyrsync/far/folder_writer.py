@@ -357,6 +357,10 @@ def _open_directory(name: bytes, above: int) -> "Optional[int]":
         return os.open(name, _DIRECTORY, dir_fd=above)
     except FileNotFoundError:
         return None
+    except PermissionError:
+        # It is as the original: one that its owner may not read. It gets its mode back in the end.
+        os.chmod(name, 0o700, dir_fd=above)
+        return os.open(name, _DIRECTORY, dir_fd=above)
     except OSError as error:
         if error.errno not in (errno.ENOTDIR, errno.ELOOP):
             raise

@@ -55,9 +55,13 @@ def test_a_file_of_somebody_else_is_refused_and_one_in_his_directory(config: Pat
     assert refused(config).startswith(f"{config}: {config.parent}: users other than root can write to it")
 
 
+#: Who the message names: whoever is not root may write, too.
+OTHERS = "users other than root" + (" and you" if os.geteuid() else "")
+
+
 def test_a_directory_that_all_can_write_is_refused_unless_it_is_sticky(config: Path) -> None:
     config.parent.chmod(0o777)
-    assert refused(config).startswith(f"{config}: {config.parent}: users other than root can write to it")
+    assert refused(config).startswith(f"{config}: {config.parent}: {OTHERS} can write to it")
     config.parent.chmod(0o1777)
     assert place.read(str(config)) == "[one]\n"
 
@@ -69,10 +73,10 @@ def test_behind_a_link_both_places_count(config: Path, open_dir: Path) -> None:
     link.symlink_to(config)
     assert place.read(str(link)) == "[one]\n"
     elsewhere.chmod(0o777)
-    assert f"{elsewhere}: users other than root can write to it" in refused(link)
+    assert f"{elsewhere}: {OTHERS} can write to it" in refused(link)
     elsewhere.chmod(0o755)
     config.parent.chmod(0o777)
-    assert f"{config.parent}: users other than root can write to it" in refused(link)
+    assert f"{config.parent}: {OTHERS} can write to it" in refused(link)
 
 
 def test_what_is_no_file_or_too_large_or_no_text_is_refused(config: Path) -> None:
