@@ -246,7 +246,7 @@ def _free_place(directory: int, file: int, status: os.stat_result, suffix: bytes
 
 def _is_equal(folder: int, name: bytes, other: bytes) -> bool:
     """Tell whether two files of a folder hold the same; what is no file is equal to nothing."""
-    looks = [os.lstat(one, dir_fd=folder) for one in (name, other) if _is_there(one, folder)]
+    looks = [os.lstat(one, dir_fd=folder) for one in (name, other) if store.is_there(one, folder)]
     if len(looks) < 2 or looks[0].st_size != looks[1].st_size or not all(stat.S_ISREG(one.st_mode) for one in looks):
         return False
     one, two = os.open(name, _FILE, dir_fd=folder), os.open(other, _FILE, dir_fd=folder)
@@ -258,14 +258,6 @@ def _is_equal(folder: int, name: bytes, other: bytes) -> bool:
     finally:
         os.close(one)
         os.close(two)
-
-
-def _is_there(name: bytes, folder: int) -> bool:
-    try:
-        os.lstat(name, dir_fd=folder)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _copy(name: bytes, folder: int, state: int) -> None:

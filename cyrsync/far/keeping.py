@@ -3,14 +3,13 @@
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
-import os
 from typing import TYPE_CHECKING
 
 from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.far.descent import Descent
 from cyrsync.far.keep import Keeper
 from cyrsync.far.packed import Packer
 from cyrsync.far.pool import Pool
-from cyrsync.far.store import DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -46,12 +45,10 @@ class Guard:
     """Keeps what is about to be removed below one root."""
 
     def __init__(self, root: bytes, home: bytes, keeper: Keeper, states: Keeper) -> None:
-        self._home = home
+        self._folders = Descent(home)
         self._is_home = home == root
         self._keeper = keeper
         self._pool = Pool(root, states)
-        self._path = None  # type: Optional[bytes]  # of the folder below the other root that is open
-        self._opened = -1
 
     def enter(self, folder: int, path: bytes, names: "Collection[bytes]") -> None:
         """Keep the state of a mailbox whose index is among the names that are to be removed. Raise OSError."""
@@ -70,32 +67,9 @@ class Guard:
             self._keeper.keep_file(folder, path, name)
         return False
 
-    def close(self) -> None:
-        """Let go of what is open."""
-        if self._opened >= 0:
-            os.close(self._opened)
-        self._path, self._opened = None, -1
-
-    __del__ = close
-
     def _elsewhere(self, path: bytes) -> "Optional[int]":
         """Return the folder, open, that has the index of the messages in a folder; None where it is not there."""
-        if path != self._path:
-            self.close()
-            self._path = path
-            try:
-                self._opened = _open(self._home, path)
-            except (FileNotFoundError, NotADirectoryError):
-                pass
-        return self._opened if self._opened >= 0 else None
-
-
-def _open(root: bytes, path: bytes) -> int:
-    current = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    for name in path.split(b"/") if path else []:
         try:
-            below = os.open(name, DIRECTORY, dir_fd=current)
-        finally:
-            os.close(current)
-        current = below
-    return current
+            return self._folders.open(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None

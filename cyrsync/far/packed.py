@@ -148,7 +148,7 @@ class Packer:
         directory, name = b"/".join([pieces, digest[:2]]), digest + store.PACKED
         if (directory, name) not in self._known:
             self._known.add((directory, name))
-            if not _is_there(name, self._directory(directory, make=True)):
+            if not store.is_there(name, self._directory(directory, make=True)):
                 self._make(directory, name, _compressed(piece))
         return b"/".join([digest[:2], name]) + b"\n"
 
@@ -190,14 +190,6 @@ class Packer:
         self._made, self._done = [], []
         self._known.clear()
         self._close()
-
-
-def _is_there(name: bytes, directory: int) -> bool:
-    try:
-        os.lstat(name, dir_fd=directory)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _compressed(data: bytes) -> bytes:

@@ -57,7 +57,7 @@ class Pool:
         text = digest.hex().encode("ascii")
         pool = self._store.open(store.MESSAGES, text[:2])
         try:
-            if not _is_there(text, pool):
+            if not store.is_there(text, pool):
                 os.rename(name, text, src_dir_fd=folder, dst_dir_fd=pool)
             elif _is_same(os.lstat(text, dir_fd=pool), os.lstat(name, dir_fd=folder)):
                 os.unlink(name, dir_fd=folder)  # a rename would leave it
@@ -67,14 +67,6 @@ class Pool:
                 self._put(folder, name, _digest(name, folder))  # one of the two is damaged: both are kept
         finally:
             os.close(pool)
-
-
-def _is_there(name: bytes, directory: int) -> bool:
-    try:
-        os.lstat(name, dir_fd=directory)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _is_same(one: os.stat_result, other: os.stat_result) -> bool:

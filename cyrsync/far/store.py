@@ -131,6 +131,15 @@ class Store:
         return self._tops[name]
 
 
+def is_there(name: bytes, directory: int) -> bool:
+    """Tell whether anything of this name is in an open directory. Raise OSError where that is not to be seen."""
+    try:
+        os.lstat(name, dir_fd=directory)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _open(name: bytes, above: int, make: bool) -> int:
     try:
         return os.open(name, DIRECTORY, dir_fd=above)
