@@ -3,12 +3,12 @@
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
-import zlib
 from itertools import compress
 from typing import TYPE_CHECKING
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import records
+from cyrsync.far.packed import unpacked
 from cyrsync.far.store import GONE, HASHED, IN_PIECES, MAILBOXES, PACKED, PIECES, STORE
 from cyrsync.far.stored import PIECE, Damaged, StoreReader
 
@@ -116,7 +116,7 @@ def _list(store: StoreReader, mailbox: bytes, state: bytes) -> "List[bytes]":
 
 def _piece(store: StoreReader, mailbox: bytes, name: bytes) -> bytes:
     two, _, rest = name.partition(b"/")
-    return _inflated(store.contents(MAILBOXES, mailbox, PIECES, two, rest))
+    return unpacked(store.contents(MAILBOXES, mailbox, PIECES, two, rest))
 
 
 def _index(store: StoreReader, mailbox: bytes, state: bytes) -> "Tuple[bytes, bool]":
@@ -127,7 +127,7 @@ def _index(store: StoreReader, mailbox: bytes, state: bytes) -> "Tuple[bytes, bo
     except FileNotFoundError:
         pass
     try:
-        return _inflated(store.contents(*above, kinds.INDEX + PACKED)), True
+        return unpacked(store.contents(*above, kinds.INDEX + PACKED)), True
     except FileNotFoundError:
         return b"".join([_piece(store, mailbox, name) for name in _list(store, mailbox, state)]), True
 
@@ -139,18 +139,6 @@ def _expunged(store: StoreReader, mailbox: bytes, state: bytes, hashed: "Hashed"
     except FileNotFoundError:
         return []
     return _named(records.read(data, sorted_uids=False), hashed, every=True)
-
-
-def _inflated(data: bytes) -> bytes:
-    """Return what a gzip file has in it. Raise ValueError."""
-    inflate = zlib.decompressobj(31)
-    try:
-        found = inflate.decompress(data)
-    except zlib.error as error:
-        raise ValueError(str(error)) from None
-    if not inflate.eof:
-        raise ValueError("torn")
-    return found
 
 
 def _records(data: bytes, is_checked: bool, is_gone: bool) -> records.Index:

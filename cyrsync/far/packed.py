@@ -36,6 +36,9 @@ _ENDS, _FACTOR, _MASK = (1 << 32) // 512, 0x9E3779B1, (1 << 32) - 1
 _LEVEL = 1  # three times as fast as 6, and 5 % larger: what SHA-1s take cannot be made smaller
 _TRAILER = struct.Struct("<II")  # at the end of a gzip file: CRC-32 and size (RFC 1952)
 _MANY = 500  # states that are packed before they are synced
+_GZIP = 31  # zlib's word for it
+#: Of an index or a database, gzip leaves at least a part in so many, but of the first few MiB, which may be empty.
+RATIO, SLACK = 64, 16 << 20
 _MOST_OPEN = 600  # directories
 
 
@@ -57,7 +60,7 @@ def reader(directory: int, state: bytes) -> "Optional[Callable[[int, int], bytes
         pass
     try:
         packed = _Reader(os.open(index + store.PACKED, _FILE, dir_fd=directory))
-        data = zlib.decompressobj(31).decompress(packed.read(0, _LARGE), _LARGE)
+        data = zlib.decompressobj(_GZIP).decompress(packed.read(0, _LARGE), _LARGE)
         return lambda at, size: data[at : at + size]
     except (FileNotFoundError, zlib.error):
         return None
@@ -82,6 +85,24 @@ def is_of(directory: int, name: bytes, file: int) -> "Optional[bool]":
     if found > _LARGE or len(trailer) < _TRAILER.size:
         return False
     return _TRAILER.unpack(trailer) == (zlib.crc32(os.pread(file, found, 0)) & _MASK, found)
+
+
+def unpacked(data: bytes, most: "Optional[int]" = None) -> bytes:
+    """Return what a gzip file has, which may be so much at the most. Raise ValueError.
+
+    Whoever owns the root may have put anything there.
+    """
+    most = SLACK + RATIO * len(data) if most is None else most
+    inflate = zlib.decompressobj(_GZIP)
+    try:
+        found = inflate.decompress(data, most + 1)
+    except (zlib.error, MemoryError) as error:
+        raise ValueError("packed, and damaged: {}".format(error)) from None
+    if len(found) > most:
+        raise ValueError("unpacked, it is too large to be right")
+    if not inflate.eof or inflate.unused_data:
+        raise ValueError("packed, and torn")
+    return found
 
 
 class _Reader:
@@ -193,7 +214,7 @@ class Packer:
 
 
 def _compressed(data: bytes) -> bytes:
-    deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, 31)
+    deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
     return deflate.compress(data) + deflate.flush()
 
 

@@ -7,8 +7,8 @@ import re
 import zlib
 from collections.abc import Callable
 
-#: Of an index or a database, gzip leaves at least a part in so many, but of the first few MiB, which may be empty.
-_RATIO, _SLACK = 64, 16 << 20
+from cyrsync.far.packed import RATIO, SLACK, unpacked
+
 #: Bytes of a piece; it is of 64 KiB, or of 512 records.
 _LARGEST_PIECE = 1 << 20
 _GZIP = 31  # zlib's word for it
@@ -21,17 +21,10 @@ class BadState(Exception):
 
 def gzip(data: bytes, most: int | None = None) -> bytes:
     """Return what a gzip file has, which may be so much at the most. Raise BadState."""
-    most = _SLACK + _RATIO * len(data) if most is None else most
-    engine = zlib.decompressobj(_GZIP)
     try:
-        found = engine.decompress(data, most + 1)
-    except (zlib.error, MemoryError) as error:
-        raise BadState(f"packed, and damaged: {error}") from None
-    if len(found) > most:
-        raise BadState("unpacked, it is too large to be right")
-    if not engine.eof or engine.unused_data:
-        raise BadState("packed, and torn")
-    return found
+        return unpacked(data, most)
+    except ValueError as error:
+        raise BadState(str(error)) from None
 
 
 def start(data: bytes, size: int) -> bytes:
@@ -67,7 +60,7 @@ def joined(listed: bytes, read: Callable[[bytes], tuple[bytes, int]]) -> bytes:
         data, packed[name] = read(name)
         size += len(data)
         # One piece may be listed again and again.
-        if size > _SLACK + _RATIO * sum(packed.values()):
+        if size > SLACK + RATIO * sum(packed.values()):
             raise BadState("unpacked, it is too large to be right")
         found.append(data)
     return b"".join(found)

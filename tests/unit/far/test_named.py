@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,14 @@ def test_what_is_hashed_is_named_by_the_uids_that_a_state_has(large: Large) -> N
     found = named(large.store, large.mailbox.name, large.mailbox.states[0], hashed, {})
     assert bytes.fromhex("ab" * 20) in found
     assert bytes.fromhex("cd" * 20) not in found
+
+
+def test_what_would_fill_the_memory_is_damaged(tmp_path: Path) -> None:
+    """Whoever owns the replica's root may put anything there, and root unpacks it."""
+    bomb = zlib.compressobj(9, zlib.DEFLATED, 31)
+    data = b"".join(bomb.compress(bytes(1 << 20)) for _ in range(64)) + bomb.flush()
+    state = tmp_path / ".cyrsync-history" / "mailboxes" / "id" / "20261128T101500.123456789Z"
+    state.mkdir(parents=True)
+    (state / "cyrus.index.gz").write_bytes(data)
+    with pytest.raises(Damaged, match="too large to be right"):
+        named(StoreReader(os.fsencode(tmp_path)), b"id", os.fsencode(state.name), {})
