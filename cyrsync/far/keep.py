@@ -92,6 +92,7 @@ class Keeper:
         name = self._former.get(path) if folder is None else _directory_of(folder) or self._former.get(path)
         if not name:
             return None
+        self._former[path] = name  # for `note_digest`
         mailbox = self._store.open(store.MAILBOXES, name)
         try:
             newest = packed.newest(mailbox)

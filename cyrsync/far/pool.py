@@ -43,8 +43,8 @@ class Pool:
             digest = record.guid
         else:
             digest = _digest(name, folder)
-            if finder and (record.guid is None if record else finder.header.minor_version < FIRST_WITH_CRC):
-                # Up to 2.3 a message that is expunged has its record elsewhere, in cyrus.expunge.
+            if finder and (record or finder.header.minor_version < FIRST_WITH_CRC):
+                # No record tells what it is called. (Up to 2.3, what is expunged has its record in cyrus.expunge.)
                 self._states.note_digest(path, finder.header.uidvalidity, uid, digest)
         self._put(folder, name, digest)
 

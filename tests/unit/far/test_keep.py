@@ -321,3 +321,14 @@ def test_links_that_somebody_puts_in_the_way_are_not_followed(mailbox: Mailbox, 
     with pytest.raises(OSError, match=r"ot a directory|oo many"):
         pack(mailbox)
     assert not list((tmp_path / "else").iterdir())
+
+
+def test_a_message_that_is_not_of_its_records_size_is_noted(mailbox: Mailbox) -> None:
+    """It is called by what it is, which no record tells: prune would take it for nobody's."""
+    mailbox.keep(keeper_of(mailbox))
+    uid = mailbox.uids()[0]
+    (mailbox.folder / f"{uid}.").write_bytes(b"cut off")
+    remove(mailbox, Removal(mailbox.path, uid_sets.of([uid])))
+    uidvalidity = records.read(mailbox.index()).header.uidvalidity
+    line = f"{uidvalidity} {uid} {hashlib.sha1(b'cut off').hexdigest()}"
+    assert (mailbox.kept / "hashed").read_text().splitlines() == [line]
