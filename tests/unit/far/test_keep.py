@@ -332,3 +332,19 @@ def test_a_message_that_is_not_of_its_records_size_is_noted(mailbox: Mailbox) ->
     uidvalidity = records.read(mailbox.index()).header.uidvalidity
     line = f"{uidvalidity} {uid} {hashlib.sha1(b'cut off').hexdigest()}"
     assert (mailbox.kept / "hashed").read_text().splitlines() == [line]
+
+
+def test_a_state_of_another_uidvalidity_says_nothing_of_a_message(mailbox: Mailbox) -> None:
+    """The mailbox was made again under the same uniqueid: its UIDs are other messages, also where sizes are equal."""
+    mailbox.keep(keeper_of(mailbox))
+    data = mailbox.index()
+    start = records.read(data).header.start_offset
+    head = data[:44] + b"\0\0\0\7" + data[48 : start - 4]  # minor version 17: UIDVALIDITY stands at 44
+    mailbox.replace_index(head + zlib.crc32(head).to_bytes(4, "big") + data[start:], 2_000_000_000 * 10**9)
+    uid = mailbox.uids()[0]
+    path = mailbox.folder / f"{uid}."
+    other = bytes(reversed(path.read_bytes()))
+    path.write_bytes(other)
+    remove(mailbox, Removal(mailbox.path, uid_sets.of([uid])))
+    found = {one.name: one.read_bytes() for one in (mailbox.kept.parents[1] / "messages").glob("*/*")}
+    assert found == {hashlib.sha1(other).hexdigest(): other}
