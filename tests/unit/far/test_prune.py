@@ -390,7 +390,7 @@ def test_it_can_fail_at_any_step_and_the_next_one_finishes(
         assert_whole(spool, before, pool)
         assert contents(spool) == contents(undisturbed)
         shutil.rmtree(spool.root)
-    assert number > 20
+    assert number > 15
 
 
 def _is_there(spool: Spool, path: bytes) -> bool:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from cyrsync.far.remove import HIDDEN, RENAMED, Removal, Remover, clear, decode, encode
 from support import campaign, frames
+from tests.support.descriptors import descriptors
 
 
 def make(root: Path, *paths: bytes | str) -> None:
@@ -341,7 +342,7 @@ def test_times_that_cannot_be_kept(root: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_no_descriptor_is_lost(root: Path, outside: Path) -> None:
     make(root, "a/b/c/1.", "a/b/.hidden", "x/1.")
     (root / "link").symlink_to(outside)
-    before = os.listdir("/proc/self/fd")
+    before = descriptors()
     remove(
         root,
         Removal(b"a", folders=(b"b",)),
@@ -349,7 +350,7 @@ def test_no_descriptor_is_lost(root: Path, outside: Path) -> None:
         Removal(b"link/user", array("I", [1])),
         Removal(b"a/gone/deeper", array("I", [1])),
     )
-    assert os.listdir("/proc/self/fd") == before
+    assert descriptors() == before
 
 
 @campaign.slow()

@@ -14,6 +14,7 @@ from cyrsync.errors import LockedError, UnusableError
 from cyrsync.state import lock
 from cyrsync.state.lock import run_key, run_lock, state_directory, state_path
 from support.tools import requires_root
+from tests.support.descriptors import descriptors
 
 
 @pytest.fixture
@@ -99,10 +100,10 @@ def test_waits_for_the_holder(state_dir: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_no_descriptor_is_lost() -> None:
-    before = os.listdir("/proc/self/fd")
+    before = descriptors()
     with run_lock(state_path(), "key", 0), pytest.raises(LockedError), run_lock(state_path(), "key", 0):
         pytest.fail("held twice")
-    assert os.listdir("/proc/self/fd") == before
+    assert descriptors() == before
 
 
 def test_a_lock_is_not_passed_on_to_rsync() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from cyrsync.cyrus.mailbox import regular_file
 from support.tools import requires_root
+from tests.support.descriptors import descriptors
 
 MIB = 1 << 20
 
@@ -58,13 +59,13 @@ def make(file: Path, what: str) -> None:
 )
 def test_what_is_no_regular_file(file: Path, what: str, code: int) -> None:
     make(file, what)
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for look in (regular_file.read, regular_file.opened, regular_file.ensure, lambda path: regular_file.start(path, 4)):
         with pytest.raises(OSError) as caught:  # noqa: PT011 - its code is looked at
             look(bytes(file))
         # Who opens a directory to write to it is told of that, too.
         assert caught.value.errno == code or (what, look) == ("socket", regular_file.ensure)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 def test_a_link_may_be_followed(file: Path) -> None:
