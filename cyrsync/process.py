@@ -230,9 +230,10 @@ def open_pipes(words: Sequence[str], err: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start a process that is talked to through plain pipes on its standard input and output."""
     arguments: list[str | bytes] = [program(words[0]), *map(os.fsencode, words[1:])]
     started = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err)
-    assert started.stdout
-    with contextlib.suppress(OSError):  # the system may have handed out all the room that it grants a user
-        fcntl.fcntl(started.stdout, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+    for pipe in (started.stdin, started.stdout):
+        assert pipe
+        with contextlib.suppress(OSError):  # the system may have handed out all the room that it grants a user
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
     return started
 
 

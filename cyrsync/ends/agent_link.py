@@ -46,6 +46,14 @@ class AgentLink:
         """Send what a request has besides its line."""
         self._link.send(data)
 
+    def send_later(self, data: bytes) -> None:
+        """Send what there is room for; the rest waits for `push`, or until an answer is read."""
+        self._link.send_later(data)
+
+    def push(self) -> None:
+        """Send what waits, and has room now."""
+        self._link.push()
+
     def teach(self) -> None:
         """Send what the agent needs for more than a walk, once; one on this machine has all of it."""
         if self._compressed and not self._taught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,8 @@ class AgentSide:
     def __init__(self, start: Callable[[], Link], compressed: bool) -> None:
         """`start` gives the link to the agent when something is first asked of it."""
         self._agent = AgentLink(start, compressed)
+        #: For each stream that was ended, what tells what of it has not arrived; they are asked in this order.
+        self._ended: deque[Callable[[], list[Failure]]] = deque()
 
     @property
     def under_locks(self) -> UnderLocks:
@@ -242,25 +245,35 @@ class AgentSide:
     def begin_stream(self, *, numeric_ids: bool, aside: bool, much: bool, compressed: bool = False) -> Sink:
         """Return what writes mailboxes there, until `finish_stream`; `much`: more will follow.
 
+        What is sent may wait until `push_stream`, or until something else is asked. Several may be on their way.
+
         With `aside`, a folder that is not there gets its name as a whole; then nobody else may write there.
         """
         self._agent.ask("receive", numeric_ids=numeric_ids, aside=aside, compressed=compressed)
-        self._deflated = Deflated(self._agent.send) if compressed else None
-        self._encoder = Encoder(self._deflated.write if self._deflated else self._agent.send)
+        self._deflated = Deflated(self._agent.send_later) if compressed else None
+        self._encoder = Encoder(self._deflated.write if self._deflated else self._agent.send_later)
         return self._encoder
 
     def finish_stream(self) -> None:
-        """End the stream; `stream_failures` is asked next."""
+        """End the stream: another one may begin, or `stream_failures` be asked."""
         self._encoder.end()
         if self._deflated:
             self._deflated.end()
+        self._ended.append(partial(self._not_received, self._encoder))
+
+    def push_stream(self) -> None:
+        """Send what waits of a stream, as far as there is room for it."""
+        self._agent.push()
 
     def stream_failures(self) -> list[Failure]:
-        """Return which mailboxes of a stream that was ended are not in their places, or not as on the source."""
+        """Return which mailboxes of the oldest ended stream are not in their places, or not as on the source."""
+        return self._ended.popleft()()
+
+    def _not_received(self, encoder: Encoder) -> list[Failure]:
         failures: list[Failure] = []
         self._agent.end(
             agent_answers.nothing,
-            lambda record: failures.append(agent_answers.not_received(record, self._encoder.mailboxes)),
+            lambda record: failures.append(agent_answers.not_received(record, encoder.mailboxes)),
         )
         return failures
 

@@ -21,7 +21,7 @@ from cyrsync.far import token as tokens
 from cyrsync.far.at_work import Cyrus, at_work
 from cyrsync.far.beginning import Beginning
 from cyrsync.far.hold import Holds
-from cyrsync.far.receive import Failure, Receiver
+from cyrsync.far.receive import Receiver
 
 if TYPE_CHECKING:
     from array import array
@@ -139,13 +139,16 @@ class ChildSide(AgentSide):
         return self._receiver
 
     def finish_stream(self) -> None:
-        """End the stream; `stream_failures` is asked next."""
-        if not self._receiver:
+        """End the stream: another one may begin, or `stream_failures` be asked."""
+        if self._receiver:
+            self._ended.append(self._receiver.end)
+        else:
             super().finish_stream()
 
-    def stream_failures(self) -> list[Failure]:
-        """Return which mailboxes of a stream that was ended are not in their places."""
-        return self._receiver.end() if self._receiver else super().stream_failures()
+    def push_stream(self) -> None:
+        """Send what waits of a stream, as far as there is room for it."""
+        if not self._receiver:
+            super().push_stream()
 
     def close(self) -> None:
         """End the child, if there is one, and let go of the replica."""

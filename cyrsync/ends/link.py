@@ -12,6 +12,7 @@ import select
 import subprocess
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -27,6 +28,8 @@ _NOISE = 1 << 16
 #: Bytes at the end of what it says on standard error that are looked at.
 _SAID = 1 << 16
 _BLOCK = 1 << 16
+#: Bytes that wait until the far end takes them, while something else is done.
+_AHEAD = 16 << 20
 #: Bytes that are kept of what a far end says while it does not listen.
 _EARLY = 1 << 26
 #: Seconds between two looks whether a login has succeeded, and after which it is taken for done where nothing tells.
@@ -63,6 +66,8 @@ class Link:
         self._silence = silence
         self._began = time.monotonic()
         self._early = bytearray()
+        self._outgoing: deque[memoryview] = deque()
+        self._waiting = 0  # bytes of that
         self._is_silent = False
         self._said = ""
         self.output: IO[bytes] = io.BufferedReader(_Output(self.read_into), _BLOCK)
@@ -108,17 +113,34 @@ class Link:
 
     def send(self, data: bytes) -> None:
         """Write, or say that the far end is gone."""
-        left = memoryview(data)
-        while left:
+        self.send_later(data)
+        self._send_all()
+
+    def send_later(self, data: bytes) -> None:
+        """Write what there is room for; the rest waits for `push`, or until something is read."""
+        if data:
+            self._outgoing.append(memoryview(data))
+            self._waiting += len(data)
+        self._send_all(_AHEAD)
+
+    def push(self) -> None:
+        """Write what there is room for now, or say that the far end is gone."""
+        while self._outgoing:
             try:
-                left = left[os.write(self._in, left) :]
+                written = os.write(self._in, self._outgoing[0])
             except BlockingIOError:
-                self._wait_for_room()
+                return
             except (OSError, ValueError):
                 raise self.failure() from None
+            self._waiting -= written
+            if written == len(self._outgoing[0]):
+                self._outgoing.popleft()
+            else:
+                self._outgoing[0] = self._outgoing[0][written:]
 
     def read_into(self, buffer: WriteableBuffer) -> int:
         """Read what there is, at least a byte; 0 at the end. Raise ConnectionFailed where nothing comes."""
+        self._send_all()  # what comes meanwhile is kept
         if self._early:
             view = memoryview(buffer).cast("B")
             size = min(len(view), len(self._early))
@@ -144,6 +166,13 @@ class Link:
         """End the process: the far end sees its input close."""
         self._end()
         self.errors.close()
+
+    def _send_all(self, but: int = 0) -> None:
+        """Wait until all has been written, but so many bytes at the most."""
+        self.push()
+        while self._waiting > but:
+            self._wait_for_room()
+            self.push()
 
     def _wait_for_room(self) -> None:
         """Wait until something can be written; what comes meanwhile is kept, and is a sign of life."""

@@ -14,7 +14,7 @@ import os
 import sqlite3
 import struct
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from cyrsync.cyrus.mailbox import guids
@@ -73,8 +73,8 @@ class Linker:
         """Have it found out what changed mailboxes have lost, before anything is sent."""
         self._changed = changed
 
-    def of(self, work: Work, going: SentFiles) -> Linking:
-        """Return what finds a mailbox's messages; what is `going` by the same stream has its place before."""
+    def of(self, work: Work, going: Mapping[bytes, SentFile]) -> Linking:
+        """Return what finds a mailbox's messages; what is `going` to the same receiver has its place before."""
         changed, self._changed = self._changed, []
         if changed:
             self._losers = self._table.put_lost(lost.find(self._store, self._roots, self._replica, changed))
@@ -133,7 +133,7 @@ class Linker:
 class Linking:
     """Finds the messages of one mailbox."""
 
-    def __init__(self, work: Work, linker: Linker, going: SentFiles, loser: bytes | None) -> None:
+    def __init__(self, work: Work, linker: Linker, going: Mapping[bytes, SentFile], loser: bytes | None) -> None:
         """`loser` is the user, if other mailboxes of that user have lost messages."""
         self.files: SentFiles = {}  # of this mailbox, that others may be linked to
         self.count = 0  # messages that were found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from array import array
+from collections import ChainMap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -25,7 +26,7 @@ from cyrsync.rsync.driver import hint
 from cyrsync.server.contents import Contents, CutShort, Item, UnreadableFileError
 from cyrsync.server.engine import Work
 from cyrsync.server.lane import Lane
-from cyrsync.server.linking import Linker, Linking
+from cyrsync.server.linking import Linker, Linking, SentFiles
 from cyrsync.server.reading import MailboxReader, UnreadableMailboxError, identity_of
 from cyrsync.server.replica import Replica
 from cyrsync.state.sent import Key
@@ -34,10 +35,12 @@ from cyrsync.sync.folder_plan import State
 from cyrsync.sync.progress import Reporter
 from cyrsync.text import path_text
 
-#: Bytes and mailboxes that are sent together, before anybody asks whether they have arrived.
+#: Bytes and mailboxes that are on their way, before anybody asks whether the first of them have arrived.
 _GROUP_BYTES, _GROUP = 64 << 20, 500
-#: Bytes of contents, and mailboxes, that wait until the state knows of them.
-_PORTION_BYTES, _PORTION = 16 << 20, 250
+#: Streams that are on their way to each receiver: while one is written, the next is read.
+_AT_ONCE = 2
+#: Bytes of memory, and mailboxes, that wait until the state knows of them.
+_PORTION_BYTES, _PORTION = 4 << 20, 50
 #: Bytes of memory that a message takes while it waits, beside its contents.
 _ITEM = 512
 #: So many messages that the replica may have are asked for at once.
@@ -103,7 +106,9 @@ class Sender:
         self._enter = enter
         self._progress = progress
         self._entered = self._began = False
-        self._lanes = [Lane(replica, number) for number in range(jobs)]
+        self._is_split = jobs > 1
+        #: The one that is written to, then those that were ended, the oldest first.
+        self._lanes = [Lane(replica, number) for _ in range(_AT_ONCE) for number in range(jobs)]
         self._waiting: list[tuple[Work, list[Item]]] = []
         self._waiting_bytes = self._waiting_weight = 0  # of contents; and of the memory that all of it takes
         self._held: set[Key] = set()  # sent without metadata
@@ -126,6 +131,7 @@ class Sender:
             return False
         if not self._may_begin():
             return False
+        self._lanes[0].push()
         self._leave_same(work, reader)
         contents = self._contents(work, reader)
         items = iter(contents)
@@ -165,7 +171,7 @@ class Sender:
 
     def give_up(self) -> None:
         """Let nothing be half sent: whoever is at the other end is asked for something else now."""
-        for lane in self._lanes:
+        for lane in self._by_age():
             lane.give_up()
 
     def _may_be_renamed(self, work: Work) -> bool:
@@ -205,7 +211,7 @@ class Sender:
         known, bad = self._known(work, reader), passed.bad if passed else {}
         links = None
         if work.place.key not in self._without_links:
-            links = self._linker.of(work, self._lanes[0].files)
+            links = self._linker.of(work, ChainMap(*self._files_going()))
         return Contents(work, reader, wanted, self._there, known, bad, links)
 
     def _there(self, root: bytes) -> bytes:
@@ -294,7 +300,7 @@ class Sender:
             self._end_group()
             if not self._clear(work, contents):
                 return True
-        if contents.links and len(self._lanes) > 1 and contents.links.depends():
+        if contents.links and self._is_split and contents.links.depends():
             self._end_group()  # of what is linked, something may be going by another stream
         lane = self._lanes[0]
         sink = self._begin(much=True)
@@ -368,9 +374,8 @@ class Sender:
         return self._lanes[0].begin(much=self._began)
 
     def _go_on(self) -> None:
-        """Go on with the next stream where this one has had enough; what is asked for first is the oldest."""
-        lane = self._lanes[0]
-        share = len(self._lanes)
+        """Go on with another stream where this one has had its share."""
+        lane, share = self._lanes[0], len(self._lanes)
         if len(lane.going) * share >= _GROUP or lane.bytes * share >= _GROUP_BYTES:
             lane.end()
             self._lanes.append(self._lanes.pop(0))
@@ -378,9 +383,17 @@ class Sender:
 
     def _end_group(self) -> set[Key]:
         """See that what was sent has arrived; return the mailboxes that have not."""
-        for lane in self._lanes:
-            lane.end()
-        return set().union(*(self._collect(lane) for lane in self._lanes))
+        self._lanes[0].end()
+        return set().union(*map(self._collect, self._by_age()))
+
+    def _files_going(self) -> list[SentFiles]:
+        """Return what is on its way to the receiver that gets the next mailbox, and arrives there before."""
+        number = self._lanes[0].number
+        return [lane.files for lane in self._lanes if lane.number == number]
+
+    def _by_age(self) -> list[Lane]:
+        """Return the streams, the oldest first: they are asked in this order."""
+        return self._lanes[1:] + self._lanes[:1]
 
     def _collect(self, lane: Lane) -> set[Key]:
         """See that what was sent by one stream has arrived; return the mailboxes that have not."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -98,11 +99,12 @@ sys.stdout.buffer.write(b"%d\\n" % len(sys.stdin.buffer.read({0})))
 """
 
 
-def test_both_talk_at_once() -> None:
+@pytest.mark.parametrize("send", [Link.send, Link.send_later])
+def test_both_talk_at_once(send: Callable[[Link, bytes], None]) -> None:
     size = 5_000_000
     link = Link([sys.executable, "-c", LOUD.format(size)], "far", 30.0)
     try:
-        link.send(bytes(size))
+        send(link, bytes(size))
         assert link.output.readline() == b"x" * size + b"\n"
         assert link.output.readline() == b"%d\n" % size
         assert link.output.read() == b""
@@ -110,3 +112,30 @@ def test_both_talk_at_once() -> None:
         link.close()
     with pytest.raises(ConnectionFailed):
         link.send(b"more")
+
+
+def test_what_there_is_no_room_for_waits() -> None:
+    """Nobody has to, up to a limit."""
+    size = 48 << 20
+    link = Link([sys.executable, "-c", f"import sys; print(len(sys.stdin.buffer.read({size})))"], "far", 30.0)
+    try:
+        link.process.send_signal(signal.SIGSTOP)
+        link.send_later(bytes(8 << 20))
+        link.push()
+        link.process.send_signal(signal.SIGCONT)
+        for _ in range(40):
+            link.send_later(bytes(1 << 20))
+        assert link.output.readline() == b"%d\n" % size
+    finally:
+        link.close()
+
+
+def test_who_is_gone_is_noticed_while_something_waits() -> None:
+    link = Link([sys.executable, "-c", "import sys; sys.stdin.buffer.read(100)"], "far", 30.0)
+    try:
+        link.send_later(bytes(8 << 20))
+        link.process.wait()
+        with pytest.raises(ConnectionFailed):
+            link.push()
+    finally:
+        link.close()

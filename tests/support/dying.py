@@ -43,11 +43,11 @@ def connect(*words, **options):
     return connection
 sqlite3.connect = connect
 from cyrsync.ends.link import Link
-kept_send = Link.send
+kept_send = Link.send_later
 def send(self, data):
     step()
     kept_send(self, data)
-Link.send = send
+Link.send_later = send
 """
 #: Has the agents count: they begin with what is to be done there.
 _AGENTS = """\
