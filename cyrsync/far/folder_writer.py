@@ -59,7 +59,8 @@ class FolderWriter:
         self._tail = -1  # that is being lengthened
         self._left = 0  # bytes of it that are to come
         self._entry = None  # type: Optional[Entry]
-        self._new_file = None  # type: Optional[tuple[int, int, int]]  # owner, group and mode that new files have
+        #: By the owner and the mode of an original, what a new file is to be given: None for what it has.
+        self._to_give = {}  # type: dict[tuple[str, int], tuple[Optional[tuple[int, int]], Optional[int]]]
         try:
             self._open(part, aside)
         except BaseException:
@@ -73,7 +74,8 @@ class FolderWriter:
     def begin(self, name: bytes, entry: "Entry", data: bytes, is_message: bool) -> None:
         """Write a file, or the first piece of it. Raise OSError."""
         self.name = name
-        self._finish()
+        if self._file >= 0 or self._tail >= 0:
+            self._finish()
         folder = self._opened[-1][0]
         bare = not self._aside and not is_message and name not in kinds.BOUND and len(data) == entry.size
         if bare and (self._is_same(name, entry, folder) or self._lengthen(name, entry, data, folder)):
@@ -293,16 +295,20 @@ class FolderWriter:
             os.close(descriptor)
 
     def _dress_new(self, descriptor: int, entry: "Entry") -> None:
-        """Give a new file its attributes: what new files have in this folder is looked at once."""
-        if self._new_file is None:
+        """Give a new file its attributes: what new files lack in this folder is looked at once."""
+        kind = entry.owner, entry.mode
+        if kind not in self._to_give:
             now = os.fstat(descriptor)
-            self._new_file = now.st_uid, now.st_gid, stat.S_IMODE(now.st_mode)
-        uid, gid, mode = self._new_file
-        wanted = settable(entry, uid, gid, self._numeric_ids)
-        if wanted != (uid, gid):
-            os.chown(descriptor, *wanted)
-        if stat.S_IMODE(entry.mode) != mode:
-            os.chmod(descriptor, stat.S_IMODE(entry.mode))
+            owner, mode = settable(entry, now.st_uid, now.st_gid, self._numeric_ids), stat.S_IMODE(entry.mode)
+            self._to_give[kind] = (
+                None if owner == (now.st_uid, now.st_gid) else owner,
+                None if mode == stat.S_IMODE(now.st_mode) else mode,
+            )
+        owner_to_give, mode_to_give = self._to_give[kind]
+        if owner_to_give is not None:
+            os.chown(descriptor, *owner_to_give)
+        if mode_to_give is not None:
+            os.chmod(descriptor, mode_to_give)
         os.utime(descriptor, ns=(entry.mtime, entry.mtime))
 
     def _is_same(self, name: bytes, entry: "Entry", folder: int) -> bool:
@@ -398,6 +404,6 @@ def _begins_with(data: bytes, descriptor: int, size: int) -> bool:
 
 
 def _write(descriptor: int, data: "bytes | memoryview") -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    written = os.write(descriptor, data) if data else 0
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])

@@ -266,10 +266,12 @@ class _Decoder:
         if len(data) < _MESSAGE.size:
             raise WireError("half a message")
         uid, seconds, nanoseconds, size, mode, owner = _MESSAGE.unpack_from(data)
+        mtime = seconds * _SECOND + nanoseconds
         if not uid or mode & ~0o777 or owner >= len(self._owners) or nanoseconds >= _SECOND:
             raise WireError("no message: {} {:o} {}".format(uid, mode, owner))
-        mtime = wire.number(seconds * _SECOND + nanoseconds, wire.MAX_TIME, -wire.MAX_TIME)
-        return uid, Entry(stat.S_IFREG | mode, wire.number(size, wire.MAX_SIZE), mtime, self._owners[owner], "")
+        if size > wire.MAX_SIZE or not -wire.MAX_TIME <= mtime <= wire.MAX_TIME:
+            raise WireError("a size or a time out of bounds: {} {}".format(size, mtime))
+        return uid, Entry(stat.S_IFREG | mode, size, mtime, self._owners[owner], "")
 
     @wire.one_error
     def _file(self, data: bytes) -> None:
@@ -313,7 +315,7 @@ class _Decoder:
         self._sink.abandon()
 
     def _begin(self, size: int, data: bytes) -> None:
-        self._left = wire.number(size, wire.MAX_SIZE) - len(data)
+        self._left = size - len(data)
         if self._left < 0:
             raise WireError("more of a file than there is")
 

@@ -143,9 +143,11 @@ class Reader:
         owner = self.owners.get(ids)
         if owner is None:
             owner = self.owners[ids] = owner_of(*ids)
-        if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+        mode = status.st_mode
+        if stat.S_ISREG(mode):
+            mode &= ~_LENT
+        elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
             target = str(status.st_rdev)
-        mode = status.st_mode & ~_LENT if stat.S_ISREG(status.st_mode) else status.st_mode
         return Entry(mode, status.st_size, status.st_mtime_ns, owner, target)
 
 

@@ -78,7 +78,8 @@ def read_line(stream: "IO[bytes]") -> bytes:
 
 def read_data(stream: "Any", size: "Any", most: int) -> bytes:
     """Return so many bytes, `most` at the most. Raise EOFError where the stream ends before."""
-    number(size, most)
+    if type(size) is not int or not 0 <= size <= most:
+        number(size, most)
     data = stream.read(size) if size else b""
     if len(data) != size:
         raise EOFError

@@ -12,7 +12,7 @@ import os
 import stat
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -223,32 +223,46 @@ class Contents:
         finally:
             os.close(directory)
 
-    def _message(self, root: bytes, uid: int, descriptor: int) -> Iterator[Item]:
+    def _message(self, root: bytes, uid: int, descriptor: int) -> Iterable[Item]:
+        """Return a message: nearly every one is one frame, which is what this is quick at."""
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             self.unreadable.append((b"%d." % uid, "no regular file"))
-            return
-        target = self.links and self.links.find(root, uid, status, partial(_digest, descriptor, uid))
-        if target:
-            self.messages += 1
-            yield _Link(uid, self._reader.entry(root, status), target)
-            return
+            return ()
+        if self.links and self.links.may_find(status):
+            target = self.links.find(root, uid, status, partial(_digest, descriptor, uid))
+            if target:
+                self.messages += 1
+                return (_Link(uid, self._reader.entry(root, status), target),)
         try:
             data = os.read(descriptor, min(status.st_size, PIECE))
         except OSError as error:
             self._note(b"%d." % uid, error)
-            return
+            return ()
+        first = _Message(uid, self._reader.entry(root, status), data)
         digest = hashlib.sha1(data, usedforsecurity=False)
-        yield _Message(uid, self._reader.entry(root, status), data)
-        with _to_its_end(b"%d." % uid):
-            for piece in _pieces(descriptor, status.st_size - len(data)):
+        if len(data) < status.st_size:
+            return self._large_message(root, first, descriptor, status, digest)
+        self._note_message(root, uid, status, digest.digest())
+        return (first,)
+
+    def _large_message(
+        self, root: bytes, first: _Message, descriptor: int, status: os.stat_result, digest: hashlib._Hash
+    ) -> Iterator[Item]:
+        yield first
+        with _to_its_end(b"%d." % first.uid):
+            for piece in _pieces(descriptor, status.st_size - len(first.data)):
                 digest.update(piece)
                 yield _More(piece)
+        self._note_message(root, first.uid, status, digest.digest())
+
+    def _note_message(self, root: bytes, uid: int, status: os.stat_result, digest: bytes) -> None:
+        """Note a message that was read, and whether it is what the index says."""
         self.messages += 1
         self.bytes += status.st_size
         if self.links and status.st_nlink > 1:
-            self.links.add(root, uid, status, digest.digest())
-        if self._index and not _is_right(self._index, uid, status.st_size, digest.digest()):
+            self.links.add(root, uid, status, digest)
+        if self._index and not _is_right(self._index, uid, status.st_size, digest):
             self.wrong.append(uid)
 
     def _metadata(self, root: bytes, plan: FolderPlan) -> Iterator[Item]:

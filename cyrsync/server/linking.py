@@ -147,10 +147,12 @@ class Linking:
         self._siblings: dict[bytes, list[Message]] = {}
         self._looked_for = range(0)  # records of the index
 
+    def may_find(self, status: os.stat_result) -> bool:
+        """Tell whether it is worth while to look for a message."""
+        return status.st_nlink > 1 or self._loser is not None
+
     def find(self, root: bytes, uid: int, status: os.stat_result, digest: Callable[[], bytes]) -> Target | None:
         """Return what a message can be linked to, None if it is to be sent; `digest` reads its file."""
-        if status.st_nlink < 2 and self._loser is None:
-            return None
         number, guid = self._record(uid)
         if number is not None and self._index and self._index.sizes[number] != status.st_size:
             return None
