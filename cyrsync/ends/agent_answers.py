@@ -171,10 +171,10 @@ def counts(found: dict[str, Any]) -> tuple[int, int]:
     return wire.number(found["files"], wire.MAX_SIZE), wire.number(found["folders"], wire.MAX_SIZE)
 
 
-def not_removed(record: Any, asked: set[bytes]) -> tuple[bytes, int]:
+def not_removed(record: Any, asked: answers.Asked) -> tuple[bytes, int]:
     """Return what was not deleted of all that was asked, and its errno."""
     path, number = record
-    return answers.inside(wire.path(path), asked), wire.number(number, wire.MAX_ERRNO)
+    return asked.check(wire.path(path)), wire.number(number, wire.MAX_ERRNO)
 
 
 def _beginning(size: Any, digest: Any) -> Beginning:

@@ -16,6 +16,8 @@ from cyrsync.far import agent, wire
 from cyrsync.far.wire import WireError
 
 Answer = TypeVar("Answer")
+#: Lines of an answer that is read as a whole: one for each thing that failed.
+MOST_LINES = 1 << 21
 
 
 class AgentLink:
@@ -88,15 +90,21 @@ class AgentLink:
         while (found := self.checked(read_one)) is not None:
             yield found
 
-    def end(self, read: Callable[[dict[str, Any]], Answer], each: Callable[[Any], object] | None = None) -> Answer:
-        """Return what the last line of an answer says; `each` reads the lines before, if there may be any."""
+    def end(
+        self,
+        read: Callable[[dict[str, Any]], Answer],
+        each: Callable[[Any], object] | None = None,
+        most: int = MOST_LINES,
+    ) -> Answer:
+        """Return what the last line of an answer says; `each` reads the lines before, `most` at the most."""
 
         def read_all() -> Answer:
-            record = self.record()
+            record, lines = self.record(), 0
             while not _is_end(record):
-                if each is None:
+                if each is None or lines == most:
                     raise WireError("more than was asked for")
                 each(record)
+                lines += 1
                 record = self.record()
             return read(record)
 

@@ -200,7 +200,7 @@ class AgentSide:
 
     def _remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool, temporary: bool) -> Removed:
         self._agent.ask("remove", root, keep_times=keep_times, temporary=temporary)
-        asked = set()
+        asked = answers.Asked()
         for removal in removals:
             asked.add(removal.path)
             self._agent.send(remove.encode(removal))

@@ -80,6 +80,29 @@ class Rising:
         self._last = key
 
 
+class Asked:
+    """Paths that were asked about: an answer may be about what is below one of them, too."""
+
+    def __init__(self) -> None:
+        self._paths: set[bytes] = set()
+        self._longest = 0
+
+    def add(self, path: bytes) -> None:
+        """Ask about this one."""
+        self._paths.add(path)
+        self._longest = max(self._longest, len(path))
+
+    def check(self, path: bytes) -> bytes:
+        """Return a path that an answer is about. Raise WireError for what nobody asked for."""
+        # What is longer than any of them is not looked at: a path of a million components would take minutes.
+        above = path if len(path) <= self._longest else path[: self._longest + 1].rpartition(b"/")[0]
+        while above not in self._paths:
+            if not above:
+                raise WireError(f"what nobody asked for: {wire.shown(path)}")
+            above = above.rpartition(b"/")[0]
+        return path
+
+
 def asked_for(found: bytes, asked: bytes) -> None:
     """See that an answer is about the path that was asked for. Raise WireError."""
     if found != asked:
@@ -101,16 +124,6 @@ def size_and_time(value: Any) -> tuple[int, int] | int | None:
         return wire.number(value, wire.MAX_ERRNO, 1)
     size, mtime = value
     return wire.number(size, wire.MAX_SIZE), wire.number(mtime, wire.MAX_TIME, -wire.MAX_TIME)
-
-
-def inside(path: bytes, asked: set[bytes]) -> bytes:
-    """Return a path that is one of those that were asked for, or below one of them. Raise WireError."""
-    above = path
-    while above not in asked:
-        if not above:
-            raise WireError(f"what nobody asked for: {wire.shown(path)}")
-        above = above.rpartition(b"/")[0]
-    return path
 
 
 def portions(paths: Sequence[bytes]) -> Iterator[list[bytes]]:

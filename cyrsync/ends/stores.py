@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from cyrsync.ends import answers
 from cyrsync.ends.agent_link import AgentLink
+from cyrsync.ends.listing import MAX_OTHERS
 from cyrsync.far import wire
 from cyrsync.far.prune import Swept
 from cyrsync.far.unnamed import Removal
@@ -73,7 +74,7 @@ class Stores:
             _READ[kind](listed, *rest)
 
         listed.there, listed.knows_held = self._agent.end(
-            lambda found: (wire.flag(found["there"]), wire.flag(found["is_known"])), each
+            lambda found: (wire.flag(found["there"]), wire.flag(found["is_known"])), each, MAX_OTHERS
         )
         return listed
 
@@ -133,7 +134,7 @@ class Stores:
             else:
                 _READ[kind](listed, *rest)
 
-        return self._agent.end(_swept, each), listed.problems
+        return self._agent.end(_swept, each, MAX_OTHERS), listed.problems
 
 
 def _held(listed: Listed, user: str, text: str) -> None:

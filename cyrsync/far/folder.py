@@ -109,6 +109,11 @@ def encode(folder: Folder, compressible: bool = True) -> bytes:
 
     One with more in it than a frame may have is sent with EFBIG for its problem.
     """
+    return frame(folder, compressible) or encode(Folder(folder.path, problem=errno.EFBIG), compressible)
+
+
+def frame(folder: Folder, compressible: bool) -> "bytes | None":
+    """Return the folder as one frame, None for one with more in it than a frame may have."""
     if compressible:
         size, steps = uid_sets.pack(folder.messages.uids)
         odd = [_text(name) for name in folder.messages.odd]
@@ -127,8 +132,9 @@ def encode(folder: Folder, compressible: bool = True) -> bytes:
         [_text(name) for name in folder.leftovers],
     ]
     line = json.dumps(record, separators=(",", ":")).encode("ascii") + b"\n"
-    if len(line) > wire.MAX_LINE or len(steps) > wire.MAX_MESSAGES:
-        return encode(Folder(folder.path, problem=errno.EFBIG), compressible)
+    too_many = len(steps) > uid_sets.MOST and len(folder.messages) > uid_sets.MOST
+    if too_many or not wire.fits(line) or len(steps) > wire.MAX_MESSAGES:
+        return None
     return line + steps
 
 

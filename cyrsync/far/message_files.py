@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cyrsync.cyrus.mailbox.entry import is_message
 from cyrsync.far import uids as uid_sets
+from cyrsync.far import wire
 
 if TYPE_CHECKING:
     from array import array
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _DIGITS_AND_NUL = b"0123456789\0"
 _MOST_DIGITS = 10  # of a UID
+_NO_NAME = 256  # bytes: NAME_MAX is 255
 #: Rows up to this length (bytes) are compared and read in one go; longer ones would take too much memory.
 _WINDOW = 1 << 19
 
@@ -97,6 +99,8 @@ def from_row(row: bytes) -> MessageFiles:
     """Return the set of a row that somebody else gave. Raise ValueError where it is none."""
     if row.translate(None, b"0123456789.") or b".." in row or row[:1] == b"." or row[-1:] not in (b".", b""):
         raise ValueError("a row that is not of digits and dots")
+    if len(row) > _WINDOW and (row.count(b".") > uid_sets.MOST or wire.has_digits(row, _NO_NAME)):
+        raise ValueError("a row that no directory gives")
     return MessageFiles(row)
 
 

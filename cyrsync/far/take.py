@@ -204,18 +204,16 @@ def have_file(index: "records.Index") -> "array[int]":
 def encode(taken: Taken, compressible: bool) -> bytes:
     """Return what was taken as one frame: a line of JSON, the files' bytes, and the folder's frame.
 
-    One with a file or attributes that are larger than a frame may have is sent with EFBIG for its problem.
+    One with more in it than a frame may have is sent with EFBIG for its problem.
     """
-    if any(len(file.data) > wire.MAX_FILE for file in taken.files):
-        taken = Taken(Folder(taken.folder.path, problem=errno.EFBIG))
+    frame = folders.frame(taken.folder, compressible)
     files = [[file.name.decode("latin-1"), file.entry, len(file.data)] for file in taken.files]
     above = [[path.decode("latin-1"), entry] for path, entry in taken.above]
     attributes = [[path.decode("latin-1"), extended.to_record(found)] for path, found in taken.extended]
     line = json.dumps([files, above, attributes], separators=(",", ":")).encode("ascii") + b"\n"
-    if len(line) > wire.MAX_LINE:
+    if frame is None or not wire.fits(line) or any(len(file.data) > wire.MAX_FILE for file in taken.files):
         return encode(Taken(Folder(taken.folder.path, problem=errno.EFBIG)), compressible)
-    data = b"".join([file.data for file in taken.files])
-    return line + data + folders.encode(taken.folder, compressible)
+    return b"".join([line, *(file.data for file in taken.files), frame])
 
 
 @wire.one_error

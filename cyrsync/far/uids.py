@@ -11,6 +11,8 @@ from operator import itemgetter, sub
 
 #: IMAP's UIDs are 32 bits wide (RFC 9051, 2.3.1.1).
 MAX_UID = 0xFFFFFFFF
+#: Messages of one folder: no file system has so many in one directory. A few bytes of compressed data may say more.
+MOST = 1 << 25
 #: So many numbers at once are objects of Python's, which take ten times as much memory.
 _WINDOW = 1 << 16
 #: Of one of many arrays, at least so many are looked at together.
@@ -122,6 +124,8 @@ def unpack(size: int, data: bytes) -> "array[int]":
         return empty()
     if size not in (1, 4) or len(data) < 4:
         raise ValueError("UID steps of {} bytes, in {}".format(size, len(data)))
+    if (len(data) - 4) // size >= MOST:
+        raise ValueError("more UIDs than a folder has")
     steps = array("B" if size == 1 else "I")
     steps.frombytes(data[4:])
     first = int.from_bytes(data[:4], "little")

@@ -7,6 +7,7 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 
 import json
 import re
+import sys
 from functools import lru_cache, wraps
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Bytes of one line. What a folder of 350,000 sub-folders and strays takes, and about 25 times as much once read.
 MAX_LINE = 32 << 20
+#: Values in one line, each behind a comma or a bracket: a few bytes of compressed data could be gigabytes otherwise.
+MAX_VALUES = 3_000_000
 #: Bytes of one file that comes as a whole: no more of it is read at the other end, either (see regular_file).
 MAX_FILE = 4 << 30
 #: Bytes that tell the message files of one folder: no file system has so many in one directory.
@@ -31,6 +34,11 @@ _MAX_ID = (1 << 32) - 2  # the very last uid means "leave it" to chown(2)
 _SHOWN = 60
 
 _NUMBER = re.compile("[0-9]{1,20}", re.ASCII)
+#: Digits of one number that Python reads; before 3.10.7 it reads more, and takes hours.
+_DIGITS = 4300
+_HAS_NO_END = not hasattr(sys, "get_int_max_str_digits")
+_BEFORE_VALUES = (b",", b"[", b"{")
+_ZEROS = bytes.maketrans(b"123456789", b"000000000")
 #: The components that no path has: none at all, `.` and `..`; and NUL.
 _BAD_PATH = re.compile(rb"(?:\A|/)\.{0,2}(?:/|\Z)|\0")
 #: The same of names in a row, each ended by NUL.
@@ -94,7 +102,21 @@ def read_record(stream: "IO[bytes]") -> "Any":
 @one_error
 def parse(line: bytes) -> "Any":
     """Return what a line of JSON says."""
+    if not fits(line):
+        raise WireError("a line of more than {} values".format(MAX_VALUES))
+    if _HAS_NO_END and has_digits(line, _DIGITS):
+        raise WireError("a number of more than {} digits".format(_DIGITS))
     return json.loads(line.decode("ascii"))
+
+
+def fits(line: bytes) -> bool:
+    """Tell whether a line is one that the other end reads."""
+    return len(line) <= MAX_LINE and (len(line) <= MAX_VALUES or sum(map(line.count, _BEFORE_VALUES)) <= MAX_VALUES)
+
+
+def has_digits(text: bytes, number: int) -> bool:
+    """Tell whether there are so many digits in a row."""
+    return len(text) >= number and b"0" * number in text.translate(_ZEROS)
 
 
 def number(value: "Any", most: int, least: int = 0) -> int:
@@ -194,5 +216,6 @@ def is_owner_name(name: str) -> bool:
 def above(paths: "list[bytes]", folder: bytes) -> None:
     """See that the paths are those that lead to a folder, the root first, its own last."""
     parts = folder.split(b"/") if folder else []
-    if paths != [b"/".join(parts[:depth]) for depth in range(len(parts) + 1)]:
+    leads = (path == b"/".join(parts[:depth]) for depth, path in enumerate(paths))  # one at a time: all may be too much
+    if len(paths) != len(parts) + 1 or not all(leads):
         raise WireError("directories that do not lead to {}".format(shown(folder)))
