@@ -44,8 +44,9 @@ def list_command(
     # Only a whole list is printed: half of one would be half a copy.
     with tempfile.TemporaryFile() as listed, tempfile.TemporaryDirectory(prefix="cyrsync-") as directory:
         failure = None
+        warnings: list[str] = []
         try:
-            for entry in entries(address.parse(source), replica, options, Path(directory)):
+            for entry in entries(address.parse(source), replica, options, Path(directory), warnings):
                 if not null and (b"\n" in entry or b"\r" in entry):
                     raise UsageError(f"{path_text(entry)}: rsync cannot read this name from lines: use -0, and --from0")
                 listed.write(b"./" + entry + (b"\0" if null else b"\n"))
@@ -55,6 +56,7 @@ def list_command(
         with signals.pipe_may_break():
             shutil.copyfileobj(listed, sys.stdout.buffer)
             sys.stdout.buffer.flush()
+    complain_of_all(warnings)
     if failure:
         complain_of_all(failure.lines)
         raise typer.Exit(failure.code)

@@ -11,17 +11,20 @@ from cyrsync.ends.both import BothSides
 from cyrsync.errors import GuardError, UnreadableError
 from cyrsync.rsync.driver import hint
 from cyrsync.spool import lists
-from cyrsync.spool.planning import for_users
+from cyrsync.spool.planning import for_users, links_warning
 from cyrsync.spool.walk_engine import WalkEngine
 from cyrsync.sync.folder_plan import State
 from cyrsync.sync.options import Options
 from cyrsync.text import path_text
 
 
-def entries(source: Address, replica: Address | None, options: Options, directory: Path) -> Iterator[bytes]:
+def entries(
+    source: Address, replica: Address | None, options: Options, directory: Path, warnings: list[str]
+) -> Iterator[bytes]:
     """Yield the paths of what rsync is to be handed, without a replica: of everything.
 
-    Raise GuardError where there is no spool. Folders that can't be read raise at the end, when all else is listed.
+    To `warnings` is added which mailboxes rsync will not reach. Raise GuardError where there is no spool.
+    Folders that can't be read raise at the end, when all else is listed.
     """
     unreadable = []
     found = False
@@ -34,6 +37,7 @@ def entries(source: Address, replica: Address | None, options: Options, director
             found = found or (plan.is_cyrus and plan.state is not State.GONE)
             yield from lists.message_entries(plan)
             yield from plan.entries((*plan.metadata, *plan.strays))
+        warnings += links_warning(sides, engine.links)
     if not found and not unreadable:
         raise GuardError(f"{source.text}: no Cyrus folder in it{for_users(options.part.users)}: is this the spool?")
     if unreadable:

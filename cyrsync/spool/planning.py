@@ -52,14 +52,14 @@ def plan(session: Session, sides: BothSides, *, doubted: bool) -> Planned:
     return planned
 
 
-def links_warning(sides: BothSides, links: list[bytes]) -> list[str]:
-    """Return a line, if there is one to say, about mailboxes behind links of the source."""
+def links_warning(sides: BothSides, links: list[bytes], what: str = "copied, only the links are") -> list[str]:
+    """Return a line, if there is one to say, about mailboxes behind links of the source, and what is not done."""
     found = sides.source.links_to_mailboxes(sides.source_status.root, links) if links else []
     if not found:
         return []
     more = f" and {len(found) - _FEW} more" if len(found) > _FEW else ""
     shown = ", ".join(map(path_text, found[:_FEW]))
-    return [f"mailboxes lie behind links, and are not copied, only the links are: {shown}{more}"]
+    return [f"mailboxes lie behind links, and are not {what}: {shown}{more}"]
 
 
 def for_users(users: frozenset[str]) -> str:

@@ -27,14 +27,14 @@ def audits(
 ) -> Iterator[Iterator[Audited]]:
     """Give what is found in a tree, or between a source and its replica, folder by folder.
 
-    To `warnings` is added what tells that source and replica are swapped.
+    To `warnings` is added what tells that source and replica are swapped, and which mailboxes are not looked at.
     """
     with (
         tempfile.TemporaryDirectory(prefix="cyrsync-") as directory,
         BothSides(source, replica, rsh, (), Path(directory)) as sides,
     ):
         if replica is None:
-            yield sides.source.audit(sides.source_status.root, content)
+            yield _audited(sides, content, warnings)
             return
         if not sides.replica_status.exists:
             raise UnusableError(f"{replica.text}: no such directory")
@@ -43,6 +43,13 @@ def audits(
         numbers = sides.replica.numbers(sides.names_of_owner())
         policy = Policy(rights=sides.replica.rights, numbers=numbers, whole_seconds=source.daemon or replica.daemon)
         yield _compared(sides, policy, warnings)
+
+
+def _audited(sides: BothSides, content: bool, warnings: list[str]) -> Iterator[Audited]:
+    root = sides.source_status.root
+    yield from sides.source.audit(root, content)
+    links = [link for folder in sides.source.walk(root, frozenset()) for link in links_in(folder)]
+    warnings += links_warning(sides, links, "checked")
 
 
 def _compared(sides: BothSides, policy: Policy, warnings: list[str], below: bytes = b"") -> Iterator[Audited]:
@@ -70,7 +77,7 @@ def _compared(sides: BothSides, policy: Policy, warnings: list[str], below: byte
     extra = [one.path for one in audited if EXTRA_FOLDER in one.problems]
     followed = [link for link in found if any(_is_within(path, link) for path in extra)]
     if not below:
-        warnings += links_warning(sides, [link for link in links if link not in followed])
+        warnings += links_warning(sides, [link for link in links if link not in followed], "compared")
     wrong = _records(sides, common, below)
     for one in audited:
         if not any(_is_within(one.path, link) for link in followed):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 import samplespool
+from support.servers import SampleServer, below
 from support.sshd import Sshd
-from support.tree import assert_same_tree, rsync, run_cyrsync
+from support.tree import assert_same_tree, messages, rsync, run_cyrsync
 
 
 @pytest.fixture
@@ -68,3 +70,41 @@ def test_the_drop_in_and_verify_say_it_too(source: Path, tmp_path: Path) -> None
         done = run_cyrsync(*words)
         assert (done.returncode, "j/user/joe/Box0" in done.stderr) == (0, True), done
     assert os.path.islink(tmp_path / "replica/j/user/joe/Box0")
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["here", "over ssh"])
+def test_the_audit_of_a_tree_says_what_it_does_not_check(
+    source: Path, tmp_path: Path, request: pytest.FixtureRequest, far: bool
+) -> None:
+    sshd: Sshd | None = request.getfixturevalue("sshd") if far else None
+    words = ("verify", "-e", sshd.rsh, f"{sshd.host}:{source}") if sshd else ("verify", source)
+    assert run_cyrsync(*words).stderr == ""
+    move_away(source / "j/user/joe/Box0", tmp_path / "disk2")
+    done = run_cyrsync(*words)
+    assert done.returncode == 0, done
+    (line,) = done.stderr.splitlines()
+    assert "are not checked: j/user/joe/Box0" in line
+    found = json.loads(run_cyrsync(*words, "--json").stdout)
+    assert (found["mailboxes"], len(found["warnings"])) == (6, 1)
+
+
+def test_a_list_says_what_it_does_not_name(source: Path, tmp_path: Path) -> None:
+    assert run_cyrsync("list", source).stderr == ""
+    move_away(source / "j/user/joe/Box0", tmp_path / "disk2")
+    for words in (["list", source], ["list", source, tmp_path / "replica"]):
+        done = run_cyrsync(*words)
+        assert (done.returncode, len(done.stderr.splitlines())) == (0, 1), done
+        assert "are not copied, only the links are: j/user/joe/Box0" in done.stderr
+
+
+def test_check_has_nothing_against_them(tmp_path: Path) -> None:
+    """As `sync -C` sends them."""
+    server = SampleServer(tmp_path / "server", messages=5, folder_count=2)
+    folder = samplespool.folders(server.spool)[0]
+    move_away(folder, tmp_path / "disk2")
+    (tmp_path / "replica").mkdir()
+    words = ("-C", server.conf, tmp_path / "replica")
+    assert run_cyrsync("check", *words).returncode == 0
+    done = run_cyrsync("sync", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert messages(below(tmp_path / "replica", folder)) == messages(tmp_path / "disk2" / folder.name)
