@@ -17,7 +17,7 @@ from typing import IO
 from cyrsync import process
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, InterruptedRun, ReplicaFull, RsyncFailed
-from cyrsync.rsync import asked, full_daemon, list_file, messages, options
+from cyrsync.rsync import asked, full_daemon, list_file, messages, options, sizes
 from cyrsync.rsync.asked import Piece
 from cyrsync.rsync.features import Features
 from cyrsync.rsync.jobs import Jobs
@@ -191,6 +191,13 @@ class Rsync:
             found.update(outcome.failed, outcome.vanished, outcome.attributes)
         return found
 
+    def sizes(self, folder: bytes, names: Sequence[bytes]) -> list[int]:
+        """Return the sizes of files in a folder of the replica, as far as rsync can tell."""
+        listed = self.directory / "asked"
+        list_file.write(listed, [folder + b"/" if folder else list_file.ROOT], b"", self.ends.name)
+        words = [*options.to_reach(self.words_given), *self._words_of_shell(), "-0", f"{_FROM}{listed}"]
+        return sizes.listed(words, self.ends.destination, self.directory, names)
+
     def transfer(
         self,
         entries: Iterable[bytes],
@@ -295,9 +302,7 @@ class Rsync:
 
     def _own_words(self) -> list[str]:
         words = [] if self.verbatim else [_OUT_FORMAT, "--stats", "-8"]
-        if self.ends.rsh is not None:
-            # No byte of a path is left to the far shell.
-            words += ["-s", f"--rsh={self.ends.rsh}"]
+        words += self._words_of_shell()
         if self.features.nanoseconds and not any(word.startswith("--modify-window") for word in self.words_given):
             # rsync's quick check compares whole seconds otherwise.
             words.append("--modify-window=-1")
@@ -306,6 +311,10 @@ class Rsync:
         if self.ends.pull and not self.verbatim:
             words.append(_LENDS_NO_RIGHTS)
         return words
+
+    def _words_of_shell(self) -> list[str]:
+        """Return the words by which no byte of a path is left to the far shell, if there is one."""
+        return [] if self.ends.rsh is None else ["-s", f"--rsh={self.ends.rsh}"]
 
     def _without_name(self, path: bytes) -> bytes:
         """Return a path below the tree's root, from one below the operand."""

@@ -151,6 +151,11 @@ def for_reading(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(word for word in words if not any(KNOWN[one.name].role is Role.PRINT for one in parse([word]).options))
 
 
+def to_reach(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the words that any rsync needs that talks to the same far end."""
+    return _words(parse(words).options, {Role.REACH})
+
+
 def unfit(line: RsyncLine) -> str | None:
     """Return in one clause why plain rsync must run the line; None if the walk engine can."""
     on = _switched_on(line.options)

@@ -165,9 +165,13 @@ class _Execution:
 
             def attempt(plans: list[FolderPlan], *, clear: bool = False) -> Transfer:
                 transfer = self._transfer(plans, own)
+                # rsync deletes all of a folder at once: where it has to make way, before anything is sent.
+                at_once = clear and not self._sides.replica.writer
                 try:
                     if clear:
                         transfer.make_way()
+                    if at_once:
+                        self._delete_counted(transfer)
                     send(
                         transfer,
                         reader,
@@ -175,12 +179,8 @@ class _Execution:
                         coarse=own is not None and own.features.coarse and self._compares_nanoseconds(),
                     )
                     transfer.make_room()
-                    if transfer.deletes():
-                        with session.phases.phase("delete"):
-                            self._delete(transfer)
-                        session.limit.done(
-                            plan.path for plan in transfer.plans if plan.path not in transfer.account.held
-                        )
+                    if not at_once:
+                        self._delete_counted(transfer)
                 finally:
                     record(session.result, transfer)
                 return transfer
@@ -211,6 +211,12 @@ class _Execution:
     def _compares_nanoseconds(self) -> bool:
         """Return whether a difference of less than a second counts in this run: rsync itself compares whole seconds."""
         return self._options.policy.own_quick_check and not self._manner.verbatim
+
+    def _delete_counted(self, transfer: Transfer) -> None:
+        if transfer.deletes():
+            with self._session.phases.phase("delete"):
+                self._delete(transfer)
+            self._session.limit.done(plan.path for plan in transfer.plans if plan.path not in transfer.account.held)
 
     def _delete(self, transfer: Transfer) -> None:
         self._manner.deleting(transfer)

@@ -13,9 +13,7 @@ from itertools import islice
 from typing import Protocol
 
 from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.ends.side import Writer
 from cyrsync.errors import ReplicaFull
-from cyrsync.far.folder import join
 from cyrsync.far.uids import file_names
 from cyrsync.spool.steps import Transfer
 from cyrsync.sync.folder_plan import FolderPlan
@@ -67,13 +65,11 @@ def _balance(path: bytes, transfer: Transfer, sizes: Sizes) -> int | None:
 
     None where nothing is deleted that an index names, or where that cannot be told.
     """
-    plan, writer = transfer.plan(path), transfer.writer
-    if plan is None or not plan.delete_uids or plan.kept:
-        return None
-    if not writer or kinds.INDEX not in plan.metadata:
+    plan = transfer.plan(path)
+    if plan is None or not plan.delete_uids or plan.kept or kinds.INDEX not in plan.metadata:
         return None
     needed = _needed(plan, sizes)
-    return None if needed is None else _freed(plan, transfer.root, writer) - needed
+    return None if needed is None else sum(map(_blocks, transfer.size_of_deleted(plan))) - needed
 
 
 def _needed(plan: FolderPlan, sizes_of: Sizes) -> int | None:
@@ -82,12 +78,6 @@ def _needed(plan: FolderPlan, sizes_of: Sizes) -> int | None:
     known = [size for size in sizes if size is not None]
     staged = plan.metadata_bytes + _BLOCK * (len(plan.metadata) + 1)
     return sum(map(_blocks, known)) + staged if len(known) == len(sizes) else None
-
-
-def _freed(plan: FolderPlan, root: bytes, writer: Writer) -> int:
-    names = [*file_names(plan.delete_uids), kinds.INDEX]
-    found = writer.stat([join(root, path) for path in plan.entries(names)])
-    return sum(_blocks(one[0]) for one in found if isinstance(one, tuple))
 
 
 def _blocks(size: int) -> int:

@@ -201,10 +201,14 @@ class Transfer:
 
     def make_room(self) -> None:
         """Where the replica is full, delete messages even in a held folder, if no index there names them."""
-        if self.account.full and self.writer:
-            held = [plan.path for plan in self.plans if plan.path in self.account.held and plan.delete_uids]
-            looks = self.writer.stat([join(join(self.root, path), kinds.INDEX) for path in held])
-            self._unnamed.update(path for path, look in zip(held, looks, strict=True) if look is None)
+        if not self.account.full:
+            return
+        held = [plan for plan in self.plans if plan.path in self.account.held and plan.delete_uids]
+        if self.writer:
+            looks = self.writer.stat([join(join(self.root, plan.path), kinds.INDEX) for plan in held])
+            self._unnamed.update(plan.path for plan, look in zip(held, looks, strict=True) if look is None)
+        else:
+            self._unnamed.update(plan.path for plan in held if _had_no_index(plan))
 
     def plan(self, path: bytes) -> FolderPlan | None:
         """Return what is to be done in a folder."""
@@ -213,8 +217,11 @@ class Transfer:
     def make_way(self) -> None:
         """Delete all indexes, then what is to be deleted, before anything is sent; where that fails, hold folders."""
         paths = {plan.path for plan in self.plans}
-        if not (self.writer and self._may_delete()):
+        if not self._may_delete():
             self.account.held |= paths
+            return
+        if not self.writer:
+            self._make_way_by_rsync()
             return
         removals = [Removal(plan.path, plan.delete_uids, (kinds.INDEX,)) for plan in self.plans]
         removed = self.writer.remove(self.root, removals, keep_times=False)
@@ -223,6 +230,21 @@ class Transfer:
         files, whole = by_folder((path for path, _ in removed.failed), self.plans)
         self._without_index |= paths
         self.account.held |= files.keys() | whole
+
+    def _make_way_by_rsync(self) -> None:
+        """Empty all indexes; what is to be deleted, `delete_by_rsync` deletes next."""
+        try:
+            self._take_indexes_away(self.plans)
+        except ReplicaFull as error:
+            self.account.no_room(error, self.plans, _messages)
+
+    def size_of_deleted(self, plan: FolderPlan) -> list[int]:
+        """Return the sizes of the replica's files that a folder loses: its messages that are deleted, and its index."""
+        names = file_names(plan.delete_uids)
+        if self.writer:
+            found = self.writer.stat([join(self.root, path) for path in plan.entries([*names, kinds.INDEX])])
+            return [one[0] for one in found if isinstance(one, tuple)]
+        return self._rsync.sizes(plan.path, names) if self._rsync else []
 
     def deletes(self) -> bool:
         """Return whether anything is deleted."""
@@ -378,6 +400,14 @@ class Transfer:
 
 def _messages(plan: FolderPlan) -> int:
     return plan.messages_send + len(plan.loose)
+
+
+def _had_no_index(plan: FolderPlan) -> bool:
+    """Return whether the replica had no index, or one that was emptied, when it was listed."""
+    if plan.replica is None or plan.replica.problem:
+        return False
+    index = plan.replica.metadata.get(kinds.INDEX)
+    return kinds.INDEX not in plan.replica.metadata or (index is not None and not index.size)
 
 
 def _staged(plan: FolderPlan) -> int:

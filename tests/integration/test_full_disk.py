@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,11 +12,12 @@ from pathlib import Path
 import pytest
 
 import samplespool
+from support.daemon import RsyncDaemon
 from support.servers import SampleServer, below
 from support.spool import leaves
 from support.sshd import Sshd
-from support.tools import requires, requires_root, unavailable, wait_for
-from support.tree import assert_same_tree, messages, run_cyrsync, snapshot, start_cyrsync, sync
+from support.tools import requires, requires_root, unavailable, wait_for, which, write_program
+from support.tree import assert_same_tree, messages, plain_env, run_cyrsync, snapshot, start_cyrsync, sync
 from support.whole import History, assert_indexed_messages_exist
 
 
@@ -190,6 +192,118 @@ def test_it_heals_over_ssh(small_disk: Path, tmp_path: Path, sshd: Sshd, how: st
     far = [sshd.at(str(source)) + "/", there] if "pulled" in how else [source, sshd.at(str(there))]
     assert run_cyrsync(words[0], "-e", sshd.rsh, *words[1:], *far).returncode == 0
     replica = below(small_disk / "replica", server.spool) if how == "index" else small_disk / "replica"
+    assert_same_tree(server.spool, replica, dir_mtimes=False)
+
+
+#: A replica at which nothing of ours runs.
+FAR = ["a shell", "a daemon"]
+
+
+def reached(request: pytest.FixtureRequest, far: str, replica: Path) -> tuple[str, ...]:
+    """How to call a replica at which rsync deletes: options, if any, and its address."""
+    replica.mkdir()
+    if far == "a daemon":
+        daemon: RsyncDaemon = request.getfixturevalue("daemon")
+        daemon.directory("rw").rmdir()
+        daemon.directory("rw").symlink_to(replica)
+        return (daemon.url("rw"),)
+    sshd: Sshd = request.getfixturevalue("sshd_without_python")
+    return ("-e", sshd.rsh, sshd.at(f"{replica}/"))
+
+
+@pytest.mark.parametrize("small_disk", ["2m"], indirect=True)
+@pytest.mark.parametrize("line", [("sync",), ("rsync", "-a")], ids=["walk", "drop-in"])
+@pytest.mark.parametrize("boxes", [1, 12], ids=["one mailbox", "many"])
+@pytest.mark.parametrize("far", FAR)
+def test_it_heals_where_rsync_deletes(
+    small_disk: Path, tmp_path: Path, request: pytest.FixtureRequest, far: str, boxes: int, line: tuple[str, ...]
+) -> None:
+    source, replica = tmp_path / "source", small_disk / "replica"
+    for number in range(boxes):
+        samplespool.deliver(samplespool.create_folder(source, f"user/joe/[{number}] *"), 120 // boxes, size=2500)
+    *options, there = reached(request, far, replica)
+    words = (*line, *options, "--delete", "--max-delete=1000", f"{source}/", there)
+    assert run_cyrsync(*words).returncode == 0
+    fill(small_disk)
+    for folder in samplespool.folders(source):
+        samplespool.expunge(folder, 60 // boxes)
+        samplespool.deliver(folder, 20 // boxes, size=2500)
+    heal(words)
+    assert_same_tree(source, replica, dir_mtimes=False, whole_seconds=True)
+
+
+@pytest.mark.parametrize("small_disk", ["400k"], indirect=True)
+@pytest.mark.parametrize("far", FAR)
+def test_and_in_a_first_copy(small_disk: Path, tmp_path: Path, request: pytest.FixtureRequest, far: str) -> None:
+    source, replica = tmp_path / "source", small_disk / "replica"
+    folder = samplespool.create_folder(source, "user/joe")
+    samplespool.deliver(folder, 120, size=4000)
+    *options, there = reached(request, far, replica)
+    words = ("sync", *options, "--delete", f"{source}/", there)
+    assert run_cyrsync(*words).returncode == 11
+    samplespool.expunge(folder, 60)
+    heal(words)
+    assert_same_tree(source, replica, dir_mtimes=False, whole_seconds=True)
+
+
+@pytest.mark.parametrize("small_disk", ["2m"], indirect=True)
+@pytest.mark.parametrize("far", FAR)
+def test_but_no_index_is_emptied_in_vain(
+    small_disk: Path, tmp_path: Path, request: pytest.FixtureRequest, far: str
+) -> None:
+    source, replica = tmp_path / "source", small_disk / "replica"
+    folder = samplespool.create_folder(source, "user/joe")
+    samplespool.deliver(folder, 60, size=2500)
+    *options, there = reached(request, far, replica)
+    words = ("sync", *options, "--delete", f"{source}/", there)
+    assert run_cyrsync(*words).returncode == 0
+    fill(small_disk)
+    samplespool.expunge(folder, 10)
+    samplespool.deliver(folder, 30, size=2500)
+    before = snapshot(replica, dir_mtimes=False)
+    assert run_cyrsync(*words).returncode == 11
+    assert snapshot(replica, dir_mtimes=False) == before
+
+
+#: cyrsync on a disk that is full for its user alone.
+QUOTA = """\
+import errno, os
+def limited(call):
+    def limits(*words, **more):
+        try:
+            return call(*words, **more)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), error.filename) from None
+            raise
+    return limits
+for name in ("open", "write", "writev", "pwrite", "pwritev", "rename", "replace", "link", "mkdir", "copy_file_range"):
+    setattr(os, name, limited(getattr(os, name)))
+from cyrsync.cli.app import main
+main()
+"""
+
+
+@pytest.mark.parametrize("small_disk", ["2m"], indirect=True)
+@pytest.mark.parametrize("engine", ["walk", "index", "drop-in"])
+def test_a_quota_that_is_used_up(small_disk: Path, tmp_path: Path, engine: str) -> None:
+    server, words = full_with_new_mail(small_disk, tmp_path, engine)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    change = "sed 's/No space left on device (28)/Disk quota exceeded (122)/'"
+    script = f'{which("rsync")} "$@" 2>"$0.$$"\ncode=$?\n{change} "$0.$$" >&2\nexit $code'
+    write_program(programs / "rsync", script)
+    environment = {**plain_env(), "PATH": f"{programs}:{os.environ['PATH']}"}
+    for _ in range(5):
+        command = [sys.executable, "-c", QUOTA, *map(str, words)]
+        done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False)
+        assert "No space left" not in done.stderr
+        if done.returncode == 0:
+            break
+        assert done.returncode in (11, 23), done
+        assert "Disk quota exceeded" in done.stderr
+    assert done.returncode == 0, done
+    replica = below(small_disk / "replica", server.spool) if engine == "index" else small_disk / "replica"
     assert_same_tree(server.spool, replica, dir_mtimes=False)
 
 

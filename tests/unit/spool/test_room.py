@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -18,11 +18,6 @@ FULL = ReplicaFull("full", 11)
 SIZE = 5000  # of every file: two blocks
 
 
-class Writer:
-    def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int]]:
-        return [(SIZE, 0) for _ in paths]
-
-
 @dataclass
 class Transfer:
     """What is asked of one that there was no room for."""
@@ -30,7 +25,6 @@ class Transfer:
     plans: dict[bytes, FolderPlan]
     root: bytes = b"/data"
     full: ReplicaFull | None = FULL
-    writer: Writer = field(default_factory=Writer)
 
     @property
     def account(self) -> Account:
@@ -38,6 +32,9 @@ class Transfer:
 
     def plan(self, path: bytes) -> FolderPlan | None:
         return self.plans.get(path)
+
+    def size_of_deleted(self, plan: FolderPlan) -> list[int]:
+        return [SIZE] * (len(plan.delete_uids) + 1)  # and the index
 
 
 def plan(path: bytes = b"joe", send: int = 0, delete: int = 0, **more: Any) -> FolderPlan:
