@@ -11,7 +11,7 @@ from functools import partial
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.settings import layout_settings
-from cyrsync.errors import GuardError, UnusableError
+from cyrsync.errors import GuardError, InterruptedRun, UnusableError
 from cyrsync.rsync.driver import hint
 from cyrsync.server import changes, leftovers, lost, mapping, mounted, places, standby
 from cyrsync.server.claim import Claim, source_name
@@ -167,6 +167,9 @@ class ServerRun:
         try:
             self._narrow(store)
             self._run(store, replica)
+        except InterruptedRun:
+            self._count_interrupted()
+            raise
         except StateDamaged as error:
             if self._sender:
                 self._sender.give_up()
@@ -182,6 +185,15 @@ class ServerRun:
                 raise UnusableError(f"{path}: {reason}") from None
         finally:
             store.close()
+
+    def _count_interrupted(self) -> None:
+        """Report what has arrived of what was planned so far."""
+        if self._sender:
+            result = self._session.result
+            files, arrived = result.files, self._sender.files
+            files.planned = max(files.planned, arrived)
+            files.sent, files.failed = arrived, files.planned - arrived
+            result.bytes_sent = max(result.bytes_sent, self._sender.bytes_sent)
 
     def _narrow(self, store: Store) -> None:
         """Let the state speak of the part that the run is for."""

@@ -29,6 +29,7 @@ class Account:
     failed: int = 0
     deleted: int = 0
     pending: int = 0  # planned, and rsync has not finished them
+    arriving: int = 0  # of these, as many as the present rsync says that it has sent
     bytes_sent: int = 0
     same_messages: int = 0  # that were to be compared, and are the same
     same_folders: set[bytes] = field(default_factory=set)  # with nothing else to be done in them
@@ -47,7 +48,12 @@ class Account:
     @property
     def sent(self) -> int:
         """What arrived, or was found on the replica as it should be."""
-        return self.planned - self.vanished - self.failed - self.pending
+        return self.planned - self.vanished - self.failed - self.unsent
+
+    @property
+    def unsent(self) -> int:
+        """What was planned, and is neither there nor has failed: the run was broken off."""
+        return self.pending - min(self.arriving, self.pending)
 
     def give_up(self, plan: FolderPlan, count: int) -> None:
         """Count files of a folder as failed that rsync will not be given."""
@@ -63,12 +69,14 @@ class Account:
     def no_room(self, error: ReplicaFull, plans: list[FolderPlan], planned: Planned) -> None:
         """Give up what was given to an rsync that broke off for want of room: it does not say which files arrived."""
         self.full = error
+        self.arriving = 0
         self.short |= {plan.path for plan in plans} - self.held
         self._hold(plans, planned)
 
     def record(self, outcome: Outcome, plans: list[FolderPlan], planned: Planned) -> dict[bytes, Complaint]:
         """Count what failed and what vanished, each file once; folders with a failure are held. Return complaints."""
         self.pending -= sum(map(planned, plans))
+        self.arriving = 0
         # An index that looks otherwise than the source's would look like one that somebody else has written.
         for path, message in outcome.attributes.items():
             if path.rpartition(b"/")[2] in kinds.BOUND:

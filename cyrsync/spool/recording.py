@@ -16,7 +16,7 @@ def record(result: RunResult, transfer: Transfer) -> None:
     result.spare(account.same_messages, account.same_folders)
     files.planned += account.planned
     files.vanished += account.vanished
-    files.failed += account.failed + account.pending
+    files.failed += account.failed + account.unsent
     files.sent += account.sent
     files.deleted += account.deleted
     result.errors += [f"{path_text(path)}: {reason}" for path, reason in account.errors.items()]

@@ -370,9 +370,13 @@ class Transfer:
     ) -> None:
         assert self._rsync
         total = sum(planned(plan) for plan in plans)
-        tick = self._tick
+
+        def tick(done: int, size: int) -> None:
+            self.account.arriving = done
+            self._tick(name, done, total, size)
+
         listed = (entry for plan in plans for entry in entries(plan))
-        outcome = self._rsync.transfer(listed, extra, lambda done, size: tick(name, done, total, size), staging)
+        outcome = self._rsync.transfer(listed, extra, tick, staging)
         self.account.bytes_sent += outcome.bytes_sent
         again = sorted(path for path, message in outcome.failed.items() if message.worth_another_try())
         entries_again = (entry for path in again for entry in self._entries_of(path, entries))
