@@ -246,4 +246,5 @@ def test_a_failure_without_a_place_holds_everything(run: Callable[..., Outcome],
 
 def test_hints() -> None:
     assert hint("odd") == "odd"
+    assert "3.2.5 or 3.2.6" in hint("ERROR: rejecting unrequested file-list name: j")
     assert hint("x: Permission denied").endswith(": run cyrsync as the owner of the spool, or as root")
