@@ -7,7 +7,6 @@ through plain pipes, and questions at start-up.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import selectors
@@ -328,6 +327,8 @@ def _heed_signals() -> None:
 
 def _leash() -> Callable[[], None]:
     """Return what a child does first; no library is loaded after the fork, where a thread may have held its lock."""
+    import ctypes  # what few runs need is not loaded by all
+
     return partial(_die_with_parent, ctypes.CDLL(None).prctl, os.getpid())
 
 

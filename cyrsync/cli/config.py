@@ -24,16 +24,16 @@ def config_command(
 
     All that is wrong is named, each with its line (exit 3). Nothing is run.
     """
-    from cyrsync.cli import jobs
+    from cyrsync.cli import commands, jobs
     from cyrsync.jobs.example import render
 
     with signals.pipe_may_break():
         if example:
             print(render(jobs.keys().values()), end="")
             return
-        command = jobs.sync()
+        sync = commands.load("sync")
         for job in jobs.load(config).jobs.values():
-            print(f"{job.name}: {shlex.join(words(command, job))}")
+            print(f"{job.name}: {shlex.join(words(sync, job))}")
 
 
 def words(command: Any, job: Job) -> list[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import typer
-
 from cyrsync.cli.output import complain, complain_of_end
 from cyrsync.errors import ConfigurationError, CyrsyncError, Exit, error_text
 
@@ -14,8 +12,6 @@ def ended(command: Callable[[], int | None]) -> int:
     """Run a command, print the error that ends it, and return the exit code."""
     try:
         return command() or Exit.DONE
-    except typer.Exit as end:
-        return end.exit_code
     except SystemExit as end:
         _hint(end.__context__)
         return end.code if isinstance(end.code, int) else int(bool(end.code))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from cyrsync.cli import commands
 from cyrsync.cli.options import read_conf
 from cyrsync.ends import address
 from cyrsync.errors import CyrsyncError, UsageError
@@ -34,15 +35,6 @@ _NAMES = {"extra": "rsync-options"}
 _KINDS = {"int": "whole number", "integer": "whole number", "float": "number"}
 
 
-def sync() -> Any:
-    """Return `cyrsync sync` as it is declared."""
-    from cyrsync.cli.sync import sync_command
-
-    declared = typer.Typer(add_completion=False)
-    declared.command("sync")(sync_command)
-    return typer.main.get_command(declared)
-
-
 def keys() -> dict[str, Key]:
     """Return the keys that a job can have, by name: the operands and options of `sync`, and what `prune` keeps."""
     from cyrsync.cli.retention import retention_of, usual
@@ -50,7 +42,7 @@ def keys() -> dict[str, Key]:
     declared = typer.Typer(add_completion=False)
     declared.command("prune")(retention_of)
     kept = [key._replace(default=usual(key.name)) for key in _keys(typer.main.get_command(declared), "prune")]
-    found = {key.name: key for key in (*_keys(sync(), "sync"), *kept) if key.name not in ONE_RUN}
+    found = {key.name: key for key in (*_keys(commands.load("sync"), "sync"), *kept) if key.name not in ONE_RUN}
     found.pop("help", None)
     return found
 

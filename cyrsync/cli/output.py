@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from cyrsync.cli import signals
 from cyrsync.errors import Exit
-from cyrsync.report.progress import progress_for
-from cyrsync.sync.progress import Reporter
-from cyrsync.sync.result import RunResult
 from cyrsync.text import Reasons, printable, summed
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from cyrsync.sync.progress import Reporter
+    from cyrsync.sync.result import RunResult
     from cyrsync.verify.result import AuditResult
 
 #: Columns of what a program will read.
@@ -79,6 +78,8 @@ def complain_by_reason(messages: Iterable[str], *, every: bool = False) -> None:
 
 def progress(quiet: bool) -> Reporter:
     """Return a progress display if somebody watches."""
+    from cyrsync.report.progress import progress_for  # what few commands need is not loaded by all
+
     return progress_for(sys.stderr.isatty() and not quiet)
 
 

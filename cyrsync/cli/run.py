@@ -44,7 +44,7 @@ def run_command(
     A job with `watch` goes on if it is named alone, and is run once among others.
     The options that are given here are for this run. The exit code is the gravest of the jobs.
     """
-    from cyrsync.cli import jobs  # what other commands do not need is not loaded by all
+    from cyrsync.cli import commands, jobs  # what other commands do not need is not loaded by all
 
     if overwrite_replica and not names:
         raise UsageError("--overwrite-replica: name the job whose replica is to be overwritten")
@@ -62,12 +62,12 @@ def run_command(
         "quiet": quiet,
     }
     given = {name: value for name, value in here.items() if value}
-    command = jobs.sync()
+    sync = commands.load("sync")
     if len(names or ()) != 1:
         given["watch"] = False  # one that goes on for ever would keep the others from running
     codes = []
     for job in selected:
-        codes.append(_run(command, job, found.path, jobs.for_sync(command, job) | given))
+        codes.append(_run(sync, job, found.path, jobs.for_sync(sync, job) | given))
         if signals.interrupted():
             raise typer.Exit(Exit.INTERRUPTED)
     raise typer.Exit(gravest(codes))
@@ -78,11 +78,14 @@ def _run(command: Any, job: Job, path: str, given: dict[str, Any]) -> int:
     from cyrsync.cli.ending import ended
     from cyrsync.cli.output import about
 
-    def sync() -> None:
+    def sync() -> int:
         try:
             command.invoke(command.make_context("sync", [], default_map=given))
+        except typer.Exit as end:
+            return end.exit_code
         except UsageError as error:  # it is the file that asks for what cannot be
             raise ConfigurationError([f"{path}: [{job.name}]: {error}"]) from None
+        return Exit.DONE
 
     with about(job.name):
         return ended(sync)

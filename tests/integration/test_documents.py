@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import typer
 
-from cyrsync.cli.app import app
+from cyrsync.cli.commands import app
 from cyrsync.errors import CONNECTION_CODES, Exit
 from cyrsync.rsync.option_table import LONG
 from support import pages

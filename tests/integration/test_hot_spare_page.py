@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from cyrsync.cli.app import app
+from cyrsync.cli.commands import app
 from cyrsync.errors import CONNECTION_CODES, Exit
 from cyrsync.report import watching
 from cyrsync.rolling.plain import Counts, Status

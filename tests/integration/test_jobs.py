@@ -279,7 +279,7 @@ def test_names_of_jobs_are_completed(place: Place) -> None:
             "COMP_WORDS": " ".join(["cyrsync", *words]),
             "COMP_CWORD": str(len(words)),
         }
-        code = "import sys; sys.argv[0] = 'cyrsync'; from cyrsync.cli.app import app; app(prog_name='cyrsync')"
+        code = "import sys; sys.argv[0] = 'cyrsync'; from cyrsync.cli.commands import app; app(prog_name='cyrsync')"
         done = subprocess.run(
             [cyrsync_argv()[0], "-c", code], env=plain_env(env), capture_output=True, text=True, check=False
         )
@@ -287,7 +287,7 @@ def test_names_of_jobs_are_completed(place: Place) -> None:
 
 
 def test_what_finds_nothing_to_read_in_a_file_does_not_load_it() -> None:
-    code = "import sys; import cyrsync.cli.app; print(*(m for m in sys.modules if 'toml' in m))"
+    code = "import sys; import cyrsync.cli.commands; print(*(m for m in sys.modules if 'toml' in m))"
     # Who measures coverage in this process reads a file of its own.
     env = {name: value for name, value in plain_env().items() if not name.startswith("COV")}
     done = subprocess.run([cyrsync_argv()[0], "-c", code], env=env, capture_output=True, text=True, check=True)

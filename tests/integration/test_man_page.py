@@ -16,7 +16,7 @@ import typer
 
 import json_keys
 from cyrsync.cli import exit_codes, jobs
-from cyrsync.cli.app import app
+from cyrsync.cli.commands import app
 from cyrsync.errors import CONNECTION_CODES, Exit
 from cyrsync.far.finding import KINDS
 from cyrsync.rsync.option_table import LONG

@@ -10,10 +10,10 @@ import pytest
 
 _BROKEN = """\
 import sys
-from cyrsync.cli import app
+from cyrsync.cli import app, commands, rsync
 def broken(*_):
     raise RuntimeError("a \\x1b[31m name\\nand more")
-app.app = app.drop_in = broken
+commands.app = rsync.drop_in = broken
 sys.argv = ["cyrsync", *sys.argv[1:]]
 app.main()
 """

@@ -12,7 +12,7 @@ from typing import Any
 import typer.testing
 from typer.testing import CliRunner
 
-from cyrsync.cli.app import app
+from cyrsync.cli.commands import app
 
 typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-defined] # each run would make all anew
 

@@ -207,7 +207,7 @@ def _load() -> None:
         importlib.import_module(name)
     import typer.main
 
-    from cyrsync.cli.app import app
+    from cyrsync.cli.commands import app
 
     typer.main.get_command = cache(typer.main.get_command)  # each run would make all commands anew, as any start does
     typer.main.get_command(app)
