@@ -33,6 +33,17 @@ class Exit(IntEnum):
 
 #: Codes that mean "the connection failed": worth another try.
 CONNECTION_CODES = frozenset({Exit.SOCKET, Exit.STREAM, Exit.TIMEOUT, Exit.DAEMON, Exit.SSH})
+_HINTS = {
+    "Permission denied": "run cyrsync as the owner of the spool, or as root",
+    "Operation not permitted": "run cyrsync as the owner of the spool, or as root",
+    "No space left on device": "make room on the replica and run again",
+    "Disk quota exceeded": "raise the quota on the replica and run again",
+    "Read-only file system": "mount the replica writable",
+    "Input/output error": "look for a failing disk in the kernel's log",
+    # These two compare the names that arrive with a list as it is written: `./x` is no `x` to them.
+    "rejecting unrequested file-list name": "update rsync here if it is 3.2.5 or 3.2.6; if not, look at the source",
+    "Too many levels of symbolic links": "name the real directory, not a symbolic link to it",
+}
 
 
 def error_text(error: Exception) -> str:
@@ -42,6 +53,11 @@ def error_text(error: Exception) -> str:
     if not isinstance(error.filename, (bytes, str, os.PathLike)) or not error.filename:
         return error.strerror  # of an open file it is a number
     return f"{path_text(os.fsencode(error.filename))}: {error.strerror}"
+
+
+def hint(reason: str) -> str:
+    """Return the reason with what to do about it."""
+    return next((f"{reason}: {advice}" for known, advice in _HINTS.items() if known in reason), reason)
 
 
 class CyrsyncError(Exception):

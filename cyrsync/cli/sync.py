@@ -43,7 +43,6 @@ from cyrsync.rsync import options as rsync_options
 from cyrsync.rsync.rate import Rate
 from cyrsync.server import mapping
 from cyrsync.server.scope import Scope
-from cyrsync.spool.run import run
 from cyrsync.state.lock import state_path
 from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.options import History, Options
@@ -192,6 +191,8 @@ def sync_command(
             session = _sync_server(conf, replica, options, scope, reporter)
         else:
             session = Session(address.parse(source), replica, replace(options, full=full), reporter)
+            from cyrsync.spool.run import run  # what runs of servers do not need is not loaded by them
+
             run(session)
     _leave_to_watcher(session, full=full, verbose=verbose)
     from cyrsync.cli import aftermath  # what no other command needs is not loaded by all

@@ -16,7 +16,7 @@ from typing import IO
 
 from cyrsync import process
 from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, InterruptedRun, ReplicaFull, RsyncFailed
+from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, InterruptedRun, ReplicaFull, RsyncFailed, hint
 from cyrsync.rsync import asked, full_daemon, list_file, messages, options, sizes
 from cyrsync.rsync.asked import Piece
 from cyrsync.rsync.features import Features
@@ -41,22 +41,6 @@ _NOT_TAKEN = "the source has no file there, but a device or a link that leads ou
 _EMPTIED = "its staged copy is gone: keep RemoveIPC (logind.conf) and cleaners of temporary files from /dev/shm"
 _TOTAL = re.compile(rb"^Total bytes (sent|received): ([\d,]+)$", re.MULTILINE)
 _FULL = (b"No space left on device", b"Disk quota exceeded")
-_HINTS = {
-    "Permission denied": "run cyrsync as the owner of the spool, or as root",
-    "Operation not permitted": "run cyrsync as the owner of the spool, or as root",
-    "No space left on device": "make room on the replica and run again",
-    "Disk quota exceeded": "raise the quota on the replica and run again",
-    "Read-only file system": "mount the replica writable",
-    "Input/output error": "look for a failing disk in the kernel's log",
-    # These two compare the names that arrive with a list as it is written: `./x` is no `x` to them.
-    "rejecting unrequested file-list name": "update rsync here if it is 3.2.5 or 3.2.6; if not, look at the source",
-    "Too many levels of symbolic links": "name the real directory, not a symbolic link to it",
-}
-
-
-def hint(reason: str) -> str:
-    """Return the reason with what to do about it."""
-    return next((f"{reason}: {advice}" for known, advice in _HINTS.items() if known in reason), reason)
 
 
 def await_orphans(directory: Path) -> None:

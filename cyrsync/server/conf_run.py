@@ -20,13 +20,12 @@ from cyrsync.cyrus.server import database_copy
 from cyrsync.cyrus.server.conf_files import ConfFile, ConfFiles, is_scratch, is_shared
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.database_copy import Copied, CopyError
-from cyrsync.errors import Exit, ReplicaFull, error_text
+from cyrsync.errors import Exit, ReplicaFull, error_text, hint
 from cyrsync.far import token
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.descent import Descent
 from cyrsync.far.folder import Entry, Folder
 from cyrsync.far.walk import Reader
-from cyrsync.rsync.driver import hint
 from cyrsync.server import large_metadata
 from cyrsync.server.absence import ABSENT, is_absent, is_seen_absent
 from cyrsync.server.conf_sender import ConfSender
@@ -37,7 +36,6 @@ from cyrsync.server.replica import Replica
 from cyrsync.server.selection import Selection
 from cyrsync.server.sender import FULL, undressed
 from cyrsync.spool.staging import Staging
-from cyrsync.spool.steps import Transfer
 from cyrsync.state.conf_table import ConfRow, ConfTable
 from cyrsync.state.sent import UNSEEN
 from cyrsync.sync.folder_plan import FolderPlan, State
@@ -196,11 +194,7 @@ class ConfRun:
         for root, gone in groupby(rows, key=lambda row: row.root):
             some = list(gone)
             plans = _plans_gone(root, some, self._has_all_below)
-            side, there = replica.side, replica.root(root)
-            transfer = Transfer(
-                *(plans, None, side, there, self._session.progress.transfer), may_delete=self._session.limit.start
-            )
-            failed = delete(self._session, transfer)
+            failed = delete(self._session, replica, root, plans)
             self._table.drop(row for row in some if not _within(row.path[len(root) + 1 :], failed))
 
     @property

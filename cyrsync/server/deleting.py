@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from cyrsync.spool.recording import record
-from cyrsync.spool.steps import Transfer
+from cyrsync.server.replica import Replica
+from cyrsync.sync.folder_plan import FolderPlan
 from cyrsync.sync.session import Session
 
 
-def delete(session: Session, transfer: Transfer) -> set[bytes]:
-    """Delete what goes, and return the folders where something stayed."""
+def delete(session: Session, replica: Replica, root: bytes, plans: list[FolderPlan]) -> set[bytes]:
+    """Delete what plans say below a root of the source, and return the folders where something stayed."""
+    from cyrsync.spool.recording import record  # what few runs need is not loaded by all
+    from cyrsync.spool.steps import Transfer
+
+    where = (plans, None, replica.side, replica.root(root), session.progress.transfer)
+    transfer = Transfer(*where, may_delete=session.limit.start)
     before = set(transfer.account.errors)
     if transfer.deletes():
         policy = session.options.policy

@@ -7,21 +7,18 @@ import os
 from collections.abc import Container
 
 from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.errors import Exit, ReplicaFull
+from cyrsync.errors import Exit, ReplicaFull, hint
 from cyrsync.far import host
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.remove import Removal
-from cyrsync.rsync.driver import hint
 from cyrsync.server.deleting import delete
 from cyrsync.server.engine import Work, deletions
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.server.sender import Sender
 from cyrsync.server.takings import Takings
-from cyrsync.spool.steps import Transfer
 from cyrsync.state.sent import Key
 from cyrsync.state.store import Store
-from cyrsync.sync.folder_plan import FolderPlan
 from cyrsync.sync.session import Session
 from cyrsync.text import path_text
 
@@ -110,15 +107,10 @@ class Delivery:
             failed: set[bytes] = set()
             for root in roots.all():
                 plans = [plan for work in works if (plan := deletions(work.plans[root])).deletes()]
-                failed |= self._delete(root, plans)
+                failed |= delete(self._session, self._replica, root, plans)
             self._session.limit.done(work.place.key for work in works)
             self._store.put(work.after(deleted=True) for work in works if work.place.key.path not in failed)
         self._sender.deletes.clear()
-
-    def _delete(self, root: bytes, plans: list[FolderPlan]) -> set[bytes]:
-        """Delete what plans say below a root, and return the folders where something stayed."""
-        where = (plans, None, self._replica.side, self._replica.root(root), self._session.progress.transfer)
-        return delete(self._session, Transfer(*where, may_delete=self._session.limit.start))
 
     def _send_what_is_left(self) -> None:
         """Send once more what there was no room for: what was deleted since may have made some.
@@ -161,7 +153,7 @@ class Delivery:
         if self._replica.side.remove(index_root, [index], keep_times=False).failed:
             return False
         for root in roots.all():
-            self._delete(root, [deletions(work.plans[root])])
+            delete(self._session, self._replica, root, [deletions(work.plans[root])])
         return True
 
     def _bytes_gone(self, work: Work) -> int:

@@ -20,7 +20,6 @@ from cyrsync.server.engine import count_gone, plan_gone
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.server.source_links import broken
-from cyrsync.spool.steps import Transfer
 from cyrsync.state.sent import Key, Sent
 from cyrsync.state.store import Store
 from cyrsync.sync.folder_plan import FolderPlan
@@ -121,11 +120,7 @@ def remove_gone(
         for root in roots.all():
             # Where an index stays, so do the messages in another root.
             there = [plan[root] for plan in plans if not any(_is_below(path, plan[root].path) for path in failed)]
-            transfer = Transfer(
-                *(there, None, replica.side, replica.root(root), session.progress.transfer),
-                may_delete=session.limit.start,
-            )
-            failed |= delete(session, transfer)
+            failed |= delete(session, replica, root, there)
         store.drop(
             sent.key
             for sent, plan in zip(rows, plans, strict=True)

@@ -7,18 +7,21 @@ import shlex
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cyrsync.ends.address import Address
-from cyrsync.ends.agent_side import AgentSide
-from cyrsync.ends.connections import Connections
-from cyrsync.ends.shell import RemoteShell
-from cyrsync.ends.side import Status
-from cyrsync.ends.sink import Sink
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.far.store import STORE
 from cyrsync.server.mapping import mapped
 from cyrsync.server.throttle import Throttle, Throttled
 from cyrsync.sync.options import History, Options
+
+if TYPE_CHECKING:
+    from cyrsync.ends.address import Address
+    from cyrsync.ends.agent_side import AgentSide
+    from cyrsync.ends.connections import Connections
+    from cyrsync.ends.shell import RemoteShell
+    from cyrsync.ends.side import Status
+    from cyrsync.ends.sink import Sink
 
 
 def _making(address: Address) -> str:
@@ -64,6 +67,8 @@ class Replica:
     @cached_property
     def agent(self) -> AgentSide:
         """The agent on the replica, whether there is anything or not. Raise UsageError where none is to be had."""
+        from cyrsync.ends.connections import Connections  # what a run that finds nothing does not need is not loaded
+
         options = self._options
         self._connections = Connections(
             *(self.address, options.rsh, options.connection, self._directory), options.patience
@@ -71,6 +76,8 @@ class Replica:
         return self._open()
 
     def _open(self) -> AgentSide:
+        from cyrsync.ends.agent_side import AgentSide
+
         assert self._connections
         side = self._connections.open(self.address, is_replica=True)
         if not isinstance(side, AgentSide):

@@ -11,8 +11,7 @@ from functools import partial
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.settings import layout_settings
-from cyrsync.errors import GuardError, InterruptedRun, UnusableError
-from cyrsync.rsync.driver import hint
+from cyrsync.errors import GuardError, InterruptedRun, UnusableError, hint
 from cyrsync.server import changes, leftovers, lost, mapping, mounted, places, standby
 from cyrsync.server.claim import Claim, source_name
 from cyrsync.server.conf_run import ConfFound, ConfRun
@@ -31,7 +30,6 @@ from cyrsync.server.scope import Scope
 from cyrsync.server.selection import Selection, check_users
 from cyrsync.server.sender import Sender
 from cyrsync.server.takings import Takings
-from cyrsync.spool.steps import Transfer
 from cyrsync.state.conf_table import ConfTable
 from cyrsync.state.lock import state_directory
 from cyrsync.state.sent import Key, Sent, StateDamaged
@@ -433,8 +431,7 @@ class ServerRun:
         if self._session.limit.allows():
             remove_gone(self._session, self._roots, store, replica, now.gone, self._has_all_below)
             for root, plans in self._there.leftovers.items():
-                where = (plans, None, replica.side, replica.root(root), self._session.progress.transfer)
-                delete(self._session, Transfer(*where, may_delete=self._session.limit.start))
+                delete(self._session, replica, root, plans)
             if self._conf:
                 self._conf.remove(conf, replica)
         delivery.finish()

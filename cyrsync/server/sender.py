@@ -17,12 +17,12 @@ from itertools import chain
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.server.names import mailbox_text
 from cyrsync.ends.sink import Sink
+from cyrsync.errors import hint
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.beginning import Beginning
 from cyrsync.far.quick_check import Question
 from cyrsync.far.receive import Failure
 from cyrsync.far.remove import Removal
-from cyrsync.rsync.driver import hint
 from cyrsync.server.contents import Contents, CutShort, Item, UnreadableFileError
 from cyrsync.server.engine import Work
 from cyrsync.server.lane import Lane

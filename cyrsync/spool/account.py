@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.errors import Exit, ReplicaFull
+from cyrsync.errors import Exit, ReplicaFull, hint
 from cyrsync.far.uids import file_names
-from cyrsync.rsync.driver import Outcome, hint
+from cyrsync.rsync.driver import Outcome
 from cyrsync.rsync.messages import Complaint, Kind
 from cyrsync.sync.folder_plan import FolderPlan
 

@@ -12,12 +12,12 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import records
 from cyrsync.cyrus.mailbox.snapshot import PATIENCE
 from cyrsync.ends.side import UnderLocks
+from cyrsync.errors import hint
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.digests import Digests, Question, of_index
 from cyrsync.far.extended import NO_KINDS, Kinds
 from cyrsync.far.folder import NOBODY, Folder, Incarnation
 from cyrsync.far.take import Taken
-from cyrsync.rsync.driver import hint
 from cyrsync.spool.compare import compare, gone, unchanged
 from cyrsync.spool.likeness import Likeness, likeness
 from cyrsync.spool.losses import Losses

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from cyrsync.ends.address import Address
 from cyrsync.ends.both import BothSides
-from cyrsync.errors import GuardError, UnreadableError
-from cyrsync.rsync.driver import hint
+from cyrsync.errors import GuardError, UnreadableError, hint
 from cyrsync.spool import lists
 from cyrsync.spool.planning import for_users, links_warning
 from cyrsync.spool.walk_engine import WalkEngine

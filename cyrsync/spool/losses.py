@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.errors import hint
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.folder import Folder
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.remove import Removal
 from cyrsync.far.uids import file_names
-from cyrsync.rsync.driver import hint
 from cyrsync.spool.steps import Transfer
 from cyrsync.sync.folder_plan import FolderPlan, State
 

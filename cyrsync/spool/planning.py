@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from cyrsync.ends.both import BothSides
-from cyrsync.errors import UnusableError
-from cyrsync.rsync.driver import hint
+from cyrsync.errors import UnusableError, hint
 from cyrsync.spool.by_index import Doubtful, replanned
 from cyrsync.spool.walk_engine import UNKNOWN, WalkEngine
 from cyrsync.sync.folder_plan import FolderPlan, State

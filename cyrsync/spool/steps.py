@@ -12,14 +12,14 @@ from pathlib import Path
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.ends.side import Writer
-from cyrsync.errors import ReplicaFull
+from cyrsync.errors import ReplicaFull, hint
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.folder import join
 from cyrsync.far.remove import HIDDEN, Removal
 from cyrsync.far.uids import file_names
 from cyrsync.rsync import list_file
 from cyrsync.rsync.asked import Own
-from cyrsync.rsync.driver import Rsync, hint
+from cyrsync.rsync.driver import Rsync
 from cyrsync.rsync.filters import NO_RULES, Rules
 from cyrsync.rsync.messages import Complaint
 from cyrsync.spool import deletions, lists

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from cyrsync.ends.address import Address, absolute, identity
 from cyrsync.errors import ConnectionFailed, CyrsyncError, Exit, ReplicaFull, WatchedError, WrongAnswer, error_text
-from cyrsync.rsync.driver import await_orphans
 from cyrsync.rsync.jobs import Jobs
 from cyrsync.state.lock import run_key, run_lock
 from cyrsync.sync.extended import Kinds
@@ -138,6 +137,8 @@ class Session:
         with run_lock(self.options.state, self.key, self.options.wait, doing, pair):
             self.directory = self.options.state / self.key
             if self.directory.exists():  # a killed run left it
+                from cyrsync.rsync.driver import await_orphans  # what few runs need is not loaded by all
+
                 await_orphans(self.directory)
                 self._be_patient()
                 shutil.rmtree(self.directory, ignore_errors=True)

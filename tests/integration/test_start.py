@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from support.servers import SampleServer, sync_server
 from support.tree import cyrsync_argv, plain_env
 
 _PROGRAM = """
@@ -44,3 +45,14 @@ def test_the_version_needs_no_command() -> None:
 def test_a_command_loads_no_other(command: str) -> None:
     others = {"check", "history", "list", "promote", "prune", "restore", "rsync", "run", "sync", "verify"}
     assert not ours(loaded(command, "--help")) & {f"cyrsync.cli.{name}" for name in others}
+
+
+def test_a_server_with_nothing_new_needs_neither_rsync_nor_the_far_end(tmp_path: Path) -> None:
+    server, replica = SampleServer(tmp_path / "server", messages=20, folder_count=3), tmp_path / "replica"
+    replica.mkdir()
+    assert sync_server(server.conf, replica)["messages"]["send"] == 20
+    found = loaded("sync", "-C", server.conf, replica)
+    assert {"cyrsync.server.run", "sqlite3"} <= found
+    unused = {"ends.agent_side", "ends.connections", "far.agent", "rsync.driver", "spool.run", "spool.steps"}
+    assert not found & {f"cyrsync.{name}" for name in unused}
+    assert not found & {"ctypes", "rich", "sh", "typer.rich_utils"}
