@@ -1,4 +1,7 @@
-"""Options that several commands have, and what is made of them."""
+"""Options that several commands have, and what is made of them.
+
+What checks a value is loaded when there is one.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cyrsync.ends.link import LEAST_SILENCE, Patience
 from cyrsync.errors import UnusableError, UsageError
-from cyrsync.rsync.options import Settings
-from cyrsync.rsync.rate import Rate
-from cyrsync.server import mapping
-from cyrsync.sync.guard import MaxDelete
-from cyrsync.sync.policy import Policy
 
 if TYPE_CHECKING:
     from cyrsync.cyrus.server.config import Config
@@ -26,19 +23,27 @@ _LOGS = ("syslog", "journal")
 
 
 def _rate(value: str | None) -> str | None:
-    if value is not None and Rate.parse(value) is None:
-        raise UsageError(f"--bwlimit {value}: give a rate as rsync reads it: 500 (KiB a second), 5m, 1.5MB")
+    if value is not None:
+        from cyrsync.rsync.rate import Rate
+
+        if Rate.parse(value) is None:
+            raise UsageError(f"--bwlimit {value}: give a rate as rsync reads it: 500 (KiB a second), 5m, 1.5MB")
     return value
 
 
 def _limit(value: str | None) -> str | None:
     if value is not None:
+        from cyrsync.sync.guard import MaxDelete
+
         MaxDelete.parse(value)
     return value
 
 
 def _maps(value: list[str] | None) -> list[str] | None:
-    mapping.parse(value or [])
+    if value:
+        from cyrsync.server import mapping
+
+        mapping.parse(value)
     return value
 
 
@@ -142,33 +147,9 @@ Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Report also with
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")]
 
 
-def policy_of(settings: Settings, *, skip_derived: bool) -> Policy:
-    """Return which differences matter with these rsync options."""
-    return Policy(
-        skip_derived=skip_derived,
-        preserve=settings.preserve,
-        own_quick_check=settings.own_quick_check,
-        size_only=settings.size_only,
-        rules=settings.rules,
-        # An entry for a whole folder would stand for what is left out, too.
-        one_by_one=bool(settings.rules) or settings.size_only,
-    )
-
-
-def patience_of(settings: Settings, seconds: float | None = None, *, answer: float | None = None) -> Patience:
-    """Return how long to wait for a far end: what is given to us, or else to rsync.
-
-    `answer` is for a first answer, where no other than the usual time is right.
-    """
-    usual = Patience()
-    given = seconds if seconds is not None else settings.timeout
-    silence = usual.silence if given is None else max(given, LEAST_SILENCE) if given > 0 else 0.0
-    return Patience(silence, min(answer or usual.answer, silence or usual.answer))
-
-
 def read_conf(path: str | None) -> Config:
     """Return what imapd.conf says. Raise UnusableError where it cannot be understood."""
-    from cyrsync.cyrus.server import config  # what few commands need is not loaded by all
+    from cyrsync.cyrus.server import config
 
     try:
         return config.read(path or CONF)

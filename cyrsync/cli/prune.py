@@ -16,7 +16,7 @@ import typer
 
 from cyrsync.cli import signals
 from cyrsync.cli.operands import ConfigFile, destination, user_or_destination
-from cyrsync.cli.options import CONF, AsJson, Conf, DryRun, Quiet, Rsh, Timeout, Verbose, Wait, patience_of, read_conf
+from cyrsync.cli.options import CONF, AsJson, Conf, DryRun, Quiet, Rsh, Timeout, Verbose, Wait, read_conf
 from cyrsync.cli.output import as_line, complain_by_reason, console, progress
 from cyrsync.cli.retention import (
     Grace,
@@ -179,6 +179,7 @@ def _opened(
 
 
 def _options(rsh: str | None, timeout: float | None, wait: float) -> Options:
+    from cyrsync.cli.settings import patience_of
     from cyrsync.rsync import options as rsync_options
     from cyrsync.sync.options import Options
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import NoReturn
 
 from cyrsync import process
-from cyrsync.cli.options import patience_of, policy_of
 from cyrsync.cli.output import complain, complain_of_run
+from cyrsync.cli.settings import patience_of, policy_of
 from cyrsync.ends import address
 from cyrsync.ends.address import Address, identity
 from cyrsync.ends.link import HURRIED

@@ -30,12 +30,11 @@ from cyrsync.cli.options import (
     Users,
     Verbose,
     Wait,
-    patience_of,
-    policy_of,
     read_conf,
     users_of,
 )
 from cyrsync.cli.output import progress, show
+from cyrsync.cli.settings import patience_of, policy_of
 from cyrsync.ends import address
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.jobs.source import is_imapd_conf

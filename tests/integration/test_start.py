@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import samplespool
 from support.servers import SampleServer, sync_server
 from support.tree import cyrsync_argv, plain_env
 
@@ -44,7 +45,17 @@ def test_the_version_needs_no_command() -> None:
 @pytest.mark.parametrize("command", ["config", "inspect", "status"])
 def test_a_command_loads_no_other(command: str) -> None:
     others = {"check", "history", "list", "promote", "prune", "restore", "rsync", "run", "sync", "verify"}
-    assert not ours(loaded(command, "--help")) & {f"cyrsync.cli.{name}" for name in others}
+    found = loaded(command, "--help")
+    assert not ours(found) & {f"cyrsync.cli.{name}" for name in others}
+    assert not found & {"cyrsync.ends.link", "cyrsync.rsync.options", "cyrsync.server", "cyrsync.spool", "cyrsync.sync"}
+
+
+def test_rsync_s_own_lines_are_not_read_by_typer(tmp_path: Path) -> None:
+    samplespool.make(tmp_path / "spool", messages=20, folder_count=3)
+    found = loaded("rsync", "-a", f"{tmp_path}/spool/", f"{tmp_path}/replica/")
+    assert len(list((tmp_path / "replica").rglob("*."))) == 20
+    assert "cyrsync.spool.drop_in" in found
+    assert not found & {"cyrsync.cli.options", "cyrsync.server", "rich", "typer"}
 
 
 def test_a_server_with_nothing_new_needs_neither_rsync_nor_the_far_end(tmp_path: Path) -> None:

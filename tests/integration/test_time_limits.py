@@ -18,7 +18,7 @@ from support.tree import assert_same_tree, start_cyrsync
 
 TIMEOUT = 30
 #: Nobody has to wait here for as long as an agent on a busy host may need.
-SHORT = "from cyrsync.cli import options; options.LEAST_SILENCE = 1.0"
+SHORT = "from cyrsync.cli import settings; settings.LEAST_SILENCE = 1.0"
 #: What the agent is made to do before it answers for the first time.
 SLOW = """
 from cyrsync.ends import bundle
