@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ def found(state: Path, destination: str | None, now: datetime, *, any_will_do: b
 
     A line that plain rsync does is something, if `any_will_do`: nothing is known of how old that replica is.
     """
-    host = printable(socket.gethostname())
+    host = printable(os.uname().nodename)
     holders = running.holders(state)
     plain = [
         one for one in handed_over.known(state) if destination is None or one.destination == printable(destination)

@@ -195,11 +195,9 @@ def _plain(user: str, config: Config) -> str:
 
 def _by() -> str:
     """Return who asks for something: on this machine."""
-    import socket
-
     from cyrsync.far.host import user_name
 
-    return f"{os.environ.get('SUDO_USER') or user_name(os.getuid())}@{socket.gethostname()}"
+    return f"{os.environ.get('SUDO_USER') or user_name(os.getuid())}@{os.uname().nodename}"
 
 
 def _now() -> str:

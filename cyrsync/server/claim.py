@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import time
 from collections.abc import Iterable
 from datetime import datetime
@@ -45,7 +44,7 @@ _BEGINNING, _LOOK_AGAIN = 60.0, 0.2
 
 def source_name(conf: bytes) -> str:
     """Return what a token calls the server that an imapd.conf on this machine is of."""
-    return f"{socket.gethostname()}:{os.fsdecode(conf)}"
+    return f"{os.uname().nodename}:{os.fsdecode(conf)}"
 
 
 def refuse(token: Token, status: Status, source: str) -> None:
