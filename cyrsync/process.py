@@ -15,9 +15,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
 from cyrsync.errors import ConnectionFailed, Exit, UnusableError
 from cyrsync.far.at_work import command_line, processes
@@ -56,8 +55,7 @@ class TooMuchError(ValueError):
     """A command has said more than can be right."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """How a command ended: its code (negative: the signal), and what it wrote."""
 
     code: int

@@ -107,7 +107,7 @@ def _addresses(line: RsyncLine, settings: Settings) -> tuple[Address, Address, b
         raise NotForUs(f"{source.text} needs a slash behind it")
     if settings.rules.excludes_directory(name):
         raise NotForUs(f"{source.text} itself is excluded")
-    return source, replace(replica, path=replica.path.rstrip(b"/") + b"/" + name), name
+    return source, replica._replace(path=replica.path.rstrip(b"/") + b"/" + name), name
 
 
 def _check_path(end: Address, settings: Settings) -> None:
@@ -146,7 +146,7 @@ def _deletions(settings: Settings, below: bytes) -> Deletions:
     locale = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG") or ""
     utf8 = "utf-8" in locale.lower() or "utf8" in locale.lower()
     return Deletions(
-        lines=replace(settings.deletions, as_they_are=settings.deletions.as_they_are or utf8),
+        lines=settings.deletions._replace(as_they_are=settings.deletions.as_they_are or utf8),
         below=below,
         after_errors=settings.ignore_errors,
         last=settings.delete_after,

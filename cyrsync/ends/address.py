@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cyrsync.errors import UsageError
 
@@ -13,8 +13,7 @@ _URL = re.compile(rb"rsync://(?:([^/@]*)@)?(\[[^\]/]*\]|[^/:]*)(?::([0-9]+))?(?:
 _HOST = re.compile(rb"((?:[^/:@]*@)?(?:\[[^\]/]*\]|[^/:\[]+)):(:?)(.*)\Z", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """One side of a run.
 
     `host` is what ssh or rsync is to be given, user and all, None for a local path; `daemon` tells

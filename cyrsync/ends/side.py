@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from cyrsync.errors import DoubtfulError, RefusedError, UnusableError
 from cyrsync.far import host
@@ -38,8 +38,7 @@ class Removed:
     failed: list[tuple[bytes, int]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """What stands at the root of a side, its real path first."""
 
     root: bytes
@@ -50,8 +49,7 @@ class Status:
     bare: bool = False  # nothing is in it
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """What came of holding a replica: who keeps us from it, None for nobody; and the boot of its host.
 
     The boot is "" where nothing of ours runs: there nothing is held, and no owner file is written.
@@ -70,8 +68,7 @@ class NotWrittenError(DoubtfulError):
         self.number = number
 
 
-@dataclass(frozen=True, slots=True)
-class Rights:
+class Rights(NamedTuple):
     """Whose rights the far process has: what decides which owners rsync can set there."""
 
     root: bool = True

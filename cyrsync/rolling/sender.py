@@ -52,7 +52,7 @@ class ServerSender:
         self.rest()
         self._names = None
         session = self._session()
-        scope = replace(self.scope, full=self.wants_full())
+        scope = self.scope._replace(full=self.wants_full())
         run = ServerRun(session, self.config, scope)
         began = time.monotonic()
         try:

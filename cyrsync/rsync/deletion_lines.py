@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 #: An escape: flags and a width, apostrophes for people, a letter.
 _ESCAPE = re.compile(r"%'*(-?\d*)'*([A-Za-z%])")
@@ -16,8 +16,7 @@ _ESCAPED = re.compile(rb"\\(?=#\d{3})|[\x00-\x08\x0a-\x1f]")
 _ESCAPED_ASCII = re.compile(rb"\\(?=#\d{3})|[\x00-\x08\x0a-\x1f\x7f-\xff]")
 
 
-@dataclass(frozen=True, slots=True)
-class DeletionLines:
+class DeletionLines(NamedTuple):
     """How deletions are reported: formats for standard output and for the log, None for no report."""
 
     shown: str | None = None

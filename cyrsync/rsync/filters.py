@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cyrsync.cyrus.mailbox import entry as kinds
 
@@ -20,8 +21,7 @@ _TOKEN = re.compile(rb"\*+|\?|[^*?]", re.DOTALL)
 _DIGITS, _DOT = frozenset(b"0123456789"), ord(".")
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One rule: a pattern, and whether names that match are left out or kept."""
 
     excludes: bool

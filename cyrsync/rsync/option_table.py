@@ -7,8 +7,8 @@ while it is switched on; the reason goes on where `--name` ends.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 
 class Takes(Enum):
@@ -29,8 +29,7 @@ class Role(Enum):
     OWN = auto()  # cyrsync's own work, or at odds with it: never passed
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """An option that rsync has; a negation is one of its own, with the `subject` that it switches off."""
 
     name: str

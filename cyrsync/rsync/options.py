@@ -10,6 +10,7 @@ import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.rsync import deletion_lines, filters
@@ -42,8 +43,7 @@ _NUMBER = re.compile(r"\s*([+-]?)(?:0x([0-9a-f]+)|(0[0-7]*)|([1-9][0-9]*))\Z", r
 _FILTERS = frozenset({"exclude", "include", "filter"})
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One option as given: its oldest long name ("no-perms" for `--no-p`), and words that spell it again."""
 
     name: str
@@ -51,8 +51,7 @@ class Option:
     words: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RsyncLine:
+class RsyncLine(NamedTuple):
     """An rsync command line; `unknown` is the word at which reading stopped, for rsync itself to judge."""
 
     options: tuple[Option, ...]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Preserve:
+class Preserve(NamedTuple):
     """What rsync's options of the same names ask for; by default, what -a does."""
 
     perms: bool = True

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _RATE = re.compile(r"(\d+\.?\d*|\.\d+)((?:[bB]|[kKmMgGtTpP](?:[bB]|[iI][bB])?)?(?:[+-]1)?)", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(NamedTuple):
     """So much a second; 0 is for no limit."""
 
     number: str

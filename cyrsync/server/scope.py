@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """What of a server is sent, and how far what is known of its replica is believed."""
 
     full: bool = False  # what the replica has is looked up there

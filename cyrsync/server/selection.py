@@ -8,7 +8,6 @@ partition of his INBOX.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import chain
 
 from cyrsync.cyrus.mailbox.user import may_hold_user, text, user_of
@@ -131,7 +130,7 @@ def _without_default_domain(part: Part, config: Config) -> Part:
     default = "@" + text(config.defaultdomain)
     if config.virtdomains == "off" or default == "@":
         return part
-    return replace(part, users=frozenset(user.removesuffix(default) for user in part.users))
+    return part._replace(users=frozenset(user.removesuffix(default) for user in part.users))
 
 
 def check_users(selection: Selection, store: Store, source: str, *, delete: bool) -> None:

@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from pathlib import Path
 
 from cyrsync import process
@@ -68,7 +67,7 @@ def _destinations(line: RsyncLine) -> Iterator[Address]:
     top = destination.path.rstrip(b"/")
     names = [name for one in sources for name in (one.path.rpartition(b"/")[2], one.path.strip(b"/")) if name]
     for path in dict.fromkeys([destination.path, *(top + b"/" + name for name in names)]):
-        yield replace(destination, path=path)
+        yield destination._replace(path=path)
 
 
 def _held(place: Address, settings: Settings, stack: ExitStack) -> WalkOwnership | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from cyrsync.errors import UsageError
 from cyrsync.sync.folder_plan import FolderPlan, State
@@ -43,8 +44,7 @@ class Deletions:
         return self.messages + self.folders + self.others + self.files
 
 
-@dataclass(frozen=True, slots=True)
-class MaxDelete:
+class MaxDelete(NamedTuple):
     """The user's own rail: so many files and folders, or so many percent of the replica's messages or folders."""
 
     number: int

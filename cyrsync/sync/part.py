@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cyrsync.errors import UsageError
 
@@ -14,8 +14,7 @@ _SHARD = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
+class Shard(NamedTuple):
     """One of several parts that together are all, each sent by a process of its own."""
 
     number: int  # from 1
@@ -47,8 +46,7 @@ class Shard:
         return int.from_bytes(digest[:8], "big") % self.of == self.number - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """What of the source a run sends and deletes: what all kinds of conditions that are given allow.
 
     Without any condition it is no part, but all.

@@ -69,7 +69,7 @@ def _problems(ours: Folder, theirs: Folder, policy: Policy) -> Iterator[Problem]
         if extra:
             yield Problem("extra", tuple(extra))
     names = sorted(ours.metadata.keys() | theirs.metadata.keys())
-    contents = replace(policy, preserve=replace(policy.preserve, perms=False, owner=False, group=False))
+    contents = replace(policy, preserve=policy.preserve._replace(perms=False, owner=False, group=False))
     other = [n for n in names if not unchanged(ours.metadata.get(n), theirs.metadata.get(n), contents)]
     if other:
         yield Problem("metadata", detail=_listed(other))

@@ -145,7 +145,8 @@ def test_max_delete_is_read_as_strtoll_does(value: str, limit: int | None) -> No
 )
 def test_settings(words: str, expected: set[str]) -> None:
     found = settings(parse(words.split()))
-    on = {name for one in (found, found.preserve) for name in one.__slots__ if getattr(one, name) is True}
+    on = {name for name in found.__slots__ if getattr(found, name) is True}
+    on |= {name for name, is_kept in found.preserve._asdict().items() if is_kept}
     assert on == expected
 
 

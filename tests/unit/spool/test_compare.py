@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import stat
 from array import array
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,7 +22,7 @@ from cyrsync.sync.folder_plan import State
 from cyrsync.sync.policy import Policy
 
 POLICY = Policy()
-KEPT = {field.name for field in fields(Preserve)}
+KEPT = {*Preserve._fields}
 FILE = Entry(stat.S_IFREG | 0o600, 100, 10**18, "97:8:cyrus:mail", "")
 LINK = Entry(stat.S_IFLNK | 0o777, 4, 10**18, "97:8:cyrus:mail", "to/a")
 DEVICE = Entry(stat.S_IFCHR | 0o600, 0, 10**18, "97:8:cyrus:mail", "1281")
@@ -35,7 +35,7 @@ def kept_by(**words: Any) -> Policy:
     """The policy with these of its values, and of what is to be kept."""
     kept = {name: value for name, value in words.items() if name in KEPT}
     others = {name: value for name, value in words.items() if name not in KEPT}
-    return replace(POLICY, preserve=replace(POLICY.preserve, **kept), **others)
+    return replace(POLICY, preserve=POLICY.preserve._replace(**kept), **others)
 
 
 def folder(*uids: int, **fields: Any) -> Folder:
