@@ -161,6 +161,9 @@ class DeleteLimit:
             self.of(messages=messages, folders=folders)
             both = replace(self.counted)
             both.change(self._earlier)
+            # They are deleted of what there was, and not of what they have left.
+            both.replica_messages += self._earlier[0]
+            both.replica_folders += self._earlier[2]
             reason = withhold(both, self.limit) if self.counted.total() else None
             self.reason = f"nothing {'more ' if self._done else ''}is deleted: {reason}" if reason else ""
 

@@ -131,6 +131,19 @@ def test_counting() -> None:
     assert limit.counted.total() == 14
 
 
+@pytest.mark.parametrize(
+    ("limit", "earlier", "withheld"), [("100%", 500, False), ("50%", 90, False), ("50%", 110, True)]
+)
+def test_what_others_have_deleted_is_of_what_there_was_before(limit: str, earlier: int, *, withheld: bool) -> None:
+    """The replica has 100 messages left."""
+    one = DeleteLimit(MaxDelete.parse(limit), asked=True)
+    one.after((earlier, 0, 0))
+    one.of(messages=100, folders=10)
+    one.count("joe", FolderPlan(b"joe", State.CHANGED, messages_delete=1, delete_uids=uid_sets.of([1])))
+    one.decide()
+    assert bool(one.reason) is withheld
+
+
 def test_leftovers_of_rsync_are_not_counted() -> None:
     """They are nobody's, and must not stand in the way of what is meant."""
     limit = DeleteLimit(None, asked=True)
