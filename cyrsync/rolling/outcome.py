@@ -62,7 +62,9 @@ def missed(passed: Passed, named: set[bytes]) -> Iterator[tuple[list[bytes], str
 
 def shown(row: Waiting) -> str:
     """Return how people call what waits."""
-    return path_text(row.name) or {Kind.ALL.value: "all mailboxes", Kind.FILES.value: "users' files"}.get(row.kind, "")
+    if row.name:
+        return f"files of {path_text(row.name)}" if row.kind == Kind.FILES.value else path_text(row.name)
+    return {Kind.ALL.value: "all mailboxes", Kind.FILES.value: "users' files"}.get(row.kind, "")
 
 
 def _missed(names: list[bytes], *, was_known: bool) -> str:

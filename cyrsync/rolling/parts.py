@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -32,11 +32,11 @@ class Sender(Protocol):
     def everything(self) -> Passed:
         """Look at all mailboxes and files, and send what has changed."""
 
-    def mailbox(self, name: bytes) -> str | None:
-        """Send one mailbox; return why it could not be sent, None where a pass has to see to it."""
+    def mailboxes(self, names: Sequence[bytes]) -> dict[bytes, str | None]:
+        """Send mailboxes together; return of each why it could not be sent, None where a pass has to see to it."""
 
-    def files(self) -> str | None:
-        """Send the files beside the partitions that have changed; return what could not be done, None as above."""
+    def files(self, names: Sequence[bytes]) -> dict[bytes, str | None]:
+        """Send the files beside the partitions that change with mailboxes, or all, where a name is b""; likewise."""
 
     def look(self) -> None:
         """See whether the replica is there."""
@@ -63,8 +63,8 @@ class Table(Protocol):
 
     def add(self, rows: Iterable[Waiting]) -> None: ...
     def fail(self, rows: Iterable[Waiting]) -> None: ...
-    def drop(self, rows: Iterable[Waiting]) -> None: ...
-    def due(self, now: float, most: int) -> list[Waiting]: ...
+    def drop(self, rows: Iterable[Waiting], *, follows: Iterable[Waiting] = ()) -> None: ...
+    def due(self, kind: str, now: float, most: int) -> list[Waiting]: ...
     def find(self, kind: str, name: bytes) -> Waiting | None: ...
     def all(self) -> list[Waiting]: ...
     def next(self) -> float | None: ...

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cyrsync.cyrus.server.config import Config
-from cyrsync.errors import ConnectionFailed, RsyncFailed
+from cyrsync.cyrus.server.layout import owner_of_name
+from cyrsync.errors import ConnectionFailed, RefusedError, RsyncFailed
 from cyrsync.rolling.parts import Passed
 from cyrsync.rolling.plain import Counts
 from cyrsync.server.replica import Replica
@@ -23,7 +24,7 @@ from cyrsync.text import human_bytes, human_count
 
 #: The time in which a watcher deletes no more than --max-delete: seconds.
 _HOUR = 3600.0
-#: Seconds after which it is looked again whether a Cyrus is at work on the replica.
+#: Seconds after which it is looked again whether a Cyrus is at work on the replica, or has been.
 _LOOK = 30.0
 
 #: What a watcher has deleted, and when.
@@ -46,6 +47,8 @@ class ServerSender:
     _names: dict[bytes, Key] | None = None
     _some: tuple[Session, ServerRun] | None = None
     _looked: float = float("-inf")
+    _proven: set[Key] = field(default_factory=set)  # mailboxes of which the index was looked at there, since then
+    _there: tuple[int, int] = (0, 0)  # messages and mailboxes that the replica had at the end of the last whole run
 
     def everything(self) -> Passed:
         """Do one whole run."""
@@ -66,22 +69,46 @@ class ServerSender:
         session.result.seconds_by_phase = session.phases.seconds()
         session.result.warnings = list(dict.fromkeys(session.result.warnings))
         self._looked = time.monotonic()
+        self._proven.clear()
+        self._there = self.store.messages(), self.store.rows()
         self.look()
         self.passed(session, scope.full)
         return self._told(session, run)
 
-    def mailbox(self, name: bytes) -> str | None:
-        """Send one mailbox."""
-        key = self._keys().get(name)
-        if key is None or not self.store.has_place(key):
-            return None
-        run = self._begun()
-        return run.send_one(self.store, self._opened(), key) if run else None
+    def mailboxes(self, names: Sequence[bytes]) -> dict[bytes, str | None]:
+        """Send mailboxes."""
+        known = {name: key for name in names if (key := self._keys().get(name)) and self.store.has_place(key)}
+        run = self._begun() if known else None
+        if run is None:
+            return dict.fromkeys(names)
+        unproven = [key for key in known.values() if key not in self._proven]
+        try:
+            if unproven and run.has_drifted(unproven):
+                return dict.fromkeys(names)
+        except RefusedError:
+            self.rest()
+            raise
+        self._proven.update(unproven)
+        wrong = run.send_some(self.store, self._opened(), list(known.values()))
+        return {name: wrong.get(known[name], "") if name in known else None for name in names}
 
-    def files(self) -> str | None:
-        """Send the files beside the partitions."""
+    def files(self, names: Sequence[bytes]) -> dict[bytes, str | None]:
+        """Send the files that change with mailboxes."""
         run = self._begun()
-        return run.send_files(self.store, self._opened()) if run else None
+        if run is None:
+            return dict.fromkeys(names)
+        # Scripts are compiled beside the mailbox that has them, in a directory of their own.
+        scripts = b"." + self.config.raw("sieve_folder")
+        is_all = any(not name or name.endswith(scripts) for name in names)
+        wrong = run.send_files(self._opened(), None if is_all else {name: self._uniqueid(name) for name in names})
+        if wrong and len(names) > 1:
+            return {name: self.files([name])[name] for name in names}
+        return dict.fromkeys(names, wrong)
+
+    def _uniqueid(self, name: bytes) -> bytes:
+        """Return the uniqueid of the INBOX of the user who has a mailbox, b"" if its directory is not named so."""
+        key = self._keys().get(owner_of_name(name))
+        return key.path.rpartition(b"/")[2] if key and key.path.startswith(b"uuid/") else b""
 
     def look(self) -> None:
         """See whether the replica is there."""
@@ -136,10 +163,11 @@ class ServerSender:
             session = self._session()
             run = ServerRun(session, self.config, self.scope)
             at_a_glance = time.monotonic() - self._looked < _LOOK
-            if run.begin_some(self.store, self._opened(), at_a_glance=at_a_glance):
+            if run.begin_some(self.store, self._opened(), at_a_glance=at_a_glance, there=self._there):
                 return None
             if not at_a_glance:
                 self._looked = time.monotonic()
+                self._proven.clear()
             self._some = session, run
         return self._some[1]
 
@@ -155,8 +183,10 @@ class ServerSender:
         counts.messages += session.result.messages.send
         counts.bytes_sent += session.result.bytes_sent
         counts.deleted += files.deleted
-        if any(session.limit.spent()):
-            self.deleted.append((time.monotonic(), session.limit.spent()))
+        spent = session.limit.spent()
+        if any(spent):
+            self.deleted.append((time.monotonic(), spent))
+            self._there = self._there[0] - spent[0], self._there[1] - spent[2]
 
     def _told(self, session: Session, run: ServerRun) -> Passed:
         """Return what came of a whole run."""

@@ -178,15 +178,17 @@ class Watch:
         if whole and whole.not_before <= now:
             self._pass(whole)
             return True
-        due = self.parts.table.due(now, _AT_ONCE) if self._connected else []
-        if not due:
+        kinds = (Kind.MAILBOX, Kind.FILES) if self._connected else ()
+        mailboxes, files = (self.parts.table.due(kind.value, now, _AT_ONCE) for kind in kinds) if kinds else ([], [])
+        if not mailboxes and not files:
             return False
         began = self.parts.clock()
         self._held = self._held or began
-        for row in due:
-            if self.parts.orders.ends:
-                break
-            self._send(row)
+        if mailboxes:
+            self._send(mailboxes)
+            self.parts.alive()
+        if files and not self.parts.orders.ends:
+            self._send_files(files)
             self.parts.alive()
         self._worked = self.parts.clock()
         # Who has much to do does it less often.
@@ -195,27 +197,39 @@ class Watch:
             self._rest()
         return True
 
-    def _send(self, row: Waiting) -> None:
-        """Send a mailbox, or users' files."""
-        sender, is_mailbox = self.parts.sender, row.kind == Kind.MAILBOX.value
-        reason = sender.mailbox(row.name) if is_mailbox else sender.files()
+    def _send(self, rows: list[Waiting]) -> None:
+        """Send mailboxes together: each group costs as much as one of them, beside what is read and sent."""
+        reasons = self.parts.sender.mailboxes([row.name for row in rows])
         now = self.parts.clock()
-        if is_mailbox:
+        for row in rows:
             self._sent_at.pop(row.name, None)
             self._sent_at[row.name] = now
             if len(self._sent_at) > _REMEMBERED:
                 self._sent_at.pop(next(iter(self._sent_at)))
-        else:
-            self._files_at = now
+        sent = [row for row in rows if reasons[row.name] == ""]
+        if sent:
+            due = max(now, self._files_at + self.pace.files)
+            files = [waiting(Change(Kind.FILES, row.name), now, due) for row in sent]
+            self.parts.table.drop(sent, follows=files)
+            for row in sent:
+                self.counts.count_sent(now - row.since)
+        for row in rows:
+            self._left_over(row, reasons[row.name])
+
+    def _send_files(self, rows: list[Waiting]) -> None:
+        """Send users' files."""
+        reasons = self.parts.sender.files([row.name for row in rows])
+        self._files_at = self.parts.clock()
+        self.parts.table.drop(row for row in rows if reasons[row.name] == "")
+        for row in rows:
+            self._left_over(row, reasons[row.name])
+
+    def _left_over(self, row: Waiting, reason: str | None) -> None:
+        """See to what was not sent."""
         if reason is None:
             self._leave(row)
         elif reason:
             self._failed(row, reason)
-        else:
-            self.parts.table.drop([row])
-            if is_mailbox:
-                self.parts.table.add([waiting(FILES, now, max(now, self._files_at + self.pace.files))])
-                self.counts.count_sent(now - row.since)
 
     def _leave(self, row: Waiting) -> None:
         """Leave something to a pass, which is due soon; to a retry of the last one, where that has failed at it."""
@@ -254,7 +268,11 @@ class Watch:
         # What was logged meanwhile the pass may have seen, or not.
         self._take_log()
         if was_connected:
-            self._count_missed(passed, {row.name for row in (*before, *self.parts.table.all())}, whole)
+            self._count_missed(
+                passed,
+                {row.name for row in (*before, *self.parts.table.all()) if row.kind == Kind.MAILBOX.value},
+                whole,
+            )
         self._lost = 0
         if passed.text or passed.error:
             self.parts.tell(Event("pass", passed.error or passed.text, bool(passed.error)))

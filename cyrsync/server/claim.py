@@ -148,9 +148,10 @@ class Claim:
         reason = next(filter(None, reasons), "")
         if at_a_glance:
             return reason or self._lost(memory, in_full=in_full, doubts=False)
-        self._refuse_cyrus()
+        self.refuse_cyrus()
         # Who else has written there has sent indexes, too: those are compared with the source's, see `look`.
-        reason = reason or self._lost(memory, in_full=in_full, doubts=True) or self._drift()
+        reason = reason or self._lost(memory, in_full=in_full, doubts=True)
+        reason = reason or self._drift(self._store.expected())
         self._store.memory = memory._replace(looked=time.time(), mapped=self._mapped)
         return reason
 
@@ -171,7 +172,7 @@ class Claim:
             mapping.refuse_overlaps(self._replica.maps, pairs)
         return found
 
-    def _refuse_cyrus(self) -> None:
+    def refuse_cyrus(self) -> None:
         """Raise RefusedError where a Cyrus is at work on the replica."""
         if not self._overwrite:
             roots = [self._replica.path(root) for root in self._roots]
@@ -182,7 +183,7 @@ class Claim:
         if self.begun:
             return
         self._statuses()
-        self._refuse_cyrus()
+        self.refuse_cyrus()
         for root in self._roots:
             self._replica.root(root, make=True)
         paths = [self._replica.path(root) for root in self._roots]
@@ -254,11 +255,15 @@ class Claim:
         known = self._store.complete and set(self._roots) <= set(memory.roots)
         return known and not any(token.writing and (token.ended or memory.ended) for token in self._found)
 
-    def _drift(self) -> str:
-        """Compare every index with what was sent. Raise RefusedError for one that is newer."""
+    def drift_of(self, keys: Iterable[Key]) -> str:
+        """Compare the indexes of some mailboxes with what was sent; see `check`."""
+        return self._drift(row for key in keys for row in self._store.expected(key))
+
+    def _drift(self, expected: Iterable[tuple[Key, int, int]]) -> str:
+        """Compare indexes with what was sent. Raise RefusedError for one that is newer."""
         if not self._times or self._overwrite:
             return ""
-        rows = [row for row in self._store.expected() if row[0].partition in self._partitions]
+        rows = [row for row in expected if row[0].partition in self._partitions]
         roots = {name: self._replica.root(one.homes[kinds.INDEX]) for name, one in self._partitions.items()}
         paths = [os.path.join(roots[key.partition], key.path, kinds.INDEX) for key, _, _ in rows]
         reason = ""

@@ -12,7 +12,7 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -20,6 +20,7 @@ from cyrsync.cyrus.server import database_copy
 from cyrsync.cyrus.server.conf_files import ConfFile, ConfFiles, is_scratch, is_shared
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.database_copy import Copied, CopyError
+from cyrsync.cyrus.server.owner_files import may_change
 from cyrsync.errors import Exit, ReplicaFull, error_text, hint
 from cyrsync.far import token
 from cyrsync.far import uids as uid_sets
@@ -64,6 +65,7 @@ class ConfRun:
         """With a `selection` it is for that part, and mailboxes.db stays as it is."""
         self._session = session
         self._selection = selection
+        self._config = config
         self._files = ConfFiles(config)
         self._table = table
         self._list: tuple[ConfRow, tuple[tuple[bytes, Entry], ...], Entry, bytes] | None = None  # mailboxes.db
@@ -109,6 +111,20 @@ class ConfRun:
         file, known = self._files.file(self._files.mailbox_list), self._table.row(self._files.mailbox_list)
         return known is not None and file is not None and known.seen == _look(file.status)
 
+    def look_at(self, mailboxes: Mapping[bytes, bytes]) -> ConfFound:
+        """Find those files that changed with mailboxes; these are given with the uniqueid of the user's INBOX, or b"".
+
+        See `owner_files`. What is gone is not looked for.
+        """
+        found = ConfFound()
+        unreadable: dict[bytes, OSError] = {}
+        paths = {path for name, uniqueid in mailboxes.items() for path in may_change(self._config, name, uniqueid)}
+        for file in self._files.of(sorted(paths), unreadable):
+            row = self._table.row(file.whole_path)
+            self._compare(file, row.seen if row else None, found)
+        self._report_unreadable(unreadable)
+        return found
+
     def look(self) -> ConfFound:
         """Stat the files, and find those that changed and those that are gone."""
         found = ConfFound()
@@ -119,16 +135,22 @@ class ConfRun:
         for file in self._files.listed(unreadable, self._selection.has_file if self._selection else None):
             count.seen += 1
             self._warn_of_link(file)
-            seen = known.pop(file.whole_path, None)
-            if seen != _look(file.status) and not (seen == UNSEEN and self._is_as_sent(file)):
-                found.changed.append(file)
+            self._compare(file, known.pop(file.whole_path, None), found)
         count.send = len(found.changed) + (self._list is not None)
-        for path, error in unreadable.items():
-            self._session.result.errors.append(f"{path_text(path)}: {error.strerror}: it stays as it is on the replica")
+        self._report_unreadable(unreadable)
         if known and self._session.options.delete:
             found.gone = list(self._gone(known, unreadable))
             count.delete = len(found.gone)
         return found
+
+    def _compare(self, file: ConfFile, seen: bytes | None, found: ConfFound) -> None:
+        """Note a file that is not as it was `seen` when it was sent."""
+        if seen != _look(file.status) and not (seen == UNSEEN and self._is_as_sent(file)):
+            found.changed.append(file)
+
+    def _report_unreadable(self, unreadable: Mapping[bytes, OSError]) -> None:
+        for path, error in unreadable.items():
+            self._session.result.errors.append(f"{path_text(path)}: {error.strerror}: it stays as it is on the replica")
 
     def _warn_of_link(self, file: ConfFile) -> None:
         """Tell of a link that leads to a directory elsewhere: the standby would have the link alone."""

@@ -82,9 +82,10 @@ class Reading:
 class MailboxReader:
     """Reads the mailboxes of one partition; remembers the names of owners."""
 
-    def __init__(self, roots: Roots, directory: str | None = None) -> None:
-        """Large files are copied to the `directory`, see `large_metadata`."""
+    def __init__(self, roots: Roots, directory: str | None = None, patience: float = snapshot.PATIENCE) -> None:
+        """Large files are copied to the `directory`, see `large_metadata`; a writer is waited for so many seconds."""
         self.roots = roots
+        self._patience = patience
         self._read_file = partial(large_metadata.read, directory=directory)
         self._readers = {root: Reader(root) for root in roots.all()}
 
@@ -95,7 +96,7 @@ class MailboxReader:
         for _ in range(_LOOKS):
             now = time.time_ns()
             try:
-                found, locked = snapshot.under_locks(files, [annotations], self._read_file)
+                found, locked = snapshot.under_locks(files, [annotations], self._read_file, self._patience)
                 return self._reading(place, {path: _Part(*part) for path, part in found.items()}, now)
             except OSError as error:
                 self._refuse_broken_links(place)

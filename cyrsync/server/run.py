@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
 from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.mailbox import snapshot
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.settings import layout_settings
 from cyrsync.errors import GuardError, InterruptedRun, UnusableError, hint
@@ -38,6 +40,9 @@ from cyrsync.sync.folder_plan import FolderPlan
 from cyrsync.sync.result import FileCounts
 from cyrsync.sync.session import Session
 from cyrsync.text import path_text
+
+#: Seconds that a writer may keep a mailbox from those that are sent with it; that one is tried again.
+_PATIENCE = 0.5
 
 
 @dataclass(slots=True)
@@ -89,22 +94,36 @@ class ServerRun:
         """See that the replica is there, and ours to write to: of an index nothing is looked at."""
         self._claim(store, replica, has_leftovers=False).check(anew=False, at_a_glance=True)
 
-    def begin_some(self, store: Store, replica: Replica, *, at_a_glance: bool) -> str:
+    def begin_some(self, store: Store, replica: Replica, *, at_a_glance: bool, there: tuple[int, int]) -> str:
         """Begin to send single mailboxes; return why all of them have to be compared, "" if they need not be.
 
-        `at_a_glance`: see `Claim.check`.
+        `at_a_glance`, nobody looks for a Cyrus that is at work there. The replica has so many messages and mailboxes:
+        nothing here looks at all of these, or a message would take the longer the larger the server is.
         """
-        self._prepare(store, replica)
+        self._prepare(store, replica, patience=_PATIENCE)
         claim = self._claim(store, replica, has_leftovers=False)
-        reason = claim.check(anew=False, at_a_glance=at_a_glance)
+        reason = claim.check(anew=False, at_a_glance=True)
         if not reason:
+            if not at_a_glance:
+                claim.refuse_cyrus()
             claim.begin()
             self._some = claim
-            self._session.limit.of(messages=store.messages(), folders=store.rows())
+            self._session.limit.of(messages=there[0], folders=there[1])
         return reason
 
-    def send_one(self, store: Store, replica: Replica, key: Key) -> str:
-        """Send a mailbox as it is now; return why it is not on the replica, "" if it is. `begin_some` was called."""
+    def has_drifted(self, keys: Sequence[Key]) -> str:
+        """Return why the replica may not have of these mailboxes what was sent, "" if it has. `begin_some` was called.
+
+        Raise RefusedError where somebody else has written there since.
+        """
+        assert self._some
+        return self._some.drift_of(keys)
+
+    def send_some(self, store: Store, replica: Replica, keys: Sequence[Key]) -> dict[Key, str]:
+        """Send mailboxes as they are now, together; return those that are not on the replica, and why.
+
+        `begin_some` was called.
+        """
         takings = self.takings
         takings.unreadable.clear()
         takings.locked.clear()
@@ -112,21 +131,27 @@ class ServerRun:
         sender = Sender(store, replica, lambda: "", self._session.progress, self._linker)
         sender.is_late = True
         delivery = self._delivery(store, replica, sender)
-        delivery.send_late(key, [key])
+        for key in keys:
+            delivery.send_late(key, [key])
         delivery.settle()
         delivery.finish()
         wrong = self._went_wrong(before)
-        return self.untaken().get(key, "") or wrong
+        if wrong and len(keys) > 1:
+            # Errors do not tell whose they are; what has arrived is not sent again.
+            return {key: reason for one in keys for key, reason in self.send_some(store, replica, [one]).items()}
+        untaken = self._untaken(sender)
+        return {key: reason for key in keys if (reason := untaken.get(key, "") or wrong)}
 
-    def send_files(self, store: Store, replica: Replica) -> str:
+    def send_files(self, replica: Replica, mailboxes: Mapping[bytes, bytes] | None) -> str:
         """Send the files beside the partitions as they are now, but for mailboxes.db; return what went wrong.
 
-        What is gone stays for a whole run. `begin_some` was called.
+        Those that change with some `mailboxes`, see `ConfRun.look_at`, or all. What is gone stays for a whole run.
+        `begin_some` was called.
         """
         if not self._conf:
             return ""
         before = len(self._session.result.errors)
-        found = self._conf.look()
+        found = self._conf.look() if mailboxes is None else self._conf.look_at(mailboxes)
         if found.changed:
             self._conf.send(found, replica)
         return self._went_wrong(before)
@@ -139,16 +164,19 @@ class ServerRun:
 
     def untaken(self) -> dict[Key, str]:
         """Return the mailboxes that could not be read, or not be written, with the reasons."""
-        unwritten = {}
-        if self._sender:
-            unwritten = dict.fromkeys(self._sender.failed, "not all of it could be sent")
-            for key, (_, path) in self._sender.full.items():
-                unwritten[key] = f"{path_text(path)}: {os.strerror(errno.ENOSPC)}"
-        return {**unwritten, **self.takings.moving, **self.takings.locked, **self.takings.unreadable}
+        return self._untaken(self._sender)
 
     def unsent(self, store: Store) -> set[Key]:
         """Return the mailboxes that are not, as they are now, known to be on the replica."""
         return set(changes.find(store, self._session.progress, delete=False).changed)
+
+    def _untaken(self, sender: Sender | None) -> dict[Key, str]:
+        unwritten = {}
+        if sender:
+            unwritten = dict.fromkeys(sender.failed, "not all of it could be sent")
+            for key, (_, path) in sender.full.items():
+                unwritten[key] = f"{path_text(path)}: {os.strerror(errno.ENOSPC)}"
+        return {**unwritten, **self.takings.moving, **self.takings.locked, **self.takings.unreadable}
 
     def _went_wrong(self, before: int) -> str:
         """Return why something is not on the replica, "" if it is; `before` it there were so many errors."""
@@ -198,7 +226,7 @@ class ServerRun:
         if self._selection:
             store.narrow(self._selection.has, self._selection.has_path)
 
-    def _prepare(self, store: Store, replica: Replica) -> None:
+    def _prepare(self, store: Store, replica: Replica, *, patience: float = snapshot.PATIENCE) -> None:
         self._session.limit.begin()
         self._linker = Linker(store, replica, self._roots)
         self._there = There()
@@ -206,7 +234,9 @@ class ServerRun:
         left_out = kinds.DERIVED if options.policy.skip_derived else frozenset[bytes]()
         # On a disk: what stages metadata may be in memory.
         directory = str(self._session.directory)
-        self.takings = Takings(self._roots, last_look=options.dry_run, left_out=left_out, directory=directory)
+        self.takings = Takings(
+            self._roots, last_look=options.dry_run, left_out=left_out, directory=directory, patience=patience
+        )
 
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
         self._prepare(store, replica)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from cyrsync.cyrus.mailbox import snapshot
 from cyrsync.cyrus.mailbox.locks import LockTimeout
 from cyrsync.cyrus.server.names import mailbox_text
 from cyrsync.server.engine import Work, plan_mailbox
@@ -30,10 +31,11 @@ class Takings:
         last_look: bool,
         left_out: frozenset[bytes] = frozenset(),
         directory: str | None = None,
+        patience: float = snapshot.PATIENCE,
     ) -> None:
         """For `last_look` see the attribute; of metadata, files that are `left_out` are neither sent nor deleted.
 
-        What is large is copied to the `directory`.
+        What is large is copied to the `directory`; a writer is waited for so many seconds.
         """
         self.unreadable: dict[Key, str] = {}  # with the reason
         self.locked: dict[Key, str] = {}  # by somebody else, for too long
@@ -43,7 +45,7 @@ class Takings:
         self.last_look = last_look
         #: Where nothing moves any more: a header that mailboxes.db does not agree with stays so.
         self.settled: set[Key] = set()
-        self._readers = {name: MailboxReader(roots, directory) for name, roots in partitions.items()}
+        self._readers = {name: MailboxReader(roots, directory, patience) for name, roots in partitions.items()}
         self._left_out = left_out
         self._before: dict[Key, Sent] = {}
         self._names: dict[Key, bytes] = {}  # of those that were looked at

@@ -11,6 +11,13 @@ from typing import NamedTuple
 
 from cyrsync.state.store import Store
 
+_ADD = (
+    "INSERT INTO pending VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+    " not_before = CASE WHEN tries > 0 AND name != x'' THEN not_before"
+    " ELSE min(not_before, excluded.not_before) END,"
+    " reason = CASE WHEN reason = '' THEN excluded.reason ELSE reason END"
+)
+
 
 class Waiting(NamedTuple):
     """One thing that has changed."""
@@ -24,37 +31,36 @@ class Waiting(NamedTuple):
 
 
 class PendingTable:
-    """The part of a state that is about these. Every method may raise StateDamaged."""
+    """The part of a state that is about these. Every method may raise StateDamaged.
+
+    What is kept outlives a process that is killed. A power cut may cost it: a watcher begins with a pass, which finds
+    whatever has changed, so that nobody waits for the disk with each message.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def add(self, rows: Iterable[Waiting]) -> None:
-        """Keep rows, on disk when this returns. Of what waits already, the older time counts.
+        """Keep rows. Of what waits already, the older time counts.
 
         A mailbox that has failed is not tried earlier for being named again. What is of all mailboxes is: what is new
         may have nothing to do with what failed.
         """
-        self._store.change(
-            "INSERT INTO pending VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-            " not_before = CASE WHEN tries > 0 AND name != x'' THEN not_before"
-            " ELSE min(not_before, excluded.not_before) END,"
-            " reason = CASE WHEN reason = '' THEN excluded.reason ELSE reason END",
-            rows,
-        )
+        self._store.change_unsynced((_ADD, rows))
 
     def fail(self, rows: Iterable[Waiting]) -> None:
         """Keep rows as they are after they have been tried in vain."""
-        self._store.change("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._store.change_unsynced(("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?, ?)", rows))
 
-    def drop(self, rows: Iterable[Waiting]) -> None:
-        """Forget what has been sent."""
-        self._store.change("DELETE FROM pending WHERE kind = ? AND name = ?", (row[:2] for row in rows))
+    def drop(self, rows: Iterable[Waiting], *, follows: Iterable[Waiting] = ()) -> None:
+        """Forget what has been sent, and keep what `follows` from that."""
+        gone = (row[:2] for row in rows)
+        self._store.change_unsynced(("DELETE FROM pending WHERE kind = ? AND name = ?", gone), (_ADD, follows))
 
-    def due(self, now: float, most: int) -> list[Waiting]:
-        """Return what may be sent now, the oldest first."""
-        query = "SELECT * FROM pending WHERE not_before <= ? ORDER BY since, kind, name LIMIT ?"
-        return [Waiting(*row) for row in self._store.query(query, (now, most))]
+    def due(self, kind: str, now: float, most: int) -> list[Waiting]:
+        """Return what of one kind may be sent now, the oldest first."""
+        query = "SELECT * FROM pending WHERE kind = ? AND not_before <= ? ORDER BY since, name LIMIT ?"
+        return [Waiting(*row) for row in self._store.query(query, (kind, now, most))]
 
     def find(self, kind: str, name: bytes) -> Waiting | None:
         """Return one row, None if it does not wait."""

@@ -159,10 +159,12 @@ class Store:
         with _damage():
             self._set_about("memory", json.dumps(record).encode())
 
-    def expected(self) -> Iterator[tuple[Key, int, int]]:
-        """Yield what is known of each index on the replica: key, size and time of modification (nanoseconds)."""
+    def expected(self, key: Key | None = None) -> Iterator[tuple[Key, int, int]]:
+        """Yield what is known of each index on the replica, or of one: key, size and mtime (nanoseconds)."""
+        query = "SELECT partition, path, seen FROM sent WHERE seen != X''"
         with _damage():
-            for partition, path, seen in self._db.execute("SELECT partition, path, seen FROM sent WHERE seen != X''"):
+            one = "" if key is None else " AND partition = ? AND path = ?"
+            for partition, path, seen in self._db.execute(query + one, key or ()):
                 fields = SEEN.unpack(seen)
                 yield Key(partition, path), fields[5], fields[6]
 
@@ -427,6 +429,21 @@ class Store:
         with self._transaction():
             self._db.executemany(_UNSYNCED, (("", path, root, "", 0) for path, root in unsynced))
             self._db.executemany(statement, rows)
+
+    def change_unsynced(self, *changes: tuple[str, Iterable[Sequence[Any]]]) -> None:
+        """Carry statements of another table's out together, each for its rows: a power cut may cost them.
+
+        A process that is killed does not, and whatever is kept later is on disk after them.
+        """
+        with _damage():
+            self._db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            with self._transaction():
+                for statement, rows in changes:
+                    self._db.executemany(statement, rows)
+        finally:
+            with _damage():
+                self._db.execute("PRAGMA synchronous = FULL")
 
     def _check(self) -> None:
         (application,), (version,) = (

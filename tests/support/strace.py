@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from support.tools import requires
+from support.tools import requires, unavailable
 
 #: A leading `?` lets strace pass over calls that this architecture lacks.
 STAT_CALLS = ("stat", "lstat", "newfstatat", "statx", "fstat", "access", "faccessat", "faccessat2")
@@ -59,6 +60,43 @@ def strace_calls(
     done = subprocess.run(command, env=dict(env), stdin=subprocess.DEVNULL, capture_output=True, check=False)
     assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout!r}\n{done.stderr!r}"
     return [call for line in whole_lines(output.read_bytes().splitlines()) if (call := parse(line))]
+
+
+class Attached(NamedTuple):
+    """What strace is writing of processes that run already."""
+
+    output: Path
+
+    def calls(self) -> list[Call]:
+        return [call for line in whole_lines(self.output.read_bytes().splitlines()) if (call := parse(line))]
+
+
+@contextmanager
+def attached(pid: int, *, output: Path, calls: Sequence[str] = TRACED) -> Iterator[Attached]:
+    """Have strace look at a process and its children meanwhile; at those of today, and at all of tomorrow."""
+    requires("strace")
+    pids = [pid, *_children(pid)]
+    trace = ",".join(f"?{name}" for name in calls)
+    words = [word for one in pids for word in ("-p", str(one))]
+    command = ["strace", "-f", "-y", "-s", "4096", "-o", str(output), "-e", f"trace={trace}", *words]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stderr
+        try:
+            for _ in pids:
+                line = process.stderr.readline()
+                if b"attached" not in line:
+                    unavailable(f"not allowed to trace: {line!r}")
+            yield Attached(output)
+        finally:
+            process.terminate()
+            process.stderr.read()
+
+
+def _children(pid: int) -> list[int]:
+    found = [
+        int(one) for task in Path(f"/proc/{pid}/task").iterdir() for one in (task / "children").read_text().split()
+    ]
+    return [*found, *(one for child in found for one in _children(child))]
 
 
 def whole_lines(lines: Iterable[bytes]) -> list[bytes]:

@@ -25,8 +25,11 @@ SETTINGS = {
 class Watcher:
     """One watcher's process; what it says is in a file."""
 
-    def __init__(self, conf: Path, *words: str | Path, said: Path) -> None:
+    def __init__(self, conf: Path, *words: str | Path, said: Path, before: str = "") -> None:
+        """`before` is Python that its process runs first."""
         self._argv = cyrsync_argv("sync", "-v", "-C", conf, "--watch", *words)
+        if before:
+            self._argv[1:3] = ["-c", f"{before}\nfrom cyrsync.cli.app import main\nmain()"]
         self._said = said
         self._said.touch()
         self._process: subprocess.Popen[bytes] | None = None

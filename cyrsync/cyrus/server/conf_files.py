@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -125,6 +125,24 @@ class ConfFiles:
         for tree in self._trees:
             yield from self._below(*self._split(tree), unreadable, wanted)
 
+    def of(self, paths: Iterable[bytes], unreadable: dict[bytes, OSError]) -> Iterator[ConfFile]:
+        """Yield those files that `listed` would find, of some in trees, given by their whole paths; and nobody's."""
+        yield from self._by_name(unreadable)
+        is_real: dict[bytes, bool] = {}
+        for path in paths:
+            tree = max((tree for tree in self._trees if path.startswith(tree + b"/")), key=len, default=None)
+            try:
+                if tree is None or path in self._apart or is_scratch(path) or not _is_below(path, tree, is_real):
+                    continue
+                status = os.lstat(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                unreadable[path] = error
+                continue
+            if stat.S_ISREG(status.st_mode) and not _is_on_the_way(path, status):
+                yield ConfFile(*self._split(path), status)
+
     def _by_name(self, unreadable: dict[bytes, OSError]) -> Iterator[ConfFile]:
         names = list(self._files)
         for home in self._homes:
@@ -198,6 +216,16 @@ class ConfFiles:
                     status = _status(entry, unreadable)
                     if status and not _is_on_the_way(entry.path, status):
                         yield ConfFile(root, entry.path[len(root) + 1 :], status)
+
+
+def _is_below(path: bytes, tree: bytes, known: dict[bytes, bool]) -> bool:
+    """Tell whether no link leads from a tree to a path below it; what is `known` of directories is kept there."""
+    directory = os.path.dirname(path)
+    if directory == tree:
+        return True
+    if directory not in known:
+        known[directory] = _is_below(directory, tree, known) and stat.S_ISDIR(os.lstat(directory).st_mode)
+    return known[directory]
 
 
 def _of_user(parts: list[bytes], domain: bytes = b"") -> FileOwner | None:

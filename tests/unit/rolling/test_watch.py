@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -34,6 +34,7 @@ class World:
     taken: bytes = b""
     meanwhile: bytes = b""  # what is logged while the next pass goes on
     sent: list[tuple[float, str]] = field(default_factory=list)
+    together: list[int] = field(default_factory=list)  # mailboxes
     events: list[Event] = field(default_factory=list)
     published: list[Status] = field(default_factory=list)
     reasons: dict[bytes, str | None] = field(default_factory=dict)  # of mailboxes that cannot be sent
@@ -57,13 +58,15 @@ class World:
         self.data, self.meanwhile = self.data + self.meanwhile, b""
         return self.passed.pop(0) if self.passed else NOTHING
 
-    def mailbox(self, name: bytes) -> str | None:
-        self._call(name.decode())
-        return self.reasons.get(name, "")
+    def mailboxes(self, names: Sequence[bytes]) -> dict[bytes, str | None]:
+        self.together.append(len(names))
+        for name in names:
+            self._call(name.decode())
+        return {name: self.reasons.get(name, "") for name in names}
 
-    def files(self) -> str:
+    def files(self, names: Sequence[bytes]) -> dict[bytes, str | None]:
         self._call("files")
-        return ""
+        return dict.fromkeys(names, "")
 
     def look(self) -> None:
         self._call("look")
@@ -203,6 +206,14 @@ def test_a_busy_mailbox_is_sent_less_often_than_it_is_named(world: World) -> Non
     assert world.times("user.joe")[-1] >= 10.99
     assert world.times("user.jane") == [10.5]
     assert len(world.times("files")) == 2
+
+
+def test_mailboxes_that_are_due_are_sent_together_and_then_files(world: World) -> None:
+    world.logs(10, b"".join(b"MAILBOX user.%d\n" % number for number in range(120)))
+    world.run(20)
+    assert world.together == [50, 50, 20]
+    assert world.times("files") == [10, 10, 15]  # those of 50 mailboxes at once, and of the rest
+    assert world.last().pending == 0
 
 
 def test_what_is_renamed_has_a_pass_follow(world: World) -> None:

@@ -1,0 +1,154 @@
+"""`sync --watch` of a made-up server with a sync log: what single mailboxes cost, and what becomes of each of some."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import samplespool
+from support.campaign import amount
+from support.servers import SampleServer, below
+from support.strace import OPEN_CALLS, STAT_CALLS, attached
+from support.tree import messages
+from support.watcher import Watcher
+
+#: How much more may be asked by chance: a status is written now and then, and a wait is broken off.
+_ROUGHLY = 1.2
+#: Calls that name files, and those that SQLite reads its pages with.
+_CALLS = (
+    *STAT_CALLS,
+    *OPEN_CALLS,
+    "getdents64",
+    "read",
+    "pread64",
+    "readlink",
+    "rename",
+    "renameat",
+    "unlink",
+    "unlinkat",
+)
+#: It is looked with each message whether the replica is still ours: else it would be once in half a minute.
+_ALWAYS = "from cyrsync.rolling import sender; sender._LOOK = -1.0"
+
+
+class Server:
+    """A made-up server with a sync log, whose users have files; and a watcher of it."""
+
+    def __init__(self, root: Path, mailboxes: int) -> None:
+        self.sample = SampleServer(root / "mail", messages=mailboxes, folder_count=mailboxes)
+        self.conf = root / "mail/conf"
+        with self.sample.conf.open("a") as conf:
+            conf.write("sync_log: yes\nsync_log_channels: cyrsync\n")
+        self.log = self.conf / "sync/cyrsync/log"
+        self.log.parent.mkdir(parents=True)
+        for folder in self.sample.spool.glob("?/user/*"):
+            for file in self.files(folder):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text("0\n")
+        self.replica = root / "replica"
+        self.replica.mkdir()
+        self.watcher = Watcher(self.sample.conf, "--delete", self.replica, said=root / "said", before=_ALWAYS)
+
+    def files(self, inbox: Path) -> list[Path]:
+        """The subscriptions of a user, and the quota."""
+        letter, name = inbox.name[0], inbox.name
+        return [self.conf / f"user/{letter}/{name}.sub", self.conf / f"quota/{letter}/user.{name}"]
+
+    def inboxes(self) -> list[Path]:
+        return [folder for folder in self.sample.folders() if folder.parent.name == "user"]
+
+    def logs(self, *inboxes: Path) -> None:
+        """Have the log name mailboxes."""
+        time.sleep(0.03)  # what was written just now may change again unseen, and is looked at once more
+        half = self.log.with_name("half")
+        half.write_bytes(b"".join(b"MAILBOX user.%s\n" % inbox.name.encode() for inbox in inboxes))
+        half.rename(self.log)
+
+    def is_there(self, folder: Path) -> bool:
+        return messages(below(self.replica, folder)) == messages(folder)
+
+    def deliver(self, inbox: Path) -> None:
+        """Have a message come, and the user's files change; wait until all of that is on the replica."""
+        samplespool.deliver(inbox, 1)
+        for file in self.files(inbox):
+            file.write_text(f"{time.time()}\n")
+        self.logs(inbox)
+        self.watcher.wait(lambda: self.is_there(inbox), name="the message")
+        for file in self.files(inbox):
+            there = below(self.replica, file)
+            self.watcher.wait(lambda: there.read_bytes() == file.read_bytes(), name="the user's file")  # noqa: B023
+        time.sleep(1.5)  # until the replica is let go of
+
+
+@pytest.fixture
+def server(tmp_path: Path, state_dir: Path) -> Iterator[Server]:
+    server = Server(tmp_path, 20)
+    try:
+        server.watcher.start()
+        yield server
+    finally:
+        server.watcher.close()
+
+
+def cost(root: Path, mailboxes: int) -> int:
+    """System calls for a message, after another one, of the watcher and of the far end; not those about processes."""
+    server = Server(root, mailboxes)
+    try:
+        server.watcher.start()
+        first, second = server.inboxes()[:2]
+        server.deliver(first)
+        with attached(server.watcher.pid, output=root / "strace", calls=_CALLS) as calls:
+            server.deliver(second)
+        return sum(not call.path.startswith(b"/proc/") for call in calls.calls())
+    finally:
+        server.watcher.close()
+
+
+def test_a_message_costs_no_more_where_there_are_more_mailboxes(tmp_path: Path, state_dir: Path) -> None:
+    small = cost(tmp_path / "small", 20)
+    large = cost(tmp_path / "large", amount(600, long=5000))
+    assert large < _ROUGHLY * small
+
+
+def test_a_mailbox_that_cannot_be_sent_holds_up_none_that_is_sent_with_it(server: Server, state_dir: Path) -> None:
+    some = server.inboxes()[:3]
+    for inbox in some:
+        samplespool.deliver(inbox, 1)
+    there = below(server.replica, some[1])
+    (new,) = messages(some[1]).keys() - messages(there).keys()
+    in_the_way = there / os.fsdecode(new) / "directory"
+    in_the_way.mkdir(parents=True)
+    server.logs(*some)
+    server.watcher.wait(lambda: server.is_there(some[0]) and server.is_there(some[2]), name="the others")
+    server.watcher.wait(lambda: server.watcher.status(state_dir)["failed"], name="it is told")
+    (failed,) = server.watcher.status(state_dir)["failed"]
+    assert failed["name"] == f"user.{some[1].name}"
+    shutil.rmtree(in_the_way.parent)
+    server.watcher.wait(lambda: server.is_there(some[1]), name="the message")
+
+
+def test_an_index_that_somebody_else_has_written_ends_it(server: Server) -> None:
+    inbox = server.inboxes()[0]
+    index = below(server.replica, inbox) / "cyrus.index"
+    later = time.time() + 100
+    os.utime(index, (later, later))
+    samplespool.deliver(inbox, 1)
+    server.logs(inbox)
+    assert server.watcher.end() == 4
+    assert "was Cyrus started there?" in server.watcher.said()
+    assert not server.is_there(inbox)
+
+
+def test_an_index_that_is_gone_has_everything_compared(server: Server) -> None:
+    inbox = server.inboxes()[0]
+    (below(server.replica, inbox) / "cyrus.index").unlink()
+    (below(server.replica, server.inboxes()[1]) / "cyrus.index").unlink()
+    samplespool.deliver(inbox, 1)
+    server.logs(inbox)
+    server.watcher.wait(lambda: server.is_there(inbox), name="the message")
+    server.watcher.wait((below(server.replica, server.inboxes()[1]) / "cyrus.index").exists, name="the other index")
