@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from cyrsync.cyrus.server.config import Config
 from cyrsync.errors import UsageError
+from cyrsync.text import path_text
 
 #: What the channel is called unless told otherwise.
 DEFAULT = "cyrsync"
@@ -48,6 +49,19 @@ def channel(config: Config, name: str) -> Channel:
 def is_set(config: Config, name: str) -> bool:
     """Tell whether Cyrus logs to a channel."""
     return name in config.sync_log_channels
+
+
+def no_room(config: Config, channel: Channel) -> str:
+    """Return why Cyrus cannot log, where the file system is full; "" if there is room."""
+    for directory in (channel.directory, config.configdirectory):
+        try:
+            found = os.statvfs(directory)
+        except OSError:
+            continue  # it is made when there is something to log
+        if not found.f_bavail or (found.f_files and not found.f_favail):
+            return f"{path_text(directory)}: there is no room left for the log: Cyrus cannot say what changes"
+        break
+    return ""
 
 
 def lines_to_add(config: Config, name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Protocol
 from cyrsync.cyrus.server.config import Config
 from cyrsync.errors import Exit, UnusableError, error_text
 from cyrsync.rolling.alive import Alive
-from cyrsync.rolling.channel import channel, is_set, lines_to_add
+from cyrsync.rolling.channel import channel, is_set, lines_to_add, no_room
 from cyrsync.rolling.parts import Orders as WatchOrders
 from cyrsync.rolling.parts import Parts
 from cyrsync.rolling.plain import Counts, Event, Pace, Status
@@ -34,6 +34,8 @@ from cyrsync.sync.session import Session
 
 #: Seconds between two looks for processes that are older than imapd.conf.
 _LOOK = 60.0
+#: Seconds between two looks whether there is room for the log: where there is hardly any, that changes all the time.
+_LOOK_FOR_ROOM = 4.0
 #: Seconds within which a state that is damaged once more tells of a bad disk.
 _SOON = 60.0
 
@@ -115,6 +117,8 @@ class _Server:
     deleted: Deleted
     _looked: float = float("-inf")
     _old: str = ""
+    _room_looked: float = float("-inf")
+    _no_room: str = ""
     _unwritten: bool = False
 
     def work(self, path: Path) -> None:
@@ -169,4 +173,7 @@ class _Server:
             self._looked = time.monotonic()
             _, old = older_than(conf)
             self._old = f"{len(old)} processes are older than {conf} (first {min(old)})" if old else ""
-        return self._old
+        if time.monotonic() - self._room_looked > _LOOK_FOR_ROOM:
+            self._room_looked = time.monotonic()
+            self._no_room = no_room(self.config, channel(self.config, self.name))
+        return self._old or self._no_room

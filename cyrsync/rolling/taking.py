@@ -23,6 +23,8 @@ from cyrsync.text import human_bytes, path_text
 _LARGEST = 16 << 20
 #: Seconds that a writer may take for a line, and between two looks whether it has ended.
 _PATIENCE, _LOOK_AGAIN = 10.0, 0.001
+#: Seconds that a writer may take from making the log to writing its first line.
+_MOMENT = 0.2
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _LOG, _TAKEN = b"log", b"log-run"
 
@@ -45,6 +47,7 @@ class SyncLog:
             try:
                 taken = os.open(_TAKEN, _OPEN, dir_fd=directory)
             except FileNotFoundError:
+                _await_line(directory)
                 os.rename(_LOG, _TAKEN, src_dir_fd=directory, dst_dir_fd=directory)
                 taken = os.open(_TAKEN, _OPEN, dir_fd=directory)
             try:
@@ -81,9 +84,10 @@ class SyncLog:
     def _lines(self, descriptor: int) -> Lines:
         regular_file.check(descriptor, self._channel.taken)
         self._await_writer(descriptor)
-        size = os.fstat(descriptor).st_size
+        size, where = os.fstat(descriptor).st_size, path_text(self._channel.log)
+        if not size:
+            return Lines(doubts=[f"{where}: it is empty: was there no room for a line?"])
         if size > _LARGEST:
-            where = path_text(self._channel.taken)
             return Lines(relist=True, doubts=[f"{where}: {human_bytes(size)}: it was not read for long"])
         return parse(regular_file.contents(descriptor))
 
@@ -104,3 +108,10 @@ class SyncLog:
             else:
                 fcntl.lockf(descriptor, fcntl.LOCK_UN)
                 return
+
+
+def _await_line(directory: int) -> None:
+    """Let the writer who has just made the log write to it: where it stays empty, there was no room for the line."""
+    deadline = time.monotonic() + _MOMENT
+    while not os.stat(_LOG, dir_fd=directory, follow_symlinks=False).st_size and time.monotonic() < deadline:
+        time.sleep(_LOOK_AGAIN)

@@ -132,7 +132,7 @@ class Watch:
         if lines.doubts:
             self.counts.log_doubts += 1
             reason = f"the log cannot be believed: {lines.doubts[0]}"
-            self.parts.tell(Event("log", f"{reason}: all mailboxes are looked at"))
+            self._tell_once(Event("log", f"{reason}: all mailboxes are looked at"))
             rows.append(waiting(ALL, now, self._after_relist(now), reason))
         self.parts.table.add(rows)
 
@@ -151,11 +151,16 @@ class Watch:
 
     def _see_whether_blind(self) -> None:
         """See whether the log tells all, and whether a pass is due for no other reason than that none was for long."""
-        self._blind = self._log_error or self.parts.blind()
-        if self._blind:
-            self._tell_once(Event("log", f"{self._blind}: all mailboxes are looked at every {self.pace.blind:g} s"))
-        every = self.pace.blind if self._blind else self.pace.passes
+        before, self._blind = self._blind, self._log_error or self.parts.blind()
         now = self.parts.clock()
+        if self._blind:
+            what = f"all mailboxes are looked at every {self.pace.blind:g} s"
+            self._tell_once(Event("log", f"{self._blind}: {what}"), self._blind)
+        elif before:
+            self._told.discard(before)
+            self.parts.tell(Event("log", f"no longer: {before}"))
+            self.parts.table.add([waiting(ALL, now, self._after_relist(now), "until now the log did not tell all")])
+        every = self.pace.blind if self._blind else self.pace.passes
         whole = self._whole()
         if now < self._retry or (whole and whole.not_before <= now):
             return

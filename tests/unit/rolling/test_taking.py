@@ -76,6 +76,22 @@ def test_it_is_there_until_it_is_done(log: SyncLog, channel: Channel) -> None:
     assert os.listdir(channel.directory) == []
 
 
+def test_a_log_without_a_line_was_to_have_one(log: SyncLog, channel: Channel) -> None:
+    """As when there was no room for it."""
+    put(channel.log, b"")
+    lines = log.take()
+    assert lines
+    assert [doubt for doubt in lines.doubts if "it is empty" in doubt]
+
+
+def test_who_has_just_made_the_log_writes_to_it(log: SyncLog, channel: Channel) -> None:
+    put(channel.log, b"")
+    writer = threading.Timer(0.05, put, (channel.log, b"MAILBOX a\n"))
+    writer.start()
+    assert names(log) == [b"a"]
+    writer.join()
+
+
 def test_what_another_reader_has_left_comes_first(log: SyncLog, channel: Channel) -> None:
     put(channel.taken, b"MAILBOX old\n")
     put(channel.log, b"MAILBOX new\n")

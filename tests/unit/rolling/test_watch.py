@@ -399,6 +399,31 @@ def test_a_log_that_does_not_tell(world: World) -> None:
     assert world.last().blind == "imapd.conf has no channel cyrsync"
 
 
+def test_a_log_that_tells_all_again(world: World) -> None:
+    """What was not logged since the last pass is found by one more; and it is told, also the next time."""
+    full = "/conf/sync/cyrsync: there is no room left for the log"
+
+    def has_room(why: str) -> None:
+        world.why_blind = why
+
+    world.at = {1010.0: lambda: has_room(full), 1023.0: lambda: has_room(""), 1100.0: lambda: has_room(full)}
+    world.run(109)
+    assert world.times("pass") == pytest.approx([0, 10, 20, 23, 100])
+    assert [event.text for event in world.events if event.kind == "log"] == [
+        f"{full}: all mailboxes are looked at every 10 s",
+        f"no longer: {full}",
+        f"{full}: all mailboxes are looked at every 10 s",
+    ]
+
+
+def test_what_is_not_believed_again_and_again_is_told_once(world: World) -> None:
+    for number in range(1000):
+        world.logs(10 + number / 100, b"NEWWORD\n")
+    world.run(30)
+    assert 10 <= len(world.times("pass")) <= 13
+    assert len([event for event in world.events if event.kind == "log"]) == 1
+
+
 def test_a_log_that_cannot_be_taken(world: World) -> None:
     world.log_error = "/conf/sync/cyrsync/log: Permission denied"
     world.run(35)
