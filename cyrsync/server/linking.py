@@ -70,8 +70,10 @@ class Linker:
         self._losers: set[bytes] = set()  # users of whom the table has messages that were lost
 
     def expect_lost(self, changed: list[Key]) -> None:
-        """Have it found out what changed mailboxes have lost, before anything is sent."""
+        """Have it found out what changed mailboxes have lost, before anything more is sent; what others had is gone."""
         self._changed = changed
+        self._losers = set()
+        self._table.forget_lost()
 
     def of(self, work: Work, going: Mapping[bytes, SentFile]) -> Linking:
         """Return what finds a mailbox's messages; what is `going` to the same receiver has its place before."""
@@ -257,6 +259,11 @@ class _Table:
 
         self._put("INSERT INTO lost VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows())
         return owners
+
+    def forget_lost(self) -> None:
+        """Forget all messages that mailboxes have lost."""
+        if self._db:
+            self._put("DELETE FROM lost", [()])
 
     def lost(self, owner: bytes, guid: bytes) -> list[Message]:
         """Return the messages with this GUID that a user's mailboxes have lost."""

@@ -119,7 +119,7 @@ class ServerRun:
         assert self._some
         return self._some.drift_of(keys)
 
-    def send_some(self, store: Store, replica: Replica, keys: Sequence[Key]) -> dict[Key, str]:
+    def send_some(self, store: Store, replica: Replica, keys: list[Key]) -> dict[Key, str]:
         """Send mailboxes as they are now, together; return those that are not on the replica, and why.
 
         `begin_some` was called.
@@ -131,6 +131,8 @@ class ServerRun:
         sender = Sender(store, replica, lambda: "", self._session.progress, self._linker)
         sender.is_late = True
         delivery = self._delivery(store, replica, sender)
+        if len(keys) > 1 and lost.is_expected(self._config, store, keys):
+            self._linker.expect_lost(keys)  # the log names both mailboxes of a move at once
         for key in keys:
             delivery.send_late(key, [key])
         delivery.settle()

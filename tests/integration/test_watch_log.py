@@ -43,7 +43,7 @@ class Server:
         self.sample = SampleServer(root / "mail", messages=mailboxes, folder_count=mailboxes)
         self.conf = root / "mail/conf"
         with self.sample.conf.open("a") as conf:
-            conf.write("sync_log: yes\nsync_log_channels: cyrsync\n")
+            conf.write("sync_log: yes\nsync_log_channels: cyrsync\nexpunge_mode: immediate\n")
         self.log = self.conf / "sync/cyrsync/log"
         self.log.parent.mkdir(parents=True)
         for folder in self.sample.spool.glob("?/user/*"):
@@ -62,11 +62,12 @@ class Server:
     def inboxes(self) -> list[Path]:
         return [folder for folder in self.sample.folders() if folder.parent.name == "user"]
 
-    def logs(self, *inboxes: Path) -> None:
+    def logs(self, *folders: Path) -> None:
         """Have the log name mailboxes."""
         time.sleep(0.03)  # what was written just now may change again unseen, and is looked at once more
         half = self.log.with_name("half")
-        half.write_bytes(b"".join(b"MAILBOX user.%s\n" % inbox.name.encode() for inbox in inboxes))
+        names = [".".join(folder.relative_to(self.sample.spool).parts[1:]) for folder in folders]
+        half.write_text("".join(f"MAILBOX {name}\n" for name in names))
         half.rename(self.log)
 
     def is_there(self, folder: Path) -> bool:
@@ -130,6 +131,20 @@ def test_a_mailbox_that_cannot_be_sent_holds_up_none_that_is_sent_with_it(server
     assert failed["name"] == f"user.{some[1].name}"
     shutil.rmtree(in_the_way.parent)
     server.watcher.wait(lambda: server.is_there(some[1]), name="the message")
+
+
+def test_messages_that_were_moved_at_once_are_linked(server: Server) -> None:
+    """The log names both mailboxes together, and the one that has lost them has no files of theirs any more."""
+    other = next(folder for folder in server.sample.folders() if folder.parent in server.inboxes())
+    inbox = other.parent
+    server.deliver(inbox)
+    uid = int(next(inbox.glob("[0-9]*.")).name[:-1])
+    inode = (below(server.replica, inbox) / f"{uid}.").stat().st_ino
+    (moved,) = samplespool.copy(inbox, [uid], other)
+    samplespool.remove(inbox, [uid], mode="immediate")
+    server.logs(other, inbox)
+    server.watcher.wait(lambda: server.is_there(other) and server.is_there(inbox), name="the move")
+    assert (below(server.replica, other) / f"{moved}.").stat().st_ino == inode
 
 
 def test_an_index_that_somebody_else_has_written_ends_it(server: Server) -> None:
