@@ -8,6 +8,7 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 
 import json
 import os
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -139,17 +140,31 @@ def _hidden(number: int) -> bytes:
 
 
 def _open(root: bytes, path: bytes, make: bool = False) -> int:
-    """Return a descriptor of a directory, reached from the root one component at a time; with `make`, it is made."""
+    """Return a descriptor of a directory, reached from the root one component at a time; with `make`, it is made.
+
+    One that is made looks as that which it is in: the mailbox may have gone before it is sent, and nobody else gives
+    the directories on the way to it their attributes.
+    """
     current = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     for component in path.split(b"/"):
+        made = False
         try:
             if make:
-                try:
+                with suppress(FileExistsError):
                     os.mkdir(component, 0o700, dir_fd=current)
-                except FileExistsError:
-                    pass
+                    made = True
             below = os.open(component, _DIRECTORY, dir_fd=current)
+            if made and not path.startswith(RENAMED + b"/"):
+                _dress_as(below, os.fstat(current))
         finally:
             os.close(current)
         current = below
     return current
+
+
+def _dress_as(directory: int, other: os.stat_result) -> None:
+    """Give a directory the owner, the group and the mode of another one; others than root cannot give any owner."""
+    with suppress(OSError):
+        os.fchown(directory, other.st_uid, other.st_gid)
+    with suppress(OSError):
+        os.fchmod(directory, stat.S_IMODE(other.st_mode))
