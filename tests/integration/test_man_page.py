@@ -55,6 +55,7 @@ def heads(name: str, page: Path) -> list[str]:
     return re.findall(r"^ {7}(\S.*)$", section(name, page), re.MULTILINE)
 
 
+@cache
 def parameters() -> dict[str, list[Any]]:
     """The parameters of each command; those of the program itself are under ""."""
     group: Any = typer.main.get_command(app)
