@@ -38,6 +38,29 @@ RUN_DIRECTORIES = ("run/proc", "run/lock", "sieve")
 Dump = dict[str, Any]
 
 
+class Client(imaplib.IMAP4):
+    """An IMAP connection whose ends do not wait for each other to acknowledge: that takes 40 ms, at almost each answer.
+
+    What is in two parts is sent at once, here; and the server's parts are acknowledged at once.
+    """
+
+    def open(self, *where: Any, **options: Any) -> None:
+        super().open(*where, **options)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def read(self, size: int) -> bytes:
+        self._acknowledge()
+        return super().read(size)
+
+    def readline(self) -> bytes:
+        self._acknowledge()
+        return super().readline()
+
+    def _acknowledge(self) -> None:
+        """Do so for what comes next: the kernel forgets that."""
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
 class CyrusServer:
     """A Cyrus that lives wholly below `root`: any password is good, the administrator is `cyrus`.
 
@@ -114,7 +137,7 @@ class CyrusServer:
     @contextmanager
     def login(self, user: str) -> Iterator[imaplib.IMAP4]:
         """An IMAP connection of `user`, logged out at the end."""
-        with imaplib.IMAP4("127.0.0.1", self.port) as imap:
+        with Client("127.0.0.1", self.port) as imap:
             imap.login(user, "any")
             yield imap
 

@@ -10,7 +10,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from support.imapd import CyrusServer
+from support.imapd import Client, CyrusServer
 from support.tools import free_port
 from support.tree import messages, run_cyrsync
 from support.watcher import SETTINGS
@@ -60,7 +60,7 @@ class Box:
         return Path(f"{self.replica}{self.server.spool}")
 
     def quiet(self, user: str) -> imaplib.IMAP4:
-        imap = imaplib.IMAP4("127.0.0.1", self._quiet_port)
+        imap = Client("127.0.0.1", self._quiet_port)
         imap.login(user, "any")
         return imap
 
