@@ -21,7 +21,7 @@ from support.environment import BYTE_CODE
 from support.tools import unprivileged
 
 #: What may be in the environment of a run for which no interpreter has to be started: all else might change that.
-_WARM = frozenset({"CYRSYNC_STATE", "PATH"})
+_WARM = frozenset({"CYRSYNC_PASSWORD", "CYRSYNC_STATE", "CYRUS_GROUP", "CYRUS_USER", "PATH"})
 DATA = Path(__file__).parent.parent / "data"
 
 
