@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -35,8 +36,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Before anything else: whoever starts the tests, and from where, they find the same."""
     place = environment.settle()
+    config.option.basetemp = config.option.basetemp or f"{place}/trees"
     campaign.begin(is_long=config.getoption("--long"))
-    config.add_cleanup(lambda: shutil.rmtree(place, ignore_errors=True))
+    # Some trees are deeper than Python can descend.
+    config.add_cleanup(lambda: subprocess.run(["rm", "-rf", place], check=False))
     if not hasattr(config, "workerinput"):
         config.add_cleanup(environment.clear_staging)
 

@@ -31,6 +31,7 @@ from cyrsync.history.sync_apply import Remote
 from cyrsync.history.sync_server import SyncServer, admits
 from cyrsync.history.tree import open_tree
 from cyrsync.sync.progress import NoProgress
+from support import memory
 from support.boxes import NAMES, Box
 from support.imap_script import certificate
 from support.imapd import CyrusServer, dump, folders, ok
@@ -124,9 +125,7 @@ def place() -> Iterator[Path]:
     """A directory that the user `cyrus` may pass."""
     requires_root()
     requires("master", "cyr_expire")
-    # Cyrus syncs its disk for every message that it gets. In a container there may be 64 MiB of memory for it.
-    memory = "/dev/shm" if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 1 << 29 else None
-    path = Path(tempfile.mkdtemp(prefix="cyrsync-", dir=memory))
+    path = Path(tempfile.mkdtemp(prefix="cyrsync-", dir=memory.directory(1 << 29)))
     path.chmod(0o755)
     yield path
     shutil.rmtree(path)

@@ -16,6 +16,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 
 from cyrsync.sync.scratch import _remove_leftovers
+from support import memory
 
 #: Whether, and where, Python keeps byte code: no test depends on it, and the checkout is to stay clean.
 BYTE_CODE = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
@@ -23,6 +24,8 @@ BYTE_CODE = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
 _KEPT = frozenset({"CI", "PATH", *BYTE_CODE})
 #: And what the tools of the tests tell each other.
 _TOOLS = ("COV", "PYTEST_")
+#: Bytes that all trees together may need, before those of tests that have passed are removed.
+_ROOM = 4_000_000_000
 _SET = {"COLUMNS": "80", "LC_ALL": "C.UTF-8", "LINES": "25", "SHELL": "/bin/sh", "TERM": "xterm-256color", "TZ": "UTC"}
 #: What nohup, or a shell that runs something in the background, has its children ignore.
 _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
@@ -31,13 +34,14 @@ _SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 def settle() -> Path:
     """Have this process and its children see the same everywhere.
 
-    Return the directory that all temporary files are in, the home too; it is to be removed at the end.
+    Return the directory that all temporary files are in, the home too; it is to be removed at the end. It is in memory,
+    where that has room: trees come and go by the thousand, and a Cyrus syncs its disk for each message.
     """
     kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_TOOLS)}
     os.environ.clear()
     os.environ.update(kept | _SET)
     tempfile.tempdir = None  # it may have been looked for already
-    place = Path(tempfile.mkdtemp(prefix="cyrsync-tests-"))
+    place = Path(tempfile.mkdtemp(prefix="cyrsync-tests-", dir=memory.directory(_ROOM)))
     place.chmod(0o755)
     home, temporary = place / "home", place / "tmp"
     home.mkdir()
