@@ -17,6 +17,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -301,8 +302,14 @@ def _mail(ident: str, date: int, rng: random.Random, size: int | None) -> tuple[
         f"From: {sender.title()} <{sender}@example.org>\r\nTo: {to}@example.org\r\nSubject: Message {ident}\r\n"
         "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
     )
-    lines = [b" ".join(rng.choices(_WORDS, k=12)) for _ in range(rng.randint(10, 45))]
-    return head.encode(), b"\r\n".join(lines) + b"\r\n"
+    return head.encode(), b"".join(rng.choices(_lines(), k=rng.randint(10, 45)))
+
+
+@cache
+def _lines() -> list[bytes]:
+    """Return what mails consist of: to make each line of them anew would take most of the time."""
+    rng = random.Random(1)
+    return [b" ".join(rng.choices(_WORDS, k=12)) + b"\r\n" for _ in range(1000)]
 
 
 def _write_message(path: str, content: bytes, internal_date: int) -> None:
