@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from support.inside import sync_server_here
 from support.servers import SampleServer, below
 from support.spool import leaves
 from support.tools import requires_root
-from support.tree import cyrsync_argv, messages, plain_env
+from support.tree import messages, start_cyrsync
 
 #: Of address space: enough for a run, and not for a giant.
 ENOUGH = 700 << 20
@@ -42,16 +41,9 @@ def replace(file: Path, what: str) -> None:
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        cyrsync_argv(*words),
-        env=plain_env(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (ENOUGH, ENOUGH)),
-        check=False,
-    )
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({ENOUGH}, {ENOUGH}))"
+    with start_cyrsync(*words, first=limit) as running:
+        return running.complete(60)
 
 
 @pytest.fixture
