@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, rule
 
 import samplespool
 from cyrsync.cyrus.server import config
@@ -19,11 +19,11 @@ from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.options import Options
 from cyrsync.sync.session import Session
 from support.campaign import amount
+from support.mailboxes import Mailboxes
 from support.memory import in_memory
 from support.servers import SampleServer, assert_sound, below
 from support.tree import Entry, differences, snapshot
 
-NAMES = [f"user/{user}{path}" for user in ("ann", "joe") for path in ("", "/Sent", "/Sent/2020", "/Trash")]
 OPTIONS = Options(delete=True, max_delete=MaxDelete(10**6, percent=False))
 
 
@@ -35,7 +35,7 @@ def contents(root: Path) -> dict[bytes, Entry]:
     return {path: entry for path, entry in found.items() if entry.kind != "directory" or path in above}
 
 
-class Engines(RuleBasedStateMachine):
+class Engines(Mailboxes):
     """One spool, and a replica that each engine keeps."""
 
     @initialize(seed=st.integers(0, 2**16))
@@ -59,35 +59,10 @@ class Engines(RuleBasedStateMachine):
             if hasattr(self, "memory"):
                 self.memory.__exit__(None, None, None)
 
-    def some(self) -> Path:
-        return self.rng.choice(self.server.folders())
-
-    def several(self) -> bool:
-        """Whether there are mailboxes to spare."""
-        return len(self.server.folders()) > 2
-
-    def tidy(self) -> None:
-        """As Cyrus does it, directories that nothing is left in go."""
-        for folder in sorted(self.spool.glob("**/"), reverse=True):
-            if not any(folder.iterdir()):
-                folder.rmdir()
-
-    def free(self) -> list[Path]:
-        paths = (self.server.folder(name) for name in NAMES)
-        return [path for path in paths if not path.exists()]
-
-    @rule(count=st.integers(1, 4))
-    def deliver(self, count: int) -> None:
-        samplespool.deliver(self.some(), count, rng=self.rng)
-
     @rule()
     def deliver_much(self) -> None:
         """So much that a new mailbox goes as a whole."""
         samplespool.deliver(self.some(), 120, rng=self.rng, size=80)
-
-    @rule()
-    def flag(self) -> None:
-        samplespool.set_flags(self.some(), rng=self.rng)
 
     @rule(count=st.integers(1, 200))
     def expunge(self, count: int) -> None:
@@ -102,41 +77,6 @@ class Engines(RuleBasedStateMachine):
         samplespool.copy(folder, uids, to)
         if moves:
             samplespool.remove(folder, uids, mode=mode)
-
-    @precondition(lambda self: self.free())
-    @rule(count=st.integers(0, 5))
-    def create(self, count: int) -> None:
-        target = self.rng.choice(self.free())
-        folder = samplespool.create_folder(self.spool, "/".join(target.relative_to(self.spool).parts[1:]), rng=self.rng)
-        samplespool.deliver(folder, count, rng=self.rng)
-
-    @precondition(lambda self: self.several())
-    @rule()
-    def delete(self) -> None:
-        folder = self.some()
-        samplespool.delete_folder(folder)
-        self.tidy()
-
-    @rule(count=st.integers(0, 8))
-    def recreate(self, count: int) -> None:
-        samplespool.recreate_folder(self.some(), count, rng=self.rng)
-
-    @precondition(lambda self: self.free())
-    @rule()
-    def rename(self) -> None:
-        """With all that is below it, as renaming a user does."""
-        folder, target = self.some(), self.rng.choice(self.free())
-        if folder not in target.parents:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            folder.rename(target)
-            self.tidy()
-
-    @precondition(lambda self: self.several())
-    @rule()
-    def swap(self) -> None:
-        one, other = self.rng.sample(self.server.folders(), 2)
-        if one not in other.parents and other not in one.parents:
-            samplespool.swap(one, other)
 
     @rule()
     def sync_with_both(self) -> None:

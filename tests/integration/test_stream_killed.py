@@ -7,18 +7,18 @@ from pathlib import Path
 
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
 import samplespool
 from support.campaign import amount
 from support.dying import Death, run_and_die
 from support.inside import sync_server_here
+from support.mailboxes import Mailboxes
 from support.memory import in_memory
 from support.servers import SampleServer, assert_sound, below
 from support.tree import assert_same_tree, snapshot
 from support.truth import Truth, assert_kept, by_path
 
-NAMES = [f"user/{user}{path}" for user in ("ann", "joe") for path in ("", "/Sent", "/Sent/2020", "/Trash")]
 #: More than any message; and less, so that every mailbox is sent by way of an agent.
 PORTIONS = (16 << 20, 1)
 #: A run that sends all has some hundred steps, one that sends a message a few dozen, most of them in one process.
@@ -26,7 +26,7 @@ STEPS, FEW_STEPS = (st.one_of(st.integers(0, most // 5), st.integers(0, most)) f
 JOBS = st.sampled_from([1, 1, 2])
 
 
-class Mailboxes(RuleBasedStateMachine):
+class Killed(Mailboxes):
     """A server, and a replica on which runs die."""
 
     @initialize(seed=st.integers(0, 2**16))
@@ -55,38 +55,9 @@ class Mailboxes(RuleBasedStateMachine):
         always = ("--delete", "--max-delete=100%", "--retries=0", f"--jobs={jobs}")
         return ["-C", self.server.conf, *always, *more, "--state", self.root / "state", self.replica]
 
-    def some(self) -> Path:
-        return self.rng.choice(self.server.folders())
-
-    def two(self) -> list[Path]:
-        return self.rng.sample(self.server.folders(), 2)
-
-    def several(self) -> bool:
-        """Whether there are mailboxes to spare."""
-        return len(self.server.folders()) > 2
-
-    def free(self) -> list[Path]:
-        paths = (self.server.folder(name) for name in NAMES)
-        return [path for path in paths if not path.exists()]
-
-    def tidy(self) -> None:
-        """As Cyrus does it, directories that nothing is left in go."""
-        for spool in self.spools:
-            for folder in sorted(spool.glob("*/**/"), reverse=True):
-                if not any(folder.iterdir()):
-                    folder.rmdir()
-
-    @rule(count=st.integers(1, 4))
-    def deliver(self, count: int) -> None:
-        samplespool.deliver(self.some(), count, rng=self.rng)
-
     @rule()
     def deliver_much(self) -> None:
         samplespool.deliver(self.some(), 30, rng=self.rng, size=80)
-
-    @rule()
-    def flag(self) -> None:
-        samplespool.set_flags(self.some(), rng=self.rng)
 
     @rule(count=st.integers(1, 9))
     def expunge(self, count: int) -> None:
@@ -96,40 +67,6 @@ class Mailboxes(RuleBasedStateMachine):
     @rule(count=st.integers(1, 9))
     def move(self, count: int) -> None:
         samplespool.move(*self.two(), count, rng=self.rng)
-
-    @precondition(lambda self: self.free())
-    @rule(count=st.integers(0, 5))
-    def create(self, count: int) -> None:
-        spool = self.server.spool
-        name = "/".join(self.rng.choice(self.free()).relative_to(spool).parts[1:])
-        samplespool.deliver(samplespool.create_folder(spool, name, rng=self.rng), count, rng=self.rng)
-
-    @precondition(lambda self: self.several())
-    @rule()
-    def delete(self) -> None:
-        samplespool.delete_folder(self.some())
-        self.tidy()
-
-    @rule(count=st.integers(0, 8))
-    def recreate(self, count: int) -> None:
-        samplespool.recreate_folder(self.some(), count, rng=self.rng)
-
-    @precondition(lambda self: self.free())
-    @rule()
-    def rename(self) -> None:
-        """With all that is below it, as renaming a user does."""
-        folder, target = self.some(), self.rng.choice(self.free())
-        if folder not in target.parents:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            folder.rename(target)
-            self.tidy()
-
-    @precondition(lambda self: self.several())
-    @rule()
-    def swap(self) -> None:
-        one, other = self.two()
-        if one not in other.parents and other not in one.parents:
-            samplespool.swap(one, other)
 
     @rule()
     def move_to_partition(self) -> None:
@@ -199,9 +136,9 @@ class Mailboxes(RuleBasedStateMachine):
 
 
 # Without shrinking: each step starts processes.
-Mailboxes.TestCase.settings = settings(
+Killed.TestCase.settings = settings(
     max_examples=amount(8, long=400),
     stateful_step_count=15,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
-TestMailboxes = Mailboxes.TestCase
+TestKilled = Killed.TestCase
