@@ -628,7 +628,8 @@ def test_a_state_that_is_no_state(synced: SampleServer, replica: Path, state_dir
 
 
 def test_a_state_that_is_lost(synced: SampleServer, replica: Path, state_dir: Path) -> None:
-    delivered, *_ = samplespool.change(synced.spool, new=0.1, expunged=0.1)
+    samplespool.change(synced.spool, expunged=0.1)
+    delivered, *_ = samplespool.change(synced.spool, new=0.1)
     state_file(state_dir).unlink()
     report = sync_server(synced.conf, "--delete", replica)
     assert (report["messages"]["send"], report["warnings"]) == (delivered, [])
