@@ -7,7 +7,6 @@ import hashlib
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,26 +14,17 @@ import samplespool
 from cyrsync.cyrus.mailbox import header, records
 from cyrsync.far import store
 from support.inside import sync_server_here
-from support.servers import SampleServer, assert_sound, below
+from support.pairs import PAUSE, Pair
+from support.servers import assert_sound, below
 from support.sshd import Sshd
 
-PAUSE = 0.03  # seconds after which a file has rested
 
-
-class Kept:
-    """A server whose replica keeps what it loses."""
+class Kept(Pair):
+    """Its replica keeps what it loses."""
 
     def __init__(self, directory: Path, sshd: Sshd | None = None) -> None:
-        self.server = SampleServer(directory / "server")
-        self.replica = directory / "replica"
-        self.replica.mkdir()
-        self.words: tuple[str, ...] = ("-e", sshd.rsh, sshd.at(self.replica)) if sshd else (str(self.replica),)
-        self.sync()
-        self.folder = next(one for one in self.server.folders() if not any(path.is_dir() for path in one.iterdir()))
-
-    def sync(self, *words: str, expect: int = 0) -> dict[str, Any]:
-        time.sleep(PAUSE)
-        return sync_server_here(self.server.conf, "--delete", "--history", *words, *self.words, expect=(expect,))
+        super().__init__(directory, sshd, "--history")
+        self.folder = next(one for one in self.folders if not any(path.is_dir() for path in one.iterdir()))
 
     @property
     def store(self) -> Path:
@@ -176,15 +166,10 @@ def test_a_run_that_was_not_asked_keeps_all_the_same(kept: Kept) -> None:
 
 
 def test_nothing_is_kept_unless_asked(tmp_path: Path) -> None:
-    kept = Kept.__new__(Kept)
-    kept.server = SampleServer(tmp_path / "server")
-    kept.replica = tmp_path / "replica"
-    kept.replica.mkdir()
-    for _ in range(2):
-        time.sleep(PAUSE)
-        sync_server_here(kept.server.conf, "--delete", str(kept.replica))
-        samplespool.expunge(kept.server.folders()[0], 1)
-    assert not kept.store.exists()
+    pair = Pair(tmp_path)
+    samplespool.expunge(pair.folders[0], 1)
+    pair.sync()
+    assert not (pair.there(pair.server.spool) / os.fsdecode(store.STORE)).exists()
 
 
 def test_what_is_kept_is_no_part_of_the_replica(kept: Kept) -> None:

@@ -15,13 +15,14 @@ PAUSE = 0.03  # seconds after which a file has rested
 
 
 class Pair:
-    """A server whose replica is up to date, over ssh if it has an sshd."""
+    """A server whose replica is up to date, over ssh if it has an sshd; each run is given `always`."""
 
-    def __init__(self, directory: Path, sshd: Sshd | None = None) -> None:
+    def __init__(self, directory: Path, sshd: Sshd | None = None, *always: str) -> None:
         self.server = SampleServer(directory / "server")
         self.replica = directory / "replica"
         self.replica.mkdir()
         self.words: tuple[str, ...] = ("-e", sshd.rsh, sshd.at(self.replica)) if sshd else (str(self.replica),)
+        self.always = always
         self.folders = self.server.folders()
         self.sync()
         assert self.sync()["files"]["planned"] == 0
@@ -30,7 +31,7 @@ class Pair:
         """Sync, and return the report."""
         time.sleep(PAUSE)
         deleting = ("--delete",) if delete else ()
-        report = sync_server_here(self.server.conf, *deleting, *words, *self.words, expect=(expect,))
+        report = sync_server_here(self.server.conf, *deleting, *self.always, *words, *self.words, expect=(expect,))
         assert report["rsync_runs"] == 0
         return report
 
