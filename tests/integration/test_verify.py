@@ -276,7 +276,7 @@ def test_recreated_on_the_source(tmp_path: Path) -> None:
     source, replica = tmp_path / "source", tmp_path / "replica"
     samplespool.make(source, messages=60, folder_count=4)
     sync(source, replica)
-    first, second = sorted(path.parent for path in source.rglob("cyrus.index") if list(path.parent.glob("1.")))[:2]
+    first, second = sorted(path.parent for path in source.rglob("cyrus.index") if list(path.parent.glob("[0-9]*.")))[:2]
     for name in ("cyrus.header", "cyrus.index"):
         shutil.copy2(second / name, first / name)
     assert "other mailbox" in [one["kind"] for one in verify(source, replica, code=1)["problems"]]
