@@ -151,7 +151,7 @@ class Keeper:
         finally:
             os.close(state)
         if lost is None:
-            self._store.note(b"/".join([store.MAILBOXES, name, place]))
+            self._store.note(b"/".join([store.MAILBOXES, name, place]), waits=not packed.is_large(status.st_size))
 
     def _lost(
         self, mailbox: int, folder: int, index: int, status: os.stat_result, new: "Optional[bytes]"
@@ -191,7 +191,7 @@ class Keeper:
             place = _free_place(versions, file, status, b"", b"")
             if place:
                 os.link(name, place, src_dir_fd=folder, dst_dir_fd=versions, follow_symlinks=False)
-                self._store.note(b"/".join([store.FILES, *names, place]))
+                self._store.note(b"/".join([store.FILES, *names, place]), waits=not packed.is_large(status.st_size))
         finally:
             os.close(versions)
 
@@ -229,6 +229,8 @@ def _free_place(directory: int, file: int, status: os.stat_result, suffix: bytes
     """
     for later in range(_MOST):
         name = store.since(status.st_mtime_ns + later) + suffix
+        if below and not store.is_there(name, directory):
+            return name
         whole = os.path.join(name, below) if below else name
         try:
             there = os.lstat(whole, dir_fd=directory)
@@ -247,8 +249,11 @@ def _free_place(directory: int, file: int, status: os.stat_result, suffix: bytes
 
 def _is_equal(folder: int, name: bytes, other: bytes) -> bool:
     """Tell whether two files of a folder hold the same; what is no file is equal to nothing."""
-    looks = [os.lstat(one, dir_fd=folder) for one in (name, other) if store.is_there(one, folder)]
-    if len(looks) < 2 or looks[0].st_size != looks[1].st_size or not all(stat.S_ISREG(one.st_mode) for one in looks):
+    try:
+        looks = [os.lstat(one, dir_fd=folder) for one in (name, other)]
+    except FileNotFoundError:
+        return False
+    if looks[0].st_size != looks[1].st_size or not all(stat.S_ISREG(one.st_mode) for one in looks):
         return False
     one, two = os.open(name, _FILE, dir_fd=folder), os.open(other, _FILE, dir_fd=folder)
     try:

@@ -36,9 +36,9 @@ class Keeping:
         return Guard(root, home, keeper, self._keepers.get(home, keeper))
 
     def pack(self) -> None:
-        """Pack what was kept. Raise OSError; then the next one does it."""
+        """Pack what was kept and is large: the rest waits for prune. Raise OSError; then the next run does it."""
         for root in self._homes:
-            Packer(root).pack()
+            Packer(root).pack_large()
 
 
 class Guard:

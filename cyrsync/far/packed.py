@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LARGE = 256 << 10  # bytes of what is kept in pieces
+_MOST_WAITING = 5000  # states and files that are not large
 _BLOCK = 64 << 10  # bytes of one piece of a file, and that are read at once
 _RECORDS = 4096  # of an index that are read at once, and that one piece has at the most
 #: A piece ends behind a record whose UID hashes to less than this: every 512th on the average, and the same ones in all
@@ -105,6 +106,11 @@ def unpacked(data: bytes, most: "Optional[int]" = None) -> bytes:
     return found
 
 
+def is_large(size: int) -> bool:
+    """Tell whether what has so many bytes is kept in pieces."""
+    return size > _LARGE
+
+
 class _Reader:
     """An open file, as long as somebody reads it; of a small one, all is read at once."""
 
@@ -132,14 +138,24 @@ class Packer:
 
     def pack(self) -> None:
         """Pack all that is noted as not yet packed. Raise OSError; then the next one does it."""
+        self._pack_all(self._store.notes())
+
+    def pack_large(self) -> None:
+        """Pack what is large, and all else only where much of it waits for that. Raise OSError."""
         notes = self._store.notes()
+        large = [note for note in notes if not note.endswith(store.WAITS)]
+        self._pack_all(large if len(notes) - len(large) <= _MOST_WAITING else notes)
+
+    def _pack_all(self, notes: "list[bytes]") -> None:
         for start in range(0, len(notes), _MANY):
-            some = notes[start : start + _MANY]
+            some = [(note, self._store.noted(note)) for note in notes[start : start + _MANY]]
             for _, path in some:
-                self._pack(path)
+                if path:
+                    self._pack(path)
             self._settle()
-            for note, _ in some:
-                self._store.forget(note)
+            for note, path in some:
+                if path:
+                    self._store.forget(note)
 
     def _pack(self, path: bytes) -> None:
         """Pack a state by its path in the store; one that is not there any more is well."""

@@ -29,6 +29,11 @@ class Pool:
         self._states = states
         self._path = None  # type: Optional[bytes]  # of the mailbox that was asked for last
         self._finder = None  # type: Optional[Finder]  # of its newest state's index
+        self._opened = {}  # type: dict[bytes, int]  # directories of the pool, which has no more than 256
+
+    def __del__(self) -> None:
+        for descriptor in self._opened.values():
+            os.close(descriptor)
 
     def take(self, folder: int, path: bytes, name: bytes, home: "Optional[int]") -> None:
         """Move a message into the pool: file `name` of an open folder, whose path below its root is `path`.
@@ -55,18 +60,17 @@ class Pool:
 
     def _put(self, folder: int, name: bytes, digest: bytes) -> None:
         text = digest.hex().encode("ascii")
-        pool = self._store.open(store.MESSAGES, text[:2])
-        try:
-            if not store.is_there(text, pool):
-                os.rename(name, text, src_dir_fd=folder, dst_dir_fd=pool)
-            elif _is_same(os.lstat(text, dir_fd=pool), os.lstat(name, dir_fd=folder)):
-                os.unlink(name, dir_fd=folder)  # a rename would leave it
-            elif _digest(name, folder) == digest:
-                os.rename(name, text, src_dir_fd=folder, dst_dir_fd=pool)
-            else:
-                self._put(folder, name, _digest(name, folder))  # one of the two is damaged: both are kept
-        finally:
-            os.close(pool)
+        pool = self._opened.get(text[:2])
+        if pool is None:
+            pool = self._opened[text[:2]] = self._store.open(store.MESSAGES, text[:2])
+        if not store.is_there(text, pool):
+            os.rename(name, text, src_dir_fd=folder, dst_dir_fd=pool)
+        elif _is_same(os.lstat(text, dir_fd=pool), os.lstat(name, dir_fd=folder)):
+            os.unlink(name, dir_fd=folder)  # a rename would leave it
+        elif _digest(name, folder) == digest:
+            os.rename(name, text, src_dir_fd=folder, dst_dir_fd=pool)
+        else:
+            self._put(folder, name, _digest(name, folder))  # one of the two is damaged: both are kept
 
 
 def _is_same(one: os.stat_result, other: os.stat_result) -> bool:

@@ -64,7 +64,7 @@ class Pruner:
                     self._delete(root, directory, name)
 
     def pack(self) -> None:
-        """Pack what killed runs have kept, and not packed."""
+        """Pack what runs have kept, and not packed."""
         for root in self._stores:
             try:
                 Packer(root).pack()

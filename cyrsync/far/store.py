@@ -8,7 +8,7 @@
         messages/XX/SHA1                 messages that were deleted
         files/PATH.versions/SINCE        one state of another file
         files/pieces.gz/                 of packed files: XX/SHA1.gz
-        unpacked/NAME -> PATH            what is still to be packed
+        unpacked/NAME -> PATH            what is still to be packed; NAME.waits: by prune, or when there is much of it
         held/USER                        whose mail is not to be pruned
         unnamed                          since when no state has named which messages and pieces: lines "TIME PATH"
         forgotten                        who was forgotten: a line of JSON each
@@ -27,6 +27,8 @@ from contextlib import suppress
 
 #: Below a root; only its owner may look at what others had.
 STORE = b".cyrsync-history"
+#: How the note ends of what need not be packed at once.
+WAITS = b".waits"
 MAILBOXES, MESSAGES, FILES, UNPACKED = b"mailboxes", b"messages", b"files", b"unpacked"
 #: In a state, the symbolic link that says which folder below the root it is of.
 FOLDER = b"folder"
@@ -78,29 +80,36 @@ class Store:
 
     def open(self, top: bytes, *names: bytes, make: bool = True) -> int:
         """Return a descriptor of a directory, which the caller closes; with `make`, what is missing is made."""
-        current = os.dup(self._top(top, make))
+        first = current = self._top(top, make)
         for name in names:
             try:
                 below = _open(name, current, make)
             finally:
-                os.close(current)
+                if current != first:
+                    os.close(current)
             current = below
-        return current
+        return current if names else os.dup(first)
 
-    def note(self, path: bytes) -> None:
-        """Remember what is to be packed, by its path in the store."""
-        os.symlink(path, os.urandom(8).hex().encode("ascii"), dir_fd=self._top(UNPACKED, make=True))
+    def note(self, path: bytes, *, waits: bool = False) -> None:
+        """Remember what is to be packed, by its path in the store; what `waits` is not urgent."""
+        name = os.urandom(8).hex().encode("ascii") + (WAITS if waits else b"")
+        os.symlink(path, name, dir_fd=self._top(UNPACKED, make=True))
 
-    def notes(self) -> "list[tuple[bytes, bytes]]":
-        """Return what is to be packed: the name of each note, and the path. What somebody else put here is left out."""
+    def notes(self) -> "list[bytes]":
+        """Return the names of the notes of what is to be packed; those of what waits end with WAITS."""
         try:
             directory = self._top(UNPACKED, make=False)
         except FileNotFoundError:
             return []
-        found = [
-            (name, os.readlink(name, dir_fd=directory)) for name in sorted(map(os.fsencode, os.listdir(directory)))
-        ]
-        return [(name, path) for name, path in found if _is_inside(path)]
+        return sorted(map(os.fsencode, os.listdir(directory)))
+
+    def noted(self, note: bytes) -> bytes:
+        """Return the path in the store that a note is about, b"" for a note that is gone, or is not ours."""
+        try:
+            path = os.readlink(note, dir_fd=self._top(UNPACKED, make=False))
+        except FileNotFoundError:
+            return b""
+        return path if _is_inside(path) else b""
 
     def forget(self, note: bytes) -> None:
         """Remove a note."""

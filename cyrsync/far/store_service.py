@@ -96,8 +96,8 @@ def _prune(request: "Request") -> None:
     try:
         if not dry_run:
             pruner.clear()
-            pruner.pack()
             pruner.delete(pruner.remove(removals))
+            pruner.pack()
             pruner.settle()
         if request.flag("sweep"):
             swept = pruner.sweep(grace, dry_run, frozenset(removals if dry_run else ()))

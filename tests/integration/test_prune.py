@@ -313,7 +313,7 @@ def test_deleted_mailboxes_are_forgotten_too(tmp_path: Path) -> None:
 
 def test_a_damaged_state_keeps_the_messages_of_its_partition(kept: History) -> None:
     state = sorted(kept.store.glob("mailboxes/*/2*"))[3]
-    (state / "cyrus.index.gz").write_bytes(b"damaged")
+    (state / "cyrus.index").write_bytes(b"damaged")
     report = kept.prune("--keep-within", "15d", "--grace", "0d", expect=23)
     assert report["messages"]["removed"] == 0
     assert [str(state) in error for error in report["errors"]] == [True]

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import samplespool
+from cyrsync.far.packed import Packer
 from support.inside import sync_server_here
 from support.kept import STORE, KeepingReplica
 from support.servers import SampleServer, below
@@ -37,6 +38,8 @@ class Replica:
             self.sync()
         self.server.delete(folders[-1])
         self.sync()
+        for kept in self.top.rglob(STORE):
+            Packer(os.fsencode(kept.parent)).pack()
 
     def sync(self) -> None:
         sync_server_here(self.server.conf, "--delete", "--history", str(self.top))

@@ -254,6 +254,22 @@ def test_a_state_is_packed(mailbox: Mailbox) -> None:
     assert index_of(state) == before
 
 
+def test_what_is_not_large_waits_to_be_packed_until_there_is_much(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packer = packed.Packer(os.fsencode(mailbox.root))
+    waiting = []
+    for number in range(4):
+        samplespool.deliver(mailbox.folder, 1)
+        monkeypatch.setattr(packed, "_LARGE", 0 if number == 2 else 256 << 10)
+        mailbox.keep(keeper_of(mailbox))
+        monkeypatch.setattr(packed, "_MOST_WAITING", 3 if number < 3 else 2)
+        packer.pack_large()
+        waiting.append([(state / "cyrus.index").exists() for state in mailbox.states()])
+    assert waiting == [[True], [True] * 2, [True, True, False], [False] * 4]
+    assert not list((mailbox.kept.parents[1] / "unpacked").iterdir())
+
+
 def test_a_large_mailbox_that_changes_a_little_costs_a_little(tmp_path: Path) -> None:
     mailbox = Mailbox(tmp_path, 4000)
     indexes = []

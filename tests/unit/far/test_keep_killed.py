@@ -18,6 +18,7 @@ from cyrsync.far import store
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.frames import Part
 from cyrsync.far.keeping import Keeping
+from cyrsync.far.packed import Packer
 from cyrsync.far.receive import Receiver
 from cyrsync.far.remove import Removal, Remover
 from cyrsync.far.walk import Reader
@@ -65,6 +66,7 @@ class Replica:
         remover.remove([Removal(self.path, uid_sets.of(self.lost))])
         assert remover.failed == []
         keeping.pack()
+        Packer(root).pack()
 
     def remove(self) -> None:
         root = os.fsencode(self.there)
@@ -75,6 +77,7 @@ class Replica:
         remover.remove([Removal(above, folders=(name,))])
         assert remover.failed == []
         keeping.pack()
+        Packer(root).pack()
 
     def assert_whole(self) -> list[bytes]:
         """Every index has its messages, that of the replica and those that are kept; return the latter."""
