@@ -13,6 +13,7 @@ import sys
 import zlib
 from array import array
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cyrsync.cyrus.mailbox import entry as kinds
@@ -24,6 +25,8 @@ from cyrsync.far.to_disk import to_disk
 
 if TYPE_CHECKING:
     from typing import Callable, Iterator, Optional
+
+    _Read = Callable[[int, int], bytes]
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -49,7 +52,7 @@ def newest(directory: int) -> "Optional[bytes]":
     return max(names) if names else None
 
 
-def reader(directory: int, state: bytes) -> "Optional[Callable[[int, int], bytes]]":
+def reader(directory: int, state: bytes) -> "Optional[_Read]":
     """Return what reads so many bytes of a state's index from an offset on; None where that would take long.
 
     Raise OSError.
@@ -172,7 +175,8 @@ class Packer:
             if size <= _LARGE:
                 self._make(directory, name + store.PACKED, _compressed(os.pread(file, size, 0)))
             else:
-                cut = _of_index(file, size) if is_index else _blocks(file, 0, size)
+                read = partial(_pread, file)
+                cut = cut_index(read, size) if is_index else _blocks(read, 0, size)
                 lines = [self._piece(pieces, piece) for piece in cut]
                 self._make(directory, name + store.IN_PIECES, b"".join(lines))
             self._done.append((directory, name))
@@ -181,13 +185,14 @@ class Packer:
 
     def _piece(self, pieces: bytes, piece: bytes) -> bytes:
         """Keep a piece, and return the line that names it."""
-        digest = hashlib.sha1(piece).hexdigest().encode("ascii")
-        directory, name = b"/".join([pieces, digest[:2]]), digest + store.PACKED
+        line = name_of(piece)
+        two, _, name = line.partition(b"/")
+        directory = b"/".join([pieces, two])
         if (directory, name) not in self._known:
             self._known.add((directory, name))
             if not store.is_there(name, self._directory(directory, make=True)):
                 self._make(directory, name, _compressed(piece))
-        return b"/".join([digest[:2], name]) + b"\n"
+        return line + b"\n"
 
     def _directory(self, path: bytes, *, make: bool = False) -> int:
         """Return a directory of the store, open until another one is asked for."""
@@ -234,29 +239,42 @@ def _compressed(data: bytes) -> bytes:
     return deflate.compress(data) + deflate.flush()
 
 
-def _blocks(file: int, start: int, end: int) -> "Iterator[bytes]":
+def _pread(file: int, at: int, size: int) -> bytes:
+    return os.pread(file, size, at)
+
+
+def name_of(piece: bytes) -> bytes:
+    """Return the name of a piece, `XX/SHA1.gz`."""
+    digest = hashlib.sha1(piece).hexdigest().encode("ascii")
+    return b"/".join([digest[:2], digest + store.PACKED])
+
+
+def _blocks(read: "_Read", start: int, end: int) -> "Iterator[bytes]":
     for at in range(start, end, _BLOCK):
-        yield os.pread(file, min(_BLOCK, end - at), at)
+        yield read(at, min(_BLOCK, end - at))
 
 
-def _of_index(file: int, size: int) -> "Iterator[bytes]":
-    """Yield an index in pieces; what cannot be understood is cut like any other file."""
+def cut_index(read: "_Read", size: int) -> "Iterator[bytes]":
+    """Yield an index in pieces; what cannot be understood is cut like any other file.
+
+    `read` returns so many of its bytes, from an offset on.
+    """
     try:
-        header = records.read_header(os.pread(file, READ_SIZE, 0))
+        header = records.read_header(read(0, READ_SIZE))
     except records.BadIndex:
-        yield from _blocks(file, 0, size)
+        yield from _blocks(read, 0, size)
         return
     end = min(header.start_offset + header.num_records * header.record_size, size)
-    yield os.pread(file, header.start_offset, 0)
-    yield from _records(file, header.start_offset, end, header.record_size)
-    yield from _blocks(file, end, size)
+    yield read(0, header.start_offset)
+    yield from _records(read, header.start_offset, end, header.record_size)
+    yield from _blocks(read, end, size)
 
 
-def _records(file: int, start: int, end: int, record_size: int) -> "Iterator[bytes]":
+def _records(read: "_Read", start: int, end: int, record_size: int) -> "Iterator[bytes]":
     """Yield records in pieces; where one ends, its last UID alone decides."""
     waiting = b""
     for at in range(start, end, _RECORDS * record_size):
-        area = os.pread(file, min(_RECORDS * record_size, end - at), at)
+        area = read(at, min(_RECORDS * record_size, end - at))
         uids = array("I", memoryview(area)[: len(area) - len(area) % record_size].cast("I")[:: record_size // 4])
         if sys.byteorder == "little":
             uids.byteswap()

@@ -124,10 +124,11 @@ def mailboxes(
     by_place = {place: name for name, place in found.states.items()}
     every = Request(every=True, deleted=True)
     for place in found.live:
+        if only_deleted and not _is_deleted(place, tree):
+            continue
         for one in of_each(tree, [place], every, unreadable, reporter):
-            if not only_deleted or one.mailbox.deleted:
-                states = kept.readable_states(by_place[place]) if kept and place in by_place else []
-                yield _mailbox(one, tree.deletedprefix, states)
+            states = kept.readable_states(by_place[place]) if kept and place in by_place else []
+            yield _mailbox(one, tree.deletedprefix, states)
     for name, place in found.gone.items():
         state = kept.newest(name) if kept else None
         if kept is None or state is None:

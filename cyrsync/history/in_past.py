@@ -14,7 +14,7 @@ from cyrsync.history import moment
 from cyrsync.history.choose import Request, choose
 from cyrsync.history.kept.kept import WRONG, Kept
 from cyrsync.history.kept.store import State
-from cyrsync.history.mailbox_files import Unreadable
+from cyrsync.history.mailbox_files import MailboxFiles, Unreadable
 from cyrsync.history.reading import read
 from cyrsync.history.selected import Selection
 from cyrsync.history.tree import Tree
@@ -90,17 +90,24 @@ def _with(kept: Kept, place: Located, request: Request, states: list[State]) -> 
     """Return the message that is asked for, out of the first state that has it."""
     for state in states:
         with suppress(Unreadable, *WRONG):
-            digests = {digest: uid for _, uid, digest in state.store.hashed(state.mailbox)}
-            wanted = request.message
-            if isinstance(wanted, bytes) and wanted in digests:
-                found = read(kept.tree, place, replace(request, message=digests[wanted]), kept.files(state))
-            elif isinstance(wanted, bytes) and wanted not in state.index():
-                continue
-            else:
-                found = read(kept.tree, place, request, kept.files(state))
-            if found.count:
-                return found
+            for asked, files in _files(kept, request, state):
+                found = read(kept.tree, place, asked, files)
+                if found.count:
+                    return found
     return None
+
+
+def _files(kept: Kept, request: Request, state: State) -> Iterator[tuple[Request, MailboxFiles]]:
+    """Yield the files of a state that may have the message that is asked for, and how to ask these for it."""
+    wanted = request.message
+    digests = {digest: uid for _, uid, digest in state.store.hashed(state.mailbox)}
+    if not isinstance(wanted, bytes):
+        yield request, kept.files(state)
+    elif wanted in digests:
+        yield replace(request, message=digests[wanted]), kept.files(state)
+    else:
+        for index in state.with_guid(wanted):
+            yield request, kept.files(state, index)
 
 
 def _ctime(path: bytes) -> int:

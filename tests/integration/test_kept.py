@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import samplespool
+from cyrsync.cyrus.mailbox import records
 from cyrsync.far import packed
 from cyrsync.far.store import Store as WrittenStore
 from cyrsync.history import moment
@@ -290,6 +291,16 @@ def test_a_large_mailbox_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sum(one.count for one, _ in Removed(kept, name, kept.live[name], [].append).selections()) == 12
     pieces = [path for path in reads if b"pieces" in path]
     assert len(pieces) == len(set(pieces)) > 4
+    # Nor is one read that is a piece of the mailbox as it is now.
+    data = (root / joe.relative_to(server.spool) / "cyrus.index").read_bytes()
+    live = {packed.name_of(piece) for piece in packed.cut_index(lambda at, size: data[at : at + size], len(data))}
+    assert len(live) > 4
+    assert not live & {b"/".join(path[-2:]) for path in pieces}
+    # A message that is looked for is read with its piece alone.
+    for one in whole:
+        found = [index for state in kept.states(name) for index in state.with_guid(bytes.fromhex(one["guid"]))]
+        assert found
+        assert all(one["uid"] in records.read(index).uids and len(index) < len(data) // 4 for index in found)
 
 
 def test_uids_that_were_given_later(tmp_path: Path) -> None:

@@ -12,6 +12,21 @@ from cyrsync.cyrus.mailbox.index import FIRST_WITH_CRC
 _COUNTS = {"answered": records.ANSWERED, "flagged": records.FLAGGED, "deleted": records.DELETED}
 
 
+def of_uids(data: bytes, uids: frozenset[int]) -> bytes:
+    """Return the index that has only the records of some UIDs, of those behind a header. Raise BadIndex."""
+    header = records.read_header(data)
+    start, size = header.start_offset, header.record_size
+    places = [start + at * size for at, uid in enumerate(records_of(data).uids) if uid in uids]
+    return as_index(data[:start] + b"".join([data[at : at + size] for at in places]))
+
+
+def records_of(data: bytes) -> records.Index:
+    """Return the whole records behind a header, however many that counts. Raise BadIndex."""
+    header = records.read_header(data)
+    area = memoryview(data)[header.start_offset :]
+    return records.alone(header, area[: len(area) // header.record_size * header.record_size])
+
+
 def as_index(data: bytes) -> bytes:
     """Return the index that has the records there are, however many its header counts. Raise BadIndex."""
     header = records.read_header(data)

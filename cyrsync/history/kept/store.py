@@ -220,25 +220,56 @@ class State:
         """Return its cyrus.index, or about the `first` bytes. Raise OSError, BadState."""
         return self.store.unpacked((*self._path, entry.INDEX), self._pieces, first)
 
-    def new_records(self, seen: dict[bytes, int]) -> bytes:
-        """Return its index with those records at least that are in none of the pieces `seen`, and add its own to these.
+    def whole_index(self) -> bytes:
+        """Return its cyrus.index, or what came and went as one. Raise OSError, BadState, BadIndex."""
+        return excerpt.as_index(self.index()) if self.gone else self.index()
 
-        Of each piece, that is its size. Raise OSError, BadState, BadIndex.
+    def new_records(self, seen: dict[bytes, int]) -> bytes | None:
+        """Return its header, and records: those at least that are in none of the pieces `seen`. Its own are added.
+
+        Of each piece, that is its size. None for an index that is not in pieces, or not cut between records.
+        Raise OSError, BadState, BadIndex.
         """
+        found = self._in_pieces()
+        if found is None:
+            return None
+        head, others = found
+        header = records.read_header(head)
+        new = [name for name in others if name not in seen]
+        data = [self.store.piece(self._pieces, name)[0] for name in new]
+        seen.update(zip(new, map(len, data), strict=True))
+        end = header.start_offset + header.num_records * header.record_size
+        whole = len(head) == header.start_offset and len(head) + sum(seen[name] for name in others) == end
+        if not whole or any(len(piece) % header.record_size for piece in data):
+            return None
+        return head + b"".join(data)
+
+    def with_guid(self, guid: bytes) -> Iterator[bytes]:
+        """Yield an index that has all its records of a GUID, or of one in pieces each piece that has some, as an index.
+
+        Raise OSError, BadState, BadIndex.
+        """
+        found = self._in_pieces()
+        if found is None:
+            whole = self.whole_index()
+            if guid in whole:
+                yield whole
+            return
+        head, others = found
+        header = records.read_header(head)
+        for name in others:
+            data = self.store.piece(self._pieces, name)[0]
+            if guid in data and guid in records.alone(header, data).guids():
+                yield excerpt.as_index(head + data)
+
+    def _in_pieces(self) -> tuple[bytes, list[bytes]] | None:
+        """Return the first piece, which is the header, and the names of the others; None where there are none."""
         try:
             listed = self.store.read(*self._path, entry.INDEX + names.IN_PIECES, most=_LARGEST_LIST)
         except FileNotFoundError:
-            return excerpt.as_index(self.index()) if self.gone else self.index()
+            return None
         first, *others = unpack.pieces(listed)
-        head = self.store.piece(self._pieces, first)[0]
-        header = records.read_header(head)
-        new = [self.store.piece(self._pieces, name)[0] for name in others if name not in seen]
-        seen.update(zip([name for name in others if name not in seen], map(len, new), strict=True))
-        end = header.start_offset + header.num_records * header.record_size
-        whole = len(head) == header.start_offset and len(head) + sum(seen[name] for name in others) == end
-        if not whole or any(len(piece) % header.record_size for piece in new):
-            return self.index()  # it is not cut between records
-        return excerpt.as_index(head + b"".join(new))
+        return self.store.piece(self._pieces, first)[0], others
 
     def metadata(self, index: bytes | None = None) -> dict[bytes, bytes]:
         """Return its files by their names in a spool, with that `index` if it is given. Raise OSError, BadState."""
