@@ -184,6 +184,17 @@ def test_nothing_is_kept_unless_asked(tmp_path: Path) -> None:
     assert not (pair.there(pair.server.spool) / os.fsdecode(store.STORE)).exists()
 
 
+def test_a_run_without_changes_does_not_ask_for_the_replica(kept: Kept) -> None:
+    """Though something waits there to be packed: the replica is not even there."""
+    samplespool.expunge(kept.folder, 1)
+    kept.sync()
+    assert list((kept.store / "unpacked").iterdir())
+    time.sleep(2.1)  # what was written just now may change again unseen
+    kept.sync()
+    kept.replica.rename(kept.replica.with_name("away"))
+    assert kept.sync()["warnings"] == []
+
+
 def test_what_is_kept_is_no_part_of_the_replica(kept: Kept) -> None:
     """Neither for a run that compares everything, nor for an audit."""
     samplespool.expunge(kept.folder, 2)
