@@ -34,6 +34,13 @@ def _replica_of_job(context: typer.Context, value: str | None) -> str | None:
     return jobs.replica(context, value)
 
 
+def _checked_of_job(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
+    """Return what is to be checked: of a job that `@JOB` names, its spool, or with --history its replica."""
+    if value is not None and context.params.get("history"):
+        return _tree_of_job(context, value)
+    return _of_job(context, parameter, value)
+
+
 def _complete_at(incomplete: str) -> list[str]:
     from cyrsync.cli import jobs
 
@@ -49,6 +56,13 @@ def _complete_job(incomplete: str) -> list[str]:
 def operand(metavar: str, help: str) -> Any:  # noqa: A002 - as typer calls it
     """Return the declaration of an operand that may be `@JOB`."""
     return typer.Argument(metavar=metavar, help=help, callback=_of_job, is_eager=True, autocompletion=_complete_at)
+
+
+def tree_to_check(metavar: str, help: str) -> Any:  # noqa: A002 - as typer calls it
+    """Return the declaration of what `verify` checks, which may be `@JOB`; its option --history has to be eager."""
+    return typer.Argument(
+        metavar=metavar, help=help, callback=_checked_of_job, is_eager=True, autocompletion=_complete_at
+    )
 
 
 def tree(help: str) -> Any:  # noqa: A002 - as typer calls it

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cyrsync.cli.operands import ConfigFile, operand
+from cyrsync.cli.operands import ConfigFile, operand, tree_to_check
 from cyrsync.cli.options import CONF, Conf, Rsh, read_conf
 from cyrsync.cli.output import progress, show_audit
 from cyrsync.ends import address
@@ -24,14 +24,19 @@ if TYPE_CHECKING:
 
 def verify_command(
     tree: Annotated[
-        str | None, operand("[TREE|SRC|@JOB]", "A partition or a replica of one; @JOB: the job's SRC and DEST.")
+        str | None,
+        tree_to_check(
+            "[TREE|SRC|@JOB]",
+            "A partition or a replica of one; @JOB: the job's SRC and DEST; with --history, its DEST.",
+        ),
     ] = None,
     replica: Annotated[str | None, operand("[DEST|@JOB]", "The replica to compare SRC with.")] = None,
     _config: ConfigFile = None,
     conf: Conf = None,
     content: Annotated[bool, typer.Option("--content", help="Read every message; compare size and SHA-1.")] = False,
     history: Annotated[
-        bool, typer.Option("--history", help="Check what TREE, a whole server's replica, keeps of its past.")
+        bool,
+        typer.Option("--history", is_eager=True, help="Check what TREE, a whole server's replica, keeps of its past."),
     ] = False,
     rsh: Rsh = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,

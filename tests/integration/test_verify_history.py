@@ -74,6 +74,17 @@ def test_all_is_sound(replica: Replica, words: list[str]) -> None:
     assert verify(replica.top, *words, expect=0)["messages"] == report["messages"]
 
 
+def test_a_job_stands_for_its_replica(replica: Replica, tmp_path: Path) -> None:
+    config = tmp_path / "cyrsync.toml"
+    config.write_text(f'[standby]\nsource = "{replica.conf}"\ndestination = "{replica.top}"\n')
+    report = verify("@standby", "--config", config, expect=0)
+    assert (report["tree"], report["mailboxes"]) == (str(replica.top), 7)
+    config.write_text(f'[spool]\nsource = "{replica.server.spool}"\ndestination = "{replica.top}"\n')
+    done = run_cyrsync("verify", "@spool", "--history", "--config", config)
+    assert done.returncode == 2
+    assert "a replica here, of a whole server" in done.stderr
+
+
 def first(store: Path, pattern: str) -> Path:
     return sorted(store.glob(pattern))[0]
 
