@@ -38,6 +38,8 @@ class Pruned:
     messages_kept: int = 0
     pieces: int = 0
     held: list[str] = field(default_factory=list)
+    #: What is no fault: printed with the counts.
+    notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
@@ -63,7 +65,7 @@ class Pruned:
             },
             "pieces": self.pieces,
             "held": self.held,
-            "warnings": self.warnings,
+            "warnings": [*self.notes, *self.warnings],
             "errors": self.errors,
             "exit": self.exit,
         }
@@ -109,7 +111,7 @@ def prune(
             "what is old cannot be told"
         )
     stores.look(read=discard_damaged)
-    result.warnings += filter(None, [stores.lack()])
+    result.notes += filter(None, [stores.lack()])
     result.add_errors(stores.problems)
     result.held = sorted(printable(os.fsdecode(user)) for user in stores.held)
     for group in stores.groups:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def lines(result: Pruned) -> Iterator[str]:
     """Yield lines that say what was removed, and what stays."""
+    yield from result.notes
     removed = "Would be removed" if result.dry_run else "Removed"
     states = f"{_number(result.states, 'state')} of mailboxes, {_number(result.files, 'version')} of other files"
     yield f"{removed}: {states}, {_number(result.messages, 'message')} ({human_bytes(result.size)})."

@@ -381,7 +381,11 @@ def test_where_no_history_is(tmp_path: Path) -> None:
     assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)
     sync_server_here(server.conf, replica)
     done = run_cyrsync("prune", "-C", server.conf, replica)
-    assert (done.returncode, "--history" in done.stderr) == (0, True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")  # cron mails nothing: nothing was lost yet
+    done = run_cyrsync("prune", "-v", "-C", server.conf, replica)
+    assert "no history is kept there yet: `sync -C --history`" in done.stdout
+    report = json.loads(run_cyrsync("prune", "--json", "-C", server.conf, replica).stdout)
+    assert ["--history" in warning for warning in report["warnings"]] == [True]
     done = run_cyrsync("forget", "joe", "--yes", "-C", server.conf, replica)
     assert (done.returncode, "--history" in done.stderr) == (3, True)
     assert run_cyrsync("hold", "joe", "-C", server.conf, replica).returncode == 0
