@@ -66,6 +66,7 @@ MORE_MODULES = (
     "cyrsync.far.unnamed",
     "cyrsync.far.prune",
     "cyrsync.far.held",
+    "cyrsync.far.versions",
     "cyrsync.far.store_service",
 )
 #: Reads a program whose length stands in the first line, and runs it. No quote or `!` in it is left to a shell.

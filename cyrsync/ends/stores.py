@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cyrsync.ends import answers
+from cyrsync.ends import agent_answers, answers
 from cyrsync.ends.agent_link import AgentLink
 from cyrsync.ends.listing import MAX_OTHERS
 from cyrsync.far import wire
@@ -98,6 +99,30 @@ class Stores:
         """Erase states of one partition, and with `sweep` the messages that only they name."""
         self._ask("forget", paths=answers.texts(roots), sweep=sweep)
         return self._removed(roots, removals, tell)
+
+    def version(self, root: bytes, path: bytes) -> bytes:
+        """Return what a version of a file has, by its path in the store. Raise OSError."""
+        self._ask("version", root, path=path.decode("latin-1"))
+
+        def read() -> bytes | str:
+            size = self._agent.record()
+            if isinstance(size, dict):
+                return wire.text(size["error"])
+            return wire.read_data(self._agent.stream, size, wire.MAX_FILE)
+
+        found = self._agent.checked(read)
+        if isinstance(found, str):
+            raise OSError(errno.EIO, found)
+        self._agent.end(agent_answers.nothing)
+        return found
+
+    def rewrite(self, root: bytes, path: bytes, data: bytes) -> None:
+        """Replace a version of a file. Raise OSError."""
+        self._ask("rewrite", root, path=path.decode("latin-1"), size=len(data))
+        self._agent.send(data)
+        wrong = self._agent.end(lambda found: wire.text(found["error"]))
+        if wrong:
+            raise OSError(errno.EIO, wrong)
 
     def hold(self, roots: Sequence[bytes], user: bytes, text: str) -> str:
         """Have a user held in each store; return what went wrong, "" for nothing."""

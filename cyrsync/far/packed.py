@@ -173,7 +173,7 @@ class Packer:
         try:
             size = regular_file.check(file, name).st_size
             if size <= _LARGE:
-                self._make(directory, name + store.PACKED, _compressed(os.pread(file, size, 0)))
+                self._make(directory, name + store.PACKED, compressed(os.pread(file, size, 0)))
             else:
                 read = partial(_pread, file)
                 cut = cut_index(read, size) if is_index else _blocks(read, 0, size)
@@ -191,7 +191,7 @@ class Packer:
         if (directory, name) not in self._known:
             self._known.add((directory, name))
             if not store.is_there(name, self._directory(directory, make=True)):
-                self._make(directory, name, _compressed(piece))
+                self._make(directory, name, compressed(piece))
         return line + b"\n"
 
     def _directory(self, path: bytes, *, make: bool = False) -> int:
@@ -234,7 +234,8 @@ class Packer:
         self._close()
 
 
-def _compressed(data: bytes) -> bytes:
+def compressed(data: bytes) -> bytes:
+    """Return a gzip file."""
     deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
     return deflate.compress(data) + deflate.flush()
 

@@ -7,7 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from cyrsync.far import held, stored, wire
+from cyrsync.far import held, stored, versions, wire
 from cyrsync.far.named import named, read_hashed
 from cyrsync.far.prune import Pruner, Swept
 from cyrsync.far.store import FILES, MAILBOXES, STORE
@@ -23,6 +23,7 @@ _REMOVABLE = re.compile(
     rb"(?:mailboxes/[A-Za-z0-9_-]+/[0-9]{8}T[0-9]{6}\.[0-9]{9}Z(?:\.gone)?"
     rb"|files/[^\0]+\.versions/[0-9]{8}T[0-9]{6}\.[0-9]{9}Z(?:\.gz|\.pieces)?)\Z"
 )
+_VERSION = FILES + b"/"
 _LONGEST_GRACE = 1 << 40  # seconds
 
 
@@ -149,6 +150,47 @@ def _end(request: "Request", pruner: Pruner, swept: Swept) -> None:
     request.output.end(swept=list(swept))
 
 
+def _version(request: "Request") -> None:
+    """Return what a version of a file has."""
+    store, path = StoreReader(request.root), _version_of(request)
+    try:
+        data = versions.read(store, path)
+    except (OSError, ValueError) as error:
+        request.output.end(error=_reason(error))
+    else:
+        request.output.line(len(data))
+        request.output.write(data)
+        request.output.end()
+    finally:
+        store.close()
+
+
+def _rewrite(request: "Request") -> None:
+    """Replace a version of a file."""
+    store, path = StoreReader(request.root), _version_of(request)
+    data = wire.read_data(request.source, request.count("size"), wire.MAX_FILE)
+    try:
+        versions.replace(store, path, data)
+    except OSError as error:
+        request.output.end(error=_reason(error))
+    else:
+        request.output.end(error="")
+    finally:
+        store.close()
+
+
+@wire.one_error
+def _version_of(request: "Request") -> bytes:
+    path = wire.path(request.fields["path"])
+    if not (path.startswith(_VERSION) and _REMOVABLE.match(path)):
+        raise wire.WireError("no version: " + wire.shown(path))
+    return path
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def _hold(request: "Request") -> None:
     user, text = request.texts("words")
     wrong = _each(request, lambda root: held.hold(root, user.encode("latin-1"), text.encode("latin-1")))
@@ -186,6 +228,8 @@ _SERVICES: "Dict[str, Callable[[Request], None]]" = {
     "list": _list,
     "prune": _prune,
     "forget": _forget,
+    "version": _version,
+    "rewrite": _rewrite,
     "hold": _hold,
     "release": _release,
     "record": _record,

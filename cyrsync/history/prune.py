@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from cyrsync.errors import Exit, RefusedError, UnusableError, UsageError
+from cyrsync.cyrus.server.db.error import DbError
+from cyrsync.errors import Exit, RefusedError, UnusableError, UsageError, error_text
 from cyrsync.far.held import LONGEST, file_name
 from cyrsync.far.prune import Swept
-from cyrsync.far.store import FILES
+from cyrsync.far.store import FILES, STORE
 from cyrsync.far.unnamed import Removal
 from cyrsync.history.replica_stores import ReplicaStores, Root
 from cyrsync.history.retention import Retention
@@ -32,6 +33,7 @@ class Pruned:
     states_kept: int = 0
     files: int = 0  # versions of other files, removed
     files_kept: int = 0
+    rewritten: int = 0  # versions of mailboxes.db, without the records of who was forgotten
     messages: int = 0  # removed from the pool
     size: int = 0  # bytes of these
     messages_unnamed: int = 0  # that nothing names, but have their grace
@@ -50,7 +52,7 @@ class Pruned:
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `--json` prints."""
-        user = {} if self.user is None else {"user": self.user}
+        user: dict[str, Any] = {} if self.user is None else {"user": self.user, "rewritten": self.rewritten}
         return {
             "destination": self.destination,
             **user,
@@ -196,6 +198,7 @@ def forget(
     for root in stores.roots:
         result.count(root, found[root.path])
         result.add_errors(f"{path}: whose it is cannot be told" for path in stores.nobody_knows(root))
+    _erase_names(stores, user, result)
     there = _paths(stores.there)
     for group in stores.groups:
         roots = [root.path for root in group.roots if root.listed.there]
@@ -204,10 +207,22 @@ def forget(
             wrong = any(root.listed.problems for root in group.roots)
             sweep = not (group.doubt or wrong)
             result.take(*stores.replica.side.stores.forget(roots, removals, sweep=sweep, tell=tell))
-    counts = {"states": result.states, "files": result.files, "messages": result.messages, "bytes": result.size}
+    counts = {"states": result.states, "files": result.files, "rewritten": result.rewritten}
+    counts |= {"messages": result.messages, "bytes": result.size}
     line = {"user": user, "when": now, "by": by, **counts, "complete": not result.errors}
     wrong_records = stores.replica.side.stores.record(there, json.dumps(line))
     result.add_errors([wrong_records] if wrong_records else ())
+
+
+def _erase_names(stores: ReplicaStores, user: str, result: Pruned) -> None:
+    """Erase a user's records from all versions of mailboxes.db: pieces that this leaves are removed with the states."""
+    for version in stores.mailbox_lists():
+        try:
+            result.rewritten += stores.erase_names(version, user)
+        except (OSError, DbError) as error:
+            path = path_text(os.path.join(version.root, STORE, version.path))
+            reason = error.reason if isinstance(error, DbError) else error_text(error)
+            result.add_errors([f"{path}: whose names it has cannot be told: {reason}"])
 
 
 def _refuse_missing(stores: ReplicaStores) -> None:

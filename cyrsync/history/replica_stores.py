@@ -14,6 +14,8 @@ from cyrsync.cyrus.mailbox import header
 from cyrsync.cyrus.server import layout
 from cyrsync.cyrus.server.conf_files import ConfFiles
 from cyrsync.cyrus.server.config import Config
+from cyrsync.cyrus.server.db import flat, reader
+from cyrsync.cyrus.server.mailboxes import without
 from cyrsync.ends.address import Address
 from cyrsync.ends.side import token_of
 from cyrsync.ends.stores import Listed
@@ -29,6 +31,8 @@ from cyrsync.sync.ownership import CUT_OFF, hold
 from cyrsync.text import path_text, printable
 
 _DATABASES = ("annotation", "mboxlist", "quota", "userdeny", "zoneinfo")
+#: In a mailboxes.db from which somebody's records were erased: so that it is not empty, and says what it is.
+_ERASED = (b"$CYRSYNC", b"records of users who were forgotten are erased")
 _FILES, _MAILBOXES = FILES + b"/", MAILBOXES + b"/"
 
 
@@ -137,6 +141,25 @@ class ReplicaStores:
         for file in root.listed.files:
             if self.owners.of_file(root.source, file.path.removesuffix(VERSIONS)) == user:
                 yield from (Removal(root.path, _FILES + file.path + b"/" + name) for name in file.versions)
+
+    def mailbox_lists(self) -> Iterator[Removal]:
+        """Yield the versions of mailboxes.db, which has the names of users' mailboxes."""
+        for root in self.roots:
+            for file in root.listed.files:
+                if os.path.join(root.source, file.path.removesuffix(VERSIONS)) == self._mailbox_list:
+                    yield from (Removal(root.path, _FILES + file.path + b"/" + name) for name in file.versions)
+
+    def erase_names(self, version: Removal, user: str) -> bool:
+        """Erase a user's records from a version of mailboxes.db, and tell whether it had any. Raise OSError, DbError.
+
+        What is left is a database of the engine flat.
+        """
+        data = self.replica.side.stores.version(*version)
+        records = without(reader.records(data, version.path), lambda name: self.owners.of_name(name) == user)
+        if records is None:
+            return False
+        self.replica.side.stores.rewrite(*version, flat.written([*records, _ERASED]))
+        return True
 
     def lack_of_files(self) -> str:
         """Return what to say where there is no place for users' files, as with `--no-config`, "" where there is one."""

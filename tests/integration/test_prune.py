@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
 import hashlib
 import json
 import os
@@ -17,7 +18,10 @@ from typing import Any
 import pytest
 
 import samplespool
-from cyrsync.far import token
+from cyrsync.cyrus.server.db import flat
+from cyrsync.far import packed as packing
+from cyrsync.far import token, versions
+from cyrsync.far.stored import StoreReader
 from support.inside import sync_server_here
 from support.made_store import ago
 from support.servers import SampleServer, below
@@ -279,6 +283,60 @@ def test_forgetting_a_user(kept: History) -> None:
     again = kept.run("forget", user, "--yes")
     assert (again["states"]["removed"], len(again["warnings"])) == (0, 1)
     assert "stays" in kept.printed("forget", other, "--yes", "-v").stdout
+
+
+@pytest.mark.parametrize("packed", ["no", "gz", "pieces"])
+def test_names_of_a_forgotten_user_are_erased_from_kept_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: str
+) -> None:
+    kept = History(tmp_path)
+    user, other, *_ = kept.users
+    for folder in [one for one in kept.folders if kept.user(one) == user][::-1]:
+        samplespool.delete_folder(folder)
+        kept.server.record()
+        kept.sync()
+    conf = below(kept.replica, kept.server.root / "conf")
+    versions = conf / HIDDEN / "files" / "mailboxes.db.versions"
+    if packed != "no":
+        monkeypatch.setattr(packing, "_LARGE", 100 if packed == "pieces" else 1 << 20)
+        packing.Packer(bytes(conf)).pack()
+    before = {name.split(b"Z")[0]: names(conf, name) for name in sorted(map(os.fsencode, os.listdir(versions)))}
+    assert len(before) > 1 and any(f"user.{user}" in name for some in before.values() for name in some)
+    report = kept.run("forget", user, "--yes")
+    assert report["rewritten"] == sum(any(is_of(user, name) for name in some) for some in before.values()) > 0
+    after = {name.split(b"Z")[0]: names(conf, name) for name in sorted(map(os.fsencode, os.listdir(versions)))}
+    assert after == {name: [one for one in some if not is_of(user, one)] for name, some in before.items()}
+    assert any(is_of(other, name) for some in after.values() for name in some)
+    for path in (conf / HIDDEN).rglob("*"):
+        if path.is_file() and path.name != "forgotten":
+            data = path.read_bytes()
+            assert f"user.{user}".encode() not in (gzip.decompress(data) if path.suffix == ".gz" else data)
+    assert json.loads((conf / HIDDEN / "forgotten").read_text())["rewritten"] == report["rewritten"]
+    assert kept.run("forget", user, "--yes")["rewritten"] == 0
+    # What is left is a list of mailboxes as of then.
+    when = min(before).decode().replace("T", " ")
+    asked = f"{when[:4]}-{when[4:6]}-{when[6:8]} {when[9:11]}:{when[11:13]}:{when[13:15]}"
+    done = run_cyrsync("history", kept.replica, "-C", kept.server.conf, "--as-of", f"{asked}+00:00", "--json")
+    assert (done.returncode, f"user.{other}" in done.stdout, f"user.{user}" in done.stdout) == (0, True, False)
+
+
+def test_a_kept_list_of_mailboxes_that_cannot_be_read_is_named(kept: History) -> None:
+    versions = below(kept.replica, kept.server.root / "conf") / HIDDEN / "files" / "mailboxes.db.versions"
+    versions.mkdir(parents=True, exist_ok=True)
+    (versions / "20200101T000000.000000000Z.gz").write_bytes(b"no gzip file")
+    report = kept.run("forget", kept.users[0], "--yes", expect=23)
+    assert ["whose names it has cannot be told" in error for error in report["errors"]] == [True]
+    assert not json.loads((kept.store / "forgotten").read_text())["complete"]
+
+
+def names(conf: Path, version: bytes) -> list[str]:
+    reader = StoreReader(bytes(conf))
+    data = versions.read(reader, b"files/mailboxes.db.versions/" + version)
+    return [key.decode() for key, _ in flat.records(data) if not key.startswith(b"$")]
+
+
+def is_of(user: str, name: str) -> bool:
+    return f"{name}.".startswith((f"user.{user}.", f"DELETED.user.{user}."))
 
 
 def test_files_of_a_user_that_cannot_be_looked_for(kept: History, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from cyrsync.cyrus.mailbox.user import text
 from cyrsync.cyrus.server.db.error import DbError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 Acl = tuple[tuple[str, str], ...]
 #: Letters of the type, partition, server, uniqueid, UIDVALIDITY, ACL.
@@ -76,6 +76,34 @@ def read(pairs: "Iterable[tuple[bytes, bytes]]") -> "Iterator[Mailbox]":
                 name = repr(key)[2:-1]  # in one line, whatever is in it
                 raise DbError(f"the record of {name} cannot be read: {error}") from None
             yield mailbox
+
+
+def without(
+    pairs: "Iterable[tuple[bytes, bytes]]", is_meant: "Callable[[bytes], bool]"
+) -> "list[tuple[bytes, bytes]] | None":
+    """Return the records but for those of some mailboxes, told by the internal name; None where none is of these.
+
+    What Cyrus can make anew ($RACL and such) is left out, too. Raise DbError for a value that cannot be read.
+    """
+    pairs = list(pairs)
+    lettered = any(_has_letter(key, value) for key, value in pairs)
+    named = [(_name_of(key, value, lettered), key, value) for key, value in pairs if not key.startswith(b"$")]
+    stay = [(key, value) for name, key, value in named if name is None or not is_meant(name)]
+    return stay if len(stay) < len(named) else None
+
+
+def _name_of(key: bytes, value: bytes, lettered: bool) -> "bytes | None":
+    """Return the internal name of the mailbox that a record is of, None for none."""
+    if not lettered:
+        return None if key.startswith(b"\x1f") else key
+    if key.startswith(b"N"):
+        return internal_name(key[1:])
+    try:
+        fields = dlist.parse(value) if value.startswith(b"%(") else None
+    except ValueError as error:
+        raise DbError(f"the record of {repr(key)[2:-1]} cannot be read: {error}") from None
+    name = fields.get(b"N") if isinstance(fields, dict) else None
+    return internal_name(name) if isinstance(name, bytes) else None
 
 
 def live(mailbox: Mailbox, servername: str = "") -> bool:

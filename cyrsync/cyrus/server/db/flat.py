@@ -11,10 +11,11 @@ from cyrsync.cyrus.server.db.error import DbError
 from cyrsync.cyrus.server.db.order import ascending
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from re import Match
 
 _ESCAPED = re.compile(rb"\xff(.?)", re.DOTALL)
+_SPECIAL = re.compile(rb"[\0\t\n\r\xff]")
 _MEANING = {b"\x80": b"\0", b"\x89": b"\t", b"\x8a": b"\n", b"\x8d": b"\r", b"\xff": b"\xff"}
 
 
@@ -37,6 +38,16 @@ def records(data: bytes) -> "Iterator[tuple[bytes, bytes]]":
     if b"\xff" in data:
         pairs = sorted((_plain(key), _plain(value)) for key, value in pairs)
     return iter(pairs)
+
+
+def written(pairs: "Iterable[tuple[bytes, bytes]]") -> bytes:
+    """Return a database that has some pairs."""
+    lines = sorted((_escaped(key), _escaped(value)) for key, value in pairs)
+    return b"".join([b"%b\t%b\n" % line for line in lines])
+
+
+def _escaped(text: bytes) -> bytes:
+    return _SPECIAL.sub(lambda found: bytes([0xFF, found.group()[0] | 0x80]), text)
 
 
 def _plain(text: bytes) -> bytes:

@@ -12,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrsync.cyrus.server import mailboxes
+from cyrsync.cyrus.server.db import flat
 from cyrsync.cyrus.server.db.error import DbError
 from cyrsync.cyrus.server.db.reader import read as read_db
-from cyrsync.cyrus.server.mailboxes import Mailbox, internal_name, live, read
+from cyrsync.cyrus.server.db.reader import records
+from cyrsync.cyrus.server.layout import user_of_name
+from cyrsync.cyrus.server.mailboxes import Mailbox, internal_name, live, read, without
 from support import campaign
 from support.tree import DATA, unpack_spool
 
@@ -181,6 +184,24 @@ def test_real_records_are_usual(name: str, tmp_path: Path) -> None:
     values = [value for key, value in pairs if b" P " in value and not key.startswith(b"I")]
     usual = [value for value in values if mailboxes._usual(value) == mailboxes._general(value)]
     assert len(values) > 20 and len(usual) > 0.8 * len(values)
+
+
+@pytest.mark.parametrize("name", SPOOLS)
+def test_records_of_a_user_are_left_out(name: str, tmp_path: Path) -> None:
+    pairs = read_db(os.fsencode(unpack_spool(name, tmp_path) / "conf" / "mailboxes.db"))
+    found = list(read(pairs))
+    users = {user_of_name(one.name) for one in found} - {None}
+    assert len(users) >= 3
+    for user in users:
+        left = without(pairs, lambda name, user=user: user_of_name(name) == user)  # type: ignore[misc]
+        assert left
+        again = records(flat.written(left), b"")
+        assert list(read(again)) == [one for one in found if user_of_name(one.name) != user]
+        # Nor does another record name them: by uniqueid, in reverse, or of a name it had before.
+        names = [one.name.rpartition(b"!")[2].replace(b".", b"\x1f") for one in found if user_of_name(one.name) == user]
+        assert not [key for key, value in again for part in names if part + b" " in value.partition(b" A ")[0]]
+        assert not [key for key, _ in again if key.startswith(b"$")]
+    assert without(pairs, lambda name: False) is None
 
 
 def test_internal_names() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrsync.cyrus.server.db.error import DbError
-from cyrsync.cyrus.server.db.flat import records
+from cyrsync.cyrus.server.db.flat import records, written
 
 _MEANT = {0: b"\xff\x80", 9: b"\xff\x89", 10: b"\xff\x8a", 13: b"\xff\x8d", 255: b"\xff\xff"}
 
@@ -37,3 +37,8 @@ def test_nothing() -> None:
 def test_damage(data: bytes) -> None:
     with pytest.raises(DbError):
         records(data)
+
+
+@given(st.dictionaries(st.binary(), st.binary()))
+def test_any_pairs_are_written_and_read_again(pairs: dict[bytes, bytes]) -> None:
+    assert list(records(written(pairs.items()))) == sorted(pairs.items())
