@@ -14,12 +14,11 @@ from cyrsync.ends.agent_link import AgentLink
 from cyrsync.ends.listing import MAX_OTHERS
 from cyrsync.far import wire
 from cyrsync.far.prune import Swept
+from cyrsync.far.store import STATE, VERSION
 from cyrsync.far.unnamed import Removal
 from cyrsync.far.wire import WireError
 
 _DIRECTORY = re.compile(rb"[A-Za-z0-9_-]+\Z")
-_STATE = re.compile(rb"[0-9]{8}T[0-9]{6}\.[0-9]{9}Z(?:\.gone)?\Z")
-_VERSION = re.compile(rb"[0-9]{8}T[0-9]{6}\.[0-9]{9}Z(?:\.gz|\.pieces)?\Z")
 
 
 class KeptState(NamedTuple):
@@ -170,7 +169,7 @@ def _mailbox(listed: Listed, directory: str, states: Any, ended: int) -> None:
     found = []
     for state, folder, name in wire.list_of(states):
         one = KeptState(*(wire.text(text, wire.MAX_LINE).encode("latin-1") for text in (state, folder, name)))
-        if not _STATE.match(one.name):
+        if not STATE.match(one.name):
             raise WireError(f"no state: {wire.shown(one.name)}")
         found.append(one)
     raw = wire.text(directory).encode("latin-1")
@@ -181,7 +180,7 @@ def _mailbox(listed: Listed, directory: str, states: Any, ended: int) -> None:
 
 def _file(listed: Listed, path: str, versions: Any, ended: int) -> None:
     names = wire.names(versions)
-    if not all(map(_VERSION.match, names)):
+    if not all(map(VERSION.match, names)):
         raise WireError(f"no versions: {wire.shown(b' '.join(names))}")
     listed.files.append(KeptFile(wire.path(path), tuple(names), wire.number(ended, wire.MAX_TIME)))
 

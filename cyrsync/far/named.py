@@ -3,6 +3,7 @@
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
+import re
 from itertools import compress
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     Hashed = Dict[Tuple[int, int], bytes]
 
 _FIRST_WITH_EXPUNGED = 12  # minor version without a cyrus.expunge
+_HASHED = re.compile(rb"([0-9]{1,20}) ([0-9]{1,20}) ([0-9a-f]{40})\Z")
 _NOT = bytes([1]) + bytes(255)
 
 
@@ -49,19 +51,20 @@ def named(
 def read_hashed(store: StoreReader, mailbox: bytes) -> "Hashed":
     """Return the SHA-1 of messages that no index tells, by UIDVALIDITY and UID. Raise Damaged."""
     try:
+        return hashed_in(store, mailbox)
+    except OSError as error:
+        raise Damaged(_path(mailbox, HASHED), error.strerror or str(error)) from None
+
+
+def hashed_in(store: StoreReader, mailbox: bytes) -> "Hashed":
+    """Return what `read_hashed` does. Raise OSError."""
+    try:
         lines = store.contents(MAILBOXES, mailbox, HASHED).splitlines()
     except FileNotFoundError:
         return {}
-    except OSError as error:
-        raise Damaged(_path(mailbox, HASHED), error.strerror or str(error)) from None
-    found = {}
-    for line in lines:
-        words = line.split(b" ")
-        try:  # the last one may be torn: its message is still where it was
-            found[int(words[0]), int(words[1])] = bytes.fromhex(words[2].decode("ascii"))
-        except (ValueError, IndexError):
-            continue
-    return found
+    # The last one may be torn: its message is still where it was.
+    found = [match.groups() for match in map(_HASHED.match, lines) if match]
+    return {(int(uidvalidity), int(uid)): bytes.fromhex(digest.decode("ascii")) for uidvalidity, uid, digest in found}
 
 
 def _of_state(store: StoreReader, mailbox: bytes, state: bytes, hashed: "Hashed") -> "List[bytes]":

@@ -36,7 +36,10 @@ GONE, HASHED, VERSIONS = b".gone", b"hashed", b".versions"
 #: Endings of what is packed, and the directories with the pieces of mailboxes and of other files.
 PACKED, IN_PIECES = b".gz", b".pieces"
 PIECES, FILE_PIECES = b"pieces", b"pieces.gz"
-SINCE = re.compile(rb"[0-9]{8}T[0-9]{6}\.[0-9]{9}Z\Z")
+_SINCE = rb"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]\.[0-9]{9}Z"
+SINCE = re.compile(_SINCE + rb"\Z")
+#: Names of states and of what came and went, and of versions, which may be packed.
+STATE, VERSION = re.compile(_SINCE + rb"(\.gone)?\Z"), re.compile(_SINCE + rb"(\.gz|\.pieces)?\Z")
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,100}\Z")
 _LONGEST = 255  # bytes of a name

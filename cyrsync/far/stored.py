@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import header, regular_file
+from cyrsync.far import descent
 from cyrsync.far.descent import Descent
 from cyrsync.far.store import (
     FILE_PIECES,
@@ -21,7 +22,9 @@ from cyrsync.far.store import (
     MAILBOXES,
     MESSAGES,
     PIECES,
+    STATE,
     STORE,
+    VERSION,
     VERSIONS,
 )
 
@@ -32,13 +35,11 @@ if TYPE_CHECKING:
 PRUNED, FORGOTTEN = b".pruned", b".forgotten"
 #: What is wrong with a name that nobody knows.
 UNKNOWN = "nothing that a store has: move it away"
-_SINCE = re.compile(rb"([0-9]{8}T[0-9]{6}\.[0-9]{9}Z)")
-_STATE = re.compile(_SINCE.pattern + rb"(\.gone)?\Z")
-_VERSION = re.compile(_SINCE.pattern + rb"(\.gz|\.pieces)?\Z")
 PIECE = re.compile(rb"[0-9a-f]{2}/[0-9a-f]{40}\.gz\Z")
 _DIGEST = re.compile(rb"[0-9a-f]{40}\Z")
 _DIRECTORY = re.compile(rb"[A-Za-z0-9_-]{1,100}\Z")
 _TWO = re.compile(rb"[0-9a-f]{2}\Z")
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LARGEST = 4 << 30  # bytes of an index
 
@@ -96,17 +97,21 @@ class StoreReader:
         """Return the names in a directory of the store, sorted; none where it is not there. Raise OSError."""
         return sorted(self._names(b"/".join((STORE, *path))) or ())
 
+    def shown(self, *path: bytes) -> "List[bytes]":
+        """Return the same without what is being made."""
+        return [name for name in self.names(*path) if not name.startswith(b".")]
+
     def mailboxes(self) -> "Iterator[Mailbox]":
         """Yield what is kept of each mailbox. Raise OSError."""
-        for name in _shown(self.names(MAILBOXES)):
+        for name in self.shown(MAILBOXES):
             if not _DIRECTORY.match(name):
                 yield Mailbox(name, (), (), (b"",))
                 continue
             states, gone, others = [], [], []  # type: List[bytes], List[bytes], List[bytes]
-            for one in _shown(self.names(MAILBOXES, name)):
-                match = _STATE.match(one)
+            for one in self.shown(MAILBOXES, name):
+                match = STATE.match(one)
                 if match:
-                    (gone if match.group(2) else states).append(one)
+                    (gone if match.group(1) else states).append(one)
                 elif one not in (PIECES, HASHED):
                     others.append(one)
             yield Mailbox(name, tuple(states), tuple(gone), tuple(others))
@@ -116,19 +121,19 @@ class StoreReader:
         pending = [b""]
         while pending:
             path = pending.pop()
-            for name in reversed(_shown(self.names(FILES, *([path] if path else [])))):
+            for name in reversed(self.shown(FILES, *([path] if path else []))):
                 below = path + b"/" + name if path else name
                 if below == FILE_PIECES:
                     continue
                 if name.endswith(VERSIONS):
                     found = self.names(FILES, below)
-                    yield File(below, tuple([one for one in found if _VERSION.match(one)]))
+                    yield File(below, tuple([one for one in found if VERSION.match(one)]))
                 else:
                     pending.append(below)
 
     def leftovers(self) -> "Iterator[Tuple[bytes, ...]]":
         """Yield what killed runs have left of states, as directory and name. Raise OSError."""
-        for mailbox in _shown(self.names(MAILBOXES)):
+        for mailbox in self.shown(MAILBOXES):
             for name in self.names(MAILBOXES, mailbox):
                 if name.startswith(b"."):
                     yield MAILBOXES + b"/" + mailbox, name
@@ -139,12 +144,11 @@ class StoreReader:
 
     def ended(self, *path: bytes) -> int:
         """Return until when the newest state held, in nanoseconds since 1970: then it was kept. Raise OSError."""
-        status = os.lstat(path[-1], dir_fd=self.directory(*path[:-1]))
-        return int(status.st_ctime_ns)
+        return int(self.status(*path).st_ctime_ns)
 
     def folder(self, mailbox: bytes, state: bytes) -> bytes:
         """Return where a mailbox lay in a state, below the root; b"." for the root itself. Raise OSError."""
-        return os.readlink(FOLDER, dir_fd=self.directory(MAILBOXES, mailbox, state))
+        return self.link(MAILBOXES, mailbox, state, FOLDER)
 
     def name(self, mailbox: bytes, state: bytes) -> bytes:
         """Return a mailbox's name in a state by its header (3.6 and newer), b"" where that does not tell."""
@@ -182,21 +186,31 @@ class StoreReader:
                     if PIECE.match(two + b"/" + name) or name.startswith(b"."):
                         yield two + b"/" + name
 
-    def contents(self, *path: bytes) -> bytes:
-        """Return what is in a file of the store. Raise OSError, also for what is no regular file."""
+    def contents(self, *path: bytes, most: int = _LARGEST) -> bytes:
+        """Return what is in a file of the store. Raise OSError, also for a link and what is no regular file."""
         descriptor = os.open(path[-1], _FILE, dir_fd=self.directory(*path[:-1]))
         try:
-            regular_file.check(descriptor, path[-1])
-            return regular_file.contents(descriptor, _LARGEST)
+            regular_file.check(descriptor, os.path.join(self.root, STORE, *path))
+            return regular_file.contents(descriptor, most)
         finally:
             os.close(descriptor)
 
+    def link(self, *path: bytes) -> bytes:
+        """Return what a link says. Raise OSError."""
+        return os.readlink(path[-1], dir_fd=self.directory(*path[:-1]))
+
+    def status(self, *path: bytes) -> os.stat_result:
+        """Return how something looks, a link itself. Raise OSError."""
+        return os.lstat(path[-1], dir_fd=self.directory(*path[:-1]))
+
     def _names(self, path: bytes) -> "Optional[List[bytes]]":
         try:
-            return [os.fsencode(name) for name in os.listdir(self._descent.where(path))]
+            directory = os.open(b".", _LIST, dir_fd=self._descent.open(path))
         except FileNotFoundError:
             return None
-
-
-def _shown(names: "List[bytes]") -> "List[bytes]":
-    return [name for name in names if not name.startswith(b".")]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.path.join(self.root, path)) from None
+        try:
+            return descent.names(directory)
+        finally:
+            os.close(directory)

@@ -100,7 +100,7 @@ def _with(kept: Kept, place: Located, request: Request, states: list[State]) -> 
 def _files(kept: Kept, request: Request, state: State) -> Iterator[tuple[Request, MailboxFiles]]:
     """Yield the files of a state that may have the message that is asked for, and how to ask these for it."""
     wanted = request.message
-    digests = {digest: uid for _, uid, digest in state.store.hashed(state.mailbox)}
+    digests = {digest: uid for (_, uid), digest in state.store.hashed(state.mailbox).items()}
     if not isinstance(wanted, bytes):
         yield request, kept.files(state)
     elif wanted in digests:

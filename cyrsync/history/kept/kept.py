@@ -166,7 +166,7 @@ class Kept:
             digests={
                 uid: digest
                 for store in stores
-                for uidvalidity, uid, digest in store.hashed(state.mailbox)
+                for (uidvalidity, uid), digest in store.hashed(state.mailbox).items()
                 if uidvalidity == head.uidvalidity
             },
             last_uid=last_uid,

@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cyrsync.cyrus.mailbox import entry, records, regular_file
 from cyrsync.far import store as names
-from cyrsync.far.descent import Descent
+from cyrsync.far.named import hashed_in
+from cyrsync.far.stored import StoreReader
 from cyrsync.history.kept import excerpt, unpack
 from cyrsync.history.kept.unpack import BadState
+
+if TYPE_CHECKING:
+    from cyrsync.far.named import Hashed
 
 #: Bytes of a header, of annotations, and of the other files beside an index.
 _LARGEST_BESIDE = 64 << 20
 _LARGEST_LIST = 1 << 30
 #: Bytes of pieces that are remembered, as states that follow each other have most of them in common.
 _REMEMBERED = 64 << 20
-_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW
-_SINCE = rb"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]\.[0-9]{9}Z"
-_STATE = re.compile(_SINCE + rb"(?:\.gone)?")
-_VERSION = re.compile(_SINCE + rb"(?:\.gz|\.pieces)?")
 _BESIDE = (entry.HEADER, entry.EXPUNGE, entry.ANNOTATIONS)
 
 
@@ -37,46 +36,23 @@ class Store:
 
     def __init__(self, root: bytes) -> None:
         self.root = root
-        self._descent = Descent(root)
+        self.reader = StoreReader(root)
         self._pieces: OrderedDict[bytes, tuple[bytes, int]] = OrderedDict()
         self._size = 0
 
-    def names(self, *path: bytes) -> list[bytes]:
-        """Return the names in a directory of the store but for those being made, none where there is no such one."""
-        whole = b"/".join([names.STORE, *path])
-        try:
-            descriptor = os.open(b".", _LIST, dir_fd=self._descent.open(whole))
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, os.path.join(self.root, whole)) from None
-        try:
-            return sorted(os.fsencode(name) for name in os.listdir(descriptor) if not name.startswith("."))
-        finally:
-            os.close(descriptor)
-
     def mailboxes(self) -> list[bytes]:
         """Return the names of the directories with states of mailboxes. Raise OSError."""
-        return self.names(names.MAILBOXES)
+        return self.reader.shown(names.MAILBOXES)
 
     def states(self, mailbox: bytes) -> list[State]:
         """Return the states of a mailbox, by the name of their directory, the oldest first. Raise OSError."""
         # Names sort by time.
-        return [State(self, mailbox, name) for name in self.names(names.MAILBOXES, mailbox) if _STATE.fullmatch(name)]
+        found = self.reader.shown(names.MAILBOXES, mailbox)
+        return [State(self, mailbox, name) for name in found if names.STATE.match(name)]
 
-    def hashed(self, mailbox: bytes) -> Iterator[tuple[int, int, bytes]]:
-        """Yield UIDVALIDITY, UID and SHA-1 of messages of a mailbox that its indexes have no GUID of. Raise OSError."""
-        try:
-            data = self.read(names.MAILBOXES, mailbox, names.HASHED, most=_LARGEST_LIST)
-        except FileNotFoundError:
-            return
-        for line in data.splitlines():
-            words = line.split(b" ")
-            if len(words) == 3 and words[0].isdigit() and words[1].isdigit() and len(words[2]) == 40:
-                try:
-                    yield int(words[0][:20]), int(words[1][:20]), bytes.fromhex(words[2].decode("ascii"))
-                except ValueError:
-                    continue
+    def hashed(self, mailbox: bytes) -> Hashed:
+        """Return the SHA-1 of messages of a mailbox that its indexes have no GUID of. Raise OSError."""
+        return hashed_in(self.reader, mailbox)
 
     def versions(self, path: bytes) -> list[Version]:
         """Return the versions of a file that is no mailbox's, by its path below the root. Raise OSError."""
@@ -86,8 +62,8 @@ class Store:
     def versions_in(self, directory: bytes) -> list[Version]:
         """Return the versions in a directory below that of all files. Raise OSError."""
         found: dict[int, Version] = {}
-        for name in self.names(names.FILES, *directory.split(b"/")):
-            if _VERSION.fullmatch(name):
+        for name in self.reader.shown(names.FILES, *directory.split(b"/")):
+            if names.VERSION.match(name):
                 when = names.time_of(name)
                 found[when] = Version(self, directory, when)
         return [found[when] for when in sorted(found)]
@@ -97,7 +73,7 @@ class Store:
         pending = [b""]
         while pending:
             directory = pending.pop()
-            for name in self.names(names.FILES, *filter(None, directory.split(b"/"))):
+            for name in self.reader.shown(names.FILES, *filter(None, directory.split(b"/"))):
                 path = os.path.join(directory, name)
                 if name.endswith(names.VERSIONS):
                     yield from self.versions_in(path)
@@ -111,25 +87,7 @@ class Store:
 
     def read(self, *path: bytes, most: int = regular_file.LARGEST) -> bytes:
         """Return what is in a file of the store. Raise OSError, also for a link and what is no regular file."""
-        *above, name = path
-        directory = self._descent.open(b"/".join([names.STORE, *above]))
-        descriptor = os.open(name, _FILE, dir_fd=directory)
-        try:
-            whole = os.path.join(self.root, names.STORE, *path)
-            regular_file.check(descriptor, whole)
-            return regular_file.contents(descriptor, most)
-        finally:
-            os.close(descriptor)
-
-    def link(self, *path: bytes) -> bytes:
-        """Return what a link says. Raise OSError."""
-        *above, name = path
-        return os.readlink(name, dir_fd=self._descent.open(b"/".join([names.STORE, *above])))
-
-    def status(self, *path: bytes) -> os.stat_result:
-        """Return how something looks, a link itself. Raise OSError."""
-        *above, name = path
-        return os.stat(name, dir_fd=self._descent.open(b"/".join([names.STORE, *above])), follow_symlinks=False)
+        return self.reader.contents(*path, most=most)
 
     def unpacked(self, path: tuple[bytes, ...], pieces: tuple[bytes, ...], first: int | None = None) -> bytes:
         """Return a file that may be packed, in `pieces` of that directory, or about its `first` bytes.
@@ -201,7 +159,7 @@ class State:
 
     def folder(self) -> bytes:
         """Return the folder that it is of, below the root, b"" for the root itself. Raise OSError, BadState."""
-        found = self.store.link(*self._path, names.FOLDER)
+        found = self.store.reader.link(*self._path, names.FOLDER)
         if found == b".":
             return b""
         if not found or any(part in (b"", b".", b"..") for part in found.split(b"/")):
@@ -210,7 +168,7 @@ class State:
 
     def made(self) -> int:
         """Return when its index was replaced, or removed, in nanoseconds since 1970. Raise OSError."""
-        return self.store.status(*self._path, names.FOLDER).st_mtime_ns
+        return self.store.reader.status(*self._path, names.FOLDER).st_mtime_ns
 
     def header(self) -> bytes:
         """Return its cyrus.header. Raise OSError."""
