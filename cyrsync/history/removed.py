@@ -38,9 +38,11 @@ class Removed:
         """Yield messages of one state each, and when the next one came to be, in nanoseconds since 1970."""
         known = _Known()  # what is there, or in a newer state
         seen: dict[bytes, int] = {}  # sizes of pieces of an index
-        until = self._live(known, seen)
         try:
-            states = self._kept.states(self._mailbox)
+            if not self._kept.states(self._mailbox):
+                return
+            until = self._live(known, seen)
+            states = self._kept.states(self._mailbox)  # a run may have kept one meanwhile
         except OSError as error:
             self._unreadable(error_text(error))
             return
