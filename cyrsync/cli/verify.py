@@ -53,7 +53,7 @@ def verify_command(
     """
     from cyrsync.verify.result import AuditResult
     from cyrsync.verify.server import audit_server  # what few runs need is not loaded by all
-    from cyrsync.verify.sides import audits
+    from cyrsync.verify.trees import audits
 
     if history and (tree is None or replica):
         raise UsageError("--history checks one TREE: the replica of a whole server, here")

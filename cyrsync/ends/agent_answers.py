@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from cyrsync.cyrus.mailbox import index
 from cyrsync.cyrus.mailbox.records import GUID_SIZE
 from cyrsync.ends import answers
-from cyrsync.ends.side import Held, Rights, Status
+from cyrsync.ends.tree import Held, Rights, Status
 from cyrsync.far import agent, wire
 from cyrsync.far.at_work import Cyrus
 from cyrsync.far.beginning import Beginning
@@ -128,11 +128,13 @@ def status(found: dict[str, Any]) -> Status | int:
     """Return what stands somewhere, or the errno that kept it from being seen."""
     if found["error"]:
         return wire.number(found["error"], wire.MAX_ERRNO)
-    exists, directory, parent, token, bare = found["status"]
+    exists, directory, parent, owner_file, bare = found["status"]
     root = wire.whole_path(found["root"])
     if not root.startswith(b"/"):
         raise WireError(f"no whole path: {wire.shown(root)}")
-    return Status(root, wire.flag(exists), wire.flag(directory), wire.flag(parent), wire.text(token), wire.flag(bare))
+    return Status(
+        root, wire.flag(exists), wire.flag(directory), wire.flag(parent), wire.text(owner_file), wire.flag(bare)
+    )
 
 
 def held(found: dict[str, Any]) -> Held | str:

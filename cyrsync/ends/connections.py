@@ -10,11 +10,11 @@ from pathlib import Path
 
 from cyrsync.ends import bundle
 from cyrsync.ends.address import Address
-from cyrsync.ends.agent_side import AgentSide
-from cyrsync.ends.child_side import ChildSide
+from cyrsync.ends.agent_tree import AgentTree
+from cyrsync.ends.child_tree import ChildTree
 from cyrsync.ends.link import DEFAULT_PATIENCE, Link, Patience
 from cyrsync.ends.shell import HAS_POSIX, HAS_PYTHON, RemoteShell, agent_command
-from cyrsync.ends.side import NearSide, Side
+from cyrsync.ends.tree import NearTree, Tree
 
 #: A socket's path has room for 108 bytes, of which ssh wants some for itself while it connects.
 _SOCKET_ROOM = 80
@@ -38,38 +38,38 @@ class Connections:
         self._connection = connection
         self._directory = directory
         self._socket_directory: str | None = None
-        self._sides: list[Side] = []
+        self._trees: list[Tree] = []
         self.shell: RemoteShell | None = None
         if far and far.host is not None and not far.daemon:
             self.shell = RemoteShell(far.host, rsh, self._room_for_socket())
 
-    def open(self, address: Address, *, is_replica: bool) -> Side:
+    def open(self, address: Address, *, is_replica: bool) -> Tree:
         """Return the side at an address."""
-        side = self._choose(address, is_replica=is_replica)
-        self._sides.append(side)
-        return side
+        tree = self._choose(address, is_replica=is_replica)
+        self._trees.append(tree)
+        return tree
 
     def close(self) -> None:
         """Close all."""
-        for side in self._sides:
-            side.close()
+        for tree in self._trees:
+            tree.close()
         if self._socket_directory:
             shutil.rmtree(self._socket_directory, ignore_errors=True)
 
-    def _choose(self, address: Address, *, is_replica: bool) -> Side:
+    def _choose(self, address: Address, *, is_replica: bool) -> Tree:
         if address.daemon:
-            from cyrsync.ends.daemon_side import DaemonSide  # what few runs need is not loaded by all
+            from cyrsync.ends.daemon_tree import DaemonTree  # what few runs need is not loaded by all
 
-            return DaemonSide(address, self._connection, self._directory, self._patience.silence)
+            return DaemonTree(address, self._connection, self._directory, self._patience.silence)
         if address.local:
-            return ChildSide() if is_replica else NearSide()
+            return ChildTree() if is_replica else NearTree()
         assert self.shell and address.host
         opened = _open_far(self.shell, address.host, self._patience)
-        if isinstance(opened, AgentSide):
+        if isinstance(opened, AgentTree):
             return opened
-        from cyrsync.ends.posix_side import PosixSide
+        from cyrsync.ends.posix_tree import PosixTree
 
-        return PosixSide(opened)
+        return PosixTree(opened)
 
     def _room_for_socket(self) -> Path:
         path = os.fsencode(self._directory)
@@ -79,7 +79,7 @@ class Connections:
         return Path(self._socket_directory)
 
 
-def _open_far(shell: RemoteShell, host: str, patience: Patience) -> AgentSide | Link:
+def _open_far(shell: RemoteShell, host: str, patience: Patience) -> AgentTree | Link:
     """Start an agent at the far end; where there is no python3, return the link to the shell that answered.
 
     Raise NoAgentError where another command is run than was sent.
@@ -93,4 +93,4 @@ def _open_far(shell: RemoteShell, host: str, patience: Patience) -> AgentSide | 
     if answer == HAS_POSIX:
         return link
     link.send(bundle.program())
-    return AgentSide(lambda: link, compressed=True)
+    return AgentTree(lambda: link, compressed=True)

@@ -13,7 +13,7 @@ from cyrsync.far.wire import WireError
 
 #: Bytes of a listing, and of one item or line of it: some fifty for each of 80 million messages; a path is 4 KiB.
 MAX_BYTES, MAX_ITEM = 4 << 30, 1 << 16
-#: What is no message, in a whole tree: folders, and their metadata and strays.
+#: What is no message, in a whole tree: folders, and their metadata and other files.
 MAX_OTHERS = 1 << 24
 
 

@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from cyrsync.cyrus.mailbox import regular_file
-from cyrsync.far import descent, frames, hold, host, owner, receive, token, wire
+from cyrsync.far import descent, frames, hold, host, owner, owner_file, receive, wire
 from cyrsync.far import folder as folders
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.at_work import at_work
@@ -157,7 +157,7 @@ def _audit(request: Request) -> None:
 
 def _take(request: Request) -> None:
     from cyrsync.far.extended import Kinds
-    from cyrsync.far.take import encode, take
+    from cyrsync.far.locked_folder import encode, take
 
     reader, output = Reader(request.root), request.output
     wanted = Kinds(request.flag("acls"), request.flag("xattrs"))
@@ -218,11 +218,11 @@ def _hold(request: Request) -> None:
     except OSError as error:
         request.output.end(busy=None, error=error.strerror or str(error))
     else:
-        request.output.end(busy=_holder(busy), error="", boot=token.boot_id(), alone=alone)
+        request.output.end(busy=_holder(busy), error="", boot=owner_file.boot_id(), alone=alone)
 
 
 def _share(request: Request) -> None:
-    request.output.end(busy=_holder(_holds.share()), error="", boot=token.boot_id(), alone=False)
+    request.output.end(busy=_holder(_holds.share()), error="", boot=owner_file.boot_id(), alone=False)
 
 
 def _holder(busy: "Optional[hold.Busy]") -> "Any":
@@ -234,8 +234,8 @@ def _let_go(request: Request) -> None:
     request.output.end()
 
 
-def _put_token(request: Request) -> None:
-    number, error = host.put_token(request.root, request.token())
+def _put_owner_file(request: Request) -> None:
+    number, error = host.put_owner_file(request.root, request.owner_file())
     request.output.end(number=number, error=error)
 
 
@@ -338,7 +338,7 @@ _SERVICES: "dict[str, Callable[[Request], None]]" = {
     "hold": _hold,
     "let_go": _let_go,
     "share": _share,
-    "put_token": _put_token,
+    "put_owner_file": _put_owner_file,
     "to_disk": _to_disk,
     "receive": _receive,
     "compare": _compare,

@@ -16,8 +16,8 @@ from cyrsync.far import audit_cache as cache
 from cyrsync.far import message_files
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.finding import NO_INDEX, Audited, Problem
+from cyrsync.far.locked_folder import have_file, need_file
 from cyrsync.far.message_files import MessageFiles
-from cyrsync.far.take import have_file, need_file
 
 if TYPE_CHECKING:
     from cyrsync.cyrus.mailbox.records import Index

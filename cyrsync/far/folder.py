@@ -31,7 +31,7 @@ _KINDS = {
 
 
 class Entry(NamedTuple):
-    """What `lstat` says of a metadata file, a stray or a directory."""
+    """What `lstat` says of a metadata file, another file or a directory."""
 
     mode: int  # st_mode; of a file, without the bits that lend its owner's rights
     size: int  # bytes
@@ -72,7 +72,7 @@ class Folder(NamedTuple):
     attributes: "Entry | None" = None
     messages: MessageFiles = MessageFiles()
     metadata: "dict[bytes, Entry | None]" = {}  # noqa: RUF012 - never written to; None: it could not be looked at
-    strays: "dict[bytes, Entry | None]" = {}  # noqa: RUF012
+    other_files: "dict[bytes, Entry | None]" = {}  # noqa: RUF012
     folders: "tuple[bytes, ...]" = ()  # names of sub-folders, sorted
     incarnation: "Incarnation | None" = None  # None: not a mailbox, or its header or index can't be read
     leftovers: "tuple[bytes, ...]" = ()  # rsync's temporary files, old enough to be nobody's
@@ -116,17 +116,17 @@ def frame(folder: Folder, compressible: bool) -> "bytes | None":
     """Return the folder as one frame, None for one with more in it than a frame may have."""
     if compressible:
         size, steps = uid_sets.pack(folder.messages.uids)
-        odd = [_text(name) for name in folder.messages.odd]
+        nonstandard = [_text(name) for name in folder.messages.nonstandard]
     else:
-        size, steps, odd = _ROW, folder.messages.row(), []
+        size, steps, nonstandard = _ROW, folder.messages.row(), []
     record = [
         _text(folder.path),
         folder.problem,
         folder.attributes,
         [size, len(steps)],
-        odd,
+        nonstandard,
         {_text(name): entry for name, entry in folder.metadata.items()},
-        {_text(name): entry for name, entry in folder.strays.items()},
+        {_text(name): entry for name, entry in folder.other_files.items()},
         [_text(name) for name in folder.folders],
         folder.incarnation,
         [_text(name) for name in folder.leftovers],
@@ -152,16 +152,16 @@ def read_rest(record: "Any", stream: "IO[bytes]") -> Folder:
 @wire.one_error
 def decode(record: "list[Any]", steps: bytes) -> Folder:
     """Undo `encode`, given the parsed line and the bytes that followed it. Raise WireError for anything else."""
-    path_text, problem, attributes, packed, odd, metadata, strays, folders, incarnation, leftovers = record
+    path_text, problem, attributes, packed, nonstandard, metadata, other_files, folders, incarnation, leftovers = record
     path = wire.path(path_text)
     if wire.number(problem, wire.MAX_ERRNO):
         return Folder(path, problem=problem)
     return Folder(
         path=path,
         attributes=None if attributes is None else directory(attributes),
-        messages=_messages(packed[0], odd, steps),
+        messages=_messages(packed[0], nonstandard, steps),
         metadata=_members(metadata, path, metadata=True),
-        strays=_members(strays, path, metadata=False),
+        other_files=_members(other_files, path, metadata=False),
         folders=_sorted(_listed(folders, path)),
         incarnation=None if incarnation is None else _incarnation(*incarnation),
         leftovers=_leftovers(leftovers),
@@ -195,11 +195,11 @@ def entry(fields: "list[Any]") -> Entry:
     return Entry(mode, size, mtime, wire.owner(owner), wire.text(extra))
 
 
-def _messages(size: int, odd: "Any", data: bytes) -> MessageFiles:
+def _messages(size: int, nonstandard: "Any", data: bytes) -> MessageFiles:
     if size == _ROW:
         return message_files.from_row(data)
     uids = uid_sets.unpack(size, data)
-    names = tuple(wire.names(odd))
+    names = tuple(wire.names(nonstandard))
     if names and MessageFiles(b"".join(names)) != MessageFiles.of(uid_sets.empty(), names):
         raise WireError("the name of no message, among: " + wire.shown(b" ".join(names)))
     return MessageFiles.of(uids, names)

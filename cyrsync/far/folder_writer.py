@@ -77,7 +77,7 @@ class FolderWriter:
         if self._file >= 0 or self._tail >= 0:
             self._finish()
         folder = self._opened[-1][0]
-        bare = not self._aside and not is_message and name not in kinds.BOUND and len(data) == entry.size
+        bare = not self._aside and not is_message and name not in kinds.SNAPSHOT and len(data) == entry.size
         if bare and (self._is_same(name, entry, folder) or self._lengthen(name, entry, data, folder)):
             return
         temporary = name if self._aside else self._temporary(name)
@@ -233,7 +233,7 @@ class FolderWriter:
         """Keep what is about to be replaced."""
         folder, coming = self._opened[-1][0], {name: temporary for temporary, name in self._others}
         if kinds.INDEX in coming:
-            bound = {name: temporary for name, temporary in coming.items() if name in kinds.BOUND}
+            bound = {name: temporary for name, temporary in coming.items() if name in kinds.SNAPSHOT}
             keeper.keep_state(folder, self.path, bound)
         for name, temporary in coming.items():
             if not kinds.is_metadata(name):

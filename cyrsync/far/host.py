@@ -10,7 +10,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus.mailbox import index
-from cyrsync.far import token
+from cyrsync.far import owner_file
 from cyrsync.far.walk import start_of
 
 if TYPE_CHECKING:
@@ -20,25 +20,25 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 
 def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool]":
-    """Return what stands at `path`: the fields of `side.Status`. Raise OSError where that is not to be seen."""
+    """Return what stands at `path`: the fields of `tree.Status`. Raise OSError where that is not to be seen."""
     real = os.path.realpath(path)
     exists, directory = _kind(real)
     text, bare = "", False
     if directory:
         text = owner_text(real)
         try:
-            bare = not text and token.is_bare(real)
+            bare = not text and owner_file.is_bare(real)
         except OSError:
             pass  # whoever reads on will say why
     return real, exists, directory, exists or _kind(os.path.dirname(real))[1], text, bare
 
 
 def owner_text(root: bytes) -> str:
-    """Return a token as JSON, "" where there is none; one that cannot be read may say anything."""
+    """Return an owner file as JSON, "" where there is none; one that cannot be read may say anything."""
     try:
-        return token.read_text(root)
+        return owner_file.read_text(root)
     except OSError:
-        return "{}" if os.path.lexists(os.path.join(root, token.NAME)) else ""
+        return "{}" if os.path.lexists(os.path.join(root, owner_file.NAME)) else ""
 
 
 def _kind(path: bytes) -> "tuple[bool, bool]":
@@ -51,10 +51,10 @@ def _kind(path: bytes) -> "tuple[bool, bool]":
     return False, False
 
 
-def put_token(root: bytes, text: str) -> "Tuple[int, str]":
-    """Write a root's token; return what is wrong, 0 and "" for nothing."""
+def put_owner_file(root: bytes, text: str) -> "Tuple[int, str]":
+    """Write a root's owner file; return what is wrong, 0 and "" for nothing."""
     try:
-        token.write(root, token.from_json(text))
+        owner_file.write(root, owner_file.from_json(text))
     except OSError as error:
         return error.errno or -1, error.strerror or str(error)
     return 0, ""

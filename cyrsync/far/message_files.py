@@ -26,19 +26,19 @@ _WINDOW = 1 << 19
 class MessageFiles:
     """A set of message files, by name."""
 
-    __slots__ = ("_odd", "_row", "_uids")
+    __slots__ = ("_nonstandard", "_row", "_uids")
 
     def __init__(self, row: bytes = b"") -> None:
         """`row`: names of digits and a dot, one behind the other, in any order: `12.7.300.`."""
         self._row = row  # type: bytes | None
         self._uids = None  # type: array[int] | None
-        self._odd = ()  # type: tuple[bytes, ...]
+        self._nonstandard = ()  # type: tuple[bytes, ...]
 
     @classmethod
-    def of(cls, uids: "array[int]", odd: "tuple[bytes, ...]" = ()) -> "MessageFiles":
-        """Return the set with the usual names of these UIDs (sorted), and odd names (sorted)."""
+    def of(cls, uids: "array[int]", nonstandard: "tuple[bytes, ...]" = ()) -> "MessageFiles":
+        """Return the set with the usual names of these UIDs (sorted), and nonstandard names (sorted)."""
         made = cls()
-        made._row, made._uids, made._odd = None, uids, odd
+        made._row, made._uids, made._nonstandard = None, uids, nonstandard
         return made
 
     @property
@@ -47,27 +47,27 @@ class MessageFiles:
         return self._read()[0]
 
     @property
-    def odd(self) -> "tuple[bytes, ...]":
+    def nonstandard(self) -> "tuple[bytes, ...]":
         """Names that are digits and a dot, but not the one spelling of a UID: a leading zero, or past 32 bits."""
         return self._read()[1]
 
     def row(self) -> bytes:
         """Return all names in one row."""
         if self._row is None:
-            self._row = b"".join(uid_sets.file_names(self.uids)) + b"".join(self.odd)
+            self._row = b"".join(uid_sets.file_names(self.uids)) + b"".join(self.nonstandard)
         return self._row
 
     def __bool__(self) -> bool:
-        return bool(self._row or self._uids or self._odd)
+        return bool(self._row or self._uids or self._nonstandard)
 
     def __len__(self) -> int:
-        return len(self._uids) + len(self._odd) if self._uids is not None else (self._row or b"").count(b".")
+        return len(self._uids) + len(self._nonstandard) if self._uids is not None else (self._row or b"").count(b".")
 
     def __contains__(self, name: bytes) -> bool:
         if not is_message(name):
             return False
         uids = MessageFiles(name).uids
-        return uid_sets.has(self.uids, uids[0]) if uids else name in self.odd
+        return uid_sets.has(self.uids, uids[0]) if uids else name in self.nonstandard
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, MessageFiles):
@@ -84,15 +84,15 @@ class MessageFiles:
 
     def _read(self) -> "tuple[array[int], tuple[bytes, ...]]":
         if self._uids is None:
-            parts, odd = [], []
+            parts, nonstandard = [], []
             for window in _windows(self._row or b""):
                 uids = _numbers(window)
                 if uids is None:
-                    uids, more_odd = _one_by_one(window)
-                    odd += more_odd
+                    uids, more_nonstandard = _one_by_one(window)
+                    nonstandard += more_nonstandard
                 parts.append(uids)
-            self._uids, self._odd = uid_sets.merge(parts), tuple(sorted(odd))
-        return self._uids, self._odd
+            self._uids, self._nonstandard = uid_sets.merge(parts), tuple(sorted(nonstandard))
+        return self._uids, self._nonstandard
 
 
 def from_row(row: bytes) -> MessageFiles:
@@ -144,10 +144,10 @@ def _numbers(row: bytes) -> "array[int] | None":
 
 
 def _one_by_one(row: bytes) -> "tuple[array[int], list[bytes]]":
-    numbers, odd = [], []
+    numbers, nonstandard = [], []
     for digits in row.split(b".")[:-1]:
         if digits.startswith(b"0") or len(digits) > _MOST_DIGITS or int(digits) > uid_sets.MAX_UID:
-            odd.append(digits + b".")
+            nonstandard.append(digits + b".")
         else:
             numbers.append(int(digits))
-    return uid_sets.of(sorted(numbers)), odd
+    return uid_sets.of(sorted(numbers)), nonstandard

@@ -75,7 +75,7 @@ def _removal(record: "Any", stream: "BinaryIO") -> Removal:
 
 def _rank(name: bytes) -> int:
     """Put the index first, then what belongs to it: no index is left whose messages are gone."""
-    return 0 if name == kinds.INDEX else 1 if name in kinds.BOUND else 2
+    return 0 if name == kinds.INDEX else 1 if name in kinds.SNAPSHOT else 2
 
 
 class Remover:
@@ -130,7 +130,7 @@ class Remover:
 
     def _remove(self, removal: Removal, folder: int, device: int) -> None:
         files = sorted(removal.files, key=_rank)
-        last = [name for name in files if name not in kinds.BOUND]
+        last = [name for name in files if name not in kinds.SNAPSHOT]
         # Numbers: the names of a million would take ten times as much memory.
         messages = (b"%d." % uid for uid in removal.uids)
         names = chain(files[: len(files) - len(last)], messages, last)

@@ -5,7 +5,7 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 
 from typing import TYPE_CHECKING
 
-from cyrsync.far import token, wire
+from cyrsync.far import owner_file, wire
 
 if TYPE_CHECKING:
     from typing import Any, BinaryIO
@@ -64,6 +64,6 @@ class Request:
         return wire.read_data(self.source, self.fields["size"], _MOST_PROGRAM)
 
     @wire.one_error
-    def token(self) -> str:
-        """Return a token as JSON."""
-        return token.from_json(wire.text(self.fields["token"])).to_json()
+    def owner_file(self) -> str:
+        """Return an owner file as JSON."""
+        return owner_file.from_json(wire.text(self.fields["owner_file"])).to_json()

@@ -84,7 +84,7 @@ class Reader:
     def _read(self, path: bytes, status: os.stat_result, directory: int, where: bytes) -> Folder:
         """Return the folder that is open as `directory`, whose names are to be had at `where`. Raise OSError."""
         messages, others = names_in(where, status.st_size)
-        metadata, strays, folders, leftovers = {}, {}, [], []  # type: Looks, Looks, list[bytes], list[bytes]
+        metadata, other_files, folders, leftovers = {}, {}, [], []  # type: Looks, Looks, list[bytes], list[bytes]
         for name in others:
             if kinds.is_left_alone(name, at_root=not path):
                 if self.leftovers and kinds.is_leftover(name) and _is_old(name, directory):
@@ -96,7 +96,7 @@ class Reader:
             elif kinds.is_metadata(name):
                 metadata[name] = found
             else:
-                strays[name] = found
+                other_files[name] = found
                 if found is None:
                     folders.append(name)  # it may be one: whoever reads it will say what is wrong
         if messages and status.st_nlink != 2 + len(folders):
@@ -106,7 +106,7 @@ class Reader:
             attributes=self.entry(status),
             messages=messages,
             metadata=metadata,
-            strays=strays,
+            other_files=other_files,
             folders=tuple(sorted(folders)),
             incarnation=_incarnation(metadata, directory),
             leftovers=tuple(leftovers),
@@ -183,8 +183,8 @@ def _without_directories(directory: bytes, messages: MessageFiles, folders: "lis
         return messages
     folders += found
     hidden = MessageFiles(b"".join(found)).uids
-    odd = tuple([name for name in messages.odd if name not in found])
-    return MessageFiles.of(uid_sets.difference(messages.uids, hidden), odd)
+    nonstandard = tuple([name for name in messages.nonstandard if name not in found])
+    return MessageFiles.of(uid_sets.difference(messages.uids, hidden), nonstandard)
 
 
 def _is_old(name: bytes, directory: int) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Decoded = TypeVar("Decoded")
 
-#: Bytes of one line. What a folder of 350,000 sub-folders and strays takes, and about 25 times as much once read.
+#: Bytes of one line. What a folder of 350,000 sub-folders and other files takes, and about 25 times as much once read.
 MAX_LINE = 32 << 20
 #: Values in one line, each behind a comma or a bracket: a few bytes of compressed data could be gigabytes otherwise.
 MAX_VALUES = 3_000_000

@@ -106,7 +106,7 @@ def prune(
     tell: Callable[[int], object],
 ) -> None:
     """Remove what is not to stay, partition by partition. Raise UnusableError where a clock is wrong."""
-    behind = abs(stores.replica.side.about().time - now)
+    behind = abs(stores.replica.tree.about().time - now)
     if behind > _MOST_BEHIND:
         raise UnusableError(
             f"{stores.replica.address.text}: its clock differs from the one here by {human_seconds(behind)}: "
@@ -128,7 +128,7 @@ def prune(
         if roots:
             wrong = any(root.listed.problems for root in group.roots)
             result.take(
-                *stores.replica.side.stores.prune(
+                *stores.replica.tree.stores.prune(
                     *(roots, removals),
                     grace=grace,
                     dry_run=result.dry_run,
@@ -142,7 +142,7 @@ def hold(stores: ReplicaStores, user: str, by: str, since: str) -> None:
     """Exempt a user from pruning. Raise UnusableError where a store cannot be written."""
     text = json.dumps({"since": since, "by": by})
     _refuse_missing(stores)
-    wrong = stores.replica.side.stores.hold(_paths(stores.roots), _name(user), text)
+    wrong = stores.replica.tree.stores.hold(_paths(stores.roots), _name(user), text)
     if wrong:
         raise UnusableError(wrong)
 
@@ -150,7 +150,7 @@ def hold(stores: ReplicaStores, user: str, by: str, since: str) -> None:
 def release(stores: ReplicaStores, user: str) -> None:
     """Hold a user no more. Raise UnusableError where he is not held."""
     _refuse_missing(stores)
-    wrong, number = stores.replica.side.stores.release(_paths(stores.roots), _name(user))
+    wrong, number = stores.replica.tree.stores.release(_paths(stores.roots), _name(user))
     if wrong:
         raise UnusableError(wrong)
     if not number:
@@ -206,11 +206,11 @@ def forget(
             removals = [removal for root in roots for removal in found[root]]
             wrong = any(root.listed.problems for root in group.roots)
             sweep = not (group.doubt or wrong)
-            result.take(*stores.replica.side.stores.forget(roots, removals, sweep=sweep, tell=tell))
+            result.take(*stores.replica.tree.stores.forget(roots, removals, sweep=sweep, tell=tell))
     counts = {"states": result.states, "files": result.files, "rewritten": result.rewritten}
     counts |= {"messages": result.messages, "bytes": result.size}
     line = {"user": user, "when": now, "by": by, **counts, "complete": not result.errors}
-    wrong_records = stores.replica.side.stores.record(there, json.dumps(line))
+    wrong_records = stores.replica.tree.stores.record(there, json.dumps(line))
     result.add_errors([wrong_records] if wrong_records else ())
 
 

@@ -17,8 +17,8 @@ from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.db import flat, reader
 from cyrsync.cyrus.server.mailboxes import without
 from cyrsync.ends.address import Address
-from cyrsync.ends.side import token_of
 from cyrsync.ends.stores import Listed
+from cyrsync.ends.tree import owner_file_of
 from cyrsync.errors import RefusedError, UnusableError
 from cyrsync.far.store import FILES, GONE, MAILBOXES, VERSIONS, time_of
 from cyrsync.far.unnamed import Removal
@@ -88,7 +88,7 @@ class ReplicaStores:
         """
         for group in self.groups:
             for root in group.roots:
-                root.listed = self.replica.side.stores.look(root.path, read=read, brief=brief)
+                root.listed = self.replica.tree.stores.look(root.path, read=read, brief=brief)
                 self.problems += [f"{path_text(path)}: {reason}" for path, reason in root.listed.problems]
                 if not root.listed.knows_held:
                     raise UnusableError(f"{self.problems[-1]}: who is held cannot be read")
@@ -154,11 +154,11 @@ class ReplicaStores:
 
         What is left is a database of the engine flat.
         """
-        data = self.replica.side.stores.version(*version)
+        data = self.replica.tree.stores.version(*version)
         records = without(reader.records(data, version.path), lambda name: self.owners.of_name(name) == user)
         if records is None:
             return False
-        self.replica.side.stores.rewrite(*version, flat.written([*records, _ERASED]))
+        self.replica.tree.stores.rewrite(*version, flat.written([*records, _ERASED]))
         return True
 
     def lack_of_files(self) -> str:
@@ -200,7 +200,7 @@ class ReplicaStores:
         for root in self.roots:
             try:
                 path = os.path.join(root.path, layout.uuid_path(uniqueid), kinds.HEADER)
-                return header.read(self.replica.side.read(path)).name
+                return header.read(self.replica.tree.read(path)).name
             except (OSError, ValueError):
                 continue
         return None
@@ -223,7 +223,7 @@ def opened(
             raise UnusableError(f"{address.text}: no sync -C has made a replica there")
         if not dry_run:
             deadline = time.monotonic() + options.wait
-            boot = hold(replica.side, paths, address.host, deadline, overwrite=False).boot
+            boot = hold(replica.tree, paths, address.host, deadline, overwrite=False).boot
             problems.clear()
             groups = list(_groups(replica, config, boot, problems))
             _refuse_promoted(groups)
@@ -256,20 +256,20 @@ def _group(
     group = Group([])
     for source in sources:
         status = replica.status(source)
-        token = token_of(status)
-        if not status.directory or (token is None and expected):
+        owner_file = owner_file_of(status)
+        if not status.directory or (owner_file is None and expected):
             if expected:
                 what = "no owner file, so no run has written there" if status.directory else "no such directory"
                 group.doubt = f"{path_text(replica.path(source))}: {what}: is its disk mounted?"
                 group.is_missing = True
                 problems.append(group.doubt)
             continue
-        if token and token.cut_off(boot) and not group.doubt:
+        if owner_file and owner_file.cut_off(boot) and not group.doubt:
             group.doubt = f"{path_text(status.root)}: {CUT_OFF}: the next run compares all"
             problems.append(group.doubt)
         if status.root not in known:
             known.add(status.root)
-            group.roots.append(Root(source, status.root, token.promoted if token else ""))
+            group.roots.append(Root(source, status.root, owner_file.promoted if owner_file else ""))
     return group
 
 

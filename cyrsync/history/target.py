@@ -58,7 +58,7 @@ class Target:
         except OSError as error:
             raise UnusableError(f"{path_text(path)}: {error.strerror}") from None
         try:
-            self._claim(form, may_go_on)
+            self._ownership(form, may_go_on)
         except BaseException:
             os.close(self._top)
             raise
@@ -159,7 +159,7 @@ class Target:
             raise self.failed(error, name) from None
         return len(block)
 
-    def _claim(self, form: str, may_go_on: bool) -> None:
+    def _ownership(self, form: str, may_go_on: bool) -> None:
         """See that the directory is empty or ours, and mark it."""
         try:
             fcntl.flock(self._top, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -14,7 +14,7 @@ from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.db.error import DbError
 from cyrsync.cyrus.server.names import mailbox_of
 from cyrsync.cyrus.server.server import Located, located
-from cyrsync.ends.side import resolve_here
+from cyrsync.ends.tree import resolve_here
 from cyrsync.errors import UnusableError, error_text
 from cyrsync.inspect.inspected import Inspected
 

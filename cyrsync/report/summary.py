@@ -81,14 +81,14 @@ def _print_found(result: RunResult, console: Console) -> None:
     if result.config.seen:
         config = {"seen": result.config.seen, "changed": result.config.send, "gone": result.config.delete}
         _print_fact("Config", _amounts(config), console)
-    if result.strays:
-        _print_fact("Other files", Text(human_count(result.strays)), console)
+    if result.other_files:
+        _print_fact("Other files", Text(human_count(result.other_files)), console)
 
 
 def _would(result: RunResult) -> str:
     messages, metadata = result.messages, result.metadata
-    strays = result.files.planned - messages.send - metadata.send
-    send = ((messages.send, "message"), (metadata.send, "metadata file"), (strays, "other file"))
+    other_files = result.files.planned - messages.send - metadata.send
+    send = ((messages.send, "message"), (metadata.send, "metadata file"), (other_files, "other file"))
     gone = sum(folder.state == "gone" for folder in result.work)
     delete = [] if result.withheld else [(messages.delete, "message"), (gone, "folder")]
     return f"Would send {_joined(*send)}, and delete {_joined(*delete)}."

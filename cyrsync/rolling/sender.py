@@ -16,7 +16,7 @@ from cyrsync.rolling.plain import Counts
 from cyrsync.server.replica import Replica
 from cyrsync.server.run import ServerRun
 from cyrsync.server.scope import Scope
-from cyrsync.state.sent import Key
+from cyrsync.state.mailbox_row import Key
 from cyrsync.state.store import Store
 from cyrsync.sync import guard
 from cyrsync.sync.session import Session
@@ -77,7 +77,7 @@ class ServerSender:
 
     def mailboxes(self, names: Sequence[bytes]) -> dict[bytes, str | None]:
         """Send mailboxes."""
-        known = {name: key for name in names if (key := self._keys().get(name)) and self.store.has_place(key)}
+        known = {name: key for name in names if (key := self._keys().get(name)) and self.store.has_location(key)}
         run = self._begun() if known else None
         if run is None:
             return dict.fromkeys(names)
@@ -114,7 +114,7 @@ class ServerSender:
         """See whether the replica is there."""
         replica = self._opened()
         ServerRun(self._session(), self.config, self.scope).glance(self.store, replica)
-        replica.side.let_go()
+        replica.tree.let_go()
 
     def rest(self) -> None:
         """Let go of the replica."""
@@ -125,7 +125,7 @@ class ServerSender:
             run.end_some()
         finally:
             self._book(session)
-        self._opened().side.let_go()
+        self._opened().tree.let_go()
 
     def close(self) -> None:
         """Let go of the connection."""

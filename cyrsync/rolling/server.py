@@ -27,8 +27,8 @@ from cyrsync.rolling.watch import Watch
 from cyrsync.server.scope import Scope
 from cyrsync.state import watching
 from cyrsync.state.lock import WATCHING, state_directory
+from cyrsync.state.mailbox_row import StateDamaged
 from cyrsync.state.pending import PendingTable
-from cyrsync.state.sent import StateDamaged
 from cyrsync.state.store import Store, set_aside
 from cyrsync.sync.session import Session
 

@@ -39,8 +39,8 @@ def deletion_lines(
 ) -> DeletionLines:
     """Return what rsync would say, given its options."""
     levels = {"name": int(progress or verbose > 0), "del": min(verbose, 1)}
-    for token in (token for value in info for token in value.lower().split(",")):
-        match = _TOKEN.match(token)
+    for owner_file in (owner_file for value in info for owner_file in value.lower().split(",")):
+        match = _TOKEN.match(owner_file)
         if match:
             level = 0 if match[1] or match[2] == "none" else int(match[3] or 1)
             names = levels.keys() if match[2] in ("all", "none") else {match[2]} & levels.keys()

@@ -114,13 +114,13 @@ def _rule(excludes: bool, text: str) -> Rule | None:
 
 
 def _regex(pattern: bytes) -> bytes:
-    return b"".join(_piece(token) for token in _TOKEN.findall(pattern))
+    return b"".join(_piece(owner_file) for owner_file in _TOKEN.findall(pattern))
 
 
-def _piece(token: bytes) -> bytes:
-    if token.startswith(b"*"):
-        return b"[^/]*" if token == b"*" else b".*"
-    return b"[^/]" if token == b"?" else re.escape(token)
+def _piece(owner_file: bytes) -> bytes:
+    if owner_file.startswith(b"*"):
+        return b"[^/]*" if owner_file == b"*" else b".*"
+    return b"[^/]" if owner_file == b"?" else re.escape(owner_file)
 
 
 def _last(pattern: bytes) -> bytes:
@@ -131,8 +131,8 @@ def _last(pattern: bytes) -> bytes:
 
 def _may_match_message(pattern: bytes) -> bool:
     """Return whether a pattern for a name matches some name of digits and one dot at the end."""
-    tokens: Sequence[bytes] = _TOKEN.findall(pattern)
-    #: After how many tokens, and after what of a name: 0 nothing, 1 digits, 2 all of it.
+    owner_files: Sequence[bytes] = _TOKEN.findall(pattern)
+    #: After how many owner files, and after what of a name: 0 nothing, 1 digits, 2 all of it.
     states = {(0, 0)}
     seen: set[tuple[int, int]] = set()
     while states:
@@ -140,16 +140,16 @@ def _may_match_message(pattern: bytes) -> bool:
         if state in seen:
             continue
         seen.add(state)
-        if at == len(tokens):
+        if at == len(owner_files):
             if stage == 2:
                 return True
             continue
-        token = tokens[at]
-        if token.startswith(b"*"):
+        owner_file = owner_files[at]
+        if owner_file.startswith(b"*"):
             states.add((at + 1, stage))
             states.update((at, after) for after in _after(stage, None))
         else:
-            states.update((at + 1, after) for after in _after(stage, None if token == b"?" else token[0]))
+            states.update((at + 1, after) for after in _after(stage, None if owner_file == b"?" else owner_file[0]))
     return False
 
 

@@ -13,34 +13,34 @@ from cyrsync.server.absence import ABSENT
 from cyrsync.server.rebuild import add
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
-from cyrsync.state.sent import Key, Sent
+from cyrsync.state.mailbox_row import Key, MailboxRow
 from cyrsync.state.store import Store, Unsynced
 
 
-def rows_there(store: Store, replica: Replica, partitions: dict[str, Roots]) -> list[Sent] | None:
+def rows_there(store: Store, replica: Replica, partitions: dict[str, Roots]) -> list[MailboxRow] | None:
     """Return what the replica has of the mailboxes that were under way, all of it unproven; None for no answer."""
-    found: dict[Key, Sent] = {}
+    found: dict[Key, MailboxRow] = {}
     unsynced = {one.key: one for one in store.unsynced()}
     if any(key.partition not in partitions for key in unsynced):
         return None
     for name, roots in partitions.items():
         paths = sorted(key.path for key in unsynced if key.partition == name)
         for root in roots.all() if paths else ():
-            for folder in replica.side.look(replica.root(root), paths):
+            for folder in replica.tree.look(replica.root(root), paths):
                 if folder.problem in ABSENT:
                     continue
                 if folder.problem:
                     return None
                 if folder.is_cyrus() or folder.metadata:
                     key = Key(name, folder.path)
-                    sent = found.setdefault(key, Sent(key))
+                    sent = found.setdefault(key, MailboxRow(key))
                     add(sent, folder, root, roots, last_uid=0)
                     if root == roots.homes[kinds.INDEX]:
                         sent.uniqueid, sent.uidvalidity = _identity(unsynced[key], store.sent(key), folder)
     return list(found.values())
 
 
-def _identity(unsynced: Unsynced, sent: Sent | None, folder: Folder) -> tuple[str, int]:
+def _identity(unsynced: Unsynced, sent: MailboxRow | None, folder: Folder) -> tuple[str, int]:
     """Return whose files these are, "" and 0 where that is not known."""
     unknown = ("", 0)
     if sent is None or (sent.uniqueid, sent.uidvalidity) != unsynced[1:]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from cyrsync.state.sent import UNSEEN, Key, seen_of
+from cyrsync.state.mailbox_row import UNSEEN, Key, seen_of
 from cyrsync.state.store import Store
 from cyrsync.sync.progress import Reporter
 

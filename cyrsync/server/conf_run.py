@@ -20,9 +20,9 @@ from cyrsync.cyrus.server import database_copy
 from cyrsync.cyrus.server.conf_files import ConfFile, ConfFiles, is_scratch, is_shared
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.database_copy import Copied, CopyError
-from cyrsync.cyrus.server.owner_files import may_change
+from cyrsync.cyrus.server.user_files import may_change
 from cyrsync.errors import Exit, ReplicaFull, error_text, hint
-from cyrsync.far import token
+from cyrsync.far import owner_file
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.descent import Descent
 from cyrsync.far.folder import Entry, Folder
@@ -32,13 +32,13 @@ from cyrsync.server.absence import ABSENT, is_absent, is_seen_absent
 from cyrsync.server.conf_sender import ConfSender
 from cyrsync.server.contents import CutShort
 from cyrsync.server.deleting import delete
-from cyrsync.server.places import MailboxList
+from cyrsync.server.locations import MailboxList
 from cyrsync.server.replica import Replica
 from cyrsync.server.selection import Selection
 from cyrsync.server.sender import FULL, undressed
 from cyrsync.spool.staging import Staging
 from cyrsync.state.conf_table import ConfRow, ConfTable
-from cyrsync.state.sent import UNSEEN
+from cyrsync.state.mailbox_row import UNSEEN
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.session import Session
 from cyrsync.text import path_text
@@ -114,7 +114,7 @@ class ConfRun:
     def look_at(self, mailboxes: Mapping[bytes, bytes]) -> ConfFound:
         """Find those files that changed with mailboxes; these are given with the uniqueid of the user's INBOX, or b"".
 
-        See `owner_files`. What is gone is not looked for.
+        See `user_files`. What is gone is not looked for.
         """
         found = ConfFound()
         unreadable: dict[bytes, OSError] = {}
@@ -253,22 +253,22 @@ class ConfRun:
         """Yield root and path of what the replica's directories have; those that cannot be listed are `unseen`."""
         for root, path in self._files.trees():
             there = os.path.join(replica.root(root), path)
-            for folder in replica.side.walk(there, frozenset()):
+            for folder in replica.tree.walk(there, frozenset()):
                 if folder.problem not in (0, *ABSENT) and self._may_be_ours(os.path.join(root, path, folder.path)):
                     unseen[os.path.join(there, folder.path)] = folder.problem
                 yield from ((root, os.path.join(path, folder.path, name)) for name in _names(folder))
         if self._selection:
             return
         for home in self._files.homes():
-            for folder in replica.side.look(replica.root(home), [b""]):
+            for folder in replica.tree.look(replica.root(home), [b""]):
                 if folder.problem not in (0, *ABSENT):
                     unseen[replica.root(home)] = folder.problem
-                yield from ((home, name) for name in folder.strays if is_shared(name))
+                yield from ((home, name) for name in folder.other_files if is_shared(name))
 
     def _named_there(self, replica: Replica, unseen: dict[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
         """Yield root and path of the files with names of their own that the replica has."""
         named = [os.path.split(name) for name in self._files.named() if self._is_ours(name)]
-        looks = replica.side.stat([os.path.join(replica.root(root), name) for root, name in named])
+        looks = replica.tree.stat([os.path.join(replica.root(root), name) for root, name in named])
         for (root, name), look in zip(named, looks, strict=True):
             if isinstance(look, int):
                 unseen[os.path.join(replica.root(root), name)] = look
@@ -367,14 +367,19 @@ class ConfRun:
 def _is_away(directory: bytes) -> bool:
     """Tell whether a directory is not there, or nothing is in it: as when its disk is not mounted."""
     try:
-        return not os.path.isdir(directory) or token.is_bare(directory)
+        return not os.path.isdir(directory) or owner_file.is_bare(directory)
     except OSError:
         return False
 
 
 def _names(folder: Folder) -> list[bytes]:
     """Return the names of all files in a directory, whatever they would be among mail."""
-    return [*folder.strays, *folder.metadata, *uid_sets.file_names(folder.messages.uids), *folder.messages.odd]
+    return [
+        *folder.other_files,
+        *folder.metadata,
+        *uid_sets.file_names(folder.messages.uids),
+        *folder.messages.nonstandard,
+    ]
 
 
 def _look(status: os.stat_result) -> bytes:

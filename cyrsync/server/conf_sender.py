@@ -13,7 +13,7 @@ from cyrsync.far.receive import Failure
 from cyrsync.server.contents import Begin, CutShort, File, Item, pieces_of
 from cyrsync.server.replica import Replica
 from cyrsync.state.conf_table import ConfRow, ConfTable
-from cyrsync.state.sent import UNSEEN
+from cyrsync.state.mailbox_row import UNSEEN
 
 #: Bytes of contents that wait until the state knows of them.
 _PORTION_BYTES = 16 << 20
@@ -72,12 +72,12 @@ class ConfSender:
                     self.bytes_sent += len(item.data)
             except (CutShort, OSError):
                 sink.abandon()
-                self._replica.side.finish_stream()
-                self._replica.side.stream_failures()
+                self._replica.tree.finish_stream()
+                self._replica.tree.stream_failures()
                 raise
             sink.commit()
-        self._replica.side.finish_stream()
-        told = self._replica.side.stream_failures()
+        self._replica.tree.finish_stream()
+        told = self._replica.tree.stream_failures()
         failures = {failure.mailbox: failure for failure in told if not failure.arrived}
         self.failed += [(failure.number, failure.path) for failure in failures.values()]
         self.undressed += [failure for failure in told if failure.arrived]

@@ -25,7 +25,7 @@ from cyrsync.far import uids as uid_sets
 from cyrsync.far.beginning import Beginning
 from cyrsync.far.folder import Entry
 from cyrsync.far.frames import PIECE, Part, Target
-from cyrsync.server.engine import Work
+from cyrsync.server.engine import MailboxChange
 from cyrsync.server.large_metadata import Data
 from cyrsync.server.linking import Linking
 from cyrsync.server.reading import MailboxReader
@@ -127,7 +127,7 @@ class Contents:
 
     def __init__(
         self,
-        work: Work,
+        work: MailboxChange,
         reader: MailboxReader,
         wanted: Mapping[bytes, array[int]],
         there: Callable[[bytes], bytes],
@@ -173,7 +173,7 @@ class Contents:
         # An index comes behind the messages in all of the roots.
         for root in sorted(self.wanted, key=lambda root: root == homes[kinds.INDEX]):
             plan = self._work.plans[root]
-            if self.wanted[root] or plan.metadata or plan.loose or plan.touch:
+            if self.wanted[root] or plan.metadata or plan.derived or plan.touch:
                 found.append((root, Part(self._there(root), plan.path, self._reader.above(root, plan.path))))
         return found
 
@@ -266,7 +266,7 @@ class Contents:
             self.wrong.append(uid)
 
     def _metadata(self, root: bytes, plan: FolderPlan) -> Iterator[Item]:
-        for name in (*plan.odd, *plan.loose):
+        for name in (*plan.nonstandard, *plan.derived):
             if self._is_bad(name):
                 continue
             try:

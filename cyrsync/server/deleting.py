@@ -12,7 +12,7 @@ def delete(session: Session, replica: Replica, root: bytes, plans: list[FolderPl
     from cyrsync.spool.recording import record  # what few runs need is not loaded by all
     from cyrsync.spool.steps import Transfer
 
-    where = (plans, None, replica.side, replica.root(root), session.progress.transfer)
+    where = (plans, None, replica.tree, replica.root(root), session.progress.transfer)
     transfer = Transfer(*where, may_delete=session.limit.start)
     before = set(transfer.account.errors)
     if transfer.deletes():

@@ -12,12 +12,12 @@ from cyrsync.far import host
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.remove import Removal
 from cyrsync.server.deleting import delete
-from cyrsync.server.engine import Work, deletions
+from cyrsync.server.engine import MailboxChange, deletions
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.server.sender import Sender
-from cyrsync.server.takings import Takings
-from cyrsync.state.sent import Key
+from cyrsync.server.snapshots import Snapshots
+from cyrsync.state.mailbox_row import Key
 from cyrsync.state.store import Store
 from cyrsync.sync.session import Session
 from cyrsync.text import path_text
@@ -35,26 +35,26 @@ class Delivery:
         store: Store,
         replica: Replica,
         roots: dict[str, Roots],
-        takings: Takings,
+        snapshots: Snapshots,
         sender: Sender,
     ) -> None:
-        """`takings` reads the mailboxes, `sender` sends them."""
+        """`snapshots` reads the mailboxes, `sender` sends them."""
         #: Mailboxes that were counted, and are sent when all has been looked at.
-        self.late: dict[Key, Work] = {}
+        self.late: dict[Key, MailboxChange] = {}
         self._session = session
         self._store = store
         self._replica = replica
         self._roots = roots
-        self._takings = takings
+        self._snapshots = snapshots
         self._sender = sender
 
-    def take(self, key: Key) -> Work | None:
+    def take(self, key: Key) -> MailboxChange | None:
         """Read a mailbox and have it sent, and again where it has lost messages meanwhile, some times."""
         for _ in range(_LOOKS):
-            work = self._takings.take(self._store, key, self._sender)
+            work = self._snapshots.take(self._store, key, self._sender)
             if work is None or not self._sender.is_to_be_read_again(key):
                 return work
-        self._takings.unreadable[key] = self._sender.reasons.get(key) or "it changes faster than it can be sent"
+        self._snapshots.unreadable[key] = self._sender.reasons.get(key) or "it changes faster than it can be sent"
         return None
 
     def settle(self) -> None:
@@ -81,7 +81,7 @@ class Delivery:
         if before:
             result.revise(before.summary, work.summary)
         else:
-            result.add(work.summary, work.place.name)
+            result.add(work.summary, work.location.name)
             result.folders.seen -= key not in come  # it was counted at first
             result.files.planned -= work.summary.files_planned()  # who sends it counts them
 
@@ -108,8 +108,8 @@ class Delivery:
             for root in roots.all():
                 plans = [plan for work in works if (plan := deletions(work.plans[root])).deletes()]
                 failed |= delete(self._session, self._replica, root, plans)
-            self._session.limit.done(work.place.key for work in works)
-            self._store.put(work.after(deleted=True) for work in works if work.place.key.path not in failed)
+            self._session.limit.done(work.location.key for work in works)
+            self._store.put(work.after(deleted=True) for work in works if work.location.key.path not in failed)
         self._sender.deletes.clear()
 
     def _send_what_is_left(self) -> None:
@@ -141,7 +141,7 @@ class Delivery:
         """Delete what a mailbox has lost, and its old index before that; tell whether that made room enough for it."""
         if self._replica.is_kept:
             return False
-        work = self._takings.take(self._store, key)
+        work = self._snapshots.take(self._store, key)
         if work is None or not work.deletes() or not self._session.limit.allows():
             return False
         if self._bytes_gone(work) < _bytes_coming(work):
@@ -150,19 +150,19 @@ class Delivery:
         roots = self._roots[key.partition]
         index_root = self._replica.root(roots.homes[kinds.INDEX])
         index = Removal(key.path, files=(kinds.INDEX,))
-        if self._replica.side.remove(index_root, [index], keep_times=False).failed:
+        if self._replica.tree.remove(index_root, [index], keep_times=False).failed:
             return False
         for root in roots.all():
             delete(self._session, self._replica, root, [deletions(work.plans[root])])
         return True
 
-    def _bytes_gone(self, work: Work) -> int:
+    def _bytes_gone(self, work: MailboxChange) -> int:
         """Return how much room what a mailbox has lost takes on the replica."""
         gone = 0
         for root, plan in work.plans.items():
-            there = os.path.join(self._replica.root(root), work.place.key.path)
+            there = os.path.join(self._replica.root(root), work.location.key.path)
             names = [*uid_sets.file_names(plan.delete_uids), *plan.delete_files]
-            looks = self._replica.side.stat([os.path.join(there, name) for name in names])
+            looks = self._replica.tree.stat([os.path.join(there, name) for name in names])
             gone += sum(look[0] for look in looks if isinstance(look, tuple))
         return gone
 
@@ -178,10 +178,10 @@ class Delivery:
         result.hold({key.path for key in sender.failed | sender.full.keys()})
 
 
-def _bytes_coming(work: Work) -> int:
+def _bytes_coming(work: MailboxChange) -> int:
     """Return how much room the new messages of a mailbox take."""
     paths = [
-        os.path.join(root, work.place.key.path, name)
+        os.path.join(root, work.location.key.path, name)
         for root, plan in work.plans.items()
         for name in uid_sets.file_names(plan.uids)
     ]

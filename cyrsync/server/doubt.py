@@ -8,20 +8,20 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far.folder import Folder
 from cyrsync.far.walk import Reader
 from cyrsync.spool.compare import with_other_attributes
-from cyrsync.state.sent import Place
+from cyrsync.state.mailbox_row import Location
 from cyrsync.sync.policy import Policy
 
 
-def is_another_owners(place: Place, there: Folder, policy: Policy, reader: Reader) -> bool:
+def is_another_owners(location: Location, there: Folder, policy: Policy, reader: Reader) -> bool:
     """Tell whether owner or mode of a mailbox's directory, header or index differ on the replica.
 
     Nobody looks at those of messages: they may differ, too, and rsync has to compare them.
     """
-    paths = {kinds.HEADER: place.header_path, kinds.INDEX: place.index_path}
+    paths = {kinds.HEADER: location.header_path, kinds.INDEX: location.index_path}
     try:
         here = Folder(
             there.path,
-            attributes=reader.entry(os.stat(os.path.dirname(place.index_path))),
+            attributes=reader.entry(os.stat(os.path.dirname(location.index_path))),
             metadata={name: reader.entry(os.stat(path)) for name, path in paths.items()},
         )
     except OSError:

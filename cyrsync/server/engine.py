@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far import uids as uid_sets
-from cyrsync.server.reading import Reading
+from cyrsync.server.reading import MailboxState
 from cyrsync.server.roots import Roots
-from cyrsync.state.sent import UNSEEN, Place, Sent, same_header
+from cyrsync.state.mailbox_row import UNSEEN, Location, MailboxRow, same_header
 from cyrsync.sync.folder_plan import FolderPlan, State
 
 
 @dataclass(slots=True)
-class Work:
+class MailboxChange:
     """What is to be done for one mailbox: a plan for each root, and one that counts for all of them."""
 
-    place: Place
-    sent: Sent | None
-    reading: Reading
+    location: Location
+    sent: MailboxRow | None
+    reading: MailboxState
     plans: dict[bytes, FolderPlan]
     summary: FolderPlan
     going: bool = False  # on its way to the replica
@@ -61,9 +61,9 @@ class Work:
         self.summary.messages_send -= len(uids)
         self.summary.messages_present += len(uids)
 
-    def before(self) -> Sent:
+    def before(self) -> MailboxRow:
         """Return what may be true of the replica as soon as anything is on its way."""
-        old = self.sent or Sent(self.place.key)
+        old = self.sent or MailboxRow(self.location.key)
         names = tuple(sorted({*old.names, *self.reading.names()}))
         if not self.summary.messages_send and self.summary.state is State.CHANGED and names == old.names:
             return replace(old, seen=UNSEEN)  # the index may be newer there than the last that is known to have come
@@ -75,8 +75,8 @@ class Work:
         coming = uid_sets.union(self.reading.messages, self.reading.archived)
         there = uid_sets.union(uid_sets.union(old.uids, old.archived), old.maybe)
         found = self.reading.incarnation if self.summary.state is State.NEW else None
-        return Sent(
-            self.place.key,
+        return MailboxRow(
+            self.location.key,
             uniqueid=found.uniqueid if found else "",
             uidvalidity=found.uidvalidity if found else 0,
             maybe=uid_sets.union(there, coming),
@@ -84,7 +84,7 @@ class Work:
             stale=old.stale,
         )
 
-    def after(self, *, deleted: bool) -> Sent:
+    def after(self, *, deleted: bool) -> MailboxRow:
         """Return what the replica has when messages and metadata have arrived, and what was to go is gone or not.
 
         What was to be kept is there still. As long as that is another mailbox's, and has UIDs that this one may give
@@ -94,8 +94,8 @@ class Work:
         deleted = deleted and not any(plan.kept for plan in self.plans.values())
         left = uid_sets.empty() if deleted else self._going()
         mixed = bool(left) and self.summary.state is State.RECREATED
-        return Sent(
-            *(self.place.key, "" if mixed else reading.incarnation.uniqueid),
+        return MailboxRow(
+            *(self.location.key, "" if mixed else reading.incarnation.uniqueid),
             0 if mixed else reading.incarnation.uidvalidity,
             UNSEEN if self.lacking else reading.seen,
             *(reading.messages, reading.archived),
@@ -112,21 +112,21 @@ class Work:
 
 
 def plan_mailbox(
-    place: Place,
-    sent: Sent | None,
-    reading: Reading,
+    location: Location,
+    sent: MailboxRow | None,
+    reading: MailboxState,
     roots: Roots,
     *,
-    before: Sent | None = None,
+    before: MailboxRow | None = None,
     left_out: frozenset[bytes] = frozenset(),
-) -> Work:
+) -> MailboxChange:
     """Return what brings the replica's mailbox up to date, but for metadata files that are `left_out`.
 
     `before` is what the replica had when this run began, if that is something else: more than that it cannot lose.
     """
-    old = sent or Sent(place.key)
+    old = sent or MailboxRow(location.key)
     state = _state(sent, reading)
-    plans = {root: _plan(place.key.path, state) for root in roots.all()}
+    plans = {root: _plan(location.key.path, state) for root in roots.all()}
     for root, now, proven in _messages(roots, reading, old):
         plan = plans[root]
         plan.uids = now if state is not State.CHANGED else uid_sets.difference(now, proven)
@@ -138,10 +138,10 @@ def plan_mailbox(
             continue
         plans[root].metadata = (*plans[root].metadata, file.name)
         plans[root].metadata_bytes += len(file.data)
-    for root, name in reading.loose:
+    for root, name in reading.derived:
         if name in left_out:
             continue
-        plans[root].loose = (*plans[root].loose, name)
+        plans[root].derived = (*plans[root].derived, name)
     gone = {*old.names, *old.stale}.difference(reading.names(), left_out)
     for name in sorted(gone & roots.homes.keys()):
         plan = plans[roots.homes[name]]
@@ -151,17 +151,17 @@ def plan_mailbox(
         plan.incarnation, plan.identity = reading.incarnation, reading.identity
     # An empty mailbox has a directory, too.
     plans[roots.data].touch = reading.has_directory and not old.uids
-    summary = _summary(place.key.path, state, plans, reading, old)
-    return Work(place, sent, reading, plans, summary, left_alone=left_out.intersection(old.names))
+    summary = _summary(location.key.path, state, plans, reading, old)
+    return MailboxChange(location, sent, reading, plans, summary, left_alone=left_out.intersection(old.names))
 
 
 def deletions(plan: FolderPlan) -> FolderPlan:
     """Return what is to be deleted by a plan whose files have been sent."""
-    sent = replace(plan, uids=uid_sets.empty(), odd=(), metadata=(), loose=(), strays=())
+    sent = replace(plan, uids=uid_sets.empty(), nonstandard=(), metadata=(), derived=(), other_files=())
     return replace(sent, messages_send=0, touch=False)
 
 
-def plan_gone(sent: Sent, roots: Roots, *, whole: bytes | None) -> dict[bytes, FolderPlan]:
+def plan_gone(sent: MailboxRow, roots: Roots, *, whole: bytes | None) -> dict[bytes, FolderPlan]:
     """Return what takes a mailbox from the replica: a `whole` directory, or only what is its own in its directories."""
     plans = {}
     for root in roots.all():
@@ -173,7 +173,7 @@ def plan_gone(sent: Sent, roots: Roots, *, whole: bytes | None) -> dict[bytes, F
     return plans
 
 
-def count_gone(sent: Sent, *, renamed: bool) -> FolderPlan:
+def count_gone(sent: MailboxRow, *, renamed: bool) -> FolderPlan:
     """Return the plan that counts for all roots of a mailbox that is gone; one that was renamed loses nothing."""
     return FolderPlan(
         sent.key.path,
@@ -184,7 +184,7 @@ def count_gone(sent: Sent, *, renamed: bool) -> FolderPlan:
     )
 
 
-def _count_deletions(plans: dict[bytes, FolderPlan], reading: Reading, roots: Roots, before: Sent) -> None:
+def _count_deletions(plans: dict[bytes, FolderPlan], reading: MailboxState, roots: Roots, before: MailboxRow) -> None:
     unwanted = uid_sets.difference(uid_sets.difference(before.maybe, reading.messages), reading.archived)
     for root, now, proven in _messages(roots, reading, before):
         plans[root].messages_delete = len(uid_sets.difference(uid_sets.difference(proven, now), unwanted))
@@ -192,7 +192,7 @@ def _count_deletions(plans: dict[bytes, FolderPlan], reading: Reading, roots: Ro
     plans[roots.data].messages_delete += len(unwanted)
 
 
-def _state(sent: Sent | None, reading: Reading) -> State:
+def _state(sent: MailboxRow | None, reading: MailboxState) -> State:
     if sent is None:
         return State.NEW
     found = reading.incarnation
@@ -200,7 +200,7 @@ def _state(sent: Sent | None, reading: Reading) -> State:
     return State.CHANGED if same else State.RECREATED
 
 
-def _messages(roots: Roots, reading: Reading, old: Sent) -> list[tuple[bytes, array[int], array[int]]]:
+def _messages(roots: Roots, reading: MailboxState, old: MailboxRow) -> list[tuple[bytes, array[int], array[int]]]:
     """Return (root, what is to be there, what is known to be there)."""
     found = [(roots.data, reading.messages, old.uids)]
     if roots.archive != roots.data:
@@ -212,14 +212,16 @@ def _plan(path: bytes, state: State) -> FolderPlan:
     return FolderPlan(path, state, is_cyrus=True)
 
 
-def _summary(path: bytes, state: State, plans: dict[bytes, FolderPlan], reading: Reading, old: Sent) -> FolderPlan:
+def _summary(
+    path: bytes, state: State, plans: dict[bytes, FolderPlan], reading: MailboxState, old: MailboxRow
+) -> FolderPlan:
     seen = len(reading.messages) + len(reading.archived)
     send = sum(plan.messages_send for plan in plans.values())
     return FolderPlan(
         *(path, state),
         is_cyrus=True,
         metadata=tuple(name for plan in plans.values() for name in plan.metadata),
-        loose=tuple(name for plan in plans.values() for name in plan.loose),
+        derived=tuple(name for plan in plans.values() for name in plan.derived),
         delete_files=tuple(name for plan in plans.values() for name in plan.delete_files),
         delete_uids=next((plan.delete_uids for plan in plans.values() if plan.delete_uids), uid_sets.empty()),
         messages_seen=seen,

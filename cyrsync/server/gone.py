@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import index as cyrus_index
 from cyrsync.cyrus.mailbox import records, regular_file
-from cyrsync.far.token import is_bare
+from cyrsync.far.owner_file import is_bare
 from cyrsync.far.walk import incarnation_in
 from cyrsync.server.absence import is_absent
 from cyrsync.server.deleting import delete
@@ -20,7 +20,7 @@ from cyrsync.server.engine import count_gone, plan_gone
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.server.source_links import broken
-from cyrsync.state.sent import Key, Sent
+from cyrsync.state.mailbox_row import Key, MailboxRow
 from cyrsync.state.store import Store
 from cyrsync.sync.folder_plan import FolderPlan
 from cyrsync.sync.session import Session
@@ -33,11 +33,11 @@ _PAUSE = 0.3
 class NotNamed(NamedTuple):
     """What the replica has of mailboxes that mailboxes.db does not name."""
 
-    gone: list[Sent]  # the source has no such mailbox
-    there: list[Sent]  # the source has it still
-    doubtful: list[tuple[Sent, str]]  # whether it has cannot be told, for a reason
+    gone: list[MailboxRow]  # the source has no such mailbox
+    there: list[MailboxRow]  # the source has it still
+    doubtful: list[tuple[MailboxRow, str]]  # whether it has cannot be told, for a reason
 
-    def stay(self) -> list[Sent]:
+    def stay(self) -> list[MailboxRow]:
         """Return what the replica has of those that stay there."""
         return [*self.there, *(sent for sent, _ in self.doubtful)]
 
@@ -46,7 +46,7 @@ class NotNamed(NamedTuple):
         return [count_gone(sent, renamed=False) for sent in self.stay()]
 
 
-def sort_out(rows: Iterable[Sent], partitions: dict[str, Roots]) -> NotNamed:
+def sort_out(rows: Iterable[MailboxRow], partitions: dict[str, Roots]) -> NotNamed:
     """Look for mailboxes on the source that mailboxes.db does not name, by what the replica has of them."""
     found = NotNamed([], [], [])
     for sent in rows:
@@ -64,7 +64,10 @@ def sort_out(rows: Iterable[Sent], partitions: dict[str, Roots]) -> NotNamed:
 
 
 def find_not_named(
-    session: Session, partitions: dict[str, Roots], not_named: Callable[[], list[Sent]], refresh: Callable[[], object]
+    session: Session,
+    partitions: dict[str, Roots],
+    not_named: Callable[[], list[MailboxRow]],
+    refresh: Callable[[], object],
 ) -> tuple[NotNamed, list[str]]:
     """Sort out the mailboxes that mailboxes.db does not name; warnings tell of those that are there nevertheless.
 
@@ -93,7 +96,7 @@ def remove_gone(
     partitions: dict[str, Roots],
     store: Store,
     replica: Replica,
-    gone: list[Sent],
+    gone: list[MailboxRow],
     has_all_below: Callable[[bytes], bool],
 ) -> None:
     """Delete mailboxes on the replica that mailboxes.db has no more, and that were seen not to be on the source.
@@ -142,7 +145,7 @@ def _warnings(states: Iterable[tuple[Key, object]]) -> list[str]:
     ]
 
 
-def _states(rows: Iterable[Sent], partitions: dict[str, Roots]) -> dict[Key, tuple[int, int]]:
+def _states(rows: Iterable[MailboxRow], partitions: dict[str, Roots]) -> dict[Key, tuple[int, int]]:
     """Return how the directories of mailboxes look, which changes as these are deleted; none that is marked so."""
     states = {}
     for sent in rows:
@@ -163,7 +166,7 @@ def _is_marked_deleted(index: bytes) -> bool:
     return bool(options & records.MAILBOX_DELETED)
 
 
-def _has_mailbox(roots: Roots, sent: Sent) -> bool:
+def _has_mailbox(roots: Roots, sent: MailboxRow) -> bool:
     """Tell whether the source has this mailbox there still, though mailboxes.db does not know it: then it stays.
 
     Raise OSError where that is not to be seen.

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 from cyrsync.far.folder import Folder, owner_names
 from cyrsync.far.walk import Reader
 from cyrsync.server.absence import ABSENT
-from cyrsync.server.claim import Claim
 from cyrsync.server.doubt import is_another_owners
+from cyrsync.server.ownership import Ownership
 from cyrsync.server.part_there import PartThere
 from cyrsync.server.rebuild import Trust, rebuild
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.server.unlisted import Unlisted
-from cyrsync.state.sent import Key, Sent
+from cyrsync.state.mailbox_row import Key, MailboxRow
 from cyrsync.state.store import Store
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.policy import Policy
@@ -39,7 +39,7 @@ def compare_in_full(
     partitions: dict[str, Roots],
     store: Store,
     replica: Replica,
-    claim: Claim,
+    ownership: Ownership,
     part: PartThere | None,
 ) -> There:
     """Make the state from what the replica has, or of that the part that the run is for.
@@ -47,7 +47,7 @@ def compare_in_full(
     What is known of the rest stays. Whether the state is complete is for whoever knows all of it to say.
     """
     there = There()
-    rows: list[Sent] = []
+    rows: list[MailboxRow] = []
     for name, roots in partitions.items():
         reader = Reader(roots.data)
         policy = _policy_there(session.options.policy, replica, reader)
@@ -56,9 +56,9 @@ def compare_in_full(
             root: bytes, folder: Folder, name: str = name, policy: Policy = policy, reader: Reader = reader
         ) -> Trust:
             key = Key(name, folder.path)
-            place = store.place(key) if store.has_place(key) else None
-            trust = claim.look(place, root, folder)
-            if trust is Trust.PROVEN and place and is_another_owners(place, folder, policy, reader):
+            location = store.location(key) if store.has_location(key) else None
+            trust = ownership.look(location, root, folder)
+            if trust is Trust.PROVEN and location and is_another_owners(location, folder, policy, reader):
                 return Trust.DOUBTED
             return trust
 
@@ -79,7 +79,7 @@ def compare_in_full(
             there.unlisted.add(Key(name, path))
             reason = f"it cannot be listed on the replica: {os.strerror(number)}: it stays as it is there"
             session.result.errors.append(f"{path_text(path) or name}: {reason}")
-    claim.refuse_newer()
+    ownership.refuse_newer()
     # What is known of folders that could not be listed stays; of the others, nothing else than what they have.
     kept = [sent for sent in store.all_sent() if sent.key in there.unlisted]
     store.begin_anew([*there.unlisted.without(rows), *kept])
@@ -94,13 +94,13 @@ def _rows_there(
     look: Callable[[bytes, Folder], Trust],
     note: Callable[[bytes, Folder], None],
     part: PartThere | None,
-) -> Iterable[Sent]:
+) -> Iterable[MailboxRow]:
     """Return what the replica has of a partition, or of the part of it that the run is for; see `rebuild`."""
     if part and not part.may_have(roots.name):
         return []
-    where = (roots, replica.side, {root: replica.root(root) for root in roots.all()})
+    where = (roots, replica.tree, {root: replica.root(root) for root in roots.all()})
     if part:
-        return part.settle(roots, [*rebuild(*where, look, note, part.takes(roots.name))])
+        return part.settle(roots, [*rebuild(*where, look, note, part.accepts(roots.name))])
     return rebuild(*where, look, note)
 
 
@@ -110,4 +110,4 @@ def _policy_there(policy: Policy, replica: Replica, reader: Reader) -> Policy:
         names = owner_names(reader.entry(os.stat(reader.root)).owner)
     except OSError:
         names = set()
-    return replace(policy, rights=replica.side.rights, numbers=replica.side.numbers(names))
+    return replace(policy, rights=replica.tree.rights, numbers=replica.tree.numbers(names))

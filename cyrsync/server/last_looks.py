@@ -8,10 +8,10 @@ from collections.abc import Callable
 from cyrsync.server.delivery import Delivery
 from cyrsync.server.gone import NotNamed, sort_out
 from cyrsync.server.roots import Roots
-from cyrsync.server.takings import Takings
+from cyrsync.server.snapshots import Snapshots
 from cyrsync.server.transition import Transitions
 from cyrsync.server.unlisted import Unlisted
-from cyrsync.state.sent import UNSEEN, Key, Sent
+from cyrsync.state.mailbox_row import UNSEEN, Key, MailboxRow
 from cyrsync.state.store import Store
 
 #: Seconds before each further look at mailboxes that could not be read; how many, for one that is damaged, says
@@ -28,7 +28,7 @@ class LastLooks:
         self,
         store: Store,
         roots: dict[str, Roots],
-        takings: Takings,
+        snapshots: Snapshots,
         delivery: Delivery,
         refresh: Callable[[], bool],
         unlisted: Unlisted,
@@ -36,34 +36,34 @@ class LastLooks:
         """`refresh` reads mailboxes.db if it has changed, and tells whether it has."""
         self._store = store
         self._roots = roots
-        self._takings = takings
+        self._snapshots = snapshots
         self._delivery = delivery
         self._refresh = refresh
         self._unlisted = unlisted
 
     def look(self, *, anew: bool = False) -> None:
         """Send what could not be read at first. With `anew`, mailboxes.db is looked at in any case."""
-        store, takings, transitions = self._store, self._takings, Transitions()
+        store, snapshots, transitions = self._store, self._snapshots, Transitions()
         for pause in PAUSES:
             waiting = self._waiting()
             if all(map(transitions.is_still, waiting)) and not anew:
                 break
             anew = False
             time.sleep(pause)
-            come = store.places_come() if self._refresh() else []
-            keys = sorted(key for key in {*self._waiting(), *come} if store.has_place(key))
-            takings.settled = {key for key in keys if transitions.look(store.place(key))}
-            takings.unreadable.clear()
+            come = store.new_locations() if self._refresh() else []
+            keys = sorted(key for key in {*self._waiting(), *come} if store.has_location(key))
+            snapshots.settled = {key for key in keys if transitions.look(store.location(key))}
+            snapshots.unreadable.clear()
             for key in keys:
                 self._delivery.send_late(key, come)
             self._delivery.settle()
         self._look_without_pause(transitions)
-        for key in [key for key in takings.unreadable if not transitions.is_still(key)]:
-            reason = takings.unreadable.pop(key)
-            if store.has_place(key):  # else it has gone, or has another name
-                takings.moving[key] = reason
+        for key in [key for key in snapshots.unreadable if not transitions.is_still(key)]:
+            reason = snapshots.unreadable.pop(key)
+            if store.has_location(key):  # else it has gone, or has another name
+                snapshots.moving[key] = reason
 
-    def not_named(self) -> tuple[list[Sent], NotNamed]:
+    def not_named(self) -> tuple[list[MailboxRow], NotNamed]:
         """Return what the replica has of mailboxes that mailboxes.db does not name, and what became of them.
 
         One that this run has begun with, and that was deleted and made again meanwhile, is on the replica without its
@@ -82,21 +82,21 @@ class LastLooks:
 
     def _look_without_pause(self, transitions: Transitions) -> None:
         """Look once more at what was moving still, as often as that takes no time."""
-        takings = self._takings
+        snapshots = self._snapshots
         for _ in range(_LAST_LOOKS):
-            moving = [key for key in takings.unreadable if not transitions.is_still(key)]
+            moving = [key for key in snapshots.unreadable if not transitions.is_still(key)]
             if not moving:
                 return
             self._refresh()
             for key in moving:
-                reason = takings.unreadable.pop(key)
-                if self._store.has_place(key):
+                reason = snapshots.unreadable.pop(key)
+                if self._store.has_location(key):
                     self._delivery.send_late(key)
-                    if key in takings.unreadable:
-                        takings.unreadable[key] = reason
+                    if key in snapshots.unreadable:
+                        snapshots.unreadable[key] = reason
             self._delivery.settle()
 
     def _waiting(self) -> set[Key]:
         """Return the mailboxes that are still to be read."""
         not_sent = [key for key in self._store.not_sent() if key not in self._unlisted]
-        return {*self._takings.unreadable, *not_sent} - self._takings.locked.keys()
+        return {*self._snapshots.unreadable, *not_sent} - self._snapshots.locked.keys()

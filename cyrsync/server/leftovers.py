@@ -40,7 +40,7 @@ def remove(found: dict[bytes, list[Removal]], replica: Replica, *, keep_times: b
     warnings = []
     for root, removals in found.items():
         there = replica.root(root)
-        for path, number in replica.side.remove_temporary(there, removals, keep_times=keep_times).failed:
+        for path, number in replica.tree.remove_temporary(there, removals, keep_times=keep_times).failed:
             reason = os.strerror(number) if number else "a hidden file is in it"
             warnings.append(f"{path_text(os.path.join(there, path))}: a killed run left it: not deleted: {reason}")
     return warnings

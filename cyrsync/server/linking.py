@@ -23,11 +23,11 @@ from cyrsync.far import uids as uid_sets
 from cyrsync.far.frames import Target
 from cyrsync.far.walk import incarnation_in
 from cyrsync.server import lost
-from cyrsync.server.engine import Work
+from cyrsync.server.engine import MailboxChange
 from cyrsync.server.lost import Lost, Message, message_of
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
-from cyrsync.state.sent import Key, Sent
+from cyrsync.state.mailbox_row import Key, MailboxRow
 from cyrsync.state.store import Store
 
 #: Files with several names that are remembered of one mailbox until it has arrived; and messages of one that are looked
@@ -75,14 +75,14 @@ class Linker:
         self._losers = set()
         self._table.forget_lost()
 
-    def of(self, work: Work, going: Mapping[bytes, SentFile]) -> Linking:
+    def of(self, work: MailboxChange, going: Mapping[bytes, SentFile]) -> Linking:
         """Return what finds a mailbox's messages; what is `going` to the same receiver has its place before."""
         changed, self._changed = self._changed, []
         if changed:
             self._losers = self._table.put_lost(lost.find(self._store, self._roots, self._replica, changed))
         if work.sent is None:
-            self._new.add(work.place.key)
-        owner = owner_of_name(work.place.name) if self._losers else b""
+            self._new.add(work.location.key)
+        owner = owner_of_name(work.location.name) if self._losers else b""
         return Linking(work, self, going, owner if owner in self._losers else None)
 
     def there(self, root: bytes) -> bytes:
@@ -111,17 +111,17 @@ class Linker:
                     found.setdefault(guid, []).append(message_of(sent, self._roots[key.partition], uid))
         return found
 
-    def _in_index(self, sent: Sent, wanted: set[bytes]) -> list[tuple[bytes, int]]:
+    def _in_index(self, sent: MailboxRow, wanted: set[bytes]) -> list[tuple[bytes, int]]:
         """Return GUID and UID of messages that the index of a mailbox has, if that is the one that was sent."""
         try:
-            place = self._store.place(sent.key)
-            found = [(guid, uid) for uid, guid in guids.read(place.index_path) if guid in wanted and sent.has(uid)]
-            now = incarnation_in(place.header_path, place.index_path) if found else None
+            location = self._store.location(sent.key)
+            found = [(guid, uid) for uid, guid in guids.read(location.index_path) if guid in wanted and sent.has(uid)]
+            now = incarnation_in(location.header_path, location.index_path) if found else None
         except (KeyError, OSError):
             return []
         return found if now and now[:2] == (sent.uniqueid, sent.uidvalidity) else []
 
-    def claim(self, messages: dict[Message, bytes]) -> None:
+    def note_used(self, messages: dict[Message, bytes]) -> None:
         """Note that messages that were lost, here with their GUIDs, have become others."""
         self._table.drop_lost(messages)
 
@@ -135,13 +135,15 @@ class Linker:
 class Linking:
     """Finds the messages of one mailbox."""
 
-    def __init__(self, work: Work, linker: Linker, going: Mapping[bytes, SentFile], loser: bytes | None) -> None:
+    def __init__(
+        self, work: MailboxChange, linker: Linker, going: Mapping[bytes, SentFile], loser: bytes | None
+    ) -> None:
         """`loser` is the user, if other mailboxes of that user have lost messages."""
         self.files: SentFiles = {}  # of this mailbox, that others may be linked to
         self.count = 0  # messages that were found
         self.roots: set[tuple[bytes, bytes]] = set()  # of both names
-        self.claimed: dict[Message, bytes] = {}  # that were lost, with their GUIDs
-        self._place = work.place
+        self.used: dict[Message, bytes] = {}  # that were lost, with their GUIDs
+        self._location = work.location
         self._index = work.reading.index
         self._linker = linker
         self._going = going
@@ -169,7 +171,7 @@ class Linking:
 
     def add(self, root: bytes, uid: int, status: os.stat_result, digest: bytes) -> None:
         """Note a message of the mailbox that is sent."""
-        self._note(status, Target(self._linker.there(root), self._place.key.path, uid), digest)
+        self._note(status, Target(self._linker.there(root), self._location.key.path, uid), digest)
 
     def depends(self) -> bool:
         """Tell whether anything is, or may be, linked to what its stream has not written yet."""
@@ -178,7 +180,7 @@ class Linking:
     def _note(self, status: os.stat_result, target: Target, digest: bytes) -> None:
         """Remember what others of a file's names may be linked to."""
         if status.st_nlink > 1 and len(self.files) < _MOST:
-            self.files[_inode(status)] = SentFile(self._place.key, target, digest)
+            self.files[_inode(status)] = SentFile(self._location.key, target, digest)
 
     def _among_sent(
         self, there: bytes, status: os.stat_result, guid: bytes | None, digest: Callable[[], bytes]
@@ -188,7 +190,7 @@ class Linking:
         found = self.files.get(inode) or self._going.get(inode) or self._linker.find(inode)
         if found is None or (found.target.root, there) in self._linker.apart:
             return None
-        if found.key == self._place.key and found.target.root != there:
+        if found.key == self._location.key and found.target.root != there:
             return None
         return found.target if (guid or digest()) == found.digest else None
 
@@ -196,9 +198,9 @@ class Linking:
         """Return a file that an earlier run has sent."""
         lost_ones = self._linker.among_lost(self._loser, guid) if self._loser is not None else []
         for message in lost_ones:
-            target = self._proven(message, status, there) if message not in self.claimed else None
+            target = self._proven(message, status, there) if message not in self.used else None
             if target:
-                self.claimed[message] = guid
+                self.used[message] = guid
                 self._note(status, target, guid)
                 return target
         for message in self._in_siblings(number, guid) if status.st_nlink > 1 else ():
@@ -218,7 +220,7 @@ class Linking:
         if number not in self._looked_for and self._index:
             self._looked_for = range(number, number + _MOST)
             found = map(self._index.guid, range(len(self._index))[number : number + _MOST])
-            self._siblings = self._linker.in_siblings(self._place.name, set(filter(None, found)))
+            self._siblings = self._linker.in_siblings(self._location.name, set(filter(None, found)))
         return self._siblings.get(guid, [])
 
     def _record(self, uid: int) -> tuple[int | None, bytes | None]:

@@ -19,11 +19,11 @@ from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.layout import owner_of_name
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.guids import Question
-from cyrsync.far.take import have_file
+from cyrsync.far.locked_folder import have_file
 from cyrsync.far.walk import incarnation_in
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
-from cyrsync.state.sent import Key, Place, Sent, index_size
+from cyrsync.state.mailbox_row import Key, Location, MailboxRow, index_size
 from cyrsync.state.store import Store
 
 #: Messages that the replica is asked about at once.
@@ -51,7 +51,7 @@ class Lost(NamedTuple):
 
 def find(store: Store, roots: dict[str, Roots], replica: Replica, changed: list[Key]) -> Iterator[Lost]:
     """Yield what changed mailboxes have lost, and another one of the user's may have got; nothing may be under way."""
-    asked: list[tuple[bytes, Sent, array[int]]] = []
+    asked: list[tuple[bytes, MailboxRow, array[int]]] = []
     waiting = 0
     for owner, sent, index in _that_may_have_lost(store, changed):
         gone = uid_sets.difference(uid_sets.union(sent.uids, sent.archived), have_file(index))
@@ -82,16 +82,18 @@ def is_expected(config: Config, store: Store, changed: list[Key]) -> bool:
 class _Look(NamedTuple):
     """The header of an index, and what the replica has of its mailbox."""
 
-    place: Place
+    location: Location
     header: IndexHeader
-    sent: Sent | None
+    sent: MailboxRow | None
 
     @classmethod
     def at(cls, store: Store, key: Key) -> _Look | None:
         """Return how a mailbox looks now, None where its index cannot be read."""
-        place = store.place(key)
+        location = store.location(key)
         try:
-            return cls(place, records.read_header(regular_file.start(place.index_path, READ_SIZE)), store.sent(key))
+            return cls(
+                location, records.read_header(regular_file.start(location.index_path, READ_SIZE)), store.sent(key)
+            )
         except (OSError, records.BadIndex):
             return None
 
@@ -99,7 +101,7 @@ class _Look(NamedTuple):
         """Tell whether there may be messages that the replica does not have."""
         return self._uids_new() > 0
 
-    def lost_from(self) -> Sent | None:
+    def lost_from(self) -> MailboxRow | None:
         """Return what the replica has if some of it may be lost: not as many records have come as UIDs."""
         header, sent = self.header, self.sent
         if sent is None or not sent.uniqueid or sent.uidvalidity != header.uidvalidity:
@@ -107,24 +109,24 @@ class _Look(NamedTuple):
         records_new = header.num_records - (index_size(sent.seen) - header.start_offset) // header.record_size
         return sent if header.exists < header.num_records or records_new != self._uids_new() else None
 
-    def index_of(self, sent: Sent) -> Index | None:
+    def index_of(self, sent: MailboxRow) -> Index | None:
         """Return the index as it is now, None if it is not that of the mailbox which was sent."""
         try:
-            index = records.read(regular_file.read(self.place.index_path), check_records=False)
+            index = records.read(regular_file.read(self.location.index_path), check_records=False)
         except (OSError, records.BadIndex):
             return None
-        now = incarnation_in(self.place.header_path, self.place.index_path)
+        now = incarnation_in(self.location.header_path, self.location.index_path)
         return index if now and now[:2] == (sent.uniqueid, sent.uidvalidity) else None
 
     def _uids_new(self) -> int:
         return self.header.last_uid - (self.sent.last_uid() if self.sent else 0)
 
 
-def _that_may_have_lost(store: Store, changed: list[Key]) -> Iterator[tuple[bytes, Sent, Index]]:
+def _that_may_have_lost(store: Store, changed: list[Key]) -> Iterator[tuple[bytes, MailboxRow, Index]]:
     """Yield what the replica has of mailboxes, with the user and the index as it is now."""
     users: dict[bytes, list[Key]] = {}
     for key in changed:
-        users.setdefault(owner_of_name(store.place(key).name), []).append(key)
+        users.setdefault(owner_of_name(store.location(key).name), []).append(key)
     for owner, keys in users.items():
         if len(keys) < 2:
             continue
@@ -137,18 +139,20 @@ def _that_may_have_lost(store: Store, changed: list[Key]) -> Iterator[tuple[byte
                 yield owner, sent, index
 
 
-def _asked(roots: dict[str, Roots], replica: Replica, asked: list[tuple[bytes, Sent, array[int]]]) -> Iterator[Lost]:
+def _asked(
+    roots: dict[str, Roots], replica: Replica, asked: list[tuple[bytes, MailboxRow, array[int]]]
+) -> Iterator[Lost]:
     for name in sorted({sent.key.partition for _, sent, _ in asked}):
         those = [one for one in asked if one[1].key.partition == name]
         there = replica.root(roots[name].homes[kinds.INDEX])
         questions = [Question(sent.key.path, uids) for _, sent, uids in those]
-        for (owner, sent, uids), found in zip(those, replica.side.guids(there, questions), strict=True):
+        for (owner, sent, uids), found in zip(those, replica.tree.guids(there, questions), strict=True):
             for uid, guid in zip(uids, found, strict=False):
                 if guid != UNKNOWN_GUID:
                     yield Lost(owner, guid, message_of(sent, roots[name], uid))
 
 
-def message_of(sent: Sent, roots: Roots, uid: int) -> Message:
+def message_of(sent: MailboxRow, roots: Roots, uid: int) -> Message:
     """Return a message that the replica has for certain."""
     root = roots.data if uid_sets.has(sent.uids, uid) else roots.archive
     return Message(sent.key, (sent.uniqueid, sent.uidvalidity), root, uid)

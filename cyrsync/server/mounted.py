@@ -6,7 +6,7 @@ import os
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.errors import UnusableError
-from cyrsync.far.token import is_bare
+from cyrsync.far.owner_file import is_bare
 from cyrsync.server.roots import Roots
 from cyrsync.state.store import Store
 from cyrsync.text import path_text

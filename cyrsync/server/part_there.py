@@ -11,7 +11,7 @@ from cyrsync.far.folder import Folder
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.server.selection import Selection
-from cyrsync.state.sent import Key, Sent
+from cyrsync.state.mailbox_row import Key, MailboxRow
 from cyrsync.state.store import Named, Store
 
 
@@ -29,7 +29,7 @@ class PartThere:
         """Tell whether anything of a partition may belong to the part."""
         return self._selection.part.may_have(partition)
 
-    def takes(self, partition: str) -> Callable[[Folder], bool]:
+    def accepts(self, partition: str) -> Callable[[Folder], bool]:
         """Return what tells whether a folder of a partition, or what is below it, may belong to the part."""
 
         def may_belong(folder: Folder) -> bool:
@@ -38,7 +38,7 @@ class PartThere:
 
         return may_belong
 
-    def settle(self, roots: Roots, rows: Iterable[Sent]) -> Iterator[Sent]:
+    def settle(self, roots: Roots, rows: Iterable[MailboxRow]) -> Iterator[MailboxRow]:
         """Yield those mailboxes of a partition that belong to the part."""
         for sent in rows:
             name = self._names.get(sent.key)
@@ -55,7 +55,7 @@ class PartThere:
         self._store.remember(self._found)
         self._selection.learn(self._store.names())
 
-    def _name_there(self, roots: Roots, sent: Sent) -> bytes | None:
+    def _name_there(self, roots: Roots, sent: MailboxRow) -> bytes | None:
         root = self._replica.root(roots.homes[kinds.HEADER])
         try:
             return header.read(self._replica.agent.read(os.path.join(root, sent.key.path, kinds.HEADER))).name

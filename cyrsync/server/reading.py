@@ -19,14 +19,14 @@ from cyrsync.cyrus.mailbox.records import Index
 from cyrsync.cyrus.mailbox.snapshot import MetaFiles
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.folder import Entry, Incarnation
-from cyrsync.far.take import have_file, need_file
+from cyrsync.far.locked_folder import have_file, need_file
 from cyrsync.far.walk import Reader, incarnation_in, names_in
 from cyrsync.server import large_metadata
 from cyrsync.server.absence import is_absent
 from cyrsync.server.large_metadata import Data
 from cyrsync.server.roots import Roots
 from cyrsync.server.source_links import broken
-from cyrsync.state.sent import UNSEEN, Place, seen_of
+from cyrsync.state.mailbox_row import UNSEEN, Location, seen_of
 from cyrsync.text import path_text
 
 _LOOKS = 3
@@ -55,7 +55,7 @@ class _Part(NamedTuple):
 
 
 @dataclass(slots=True)
-class Reading:
+class MailboxState:
     """What one mailbox has."""
 
     incarnation: Incarnation
@@ -63,7 +63,7 @@ class Reading:
     messages: array[int]  # with a file in the data directory
     archived: array[int] = field(default_factory=uid_sets.empty)  # with a file in the archive directory
     bound: list[tuple[bytes, File]] = field(default_factory=list)  # (root, file)
-    loose: list[tuple[bytes, bytes]] = field(default_factory=list)  # (root, name)
+    derived: list[tuple[bytes, bytes]] = field(default_factory=list)  # (root, name)
     has_directory: bool = True  # for messages; with a metapartition, an empty mailbox may have none
     identity: tuple[object, ...] = ()  # what changes if another mailbox takes the directory
     known_version: bool = True  # False: the messages are those in the directories
@@ -76,7 +76,7 @@ class Reading:
 
     def names(self) -> tuple[bytes, ...]:
         """Return the names of the metadata files there are."""
-        return tuple(sorted({file.name for _, file in self.bound} | {name for _, name in self.loose}))
+        return tuple(sorted({file.name for _, file in self.bound} | {name for _, name in self.derived}))
 
 
 class MailboxReader:
@@ -89,17 +89,17 @@ class MailboxReader:
         self._read_file = partial(large_metadata.read, directory=directory)
         self._readers = {root: Reader(root) for root in roots.all()}
 
-    def read(self, place: Place) -> Reading:
+    def read(self, location: Location) -> MailboxState:
         """Return one mailbox as it is now. Raise UnreadableMailboxError, or LockTimeout where a writer keeps it."""
-        files = MetaFiles(place.header_path, place.index_path, place.expunge_path, place.name_lock)
-        annotations = self._whole(self.roots.homes[kinds.ANNOTATIONS], place, kinds.ANNOTATIONS)
+        files = MetaFiles(location.header_path, location.index_path, location.expunge_path, location.name_lock)
+        annotations = self._whole(self.roots.homes[kinds.ANNOTATIONS], location, kinds.ANNOTATIONS)
         for _ in range(_LOOKS):
             now = time.time_ns()
             try:
                 found, locked = snapshot.under_locks(files, [annotations], self._read_file, self._patience)
-                return self._reading(place, {path: _Part(*part) for path, part in found.items()}, now)
+                return self._reading(location, {path: _Part(*part) for path, part in found.items()}, now)
             except OSError as error:
-                self._refuse_broken_links(place)
+                self._refuse_broken_links(location)
                 raise UnreadableMailboxError(error.strerror or str(error)) from None
             except _TornError as error:
                 reason = str(error)
@@ -168,13 +168,13 @@ class MailboxReader:
             archived = self._listed(self.roots.archive, path)
         return self._listed(self.roots.data, path), archived
 
-    def _whole(self, root: bytes, place: Place, name: bytes) -> bytes:
-        return os.path.join(root, place.key.path, name)
+    def _whole(self, root: bytes, location: Location, name: bytes) -> bytes:
+        return os.path.join(root, location.key.path, name)
 
-    def _reading(self, place: Place, parts: dict[bytes, _Part], now: int) -> Reading:
-        head, body = parts.get(place.header_path), parts.get(place.index_path)
+    def _reading(self, location: Location, parts: dict[bytes, _Part], now: int) -> MailboxState:
+        head, body = parts.get(location.header_path), parts.get(location.index_path)
         if head is None or body is None:
-            self._refuse_broken_links(place)
+            self._refuse_broken_links(location)
             name = "cyrus.header" if head is None else "cyrus.index"
             raise UnreadableMailboxError(f"{name}: {os.strerror(errno.ENOENT)}: run reconstruct, or restore it")
         head_data = _in_memory(head.data)
@@ -182,18 +182,18 @@ class MailboxReader:
         if not uniqueid:
             raise _TornError("cyrus.header cannot be read")
         seen = _seen(head, body, now)
-        bound = self._bound(place, parts)
-        loose = [(root, name) for root, name in self.roots.loose() if not self._is_absent(root, place, name)]
-        has_directory = os.path.isdir(os.path.join(self.roots.data, place.key.path))
+        bound = self._bound(location, parts)
+        derived = [(root, name) for root, name in self.roots.derived() if not self._is_absent(root, location, name)]
+        has_directory = os.path.isdir(os.path.join(self.roots.data, location.key.path))
         try:
             # Also under the locks: what is damaged must not take the place of what is not.
             index = records.read(body.data)
         except records.UnknownVersion:
             incarnation = Incarnation(uniqueid, 0, uid_sets.MAX_UID)
-            messages, archived = self._all_listed(place.key.path)
+            messages, archived = self._all_listed(location.key.path)
             identity = _identity(None, head.status)
-            return Reading(
-                *(incarnation, seen, messages, archived, bound, loose, has_directory, identity), known_version=False
+            return MailboxState(
+                *(incarnation, seen, messages, archived, bound, derived, has_directory, identity), known_version=False
             )
         except records.BadIndex as error:
             raise _TornError(f"cyrus.index: {error}") from None
@@ -201,29 +201,29 @@ class MailboxReader:
             raise _TornError("cyrus.header is not the one that cyrus.index was written with")
         if index.header.options & records.MAILBOX_DELETED:
             raise UnreadableMailboxError("it is being deleted")
-        messages, archived = self._messages(index, parts.get(place.expunge_path))
+        messages, archived = self._messages(index, parts.get(location.expunge_path))
         incarnation = Incarnation(uniqueid, index.header.uidvalidity, index.header.last_uid)
         identity = _identity(incarnation, head.status)
-        return Reading(incarnation, seen, messages, archived, bound, loose, has_directory, identity, index=index)
+        return MailboxState(incarnation, seen, messages, archived, bound, derived, has_directory, identity, index=index)
 
-    def _refuse_broken_links(self, place: Place) -> None:
+    def _refuse_broken_links(self, location: Location) -> None:
         """Say so where a mailbox's metadata lies behind a link that leads nowhere, or in a circle."""
         for name in (kinds.HEADER, kinds.INDEX):
-            link = broken(self.roots.homes[name], place.key.path)
+            link = broken(self.roots.homes[name], location.key.path)
             if link:
                 raise UnreadableMailboxError(f"{path_text(link)} is a link that leads nowhere: is its disk mounted?")
 
-    def _is_absent(self, root: bytes, place: Place, name: bytes) -> bool:
+    def _is_absent(self, root: bytes, location: Location, name: bytes) -> bool:
         try:
-            return is_absent(self._whole(root, place, name))
+            return is_absent(self._whole(root, location, name))
         except OSError as error:
             raise UnreadableMailboxError(f"{os.fsdecode(name)}: {error.strerror}") from None
 
-    def _bound(self, place: Place, parts: dict[bytes, _Part]) -> list[tuple[bytes, File]]:
+    def _bound(self, location: Location, parts: dict[bytes, _Part]) -> list[tuple[bytes, File]]:
         found = []
-        for name in sorted(kinds.BOUND):
+        for name in sorted(kinds.SNAPSHOT):
             root = self.roots.homes[name]
-            part = parts.get(self._whole(root, place, name))
+            part = parts.get(self._whole(root, location, name))
             if part:
                 found.append((root, File(name, self._readers[root].entry(part.status), part.data)))
         return found
@@ -243,13 +243,13 @@ class MailboxReader:
         return messages, archived
 
 
-def identity_of(place: Place) -> tuple[object, ...]:
+def identity_of(location: Location) -> tuple[object, ...]:
     """Return the identity that a reading would have now, () where there is no mailbox."""
     try:
-        status = os.stat(place.header_path)
+        status = os.stat(location.header_path)
     except OSError:
         return ()
-    return _identity(incarnation_in(place.header_path, place.index_path), status)
+    return _identity(incarnation_in(location.header_path, location.index_path), status)
 
 
 def _identity(incarnation: Incarnation | None, header: os.stat_result) -> tuple[object, ...]:

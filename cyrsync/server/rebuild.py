@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 
 from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.ends.side import Side
+from cyrsync.ends.tree import Tree
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.folder import Folder
 from cyrsync.server.roots import Roots
-from cyrsync.state.sent import Key, Sent
+from cyrsync.state.mailbox_row import Key, MailboxRow
 
 
 class Trust(Enum):
@@ -26,30 +26,30 @@ class Trust(Enum):
 
 def rebuild(
     roots: Roots,
-    side: Side,
+    tree: Tree,
     replica_roots: dict[bytes, bytes],
     look: Callable[[bytes, Folder], Trust] = lambda *_: Trust.PROVEN,
     note: Callable[[bytes, Folder], None] = lambda *_: None,
-    takes: Callable[[Folder], bool] = lambda _: True,
-) -> Iterator[Sent]:
+    accepts: Callable[[Folder], bool] = lambda _: True,
+) -> Iterator[MailboxRow]:
     """Yield what the replica has of a partition, whoever put it there; `replica_roots` by those of the source.
 
-    Every folder that the run `takes` is shown to `note`, with the source's root: of what is in and below one that
+    Every folder that the run `accepts` is shown to `note`, with the source's root: of what is in and below one that
     cannot be listed nothing is known, whatever is yielded.
 
     All of it is unseen: every mailbox will be looked into. What has an index is shown to `look`, with the root: that
     says what is known of its messages.
     """
-    found: dict[bytes, Sent] = {}
+    found: dict[bytes, MailboxRow] = {}
     last_uids: dict[bytes, int] = {}
     proven: set[bytes] = set()
     for root in roots.all():
-        for folder in side.walk(replica_roots[root], frozenset()):
-            if not takes(folder):
+        for folder in tree.walk(replica_roots[root], frozenset()):
+            if not accepts(folder):
                 continue
             note(root, folder)
             if folder.is_cyrus() or folder.metadata:
-                sent = found.setdefault(folder.path, Sent(Key(roots.name, folder.path)))
+                sent = found.setdefault(folder.path, MailboxRow(Key(roots.name, folder.path)))
                 if folder.incarnation and root == roots.homes[kinds.INDEX]:
                     trust = look(replica_roots[root], folder)
                     last_uids[folder.path] = 0
@@ -67,7 +67,7 @@ def rebuild(
         yield sent
 
 
-def add(sent: Sent, folder: Folder, root: bytes, roots: Roots, last_uid: int) -> None:
+def add(sent: MailboxRow, folder: Folder, root: bytes, roots: Roots, last_uid: int) -> None:
     """Add what a folder below a root of the source has on the replica; messages above the last UID are unproven."""
     sent.names = tuple(sorted({*sent.names, *folder.metadata}))
     uids = folder.messages.uids

@@ -8,16 +8,16 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.relink import Move
 from cyrsync.far.remove import Removal
-from cyrsync.server.engine import Work
+from cyrsync.server.engine import MailboxChange
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
-from cyrsync.state.sent import Sent
+from cyrsync.state.mailbox_row import MailboxRow
 from cyrsync.state.store import Store
 from cyrsync.sync.folder_plan import State
 from cyrsync.sync.result import RunResult
 
 
-def find_renamed(store: Store, works: Iterable[Work]) -> list[tuple[Work, Sent]]:
+def find_renamed(store: Store, works: Iterable[MailboxChange]) -> list[tuple[MailboxChange, MailboxRow]]:
     """Return mailboxes that are new in their place, with what the replica has of them in another one.
 
     One that is in that other place still was not renamed: 2.3 may have given two mailboxes one uniqueid.
@@ -26,32 +26,36 @@ def find_renamed(store: Store, works: Iterable[Work]) -> list[tuple[Work, Sent]]
     if not moved:
         return []
     homes = store.homes()
-    left = store.left() | {work.place.key for work in moved}
+    left = store.left() | {work.location.key for work in moved}
     found = []
     for work in moved:
         life = work.reading.incarnation
         before = [key for key in homes.get((life.uniqueid, life.uidvalidity), ()) if key in left]
         sent = store.sent(before[0]) if len(before) == 1 else None
-        if sent and sent.key != work.place.key:
+        if sent and sent.key != work.location.key:
             found.append((work, sent))
     return found
 
 
 def relink(
-    store: Store, replica: Replica, roots: dict[str, Roots], renamed: list[tuple[Work, Sent]], result: RunResult
+    store: Store,
+    replica: Replica,
+    roots: dict[str, Roots],
+    renamed: list[tuple[MailboxChange, MailboxRow]],
+    result: RunResult,
 ) -> None:
     """Link on the replica what renamed mailboxes have already sent; what cannot be linked remains to be sent."""
     moves, plans = [], []
     for work, sent in renamed:
         if sent.key.partition not in roots:
             continue
-        old, new = roots[sent.key.partition], roots[work.place.key.partition]
+        old, new = roots[sent.key.partition], roots[work.location.key.partition]
         for old_root, new_root, uids in ((old.data, new.data, sent.uids), (old.archive, new.archive, sent.archived)):
             plan = work.plans[new_root]
             common = uid_sets.difference(plan.uids, uid_sets.difference(plan.uids, uids))
             if common:
                 there = replica.root(new_root, make=True)
-                moves.append(Move((replica.root(old_root), sent.key.path), (there, work.place.key.path), common))
+                moves.append(Move((replica.root(old_root), sent.key.path), (there, work.location.key.path), common))
                 plans.append((work, plan))
     if not moves:
         return
@@ -60,9 +64,9 @@ def relink(
     for work, _ in renamed:
         if work.summary.state is State.RECREATED:
             for root in {root for root, file in work.reading.bound if file.name == kinds.INDEX}:
-                removal = Removal(work.place.key.path, files=(kinds.INDEX,))
-                replica.side.remove(replica.root(root, make=True), [removal], keep_times=False)
-    for (work, plan), linked in zip(plans, replica.side.relink(moves), strict=True):
+                removal = Removal(work.location.key.path, files=(kinds.INDEX,))
+                replica.tree.remove(replica.root(root, make=True), [removal], keep_times=False)
+    for (work, plan), linked in zip(plans, replica.tree.relink(moves), strict=True):
         plan.uids = uid_sets.difference(plan.uids, linked)
         plan.messages_send -= len(linked)
         work.summary.messages_send -= len(linked)

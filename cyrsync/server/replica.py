@@ -17,11 +17,11 @@ from cyrsync.sync.options import History, Options
 
 if TYPE_CHECKING:
     from cyrsync.ends.address import Address
-    from cyrsync.ends.agent_side import AgentSide
+    from cyrsync.ends.agent_tree import AgentTree
     from cyrsync.ends.connections import Connections
     from cyrsync.ends.shell import RemoteShell
-    from cyrsync.ends.side import Status
     from cyrsync.ends.sink import Sink
+    from cyrsync.ends.tree import Status
 
 
 def _making(address: Address) -> str:
@@ -45,27 +45,27 @@ class Replica:
         self._directory = directory
         self._connections: Connections | None = None
         self._resolved: dict[bytes, bytes] = {}
-        self._more: list[AgentSide] = []  # beside the first
+        self._more: list[AgentTree] = []  # beside the first
         self._kept: dict[bytes, bytes] | None = None  # roots of which something is kept; None: nobody has looked
 
     def begin_stream(self, number: int = 0, *, much: bool) -> Sink:
         """Return what writes mailboxes there; its side is asked for nothing else until the stream has ended."""
         options = self._options
         aside = options.jobs == 1 and options.part.shard is None  # else others write there at the same time
-        side = self.stream_side(number)
-        sink = side.begin_stream(
+        tree = self.stream_tree(number)
+        sink = tree.begin_stream(
             numeric_ids=self.numeric_ids, aside=aside, much=much or number > 0, compressed=options.compress
         )
         return Throttled(sink, self._throttle) if self._throttle else sink
 
-    def stream_side(self, number: int) -> AgentSide:
+    def stream_tree(self, number: int) -> AgentTree:
         """Return whom a stream is sent to: the agent, or another one beside it."""
         while len(self._more) < number:
             self._more.append(self._open())
-        return self._more[number - 1] if number else self.side
+        return self._more[number - 1] if number else self.tree
 
     @cached_property
-    def agent(self) -> AgentSide:
+    def agent(self) -> AgentTree:
         """The agent on the replica, whether there is anything or not. Raise UsageError where none is to be had."""
         from cyrsync.ends.connections import Connections  # what a run that finds nothing does not need is not loaded
 
@@ -75,18 +75,18 @@ class Replica:
         )
         return self._open()
 
-    def _open(self) -> AgentSide:
-        from cyrsync.ends.agent_side import AgentSide
+    def _open(self) -> AgentTree:
+        from cyrsync.ends.agent_tree import AgentTree
 
         assert self._connections
-        side = self._connections.open(self.address, is_replica=True)
-        if not isinstance(side, AgentSide):
+        tree = self._connections.open(self.address, is_replica=True)
+        if not isinstance(tree, AgentTree):
             raise UsageError(f"{self.address.text}: -C needs python3 there: give SRC and DEST for it")
-        self._have_kept(side)
-        return side
+        self._have_kept(tree)
+        return tree
 
     @cached_property
-    def side(self) -> AgentSide:
+    def tree(self) -> AgentTree:
         """The agent on a replica that is there. Raise UnusableError where it is not."""
         if not self.agent.resolve(self.address.path).directory:
             raise UnusableError(
@@ -105,14 +105,14 @@ class Replica:
             return
         kept = {self.root(root): self.root(home) for root, home in homes.items()}
         stores = [os.path.join(root, STORE) for root in kept]
-        is_kept = self._options.history or any(look is not None for look in self.side.stat(stores))
+        is_kept = self._options.history or any(look is not None for look in self.tree.stat(stores))
         self._kept = kept if is_kept else {}
-        for side in (self.side, *self._more):
-            self._have_kept(side)
+        for tree in (self.tree, *self._more):
+            self._have_kept(tree)
 
-    def _have_kept(self, side: AgentSide) -> None:
+    def _have_kept(self, tree: AgentTree) -> None:
         if self._kept:
-            side.keep(self._kept, (self._options.history or History()).spacing * 10**9)
+            tree.keep(self._kept, (self._options.history or History()).spacing * 10**9)
 
     @property
     def is_kept(self) -> bool:
@@ -121,7 +121,7 @@ class Replica:
 
     def pack(self) -> str:
         """Make what was kept smaller; return why that cannot be done, "" if it is."""
-        return self.side.pack() if self._kept else ""
+        return self.tree.pack() if self._kept else ""
 
     @property
     def shell(self) -> RemoteShell | None:
@@ -135,7 +135,7 @@ class Replica:
 
     def status(self, source: bytes) -> Status:
         """Return what stands where a directory of the source has its replica."""
-        return self.side.resolve(self.path(source))
+        return self.tree.resolve(self.path(source))
 
     def path(self, source: bytes) -> bytes:
         """Return where something of the source has its replica."""
@@ -146,8 +146,8 @@ class Replica:
         if source not in self._resolved:
             path = self.path(source)
             if make:
-                self.side.make(path)
-            status = self.side.resolve(path)
+                self.tree.make(path)
+            status = self.tree.resolve(path)
             if self.address.local and os.path.realpath(source) == status.root:
                 raise UnusableError(f"{self.address.text}: that is the server itself: {os.fsdecode(source)}")
             if make and not status.directory:

@@ -41,7 +41,7 @@ class Roots:
         meta = {*self.homes.values(), self.archive_cache} - {self.data, self.archive}
         return tuple(dict.fromkeys((*sorted(meta), self.data, self.archive)))
 
-    def loose(self) -> list[tuple[bytes, bytes]]:
+    def derived(self) -> list[tuple[bytes, bytes]]:
         """Return (root, name) of the metadata that is not of one moment with the index."""
-        found = [(root, name) for name, root in self.homes.items() if name not in kinds.BOUND]
+        found = [(root, name) for name, root in self.homes.items() if name not in kinds.SNAPSHOT]
         return list(dict.fromkeys([*found, (self.archive_cache, CACHE)]))

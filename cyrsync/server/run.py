@@ -14,16 +14,16 @@ from cyrsync.cyrus.mailbox import snapshot
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.settings import layout_settings
 from cyrsync.errors import GuardError, InterruptedRun, UnusableError, hint
-from cyrsync.server import changes, leftovers, lost, mapping, mounted, places, standby
-from cyrsync.server.claim import Claim, source_name
+from cyrsync.server import changes, leftovers, locations, lost, mapping, mounted, standby
 from cyrsync.server.conf_run import ConfFound, ConfRun
 from cyrsync.server.deleting import delete
 from cyrsync.server.delivery import Delivery
-from cyrsync.server.engine import Work, count_gone
+from cyrsync.server.engine import MailboxChange, count_gone
 from cyrsync.server.gone import find_not_named, remove_gone, report_doubtful
 from cyrsync.server.in_full import There, compare_in_full
 from cyrsync.server.last_looks import LastLooks
 from cyrsync.server.linking import Linker
+from cyrsync.server.ownership import Ownership, source_name
 from cyrsync.server.part_there import PartThere
 from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
@@ -31,10 +31,10 @@ from cyrsync.server.roots import Roots
 from cyrsync.server.scope import Scope
 from cyrsync.server.selection import Selection, check_users
 from cyrsync.server.sender import Sender
-from cyrsync.server.takings import Takings
+from cyrsync.server.snapshots import Snapshots
 from cyrsync.state.conf_table import ConfTable
 from cyrsync.state.lock import state_directory
-from cyrsync.state.sent import Key, Sent, StateDamaged
+from cyrsync.state.mailbox_row import Key, MailboxRow, StateDamaged
 from cyrsync.state.store import Store, copied, set_aside
 from cyrsync.sync.folder_plan import FolderPlan
 from cyrsync.sync.result import FileCounts
@@ -50,17 +50,17 @@ class Found:
     """What a run is to do."""
 
     changed: bool = False  # some mailbox is not as it was
-    gone: list[Sent] = field(default_factory=list)
+    gone: list[MailboxRow] = field(default_factory=list)
     stay: list[FolderPlan] = field(default_factory=list)  # what the replica keeps, though mailboxes.db lacks it
     warnings: list[str] = field(default_factory=list)
-    renamed: list[tuple[Work, Sent]] = field(default_factory=list)  # with what it was
+    renamed: list[tuple[MailboxChange, MailboxRow]] = field(default_factory=list)  # with what it was
     mailboxes: int = 0  # of the source
 
 
 class ServerRun:
     """Brings the replica of a whole server up to date."""
 
-    takings: Takings  # of the present look at the server
+    snapshots: Snapshots  # of the present look at the server
 
     def __init__(self, session: Session, config: Config, scope: Scope) -> None:
         """The session's source is the imapd.conf."""
@@ -70,7 +70,7 @@ class ServerRun:
         self._selection = Selection(session.options.part, config) if session.options.part else None
         self._conf: ConfRun | None = None
         self._sender: Sender | None = None
-        self._some: Claim | None = None
+        self._some: Ownership | None = None
         self._mailboxes_read = 0
         #: Mailboxes that are not as they were when they were last sent; False for those that were never sent.
         self.changed: dict[Key, bool] = {}
@@ -92,7 +92,7 @@ class ServerRun:
 
     def glance(self, store: Store, replica: Replica) -> None:
         """See that the replica is there, and ours to write to: of an index nothing is looked at."""
-        self._claim(store, replica, has_leftovers=False).check(anew=False, at_a_glance=True)
+        self._ownership(store, replica, has_leftovers=False).check(anew=False, at_a_glance=True)
 
     def begin_some(self, store: Store, replica: Replica, *, at_a_glance: bool, there: tuple[int, int]) -> str:
         """Begin to send single mailboxes; return why all of them have to be compared, "" if they need not be.
@@ -101,13 +101,13 @@ class ServerRun:
         nothing here looks at all of these, or a message would take the longer the larger the server is.
         """
         self._prepare(store, replica, patience=_PATIENCE)
-        claim = self._claim(store, replica, has_leftovers=False)
-        reason = claim.check(anew=False, at_a_glance=True)
+        ownership = self._ownership(store, replica, has_leftovers=False)
+        reason = ownership.check(anew=False, at_a_glance=True)
         if not reason:
             if not at_a_glance:
-                claim.refuse_cyrus()
-            claim.begin()
-            self._some = claim
+                ownership.refuse_cyrus()
+            ownership.begin()
+            self._some = ownership
             self._session.limit.of(messages=there[0], folders=there[1])
         return reason
 
@@ -124,9 +124,9 @@ class ServerRun:
 
         `begin_some` was called.
         """
-        takings = self.takings
-        takings.unreadable.clear()
-        takings.locked.clear()
+        snapshots = self.snapshots
+        snapshots.unreadable.clear()
+        snapshots.locked.clear()
         before = len(self._session.result.errors)
         sender = Sender(store, replica, lambda: "", self._session.progress, self._linker)
         sender.is_late = True
@@ -178,7 +178,7 @@ class ServerRun:
             unwritten = dict.fromkeys(sender.failed, "not all of it could be sent")
             for key, (_, path) in sender.full.items():
                 unwritten[key] = f"{path_text(path)}: {os.strerror(errno.ENOSPC)}"
-        return {**unwritten, **self.takings.moving, **self.takings.locked, **self.takings.unreadable}
+        return {**unwritten, **self.snapshots.moving, **self.snapshots.locked, **self.snapshots.unreadable}
 
     def _went_wrong(self, before: int) -> str:
         """Return why something is not on the replica, "" if it is; `before` it there were so many errors."""
@@ -236,26 +236,28 @@ class ServerRun:
         left_out = kinds.DERIVED if options.policy.skip_derived else frozenset[bytes]()
         # On a disk: what stages metadata may be in memory.
         directory = str(self._session.directory)
-        self.takings = Takings(
+        self.snapshots = Snapshots(
             self._roots, last_look=options.dry_run, left_out=left_out, directory=directory, patience=patience
         )
 
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
         self._prepare(store, replica)
-        claim = self._claim(store, replica, has_leftovers=not self._session.options.dry_run)
+        ownership = self._ownership(store, replica, has_leftovers=not self._session.options.dry_run)
         options = self._session.options
         # What the owner files say is of all shards, and so tells none of them about its own part.
         anew = self._scope.full or options.overwrite or options.part.shard is not None
         in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
         progress = self._session.progress
-        sender = None if options.dry_run else Sender(store, replica, claim.enter, progress, self._linker, options.jobs)
+        sender = (
+            None if options.dry_run else Sender(store, replica, ownership.enter, progress, self._linker, options.jobs)
+        )
         self._sender = sender
         delivery = self._delivery(store, replica, sender) if sender else None
         with self._session.phases.phase("scan"):
             self._refresh(store, in_full=in_full)
             if in_full:
-                doubted = bool(claim.check(anew=anew, in_full=True))
-                self._compare_in_full(store, replica, claim, doubted=doubted)
+                doubted = bool(ownership.check(anew=anew, in_full=True))
+                self._compare_in_full(store, replica, ownership, doubted=doubted)
             if self._selection:
                 check_users(self._selection, store, self._session.source.text, delete=self._session.options.delete)
             found = self._look(store, sender, delivery)
@@ -263,21 +265,21 @@ class ServerRun:
         reason = sender.reason if sender else ""
         if not reason:
             self._guard_server(found, conf)
-            to_do = self._has_to_do(found, conf) or claim.begun
-            if not (in_full or claim.begun) and (to_do or claim.is_due()):
-                reason = claim.check(anew=False)
+            to_do = self._has_to_do(found, conf) or ownership.begun
+            if not (in_full or ownership.begun) and (to_do or ownership.is_due()):
+                reason = ownership.check(anew=False)
         if reason:
-            what = "what was under way then" if claim.knows_doubts else "all of it"
+            what = "what was under way then" if ownership.knows_doubts else "all of it"
             self._start_over(f"{reason}: {what} is compared")
-            self._run(store, replica, in_full=not claim.knows_doubts)
+            self._run(store, replica, in_full=not ownership.knows_doubts)
             return
-        for key, (path, number) in claim.unseen.items():
+        for key, (path, number) in ownership.unseen.items():
             if key not in self._there.unlisted:
                 self._session.result.errors.append(f"{path_text(path)}: {os.strerror(number)}")
         if to_do and delivery:
-            self._write(store, replica, claim, delivery, found, conf)
-        self._session.result.roots = claim.roots
-        self._session.result.warnings += [one for one in claim.warnings if one not in self._session.result.warnings]
+            self._write(store, replica, ownership, delivery, found, conf)
+        self._session.result.roots = ownership.roots
+        self._session.result.warnings += [one for one in ownership.warnings if one not in self._session.result.warnings]
         self._report_untaken()
         if self._session.full:
             raise self._session.full
@@ -288,34 +290,34 @@ class ServerRun:
         return bool(found.changed or found.gone or conf.changed or conf.gone or lists)
 
     def _delivery(self, store: Store, replica: Replica, sender: Sender) -> Delivery:
-        return Delivery(self._session, store, replica, self._roots, self.takings, sender)
+        return Delivery(self._session, store, replica, self._roots, self.snapshots, sender)
 
     def _write(
-        self, store: Store, replica: Replica, claim: Claim, delivery: Delivery, found: Found, conf: ConfFound
+        self, store: Store, replica: Replica, ownership: Ownership, delivery: Delivery, found: Found, conf: ConfFound
     ) -> None:
         """Send what is left and delete what is gone, and say on the replica that a run is over."""
-        if not claim.begun:
-            claim.begin()
+        if not ownership.begun:
+            ownership.begin()
         self._session.result.files = FileCounts()
         with self._session.phases.phase("transfer"):
             self._carry_server(store, replica, delivery, found, conf)
-        undone = self._session.result.errors or self.takings.left() or self._session.full
-        claim.end(complete=not (undone or self._selection))
+        undone = self._session.result.errors or self.snapshots.left() or self._session.full
+        ownership.end(complete=not (undone or self._selection))
 
-    def _compare_in_full(self, store: Store, replica: Replica, claim: Claim, *, doubted: bool) -> None:
+    def _compare_in_full(self, store: Store, replica: Replica, ownership: Ownership, *, doubted: bool) -> None:
         """Make the state from what the replica has.
 
         A run for a part says nothing of the rest: that is to be looked at by the next run for all if it is `doubted`.
         """
         part = PartThere(self._selection, store, replica) if self._selection else None
         complete = part is None or (store.complete and not doubted)
-        self._there = compare_in_full(self._session, self._roots, store, replica, claim, part)
+        self._there = compare_in_full(self._session, self._roots, store, replica, ownership, part)
         if self._conf:
             self._conf.learn(replica)
             self._session.result.warnings += standby.warnings(replica, self._session.source.path, self._config)
         store.complete = complete and not self._there.unlisted
 
-    def _claim(self, store: Store, replica: Replica, *, has_leftovers: bool) -> Claim:
+    def _ownership(self, store: Store, replica: Replica, *, has_leftovers: bool) -> Ownership:
         """Return this run's right to write to the replica."""
         self._conf = None
         if self._scope.with_conf:
@@ -323,7 +325,7 @@ class ServerRun:
         policy = self._session.options.policy
         beside = self._conf.roots() if self._conf else ()
         mapping.check_server(replica.maps, replica.address, self._config, beside)
-        return Claim(
+        return Ownership(
             *(store, replica, self._roots, beside),
             source_name(self._session.source.path),
             layout_settings(self._config),
@@ -349,8 +351,8 @@ class ServerRun:
         Tell whether it was read.
         """
         anyway = self._conf is not None and (in_full or not self._conf.list_is_known)
-        concerns = self._selection.concerns if self._selection else places.all_mailboxes
-        errors, read = places.refresh(store, self._config, anyway=anyway, concerns=concerns)
+        concerns = self._selection.concerns if self._selection else locations.all_mailboxes
+        errors, read = locations.refresh(store, self._config, anyway=anyway, concerns=concerns)
         self._session.result.errors += [error for error in errors if error not in self._session.result.errors]
         if self._conf:
             self._conf.take_list(read, anyway=in_full)
@@ -378,7 +380,7 @@ class ServerRun:
         unchanged = there = store.messages()
         for key in changed:
             sends = delivery is not None and key.partition not in away
-            work = delivery.take(key) if delivery and sends else self.takings.take(store, key)
+            work = delivery.take(key) if delivery and sends else self.snapshots.take(store, key)
             if work:
                 if key.partition in away and work.reading.messages:
                     raise mounted.unmounted(away[key.partition], key.partition)
@@ -405,8 +407,8 @@ class ServerRun:
         self._session.limit.of(messages=there, folders=store.rows())
         return found
 
-    def _plan_one(self, work: Work) -> None:
-        self._count(work.place.key, work.summary, work.place.name)
+    def _plan_one(self, work: MailboxChange) -> None:
+        self._count(work.location.key, work.summary, work.location.name)
         self._mailboxes_read += 1
         self._session.progress.scan(self._mailboxes_read, self._session.result.messages.seen)
 
@@ -443,7 +445,7 @@ class ServerRun:
             relink(store, replica, self._roots, found.renamed, self._session.result)
         delivery.send_all_late()
         refresh = partial(self._refresh, store)
-        last_looks = LastLooks(store, self._roots, self.takings, delivery, refresh, self._there.unlisted)
+        last_looks = LastLooks(store, self._roots, self.snapshots, delivery, refresh, self._there.unlisted)
         last_looks.look()
         # Also what has gone since: what was sent of it is not to wait for the next run without an index.
         rows, now = last_looks.not_named()
@@ -453,7 +455,7 @@ class ServerRun:
         self._session.limit.of(messages=there, folders=store.rows())
         for sent in now.gone:
             if sent.key not in known:
-                self._count(sent.key, count_gone(self.takings.before(sent), renamed=False))
+                self._count(sent.key, count_gone(self.snapshots.before(sent), renamed=False))
         self._decide(now.would_go())
         if self._conf:
             self._conf.send(conf, replica)
@@ -469,12 +471,12 @@ class ServerRun:
         delivery.finish()
 
     def _report_untaken(self) -> None:
-        self._session.result.warnings += self.takings.warnings
+        self._session.result.warnings += self.snapshots.warnings
         self.errors_untaken = []
-        for key, reason in {**self.takings.locked, **self.takings.unreadable}.items():
-            self.errors_untaken.append(f"{self.takings.text_of(key)}: {hint(reason)}")
+        for key, reason in {**self.snapshots.locked, **self.snapshots.unreadable}.items():
+            self.errors_untaken.append(f"{self.snapshots.text_of(key)}: {hint(reason)}")
             self._session.result.folders.unreadable += 1
         self._session.result.errors += self.errors_untaken
-        for key, reason in self.takings.moving.items():
+        for key, reason in self.snapshots.moving.items():
             moving = f"being made, renamed or deleted just now ({reason}): left for the next run"
-            self._session.result.warnings.append(f"{self.takings.text_of(key)}: {moving}")
+            self._session.result.warnings.append(f"{self.snapshots.text_of(key)}: {moving}")

@@ -24,12 +24,12 @@ from cyrsync.far.quick_check import Question
 from cyrsync.far.receive import Failure
 from cyrsync.far.remove import Removal
 from cyrsync.server.contents import Contents, CutShort, Item, UnreadableFileError
-from cyrsync.server.engine import Work
+from cyrsync.server.engine import MailboxChange
 from cyrsync.server.lane import Lane
 from cyrsync.server.linking import Linker, Linking, SentFiles
 from cyrsync.server.reading import MailboxReader, UnreadableMailboxError, identity_of
 from cyrsync.server.replica import Replica
-from cyrsync.state.sent import Key
+from cyrsync.state.mailbox_row import Key
 from cyrsync.state.store import Store
 from cyrsync.sync.folder_plan import State
 from cyrsync.sync.progress import Reporter
@@ -92,15 +92,15 @@ class Sender:
         self.bytes_sent = 0
         self.errors: list[str] = []
         #: Mailboxes that have arrived, and of which something is to be deleted.
-        self.deletes: dict[Key, Work] = {}
+        self.deletes: dict[Key, MailboxChange] = {}
         #: Mailboxes for which there was no room, and where.
-        self.full: dict[Key, tuple[Work, bytes]] = {}
+        self.full: dict[Key, tuple[MailboxChange, bytes]] = {}
         #: Mailboxes of which not all could be sent: they keep their metadata.
         self.failed: set[Key] = set()
         #: Why nothing of a mailbox was sent at the last look, "" where it has changed meanwhile.
         self.reasons: dict[Key, str] = {}
         #: Mailboxes of which a message could not be linked: they are to be sent without links.
-        self.not_linked: dict[Key, Work] = {}
+        self.not_linked: dict[Key, MailboxChange] = {}
         self._store = store
         self._replica = replica
         self._enter = enter
@@ -109,7 +109,7 @@ class Sender:
         self._is_split = jobs > 1
         #: The one that is written to, then those that were ended, the oldest first.
         self._lanes = [Lane(replica, number) for _ in range(_AT_ONCE) for number in range(jobs)]
-        self._waiting: list[tuple[Work, list[Item]]] = []
+        self._waiting: list[tuple[MailboxChange, list[Item]]] = []
         self._waiting_bytes = self._waiting_weight = 0  # of contents; and of the memory that all of it takes
         self._held: set[Key] = set()  # sent without metadata
         self._passed: dict[Key, _Passed] = {}
@@ -119,13 +119,13 @@ class Sender:
         self._links: dict[Key, Linking] = {}  # of mailboxes that are on their way, and have some
         self._without_links: set[Key] = set()
 
-    def takes(self, work: Work, reader: MailboxReader) -> bool:
+    def accepts(self, work: MailboxChange, reader: MailboxReader) -> bool:
         """Send a mailbox that has just been read, or leave it.
 
         One that was recreated, or may have been renamed, is left until it is late: what the replica has of others may
         be its own.
         """
-        key = work.place.key
+        key = work.location.key
         self._again.discard(key)
         if not self.is_late and (work.summary.state is State.RECREATED or self._may_be_renamed(work)):
             return False
@@ -145,7 +145,7 @@ class Sender:
                     return self._send_large(work, contents, chain(read, items))
         except _CHANGED as error:
             return self._leave_for_now(work, error)
-        if any(contents.lost.values()) or identity_of(work.place) != work.reading.identity:
+        if any(contents.lost.values()) or identity_of(work.location) != work.reading.identity:
             self._note_lost(work, contents)
             return False
         if work.summary.state is State.RECREATED:
@@ -174,7 +174,7 @@ class Sender:
         for lane in self._by_age():
             lane.give_up()
 
-    def _may_be_renamed(self, work: Work) -> bool:
+    def _may_be_renamed(self, work: MailboxChange) -> bool:
         if work.summary.state is not State.NEW:
             return False
         if self._homes is None:
@@ -187,7 +187,7 @@ class Sender:
             self._entered = not self.reason
         return self._entered
 
-    def _leave_same(self, work: Work, reader: MailboxReader) -> None:
+    def _leave_same(self, work: MailboxChange, reader: MailboxReader) -> None:
         """Do without messages that the replica may have, and has."""
         for root, plan in work.plans.items():
             doubtful = work.doubtful(root)
@@ -196,10 +196,10 @@ class Sender:
             for start in range(0, len(doubtful), _ASKED):
                 messages = reader.entries(root, plan.path, doubtful[start : start + _ASKED])
                 question = Question(self._replica.root(root, make=True), plan.path, tuple(messages))
-                work.has(root, self._replica.side.same(question, numeric_ids=self._replica.numeric_ids))
+                work.has(root, self._replica.tree.same(question, numeric_ids=self._replica.numeric_ids))
 
-    def _contents(self, work: Work, reader: MailboxReader) -> Contents:
-        passed = self._passed.get(work.place.key)
+    def _contents(self, work: MailboxChange, reader: MailboxReader) -> Contents:
+        passed = self._passed.get(work.location.key)
         if passed and passed.incarnation != work.reading.incarnation[:2]:
             passed = None
         if passed:
@@ -210,90 +210,90 @@ class Sender:
             wanted[root] = uid_sets.difference(plan.uids, arrived) if arrived else plan.uids
         known, bad = self._known(work, reader), passed.bad if passed else {}
         links = None
-        if work.place.key not in self._without_links:
+        if work.location.key not in self._without_links:
             links = self._linker.of(work, ChainMap(*self._files_going()))
         return Contents(work, reader, wanted, self._there, known, bad, links)
 
     def _there(self, root: bytes) -> bytes:
         return self._replica.root(root, make=True)
 
-    def _known(self, work: Work, reader: MailboxReader) -> dict[tuple[bytes, bytes], Beginning]:
+    def _known(self, work: MailboxChange, reader: MailboxReader) -> dict[tuple[bytes, bytes], Beginning]:
         """Return what the replica has of large metadata that is not of one moment with the index: a cache grows."""
         if work.summary.state is not State.CHANGED or self._replica.address.local:
             return {}
         large = [
             (root, name)
             for root, plan in work.plans.items()
-            for name in plan.loose
+            for name in plan.derived
             if reader.size(root, plan.path, name) >= _LARGE
         ]
         if not large:
             return {}
         self._end_group()
-        paths = [os.path.join(self._there(root), work.place.key.path, name) for root, name in large]
-        found = zip(large, self._replica.side.beginnings(paths), strict=True)
+        paths = [os.path.join(self._there(root), work.location.key.path, name) for root, name in large]
+        found = zip(large, self._replica.tree.beginnings(paths), strict=True)
         return {where: beginning for where, beginning in found if beginning}
 
-    def _leave_out(self, work: Work, passed: _Passed) -> None:
+    def _leave_out(self, work: MailboxChange, passed: _Passed) -> None:
         """Do without messages that were not there at two looks, though the index named them both times."""
         lacking = [uid for root, uids in passed.lacking.items() for uid in sorted(uids) if work.leave_out(root, uid)]
         if lacking:
             some = ", ".join(map(str, lacking[:_NAMED])) + (", ..." if len(lacking) > _NAMED else "")
             reason = f"the index names messages without a file: {some}: run reconstruct"
-            self.errors.append(f"{mailbox_text(work.place.key.path, work.place.name)}: {reason}")
+            self.errors.append(f"{mailbox_text(work.location.key.path, work.location.name)}: {reason}")
 
-    def _passed_of(self, work: Work) -> _Passed:
-        key, incarnation = work.place.key, work.reading.incarnation[:2]
+    def _passed_of(self, work: MailboxChange) -> _Passed:
+        key, incarnation = work.location.key, work.reading.incarnation[:2]
         passed = self._passed.get(key)
         if passed is None or passed.incarnation != incarnation:
             passed = self._passed[key] = _Passed(incarnation)
         return passed
 
-    def _leave_for_now(self, work: Work, error: Exception) -> bool:
+    def _leave_for_now(self, work: MailboxChange, error: Exception) -> bool:
         """Have a mailbox read again of which nothing is sent now; a file that cannot be read is left out then."""
-        self.reasons[work.place.key] = str(error) if isinstance(error, UnreadableMailboxError) else ""
+        self.reasons[work.location.key] = str(error) if isinstance(error, UnreadableMailboxError) else ""
         if isinstance(error, UnreadableFileError):
             self._passed_of(work).bad[error.name] = error.reason
-        self._again.add(work.place.key)
+        self._again.add(work.location.key)
         return False
 
-    def _note_lost(self, work: Work, contents: Contents) -> None:
+    def _note_lost(self, work: MailboxChange, contents: Contents) -> None:
         """Remember which messages were not there: the mailbox is to be read again."""
         passed = self._passed_of(work)
         for root, uids in contents.lost.items():
             lost = set(uids)
             passed.lacking.setdefault(root, set()).update(lost & passed.lost.get(root, set()))
             passed.lost[root] = lost
-        self._again.add(work.place.key)
+        self._again.add(work.location.key)
 
-    def _note_unreadable(self, work: Work, contents: Contents) -> None:
+    def _note_unreadable(self, work: MailboxChange, contents: Contents) -> None:
         """Say what cannot be read of a mailbox, which is sent without its metadata then."""
-        path = work.place.key.path
+        path = work.location.key.path
         for name, reason in contents.unreadable:
-            self.errors.append(f"{mailbox_text(path, work.place.name, name)}: {hint(reason)}")
+            self.errors.append(f"{mailbox_text(path, work.location.name, name)}: {hint(reason)}")
         if contents.unreadable:
-            self._held.add(work.place.key)
-            files = {name for name, _ in contents.unreadable}.union(work.summary.metadata, work.summary.loose)
+            self._held.add(work.location.key)
+            files = {name for name, _ in contents.unreadable}.union(work.summary.metadata, work.summary.derived)
             self.files_failed += len(files) + sum(len(contents.wanted[root]) for root in contents.unopened)
 
-    def _note_links(self, work: Work, contents: Contents) -> None:
+    def _note_links(self, work: MailboxChange, contents: Contents) -> None:
         """Remember what others may be linked to, and what this one is."""
         if contents.links:
             self._lanes[0].files.update(contents.links.files)
-            self._linker.claim(contents.links.claimed)
+            self._linker.note_used(contents.links.used)
             if contents.links.count:
-                self._links[work.place.key] = contents.links
+                self._links[work.location.key] = contents.links
 
-    def _note_wrong(self, work: Work, contents: Contents) -> None:
+    def _note_wrong(self, work: MailboxChange, contents: Contents) -> None:
         """Say which messages of a mailbox are sent though they are damaged."""
-        path = work.place.key.path
+        path = work.location.key.path
         for uid in contents.wrong:
             reason = "its contents are not what the index says: it is sent as it is: run reconstruct -G"
-            self.errors.append(f"{mailbox_text(path, work.place.name, b'%d.' % uid)}: {reason}")
+            self.errors.append(f"{mailbox_text(path, work.location.name, b'%d.' % uid)}: {reason}")
 
-    def _send_large(self, work: Work, contents: Contents, items: Iterator[Item]) -> bool:
+    def _send_large(self, work: MailboxChange, contents: Contents, items: Iterator[Item]) -> bool:
         """Send a mailbox while it is read, and tell whether there is nothing more to be done for it."""
-        key = work.place.key
+        key = work.location.key
         self._send_waiting(much=True)
         self._store.put([work.before()])
         if work.summary.state is State.RECREATED:
@@ -304,7 +304,7 @@ class Sender:
             self._end_group()  # of what is linked, something may be going by another stream
         lane = self._lanes[0]
         sink = self._begin(much=True)
-        text, total, before = mailbox_text(key.path, work.place.name), contents.count(), self.bytes_sent
+        text, total, before = mailbox_text(key.path, work.location.name), contents.count(), self.bytes_sent
         try:
             for item in items:
                 item.put(sink)
@@ -314,7 +314,7 @@ class Sender:
         except _CHANGED as error:
             sink.abandon()
             return self._leave_for_now(work, error)
-        if identity_of(work.place) != work.reading.identity:
+        if identity_of(work.location) != work.reading.identity:
             sink.abandon()
             self._again.add(key)
             return False
@@ -337,7 +337,7 @@ class Sender:
         self._go_on()
         return True
 
-    def _clear(self, work: Work, contents: Contents) -> bool:
+    def _clear(self, work: MailboxChange, contents: Contents) -> bool:
         """Remove what another mailbox has under the same names, its index first; tell whether all of that is gone.
 
         Neither size nor time tells the files of two mailboxes apart. What has arrived from this one stays.
@@ -347,7 +347,7 @@ class Sender:
             plan = work.plans[root]
             removal = Removal(plan.path, contents.wanted[root], (kinds.INDEX,) if root == index_root else ())
             there = self._replica.root(root, make=True)
-            for path, number in self._replica.side.remove(there, [removal], keep_times=False).failed:
+            for path, number in self._replica.tree.remove(there, [removal], keep_times=False).failed:
                 self._fail(work, number, os.path.join(there, path))
                 return False
         return True
@@ -398,9 +398,9 @@ class Sender:
     def _collect(self, lane: Lane) -> set[Key]:
         """See that what was sent by one stream has arrived; return the mailboxes that have not."""
         going, failures = lane.collect()
-        failed = {going[failure.mailbox].place.key for failure in failures if not failure.arrived}
-        arrived = {work.place.key for work in going} - failed
-        waiting = {work.place.key for work, _ in self._waiting}
+        failed = {going[failure.mailbox].location.key for failure in failures if not failure.arrived}
+        arrived = {work.location.key for work in going} - failed
+        waiting = {work.location.key for work, _ in self._waiting}
         self._linker.arrived({inode: file for inode, file in lane.files.items() if file.key in arrived})
         lane.files = {inode: file for inode, file in lane.files.items() if file.key in waiting}
         for failure in failures:
@@ -408,8 +408,8 @@ class Sender:
                 self.errors += [error for error in [undressed(failure)] if error not in self.errors]
             else:
                 self._fail(going[failure.mailbox], failure.number, failure.path)
-        held = self._held.intersection(work.place.key for work in going)
-        done = [work for work in going if work.place.key not in failed | held]
+        held = self._held.intersection(work.location.key for work in going)
+        done = [work for work in going if work.location.key not in failed | held]
         self._store.put(work.after(deleted=not work.deletes()) for work in done)
         for work in done:
             self._count(work)
@@ -417,8 +417,8 @@ class Sender:
         self._held -= held
         return failed
 
-    def _count(self, work: Work) -> None:
-        key = work.place.key
+    def _count(self, work: MailboxChange) -> None:
+        key = work.location.key
         links = self._links.pop(key, None)
         self.linked += links.count if links else 0
         self.files += work.summary.files_planned()
@@ -430,17 +430,17 @@ class Sender:
         if work.deletes():
             self.deletes[key] = work
 
-    def _fail(self, work: Work, number: int, path: bytes) -> None:
-        links = self._links.pop(work.place.key, None)
+    def _fail(self, work: MailboxChange, number: int, path: bytes) -> None:
+        links = self._links.pop(work.location.key, None)
         if number in FULL:
-            self.full[work.place.key] = (work, path)
+            self.full[work.location.key] = (work, path)
             return
         if links:
-            self.not_linked[work.place.key] = work
-            self._without_links.add(work.place.key)
+            self.not_linked[work.location.key] = work
+            self._without_links.add(work.location.key)
             self._linker.apart |= links.roots if number in _NO_LINKS else set()
             return
-        self.failed.add(work.place.key)
+        self.failed.add(work.location.key)
         self.files_failed += work.summary.files_planned()
         self.errors.append(f"{path_text(path)}: {hint(os.strerror(number))}")
 

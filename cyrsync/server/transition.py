@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from cyrsync.state.sent import Key, Place
+from cyrsync.state.mailbox_row import Key, Location
 
 #: So many looks with nothing moved between them, and a mailbox is what it is.
 _STILL = 3
@@ -22,27 +22,27 @@ class Transitions:
 
     _seen: dict[Key, tuple[object, int]] = field(default_factory=dict)
 
-    def look(self, place: Place) -> bool:
+    def look(self, location: Location) -> bool:
         """Look at a mailbox right before it is read, and tell whether it has been the same for long enough."""
-        now = _signature(place)
-        before, count = self._seen.get(place.key, (None, 0))
-        self._seen[place.key] = (now, count + 1 if now == before else 1)
-        return self.is_still(place.key)
+        now = _signature(location)
+        before, count = self._seen.get(location.key, (None, 0))
+        self._seen[location.key] = (now, count + 1 if now == before else 1)
+        return self.is_still(location.key)
 
     def is_still(self, key: Key) -> bool:
         """Tell whether nothing has moved in the last looks: then it is no passing state."""
         return self._seen.get(key, (None, 0))[1] >= _STILL
 
 
-def _signature(place: Place) -> object:
+def _signature(location: Location) -> object:
     """Return what changes when a mailbox is made, renamed or deleted, and not by mail that comes or is read."""
-    header = _status(place.header_path)
+    header = _status(location.header_path)
     return (
-        place.name,
-        place.uniqueid,
-        _inode(_status(os.path.dirname(place.header_path))),
+        location.name,
+        location.uniqueid,
+        _inode(_status(os.path.dirname(location.header_path))),
         header and (header.st_ino, header.st_mtime_ns, header.st_ctime_ns),
-        _inode(_status(place.index_path)),
+        _inode(_status(location.index_path)),
     )
 
 

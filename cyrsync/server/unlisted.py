@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cyrsync.state.sent import Key, Sent
+from cyrsync.state.mailbox_row import Key, MailboxRow
 
 
 class Unlisted:
@@ -26,6 +26,6 @@ class Unlisted:
             for partition, path in self._folders
         )
 
-    def without(self, rows: Iterable[Sent]) -> list[Sent]:
+    def without(self, rows: Iterable[MailboxRow]) -> list[MailboxRow]:
         """Return the rows of other mailboxes."""
         return [sent for sent in rows if sent.key not in self]

@@ -79,7 +79,7 @@ class Account:
         self.arriving = 0
         # An index that looks otherwise than the source's would look like one that somebody else has written.
         for path, message in outcome.attributes.items():
-            if path.rpartition(b"/")[2] in kinds.BOUND:
+            if path.rpartition(b"/")[2] in kinds.SNAPSHOT:
                 outcome.failed.setdefault(path, message)
         no_room = {path: message for path, message in outcome.failed.items() if message.number in _NO_ROOM}
         if no_room:
@@ -133,5 +133,5 @@ def by_folder(paths: Iterable[bytes], plans: list[FolderPlan]) -> tuple[dict[byt
 def _is_left_out(outcome: Outcome, path: bytes) -> bool:
     """Return whether the replica never has this file, by its daemon's will, and its folder does not need it."""
     name = path.rpartition(b"/")[2]
-    needed = kinds.is_message(name) or name in kinds.BOUND
+    needed = kinds.is_message(name) or name in kinds.SNAPSHOT
     return outcome.failed[path].kind is Kind.REFUSED and not needed

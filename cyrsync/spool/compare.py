@@ -67,7 +67,7 @@ def without(folder: Folder, rules: Rules) -> Folder:
 
     return folder._replace(
         metadata={name: found for name, found in folder.metadata.items() if seen(name)},
-        strays={name: found for name, found in folder.strays.items() if seen(name)},
+        other_files={name: found for name, found in folder.other_files.items() if seen(name)},
         folders=tuple([name for name in folder.folders if seen(name, directory=True)]),
         leftovers=tuple([name for name in folder.leftovers if seen(name, directory=name == kinds.UPDATES)]),
     )
@@ -80,7 +80,7 @@ def gone(replica: Folder) -> FolderPlan:
         State.GONE,
         is_cyrus=replica.is_cyrus(),
         messages_delete=len(replica.messages),
-        others_delete=len(replica.metadata) + len(replica.strays),
+        others_delete=len(replica.metadata) + len(replica.other_files),
         replica_messages=len(replica.messages),
         replica=replica,
     )
@@ -133,20 +133,20 @@ def _same_messages(source: Folder, replica: Folder) -> bool:
 
 
 def _plan_messages(plan: FolderPlan, source: Folder, replica: Folder | None, policy: Policy) -> None:
-    odd = source.messages.odd
+    nonstandard = source.messages.nonstandard
     last_uid = source.incarnation.last_uid if source.incarnation else uid_sets.MAX_UID
     committed, waiting = uid_sets.up_to(source.messages.uids, last_uid), uid_sets.above(source.messages.uids, last_uid)
     plan.messages_waiting = len(waiting)
     if plan.state is not State.SAME or replica is None:
-        plan.messages_send = len(committed) + len(odd)
+        plan.messages_send = len(committed) + len(nonstandard)
         may_go_whole = not policy.one_by_one and _may_go_whole(source, plan.messages_waiting)
         plan.whole = may_go_whole and bool(plan.messages_send)
-        plan.uids, plan.odd = committed, odd
+        plan.uids, plan.nonstandard = committed, nonstandard
         return
     plan.messages_waiting = len(uid_sets.difference(waiting, replica.messages.uids))
     plan.uids = _missing_or_unproven(committed, replica)
-    plan.odd = tuple(name for name in odd if name not in replica.messages.odd)
-    plan.messages_send = len(plan.uids) + len(plan.odd)
+    plan.nonstandard = tuple(name for name in nonstandard if name not in replica.messages.nonstandard)
+    plan.messages_send = len(plan.uids) + len(plan.nonstandard)
     plan.messages_present = plan.messages_seen - plan.messages_waiting - plan.messages_send
 
 
@@ -180,19 +180,24 @@ def _plan_others(plan: FolderPlan, source: Folder, replica: Folder, policy: Poli
     differing = sorted(
         n for n in metadata if all_of_it or not unchanged(source.metadata[n], replica.metadata.get(n), exact)
     )
-    plan.metadata = tuple(name for name in differing if name in kinds.BOUND)
-    plan.loose = tuple(name for name in differing if name not in kinds.BOUND)
+    plan.metadata = tuple(name for name in differing if name in kinds.SNAPSHOT)
+    plan.derived = tuple(name for name in differing if name not in kinds.SNAPSHOT)
     plan.under_index = (
         plan.state is State.COMPARED and kinds.INDEX in source.metadata and kinds.INDEX in replica.metadata
     )
     if plan.under_index:
-        plan.restored = tuple(sorted(kinds.BOUND.intersection(metadata).difference(plan.metadata)))
+        plan.restored = tuple(sorted(kinds.SNAPSHOT.intersection(metadata).difference(plan.metadata)))
     plan.metadata_bytes = sum(found.size for name in plan.metadata if (found := source.metadata[name]))
-    strays = [name for name, found in source.strays.items() if _can_be_sent(found, policy)]
-    plan.strays_seen = len(strays)
-    plan.strays = tuple(sorted(n for n in strays if not unchanged(source.strays[n], replica.strays.get(n), policy)))
+    other_files = [name for name, found in source.other_files.items() if _can_be_sent(found, policy)]
+    plan.other_files_seen = len(other_files)
+    plan.other_files = tuple(
+        sorted(n for n in other_files if not unchanged(source.other_files[n], replica.other_files.get(n), policy))
+    )
     if plan.by_size:
-        plan.loose, plan.strays = (), tuple(sorted((*plan.strays, *plan.loose)))  # messages are not compared by size
+        plan.derived, plan.other_files = (
+            (),
+            tuple(sorted((*plan.other_files, *plan.derived))),
+        )  # messages are not compared by size
 
 
 def _wanted(names: dict[bytes, Entry | None], policy: Policy) -> list[bytes]:
@@ -207,8 +212,8 @@ def _can_be_sent(found: Entry | None, policy: Policy) -> bool:
 
 
 def _plan_deletions(plan: FolderPlan, source: Folder, replica: Folder, policy: Policy) -> None:
-    kept = {*source.metadata, *source.strays, *source.folders}
-    odd: list[bytes] = []
+    kept = {*source.metadata, *source.other_files, *source.folders}
+    nonstandard: list[bytes] = []
     if not plan.messages_present == plan.messages_seen == plan.replica_messages:
         # A directory that bears a message's name: rsync puts it in the file's place by itself.
         replaced = MessageFiles(b"".join(name for name in source.folders if kinds.is_message(name)))
@@ -216,17 +221,21 @@ def _plan_deletions(plan: FolderPlan, source: Folder, replica: Folder, policy: P
         waiting = plan.messages_waiting if plan.state is State.RECREATED else 0
         ours = source.messages.uids[: len(source.messages.uids) - waiting]
         plan.delete_uids = uid_sets.difference(uid_sets.difference(replica.messages.uids, ours), replaced.uids)
-        odd = [name for name in replica.messages.odd if name not in kept and name not in source.messages.odd]
-    others = [*_wanted(replica.metadata, policy), *replica.strays]
+        nonstandard = [
+            name
+            for name in replica.messages.nonstandard
+            if name not in kept and name not in source.messages.nonstandard
+        ]
+    others = [*_wanted(replica.metadata, policy), *replica.other_files]
     others = [name for name in others if name not in kept and name not in source.messages]
-    plan.delete_files = tuple(sorted([*odd, *others]))
+    plan.delete_files = tuple(sorted([*nonstandard, *others]))
     plan.leftovers = replica.leftovers
-    plan.messages_delete = len(plan.delete_uids) + len(odd)
+    plan.messages_delete = len(plan.delete_uids) + len(nonstandard)
     plan.others_delete = len(others)
 
 
 def names_in_doubt(source: Folder, replica: Folder) -> set[str]:
-    """Return the names of owners, as `Side.numbers` has them, that files of the replica do not have."""
+    """Return the names of owners, as `Tree.numbers` has them, that files of the replica do not have."""
     names = set()
     for _, ours, theirs in _both(source, replica):
         if ours.owner != theirs.owner and ours.owner and theirs.owner:

@@ -77,5 +77,6 @@ def _names(plan: FolderPlan) -> list[bytes]:
         return [*file_names(plan.delete_uids), *plan.delete_files, *plan.leftovers]
     there = plan.replica
     return [] if there is None else [
-        *file_names(there.messages.uids), *there.messages.odd, *there.metadata, *there.strays, *there.leftovers,
+        *file_names(there.messages.uids), *there.messages.nonstandard,
+        *there.metadata, *there.other_files, *there.leftovers,
     ]  # fmt: skip

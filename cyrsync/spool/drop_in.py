@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cyrsync.ends.both import BothSides
-from cyrsync.ends.side import Side
+from cyrsync.ends.tree import Tree
+from cyrsync.ends.tree_pair import TreePair
 from cyrsync.errors import (
     ConnectionFailed,
     CyrsyncError,
@@ -109,8 +109,8 @@ class DropIn:
         refusal = no_agent.recall(*self._pair())
         if refusal:
             raise NotForUs(refusal, no_agent=True)
-        with opened(self._session, self._hold) as sides:
-            self._sync(sides)
+        with opened(self._session, self._hold) as trees:
+            self._sync(trees)
 
     def _refuse(self, error: CyrsyncError) -> None:
         if isinstance(error, NoAgentError) and not self._session.options.dry_run:
@@ -121,30 +121,30 @@ class DropIn:
     def _pair(self) -> tuple[Path, str, str | None]:
         return self._session.options.state, self._session.key, self._session.options.rsh
 
-    def _hold(self, side: Side) -> str:
+    def _hold(self, tree: Tree) -> str:
         try:
-            return hold(self._session, side)
+            return hold(self._session, tree)
         except LockedError as error:
-            if self._is_spool or side.resolve(self._session.replica.path).token:
+            if self._is_spool or tree.resolve(self._session.replica.path).owner_file:
                 raise
             self._busy = error  # what is no spool may be written to by two lines at once
             return ""
 
-    def _sync(self, sides: BothSides) -> None:
+    def _sync(self, trees: TreePair) -> None:
         """Do what is ours to do; plain rsync has the replica alone, too."""
         session = self._session
         try:
-            self._check_links(sides)
-            if session.kinds and sides.source.under_locks and not extended_of(session, sides):
+            self._check_links(trees)
+            if session.kinds and trees.source.under_locks and not extended_of(session, trees):
                 raise NotForUs("ACLs and extended attributes of metadata can be read and set on Linux alone")
-            self._walk(sides)
+            self._walk(trees)
         except DoubtfulError:
             raise
         except (NotForUs, UnusableError) as error:
-            owned = bool(sides.replica_status.token)
-            if not sides.boot or not (owned or (isinstance(error, NotForUs) and error.spool)):
+            owned = bool(trees.replica_status.owner_file)
+            if not trees.boot or not (owned or (isinstance(error, NotForUs) and error.spool)):
                 raise
-            ownership = WalkOwnership(sides.replica.writer, sides.replica_status, sides.boot) if owned else None
+            ownership = WalkOwnership(trees.replica.writer, trees.replica_status, trees.boot) if owned else None
             if ownership:
                 ownership.begin()
             self.handed_over = True
@@ -152,22 +152,22 @@ class DropIn:
             if ownership and session.result.exit == Exit.DONE:
                 ownership.end(compared=False)
 
-    def _check_links(self, sides: BothSides) -> None:
+    def _check_links(self, trees: TreePair) -> None:
         """See that no tree is a link where its name is part of the transfer: rsync sends that, or replaces it."""
         if not self._deletions.below:
             return
         source = self._session.source
-        ends = [(self._session.replica, sides.replica, sides.replica_status)]
-        ends += [] if source.local else [(source, sides.source, sides.source_status)]
-        for address, side, status in ends:
+        ends = [(self._session.replica, trees.replica, trees.replica_status)]
+        ends += [] if source.local else [(source, trees.source, trees.source_status)]
+        for address, tree, status in ends:
             above, slash, name = address.path.rpartition(b"/")
-            if not address.daemon and status.root != os.path.join(side.resolve(above or slash or b".").root, name):
+            if not address.daemon and status.root != os.path.join(tree.resolve(above or slash or b".").root, name):
                 raise NotForUs(f"{address.text}: {path_text(name)} is a link there, not a directory")
 
-    def _walk(self, sides: BothSides) -> None:
+    def _walk(self, trees: TreePair) -> None:
         """Walk in rsync's manner, and end with the code that it would end with."""
-        manner = Manner(self._guard, self._try_words, partial(self._report_deletions, sides), verbatim=True)
-        codes, result = walk(self._session, sides, manner), self._session.result
+        manner = Manner(self._guard, self._try_words, partial(self._report_deletions, trees), verbatim=True)
+        codes, result = walk(self._session, trees, manner), self._session.result
         if Exit.PARTIAL in codes:
             result.exit = Exit.PARTIAL
         elif Exit.VANISHED in codes:
@@ -214,10 +214,10 @@ class DropIn:
                 raise  # rsync would delete what is withheld
             raise NotForUs(str(refusal), spool=True) from None
 
-    def _report_deletions(self, sides: BothSides, transfer: Transfer) -> None:
+    def _report_deletions(self, trees: TreePair, transfer: Transfer) -> None:
         failed = self._session.result.folders.unreadable or (self._deletions.last and transfer.account.failed)
         if failed:
             self._skip_deletions()
-        if sides.replica.writer:
+        if trees.replica.writer:
             logs = not self._session.options.dry_run
             self._deletions.report(transfer.deleted_entries(), transfer.left_standing(), logs=logs)

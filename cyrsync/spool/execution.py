@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from functools import partial
 
 from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.ends.both import BothSides
+from cyrsync.ends.tree_pair import TreePair
 from cyrsync.errors import LockedError
 from cyrsync.far.descent import Descent
 from cyrsync.far.extended import can_read
@@ -35,7 +35,7 @@ _LOST_ATTRIBUTES = (
 )
 
 
-def execute(session: Session, sides: BothSides, planned: Planned, manner: Manner, *, cut_off: bool) -> set[int]:
+def execute(session: Session, trees: TreePair, planned: Planned, manner: Manner, *, cut_off: bool) -> set[int]:
     """Transfer and delete, and return the codes that rsync ended with.
 
     `cut_off`: the last run that wrote to the replica did not end. Otherwise a run that finds nothing starts no rsync,
@@ -45,42 +45,42 @@ def execute(session: Session, sides: BothSides, planned: Planned, manner: Manner
         return set()
     options = session.options
     rsync = None
-    if any(plan.sends() for plan in planned.plans) or not sides.replica.writer or options.trial:
-        rsync = rsync_between(session, sides, verbatim=manner.verbatim)
+    if any(plan.sends() for plan in planned.plans) or not trees.replica.writer or options.trial:
+        rsync = rsync_between(session, trees, verbatim=manner.verbatim)
         if options.trial:
             manner.try_words(rsync)
-    ownership = None if options.dry_run else _own(session, sides)
+    ownership = None if options.dry_run else _own(session, trees)
     session.result.files = FileCounts()
     try:
-        _Execution(session, sides, planned, manner, rsync).run()
+        _Execution(session, trees, planned, manner, rsync).run()
     finally:
         session.note_withheld()
         if rsync:
             session.result.rsync_runs += rsync.runs
     if not options.dry_run:
-        sides.replica.to_disk([sides.replica_status.root])
+        trees.replica.to_disk([trees.replica_status.root])
     if ownership:
         compared = (options.full or cut_off) and not (options.part.users or session.result.errors)
         ownership.end(compared=compared and not (session.result.files.failed or session.full))
     return rsync.codes if rsync else set()
 
 
-def extended_of(session: Session, sides: BothSides) -> Extended | None:
+def extended_of(session: Session, trees: TreePair) -> Extended | None:
     """Return what gives staged metadata the attributes that rsync is to keep; None for none, or where none can."""
-    if not (session.kinds and can_read() and sides.source.rights.attributes):
+    if not (session.kinds and can_read() and trees.source.rights.attributes):
         return None
-    return Extended(session.kinds, Descent(sides.source_status.root).where if session.source.local else None)
+    return Extended(session.kinds, Descent(trees.source_status.root).where if session.source.local else None)
 
 
-def _own(session: Session, sides: BothSides) -> WalkOwnership:
+def _own(session: Session, trees: TreePair) -> WalkOwnership:
     """Make the replica's root, if there is none, and say there that a run is writing."""
-    writer = sides.replica.writer
-    if writer and not sides.replica_status.exists:
-        writer.make(sides.replica_status.root)
-        sides.hold()
-        if sides.replica_status.token or not sides.replica_status.bare:
+    writer = trees.replica.writer
+    if writer and not trees.replica_status.exists:
+        writer.make(trees.replica_status.root)
+        trees.hold()
+        if trees.replica_status.owner_file or not trees.replica_status.bare:
             raise LockedError(f"{session.replica.text}: another run has begun to fill it meanwhile: run again")
-    ownership = WalkOwnership(sides.replica.writer, sides.replica_status, sides.boot)
+    ownership = WalkOwnership(trees.replica.writer, trees.replica_status, trees.boot)
     warning = ownership.begin()
     session.result.warnings += [warning] if warning else []
     return ownership
@@ -90,16 +90,16 @@ class _Execution:
     """The execution of one plan."""
 
     def __init__(
-        self, session: Session, sides: BothSides, planned: Planned, manner: Manner, rsync: Rsync | None
+        self, session: Session, trees: TreePair, planned: Planned, manner: Manner, rsync: Rsync | None
     ) -> None:
         self._session = session
-        self._sides = sides
+        self._trees = trees
         self._planned = planned
         self._manner = manner
         self._rsync = rsync
         self._options = session.options
-        extended = extended_of(session, sides)
-        if session.kinds and sides.source.under_locks and not extended:
+        extended = extended_of(session, trees)
+        if session.kinds and trees.source.under_locks and not extended:
             session.result.warnings.append(_LOST_ATTRIBUTES)
         policy = session.options.policy
         self._staging = Staging(session.staging_directory, policy.preserve.numeric_ids, extended, policy.rules.below)
@@ -119,7 +119,7 @@ class _Execution:
             options.part.users or options.policy.rules or rsync.ends.below or options.dry_run or options.jobs > 1
         )
         is_worth_it = whole and first_copy.is_worth_it(self._planned.plans, rsync.words_given, rsync.ends.name)
-        return is_worth_it and bool(self._sides.source.under_locks)
+        return is_worth_it and bool(self._trees.source.under_locks)
 
     def _copy_whole_tree(self, rsync: Rsync) -> None:
         """Copy all but what must be of one moment, and plan what is left."""
@@ -128,7 +128,7 @@ class _Execution:
         rules = first_copy.rules(policy.rules.root(), skip_derived=policy.skip_derived)
         show = None if isinstance(session.progress, NoProgress) else session.progress.transfer
         outcome = rsync.transfer_all(rules, show and (lambda done, size: show("messages", done, count, size)))
-        there = self._sides.replica.walk(self._sides.replica_status.root, frozenset())
+        there = self._trees.replica.walk(self._trees.replica_status.root, frozenset())
         planned.plans = first_copy.plans_after(planned.plans, there, planned.policy)
         left = _files(planned.plans)
         files = session.result.files
@@ -139,18 +139,18 @@ class _Execution:
             session.result.errors += [f"{path_text(path)}: {m.reason}" for path, m in outcome.attributes.items()]
 
     def _execute_batch(self, batch: list[FolderPlan]) -> None:
-        session, sides = self._session, self._sides
+        session, trees = self._session, self._trees
         reader = None
-        if sides.source.under_locks and not self._options.dry_run:
+        if trees.source.under_locks and not self._options.dry_run:
             reader = FolderReader(
-                sides.source.under_locks,
-                sides.source_status.root,
+                trees.source.under_locks,
+                trees.source_status.root,
                 self._planned.policy,
                 self._staging,
                 session.result,
                 session.limit,
                 self._planned.indexed,
-                partial(sides.replica.digests, sides.replica_status.root),
+                partial(trees.replica.digests, trees.replica_status.root),
                 session.kinds,
             )
         parts = session.jobs.share(
@@ -166,7 +166,7 @@ class _Execution:
             def attempt(plans: list[FolderPlan], *, clear: bool = False) -> Transfer:
                 transfer = self._transfer(plans, own)
                 # rsync deletes all of a folder at once: where it has to make way, before anything is sent.
-                at_once = clear and not self._sides.replica.writer
+                at_once = clear and not self._trees.replica.writer
                 try:
                     if clear:
                         transfer.make_way()
@@ -189,7 +189,7 @@ class _Execution:
                 forget(session.result, before, paths)
                 return attempt([plan for path in paths if (plan := before.plan(path))], clear=clear)
 
-            full = room.try_again(attempt(plans), partial(_sizes, self._sides), again)
+            full = room.try_again(attempt(plans), partial(_sizes, self._trees), again)
             session.full = full or session.full
 
     def _transfer(self, plans: list[FolderPlan], rsync: Rsync | None) -> Transfer:
@@ -197,8 +197,8 @@ class _Execution:
         return Transfer(
             plans,
             rsync,
-            self._sides.replica.writer,
-            self._sides.replica_status.root,
+            self._trees.replica.writer,
+            self._trees.replica_status.root,
             self._session.progress.transfer,
             pretend=self._options.dry_run,
             skip_derived=policy.skip_derived,
@@ -220,7 +220,7 @@ class _Execution:
 
     def _delete(self, transfer: Transfer) -> None:
         self._manner.deleting(transfer)
-        if self._sides.replica.writer:
+        if self._trees.replica.writer:
             policy = self._options.policy
             transfer.delete(keep_times=policy.preserve.times and policy.preserve.dir_times)
         else:
@@ -238,12 +238,12 @@ class _Execution:
 
 def _files(plans: list[FolderPlan]) -> int:
     """Return how many files are to be sent that need not be of one moment."""
-    return sum(plan.messages_send + len(plan.loose) + len(plan.strays) for plan in plans)
+    return sum(plan.messages_send + len(plan.derived) + len(plan.other_files) for plan in plans)
 
 
-def _sizes(sides: BothSides, paths: list[bytes]) -> list[int | None]:
+def _sizes(trees: TreePair, paths: list[bytes]) -> list[int | None]:
     """Return the sizes of files of the source, by their paths; None where that is not known."""
-    if not (paths and sides.source.under_locks):
+    if not (paths and trees.source.under_locks):
         return [None] * len(paths)
-    found = sides.source.under_locks.stat([join(sides.source_status.root, path) for path in paths])
+    found = trees.source.under_locks.stat([join(trees.source_status.root, path) for path in paths])
     return [one[0] if isinstance(one, tuple) else None for one in found]

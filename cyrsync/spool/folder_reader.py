@@ -11,13 +11,13 @@ from dataclasses import replace
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import records
 from cyrsync.cyrus.mailbox.snapshot import PATIENCE
-from cyrsync.ends.side import UnderLocks
+from cyrsync.ends.tree import UnderLocks
 from cyrsync.errors import hint
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.digests import Digests, Question, of_index
 from cyrsync.far.extended import NO_KINDS, Kinds
 from cyrsync.far.folder import NOBODY, Folder, Incarnation
-from cyrsync.far.take import Taken
+from cyrsync.far.locked_folder import LockedFolder
 from cyrsync.spool.compare import compare, gone, unchanged
 from cyrsync.spool.likeness import Likeness, likeness
 from cyrsync.spool.losses import Losses
@@ -69,7 +69,7 @@ class FolderReader:
         """
         self._digests = digests
         self._wanted = wanted
-        self._asked: list[tuple[FolderPlan, Taken, Question, Digests]] = []
+        self._asked: list[tuple[FolderPlan, LockedFolder, Question, Digests]] = []
         self._indexed = indexed
         self._source = source
         self._root = root
@@ -121,7 +121,7 @@ class FolderReader:
             elif plan.whole:
                 losses.lose_of_whole(plan, now)
 
-    def _question(self, plan: FolderPlan, taken: Taken) -> tuple[Question, Digests] | None:
+    def _question(self, plan: FolderPlan, taken: LockedFolder) -> tuple[Question, Digests] | None:
         """Return what to ask of the replica's index, where it should be an older one of the same mailbox, with ours.
 
         A folder that was asked about before is not asked about again: its messages may have been sent since.
@@ -155,13 +155,13 @@ class FolderReader:
         return fresh
 
     def _is_to_be_read(self, plan: FolderPlan) -> bool:
-        changes = plan.metadata or plan.loose or plan.delete_uids
+        changes = plan.metadata or plan.derived or plan.delete_uids
         return bool(changes or plan.taken or plan.doubted or self._lacks_index(plan))
 
     def _lacks_index(self, plan: FolderPlan) -> bool:
         return self._indexed and plan.incarnation is None and plan.messages_send > 0
 
-    def _replan(self, plan: FolderPlan, taken: Taken, *, is_staged: bool = False) -> FolderPlan:
+    def _replan(self, plan: FolderPlan, taken: LockedFolder, *, is_staged: bool = False) -> FolderPlan:
         if taken.folder.problem in (errno.ENOENT, errno.ENOTDIR) and plan.taken:
             # What was sent of it is not to wait for the next run without an index.
             fresh = gone(plan.replica or Folder(plan.path))
@@ -193,17 +193,17 @@ class FolderReader:
         self._result.revise(plan, fresh)
         return fresh
 
-    def _delete_listed(self, plan: FolderPlan, fresh: FolderPlan, taken: Taken) -> None:
+    def _delete_listed(self, plan: FolderPlan, fresh: FolderPlan, taken: LockedFolder) -> None:
         """Plan to delete messages that were sent since the last reading, and are not there any more."""
         if plan.taken:
             self._list(plan.path, plan.uids)
             fresh.delete_too(uid_sets.difference(self._listed[plan.path], taken.folder.messages.uids))
 
-    def _send_derived_again(self, plan: FolderPlan, fresh: FolderPlan, taken: Taken) -> None:
+    def _send_derived_again(self, plan: FolderPlan, fresh: FolderPlan, taken: LockedFolder) -> None:
         """See that metadata is sent again that may have been another mailbox's when the last plan sent it."""
         if plan.taken:
-            names = {name for name in plan.loose if name in taken.folder.metadata}
-            fresh.loose = tuple(sorted(names.union(fresh.loose)))
+            names = {name for name in plan.derived if name in taken.folder.metadata}
+            fresh.derived = tuple(sorted(names.union(fresh.derived)))
 
     def _list(self, path: bytes, uids: array[int]) -> None:
         self._listed[path] = uid_sets.union(self._listed.get(path, uid_sets.empty()), uids)
@@ -220,7 +220,7 @@ def _whose(incarnation: Incarnation | None) -> tuple[object, ...]:
     return incarnation[:2] if incarnation else ()
 
 
-def _index(taken: Taken) -> records.Index | None:
+def _index(taken: LockedFolder) -> records.Index | None:
     """Return the index that was read with a folder, None where there is none, or it is damaged."""
     data = next((file.data for file in taken.files if file.name == kinds.INDEX), b"")
     try:

@@ -15,19 +15,19 @@ from pathlib import Path
 from cyrsync import process
 from cyrsync.ends import address
 from cyrsync.ends.address import Address, identity
-from cyrsync.ends.agent_side import AgentSide
-from cyrsync.ends.child_side import ChildSide
+from cyrsync.ends.agent_tree import AgentTree
+from cyrsync.ends.child_tree import ChildTree
 from cyrsync.ends.connections import Connections
-from cyrsync.ends.side import refuse_promoted, token_of
+from cyrsync.ends.tree import owner_file_of, refuse_promoted
 from cyrsync.errors import ConnectionFailed, Exit, UnusableError, UsageError
-from cyrsync.far import token
+from cyrsync.far import owner_file
 from cyrsync.rsync.options import RsyncLine, Settings
 from cyrsync.state.lock import state_path
 from cyrsync.sync import direction, known_roots
 from cyrsync.sync.ownership import WalkOwnership, hold
 
 #: For rsync: the owner file is neither deleted nor sent.
-_FILTERS = tuple(f"--filter={kind} {os.fsdecode(token.NAME)}" for kind in "HP")
+_FILTERS = tuple(f"--filter={kind} {os.fsdecode(owner_file.NAME)}" for kind in "HP")
 
 
 def plain_rsync(words: Sequence[str], *, owned: bool) -> int:
@@ -44,7 +44,7 @@ def hand_over(words: Sequence[str], line: RsyncLine, settings: Settings, become_
     """
     places = [] if settings.dry_run else list(_destinations(line))
     with ExitStack() as stack:
-        owned = [side for side in (_held(place, settings, stack) for place in places) if side]
+        owned = [tree for tree in (_held(place, settings, stack) for place in places) if tree]
         if not owned:
             become_rsync()
         for ownership in owned:
@@ -72,30 +72,30 @@ def _destinations(line: RsyncLine) -> Iterator[Address]:
 
 def _held(place: Address, settings: Settings, stack: ExitStack) -> WalkOwnership | None:
     """Hold a replica while rsync writes to it; None where there is none that anything is known of."""
-    side = _side(place, settings, stack)
-    if side is None:
+    tree = _tree(place, settings, stack)
+    if tree is None:
         return None
-    status = side.resolve(place.path)
-    if not status.token:
+    status = tree.resolve(place.path)
+    if not status.owner_file:
         if place.local and status.root != os.path.abspath(place.path):
             known_roots.check(state_path(), known_roots.name_of(place, place.path), status, anew=False)
         return None
-    boot = hold(side, [place.path], place.host, time.monotonic(), overwrite=False).boot
-    status = side.resolve(place.path)
-    found = token_of(status)
+    boot = hold(tree, [place.path], place.host, time.monotonic(), overwrite=False).boot
+    status = tree.resolve(place.path)
+    found = owner_file_of(status)
     if found is None:
         return None
     refuse_promoted(found, status)
-    direction.refuse_cyrus(side, [status.root])
-    return WalkOwnership(side.writer, status, boot)
+    direction.refuse_cyrus(tree, [status.root])
+    return WalkOwnership(tree.writer, status, boot)
 
 
-def _side(place: Address, settings: Settings, stack: ExitStack) -> AgentSide | None:
+def _tree(place: Address, settings: Settings, stack: ExitStack) -> AgentTree | None:
     """Return who can look at a replica; at a far end only if we have kept it: another login may ask for a password."""
     if place.local:
-        side: AgentSide = ChildSide()
-        stack.callback(side.close)
-        return side
+        tree: AgentTree = ChildTree()
+        stack.callback(tree.close)
+        return tree
     state = state_path()
     if not (state / "runs.sqlite").exists():
         return None
@@ -108,5 +108,5 @@ def _side(place: Address, settings: Settings, stack: ExitStack) -> AgentSide | N
         connections = Connections(place, settings.rsh, settings.connection, Path(directory))
         stack.callback(connections.close)
         opened = connections.open(place, is_replica=True)
-        return opened if isinstance(opened, AgentSide) else None
+        return opened if isinstance(opened, AgentTree) else None
     return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cyrsync.ends.address import Address
-from cyrsync.ends.both import BothSides
+from cyrsync.ends.tree_pair import TreePair
 from cyrsync.errors import GuardError, UnreadableError, hint
 from cyrsync.spool import lists
 from cyrsync.spool.planning import for_users, links_warning
@@ -27,16 +27,16 @@ def entries(
     """
     unreadable = []
     found = False
-    with BothSides(source, replica, options.rsh, options.connection, directory) as sides:
+    with TreePair(source, replica, options.rsh, options.connection, directory) as trees:
         engine = WalkEngine(options.policy)
-        for plan in engine.plans(*sides.folders(options.part.users)):
+        for plan in engine.plans(*trees.folders(options.part.users)):
             if plan.state is State.UNREADABLE or plan.problem:
                 name = path_text(plan.path) or source.text
                 unreadable.append(f"{name}: cannot be read, and left out: {hint(os.strerror(plan.problem))}")
             found = found or (plan.is_cyrus and plan.state is not State.GONE)
             yield from lists.message_entries(plan)
-            yield from plan.entries((*plan.metadata, *plan.strays))
-        warnings += links_warning(sides, engine.links)
+            yield from plan.entries((*plan.metadata, *plan.other_files))
+        warnings += links_warning(trees, engine.links)
     if not found and not unreadable:
         raise GuardError(f"{source.text}: no Cyrus folder in it{for_users(options.part.users)}: is this the spool?")
     if unreadable:

@@ -12,7 +12,7 @@ from cyrsync.sync.folder_plan import FolderPlan
 
 #: What must not be sent with a folder that is one entry: hidden files, and the metadata that is sent later.
 #: Hidden from the sender only: an exclude would also protect such files where a folder must make way.
-_HIDDEN = (b".*", b"cyrus.*.NEW", *sorted(kinds.BOUND))
+_HIDDEN = (b".*", b"cyrus.*.NEW", *sorted(kinds.SNAPSHOT))
 
 
 #: What keeps the root's own entry, where there is no other, from standing for its contents; not if it has a name.
@@ -38,7 +38,7 @@ def message_entries(plan: FolderPlan) -> Iterator[bytes]:
         prefix = plan.path + b"/" if plan.path else b""
         for name in file_names(plan.uids):
             yield prefix + name
-        for name in (*plan.odd, *plan.loose):
+        for name in (*plan.nonstandard, *plan.derived):
             yield prefix + name
 
 
@@ -51,7 +51,7 @@ def staged_entries(plan: FolderPlan) -> Iterator[bytes]:
 
 
 def other_entries(plan: FolderPlan) -> Iterator[bytes]:
-    """Yield the list entries for a folder's strays, and if there is no staged copy, metadata and own attributes.
+    """Yield the list entries for a folder's other files, and if there is no staged copy, metadata and own attributes.
 
     The root has no entry of its own (it would stand for its contents): rsync sees to it with any other. See ROOT.
     """
@@ -59,11 +59,11 @@ def other_entries(plan: FolderPlan) -> Iterator[bytes]:
         yield Own(plan.path)
     for name in () if plan.staged else plan.metadata:
         yield join(plan.path, name)
-    for name in plan.strays:
+    for name in plan.other_files:
         yield OtherFile(join(plan.path, name))
 
 
 def lists_metadata(plan: FolderPlan) -> bool:
-    """Return whether a plan has an entry in a list of metadata and strays."""
+    """Return whether a plan has an entry in a list of metadata and other files."""
     entries = (*(staged_entries(plan) if plan.staged else ()), *other_entries(plan))
     return bool(entries)

@@ -27,7 +27,7 @@ class Losses:
         self._checked: dict[bytes, FolderPlan] = {}
         self._mixed: set[bytes] = set()  # folders that were another mailbox's when their messages were sent
         self._arrived: dict[bytes, array[int]] = {}  # messages of folders that were read again
-        self._foreign: dict[bytes, set[bytes]] = {}  # folders with loose metadata that may be another mailbox's
+        self._foreign: dict[bytes, set[bytes]] = {}  # folders with derived metadata that may be another mailbox's
 
     def stale(self) -> set[bytes]:
         """Return the folders that have lost a message since their metadata was staged."""
@@ -35,7 +35,7 @@ class Losses:
 
     def unchecked(self) -> list[FolderPlan]:
         """Return the folders of which messages, or metadata from the spool, were sent since this was last asked."""
-        plans = [plan for plan in self._transfer.settled() if plan.taken and (plan.messages_send or plan.loose)]
+        plans = [plan for plan in self._transfer.settled() if plan.taken and (plan.messages_send or plan.derived)]
         fresh = [plan for plan in plans if self._checked.get(plan.path) is not plan]
         self._checked.update((plan.path, plan) for plan in fresh)
         for plan in fresh:
@@ -45,7 +45,7 @@ class Losses:
     def lose(self, plan: FolderPlan, uids: array[int] | None) -> None:
         """Take messages for lost that rsync said nothing of; None: what it sent is another mailbox's."""
         if uids is None:
-            self._foreign[plan.path] = set(plan.loose)
+            self._foreign[plan.path] = set(plan.derived)
             if plan.messages_send:
                 self._mixed.add(plan.path)
         self._lost.setdefault(plan.path, set()).update(plan.entries(file_names(plan.uids if uids is None else uids)))
@@ -81,7 +81,7 @@ class Losses:
         self._transfer.send_again(renewed)
 
     def take_foreign_away(self) -> None:
-        """Take loose metadata from folders whose own was not sent after another mailbox's: Cyrus makes it again."""
+        """Take derived metadata from folders whose own was not sent after another mailbox's: Cyrus makes it again."""
         removals = [Removal(path, files=tuple(sorted(names))) for path, names in self._foreign.items() if names]
         transfer = self._transfer
         if removals and transfer.writer:
@@ -103,5 +103,5 @@ def _leave_out_sent(new: FolderPlan, old: FolderPlan, arrived: array[int]) -> No
     """Take out of a folder's new plan the messages that have been sent by the old ones; other files change."""
     new.whole = False
     new.uids = uid_sets.difference(new.uids, arrived)
-    new.odd = tuple(name for name in new.odd if name not in old.odd)
-    new.messages_send = len(new.uids) + len(new.odd)
+    new.nonstandard = tuple(name for name in new.nonstandard if name not in old.nonstandard)
+    new.messages_send = len(new.uids) + len(new.nonstandard)

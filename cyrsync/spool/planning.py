@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from cyrsync.ends.both import BothSides
+from cyrsync.ends.tree_pair import TreePair
 from cyrsync.errors import UnusableError, hint
 from cyrsync.spool.by_index import Doubtful, replanned
 from cyrsync.spool.walk_engine import UNKNOWN, WalkEngine
@@ -33,27 +33,27 @@ class Planned:
     all_new: bool = True  # the replica has none of the folders, nor others, and all could be read
 
 
-def plan(session: Session, sides: BothSides, *, doubted: bool) -> Planned:
+def plan(session: Session, trees: TreePair, *, doubted: bool) -> Planned:
     """List both trees and compare them; once more where owners turn up whose numbers there were not asked for.
 
     With `doubted`, names prove nothing in any folder.
     """
-    numbers = sides.replica.numbers(sides.names_of_owner())
-    planned, names = _compare(session, sides, _policy(session, sides, numbers), doubted=doubted)
+    numbers = trees.replica.numbers(trees.names_of_owner())
+    planned, names = _compare(session, trees, _policy(session, trees, numbers), doubted=doubted)
     unknown = {name for name in names if not _has_number(numbers, name)}
-    more = sides.replica.numbers(unknown) if unknown else {}
+    more = trees.replica.numbers(unknown) if unknown else {}
     if more:
         session.start_over()
         session.limit.begin()
-        policy = _policy(session, sides, {**numbers, **more})
-        planned, _ = _compare(session, sides, policy, doubted=doubted)
-    session.result.warnings += links_warning(sides, planned.links)
+        policy = _policy(session, trees, {**numbers, **more})
+        planned, _ = _compare(session, trees, policy, doubted=doubted)
+    session.result.warnings += links_warning(trees, planned.links)
     return planned
 
 
-def links_warning(sides: BothSides, links: list[bytes], what: str = "copied, only the links are") -> list[str]:
+def links_warning(trees: TreePair, links: list[bytes], what: str = "copied, only the links are") -> list[str]:
     """Return a line, if there is one to say, about mailboxes behind links of the source, and what is not done."""
-    found = sides.source.links_to_mailboxes(sides.source_status.root, links) if links else []
+    found = trees.source.links_to_mailboxes(trees.source_status.root, links) if links else []
     if not found:
         return []
     more = f" and {len(found) - _FEW} more" if len(found) > _FEW else ""
@@ -66,16 +66,16 @@ def for_users(users: frozenset[str]) -> str:
     return f" of {', '.join(sorted(users))}" if users else ""
 
 
-def _policy(session: Session, sides: BothSides, numbers: Mapping[str, int | None]) -> Policy:
+def _policy(session: Session, trees: TreePair, numbers: Mapping[str, int | None]) -> Policy:
     daemon = session.source.daemon or session.replica.daemon
-    return replace(session.options.policy, rights=sides.replica.rights, numbers=numbers, whole_seconds=daemon)
+    return replace(session.options.policy, rights=trees.replica.rights, numbers=numbers, whole_seconds=daemon)
 
 
-def _compare(session: Session, sides: BothSides, policy: Policy, *, doubted: bool) -> tuple[Planned, set[str]]:
+def _compare(session: Session, trees: TreePair, policy: Policy, *, doubted: bool) -> tuple[Planned, set[str]]:
     """Return the plan, and the names of owners that files on the replica do not have."""
-    engine = WalkEngine(policy, doubted=doubted, takes=bool(sides.source.under_locks))
+    engine = WalkEngine(policy, doubted=doubted, takes=bool(trees.source.under_locks))
     planned, counts = Planned(policy), session.result
-    for one in engine.plans(*sides.folders(session.options.part.users)):
+    for one in engine.plans(*trees.folders(session.options.part.users)):
         if one.state in UNKNOWN and not one.path:
             raise UnusableError(f"{session.source.text}: it cannot be read: run cyrsync as its owner, or as root")
         session.limit.listed(one.path, one)
@@ -98,17 +98,17 @@ def _compare(session: Session, sides: BothSides, policy: Policy, *, doubted: boo
         session.progress.scan(counts.folders.seen, counts.messages.seen)
     for one in engine.spare(planned.plans):
         session.limit.count(one.path, one)
-    _ask_indexes(session, sides, engine.doubtful, planned)
+    _ask_indexes(session, trees, engine.doubtful, planned)
     planned.in_the_way = engine.in_the_way
     planned.links = engine.links
     return planned, engine.names_in_doubt
 
 
-def _ask_indexes(session: Session, sides: BothSides, doubtful: list[Doubtful], planned: Planned) -> None:
+def _ask_indexes(session: Session, trees: TreePair, doubtful: list[Doubtful], planned: Planned) -> None:
     """Plan those folders again whose messages differ by what both indexes say."""
     questions = [one.question for one in doubtful]
-    theirs = sides.replica.digests(sides.replica_status.root, questions) if questions else {}
-    ours = sides.source.digests(sides.source_status.root, questions) if theirs else {}
+    theirs = trees.replica.digests(trees.replica_status.root, questions) if questions else {}
+    ours = trees.source.digests(trees.source_status.root, questions) if theirs else {}
     fresh = {
         one.plan.path: (one.plan, new) for one in doubtful if (new := replanned(one, ours, theirs, planned.policy))
     }

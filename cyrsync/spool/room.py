@@ -74,7 +74,7 @@ def _balance(path: bytes, transfer: Transfer, sizes: Sizes) -> int | None:
 
 def _needed(plan: FolderPlan, sizes_of: Sizes) -> int | None:
     """Return the bytes that a plan's files need on the replica, with one directory; None where that is not known."""
-    sizes = sizes_of(plan.entries([*file_names(plan.uids), *plan.odd, *plan.loose]))
+    sizes = sizes_of(plan.entries([*file_names(plan.uids), *plan.nonstandard, *plan.derived]))
     known = [size for size in sizes if size is not None]
     staged = plan.metadata_bytes + _BLOCK * (len(plan.metadata) + 1)
     return sum(map(_blocks, known)) + staged if len(known) == len(sizes) else None

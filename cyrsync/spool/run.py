@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from cyrsync.ends.both import BothSides
-from cyrsync.ends.side import Side, refuse_promoted, token_of
+from cyrsync.ends.tree import Tree, owner_file_of, refuse_promoted
+from cyrsync.ends.tree_pair import TreePair
 from cyrsync.errors import GuardError
 from cyrsync.spool.execution import execute
 from cyrsync.spool.manner import Manner
@@ -24,63 +24,63 @@ def run(session: Session) -> RunResult:
     manner = Manner(guard=partial(_guard, session), try_words=lambda rsync: rsync.try_words(session.options.trial))
 
     def attempt() -> None:
-        with opened(session, partial(hold, session)) as sides:
-            walk(session, sides, manner)
+        with opened(session, partial(hold, session)) as trees:
+            walk(session, trees, manner)
 
     return session.execute(attempt)
 
 
 @contextmanager
-def opened(session: Session, hold: Callable[[Side], str]) -> Iterator[BothSides]:
+def opened(session: Session, hold: Callable[[Tree], str]) -> Iterator[TreePair]:
     """Open both sides, and see that the one may be written to by the other; a dry run does not `hold` it."""
     session.limit.begin()
     options, result = session.options, session.result
     far = (options.rsh, options.connection, session.directory, None if options.dry_run else hold, options.patience)
-    with BothSides(session.source, session.replica, *far) as sides:
-        _check_direction(session, sides)
+    with TreePair(session.source, session.replica, *far) as trees:
+        _check_direction(session, trees)
         name = known_roots.name_of(session.replica, session.replica.path)
-        known_roots.check(options.state, name, sides.replica_status, anew=options.full)
-        result.roots[name] = os.fsdecode(sides.replica_status.root)
+        known_roots.check(options.state, name, trees.replica_status, anew=options.full)
+        result.roots[name] = os.fsdecode(trees.replica_status.root)
         if options.one_file_system:
-            mounts.check(session.source, sides.source, sides.source_status.root)
-            mounts.check(session.replica, sides.replica, sides.replica_status.root)
-        yield sides
+            mounts.check(session.source, trees.source, trees.source_status.root)
+            mounts.check(session.replica, trees.replica, trees.replica_status.root)
+        yield trees
 
 
-def hold(session: Session, side: Side) -> str:
+def hold(session: Session, tree: Tree) -> str:
     """Have the replica alone, if there is one; return the boot of its host."""
     host, overwrite = session.replica.host, session.options.overwrite
-    return ownership.hold(side, [session.replica.path], host, session.deadline, overwrite=overwrite).boot
+    return ownership.hold(tree, [session.replica.path], host, session.deadline, overwrite=overwrite).boot
 
 
-def walk(session: Session, sides: BothSides, manner: Manner) -> set[int]:
+def walk(session: Session, trees: TreePair, manner: Manner) -> set[int]:
     """Plan, guard and execute; return the codes that rsync ended with."""
-    cut_off = WalkOwnership(sides.replica.writer, sides.replica_status, sides.boot).cut_off
+    cut_off = WalkOwnership(trees.replica.writer, trees.replica_status, trees.boot).cut_off
     if cut_off:
         session.result.warnings.append(f"{session.replica.text}: {CUT_OFF}: all messages are compared")
     with session.phases.phase("scan"):
-        planned = plan(session, sides, doubted=session.options.full or cut_off)
+        planned = plan(session, trees, doubted=session.options.full or cut_off)
     manner.guard(planned)
     codes = set[int]()
     if manner.verbatim or not session.options.dry_run:
         with session.phases.phase("transfer"):
-            codes = execute(session, sides, planned, manner, cut_off=cut_off)
+            codes = execute(session, trees, planned, manner, cut_off=cut_off)
     if session.full:
         raise session.full
     session.result.exit = session.result.exit_code()
     return codes
 
 
-def _check_direction(session: Session, sides: BothSides) -> None:
+def _check_direction(session: Session, trees: TreePair) -> None:
     """Refuse to write where there may be mail that the source has not."""
-    status = sides.replica_status
-    token = token_of(status)
+    status = trees.replica_status
+    owner_file = owner_file_of(status)
     if not session.options.from_replica:
-        direction.refuse_replica(sides.source_status)
+        direction.refuse_replica(trees.source_status)
     if not session.options.overwrite:
-        if token:
-            refuse_promoted(token, status)
-        session.result.warnings += direction.refuse_cyrus(sides.replica, [status.root])
+        if owner_file:
+            refuse_promoted(owner_file, status)
+        session.result.warnings += direction.refuse_cyrus(trees.replica, [status.root])
 
 
 def _guard(session: Session, planned: Planned) -> None:

@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cyrsync.far.folder import Entry, sort_key
+from cyrsync.far.locked_folder import LockedFolder
 from cyrsync.far.owner import owner_here
-from cyrsync.far.take import Taken
 from cyrsync.sync.extended import Extended
 from cyrsync.sync.scratch import empty
 
@@ -48,7 +48,7 @@ class Staging:
         self._undressed: dict[bytes, Entry] = {}  # directories
         self._opened: list[tuple[bytes, int]] = []  # our directory, and then the tree's down to the last one in use
 
-    def add(self, taken: Taken) -> None:
+    def add(self, taken: LockedFolder) -> None:
         """Write a folder's metadata. OSError where there is no room."""
         if self._extended:
             self._extended.told.update(taken.extended)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.ends.side import Writer
+from cyrsync.ends.tree import Writer
 from cyrsync.errors import ReplicaFull, hint
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.folder import join
@@ -100,7 +100,7 @@ class Transfer:
         self.account.errors.update((path, reason) for path in paths)
 
     def send_metadata(self, *, coarse: bool = False) -> None:
-        """Send metadata and strays.
+        """Send metadata and other files.
 
         With `coarse`, rsync would not see differences of less than a second, and is told to take all metadata that is
         listed for different.
@@ -193,9 +193,9 @@ class Transfer:
         plan = self._by_path.get(folder)
         return plan is None or name not in {
             *plan.metadata,
-            *plan.loose,
-            *plan.strays,
-            *plan.odd,
+            *plan.derived,
+            *plan.other_files,
+            *plan.nonstandard,
             *file_names(plan.uids),
         }
 
@@ -299,7 +299,13 @@ class Transfer:
             else:
                 self.account.plan(-_messages(plan))
                 self.account.same_messages += plan.messages_send
-                plan.uids, plan.whole, plan.odd, plan.loose, plan.messages_send = uid_sets.empty(), False, (), (), 0
+                plan.uids, plan.whole, plan.nonstandard, plan.derived, plan.messages_send = (
+                    uid_sets.empty(),
+                    False,
+                    (),
+                    (),
+                    0,
+                )
                 plan.staged = plan.staged and bool(plan.metadata)
                 if not (plan.sends() or plan.deletes()):
                     self.account.same_folders.add(plan.path)
@@ -403,7 +409,7 @@ class Transfer:
 
 
 def _messages(plan: FolderPlan) -> int:
-    return plan.messages_send + len(plan.loose)
+    return plan.messages_send + len(plan.derived)
 
 
 def _had_no_index(plan: FolderPlan) -> bool:
@@ -420,7 +426,7 @@ def _staged(plan: FolderPlan) -> int:
 
 def _in_parts(plan: FolderPlan) -> bool:
     """Return whether metadata that must be of one moment is sent in more than one file."""
-    return len(kinds.BOUND.intersection(plan.metadata)) > 1
+    return len(kinds.SNAPSHOT.intersection(plan.metadata)) > 1
 
 
 def _compares_metadata_by_size(plan: FolderPlan) -> bool:
@@ -428,17 +434,17 @@ def _compares_metadata_by_size(plan: FolderPlan) -> bool:
 
 
 def _compares_others_by_size(plan: FolderPlan) -> bool:
-    """Tell so of what is not staged: with a staged copy, that is strays alone."""
+    """Tell so of what is not staged: with a staged copy, that is other files alone."""
     return plan.state is not State.RECREATED and (plan.by_size or plan.staged or not plan.metadata)
 
 
 def _unstaged(plan: FolderPlan) -> int:
-    return len(plan.strays) + (0 if plan.staged else len(plan.metadata))
+    return len(plan.other_files) + (0 if plan.staged else len(plan.metadata))
 
 
 def _last(plan: FolderPlan) -> int:
     """Return how many files are sent after the messages."""
-    return len(plan.metadata) + len(plan.strays)
+    return len(plan.metadata) + len(plan.other_files)
 
 
 def _split(plans: list[FolderPlan]) -> tuple[list[FolderPlan], list[FolderPlan]]:

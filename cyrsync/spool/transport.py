@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cyrsync.ends.address import Address
-from cyrsync.ends.both import BothSides
+from cyrsync.ends.tree_pair import TreePair
 from cyrsync.rsync import features
 from cyrsync.rsync.driver import Ends, Rsync
 from cyrsync.sync.session import Session
@@ -11,15 +11,15 @@ from cyrsync.sync.session import Session
 _FSYNC = "--fsync"
 
 
-def rsync_between(session: Session, sides: BothSides, *, verbatim: bool) -> Rsync:
+def rsync_between(session: Session, trees: TreePair, *, verbatim: bool) -> Rsync:
     """Return what transfers from the source to the replica; `verbatim`: what it prints is for the user as it is."""
     options, source, replica = session.options, session.source, session.replica
     known = features.near()
-    if sides.shell:
-        known &= features.far(sides.shell.words, options.rsync_path, options.patience.silence)
+    if trees.shell:
+        known &= features.far(trees.shell.words, options.rsync_path, options.patience.silence)
     elif source.daemon or replica.daemon:
         known = features.Features(known.options - {"-@"})  # a daemon does not say what it can do
-    source_root, replica_root = sides.source_status.root, sides.replica_status.root
+    source_root, replica_root = trees.source_status.root, trees.replica_status.root
     name = options.policy.rules.below
     top, below = source.split(_above(source_root, name))
     ends = Ends(
@@ -28,7 +28,7 @@ def rsync_between(session: Session, sides: BothSides, *, verbatim: bool) -> Rsyn
         name=name,
         destination=replica.for_rsync(_above(replica_root, name)),
         roots=(_as_told(source, source_root), _as_told(replica, replica_root)),
-        rsh=sides.shell.for_rsync() if sides.shell else None,
+        rsh=trees.shell.for_rsync() if trees.shell else None,
         pull=not source.local,
         silence=0.0 if source.local and replica.local else options.patience.silence,
     )

@@ -49,7 +49,7 @@ class WalkEngine:
         self.doubtful: list[Doubtful] = []
         #: Whether the source has a file where the replica has a folder: rsync needs --force for it.
         self.in_the_way = False
-        #: Names of owners that files of the replica do not have, though the source's have; see `Side.numbers`.
+        #: Names of owners that files of the replica do not have, though the source's have; see `Tree.numbers`.
         self.names_in_doubt: set[str] = set()
         #: The symbolic links of the source, by path.
         self.links: list[bytes] = []
@@ -116,7 +116,7 @@ class WalkEngine:
         """Return whether the source has a file where the replica has this folder."""
         parent, _, name = path.rpartition(b"/")
         above = next((folder for folder in reversed(self._above) if folder.path == parent), None)
-        return above is not None and (name in above.metadata or name in above.strays or name in above.messages)
+        return above is not None and (name in above.metadata or name in above.other_files or name in above.messages)
 
 
 def _wanted(
@@ -136,7 +136,7 @@ def _ends(path: bytes) -> list[int]:
 
 def links_in(folder: Folder) -> list[bytes]:
     """Return the paths of the symbolic links in a folder."""
-    return [join(folder.path, name) for name, found in folder.strays.items() if found and stat.S_ISLNK(found.mode)]
+    return [join(folder.path, name) for name, found in folder.other_files.items() if found and stat.S_ISLNK(found.mode)]
 
 
 def _is_below(path: bytes, top: bytes | None) -> bool:

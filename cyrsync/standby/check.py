@@ -27,7 +27,7 @@ from cyrsync.cyrus.server.server import Located, located
 from cyrsync.errors import ConnectionFailed, RefusedError, UnusableError, UsageError, error_text
 from cyrsync.far import host, message_files
 from cyrsync.far.message_files import MessageFiles
-from cyrsync.far.token import is_bare
+from cyrsync.far.owner_file import is_bare
 from cyrsync.far.uids import file_names
 from cyrsync.server.roots import Roots
 from cyrsync.standby.checked import Finding, Verdict
@@ -174,7 +174,7 @@ class Source:
         records, size = _INDEX.unpack(head)
         roots = Roots.of(config.partitions[place.mailbox.partition])
         self._need(roots.data, size + records * _HALF_A_BLOCK, records)
-        self._need(roots.homes[kinds.INDEX], status.st_size, len(kinds.BOUND))
+        self._need(roots.homes[kinds.INDEX], status.st_size, len(kinds.SNAPSHOT))
         self._metadata += status.st_size
 
     def _need(self, root: bytes, size: int, inodes: int) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 from cyrsync.cyrus.server.config import Config
 from cyrsync.ends.address import Address
 from cyrsync.ends.agent_answers import About
-from cyrsync.ends.side import Status, token_of
+from cyrsync.ends.tree import Status, owner_file_of
 from cyrsync.errors import ConnectionFailed, RefusedError, UnusableError, error_text
 from cyrsync.far import host
 from cyrsync.far.host import Room
 from cyrsync.rsync import features
 from cyrsync.server import mapping
-from cyrsync.server.claim import refuse, source_name
+from cyrsync.server.ownership import refuse, source_name
 from cyrsync.server.replica import Replica
 from cyrsync.server.standby import differing
 from cyrsync.standby.check import TOLD, Findings, Source, fail, note, ok, told
@@ -61,7 +61,7 @@ def _answered(replica: Replica, about: About, source: Source) -> Findings:
     yield from told("clock", _clock(replica))
     if source.config:
         yield from told("rights", _rights(replica, about, source.config))
-        yield from told("owner file", _token(replica, source))
+        yield from told("owner file", _owner_file(replica, source))
         yield from told("Cyrus", _cyrus(replica, source))
         yield from told("standby", _standby(replica, source, source.config), "Cyrus there would not run with it")
 
@@ -99,9 +99,9 @@ def _destination(replica: Replica, source: Source) -> Findings:
         status, found = replica.status(root), replica.root(root)
         if status.exists and not status.directory:
             yield fail("destination", f"{path_text(found)}: not a directory", "move it away")
-        elif not replica.side.room(found).writable:
+        elif not replica.tree.room(found).writable:
             yield fail("destination", f"{path_text(found)}: no right to write there", "log in as root, or as its owner")
-    yield ok("destination", f"{path_text(replica.side.resolve(replica.address.path).root)}: a directory")
+    yield ok("destination", f"{path_text(replica.tree.resolve(replica.address.path).root)}: a directory")
 
 
 @dataclass(slots=True)
@@ -136,15 +136,15 @@ def _space(replica: Replica, source: Source) -> Findings:
 
 
 def _is_complete(status: Status) -> bool:
-    """Tell whether a root says that once all was there; of a token that is damaged another check tells."""
+    """Tell whether a root says that once all was there; of an owner file that is damaged another check tells."""
     with suppress(UnusableError):
-        token = token_of(status)
-        return bool(token and token.complete)
+        owner_file = owner_file_of(status)
+        return bool(owner_file and owner_file.complete)
     return False
 
 
 def room_finding(disk: Disk, text: str, need: int, used: int, free: int) -> Finding:
-    """Tell whether something has room. Of what is there, nobody knows what is a copy, but by a token."""
+    """Tell whether something has room. Of what is there, nobody knows what is a copy, but by an owner file."""
     if need <= free:
         return ok("space", text)
     if not disk.occupied or need - used > free:
@@ -184,22 +184,22 @@ def _rights(replica: Replica, about: About, config: Config) -> Findings:
         yield note("rights", f"all files there will be {about.user}'s", advice)
 
 
-def _token(replica: Replica, source: Source) -> Findings:
+def _owner_file(replica: Replica, source: Source) -> Findings:
     """Tell whose it is, by the rules that a run goes by."""
-    tokens = []
+    owner_files = []
     for root in source.roots():
         status = replica.agent.resolve(replica.path(root))
-        token = token_of(status)
+        owner_file = owner_file_of(status)
         try:
-            if token:
-                refuse(token, status, source_name(os.path.realpath(os.fsencode(source.conf))))
-                tokens.append(token)
+            if owner_file:
+                refuse(owner_file, status, source_name(os.path.realpath(os.fsencode(source.conf))))
+                owner_files.append(owner_file)
         except RefusedError as error:
             yield fail("owner file", str(error), "sync refuses to write there (exit 4)")
             return
-    complete = max([token.complete for token in tokens], default=0.0)
+    complete = max([owner_file.complete for owner_file in owner_files], default=0.0)
     last = datetime.fromtimestamp(complete).isoformat(" ", "seconds") if complete else "none"
-    ours = any(token.source for token in tokens)
+    ours = any(owner_file.source for owner_file in owner_files)
     yield ok("owner file", f"this server's, last complete run: {last}" if ours else "none yet: nobody's replica")
 
 

@@ -8,14 +8,14 @@ import stat
 from collections.abc import Iterable
 
 from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.far import token
+from cyrsync.far import owner_file
 from cyrsync.far.remove import RENAMED, Removal
 
 #: Cyrus's staging: the directories stay.
 STAGING = frozenset([b"stage.", b"sync."])
 #: rsync's own temporary files: a dot, the name, a dot, six letters. No file of Cyrus's in configdirectory is named so.
 _TEMPORARY = re.compile(rb"\..+\.[A-Za-z0-9]{6}", re.DOTALL)
-_OURS = token.NAME + b".new"
+_OURS = owner_file.NAME + b".new"
 
 
 def in_partition(path: bytes, names: Iterable[bytes]) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Promoting a replica: what `cyrsync promote` does, from its tokens to a server that can be started."""
+"""Promoting a replica: what `cyrsync promote` does, from its owner files to a server that can be started."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from cyrsync.cyrus.server.server import Located
 from cyrsync.cyrus.server.settings import differences, layout_settings
 from cyrsync.errors import UnusableError
 from cyrsync.far import at_work as tree_at_work
-from cyrsync.far import token
+from cyrsync.far import owner_file
 from cyrsync.far.audit_tree import audit_tree
 from cyrsync.far.finding import Audited
 from cyrsync.inspect.inspection import places
 from cyrsync.server.roots import Roots
-from cyrsync.standby import at_work, commands, leftovers, mark
-from cyrsync.standby.mark import Found
+from cyrsync.standby import at_work, commands, leftovers, promotion_mark
 from cyrsync.standby.ownership import identity
 from cyrsync.standby.promotion import Promotion
+from cyrsync.standby.promotion_mark import Found
 from cyrsync.standby.sweep import Swept, sweep
 from cyrsync.text import path_text
 from cyrsync.verify.server import audit_again, audit_server
@@ -55,9 +55,9 @@ def promote_tree(tree: str, result: Promotion, options: Options, tick: Tick) -> 
     root = os.path.realpath(os.fsencode(tree))
     if not os.path.isdir(root):
         raise UnusableError(f"{tree}: no such directory here")
-    with mark.held([root], options.wait):
+    with promotion_mark.held([root], options.wait):
         _refuse_cyrus([root])
-        _mark(result, [root], mark.read([root]))
+        _mark(result, [root], promotion_mark.read([root]))
         swept = Swept()
         sweep(root, leftovers.in_partition, None, (), swept)
         result.take_swept(swept)
@@ -71,7 +71,7 @@ def promote_server(config: Config, result: Promotion, options: Options, tick: Ti
     server = _Server(config, result)
     if options.run and not commands.tools():
         raise UnusableError("Cyrus's programs are not installed here, or not in PATH: --run needs ctl_cyrusdb")
-    with mark.held(server.roots, options.wait):
+    with promotion_mark.held(server.roots, options.wait):
         found = server.check()
         _mark(result, server.roots, found)
         swept = server.sweep()
@@ -98,13 +98,13 @@ class _Server:
         self._partitions = _there(every)
         self._state = [home, *_outside(home, _there([config.userpath, config.sievedir]))]
         databases = [os.path.dirname(config.database(name)[1]) for name in _DATABASES]
-        more = [path for path in _there([*self._state, *databases]) if _has_token(path)]
-        #: What tokens are looked for in, and written to.
+        more = [path for path in _there([*self._state, *databases]) if _has_owner_file(path)]
+        #: What owner files are looked for in, and written to.
         self.roots = list(dict.fromkeys([*self._partitions, home, *more]))
         self._places: list[Located] = []
 
     def check(self) -> Found:
-        """Return the tokens. Raise UnusableError where Cyrus is at work, or could not work with what is there."""
+        """Return the owner files. Raise UnusableError where Cyrus is at work, or could not work with what is there."""
         pids = at_work.processes(self._config, os.fsencode(self._conf))
         if pids:
             raise UnusableError(f"{self._conf}: a Cyrus is using it, process {pids[0]}: stop it first")
@@ -115,7 +115,7 @@ class _Server:
             for root in dict.fromkeys([roots.data, roots.homes[kinds.INDEX]]):
                 if _is_missing(root):
                     raise UnusableError(f"{path_text(root)}: nothing of partition {name} is there: is it mounted?")
-        found = mark.read(self.roots)
+        found = promotion_mark.read(self.roots)
         self._compare_settings(found)
         return found
 
@@ -175,14 +175,14 @@ def _outside(home: bytes, paths: Iterable[bytes]) -> list[bytes]:
 
 
 def _is_missing(root: bytes) -> bool:
-    """Tell whether this may be a disk that is not mounted; one with a token is."""
+    """Tell whether this may be a disk that is not mounted; one with an owner file is."""
     if not os.path.isdir(root):
         return True
-    return token.is_bare(root) and not _has_token(root)
+    return owner_file.is_bare(root) and not _has_owner_file(root)
 
 
-def _has_token(root: bytes) -> bool:
-    return os.path.lexists(os.path.join(root, token.NAME))
+def _has_owner_file(root: bytes) -> bool:
+    return os.path.lexists(os.path.join(root, owner_file.NAME))
 
 
 def _mark(result: Promotion, roots: Sequence[bytes], found: Found) -> None:
@@ -190,11 +190,11 @@ def _mark(result: Promotion, roots: Sequence[bytes], found: Found) -> None:
     newest = found.newest
     result.warnings += found.warnings
     result.roots = list(roots)
-    result.again = any(one.promoted for one in found.tokens.values())
+    result.again = any(one.promoted for one in found.owner_files.values())
     if newest:
         result.source, result.begun = newest.source, newest.begun
         result.complete, result.cut_off = found.complete, found.cut_off
-    result.promoted = mark.promote(roots, found)
+    result.promoted = promotion_mark.promote(roots, found)
 
 
 def _audit(result: Promotion, audits: Iterator[Audited], tick: Tick) -> None:

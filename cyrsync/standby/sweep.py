@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from cyrsync.cyrus.mailbox.entry import ROOT_TRANSIENT, UPDATES
 from cyrsync.errors import error_text
-from cyrsync.far import token
+from cyrsync.far import owner_file
 from cyrsync.far.folder import join
 from cyrsync.far.remove import RENAMED, Removal, Remover
 from cyrsync.standby import leftovers
@@ -48,7 +48,7 @@ def sweep(root: bytes, choose: Choose, owner: Identity | None, other_roots: Coll
         if gone or updates:
             remover.remove([Removal(path, files=tuple(gone), folders=updates)])
         if owner:
-            ours = {token.NAME, *gone}
+            ours = {owner_file.NAME, *gone}
             staging = () if path else leftovers.STAGING.intersection(folders)
             _look(whole, descriptor, [b".", *sorted({*files, *staging} - ours)], owner, swept)
         left_out = frozenset() if path else ROOT_TRANSIENT | {RENAMED}

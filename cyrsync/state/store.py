@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cyrsync.cyrus.mailbox import regular_file
-from cyrsync.state.sent import SEEN, Key, Place, Sent, StateDamaged, names_in, row_of, sent_of, text_of
+from cyrsync.state.mailbox_row import SEEN, Key, Location, MailboxRow, StateDamaged, names_in, row_of, sent_of, text_of
 
 #: `application_id` and `user_version` of a state file that is ours, and of this shape.
 _APPLICATION, _VERSION = 0x63797273, 5
@@ -81,7 +81,7 @@ class Unsynced(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What the last run knew of the replica's token."""
+    """What the last run knew of the replica's owner file."""
 
     replica: str = ""
     roots: tuple[bytes, ...] = ()  # of the source
@@ -146,7 +146,7 @@ class Store:
 
     @property
     def memory(self) -> Memory:
-        """What the last run knew of the replica's token."""
+        """What the last run knew of the replica's owner file."""
         try:
             record = json.loads(self._about("memory") or b"{}")
             return Memory(**{**record, "roots": names_in(record.get("roots", "[]"))})
@@ -168,13 +168,13 @@ class Store:
                 fields = SEEN.unpack(seen)
                 yield Key(partition, path), fields[5], fields[6]
 
-    def places_signature(self) -> bytes:
+    def locations_signature(self) -> bytes:
         """Return what `set_places` was given."""
         return self._about("places")
 
-    def set_places(self, places: Iterable[Place], signature: bytes) -> None:
+    def set_locations(self, locations: Iterable[Location], signature: bytes) -> None:
         """Keep where the mailboxes lie; `signature` is of what they were read from, b"" if that says nothing."""
-        rows = [(*place.key, *place[1:]) for place in places]
+        rows = [(*location.key, *location[1:]) for location in locations]
         with self._transaction():
             self._db.execute("DROP TABLE IF EXISTS temp.named")
             self._db.execute("DROP TABLE IF EXISTS temp.place_before")
@@ -220,13 +220,13 @@ class Store:
             query = "SELECT index_path FROM main.place WHERE partition = ?"
             return [path for (path,) in self._db.execute(query, (partition,))]
 
-    def place(self, key: Key) -> Place:
+    def location(self, key: Key) -> Location:
         """Return one mailbox's place. KeyError if there is none."""
         with _damage():
             row = self._db.execute("SELECT * FROM main.place WHERE partition = ? AND path = ?", key).fetchone()
         if row is None:
             raise KeyError(key)
-        return Place(Key(row[0], row[1]), *row[2:])
+        return Location(Key(row[0], row[1]), *row[2:])
 
     def keys(self) -> dict[bytes, Key]:
         """Return where each mailbox lies, by its internal name."""
@@ -243,13 +243,13 @@ class Store:
             query = "SELECT partition, path FROM temp.named WHERE name = ? OR (name > ? AND name < ?)"
             return [Key(*row) for row in self._db.execute(query, (owner, owner + b".", owner + b"/"))]
 
-    def has_place(self, key: Key) -> bool:
+    def has_location(self, key: Key) -> bool:
         """Tell whether there is such a mailbox."""
         with _damage():
             query = "SELECT 1 FROM place WHERE partition = ? AND path = ?"
             return self._db.execute(query, key).fetchone() is not None
 
-    def places_come(self) -> list[Key]:
+    def new_locations(self) -> list[Key]:
         """Return where `set_places` has put a mailbox that was not there before, since this file was opened."""
         with _damage():
             if not self._db.execute("SELECT 1 FROM sqlite_temp_master WHERE name = 'place_before'").fetchone():
@@ -267,7 +267,7 @@ class Store:
         with _damage():
             return [Key(*row) for row in self._db.execute(query)]
 
-    def sent(self, key: Key) -> Sent | None:
+    def sent(self, key: Key) -> MailboxRow | None:
         """Return what the replica has of a mailbox, None for nothing."""
         with _damage():
             row = self._db.execute("SELECT * FROM main.sent WHERE partition = ? AND path = ?", key).fetchone()
@@ -280,7 +280,7 @@ class Store:
             found: tuple[str, int] | None = self._db.execute(query, key).fetchone()
         return found
 
-    def gone(self) -> list[Sent]:
+    def gone(self) -> list[MailboxRow]:
         """Return what the replica has of mailboxes that are no more."""
         query = (
             "SELECT s.* FROM sent s LEFT JOIN main.place p ON s.partition = p.partition AND s.path = p.path"
@@ -305,7 +305,7 @@ class Store:
         with _damage():
             return {Key(*row) for row in self._db.execute(query)}
 
-    def put(self, rows: Iterable[Sent]) -> None:
+    def put(self, rows: Iterable[MailboxRow]) -> None:
         """Keep rows, on disk when this returns; they are of mailboxes that something is written to."""
         with self._transaction():
             for one in rows:
@@ -339,7 +339,7 @@ class Store:
         with self._transaction():
             self._db.execute("DELETE FROM unsynced")
 
-    def doubt_unsynced(self, rows: Iterable[Sent]) -> None:
+    def doubt_unsynced(self, rows: Iterable[MailboxRow]) -> None:
         """Put these rows in the place of what was known of all that may not be on the replica's disks.
 
         Of other files it is from now on not known what the replica has.
@@ -352,7 +352,7 @@ class Store:
             )
             self._db.execute("DELETE FROM unsynced")
 
-    def under_way(self) -> list[Sent]:
+    def under_way(self) -> list[MailboxRow]:
         """Return what the replica has of mailboxes to which something was being sent when this was last written.
 
         Be they of the part or not.
@@ -360,12 +360,12 @@ class Store:
         with _damage():
             return [sent_of(row) for row in self._db.execute("SELECT * FROM main.sent WHERE seen = X''")]
 
-    def all_sent(self) -> list[Sent]:
+    def all_sent(self) -> list[MailboxRow]:
         """Return all that the replica has."""
         with _damage():
             return [sent_of(row) for row in self._db.execute("SELECT * FROM sent")]
 
-    def begin_anew(self, rows: Iterable[Sent]) -> None:
+    def begin_anew(self, rows: Iterable[MailboxRow]) -> None:
         """Put these rows in the place of all that was known of the replica; it is not yet complete.
 
         In a run for a part, in the place of what was known of that; of other files nothing is forgotten.

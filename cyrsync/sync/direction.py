@@ -5,23 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from cyrsync.ends.side import Side, Status, token_of
+from cyrsync.ends.tree import Status, Tree, owner_file_of
 from cyrsync.errors import RefusedError
 from cyrsync.far import host
 
 
 def replica_at(status: Status) -> str:
     """Return what to say of a source that is a replica and was not promoted; "" for a server's own mail."""
-    token = token_of(status)
-    if token is None or token.promoted:
+    owner_file = owner_file_of(status)
+    if owner_file is None or owner_file.promoted:
         return ""
-    whose = f"the replica of {token.source}" if token.source else "a replica"
+    whose = f"the replica of {owner_file.source}" if owner_file.source else "a replica"
     return f"{os.fsdecode(status.root)}: it is {whose}, and was not promoted"
 
 
 def source_here(root: bytes) -> Status:
     """Return what a source on this machine says of itself: nothing but its owner file is looked at."""
-    return Status(root, exists=True, directory=True, parent=True, token=host.owner_text(root))
+    return Status(root, exists=True, directory=True, parent=True, owner_file=host.owner_text(root))
 
 
 def refuse_replica(status: Status) -> None:
@@ -31,10 +31,10 @@ def refuse_replica(status: Status) -> None:
         raise RefusedError(f"{found}: are SRC and DEST swapped? `sync --from-replica` sends from it nevertheless")
 
 
-def cyrus_on(side: Side, roots: Sequence[bytes]) -> tuple[str, str]:
+def cyrus_on(tree: Tree, roots: Sequence[bytes]) -> tuple[str, str]:
     """Return what to say of a Cyrus at work on one of a replica's roots, and of one of which that is not known."""
     known, doubtful = "", ""
-    for cyrus in side.cyrus_at_work(roots):
+    for cyrus in tree.cyrus_at_work(roots):
         process = f"process {cyrus.pid} there with {os.fsdecode(cyrus.conf)}"
         if cyrus.directory:
             known = known or f"{os.fsdecode(cyrus.directory)}: a Cyrus is using it, {process}"
@@ -43,9 +43,9 @@ def cyrus_on(side: Side, roots: Sequence[bytes]) -> tuple[str, str]:
     return known, doubtful
 
 
-def refuse_cyrus(side: Side, roots: Sequence[bytes]) -> list[str]:
+def refuse_cyrus(tree: Tree, roots: Sequence[bytes]) -> list[str]:
     """Raise RefusedError for a replica that a Cyrus is at work on; return a warning where that is not known."""
-    known, doubtful = cyrus_on(side, roots)
+    known, doubtful = cyrus_on(tree, roots)
     if known:
         raise RefusedError(
             f"{known}: are SRC and DEST swapped? Stop it, or `sync --overwrite-replica` writes there, "

@@ -42,12 +42,12 @@ class FolderPlan:
     problem: int = 0  # the errno, where the folder cannot be read, or the replica's not be listed
     whole: bool = False
     uids: array[int] = field(default_factory=uid_sets.empty)
-    odd: tuple[bytes, ...] = ()
+    nonstandard: tuple[bytes, ...] = ()
     metadata: tuple[bytes, ...] = ()  # what goes last, and must be of one moment
     under_index: bool = False  # both sides have an index, and messages that the replica has may be replaced
     restored: tuple[bytes, ...] = ()  # metadata that has to be sent only if the index is taken away
-    loose: tuple[bytes, ...] = ()  # metadata that goes with the messages
-    strays: tuple[bytes, ...] = ()
+    derived: tuple[bytes, ...] = ()  # metadata that goes with the messages
+    other_files: tuple[bytes, ...] = ()
     inside_gone: bool = False  # goes with a folder above it
     made_now: bool = False  # the replica has it from this run alone: that it goes again counts for no limit
     spares: bool = False  # gone from the source, but not deleted as a whole: what is left out lies in it
@@ -58,7 +58,7 @@ class FolderPlan:
     taken: bool = False  # as it was under Cyrus's locks: if it loses messages now, it can be taken again
     staged: bool = False  # the metadata is sent from a copy that was taken under Cyrus's locks
     delete_uids: array[int] = field(default_factory=uid_sets.empty)
-    delete_files: tuple[bytes, ...] = ()  # message files with odd names, metadata, strays
+    delete_files: tuple[bytes, ...] = ()  # message files with nonstandard names, metadata, other files
     leftovers: tuple[bytes, ...] = ()
     # What was found out while comparing:
     is_cyrus: bool = False  # on the source, or for a folder that is gone, on the replica
@@ -69,7 +69,7 @@ class FolderPlan:
     messages_delete: int = 0
     others_delete: int = 0
     metadata_seen: int = 0
-    strays_seen: int = 0
+    other_files_seen: int = 0
     replica_messages: int = 0
     metadata_bytes: int = 0
     replica: Folder | None = None  # as it was compared
@@ -79,7 +79,7 @@ class FolderPlan:
 
     def sends(self) -> bool:
         """Tell whether rsync has anything to do here."""
-        return bool(self.messages_send or self.metadata or self.loose or self.strays or self.touch)
+        return bool(self.messages_send or self.metadata or self.derived or self.other_files or self.touch)
 
     def deletes(self) -> bool:
         """Tell whether anything goes from the replica here."""
@@ -98,7 +98,7 @@ class FolderPlan:
 
     def files_planned(self) -> int:
         """Return how many files rsync is to see to: what `sent + vanished + failed` must come to."""
-        return self.messages_send + len(self.loose) + len(self.metadata) + len(self.strays)
+        return self.messages_send + len(self.derived) + len(self.metadata) + len(self.other_files)
 
     def entries(self, names: list[bytes] | tuple[bytes, ...]) -> list[bytes]:
         """Return the paths of these names below the root."""

@@ -27,7 +27,7 @@ class Deletions:
 
     messages: int = 0
     folders: int = 0
-    others: int = 0  # metadata files and strays
+    others: int = 0  # metadata files and other files
     files: int = 0  # beside the partitions
     replica_messages: int = 0
     replica_folders: int = 0

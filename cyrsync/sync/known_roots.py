@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from cyrsync.ends.address import Address
-from cyrsync.ends.side import Status
+from cyrsync.ends.tree import Status
 from cyrsync.errors import DoubtfulError, UnusableError
 
 
@@ -22,7 +22,7 @@ def check(state: Path, name: str, status: Status, *, anew: bool) -> None:
 
     Whoever owns the directory above it could lead us, as root, to any other.
     """
-    if status.token or anew:
+    if status.owner_file or anew:
         return
     from cyrsync.state import history  # SQLite is only loaded where there is no owner file
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from cyrsync.ends.address import Address
-from cyrsync.ends.agent_side import AgentSide
-from cyrsync.ends.side import Side
+from cyrsync.ends.agent_tree import AgentTree
+from cyrsync.ends.tree import Tree
 from cyrsync.errors import UnusableError
 
 #: proc(5): a line for each mount, the directory in the fifth column, the kind of file system behind a lone dash.
@@ -16,14 +16,14 @@ _ESCAPED = re.compile(rb"\\([0-7]{3})")
 _WITH_SUBVOLUMES = frozenset([b"btrfs", b"bcachefs"])
 
 
-def check(address: Address, side: Side, root: bytes) -> None:
+def check(address: Address, tree: Tree, root: bytes) -> None:
     """Raise UnusableError if something is mounted below a root, or if that is not known."""
     try:
         if address.local:
             with open(MOUNTS, "rb") as stream:
                 text = stream.read()
-        elif isinstance(side, AgentSide):
-            text = side.read(MOUNTS)
+        elif isinstance(tree, AgentTree):
+            text = tree.read(MOUNTS)
         else:
             raise UnusableError(f"{address.text}: --one-file-system: it is not known what is mounted there")
     except OSError as error:

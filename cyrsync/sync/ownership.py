@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 
-from cyrsync.ends.side import Held, NotWrittenError, Side, Status, Writer, refuse_promoted, token_of
+from cyrsync.ends.tree import Held, NotWrittenError, Status, Tree, Writer, owner_file_of, refuse_promoted
 from cyrsync.errors import LockedError
 from cyrsync.far.hold import Busy
-from cyrsync.far.token import UNOWNED, Token
+from cyrsync.far.owner_file import UNOWNED, OwnerFile
 from cyrsync.text import path_text
 
 #: Why names prove nothing on a replica.
@@ -23,19 +23,19 @@ _LOOK_AGAIN = 0.2  # seconds
 _NO_FILE = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM])
 
 
-def hold(side: Side, paths: Sequence[bytes], host: str | None, deadline: float, *, overwrite: bool) -> Held:
+def hold(tree: Tree, paths: Sequence[bytes], host: str | None, deadline: float, *, overwrite: bool) -> Held:
     """Hold the roots of a replica, as far as they are there; wait until the `deadline` (monotonic) for who has them.
 
     Raise RefusedError where that is who promotes them, unless told to `overwrite`, LockedError for anybody else.
     """
     while True:
-        held = side.writer.hold(paths) if side.writer else _NOBODY
+        held = tree.writer.hold(paths) if tree.writer else _NOBODY
         if held.busy is None:
             return held
-        status = side.resolve(held.busy.root)
-        token = token_of(status)
-        if token and not overwrite:
-            refuse_promoted(token, status)
+        status = tree.resolve(held.busy.root)
+        owner_file = owner_file_of(status)
+        if owner_file and not overwrite:
+            refuse_promoted(owner_file, status)
         if time.monotonic() >= deadline:
             raise LockedError(said_of(held.busy, host))
         time.sleep(_LOOK_AGAIN)
@@ -57,8 +57,8 @@ class WalkOwnership:
         self._writer = writer
         self._root = status.root
         self._boot = boot
-        self._found = token_of(status)
-        self._token: Token | None = None
+        self._found = owner_file_of(status)
+        self._owner_file: OwnerFile | None = None
 
     @property
     def cut_off(self) -> bool:
@@ -69,22 +69,22 @@ class WalkOwnership:
         """Say that a run is writing; return a warning where there is no owner file, and none can be made."""
         if not (self._writer and self._boot):
             return ""
-        token = self._found or UNOWNED
+        owner_file = self._found or UNOWNED
         # Nobody's state speaks of this replica any more.
-        token = token._replace(
-            replica=os.urandom(16).hex(), promoted="", writing=self._boot, doubtful=token.cut_off(self._boot)
+        owner_file = owner_file._replace(
+            replica=os.urandom(16).hex(), promoted="", writing=self._boot, doubtful=owner_file.cut_off(self._boot)
         )
         try:
-            self._writer.put_token(self._root, token)
+            self._writer.put_owner_file(self._root, owner_file)
         except NotWrittenError as error:
             if self._found or error.number not in _NO_FILE:
                 raise
             return f"{error}: should the power fail there during a run, the next one would not know"
-        self._token = token
+        self._owner_file = owner_file
         return ""
 
     def end(self, *, compared: bool) -> None:
         """Say that the run is over; `compared`: nothing that it found there was taken for right unseen."""
-        if self._writer and self._token:
-            doubtful = self._token.doubtful and not compared
-            self._writer.put_token(self._root, self._token._replace(writing="", doubtful=doubtful))
+        if self._writer and self._owner_file:
+            doubtful = self._owner_file.doubtful and not compared
+            self._writer.put_owner_file(self._root, self._owner_file._replace(writing="", doubtful=doubtful))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cyrsync.ends.side import ALL_RIGHTS, Rights
+from cyrsync.ends.tree import ALL_RIGHTS, Rights
 from cyrsync.rsync.filters import NO_RULES, Rules
 from cyrsync.rsync.preserve import Preserve
 
@@ -30,5 +30,5 @@ class Policy:
     rules: Rules = NO_RULES
     #: The rights of the process that writes the replica.
     rights: Rights = ALL_RIGHTS
-    #: The numbers that names have on the replica's side, see `Side.numbers`; what is not in it was not asked.
+    #: The numbers that names have on the replica's side, see `Tree.numbers`; what is not in it was not asked.
     numbers: Mapping[str, int | None] = field(default_factory=dict)

@@ -101,7 +101,7 @@ class RunResult:
     messages: MessageCounts = field(default_factory=MessageCounts)
     metadata: MetadataCounts = field(default_factory=MetadataCounts)
     config: ConfigCounts = field(default_factory=ConfigCounts)
-    strays: int = 0
+    other_files: int = 0
     files: FileCounts = field(default_factory=FileCounts)
     bytes_sent: int = 0
     rsync_runs: int = 0
@@ -165,8 +165,8 @@ class RunResult:
         messages.waiting += one * plan.messages_waiting
         messages.delete += one * plan.messages_delete
         self.metadata.seen += one * plan.metadata_seen
-        self.metadata.send += one * (len(plan.metadata) + len(plan.loose))
-        self.strays += one * plan.strays_seen
+        self.metadata.send += one * (len(plan.metadata) + len(plan.derived))
+        self.other_files += one * plan.other_files_seen
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `--json` prints; `work` is for people only, `roots` for the record."""

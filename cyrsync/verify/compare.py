@@ -99,7 +99,7 @@ def _listed(names: Iterable[bytes]) -> str:
 def _is_leftover(folder: Folder) -> bool:
     """Tell whether nothing is in a directory of the uniqueid layout: those above a mailbox that is gone stay."""
     in_layout = folder.path == b"uuid" or folder.path.startswith(b"uuid/")
-    return in_layout and not (folder.problem or folder.messages or folder.metadata or folder.strays)
+    return in_layout and not (folder.problem or folder.messages or folder.metadata or folder.other_files)
 
 
 def _below(path: bytes, top: bytes) -> bool:

@@ -75,8 +75,8 @@ def verify_tools(cyrsync: list[str], spool: Path) -> list[Tool]:
 
 def check_replica(spool: Path, replica: Path) -> None:
     """Stop when plain rsync would still find something to do."""
-    token = "--exclude=/.cyrsync-*"  # cyrsync's own
-    check = ["rsync", "-aniO", "--delete", token, f"{spool}/", f"{replica}/"]
+    owner_file = "--exclude=/.cyrsync-*"  # cyrsync's own
+    check = ["rsync", "-aniO", "--delete", owner_file, f"{spool}/", f"{replica}/"]
     left = subprocess.run(check, capture_output=True, text=True, check=True).stdout.splitlines()
     if left:
         raise SystemExit(f"bench: the replicas differ from the source: {left[:5]}")

@@ -167,12 +167,18 @@ def locked(path: bytes) -> Iterator[None]:
             stop_process(process)
 
 
+def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for nobody longer than a moment."""
+    under_locks = snapshot.under_locks
+    monkeypatch.setattr(snapshot, "under_locks", lambda *words: under_locks(*words[:3], 0.2))
+
+
 @pytest.mark.parametrize("which", ["index", "header", "name"])
 def test_a_lock_that_is_never_let_go_of(
     server: CyrusServer, replica: Path, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     """Its mailbox is named, and stays as it is on the replica; the others are carried over."""
-    monkeypatch.setattr(snapshot, "under_locks", partial(snapshot.under_locks, patience=0.2))
+    be_impatient(monkeypatch)
     sent, inbox = place(server, "user.joe.Sent"), place(server, "user.joe")
     folders = [Path(os.fsdecode(one.data)) for one in (sent, inbox)]
     sync_server_here(conf(server), "--delete", replica)
@@ -200,7 +206,7 @@ def test_a_lock_that_is_never_let_go_of(
 def test_a_lock_that_is_held_during_a_first_copy(
     server: CyrusServer, replica: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot, "under_locks", partial(snapshot.under_locks, patience=0.2))
+    be_impatient(monkeypatch)
     sent, inbox = place(server, "user.joe.Sent"), place(server, "user.joe")
     with locked(sent.files.index_path):
         report = sync_server_here(conf(server), "--delete", replica, expect=(23,))

@@ -17,8 +17,8 @@ import pytest
 from cyrsync.cyrus.server import config
 from cyrsync.cyrus.server.server import located
 from cyrsync.cyrus.server.settings import layout_settings
-from cyrsync.far import token
-from cyrsync.far.token import Token
+from cyrsync.far import owner_file
+from cyrsync.far.owner_file import OwnerFile
 from support.imapd import CyrusServer, dump, folders, ok
 from support.tools import requires_root
 from support.tree import run_cyrsync
@@ -67,9 +67,9 @@ def replicate(primary: CyrusServer, root: Path) -> CyrusServer:
     spare = CyrusServer(root, **primary.options)
     settings = layout_settings(config.read(f"{primary.root}/imapd.conf"))
     now = time.time()
-    made = Token("abc", "master:/etc/imapd.conf", 7, now - 60, now - 50, now - 60, settings=settings)
+    made = OwnerFile("abc", "master:/etc/imapd.conf", 7, now - 60, now - 50, now - 60, settings=settings)
     for directory in (spare.spool, spare.conf):
-        token.write(os.fsencode(directory), made)
+        owner_file.write(os.fsencode(directory), made)
     return spare
 
 

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import pytest
 
 import samplespool
-from cyrsync.far import token
-from cyrsync.far.token import Token
-from cyrsync.server.claim import source_name
+from cyrsync.far import owner_file
+from cyrsync.far.owner_file import OwnerFile
+from cyrsync.server.ownership import source_name
 from support.servers import SampleServer, below
 from support.spool import leaves
 from support.sshd import Sshd
@@ -123,12 +123,12 @@ def locked(path: Path) -> Iterator[None]:
         writer.communicate(b"\n")
 
 
-def put_token(server: SampleServer, replica: Path, **fields: Any) -> None:
+def put_owner_file(server: SampleServer, replica: Path, **fields: Any) -> None:
     """Make each root of the replica say something of itself."""
-    ours = Token("abc", source_name(bytes(server.conf)), 7, 1e9, 1e9 + 5, 1e9)
+    ours = OwnerFile("abc", source_name(bytes(server.conf)), 7, 1e9, 1e9 + 5, 1e9)
     for root in (server.spool, server.root / "conf"):
         below(replica, root).mkdir(parents=True, exist_ok=True)
-        token.write(bytes(below(replica, root)), ours._replace(**fields))
+        owner_file.write(bytes(below(replica, root)), ours._replace(**fields))
 
 
 # --- All is well
@@ -437,13 +437,13 @@ def test_no_right_to_write_there(server: SampleServer, replica: Path) -> None:
 
 def test_whose_replica_it_is(server: SampleServer, replica: Path) -> None:
     assert "nobody's" in check(server, replica).of("owner file")[0][1]
-    put_token(server, replica)
+    put_owner_file(server, replica)
     assert "this server's, last complete run: 2001-09-09" in check(server, replica).of("owner file")[0][1]
-    put_token(server, replica, source="other:/etc/imapd.conf")
+    put_owner_file(server, replica, source="other:/etc/imapd.conf")
     text = check(server, replica).failure("owner file")
     assert "replica of other:/etc/imapd.conf" in text
     assert "exit 4" in text
-    put_token(server, replica, promoted="2026-01-01T00:00:00+00:00")
+    put_owner_file(server, replica, promoted="2026-01-01T00:00:00+00:00")
     assert "promoted at 2026-01-01" in check(server, replica).failure("owner file")
     (below(replica, server.spool) / ".cyrsync-replica").write_text("{")
     assert "damaged" in check(server, replica).failure("owner file")
@@ -473,11 +473,11 @@ def test_a_disk_on_which_something_is(tmp_path: Path, small_disk: Path) -> None:
     assert check(server, small_disk).of("space")[0][0] == "ok"
     shutil.copytree(server.spool, spool, dirs_exist_ok=True)
     assert "most of a copy" in check(server, small_disk).note("space")
-    put_token(server, small_disk)
+    put_owner_file(server, small_disk)
     assert "most of which is there" in check(server, small_disk).of("space")[0][1]
     (spool / ".cyrsync-replica").unlink()
     assert "most of a copy" in check(server, small_disk).note("space")
-    put_token(server, small_disk, complete=0.0)
+    put_owner_file(server, small_disk, complete=0.0)
     assert "most of a copy" in check(server, small_disk).note("space")
 
 

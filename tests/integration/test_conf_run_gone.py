@@ -38,7 +38,7 @@ def synced(pair: Pair) -> Pair:
 
 
 def files(pair: Pair) -> dict[bytes, object]:
-    """All files on the replica but tokens: path and content."""
+    """All files on the replica but owner files: path and content."""
     return {path: entry.content for path, entry in snapshot(pair.replica).items() if entry.kind != "directory"}
 
 

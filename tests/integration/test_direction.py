@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.far import token
-from cyrsync.far.token import Token
+from cyrsync.far import owner_file
+from cyrsync.far.owner_file import OwnerFile
 from support.tree import run_cyrsync, snapshot, sync
 
 REFUSED, UNUSABLE = 4, 3
-REPLICA = Token("abc", "master:/etc/imapd.conf", 7, 1e9, 1e9, 1e9)
+REPLICA = OwnerFile("abc", "master:/etc/imapd.conf", 7, 1e9, 1e9, 1e9)
 PROMOTED = REPLICA._replace(promoted="2026-01-01T00:00:00+00:00")
 
 
@@ -42,7 +42,7 @@ def far(request: pytest.FixtureRequest, tmp_path: Path) -> Far:
 def test_a_replica_as_a_source(far: Far, tmp_path: Path) -> None:
     *rsh, source = far.words
     replica = tmp_path / "replica"
-    token.write(os.fsencode(far.tree), REPLICA)
+    owner_file.write(os.fsencode(far.tree), REPLICA)
     for line in (("sync", *rsh, source, replica), ("rsync", "-a", *rsh, source, replica)):
         done = run_cyrsync(*line)
         assert done.returncode == REFUSED, done.stderr
@@ -50,7 +50,7 @@ def test_a_replica_as_a_source(far: Far, tmp_path: Path) -> None:
         assert not replica.exists()
     sync("--from-replica", *rsh, source, replica)
     assert len(list(replica.rglob("*."))) == 30
-    token.write(os.fsencode(far.tree), PROMOTED)  # a server like any other
+    owner_file.write(os.fsencode(far.tree), PROMOTED)  # a server like any other
     sync(*rsh, source, replica)
 
 
@@ -58,7 +58,7 @@ def test_a_promoted_replica_as_a_destination(far: Far, tmp_path: Path) -> None:
     *rsh, replica = far.words
     source = tmp_path / "source"
     samplespool.make(source, messages=20, folder_count=3, seed=2)
-    token.write(os.fsencode(far.tree), PROMOTED)
+    owner_file.write(os.fsencode(far.tree), PROMOTED)
     before = snapshot(far.tree)
     for line in (("sync", *rsh, f"{source}/", replica), ("rsync", "-a", *rsh, f"{source}/", replica)):
         done = run_cyrsync(*line)

@@ -44,7 +44,7 @@ HANDED_ON = [
 
 
 #: Done first in a run: many of the folders lack what a writer at work would still bring, and he is not waited for.
-NOBODY_WRITES = "from cyrsync.far import take; take._PAUSE = take._LONG_PAUSE = 0"
+NOBODY_WRITES = "from cyrsync.far import locked_folder; locked_folder._PAUSE = locked_folder._LONG_PAUSE = 0"
 
 
 def plain_rsync(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:

@@ -27,7 +27,7 @@ sys.path.insert(0, {checkout!r})
 print("cyrsync-python", flush=True)
 sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
 import json, stat, zlib
-from cyrsync.far import agent, folder, relink, take
+from cyrsync.far import agent, folder, locked_folder, relink
 from cyrsync.far.folder import Entry
 from cyrsync.far.message_files import MessageFiles
 agent._SERVICES["load"] = lambda request: (request.source.read(request.fields["size"]), request.output.end())
@@ -44,8 +44,8 @@ def listed(change):
     real = folder.encode
     folder.encode = lambda found, compressible=True: real(change(found), compressible)
 def taken(change):
-    real = take.encode
-    take.encode = lambda found, compressible: real(change(found), compressible)
+    real = locked_folder.encode
+    locked_folder.encode = lambda found, compressible: real(change(found), compressible)
 OUTSIDE = {outside!r}
 {lie}
 agent.main(compressed=True)

@@ -15,7 +15,7 @@ import pytest
 
 import samplespool
 from cyrsync.ends import address
-from cyrsync.far import token
+from cyrsync.far import owner_file
 from cyrsync.spool.run import run
 from cyrsync.sync.options import Options
 from cyrsync.sync.session import Session
@@ -301,7 +301,7 @@ def state_of(pid: int) -> str:
 
 
 def hidden(replica: Path) -> list[Path]:
-    return [path for path in replica.rglob(".*") if path.name != os.fsdecode(token.NAME)]
+    return [path for path in replica.rglob(".*") if path.name != os.fsdecode(owner_file.NAME)]
 
 
 def test_a_second_run_names_the_first(slow_pair: Pair) -> None:

@@ -110,12 +110,12 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 @pytest.mark.parametrize("name", ["cyrus.header", "cyrus.index"])
-@pytest.mark.parametrize("side", ["source", "replica"])
+@pytest.mark.parametrize("tree", ["source", "replica"])
 def test_a_mailbox_that_cannot_be_told_is_compared(
-    pair: Pair, side: str, name: str, damage: Callable[[Path], object]
+    pair: Pair, tree: str, name: str, damage: Callable[[Path], object]
 ) -> None:
     """By size and time, never by name alone."""
-    damage((pair.sent if side == "source" else pair.on_replica(pair.sent)) / name)
+    damage((pair.sent if tree == "source" else pair.on_replica(pair.sent)) / name)
     message = pair.sent / "3."
     message.write_text("not of the old size")
     os.utime(message, (TIME, TIME))

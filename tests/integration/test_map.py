@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.far import token
+from cyrsync.far import owner_file
 from support.replicas import Pair
 from support.spool import leaves
 from support.sshd import Sshd
@@ -50,7 +50,7 @@ def conf(pair: Pair, mail: Path) -> Path:
 def test_a_directory_that_lies_elsewhere(pair: Pair, mail: Path) -> None:
     pair.sync(*words(pair, mail))
     assert_same_tree(pair.server.spool, mail, dir_mtimes=False)
-    assert token.read(os.fsencode(mail)) and not pair.there(pair.server.spool).exists()
+    assert owner_file.read(os.fsencode(mail)) and not pair.there(pair.server.spool).exists()
     assert pair.there(pair.home / "mailboxes.db").exists()
     assert pair.sync("--full", *words(pair, mail))["messages"]["send"] == 0
     pair.change()

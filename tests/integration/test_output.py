@@ -193,7 +193,7 @@ def test_a_dry_run_tells_and_changes_nothing(source: Path, replica: Path, state_
 
 def test_a_dry_run_foretells_the_run(source: Path, replica: Path) -> None:
     foretold, done = (sync(*option, "--delete", source, replica) for option in (("-n",), ()))
-    for key in ("folders", "messages", "metadata", "strays", "withheld"):
+    for key in ("folders", "messages", "metadata", "other_files", "withheld"):
         assert foretold[key] == done[key]
     assert foretold["rsync_runs"] == 0
 

@@ -176,9 +176,9 @@ def test_what_names_mean_to_a_far_shell(sshd_without_python: Sshd, tmp_path: Pat
     address = parse(sshd_without_python.at(tmp_path))
     connections = Connections(address, sshd_without_python.rsh, (), tmp_path)
     try:
-        side = connections.open(address, is_replica=True)
-        assert side.numbers({*names, "user:no such; touch ran", "user:nosuch"}) == {**names, "user:nosuch": None}
-        assert side.numbers(()) == {}
-        assert side.resolve(os.fsencode(tmp_path)).directory
+        tree = connections.open(address, is_replica=True)
+        assert tree.numbers({*names, "user:no such; touch ran", "user:nosuch"}) == {**names, "user:nosuch": None}
+        assert tree.numbers(()) == {}
+        assert tree.resolve(os.fsencode(tmp_path)).directory
     finally:
         connections.close()

@@ -13,7 +13,7 @@ import pytest
 
 import samplespool
 from cyrsync.far.hold import Holds
-from cyrsync.server import claim
+from cyrsync.server import ownership
 from cyrsync.state.store import Store
 from support.boxes import Box
 from support.inside import sync_server_here
@@ -439,10 +439,10 @@ def test_what_a_power_cut_has_emptied_is_mended_in_the_part_and_then_in_all(
         words is JOE
     )  # others always compare
     assert [path.stat().st_size > 0 for path in emptied] == [True, words is not JOE]
-    assert all(token and token.doubtful for token in synced.tokens())
+    assert all(owner_file and owner_file.doubtful for owner_file in synced.owner_files())
     synced.sync()
     synced.assert_same()
-    assert not any(token and token.doubtful for token in synced.tokens())
+    assert not any(owner_file and owner_file.doubtful for owner_file in synced.owner_files())
 
 
 def test_a_dry_run_does_nothing(synced: Server) -> None:
@@ -534,7 +534,7 @@ def test_shards_and_a_run_for_all(server: Server, state_dir: Path) -> None:
     server.assert_same()
     assert_sound(server.conf, server.replica)
     assert server.sync()["files"]["planned"] == 0
-    assert [token and bool(token.ended) for token in server.tokens()] == [True, True]
+    assert [owner_file and bool(owner_file.ended) for owner_file in server.owner_files()] == [True, True]
 
 
 def test_a_shard_leaves_what_others_are_making(server: Server) -> None:
@@ -558,7 +558,7 @@ def test_shards_side_by_side(server: Server, request: pytest.FixtureRequest, ove
     commands = [cyrsync_argv("sync", "-C", server.conf, *words, *where) for words in SHARDS]
     running = [subprocess.Popen(argv, env=plain_env(), stderr=subprocess.PIPE, text=True) for argv in commands]
     assert [(process.communicate()[1], process.returncode) for process in running] == [("", 0)] * 3
-    first, second = server.tokens()
+    first, second = server.owner_files()
     assert first
     assert first == second
     assert not first.ended  # that is for the run for all to say
@@ -586,7 +586,7 @@ def test_all_shards_after_a_run_for_all(synced: Server) -> None:
 
 
 def test_a_shard_waits_for_a_run_for_all_as_others_do(synced: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claim, "_BEGINNING", 0.3)
+    monkeypatch.setattr(ownership, "_BEGINNING", 0.3)
     with closing(Holds()) as holds:
         assert holds.hold([os.fsencode(synced.there(synced.server.spool))]) is None
         report = synced.sync(*SHARDS[0], expect=75)

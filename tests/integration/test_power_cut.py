@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.far import token
+from cyrsync.far import owner_file
 from support.daemon import RsyncDaemon
 from support.meanwhile import COMMITS, launch
 from support.power import Disk, Host
@@ -116,7 +116,7 @@ cp -a "$CYRSYNC_STATE" {images}/../state-$n"""
 
 
 #: Right before a run has the disks synced at its end.
-SYNCS = ("cyrsync.server.claim", "Claim", "_to_disk")
+SYNCS = ("cyrsync.server.ownership", "Ownership", "_to_disk")
 #: Where messages are compared that the replica may have.
 COMPARES = ("cyrsync.server.reading", "MailboxReader", "entries")
 
@@ -183,7 +183,7 @@ def test_only_what_was_under_way_is_compared(
     done = host.run(*command, env={"CYRSYNC_STATE": str(kept)})
     report = json.loads(done.stdout)
     assert (done.returncode, report["warnings"], report["files"]["deleted"]) == (0, [], 0)
-    found = token.read(os.fsencode(below(disk.mount, server.spool)))
+    found = owner_file.read(os.fsencode(below(disk.mount, server.spool)))
     assert found and not found.writing and not found.doubtful
 
 

@@ -17,9 +17,9 @@ import pytest
 
 from cyrsync.cyrus.server import config
 from cyrsync.cyrus.server.settings import layout_settings
-from cyrsync.far import token
+from cyrsync.far import owner_file
 from cyrsync.far.hold import Holds
-from cyrsync.far.token import Token
+from cyrsync.far.owner_file import OwnerFile
 from support.servers import SampleServer
 from support.tools import requires_root
 from support.tree import cyrsync_argv, plain_env, run_cyrsync, snapshot
@@ -31,13 +31,13 @@ HOUR = 3600.0
 
 @pytest.fixture
 def replica(tmp_path: Path) -> SampleServer:
-    """Two partitions, and a token at each root of an hour ago."""
+    """Two partitions, and an owner file at each root of an hour ago."""
     server = SampleServer(tmp_path / "standby", partitions="default other")
     settings = layout_settings(config.read(str(server.conf)))
     begun = time.time() - HOUR
     for root in roots(server):
-        made = Token("abc", "mail1:/etc/imapd.conf", 7, begun, begun + 5, begun, settings=settings)
-        token.write(os.fsencode(root), made)
+        made = OwnerFile("abc", "mail1:/etc/imapd.conf", 7, begun, begun + 5, begun, settings=settings)
+        owner_file.write(os.fsencode(root), made)
     return server
 
 
@@ -47,7 +47,7 @@ def roots(server: SampleServer) -> list[Path]:
 
 def promoted(root: Path) -> str:
     """Since when a root says that it is promoted."""
-    found = token.read(os.fsencode(root))
+    found = owner_file.read(os.fsencode(root))
     assert found
     return found.promoted
 
@@ -83,12 +83,12 @@ def test_every_root_is_marked_once(replica: SampleServer) -> None:
     assert (found["problems"], found["warnings"], found["errors"], found["again"]) == ([], [], [], False)
     assert found["source"] == "mail1:/etc/imapd.conf"
     assert sorted(found["roots"]) == sorted(map(str, roots(replica)))
-    marked = [token.read(os.fsencode(root)) for root in roots(replica)]
+    marked = [owner_file.read(os.fsencode(root)) for root in roots(replica)]
     assert {one and (one.promoted, one.run, one.replica) for one in marked} == {(found["promoted"], 7, "abc")}
     for root in roots(replica):
-        one = token.read(os.fsencode(root))
+        one = owner_file.read(os.fsencode(root))
         assert one
-        token.write(os.fsencode(root), one._replace(promoted="2001-01-01T00:00:00+00:00"))
+        owner_file.write(os.fsencode(root), one._replace(promoted="2001-01-01T00:00:00+00:00"))
     again = promote(replica)
     assert (again["again"], again["promoted"]) == (True, "2001-01-01T00:00:00+00:00")
 
@@ -109,9 +109,9 @@ def test_says_how_old_it_is(replica: SampleServer) -> None:
     assert "The last run that sent anything began 1 h 00 min ago" in done.stdout
     assert "cut off" not in done.stdout
     spool = os.fsencode(replica.spool)
-    before = token.read(spool)
+    before = owner_file.read(spool)
     assert before
-    token.write(spool, before._replace(ended=0.0, complete=before.begun - HOUR))
+    owner_file.write(spool, before._replace(ended=0.0, complete=before.begun - HOUR))
     found = promote(replica)
     assert found["cut_off"] is True
     assert found["last_complete_run"] < found["last_run"]
@@ -132,7 +132,7 @@ def test_prints_the_commands_without_a_terminal_and_nothing_with_quiet(replica: 
     assert run("-C", replica.conf, "-q", code=0).stdout == ""
 
 
-def test_a_replica_without_tokens_is_promoted_with_a_warning(replica: SampleServer) -> None:
+def test_a_replica_without_owner_files_is_promoted_with_a_warning(replica: SampleServer) -> None:
     for root in roots(replica):
         (root / ".cyrsync-replica").unlink()
     found = promote(replica)

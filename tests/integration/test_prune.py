@@ -19,8 +19,8 @@ import pytest
 
 import samplespool
 from cyrsync.cyrus.server.db import flat
+from cyrsync.far import owner_file, versions
 from cyrsync.far import packed as packing
-from cyrsync.far import token, versions
 from cyrsync.far.stored import StoreReader
 from support.inside import sync_server_here
 from support.made_store import ago
@@ -396,9 +396,9 @@ def test_a_root_that_is_not_there_keeps_the_messages_of_its_partition(kept: Hist
 
 def test_after_a_power_cut_nothing_is_swept(kept: History) -> None:
     root = os.fsencode(below(kept.replica, kept.server.spool))
-    found = token.read(root)
+    found = owner_file.read(root)
     assert found
-    token.write(root, found._replace(writing="another boot"))
+    owner_file.write(root, found._replace(writing="another boot"))
     report = kept.prune("--keep-within", "15d", "--grace", "0d", expect=23)
     assert (report["messages"]["removed"], "power cut" in report["errors"][0]) == (0, True)
     assert kept.pool() == kept.lost_at(40, 30, 20, 10)
@@ -406,9 +406,9 @@ def test_after_a_power_cut_nothing_is_swept(kept: History) -> None:
 
 def test_what_was_promoted_is_left_alone(kept: History) -> None:
     root = os.fsencode(below(kept.replica, kept.server.spool))
-    found = token.read(root)
+    found = owner_file.read(root)
     assert found
-    token.write(root, found._replace(promoted="2026-11-28T10:00:00+00:00"))
+    owner_file.write(root, found._replace(promoted="2026-11-28T10:00:00+00:00"))
     before = kept.everything()
     for command, *words in (["prune", "--keep-last", "1"], ["hold", "joe"], ["forget", "joe", "--yes"]):
         done = kept.printed(command, *words, expect=4)

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cyrsync.ends import address
-from cyrsync.far import take
+from cyrsync.far import locked_folder
 from cyrsync.spool import compare
 from cyrsync.spool import run as walk
 from cyrsync.sync.folder_plan import FolderPlan, State
@@ -37,8 +37,8 @@ seeds = st.integers(0, 2**32 - 1)
 def _nobody_writes() -> Iterator[None]:
     """Many of the folders lack what a writer at work would still bring: he is not waited for."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(take, "_PAUSE", 0)
-        patch.setattr(take, "_LONG_PAUSE", 0)
+        patch.setattr(locked_folder, "_PAUSE", 0)
+        patch.setattr(locked_folder, "_LONG_PAUSE", 0)
         yield
 
 
@@ -48,8 +48,8 @@ def states_found() -> Iterator[set[State]]:
     found: set[State] = set()
     real = compare.compare
 
-    def look(*sides: Any, **more: Any) -> FolderPlan:
-        plan = real(*sides, **more)
+    def look(*trees: Any, **more: Any) -> FolderPlan:
+        plan = real(*trees, **more)
         found.add(plan.state)
         return plan
 

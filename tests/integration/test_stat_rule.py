@@ -41,7 +41,7 @@ class Watched:
         assert not [call for call in calls if b'("' in call.line and not call.path.startswith(b"/")]
         return calls
 
-    def on_both_sides(self) -> set[bytes]:
+    def on_both_trees(self) -> set[bytes]:
         both = messages(self.source).keys() & messages(self.replica).keys()
         return {os.path.join(os.fsencode(root), path) for root in (self.source, self.replica) for path in both}
 
@@ -67,7 +67,7 @@ def programs(calls: list[Call]) -> list[bytes]:
 def test_plain_rsync_looks_at_them_all(watched: Watched) -> None:
     """So this way of looking at it works."""
     calls = watched.run(["rsync", "-a", f"{watched.source}/", f"{watched.replica}/"])
-    assert watched.on_both_sides() <= looked_at(calls)
+    assert watched.on_both_trees() <= looked_at(calls)
 
 
 @pytest.mark.parametrize(
@@ -75,11 +75,11 @@ def test_plain_rsync_looks_at_them_all(watched: Watched) -> None:
     [*((change, "sync --delete") for change in CHANGES.values()), (CHANGES["all of it"], "rsync -a --delete")],
     ids=[*CHANGES, "drop-in"],
 )
-def test_what_is_on_both_sides_is_not_looked_at(
+def test_what_is_on_both_trees_is_not_looked_at(
     watched: Watched, change: Callable[[Path], object], command: str
 ) -> None:
     change(watched.source)
-    both = watched.on_both_sides()
+    both = watched.on_both_trees()
     assert len(both) > 500
     calls = watched.cyrsync(*command.split())
     assert not both & looked_at(calls)

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.far import folder_writer, token
+from cyrsync.far import folder_writer, owner_file
 from cyrsync.far.folder import Entry
 from cyrsync.server import contents, large_metadata, sender
 from cyrsync.server.reading import MailboxReader
 from cyrsync.server.sender import Sender
-from cyrsync.state.sent import Sent, StateDamaged
+from cyrsync.state.mailbox_row import MailboxRow, StateDamaged
 from cyrsync.state.store import Store
 from cyrsync.sync.progress import NoProgress
 from support.meanwhile import before_part
@@ -143,9 +143,9 @@ def test_messages_that_may_be_there_are_asked_for_some_at_a_time(either: Pair, m
 
     monkeypatch.setattr(MailboxReader, "entries", entries)
     place = os.fsencode(either.there(either.server.spool))
-    found = token.read(place)
+    found = owner_file.read(place)
     assert found
-    token.write(place, found._replace(writing="another boot"))  # so that nothing is proven
+    owner_file.write(place, found._replace(writing="another boot"))  # so that nothing is proven
     samplespool.deliver(either.folders[0], 1)
     report = either.sync()
     assert (max(asked), report["messages"]["send"]) == (2, 1)
@@ -283,7 +283,7 @@ def test_a_state_that_proves_damaged_in_the_middle(either: Pair, monkeypatch: py
         samplespool.deliver(folder, 2)
     kept, calls = Store.put, []
 
-    def put(self: Store, rows: Iterable[Sent]) -> None:
+    def put(self: Store, rows: Iterable[MailboxRow]) -> None:
         calls.append(self)
         if len(calls) == 2:
             raise StateDamaged("a test says so")
@@ -471,7 +471,7 @@ def test_a_replica_that_is_used_is_refused(pair: Pair) -> None:
 #: Runs cyrsync, and kills it before one of the calls of a function.
 KILLER = """\
 import os, signal
-import cyrsync.server.sender, cyrsync.state.store, cyrsync.server.claim
+import cyrsync.server.sender, cyrsync.state.store, cyrsync.server.ownership
 from {module} import {victim} as victim
 kept, calls = victim.{name}, [0]
 def dying(*words, **options):
@@ -483,7 +483,7 @@ victim.{name} = dying
 from cyrsync.cli.app import main
 main()
 """
-STORE, CLAIM = ("cyrsync.state.store", "Store"), ("cyrsync.server.claim", "Claim")
+STORE, OWNERSHIP = ("cyrsync.state.store", "Store"), ("cyrsync.server.ownership", "Ownership")
 
 
 @pytest.mark.parametrize(
@@ -495,7 +495,7 @@ STORE, CLAIM = ("cyrsync.state.store", "Store"), ("cyrsync.server.claim", "Claim
             (("cyrsync.far.folder_writer", "os"), "rename", number)
             for number in random.Random(1).sample(range(1, 12), 5)
         ),
-        (CLAIM, "end", 0),
+        (OWNERSHIP, "end", 0),
     ],
 )
 def test_killed_on_the_way(pair: Pair, where: tuple[str, str], name: str, number: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.far import token
+from cyrsync.far import owner_file
 from support.replicas import Pair
 from support.spool import leaves
 from support.sshd import Sshd
@@ -51,9 +51,9 @@ def test_a_root_that_became_a_link(pair: Pair, sshd: Sshd, tmp_path: Path, name:
     if target == "full":
         (other / "precious").mkdir()
     elif target.startswith("with"):
-        shutil.copy(root.with_name("moved") / os.fsdecode(token.NAME), other)
+        shutil.copy(root.with_name("moved") / os.fsdecode(owner_file.NAME), other)
         if os.geteuid() == 0:
-            os.chown(other / os.fsdecode(token.NAME), 65534, 65534)
+            os.chown(other / os.fsdecode(owner_file.NAME), 65534, 65534)
     before = snapshot(tmp_path, skip_hidden=False) if other.exists() else {}
     done = run_cyrsync(*command)
     assert done.returncode == 3, done
@@ -81,10 +81,10 @@ def test_the_administrator_may_move_it(pair: Pair, sshd: Sshd, tmp_path: Path, n
         root.unlink(missing_ok=True)
         root.symlink_to(place)
         if forget:
-            (place / os.fsdecode(token.NAME)).unlink()
+            (place / os.fsdecode(owner_file.NAME)).unlink()
             assert run_cyrsync(*command).returncode == 3
             assert run_cyrsync(command[0], "--full", *command[1:]).returncode == 0
-            (place / os.fsdecode(token.NAME)).unlink()
+            (place / os.fsdecode(owner_file.NAME)).unlink()
         done = run_cyrsync(*command)
         assert done.returncode == 0, done
         assert_same_tree(pair.server.spool, place, dir_mtimes=False)

@@ -89,7 +89,7 @@ def leave_while_sent(
     message, left, uids = Contents._message, list[Path](), list[int]()
 
     def send(self: Contents, root: bytes, uid: int, descriptor: int) -> Iterator[Item]:
-        if (self._reader.directory(root, self._work.place.key.path)) == os.fsencode(folder):
+        if (self._reader.directory(root, self._work.location.key.path)) == os.fsencode(folder):
             uids.append(uid)
         if len(uids) == 3 and not left:
             leave()
@@ -184,8 +184,8 @@ def test_a_mailbox_that_never_rests_is_left_for_the_next_run(pair: Pair, monkeyp
     (warning,) = report["warnings"]
     assert "left for the next run" in warning
     assert report["errors"] == []
-    tokens = pair.tokens()
-    assert tokens[0] and tokens[0].complete < tokens[0].begun, "not all is there"
+    owner_files = pair.owner_files()
+    assert owner_files[0] and owner_files[0].complete < owner_files[0].begun, "not all is there"
     header.write_bytes(content)
     pair.sync()
     pair.assert_same()
@@ -267,7 +267,7 @@ def test_names_that_are_no_text(pair: Pair) -> None:
 
 
 def test_a_state_that_is_damaged_again(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cyrsync.state.sent import StateDamaged
+    from cyrsync.state.mailbox_row import StateDamaged
 
     def damaged(*_: object) -> None:
         raise StateDamaged("file is not a database")

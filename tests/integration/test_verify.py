@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import samplespool
-from cyrsync.ends.agent_side import AgentSide
+from cyrsync.ends.agent_tree import AgentTree
 from cyrsync.ends.bundle import BOOTSTRAP, program
 from cyrsync.ends.link import Link
 from cyrsync.far.audit_tree import audit_tree
@@ -197,14 +197,14 @@ def test_harm_to_a_tree(box: Box, harm: Callable[[Path], None], kinds: list[str]
     assert problems(found) == [(kind, "Sent", []) for kind in kinds]
 
 
-@pytest.mark.parametrize("side", ["source", "replica"])
-def test_empty_directories_of_the_uniqueid_layout(tmp_path: Path, side: str) -> None:
+@pytest.mark.parametrize("tree", ["source", "replica"])
+def test_empty_directories_of_the_uniqueid_layout(tmp_path: Path, tree: str) -> None:
     """Cyrus leaves those above a mailbox that is gone, and so do runs of a server."""
     samplespool.make(tmp_path / "source", messages=30, folder_count=3)
     sync(tmp_path / "source", tmp_path / "replica")
-    (tmp_path / side / "uuid/4/5/45ab").mkdir(parents=True)
+    (tmp_path / tree / "uuid/4/5/45ab").mkdir(parents=True)
     verify(tmp_path / "source", tmp_path / "replica", code=0)
-    (tmp_path / side / "uuid/4/5/45ab/1.").write_text("mail")
+    (tmp_path / tree / "uuid/4/5/45ab/1.").write_text("mail")
     assert len(verify(tmp_path / "source", tmp_path / "replica", code=1)["problems"]) == 1
 
 
@@ -240,9 +240,9 @@ def test_an_agent_under_an_old_python(tmp_path: Path, name: str, content: bool) 
     root = os.fsencode(Box(name, tmp_path).root)
     link = Link([oldest_python(), "-I", "-S", "-c", BOOTSTRAP], "an old Python")
     link.send(program())
-    side = AgentSide(lambda: link, compressed=True)
-    found = list(side.audit(root, content))
-    side.close()
+    tree = AgentTree(lambda: link, compressed=True)
+    found = list(tree.audit(root, content))
+    tree.close()
     assert found == list(audit_tree(root, content))
     assert len(found) > 5
 

@@ -26,7 +26,7 @@ from cyrsync.rolling.plain import Event, Pace, Status
 from cyrsync.server import changes
 from cyrsync.server.run import ServerRun
 from cyrsync.server.scope import Scope
-from cyrsync.server.takings import Takings
+from cyrsync.server.snapshots import Snapshots
 from cyrsync.state import watching
 from cyrsync.state.pending import PendingTable, Waiting
 from cyrsync.state.store import Store
@@ -187,7 +187,7 @@ def test_what_is_asked_for_during_a_pass_is_done_by_the_next(
 
 def test_a_mailbox_that_cannot_be_read_waits_by_itself(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it is called in messages: with uniqueid directories, they name mailbox and directory."""
-    monkeypatch.setattr(Takings, "text_of", lambda _, key: f"user/joe ({os.fsdecode(key.path)})")
+    monkeypatch.setattr(Snapshots, "text_of", lambda _, key: f"user/joe ({os.fsdecode(key.path)})")
     folder = inside.server.folders()[0]
     (folder / "cyrus.index").write_bytes(b"torn")
     inside.run(monkeypatch, nothing)

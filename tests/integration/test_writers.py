@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.far import token
+from cyrsync.far import owner_file
 from cyrsync.far.hold import Holds
-from cyrsync.far.token import UNOWNED, Token, boot_id
+from cyrsync.far.owner_file import UNOWNED, OwnerFile, boot_id
 from support.boxes import Box
 from support.meanwhile import launch
 from support.replicas import Pair
@@ -320,8 +320,8 @@ def test_far_replicas_of_ours_are_not_overwritten_by_plain_rsync(pair: Pair, ssh
     shutil.rmtree(leaves(there)[0])
     said(0, "rsync", "-a", "-u", "--delete", *words)
     assert_same_tree(pair.server.spool, there, dir_mtimes=False)
-    assert token.read(os.fsencode(there))
-    token.write(os.fsencode(there), UNOWNED._replace(promoted="2026"))
+    assert owner_file.read(os.fsencode(there))
+    owner_file.write(os.fsencode(there), UNOWNED._replace(promoted="2026"))
     before = snapshot(there, skip_hidden=False)
     shutil.rmtree(leaves(pair.server.spool)[0])
     said(4, "rsync", "-a", "-u", "--delete", *words)
@@ -331,11 +331,11 @@ def test_far_replicas_of_ours_are_not_overwritten_by_plain_rsync(pair: Pair, ssh
 
 def test_plain_rsync_leaves_the_owner_file(pair: Pair) -> None:
     spool = pair.there(pair.server.spool)
-    before = token.read(os.fsencode(spool))
+    before = owner_file.read(os.fsencode(spool))
     for name in ("handed over", "handed over late"):
         samplespool.deliver(pair.server.folders()[0], 1)  # so that there is something to write
         said(0, *commands(pair)[name])
-        after = token.read(os.fsencode(spool))
+        after = owner_file.read(os.fsencode(spool))
         assert before and after
         assert (after.source, after.run, after.writing) == (before.source, before.run, "")
         assert after.replica != before.replica  # the state of sync -C does not speak of it any more
@@ -348,8 +348,8 @@ def test_plain_rsync_leaves_the_owner_file(pair: Pair) -> None:
 # --- What is said at the root
 
 
-def of(root: Path) -> Token:
-    found = token.read(os.fsencode(root))
+def of(root: Path) -> OwnerFile:
+    found = owner_file.read(os.fsencode(root))
     assert found
     return found
 
@@ -389,10 +389,10 @@ def test_the_walk_makes_an_owner_file_that_claims_nothing(pair: Pair, tmp_path: 
     for words in (("sync", "--delete"), ("rsync", "-a", "--delete")):
         said(0, *words, f"{pair.server.spool}/", f"{new}/")
         assert (of(new).source, of(new).run, of(new).writing) == ("", 0, "")
-        assert stat.S_IMODE((new / os.fsdecode(token.NAME)).stat().st_mode) == 0o644
+        assert stat.S_IMODE((new / os.fsdecode(owner_file.NAME)).stat().st_mode) == 0o644
         assert_same_tree(pair.server.spool, new)
         assert new.stat().st_mtime_ns == pair.server.spool.stat().st_mtime_ns
-        (new / os.fsdecode(token.NAME)).unlink()
+        (new / os.fsdecode(owner_file.NAME)).unlink()
         shutil.rmtree(leaves(new)[0])
 
 
@@ -410,7 +410,7 @@ def test_a_root_that_is_not_ours_to_write_to(pair: Pair, tmp_path: Path) -> None
     """The folders in it are: rsync could do without an owner file, and so does a run."""
     new = tmp_path / "new"
     sync(f"{pair.server.spool}/", f"{new}/")
-    (new / os.fsdecode(token.NAME)).unlink()
+    (new / os.fsdecode(owner_file.NAME)).unlink()
     samplespool.deliver(leaves(pair.server.spool)[0], 1)
     new.chmod(0o555)
     pair.server.spool.chmod(0o555)
@@ -425,7 +425,7 @@ def test_a_root_that_is_not_ours_to_write_to(pair: Pair, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", [".cyrsync-replica", ".cyrsync-replica.new"])
 def test_a_fifo_in_its_place_stops_nobody(pair: Pair, name: str) -> None:
     there = pair.there(pair.server.spool)
-    (there / os.fsdecode(token.NAME)).unlink()
+    (there / os.fsdecode(owner_file.NAME)).unlink()
     os.mkfifo(there / name)
     code = 3 if name == ".cyrsync-replica" else 0
     for command in ("walk", "index", "drop-in", "handed over"):

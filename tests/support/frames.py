@@ -13,11 +13,11 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far.extended import ACLS
 from cyrsync.far.finding import KINDS, Audited, Problem
 from cyrsync.far.folder import Entry, File, Folder, Incarnation, join
+from cyrsync.far.locked_folder import LockedFolder
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.quick_check import Question
 from cyrsync.far.relink import Move
 from cyrsync.far.remove import Removal
-from cyrsync.far.take import Taken
 from cyrsync.far.uids import MAX_UID
 
 #: Names as a directory holds them: any byte but two, and not its own two entries.
@@ -56,7 +56,7 @@ folders = st.builds(
     attributes=st.none() | directories,
     messages=st.builds(MessageFiles.of, uids, _odd_names),
     metadata=st.dictionaries(_metadata, st.none() | entries, max_size=4),
-    strays=st.dictionaries(_strays, st.none() | entries, max_size=4),
+    other_files=st.dictionaries(_strays, st.none() | entries, max_size=4),
     folders=st.frozensets(_listed, max_size=3).map(lambda found: tuple(sorted(found))),
     incarnation=st.none() | _incarnations,
     leftovers=st.lists(_leftovers, max_size=2).map(tuple),
@@ -90,16 +90,16 @@ attributes = st.builds(
 
 
 @st.composite
-def takens(draw: st.DrawFn) -> Taken:
+def takens(draw: st.DrawFn) -> LockedFolder:
     folder = draw(folders)
     if folder.problem:
-        return Taken(folder)
-    found = draw(st.lists(st.sampled_from(sorted(kinds.BOUND)), unique=True))
+        return LockedFolder(folder)
+    found = draw(st.lists(st.sampled_from(sorted(kinds.SNAPSHOT)), unique=True))
     files = tuple(File(name, draw(regular_files), draw(st.binary(max_size=200))) for name in found)
     leading = draw(above(folder.path))
     has_some = [path for path, _ in leading] + [join(folder.path, file.name) for file in files]
     extended = draw(st.dictionaries(st.sampled_from(has_some), attributes, max_size=3))
-    return Taken(folder, files, leading, tuple(extended.items()))
+    return LockedFolder(folder, files, leading, tuple(extended.items()))
 
 
 _owned = st.tuples(st.integers(1, MAX_UID), regular_files.map(lambda entry: entry._replace(extra="")))

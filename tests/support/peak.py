@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from cyrsync.state.sent import Key
+from cyrsync.state.mailbox_row import Key
 from cyrsync.state.store import Store
 from support.tree import cyrsync_argv, plain_env
 

@@ -1,4 +1,4 @@
-"""A small server with a replica, whose tokens are looked at and forged."""
+"""A small server with a replica, whose owner files are looked at and forged."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import samplespool
-from cyrsync.far import token
-from cyrsync.far.token import Token
+from cyrsync.far import owner_file
+from cyrsync.far.owner_file import OwnerFile
 from support.inside import sync_server_here
 from support.servers import SampleServer, below
 from support.spool import leaves
@@ -55,19 +55,19 @@ class Pair:
     def there(self, path: Path) -> Path:
         return below(self.replica, path)
 
-    def tokens(self, roots: tuple[Path, ...] = ()) -> list[Token | None]:
+    def owner_files(self, roots: tuple[Path, ...] = ()) -> list[OwnerFile | None]:
         """Those of all roots."""
-        return [token.read(os.fsencode(self.there(root))) for root in roots or self.roots]
+        return [owner_file.read(os.fsencode(self.there(root))) for root in roots or self.roots]
 
     def forge(self, root: Path, **words: str | int | float) -> None:
-        """Change what the token of one root says."""
+        """Change what the owner file of one root says."""
         place = os.fsencode(self.there(root))
-        found = token.read(place)
+        found = owner_file.read(place)
         assert found
-        token.write(place, found._replace(**words))  # type: ignore[arg-type]
+        owner_file.write(place, found._replace(**words))  # type: ignore[arg-type]
 
     def everything(self) -> dict[bytes, Entry]:
-        """All that the replica has, tokens included."""
+        """All that the replica has, owner files included."""
         return snapshot(self.replica, skip_hidden=False)
 
     def assert_same(self) -> None:

@@ -22,7 +22,7 @@ INDEX = b"cyrus.index"
 EXPUNGE = b"cyrus.expunge"
 ANNOTATIONS = b"cyrus.annotations"
 #: What must be of one moment, and go last: under these, other metadata may be newer, and is rebuilt where it is not.
-BOUND = frozenset([HEADER, INDEX, EXPUNGE, ANNOTATIONS])
+SNAPSHOT = frozenset([HEADER, INDEX, EXPUNGE, ANNOTATIONS])
 #: Files of every mailbox, or of its part in an archive partition: other names with the prefix may be anything.
 MAIN_FILES = frozenset([HEADER, INDEX, b"cyrus.cache"])
 METADATA_PREFIX = b"cyrus."

@@ -60,8 +60,8 @@ def uniqueid(data: bytes) -> "str":
 def _from_dlist(line: bytes) -> bytes:
     """Return the value of the key `I`: keys and values alternate, values may be quoted or lists."""
     depth, key = 0, None
-    for token in _TOKEN.finditer(line):
-        quoted, opening, closing, atom = token.groups()
+    for owner_file in _TOKEN.finditer(line):
+        quoted, opening, closing, atom = owner_file.groups()
         if opening or closing:
             depth += 1 if opening else -1
         if depth != 1 or opening:

@@ -67,7 +67,7 @@ def _partitions(theirs: dict[str, str], ours: dict[str, str]) -> Iterator[Differ
 def _moved_files(name: str, theirs: dict[str, str], ours: dict[str, str]) -> Iterator[Difference]:
     """Tell of metadata that lies with the messages on one of both sides alone."""
     key = f"metapartition_files-{name}"
-    there, here = (set(side.get(key, "").split()) for side in (theirs, ours))
+    there, here = (set(tree.get(key, "").split()) for tree in (theirs, ours))
     if key in theirs and there != here:
         fatal = bool((there ^ here) & _IRREPLACEABLE)
         settings = f"metapartition_files, with metapartition-{name}"

@@ -16,8 +16,8 @@ import samplespool
 from cyrsync import process
 from cyrsync.ends import listing
 from cyrsync.ends.address import Address
-from cyrsync.ends.daemon_side import DaemonSide
-from cyrsync.ends.posix_side import PosixSide
+from cyrsync.ends.daemon_tree import DaemonTree
+from cyrsync.ends.posix_tree import PosixTree
 from cyrsync.errors import ConnectionFailed, UnusableError, WrongAnswer
 from cyrsync.far.digests import Question, of_data
 from cyrsync.far.folder import Entry, Folder
@@ -69,8 +69,8 @@ class FakeLink:
         return ConnectionFailed("host: the connection failed")
 
 
-def shell(answer: bytes) -> PosixSide:
-    return PosixSide(FakeLink(answer))  # type: ignore[arg-type]
+def shell(answer: bytes) -> PosixTree:
+    return PosixTree(FakeLink(answer))  # type: ignore[arg-type]
 
 
 def joined(items: list[bytes]) -> bytes:
@@ -90,10 +90,10 @@ def by_rsync(directory: Path, data: bytes) -> list[Folder]:
                 take(data[at : at + 50])
         return process.Finished(0, b"", b"")
 
-    side = DaemonSide(Address("host::m/", b"m/", "host", daemon=True), (), directory)
+    tree = DaemonTree(Address("host::m/", b"m/", "host", daemon=True), (), directory)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process, "capture", capture)
-        return list(side.walk(b"m", frozenset()))
+        return list(tree.walk(b"m", frozenset()))
 
 
 def changed(data: st.DataObject, whole: bytes) -> bytes:
@@ -114,9 +114,9 @@ def test_a_shell_that_does_not_lie(pack: type[bytes]) -> None:
         (b"u", b"x"),
         Entry(0o40755, 4096, 1700000000500000000, "0:8:root:mail", ""),
     )
-    assert (user.path, user.messages.odd, list(user.messages.uids)) == (b"u", (b"007.",), [1, 2])
+    assert (user.path, user.messages.nonstandard, list(user.messages.uids)) == (b"u", (b"007.",), [1, 2])
     assert user.metadata == {b"cyrus.index": Entry(0o100644, 7, -2750000000, "1000:1001:domain users:", "")}
-    assert user.strays == {b"link": None}
+    assert user.other_files == {b"link": None}
     assert (unread.path, unread.problem) == (b"x", 13)
 
 
@@ -126,7 +126,7 @@ def test_a_daemon_that_does_not_lie(tmp_path: Path) -> None:
     assert (user.path, list(user.messages.uids)) == (b"u", [1])
     squat = user.metadata[b"cyrus.squat"]
     assert squat and (squat.mode, squat.size) == (0o100744, 12)
-    assert user.strays.keys() == {b"link", b"a\nb"}
+    assert user.other_files.keys() == {b"link", b"a\nb"}
 
 
 @given(data=st.data())
@@ -232,10 +232,10 @@ def test_what_has_no_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 
 QUESTIONS = {
-    "resolve": (lambda side: side.resolve(b"/r"), [b"d/r\nx", b"t{}x", b"i0", b"e"]),
-    "numbers": (lambda side: side.numbers({"user:a", "group:a"}), [b"n8", b"n", b"e"]),
-    "a Cyrus at work": (lambda side: side.cyrus_at_work([b"/r"]), [b"l 1 /usr/sbin/cyrmaster\n\nx", b"e"]),
-    "to_disk": (lambda side: side.to_disk([b"/r"]), [b"e"]),
+    "resolve": (lambda tree: tree.resolve(b"/r"), [b"d/r\nx", b"t{}x", b"i0", b"e"]),
+    "numbers": (lambda tree: tree.numbers({"user:a", "group:a"}), [b"n8", b"n", b"e"]),
+    "a Cyrus at work": (lambda tree: tree.cyrus_at_work([b"/r"]), [b"l 1 /usr/sbin/cyrmaster\n\nx", b"e"]),
+    "to_disk": (lambda tree: tree.to_disk([b"/r"]), [b"e"]),
 }
 
 

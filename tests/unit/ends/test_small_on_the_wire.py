@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 
 from cyrsync.ends import agent_link
-from cyrsync.ends.agent_side import AgentSide
+from cyrsync.ends.agent_tree import AgentTree
 from cyrsync.errors import ConnectionFailed, WrongAnswer
-from cyrsync.far import folder, take, uids, wire
+from cyrsync.far import folder, locked_folder, uids, wire
 from cyrsync.far.folder import Folder
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.remove import Removal
@@ -47,18 +47,18 @@ class FakeLink:
         return ConnectionFailed("host: the connection failed")
 
 
-def side(answer: bytes) -> AgentSide:
-    made = AgentSide(lambda: FakeLink(answer), compressed=True)  # type: ignore[arg-type, return-value]
+def tree(answer: bytes) -> AgentTree:
+    made = AgentTree(lambda: FakeLink(answer), compressed=True)  # type: ignore[arg-type, return-value]
     made._agent._taught = True
     return made
 
 
 def walk(answer: bytes) -> list[Folder]:
-    return list(side(answer).walk(b"/r", frozenset()))
+    return list(tree(answer).walk(b"/r", frozenset()))
 
 
 def remove(answer: bytes, path: bytes = b"a") -> object:
-    return side(answer).remove(b"/r", [REMOVAL._replace(path=path)], keep_times=True)
+    return tree(answer).remove(b"/r", [REMOVAL._replace(path=path)], keep_times=True)
 
 
 def listed(size: int, data: bytes) -> bytes:
@@ -103,10 +103,10 @@ def test_a_folder_with_too_many_values_costs_only_itself(found: Folder) -> None:
 
 
 @given(frames.takens())
-def test_and_one_with_its_files(taken: take.Taken) -> None:
+def test_and_one_with_its_files(taken: locked_folder.LockedFolder) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wire, "MAX_VALUES", 40)
-        sent = take.decode(io.BytesIO(take.encode(taken, True)), numeric_ids=True)
+        sent = locked_folder.decode(io.BytesIO(locked_folder.encode(taken, True)), numeric_ids=True)
     assert sent.folder.path == taken.folder.path
     assert sent.folder.problem in (taken.folder.problem, errno.EFBIG)
 
@@ -208,7 +208,7 @@ def test_directories_that_do_not_lead_to_a_path(above: list[str]) -> None:
     ("ask", "line"),
     [
         (remove, b'["a/x", 13]\n'),
-        (lambda answer: side(answer).stores.look(b"/r"), b'["damaged", "a/x"]\n'),
+        (lambda answer: tree(answer).stores.look(b"/r"), b'["damaged", "a/x"]\n'),
     ],
 )
 def test_what_failed_has_an_end(ask: Callable[[bytes], Any], line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,13 @@ import pytest
 
 import samplespool
 from cyrsync.far import descent as descending
-from cyrsync.far import take as taking
+from cyrsync.far import locked_folder as taking
 from cyrsync.far import walk as walking
 from cyrsync.far.audit_tree import audit_tree
 from cyrsync.far.descent import Descent, make
 from cyrsync.far.digests import of_folder
 from cyrsync.far.host import resolve
-from cyrsync.far.take import take
+from cyrsync.far.locked_folder import take
 from cyrsync.far.walk import Reader, walk
 from tests.support.descriptors import descriptors
 

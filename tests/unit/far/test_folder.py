@@ -26,7 +26,7 @@ def decoded(stream: io.BytesIO) -> Folder:
 @pytest.mark.parametrize("compressible", [True, False])
 @given(some=st.lists(frames.folders, max_size=3))
 @example(some=[Folder(b"")])
-@example(some=[Folder(b"a\nb/\xff", strays={b"\n": None})])
+@example(some=[Folder(b"a\nb/\xff", other_files={b"\n": None})])
 def test_round_trip(some: list[Folder], compressible: bool) -> None:
     stream = io.BytesIO(b"".join(folders.encode(folder, compressible) for folder in some))
     assert [decoded(stream) for _ in some] == some
@@ -71,6 +71,6 @@ def test_same_incarnation() -> None:
 
 
 def test_what_gives_cyrus_away() -> None:
-    assert not Folder(b"a", strays={b"x": None}, folders=(b"b",)).is_cyrus()
+    assert not Folder(b"a", other_files={b"x": None}, folders=(b"b",)).is_cyrus()
     assert Folder(b"a", metadata={b"cyrus.index": None}).is_cyrus()
     assert Folder(b"a", messages=MessageFiles(b"1.")).is_cyrus()

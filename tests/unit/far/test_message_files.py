@@ -27,9 +27,11 @@ dotted = (
 
 
 plain = st.integers(1, MAX_UID).map(lambda uid: b"%d." % uid)
-odd = st.from_regex(rb"\A0[0-9]{0,11}\.\Z") | st.integers(MAX_UID + 1, 10**30).map(lambda number: b"%d." % number)
+nonstandard = st.from_regex(rb"\A0[0-9]{0,11}\.\Z") | st.integers(MAX_UID + 1, 10**30).map(
+    lambda number: b"%d." % number
+)
 undotted = st.binary(min_size=1, max_size=20).filter(lambda name: name[-1:] != b"." and not {0, ord("/")} & set(name))
-files = st.frozensets(plain, max_size=12) | st.frozensets(plain | odd, max_size=12)
+files = st.frozensets(plain, max_size=12) | st.frozensets(plain | nonstandard, max_size=12)
 
 
 def is_message(name: bytes) -> bool:
@@ -64,21 +66,21 @@ def test_reading(names: frozenset[bytes], seed: int) -> None:
     usual = sorted(int(name[:-1]) for name in names if name[:1] != b"0" and int(name[:-1]) <= MAX_UID)
     assert (len(found), bool(found)) == (len(names), bool(names))
     assert found.uids == array("I", usual)
-    assert sorted(names) == sorted([*(b"%d." % uid for uid in usual), *found.odd])
-    assert list(found.odd) == sorted(found.odd)
+    assert sorted(names) == sorted([*(b"%d." % uid for uid in usual), *found.nonstandard])
+    assert list(found.nonstandard) == sorted(found.nonstandard)
     assert len(found) == len(names)
-    assert len(MessageFiles.of(found.uids, found.odd)) == len(names)
+    assert len(MessageFiles.of(found.uids, found.nonstandard)) == len(names)
 
 
 @pytest.mark.parametrize("window", [0, 5, 20])
 @given(names=files, seed=st.integers())
 def test_reading_in_windows(window: int, names: frozenset[bytes], seed: int) -> None:
     whole = in_a_row(names, seed)
-    expected = whole.uids, whole.odd
+    expected = whole.uids, whole.nonstandard
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(message_files, "_WINDOW", window)
         found = in_a_row(names, seed)
-        assert (found.uids, found.odd) == expected
+        assert (found.uids, found.nonstandard) == expected
         assert found == whole
 
 
@@ -87,7 +89,7 @@ def test_reading_in_windows(window: int, names: frozenset[bytes], seed: int) -> 
 def test_equality(left: frozenset[bytes], right: frozenset[bytes], seed: int) -> None:
     """Two sets are equal if the names are, whatever order they were found in and whatever was read of them."""
     ours, theirs = in_a_row(left, seed), in_a_row(right, seed + 1)
-    read = MessageFiles.of(theirs.uids, theirs.odd)
+    read = MessageFiles.of(theirs.uids, theirs.nonstandard)
     assert (ours == theirs) is (ours == read) is (read == ours) is (left == right)
     assert in_a_row(left, seed) == in_a_row(left, seed + 1)
 
@@ -95,7 +97,7 @@ def test_equality(left: frozenset[bytes], right: frozenset[bytes], seed: int) ->
 @given(files)
 def test_rows_come_back(names: frozenset[bytes]) -> None:
     found = in_a_row(names)
-    assert MessageFiles(MessageFiles.of(found.uids, found.odd).row()) == found
+    assert MessageFiles(MessageFiles.of(found.uids, found.nonstandard).row()) == found
     assert found.row() == in_a_row(names).row()
 
 

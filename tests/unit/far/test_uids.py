@@ -71,14 +71,14 @@ def test_sort(window: int, values: list[int]) -> None:
 
 def test_large_sets_take_the_memory_of_arrays() -> None:
     """As Python's numbers they would take ten times as much."""
-    even, odd = array("I", range(0, 600_000, 2)), array("I", range(1, 600_000, 2))
+    even, nonstandard = array("I", range(0, 600_000, 2)), array("I", range(1, 600_000, 2))
     far_apart = array("I", range(0, 3_000_000_000, 10_000))
     twice = array("I", [*even[:-1], even[-2]])
     size, steps = uids.pack(twice)
     works = [
-        lambda: uids.union(even, odd),
-        lambda: uids.difference(even, odd),
-        lambda: uids.sort(odd),
+        lambda: uids.union(even, nonstandard),
+        lambda: uids.difference(even, nonstandard),
+        lambda: uids.sort(nonstandard),
         lambda: uids.pack(even),
         lambda: uids.pack(far_apart),
         lambda: uids.unpack(size, steps),

@@ -75,9 +75,9 @@ def test_kinds(tmp_path: Path) -> None:
     assert list(found) == [b"", b"#calendars", b";x", b"Sub", b"\xff\n"]
     top = found[b""]
     assert list(top.messages.uids) == [1, 3, 20]
-    assert top.messages.odd == (b"0.", b"007.", b"4294967296.")
+    assert top.messages.nonstandard == (b"0.", b"007.", b"4294967296.")
     assert set(top.metadata) == {b"cyrus.index", b"cyrus.odd"}
-    assert set(top.strays) == {b"stray", b"12", b"1.2."}
+    assert set(top.other_files) == {b"stray", b"12", b"1.2."}
     assert top.folders == (b"#calendars", b";x", b"Sub", b"\xff\n")
     assert list(found[b"Sub"].messages.uids) == [9]
     assert list(found[b"\xff\n"].messages.uids) == [1]
@@ -92,7 +92,7 @@ def test_transient_at_the_root_only(tmp_path: Path) -> None:
 
 
 def test_transient_files_at_the_root(tmp_path: Path) -> None:
-    assert not only(make(tmp_path, "stage.", "sync.", "lost+found")).strays
+    assert not only(make(tmp_path, "stage.", "sync.", "lost+found")).other_files
 
 
 def test_hidden_folders_and_rewrites_are_not_entered(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_owners_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_folders_under_a_message_name(tmp_path: Path) -> None:
     found = walked(make(tmp_path, "1.", "2./x", "3.", "007./y", "x./z"))
     assert list(found[b""].messages.uids) == [1, 3]
-    assert found[b""].messages.odd == ()
+    assert found[b""].messages.nonstandard == ()
     assert found[b""].folders == (b"007.", b"2.", b"x.")
     assert set(found) == {b"", b"007.", b"2.", b"x."}
 
@@ -174,7 +174,7 @@ def test_symlinks_are_strays(tmp_path: Path) -> None:
     os.symlink(b"real", os.fsencode(tmp_path / "cyrus.link"))
     found = walked(tmp_path)
     assert list(found) == [b"", b"real"]
-    link, broken = found[b""].strays[b"link"], found[b""].strays[b"broken"]
+    link, broken = found[b""].other_files[b"link"], found[b""].other_files[b"broken"]
     assert link and broken
     assert (link.extra, broken.extra) == ("real", "/gone/\xff")
     assert stat.S_ISLNK(link.mode)
@@ -189,7 +189,7 @@ def test_fifos_and_sockets_are_strays(tmp_path: Path) -> None:
             server.bind(f"/proc/self/fd/{directory}/socket")
         finally:
             os.close(directory)
-    assert set(only(tmp_path).strays) == {b"fifo", b"socket"}
+    assert set(only(tmp_path).other_files) == {b"fifo", b"socket"}
 
 
 def test_the_root_is_no_directory(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_an_unreadable_folder_has_a_problem(
         assert found[b"b"] == Folder(b"b", problem=number)
         assert list(found) == [b"", b"a", b"b", b"c"]
     else:  # its kind is not even known: it may be a folder
-        assert found[b""].strays == {b"b": None}
+        assert found[b""].other_files == {b"b": None}
         assert list(found) == [b"", b"a", b"b", b"b/Sub", b"c"]
     assert list(found[b"c"].messages.uids) == [1]
 
@@ -236,9 +236,9 @@ def test_metadata_that_vanishes_is_still_named(tmp_path: Path, monkeypatch: pyte
     make(tmp_path, "cyrus.cache", "stray")
     failing(monkeypatch, "stat", tmp_path / "cyrus.cache", errno.ENOENT)
     failing(monkeypatch, "stat", tmp_path / "stray", errno.EACCES)
-    folder, stray = walked(tmp_path).values()
-    assert (folder.metadata, folder.strays) == ({b"cyrus.cache": None}, {b"stray": None})
-    assert stray == Folder(b"stray", problem=errno.ENOTDIR)
+    folder, other_file = walked(tmp_path).values()
+    assert (folder.metadata, folder.other_files) == ({b"cyrus.cache": None}, {b"stray": None})
+    assert other_file == Folder(b"stray", problem=errno.ENOTDIR)
 
 
 def test_large_directories_are_read_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,9 +388,9 @@ def test_random_trees(tmp_path: Path, seed: int) -> None:
         for folder in walk(tree.root)
         for name in [
             *(b"%d." % uid for uid in folder.messages.uids),
-            *folder.messages.odd,
+            *folder.messages.nonstandard,
             *folder.metadata,
-            *folder.strays,
+            *folder.other_files,
         ]
     ]
     there = []

@@ -19,19 +19,31 @@ from hypothesis import strategies as st
 
 import cyrsync
 from cyrsync.ends import answers
-from cyrsync.ends.agent_side import AgentSide
+from cyrsync.ends.agent_tree import AgentTree
 from cyrsync.errors import ConnectionFailed, UnusableError, WrongAnswer
-from cyrsync.far import agent, digests, extended, finding, folder, guids, quick_check, relink, remove, take, wire
+from cyrsync.far import (
+    agent,
+    digests,
+    extended,
+    finding,
+    folder,
+    guids,
+    locked_folder,
+    quick_check,
+    relink,
+    remove,
+    wire,
+)
 from cyrsync.far.folder import Entry, Folder
+from cyrsync.far.owner_file import UNOWNED
 from cyrsync.far.request import Request
-from cyrsync.far.token import UNOWNED
 from cyrsync.far.wire import WireError
 from support import frames
 
 #: Each decoder, of either direction, as it reads a stream.
 DECODERS: dict[str, Callable[[io.BytesIO], object]] = {
     "a folder": folder.read,
-    "a folder with its files": take.decode,
+    "a folder with its files": locked_folder.decode,
     "an audited folder": lambda stream: finding.from_record(wire.read_record(stream)),
     "messages to compare": quick_check.decode,
     "files to delete": lambda stream: list(remove.decode(stream)),
@@ -40,13 +52,14 @@ DECODERS: dict[str, Callable[[io.BytesIO], object]] = {
 }
 FRAMES = {
     "a folder": st.builds(folder.encode, frames.folders, st.booleans()),
-    "a folder with its files": st.builds(take.encode, frames.takens(), st.booleans()),
+    "a folder with its files": st.builds(locked_folder.encode, frames.takens(), st.booleans()),
     "an audited folder": frames.audits.map(lambda one: json.dumps(finding.to_record(one)).encode() + b"\n"),
     "messages to compare": frames.questions.map(quick_check.encode),
     "files to delete": frames.removals.map(lambda one: remove.encode(one) + b"null\n"),
     "messages to link": frames.moves.map(lambda one: relink.encode(one) + b"null\n"),
     "a request": st.just(
-        b'{"do": "walk", "root": "/x", "users": ["joe"], "keep_times": true, "paths": ["b"], "size": 3, "token": ""}\n'
+        b'{"do": "walk", "root": "/x", "users": ["joe"], "keep_times": true, "paths": ["b"], "size": 3, '
+        b'"owner_file": ""}\n'
     ),
 }
 #: What a liar would put in a value's place.
@@ -78,7 +91,7 @@ def everything_of(request: Request) -> None:
     request.whole_paths()
     request.texts("users")
     request.flag("keep_times")
-    request.token()
+    request.owner_file()
     request.program()
 
 
@@ -213,51 +226,51 @@ def test_a_great_many_names_go_in_more_than_one_frame(count: int) -> None:
 #: What is asked of a far end, and a valid answer to it.
 QUESTION = digests.Question(b"a", array("I", [1]))
 MOVE = relink.Move((b"/r", b"a"), (b"/r", b"b"), array("I", [1, 2, 3]))
-ASKED: dict[str, tuple[Callable[[AgentSide], object], bytes]] = {
-    "rights": (lambda side: side.rights, b'{"euid": 0, "groups": [0], "attributes": true, "end": true}\n'),
-    "about": (lambda side: side.about(), b'{"python": "3.6", "user": "x", "time": 1.5, "end": true}\n'),
-    "room": (lambda side: side.room(b"/r"), b'{"error": "", "room": [1, 2, 3, 4, 5, 6, true], "end": true}\n'),
-    "read": (lambda side: side.read(b"/r"), b'{"error": 0, "text": "x", "end": true}\n'),
+ASKED: dict[str, tuple[Callable[[AgentTree], object], bytes]] = {
+    "rights": (lambda tree: tree.rights, b'{"euid": 0, "groups": [0], "attributes": true, "end": true}\n'),
+    "about": (lambda tree: tree.about(), b'{"python": "3.6", "user": "x", "time": 1.5, "end": true}\n'),
+    "room": (lambda tree: tree.room(b"/r"), b'{"error": "", "room": [1, 2, 3, 4, 5, 6, true], "end": true}\n'),
+    "read": (lambda tree: tree.read(b"/r"), b'{"error": 0, "text": "x", "end": true}\n'),
     "resolve": (
-        lambda side: side.resolve(b"/r"),
+        lambda tree: tree.resolve(b"/r"),
         b'{"error": 0, "root": "/r", "status": [true, true, true, "", false], "end": true}\n',
     ),
-    "a Cyrus at work": (lambda side: side.cyrus_at_work([b"/r"]), b'{"found": [[1, "/c", "/r"]], "end": true}\n'),
-    "make": (lambda side: side.make(b"/r"), b'{"error": "", "end": true}\n'),
-    "clear": (lambda side: side.clear(b"/r"), b'{"end": true}\n'),
-    "numbers": (lambda side: side.numbers({"user:a", "group:a"}), b'{"numbers": [7, null], "end": true}\n'),
-    "digests": (lambda side: side.digests(b"/r", [QUESTION]), b'{"digests": [["", "ab", "", ""]], "end": true}\n'),
+    "a Cyrus at work": (lambda tree: tree.cyrus_at_work([b"/r"]), b'{"found": [[1, "/c", "/r"]], "end": true}\n'),
+    "make": (lambda tree: tree.make(b"/r"), b'{"error": "", "end": true}\n'),
+    "clear": (lambda tree: tree.clear(b"/r"), b'{"end": true}\n'),
+    "numbers": (lambda tree: tree.numbers({"user:a", "group:a"}), b'{"numbers": [7, null], "end": true}\n'),
+    "digests": (lambda tree: tree.digests(b"/r", [QUESTION]), b'{"digests": [["", "ab", "", ""]], "end": true}\n'),
     "guids": (
-        lambda side: side.guids(b"/r", [guids.Question(b"a", array("I", uids)) for uids in ([1, 2], [3])]),
+        lambda tree: tree.guids(b"/r", [guids.Question(b"a", array("I", uids)) for uids in ([1, 2], [3])]),
         b'{"guids": ["' + b"0a" * 40 + b'", ""], "end": true}\n',
     ),
-    "heads": (lambda side: side.heads([b"/a"]), b'{"found": ["ab"], "end": true}\n'),
-    "to_disk": (lambda side: side.to_disk([b"/a"]), b'{"number": 0, "end": true}\n'),
+    "heads": (lambda tree: tree.heads([b"/a"]), b'{"found": ["ab"], "end": true}\n'),
+    "to_disk": (lambda tree: tree.to_disk([b"/a"]), b'{"number": 0, "end": true}\n'),
     "hold": (
-        lambda side: side.hold([b"/r"]),
+        lambda tree: tree.hold([b"/r"]),
         b'{"error": "", "busy": ["/r", 1, 1.5], "boot": "x", "alone": true, "end": true}\n',
     ),
-    "share": (lambda side: side.share(), b'{"error": "", "busy": null, "boot": "x", "alone": false, "end": true}\n'),
-    "put_token": (lambda side: side.put_token(b"/r", UNOWNED), b'{"number": 0, "error": "", "end": true}\n'),
-    "stat": (lambda side: side.stat([b"/a", b"/b", b"/c"]), b'{"found": [[1, 2], null, 13], "end": true}\n'),
+    "share": (lambda tree: tree.share(), b'{"error": "", "busy": null, "boot": "x", "alone": false, "end": true}\n'),
+    "put_owner_file": (lambda tree: tree.put_owner_file(b"/r", UNOWNED), b'{"number": 0, "error": "", "end": true}\n'),
+    "stat": (lambda tree: tree.stat([b"/a", b"/b", b"/c"]), b'{"found": [[1, 2], null, 13], "end": true}\n'),
     "walk": (
-        lambda side: list(side.walk(b"/r", frozenset())),
+        lambda tree: list(tree.walk(b"/r", frozenset())),
         folder.encode(Folder(b"", folders=(b"a",))) + folder.encode(Folder(b"a")) + b'{"end": true}\n',
     ),
     "look": (
-        lambda side: list(side.look(b"/r", [b"a", b"b"])),
+        lambda tree: list(tree.look(b"/r", [b"a", b"b"])),
         folder.encode(Folder(b"a")) + folder.encode(Folder(b"b", 2)) + b'{"end": true}\n',
     ),
     "remove": (
-        lambda side: side.remove(b"/r", [remove.Removal(b"a", files=(b"x",))], keep_times=True),
+        lambda tree: tree.remove(b"/r", [remove.Removal(b"a", files=(b"x",))], keep_times=True),
         b'["a/x", 13]\n{"files": 1, "folders": 0, "end": true}\n',
     ),
     "take": (
-        lambda side: list(side.take(b"/r", [b"a"])),
-        take.encode(take.Taken(Folder(b"a")), True) + b'{"end": true}\n',
+        lambda tree: list(tree.take(b"/r", [b"a"])),
+        locked_folder.encode(locked_folder.LockedFolder(Folder(b"a")), True) + b'{"end": true}\n',
     ),
-    "audit": (lambda side: list(side.audit(b"/r", False)), b'["a", 1, 2, 3, [], ""]\n{"end": true}\n'),
-    "relink": (lambda side: list(side.relink([MOVE])), b'[1, 5]\n\1\0\0\0\1{"end": true}\n'),
+    "audit": (lambda tree: list(tree.audit(b"/r", False)), b'["a", 1, 2, 3, [], ""]\n{"end": true}\n'),
+    "relink": (lambda tree: list(tree.relink([MOVE])), b'[1, 5]\n\1\0\0\0\1{"end": true}\n'),
 }
 
 
@@ -280,9 +293,9 @@ class FakeLink:
 
 
 def ask(name: str, answer: bytes) -> object:
-    side = AgentSide(lambda: FakeLink(answer), compressed=False)  # type: ignore[arg-type, return-value]
-    side._agent._taught = True
-    return ASKED[name][0](side)
+    tree = AgentTree(lambda: FakeLink(answer), compressed=False)  # type: ignore[arg-type, return-value]
+    tree._agent._taught = True
+    return ASKED[name][0](tree)
 
 
 @pytest.mark.parametrize("name", ASKED)
@@ -383,23 +396,23 @@ ACL, DIRECTORY = "system.posix_acl_access", Entry(0o040755, 0, 0, "0:0::", "")
 )  # fmt: skip
 def test_attributes_that_cannot_be_are_not_taken(record: object) -> None:
     assert extended.from_record([["user.a", "x"]], numeric_ids=False) == {"user.a": b"x"}
-    taken = take.Taken(Folder(b"a"), above=tuple((path, DIRECTORY) for path in (b"", b"a")))
+    taken = locked_folder.LockedFolder(Folder(b"a"), above=tuple((path, DIRECTORY) for path in (b"", b"a")))
     with pytest.raises(WireError):
-        take.decode(io.BytesIO(frame(taken, [["a", record]])))
+        locked_folder.decode(io.BytesIO(frame(taken, [["a", record]])))
 
 
 def test_attributes_of_what_was_not_taken_are_not_taken() -> None:
-    taken = take.Taken(Folder(b"a"), above=tuple((path, DIRECTORY) for path in (b"", b"a")))
-    told = take.decode(io.BytesIO(frame(taken, [["a", [["user.a", "x"]]]])))
+    taken = locked_folder.LockedFolder(Folder(b"a"), above=tuple((path, DIRECTORY) for path in (b"", b"a")))
+    told = locked_folder.decode(io.BytesIO(frame(taken, [["a", [["user.a", "x"]]]])))
     assert told.extended == ((b"a", {"user.a": b"x"}),)
     for path in ("b", "a/cyrus.index", "../a", "/a"):
         with pytest.raises(WireError):
-            take.decode(io.BytesIO(frame(taken, [[path, [["user.a", "x"]]]])))
+            locked_folder.decode(io.BytesIO(frame(taken, [[path, [["user.a", "x"]]]])))
 
 
-def frame(taken: take.Taken, attributes: list[object]) -> bytes:
+def frame(taken: locked_folder.LockedFolder, attributes: list[object]) -> bytes:
     """What a far end might say of attributes."""
-    line, rest = take.encode(taken, False).split(b"\n", 1)
+    line, rest = locked_folder.encode(taken, False).split(b"\n", 1)
     files, above, _ = json.loads(line)
     return json.dumps([files, above, attributes]).encode() + b"\n" + rest
 

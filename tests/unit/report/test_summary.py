@@ -77,7 +77,7 @@ def section(text: str, title: str) -> list[str]:
 
 def test_run_in_a_few_lines() -> None:
     outcome = result()
-    outcome.strays, outcome.config = 3, ConfigCounts(seen=11, send=2)
+    outcome.other_files, outcome.config = 3, ConfigCounts(seen=11, send=2)
     assert run(outcome).splitlines() == [
         "Source       /var/spool/cyrus",
         "Replica      replica:/var/spool/cyrus",

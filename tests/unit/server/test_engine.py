@@ -14,20 +14,20 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far.folder import Entry, Folder, Incarnation
+from cyrsync.far.locked_folder import File
 from cyrsync.far.message_files import MessageFiles
-from cyrsync.far.take import File
-from cyrsync.server.engine import Work, count_gone, plan_gone, plan_mailbox
-from cyrsync.server.reading import Reading
+from cyrsync.server.engine import MailboxChange, count_gone, plan_gone, plan_mailbox
+from cyrsync.server.reading import MailboxState
 from cyrsync.server.rebuild import rebuild
 from cyrsync.server.roots import Roots
-from cyrsync.state.sent import UNSEEN, Key, Place, Sent
+from cyrsync.state.mailbox_row import UNSEEN, Key, Location, MailboxRow
 from cyrsync.sync.folder_plan import State
 
 DATA, META, ARCHIVE = b"/data", b"/meta", b"/archive"
-PLAIN = Roots("default", DATA, DATA, dict.fromkeys([*kinds.BOUND, b"cyrus.cache"], DATA), DATA)
-SPLIT = Roots("default", DATA, ARCHIVE, dict.fromkeys([*kinds.BOUND, b"cyrus.cache"], META), META)
+PLAIN = Roots("default", DATA, DATA, dict.fromkeys([*kinds.SNAPSHOT, b"cyrus.cache"], DATA), DATA)
+SPLIT = Roots("default", DATA, ARCHIVE, dict.fromkeys([*kinds.SNAPSHOT, b"cyrus.cache"], META), META)
 KEY = Key("default", b"user/joe")
-PLACE = Place(KEY, b"user.joe", "", b"", b"", b"", b"")
+PLACE = Location(KEY, b"user.joe", "", b"", b"", b"", b"")
 ENTRY = Entry(0o100600, 1, 1, "0:0:root:root", "")
 LIFE = Incarnation("id", 1, 100)
 SEEN = b"s" * 64
@@ -44,18 +44,20 @@ def reading(
     life: Incarnation = LIFE,
     roots: Roots = SPLIT,
     names: tuple[bytes, ...] = (kinds.HEADER, kinds.INDEX),
-) -> Reading:
+) -> MailboxState:
     """A mailbox with these messages and metadata files."""
     bound = [(roots.homes[name], File(name, ENTRY, b"12345")) for name in names]
-    return Reading(life, SEEN, uids(*messages), uids(*archived), bound, [(roots.homes[b"cyrus.cache"], b"cyrus.cache")])
+    return MailboxState(
+        life, SEEN, uids(*messages), uids(*archived), bound, [(roots.homes[b"cyrus.cache"], b"cyrus.cache")]
+    )
 
 
-def sent(found: Reading, **changed: Any) -> Sent:
+def sent(found: MailboxState, **changed: Any) -> MailboxRow:
     """What the replica has when all of a mailbox has arrived."""
     return replace(plan_mailbox(PLACE, None, found, SPLIT).after(deleted=True), **changed)
 
 
-def plan(before: Sent | None, found: Reading, roots: Roots = SPLIT) -> Work:
+def plan(before: MailboxRow | None, found: MailboxState, roots: Roots = SPLIT) -> MailboxChange:
     return plan_mailbox(PLACE, before, found, roots)
 
 
@@ -64,7 +66,7 @@ def plan(before: Sent | None, found: Reading, roots: Roots = SPLIT) -> Work:
 
 def test_a_new_mailbox_is_sent_whole() -> None:
     work = plan(None, reading((1, 3), (2,)))
-    assert {root: (list(plan.uids), plan.metadata, plan.loose) for root, plan in work.plans.items()} == {
+    assert {root: (list(plan.uids), plan.metadata, plan.derived) for root, plan in work.plans.items()} == {
         META: ([], (kinds.HEADER, kinds.INDEX), (b"cyrus.cache",)),
         DATA: ([1, 3], (), ()),
         ARCHIVE: ([2], (), ()),
@@ -115,7 +117,7 @@ def test_a_recreated_mailbox_is_sent_whole(other: Incarnation) -> None:
 
 
 def test_messages_of_nobody_known_are_sent_whole() -> None:
-    work = plan(Sent(KEY, uids=uids(1, 2)), reading((1, 2)))
+    work = plan(MailboxRow(KEY, uids=uids(1, 2)), reading((1, 2)))
     assert (work.summary.state, list(work.plans[DATA].uids)) == (State.RECREATED, [1, 2])
 
 
@@ -197,8 +199,8 @@ def test_before_metadata_of_another_name_is_sent_it_may_be_there() -> None:
 
 def test_before_a_first_copy_it_is_known_whose_it_will_be() -> None:
     names = (b"cyrus.cache", kinds.HEADER, kinds.INDEX)
-    assert plan(None, reading((1,))).before() == Sent(KEY, "id", 1, maybe=uids(1), names=names)
-    assert plan(None, reading()).before() == Sent(KEY, "id", 1, names=names)
+    assert plan(None, reading((1,))).before() == MailboxRow(KEY, "id", 1, maybe=uids(1), names=names)
+    assert plan(None, reading()).before() == MailboxRow(KEY, "id", 1, names=names)
 
 
 def test_before_another_mailbox_comes_nobody_knows_whose_it_is() -> None:
@@ -261,7 +263,7 @@ class Mailbox:
     archived: set[int] = field(default_factory=set)
     names: frozenset[bytes] = frozenset({kinds.HEADER, kinds.INDEX})
 
-    def reading(self, roots: Roots) -> Reading:
+    def reading(self, roots: Roots) -> MailboxState:
         life = Incarnation(*self.life, self.last_uid)
         return reading(
             tuple(self.messages), tuple(self.archived), life=life, roots=roots, names=tuple(sorted(self.names))
@@ -339,7 +341,7 @@ class Histories(RuleBasedStateMachine):
         self.elsewhere: list[Mailbox] = []  # mailboxes that were here, and may come back
         self.source: Mailbox | None = self._made()
         self.replica = Replica()
-        self.row: Sent | None = None
+        self.row: MailboxRow | None = None
 
     def _made(self) -> Mailbox:
         self.lives += 1
@@ -457,11 +459,11 @@ class Histories(RuleBasedStateMachine):
     def _seen(self, mailbox: Mailbox) -> bytes:
         return repr((mailbox.life, sorted(mailbox.names), mailbox.content(kinds.INDEX))).encode()
 
-    def _send(self, work: Work, files: dict[tuple[bytes, bytes], object]) -> None:
+    def _send(self, work: MailboxChange, files: dict[tuple[bytes, bytes], object]) -> None:
         for root, plan in work.plans.items():
             if plan.state is State.RECREATED and plan.sends():
                 self.replica.remove(root, kinds.HEADER)
-            for name in (*(b"%d." % uid for uid in plan.uids), *plan.loose):
+            for name in (*(b"%d." % uid for uid in plan.uids), *plan.derived):
                 self.replica.put(root, name, files[root, name], always=plan.state is State.RECREATED)
         for root, plan in work.plans.items():
             for name in plan.metadata:
@@ -489,7 +491,7 @@ TestHistories = Histories.TestCase
 
 @given(st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)))
 def test_what_is_sent_and_what_goes_are_apart(before: set[int], maybe: set[int], now: set[int]) -> None:
-    row = Sent(KEY, "id", 1, SEEN, uids(*before), maybe=uids(*maybe))
+    row = MailboxRow(KEY, "id", 1, SEEN, uids(*before), maybe=uids(*maybe))
     work = plan(row, reading(tuple(now), roots=PLAIN), PLAIN)
     (only,) = work.plans.values()
     assert set(only.uids) == now - before

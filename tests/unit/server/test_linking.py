@@ -12,12 +12,12 @@ import pytest
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.folder import NOBODY
 from cyrsync.far.frames import Target
-from cyrsync.server.engine import Work, plan_mailbox
+from cyrsync.server.engine import MailboxChange, plan_mailbox
 from cyrsync.server.linking import Linker, Linking, SentFile
-from cyrsync.server.reading import Reading
+from cyrsync.server.reading import MailboxState
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
-from cyrsync.state.sent import Key, Place
+from cyrsync.state.mailbox_row import Key, Location
 from cyrsync.state.store import Store
 
 DATA, ARCHIVE = b"/spool", b"/archive"
@@ -25,10 +25,10 @@ ROOTS = Roots("default", DATA, ARCHIVE, {}, DATA)
 DIGEST = b"1" * 20
 
 
-def work(path: bytes) -> Work:
+def work(path: bytes) -> MailboxChange:
     """A mailbox of which nothing but the place matters: its index does not have the messages."""
-    place = Place(Key("default", path), b"", "", b"", b"", b"", b"")
-    return plan_mailbox(place, None, Reading(NOBODY, b"", uid_sets.empty()), ROOTS)
+    location = Location(Key("default", path), b"", "", b"", b"", b"", b"")
+    return plan_mailbox(location, None, MailboxState(NOBODY, b"", uid_sets.empty()), ROOTS)
 
 
 class FakeReplica:

@@ -14,8 +14,8 @@ import pytest
 from cyrsync.cyrus.server import config
 from cyrsync.cyrus.server.config import Config
 from cyrsync.errors import UnusableError
-from cyrsync.server import places
-from cyrsync.state.sent import Key
+from cyrsync.server import locations
+from cyrsync.state.mailbox_row import Key
 from cyrsync.state.store import Store
 from support.cyrusdb import Twom
 
@@ -68,9 +68,9 @@ def paths(store: Store) -> list[bytes]:
 
 def test_where_mailboxes_lie(server: Server, store: Store) -> None:
     server.write("user.joe", "user.joe.Sent")
-    assert places.refresh(store, server.config())[0] == []
+    assert locations.refresh(store, server.config())[0] == []
     assert paths(store) == [b"j/user/joe", b"j/user/joe/Sent"]
-    found = store.place(Key("default", b"j/user/joe/Sent"))
+    found = store.location(Key("default", b"j/user/joe/Sent"))
     assert (found.name, found.uniqueid) == (b"user.joe.Sent", "id.user.joe.Sent")
     assert found.index_path == b"/data/j/user/joe/Sent/cyrus.index"
     assert found.expunge_path == b"/data/j/user/joe/Sent/cyrus.expunge"
@@ -81,20 +81,20 @@ def test_where_mailboxes_lie(server: Server, store: Store) -> None:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One element for each time that mailboxes.db was read."""
     found: list[int] = []
-    located = places.located
+    located = locations.located
 
     def count(conf: Config, *more: Any) -> object:
         found.append(1)
         return located(conf, *more)
 
-    monkeypatch.setattr(places, "located", count)
+    monkeypatch.setattr(locations, "located", count)
     return found
 
 
 def test_what_has_not_changed_is_not_read(server: Server, store: Store, reads: list[int]) -> None:
     server.write("user.joe")
     for _ in range(3):
-        places.refresh(store, server.config())
+        locations.refresh(store, server.config())
     assert len(reads) == 1
     assert paths(store) == [b"j/user/joe"]
 
@@ -102,12 +102,12 @@ def test_what_has_not_changed_is_not_read(server: Server, store: Store, reads: l
 def test_another_database_is_read(server: Server, store: Store, reads: list[int]) -> None:
     """Also one of the same size and time."""
     server.write("user.joe")
-    places.refresh(store, server.config())
+    locations.refresh(store, server.config())
     fresh = server.root / "fresh"
     fresh.write_text(server.database.read_text().replace("joe", "ann"))
     os.utime(fresh, ns=(OLD, OLD))
     fresh.replace(server.database)
-    places.refresh(store, server.config())
+    locations.refresh(store, server.config())
     assert (len(reads), paths(store)) == (2, [b"a/user/ann"])
 
 
@@ -118,16 +118,16 @@ def test_a_database_that_may_change_again_unseen_is_read(
     for wait, count in ((0, 1), (10**9, 2), (-(10**12), 3), (10**10, 4), (10**10, 4)):
         now = server.database.stat().st_ctime_ns + wait
         monkeypatch.setattr(time, "time_ns", lambda now=now: now)
-        places.refresh(store, server.config())
+        locations.refresh(store, server.config())
         assert len(reads) == count
 
 
 @pytest.mark.parametrize("text", ["hashimapspool: no\n", "hashimapspool: yes\nmetapartition-default: /meta\n"])
 def test_another_configuration_is_heeded(server: Server, store: Store, reads: list[int], text: str) -> None:
     server.write("user.joe")
-    places.refresh(store, server.config())
+    locations.refresh(store, server.config())
     server.set(text + "metapartition_files: index\n")
-    places.refresh(store, server.config())
+    locations.refresh(store, server.config())
     assert len(reads) == 2
 
 
@@ -137,7 +137,7 @@ def test_twom_is_always_read(server: Server, store: Store, reads: list[int]) -> 
     server.database.write_bytes(bytes(Twom(pairs).data))
     server.settle()
     for _ in range(2):
-        assert places.refresh(store, server.config())[0] == []
+        assert locations.refresh(store, server.config())[0] == []
     assert len(reads) == 2
     assert paths(store) == [b"uuid/0/1/0123456789abcdef0123"]
 
@@ -149,7 +149,7 @@ def test_a_partition_that_imapd_conf_lacks(server: Server, store: Store, reads: 
     server.database.write_text(text + text.replace("joe", "zoe").replace("P default", "P lost"))
     server.settle()
     for _ in range(2):
-        (error,), _ = places.refresh(store, server.config())
+        (error,), _ = locations.refresh(store, server.config())
         assert error == "user.zoe: imapd.conf has no partition lost"
         assert paths(store) == [b"j/user/joe"]
     assert len(reads) == 2
@@ -160,18 +160,18 @@ def test_two_mailboxes_of_one_directory(server: Server, store: Store) -> None:
     value = "\t%(T e I 0123456789abcdef0123 P default)\n"
     server.database.write_text(f"Nuser\x1fann{value}Nuser\x1fjoe{value}")
     server.settle()
-    (error,), _ = places.refresh(store, server.config())
+    (error,), _ = locations.refresh(store, server.config())
     assert error == "user.joe: it has the same directory as user.ann"
     assert paths(store) == [b"uuid/0/1/0123456789abcdef0123"]
 
 
 def test_a_database_that_cannot_be_read(server: Server, store: Store) -> None:
     server.write("user.joe")
-    places.refresh(store, server.config())
+    locations.refresh(store, server.config())
     server.database.write_bytes(b"user.joe\tcut sho")
     with pytest.raises(UnusableError, match=r"mailboxes\.db cannot be read: .*mailboxes\.db"):
-        places.refresh(store, server.config())
+        locations.refresh(store, server.config())
     server.database.unlink()
     with pytest.raises(UnusableError, match=r"mailboxes\.db cannot be read"):
-        places.refresh(store, server.config())
+        locations.refresh(store, server.config())
     assert paths(store) == [b"j/user/joe"]

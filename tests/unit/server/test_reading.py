@@ -18,12 +18,12 @@ from cyrsync.cyrus.mailbox import snapshot
 from cyrsync.cyrus.mailbox.on_disk import OnDisk
 from cyrsync.cyrus.server import config
 from cyrsync.cyrus.server.config import Config
-from cyrsync.server import large_metadata, places
-from cyrsync.server.engine import Work
-from cyrsync.server.reading import MailboxReader, Reading, UnreadableMailboxError
+from cyrsync.server import large_metadata, locations
+from cyrsync.server.engine import MailboxChange
+from cyrsync.server.reading import MailboxReader, MailboxState, UnreadableMailboxError
 from cyrsync.server.roots import Roots
-from cyrsync.server.takings import Takings
-from cyrsync.state.sent import UNSEEN, Key, Place, seen_of
+from cyrsync.server.snapshots import Snapshots
+from cyrsync.state.mailbox_row import UNSEEN, Key, Location, seen_of
 from cyrsync.state.store import Store
 from support.boxes import NAMES, Box
 
@@ -34,19 +34,19 @@ class Server:
     def __init__(self, box: Box, store: Store) -> None:
         self.box = box
         self.config: Config = config.read(str(box.conf))
-        assert places.refresh(store, self.config)[0] == []
+        assert locations.refresh(store, self.config)[0] == []
         self.store = store
         self.roots = {name: Roots.of(partition) for name, partition in self.config.partitions.items()}
         self.readers = {name: MailboxReader(roots) for name, roots in self.roots.items()}
-        self.places = {
-            place.name.decode("latin-1"): place
+        self.locations = {
+            location.name.decode("latin-1"): location
             for partition, path, *_ in store.files()
-            for place in [store.place(Key(partition, path))]
+            for location in [store.location(Key(partition, path))]
         }
 
-    def read(self, name: str) -> Reading:
-        place = self.places[name]
-        return self.readers[place.key.partition].read(place)
+    def read(self, name: str) -> MailboxState:
+        location = self.locations[name]
+        return self.readers[location.key.partition].read(location)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def with_files(mailbox: dict[str, Any], root: Path, below: bytes) -> list[int]:
 
 
 def test_every_mailbox_has_a_place(real: Server) -> None:
-    assert sorted(real.places) == sorted(mailbox["name"] for mailbox in real.box.mailboxes)
+    assert sorted(real.locations) == sorted(mailbox["name"] for mailbox in real.box.mailboxes)
 
 
 def test_messages_are_those_that_have_a_file(real: Server) -> None:
@@ -99,15 +99,15 @@ def test_whose_they_are(real: Server) -> None:
 
 def test_what_is_taken_is_no_longer_in_memory(server: Server) -> None:
     """With the metadata of all mailboxes a run would grow."""
-    takings = Takings(server.roots, last_look=False)
+    snapshots = Snapshots(server.roots, last_look=False)
     offered = []
 
     class Taker:
-        def takes(self, work: Work, reader: MailboxReader) -> bool:
+        def accepts(self, work: MailboxChange, reader: MailboxReader) -> bool:
             offered.append({file.data for _, file in work.reading.bound})
             return True
 
-    work = takings.take(server.store, server.places[JOE].key, Taker())
+    work = snapshots.take(server.store, server.locations[JOE].key, Taker())
     assert work and work.going
     assert b"" not in offered[0] and len(offered[0]) > 1
     assert {file.data for _, file in work.reading.bound} == {b""}
@@ -116,34 +116,34 @@ def test_what_is_taken_is_no_longer_in_memory(server: Server) -> None:
 
 def test_metadata_is_what_is_on_disk(real: Server) -> None:
     for mailbox in real.box.mailboxes:
-        found, place = real.read(mailbox["name"]), real.places[mailbox["name"]]
+        found, location = real.read(mailbox["name"]), real.locations[mailbox["name"]]
         roots = real.roots[mailbox["partition"]]
         for root, file in found.bound:
-            assert Path(os.fsdecode(os.path.join(root, place.key.path, file.name))).read_bytes() == file.data
+            assert Path(os.fsdecode(os.path.join(root, location.key.path, file.name))).read_bytes() == file.data
         there = {
             name
             for root in roots.all()
-            if os.path.isdir(os.path.join(root, place.key.path))
-            for name in os.listdir(os.path.join(root, place.key.path))
+            if os.path.isdir(os.path.join(root, location.key.path))
+            for name in os.listdir(os.path.join(root, location.key.path))
             if kinds.is_metadata(name)
         }
         assert set(found.names()) == there
-        assert {file.name for _, file in found.bound} == there & kinds.BOUND
-        assert found.has_directory == os.path.isdir(os.path.join(roots.data, place.key.path))
+        assert {file.name for _, file in found.bound} == there & kinds.SNAPSHOT
+        assert found.has_directory == os.path.isdir(os.path.join(roots.data, location.key.path))
 
 
 def test_large_files_are_read_the_same(real: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are not in memory, and have no name where they are."""
-    small = {name: real.read(name) for name in real.places}
+    small = {name: real.read(name) for name in real.locations}
     monkeypatch.setattr(large_metadata, "IN_MEMORY", 0)
     directory = tmp_path / "copies"
     directory.mkdir()
     readers = {name: MailboxReader(roots, str(directory)) for name, roots in real.roots.items()}
-    for name, place in real.places.items():
-        found, known = readers[place.key.partition].read(place), small[name]
+    for name, location in real.locations.items():
+        found, known = readers[location.key.partition].read(location), small[name]
         assert not os.listdir(directory)
-        assert (found.incarnation, found.messages, found.archived, found.loose, found.has_directory) == (
-            *(known.incarnation, known.messages, known.archived, known.loose, known.has_directory),
+        assert (found.incarnation, found.messages, found.archived, found.derived, found.has_directory) == (
+            *(known.incarnation, known.messages, known.archived, known.derived, known.has_directory),
         )
         assert [(root, file[:2]) for root, file in found.bound] == [(root, file[:2]) for root, file in known.bound]
         for (_, large), (_, file) in zip(found.bound, known.bound, strict=True):
@@ -155,22 +155,22 @@ def test_large_files_are_read_the_same(real: Server, tmp_path: Path, monkeypatch
 
 def test_no_room_for_a_copy(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large_metadata, "IN_MEMORY", 0)
-    place = server.places[JOE]
-    reader = MailboxReader(server.roots[place.key.partition], str(tmp_path / "none"))
+    location = server.locations[JOE]
+    reader = MailboxReader(server.roots[location.key.partition], str(tmp_path / "none"))
     with pytest.raises(UnreadableMailboxError, match=r"no copy of it can be made in .*/none: No such file"):
-        reader.read(place)
+        reader.read(location)
 
 
 def test_what_was_written_long_ago_need_not_be_read_again(server: Server) -> None:
-    place = server.places[JOE]
+    location = server.locations[JOE]
     time.sleep(0.05)
-    assert server.read(JOE).seen == seen_of(os.stat(place.header_path), os.stat(place.index_path))
+    assert server.read(JOE).seen == seen_of(os.stat(location.header_path), os.stat(location.index_path))
 
 
 @pytest.mark.parametrize("name", [kinds.HEADER, kinds.INDEX])
 def test_what_was_written_just_now_is_read_again(server: Server, monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
-    place = server.places[JOE]
-    path = {kinds.HEADER: place.header_path, kinds.INDEX: place.index_path}[name]
+    location = server.locations[JOE]
+    path = {kinds.HEADER: location.header_path, kinds.INDEX: location.index_path}[name]
     os.utime(path)
     written = os.stat(path).st_ctime_ns
     monkeypatch.setattr(time, "time_ns", lambda: written + 10_000_000)
@@ -189,8 +189,8 @@ def test_the_directory_is_not_read(server: Server, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_directories_above(server: Server) -> None:
-    reader, place = server.readers["default"], server.places[JOE]
-    found = reader.above(server.roots["default"].data, place.key.path)
+    reader, location = server.readers["default"], server.locations[JOE]
+    found = reader.above(server.roots["default"].data, location.key.path)
     assert [path for path, _ in found] == [b"", b"j", b"j/user", b"j/user/joe", b"j/user/joe/Sent"]
     with pytest.raises(UnreadableMailboxError, match="its directory has gone"):
         reader.above(server.roots["default"].data, b"j/none/such")
@@ -199,9 +199,9 @@ def test_the_directories_above(server: Server) -> None:
 # --- What is wrong
 
 
-def rewrite_index(place: Place, at: int, form: str, value: int) -> None:
+def rewrite_index(location: Location, at: int, form: str, value: int) -> None:
     """Change a field of the header, and put its checksum right."""
-    path = Path(os.fsdecode(place.index_path))
+    path = Path(os.fsdecode(location.index_path))
     data = bytearray(path.read_bytes())
     struct.pack_into(form, data, at, value)
     struct.pack_into(">I", data, 156, zlib.crc32(data[:156]))
@@ -210,49 +210,49 @@ def rewrite_index(place: Place, at: int, form: str, value: int) -> None:
 
 def test_an_index_of_a_version_to_come(server: Server) -> None:
     """What is in the directory is what can be said of it."""
-    place = server.places[JOE]
+    location = server.locations[JOE]
     before = server.read(JOE)
-    Path(os.fsdecode(os.path.join(os.path.dirname(place.index_path), b"4711."))).touch()
-    rewrite_index(place, 8, ">I", 99)
+    Path(os.fsdecode(os.path.join(os.path.dirname(location.index_path), b"4711."))).touch()
+    rewrite_index(location, 8, ">I", 99)
     found = server.read(JOE)
     assert not found.known_version
     assert list(found.messages) == [*before.messages, 4711]
     assert (found.incarnation.uniqueid, found.incarnation.uidvalidity) == (before.incarnation.uniqueid, 0)
-    assert found.bound[-1][1].data == Path(os.fsdecode(place.index_path)).read_bytes()
+    assert found.bound[-1][1].data == Path(os.fsdecode(location.index_path)).read_bytes()
 
 
-def lose_header(place: Place) -> None:
-    os.unlink(place.header_path)
+def lose_header(location: Location) -> None:
+    os.unlink(location.header_path)
 
 
-def lose_index(place: Place) -> None:
-    os.unlink(place.index_path)
+def lose_index(location: Location) -> None:
+    os.unlink(location.index_path)
 
 
-def cut_index(place: Place) -> None:
-    os.truncate(place.index_path, os.stat(place.index_path).st_size - 1)
+def cut_index(location: Location) -> None:
+    os.truncate(location.index_path, os.stat(location.index_path).st_size - 1)
 
 
-def empty_index(place: Place) -> None:
-    os.truncate(place.index_path, 0)
+def empty_index(location: Location) -> None:
+    os.truncate(location.index_path, 0)
 
 
-def other_header(place: Place) -> None:
-    path = Path(os.fsdecode(place.header_path))
+def other_header(location: Location) -> None:
+    path = Path(os.fsdecode(location.header_path))
     path.write_bytes(path.read_bytes() + b"\n")
 
 
-def no_header(place: Place) -> None:
-    Path(os.fsdecode(place.header_path)).write_bytes(b"no header")
+def no_header(location: Location) -> None:
+    Path(os.fsdecode(location.header_path)).write_bytes(b"no header")
 
 
-def delete(place: Place) -> None:
-    rewrite_index(place, 60, ">I", 1 << 31)
+def delete(location: Location) -> None:
+    rewrite_index(location, 60, ">I", 1 << 31)
 
 
-def index_is_a_directory(place: Place) -> None:
-    os.unlink(place.index_path)
-    os.mkdir(place.index_path)
+def index_is_a_directory(location: Location) -> None:
+    os.unlink(location.index_path)
+    os.mkdir(location.index_path)
 
 
 @pytest.mark.parametrize(
@@ -268,8 +268,8 @@ def index_is_a_directory(place: Place) -> None:
         (index_is_a_directory, "directory"),
     ],
 )
-def test_a_mailbox_that_has_to_stay_as_it_is(server: Server, harm: Callable[[Place], None], reason: str) -> None:
-    harm(server.places[JOE])
+def test_a_mailbox_that_has_to_stay_as_it_is(server: Server, harm: Callable[[Location], None], reason: str) -> None:
+    harm(server.locations[JOE])
     with pytest.raises(UnreadableMailboxError, match=reason) as caught:
         server.read(JOE)
     assert "\n" not in str(caught.value)
@@ -277,8 +277,8 @@ def test_a_mailbox_that_has_to_stay_as_it_is(server: Server, harm: Callable[[Pla
 
 def test_a_writer_that_is_done_in_time(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """What did not fit together at first is read again."""
-    place = server.places[JOE]
-    path = Path(os.fsdecode(place.header_path))
+    location = server.locations[JOE]
+    path = Path(os.fsdecode(location.header_path))
     whole, looks = path.read_bytes(), []
     under_locks = snapshot.under_locks
 

@@ -12,14 +12,14 @@ from cyrsync.far.folder import Folder, Incarnation
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.server.rebuild import Trust, rebuild
 from cyrsync.server.roots import Roots
-from cyrsync.state.sent import UNSEEN, Key, Sent
+from cyrsync.state.mailbox_row import UNSEEN, Key, MailboxRow
 
 DATA, META, ARCHIVE = b"/data", b"/meta", b"/archive"
 NAMES = (kinds.HEADER, kinds.INDEX)
 
 
 def roots(meta: bytes = DATA, archive: bytes = DATA) -> Roots:
-    return Roots("default", DATA, archive, dict.fromkeys([*kinds.BOUND, b"cyrus.cache"], meta), meta)
+    return Roots("default", DATA, archive, dict.fromkeys([*kinds.SNAPSHOT, b"cyrus.cache"], meta), meta)
 
 
 def folder(
@@ -38,7 +38,7 @@ class Replica:
         return iter(self._trees.get(root, []))
 
 
-def rebuilt(where: Roots, replica: Replica) -> list[Sent]:
+def rebuilt(where: Roots, replica: Replica) -> list[MailboxRow]:
     return list(rebuild(where, replica, {root: b"/replica" + root for root in where.all()}))  # type: ignore[arg-type]
 
 
@@ -48,13 +48,13 @@ def uids(*numbers: int) -> object:
 
 def test_messages_the_index_knows_are_proven() -> None:
     (row,) = rebuilt(roots(), Replica(data=[folder(b"j/joe", b"3.1.", NAMES, Incarnation("id", 7, 3))]))
-    assert row == Sent(Key("default", b"j/joe"), "id", 7, UNSEEN, uids(1, 3), names=NAMES)  # type: ignore[arg-type]
+    assert row == MailboxRow(Key("default", b"j/joe"), "id", 7, UNSEEN, uids(1, 3), names=NAMES)  # type: ignore[arg-type]
 
 
 def test_messages_beyond_the_index_may_be_anybodys() -> None:
     """Also another mailbox's, that was here before: then the whole mailbox is sent, whatever its files look like."""
     (row,) = rebuilt(roots(), Replica(data=[folder(b"j/joe", b"3.1.12.", NAMES, Incarnation("id", 7, 3))]))
-    assert row == Sent(Key("default", b"j/joe"), "", 0, UNSEEN, uids(1, 3), maybe=uids(12), names=NAMES)  # type: ignore[arg-type]
+    assert row == MailboxRow(Key("default", b"j/joe"), "", 0, UNSEEN, uids(1, 3), maybe=uids(12), names=NAMES)  # type: ignore[arg-type]
 
 
 def test_whose_messages_they_are_may_not_be_known() -> None:
@@ -102,4 +102,4 @@ def test_messages_that_somebody_else_may_have_written_are_not_proven(trust: Trus
     where = roots(META, ARCHIVE)
     found = rebuild(where, replica, {root: b"/replica" + root for root in where.all()}, lambda *_: trust)  # type: ignore[arg-type]
     whose = ("id", 7) if trust is Trust.DOUBTED else ("", 0)
-    assert list(found) == [Sent(Key("default", b"j/joe"), *whose, maybe=uids(1, 2, 3), names=NAMES)]  # type: ignore[arg-type]
+    assert list(found) == [MailboxRow(Key("default", b"j/joe"), *whose, maybe=uids(1, 2, 3), names=NAMES)]  # type: ignore[arg-type]

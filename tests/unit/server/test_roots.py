@@ -85,7 +85,7 @@ def test_where_files_lie(
 
 def test_loose_are_files_that_cyrus_can_make_anew(roots: object) -> None:
     found = roots(META + ARCHIVE + "metapartition_files: index cache\n")  # type: ignore[operator]
-    assert sorted(found.loose()) == [
+    assert sorted(found.derived()) == [
         (b"/archive", b"cyrus.cache"),
         (b"/data", b"cyrus.dav"),
         (b"/data", b"cyrus.squat"),
@@ -94,5 +94,5 @@ def test_loose_are_files_that_cyrus_can_make_anew(roots: object) -> None:
 
 
 def test_the_cache_is_not_named_twice(roots: object) -> None:
-    found = roots(PLAIN).loose()  # type: ignore[operator]
+    found = roots(PLAIN).derived()  # type: ignore[operator]
     assert sorted(found) == [(b"/data", b"cyrus.cache"), (b"/data", b"cyrus.dav"), (b"/data", b"cyrus.squat")]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cyrsync.cyrus.server import config
 from cyrsync.cyrus.server.conf_files import FileOwner
 from cyrsync.server.selection import Selection
-from cyrsync.state.sent import Key
+from cyrsync.state.mailbox_row import Key
 from cyrsync.state.store import Named
 from cyrsync.sync.part import Part
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyrsync.ends.side import Rights
+from cyrsync.ends.tree import Rights
 from cyrsync.far.folder import Entry, Folder, Incarnation
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.uids import above
@@ -41,7 +41,7 @@ def kept_by(**words: Any) -> Policy:
 def folder(*uids: int, **fields: Any) -> Folder:
     """A mailbox called user/joe that holds these messages."""
     known: dict[str, Any] = {"path": b"user/joe", "attributes": DIRECTORY, "incarnation": MAILBOX}
-    messages = MessageFiles.of(array("I", uids), fields.pop("odd", ()))
+    messages = MessageFiles.of(array("I", uids), fields.pop("nonstandard", ()))
     return Folder(**{**known, "messages": messages, **fields})
 
 
@@ -173,24 +173,24 @@ def test_messages_that_may_be_replaced_under_an_index(ours: list[str], theirs: l
 
 
 def test_odd_names_are_messages_too() -> None:
-    source, replica = folder(1, odd=(b"007.", b"0.")), folder(1, odd=(b"0.", b"99999999999."))
+    source, replica = folder(1, nonstandard=(b"007.", b"0.")), folder(1, nonstandard=(b"0.", b"99999999999."))
     plan = compare(source, replica, POLICY)
-    assert (plan.odd, plan.delete_files) == ((b"007.",), (b"99999999999.",))
+    assert (plan.nonstandard, plan.delete_files) == ((b"007.",), (b"99999999999.",))
     assert (plan.messages_seen, plan.messages_present, plan.messages_send, plan.messages_delete) == (3, 2, 1, 1)
     assert (plan.others_delete, plan.files_planned()) == (0, 1)
 
 
 def test_odd_names_of_another_incarnation() -> None:
-    replica = folder(odd=(b"007.",), incarnation=None)
-    plan = compare(folder(odd=(b"007.",)), replica, replace(POLICY, one_by_one=True))
-    assert (plan.state, plan.odd, plan.messages_send) == (State.COMPARED, (b"007.",), 1)
+    replica = folder(nonstandard=(b"007.",), incarnation=None)
+    plan = compare(folder(nonstandard=(b"007.",)), replica, replace(POLICY, one_by_one=True))
+    assert (plan.state, plan.nonstandard, plan.messages_send) == (State.COMPARED, (b"007.",), 1)
 
 
 @pytest.mark.parametrize(
     ("source", "whole"),
     [
         (folder(1, 2), True),
-        (folder(odd=(b"007.",)), True),
+        (folder(nonstandard=(b"007.",)), True),
         (folder(), False),
         (folder(1, 11), False),  # a message has to wait
         (folder(1, path=b""), False),  # one entry for the root would be the whole tree
@@ -236,17 +236,17 @@ def test_metadata_and_strays() -> None:
     changed = FILE._replace(size=101)
     source = folder(
         metadata={b"cyrus.index": changed, b"cyrus.header": FILE, b"cyrus.cache": FILE, b"cyrus.x": None},
-        strays={b"same": LINK, b"new": FILE, b"other": changed},
+        other_files={b"same": LINK, b"new": FILE, b"other": changed},
     )
     replica = folder(
         metadata={b"cyrus.index": FILE, b"cyrus.header": FILE, b"cyrus.old": FILE, b"cyrus.x": FILE},
-        strays={b"same": LINK, b"other": FILE, b"old": FILE, b"gone": None},
+        other_files={b"same": LINK, b"other": FILE, b"old": FILE, b"gone": None},
     )
     plan = compare(source, replica, POLICY)
     assert plan.state is State.CHANGED
-    assert (plan.metadata, plan.loose) == ((b"cyrus.index",), (b"cyrus.cache", b"cyrus.x"))
-    assert plan.strays == (b"new", b"other")
-    assert (plan.metadata_seen, plan.strays_seen, plan.files_planned()) == (4, 3, 5)
+    assert (plan.metadata, plan.derived) == ((b"cyrus.index",), (b"cyrus.cache", b"cyrus.x"))
+    assert plan.other_files == (b"new", b"other")
+    assert (plan.metadata_seen, plan.other_files_seen, plan.files_planned()) == (4, 3, 5)
     assert plan.delete_files == (b"cyrus.old", b"gone", b"old")
     assert (plan.others_delete, plan.messages_delete) == (3, 0)
 
@@ -280,9 +280,9 @@ def test_a_run_that_died_while_it_put_another_mailbox_there(
 
 
 def test_everything_of_a_new_folder_is_sent() -> None:
-    source = folder(1, metadata={b"cyrus.index": FILE}, strays={b"x": LINK})
+    source = folder(1, metadata={b"cyrus.index": FILE}, other_files={b"x": LINK})
     plan = compare(source, None, POLICY)
-    assert (plan.metadata, plan.strays, plan.touch) == ((b"cyrus.index",), (b"x",), True)
+    assert (plan.metadata, plan.other_files, plan.touch) == ((b"cyrus.index",), (b"x",), True)
     assert plan.files_planned() == 3
 
 
@@ -293,7 +293,7 @@ def test_skip_derived(skip: bool) -> None:
     expected = (b"cyrus.index",) if skip else (b"cyrus.cache", b"cyrus.index", b"cyrus.squat")
     plan = compare(folder(metadata=metadata), None, policy)
     assert (plan.metadata, plan.metadata_seen) == ((b"cyrus.index",), len(expected))
-    assert plan.loose == (() if skip else (b"cyrus.cache", b"cyrus.squat"))
+    assert plan.derived == (() if skip else (b"cyrus.cache", b"cyrus.squat"))
     plan = compare(folder(), folder(metadata=metadata), policy)
     assert (plan.delete_files, plan.others_delete) == (expected, len(expected))
 
@@ -311,9 +311,9 @@ def test_skip_derived(skip: bool) -> None:
     ],
 )
 def test_strays_that_rsync_would_leave_out(off: dict[str, bool], found: Entry | None, sent: bool) -> None:
-    plan = compare(folder(strays={b"x": found}), folder(), kept_by(**off))
-    assert plan.strays == ((b"x",) if sent else ())
-    assert plan.strays_seen == sent
+    plan = compare(folder(other_files={b"x": found}), folder(), kept_by(**off))
+    assert plan.other_files == ((b"x",) if sent else ())
+    assert plan.other_files_seen == sent
 
 
 def with_(entry: Entry, **fields: Any) -> Entry:
@@ -423,7 +423,7 @@ THERE: dict[str, int | None] = {"user:cyrus": 105, "group:mail": 12, "user:news"
         ("0:8:root:mail", "0:12:toor:mail", True),
     ],
 )
-def test_names_that_the_replicas_side_knows(source: str, replica: str, same: bool) -> None:
+def test_names_that_the_replicas_tree_knows(source: str, replica: str, same: bool) -> None:
     policy = replace(POLICY, numbers=THERE)
     assert unchanged(with_(FILE, owner=source), with_(FILE, owner=replica), policy) is same
 
@@ -500,14 +500,14 @@ def test_what_is_kept() -> None:
 @pytest.mark.parametrize(
     ("source", "replica"),
     [
-        (folder(5), folder(strays={b"5.": LINK})),
-        (folder(odd=(b"007.",)), folder(strays={b"007.": LINK})),
+        (folder(5), folder(other_files={b"5.": LINK})),
+        (folder(nonstandard=(b"007.",)), folder(other_files={b"007.": LINK})),
         (folder(folders=(b"5.",)), folder(5)),
-        (folder(folders=(b"007.",)), folder(odd=(b"007.",))),
+        (folder(folders=(b"007.",)), folder(nonstandard=(b"007.",))),
         (folder(folders=(b"cyrus.x",)), folder(metadata={b"cyrus.x": FILE})),
-        (folder(folders=(b"x",)), folder(strays={b"x": FILE})),
+        (folder(folders=(b"x",)), folder(other_files={b"x": FILE})),
         (folder(metadata={b"cyrus.x": None}), folder(metadata={b"cyrus.x": FILE})),
-        (folder(strays={b"x": None}), folder(strays={b"x": FILE})),
+        (folder(other_files={b"x": None}), folder(other_files={b"x": FILE})),
         (folder(11), folder(11)),
     ],
 )
@@ -530,9 +530,9 @@ def folders(draw: st.DrawFn) -> Folder:
     entries = st.none() | st.just(FILE) | st.just(with_(FILE, size=1))
     return folder(
         *sorted(int(name[:-1]) for name in names if kinds[name] == "m" and name != b"007."),
-        odd=(b"007.",) if kinds.get(b"007.") == "m" else (),
+        nonstandard=(b"007.",) if kinds.get(b"007.") == "m" else (),
         metadata={name: draw(entries) for name in names if kinds[name] == "d"},
-        strays={name: draw(entries) for name in names if kinds[name] == "s"},
+        other_files={name: draw(entries) for name in names if kinds[name] == "s"},
         folders=tuple(sorted(name for name in names if kinds[name] == "f")),
         incarnation=draw(st.sampled_from([None, MAILBOX, Incarnation("other", 1, 1)])),
     )
@@ -540,7 +540,7 @@ def folders(draw: st.DrawFn) -> Folder:
 
 def names_of(found: Folder) -> set[bytes]:
     uids = {b"%d." % uid for uid in found.messages.uids}
-    return uids | {*found.messages.odd, *found.metadata, *found.strays, *found.folders}
+    return uids | {*found.messages.nonstandard, *found.metadata, *found.other_files, *found.folders}
 
 
 @given(folders(), folders(), st.booleans())
@@ -556,7 +556,7 @@ def test_deletions_are_what_only_the_replica_has(source: Folder, replica: Folder
 
 
 def test_gone() -> None:
-    replica = folder(1, 2, odd=(b"007.",), metadata={b"cyrus.index": FILE}, strays={b"x": None})
+    replica = folder(1, 2, nonstandard=(b"007.",), metadata={b"cyrus.index": FILE}, other_files={b"x": None})
     plan = gone(replica)
     assert plan.state is State.GONE
     assert (plan.messages_delete, plan.others_delete, plan.replica_messages) == (3, 2, 3)

@@ -15,7 +15,7 @@ import pytest
 import samplespool
 from cyrsync.far.extended import NO_KINDS, Kinds
 from cyrsync.far.folder import Folder
-from cyrsync.far.take import Taken, take
+from cyrsync.far.locked_folder import LockedFolder, take
 from cyrsync.far.walk import Reader
 from cyrsync.spool import folder_reader
 from cyrsync.spool.compare import compare
@@ -39,13 +39,13 @@ class Source:
 
     def take(
         self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
-    ) -> Iterator[Taken]:
+    ) -> Iterator[LockedFolder]:
         assert root == self.root
         self.asked.append(list(paths))
         reader = Reader(root)
         for path in paths:
             problem = self.problems.get(path)
-            yield Taken(Folder(path, problem=problem)) if problem else take(reader, path)
+            yield LockedFolder(Folder(path, problem=problem)) if problem else take(reader, path)
 
     def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
         assert root == self.root
@@ -146,7 +146,7 @@ def test_what_a_plan_made_anew_deletes_is_counted_in_place_of_what_the_first_one
 
 def test_only_what_has_metadata_to_send_is_taken(case: Case) -> None:
     same = compare(reader_of(case).read(JOE), reader_of(case).read(JOE), Policy())
-    lost = Folder(JOE)._replace(**{**reader_of(case).read(JOE)._asdict(), "strays": {b"extra": None}})
+    lost = Folder(JOE)._replace(**{**reader_of(case).read(JOE)._asdict(), "other_files": {b"extra": None}})
     plans = [same, case.plan(SENT), compare(reader_of(case).read(JOE), lost, Policy())]
     taken = case.reader.read(plans)
     assert case.source.asked == [[SENT]]
@@ -159,12 +159,12 @@ def test_a_folder_whose_cache_alone_has_grown_is_taken(case: Case) -> None:
     replica = reader_of(case).read(SENT)
     (case.folder(SENT) / "cyrus.cache").write_bytes(b"more")
     (fresh,) = case.reader.read([case.plan(SENT, replica)])
-    assert (fresh.taken, fresh.metadata, fresh.loose) == (True, (), (b"cyrus.cache",))
+    assert (fresh.taken, fresh.metadata, fresh.derived) == (True, (), (b"cyrus.cache",))
     other_mailbox(case.folder(SENT))
     assert case.check(fresh).lost == [(SENT, None)]
     other_mailbox(case.folder(SENT))
     back = case.read_again(SENT)
-    assert (back.state, back.messages_send, back.loose) == (State.CHANGED, 0, (b"cyrus.cache",))
+    assert (back.state, back.messages_send, back.derived) == (State.CHANGED, 0, (b"cyrus.cache",))
 
 
 def reader_of(case: Case) -> Reader:

@@ -19,10 +19,10 @@ def plan(path: bytes = b"user/joe", **fields: Any) -> FolderPlan:
     ("given_plan", "entries"),
     [
         (plan(), []),
-        (plan(uids=array("I", [1, 20]), odd=(b"007.",)), [b"user/joe/1.", b"user/joe/20.", b"user/joe/007."]),
-        (plan(b"", uids=array("I", [1]), odd=(b"007.",)), [b"1.", b"007."]),
+        (plan(uids=array("I", [1, 20]), nonstandard=(b"007.",)), [b"user/joe/1.", b"user/joe/20.", b"user/joe/007."]),
+        (plan(b"", uids=array("I", [1]), nonstandard=(b"007.",)), [b"1.", b"007."]),
         (plan(whole=True, uids=array("I", [1])), [b"user/joe/"]),
-        (plan(metadata=(b"cyrus.index",), strays=(b"x",), touch=True), []),
+        (plan(metadata=(b"cyrus.index",), other_files=(b"x",), touch=True), []),
     ],
 )
 def test_message_entries(given_plan: FolderPlan, entries: list[bytes]) -> None:
@@ -34,9 +34,9 @@ def test_message_entries(given_plan: FolderPlan, entries: list[bytes]) -> None:
     [
         (plan(), []),
         (plan(uids=array("I", [1]), whole=True), []),
-        (plan(metadata=(b"cyrus.index",), strays=(b"x",)), [b"user/joe/cyrus.index", b"user/joe/x"]),
+        (plan(metadata=(b"cyrus.index",), other_files=(b"x",)), [b"user/joe/cyrus.index", b"user/joe/x"]),
         (plan(touch=True, metadata=(b"cyrus.index",)), [b"user/joe", b"user/joe/cyrus.index"]),
-        (plan(b"", touch=True, metadata=(b"cyrus.index",), strays=(b"x",)), [b"cyrus.index", b"x"]),
+        (plan(b"", touch=True, metadata=(b"cyrus.index",), other_files=(b"x",)), [b"cyrus.index", b"x"]),
         (plan(b"", touch=True), []),
     ],
 )

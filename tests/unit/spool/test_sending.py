@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyrsync.ends.side import Removed
+from cyrsync.ends.tree import Removed
 from cyrsync.far.folder import Folder, Incarnation
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.remove import Removal
@@ -108,9 +108,9 @@ def plan(path: bytes = b"joe", *uids: int, state: State = State.CHANGED, **field
 
 
 def transfer_of(plans: list[FolderPlan], *answers: Outcome | Answer) -> tuple[Transfer, FakeRsync, FakeWriter]:
-    rsync, side = FakeRsync(list(answers)), FakeWriter()
-    made = Transfer(plans, rsync, side, b"/replica", lambda *_: None, staging=STAGING)  # type: ignore[arg-type]
-    return made, rsync, side
+    rsync, tree = FakeRsync(list(answers)), FakeWriter()
+    made = Transfer(plans, rsync, tree, b"/replica", lambda *_: None, staging=STAGING)  # type: ignore[arg-type]
+    return made, rsync, tree
 
 
 def vanished(*paths: bytes) -> Outcome:
@@ -140,7 +140,7 @@ def test_nothing_is_taken_again_where_nothing_vanished() -> None:
 
 def test_what_was_sent_is_not_sent_again() -> None:
     transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, 3), plan(b"ann", 7)], vanished(b"joe/2."))
-    source = ReadsAgain([plan(b"joe", 1, 3, 4, loose=())])
+    source = ReadsAgain([plan(b"joe", 1, 3, 4, derived=())])
     assert send(transfer, source) == set()
     assert source.asked == [[b"joe"]]
     assert rsync.lists == [
@@ -169,9 +169,9 @@ def test_a_whole_folder_that_vanished_and_came_back_is_sent_again() -> None:
 
 def test_loose_metadata_that_went_already_goes_again() -> None:
     """The newer index may need what has been added to it since."""
-    loose = (b"cyrus.cache",)
-    transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, loose=loose)], vanished(b"joe/2."))
-    send(transfer, ReadsAgain([plan(b"joe", 1, loose=loose)]))
+    derived = (b"cyrus.cache",)
+    transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, derived=derived)], vanished(b"joe/2."))
+    send(transfer, ReadsAgain([plan(b"joe", 1, derived=derived)]))
     assert rsync.lists == [
         [b"joe/1.", b"joe/2.", b"joe/cyrus.cache"],
         [b"joe/cyrus.cache"],
@@ -181,18 +181,18 @@ def test_loose_metadata_that_went_already_goes_again() -> None:
 
 
 def test_deletions_are_those_of_the_last_look() -> None:
-    transfer, _, side = transfer_of([plan(b"joe", 1, delete_uids=array("I", [8]))], vanished(b"joe/1."))
+    transfer, _, tree = transfer_of([plan(b"joe", 1, delete_uids=array("I", [8]))], vanished(b"joe/1."))
     send(transfer, ReadsAgain([plan(b"joe", delete_uids=array("I", [8, 9]))]))
     transfer.delete(keep_times=True)
-    assert side.removals == [Removal(b"joe", array("I", [8, 9]))]
+    assert tree.removals == [Removal(b"joe", array("I", [8, 9]))]
 
 
 def test_another_mailbox_is_sent_whole_whatever_it_looks_like() -> None:
-    transfer, rsync, side = transfer_of([plan(b"joe", 1, 2)], vanished(b"joe/2."))
+    transfer, rsync, tree = transfer_of([plan(b"joe", 1, 2)], vanished(b"joe/2."))
     send(transfer, ReadsAgain([plan(b"joe", 1, 2, state=State.RECREATED, incarnation=OTHER)]))
     assert rsync.lists == [[b"joe/1.", b"joe/2."], [b"joe/1.", b"joe/2."], [b"joe", b"joe/cyrus.index"]]
     assert ["--ignore-times" in extra for _, extra, _ in rsync.runs] == [False, True, True]
-    assert [removal.path for removal in side.removals] == [b"joe"]  # what would make a mailbox of it, until its end
+    assert [removal.path for removal in tree.removals] == [b"joe"]  # what would make a mailbox of it, until its end
     assert_adds_up(transfer.account)
 
 
@@ -232,38 +232,38 @@ CACHE = (b"cyrus.cache",)
 
 def test_where_no_message_was_sent_of_another_mailbox_the_rest_is_sent_again() -> None:
     """Messages that the replica has are still those of the mailbox that it has."""
-    transfer, rsync, side = transfer_of([plan(b"joe", loose=CACHE)])
-    send(transfer, ReadsAgain([plan(b"joe", 3, loose=CACHE)], looks=[another]))
+    transfer, rsync, tree = transfer_of([plan(b"joe", derived=CACHE)])
+    send(transfer, ReadsAgain([plan(b"joe", 3, derived=CACHE)], looks=[another]))
     assert rsync.lists == [[b"joe/cyrus.cache"], [b"joe/3.", b"joe/cyrus.cache"], [b"joe", b"joe/cyrus.index"]]
     assert not any("--ignore-times" in extra for _, extra, _ in rsync.runs)
-    assert side.removals == []
+    assert tree.removals == []
     assert_adds_up(transfer.account)
 
 
 @pytest.mark.parametrize("fresh", [plan(b"joe", state=State.VANISHED, metadata=(), taken=False), plan(b"joe")])
 def test_what_is_not_sent_again_after_another_mailboxs_is_taken_away(fresh: FolderPlan) -> None:
-    transfer, _, side = transfer_of([plan(b"joe", loose=CACHE)])
+    transfer, _, tree = transfer_of([plan(b"joe", derived=CACHE)])
     send(transfer, ReadsAgain([fresh], looks=[another]))
-    assert side.removals == [Removal(b"joe", files=CACHE)]
+    assert tree.removals == [Removal(b"joe", files=CACHE)]
     assert_adds_up(transfer.account)
 
 
 def test_what_is_another_mailboxs_in_every_round_is_taken_away() -> None:
-    transfer, _, side = transfer_of([plan(b"joe", loose=CACHE)])
-    assert send(transfer, ReadsAgain([plan(b"joe", loose=CACHE)], looks=[another] * (ROUNDS + 1))) == {b"joe"}
-    assert side.removals == [Removal(b"joe", files=CACHE)]
+    transfer, _, tree = transfer_of([plan(b"joe", derived=CACHE)])
+    assert send(transfer, ReadsAgain([plan(b"joe", derived=CACHE)], looks=[another] * (ROUNDS + 1))) == {b"joe"}
+    assert tree.removals == [Removal(b"joe", files=CACHE)]
     assert_adds_up(transfer.account)
 
 
 def test_another_mailbox_in_its_place_is_taken_and_sent_whole() -> None:
     """Also one that looks like the one before: messages of the mailbox between them may have been sent."""
-    transfer, rsync, side = transfer_of([plan(b"joe", 1, 2)])
+    transfer, rsync, tree = transfer_of([plan(b"joe", 1, 2)])
     source = ReadsAgain([plan(b"joe", 1, 2)], looks=[another])
     assert send(transfer, source) == set()
     assert source.asked == [[b"joe"]]
     assert rsync.lists == [[b"joe/1.", b"joe/2."], [b"joe/1.", b"joe/2."], [b"joe", b"joe/cyrus.index"]]
     assert ["--ignore-times" in extra for _, extra, _ in rsync.runs] == [False, True, True]
-    assert side.removals == [Removal(b"joe", files=INDEX)]
+    assert tree.removals == [Removal(b"joe", files=INDEX)]
     assert_adds_up(transfer.account)
 
 
@@ -299,12 +299,12 @@ def test_a_whole_folder_that_lost_one_and_rsync_did_not_miss_it() -> None:
 
 def test_a_whole_folder_may_have_sent_what_came_since() -> None:
     """Also what came and went: no index will ever name it."""
-    transfer, _, side = transfer_of([plan(b"joe", 1, 2, state=State.NEW, whole=True)])
+    transfer, _, tree = transfer_of([plan(b"joe", 1, 2, state=State.NEW, whole=True)])
     source = ReadsAgain([], looks=[holding(1, 2, 12, last_uid=12)])
     send(transfer, source)
     assert source.asked == []
     transfer.delete(keep_times=True)
-    assert side.removals == [Removal(b"joe", array("I", [10, 11, 12]))]
+    assert tree.removals == [Removal(b"joe", array("I", [10, 11, 12]))]
 
 
 def test_a_folder_that_is_gone_by_then() -> None:
@@ -382,8 +382,8 @@ def some_plans(draw: st.DrawFn, paths: list[bytes]) -> list[FolderPlan]:
             continue
         uids = draw(st.lists(st.integers(1, 5), unique=True).map(sorted))
         fields = {
-            "loose": draw(st.sampled_from([(), (b"cyrus.cache",)])),
-            "strays": draw(st.sampled_from([(), (b"x",)])),
+            "derived": draw(st.sampled_from([(), (b"cyrus.cache",)])),
+            "other_files": draw(st.sampled_from([(), (b"x",)])),
             "incarnation": draw(st.sampled_from([OURS, OTHER, None])),
             "touch": True,
         }

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import samplespool
+from cyrsync.far.locked_folder import take
 from cyrsync.far.owner import owner_here
-from cyrsync.far.take import take
 from cyrsync.far.walk import Reader
 from cyrsync.spool.staging import Staging
 from support.tools import requires_root

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.ends.side import Removed
+from cyrsync.ends.tree import Removed
 from cyrsync.errors import RsyncFailed
 from cyrsync.far.remove import Removal
 from cyrsync.rsync import list_file
@@ -98,22 +98,22 @@ class FakeWriter:
 
 
 def transferring(
-    plans: list[FolderPlan], *answers: Outcome, side: FakeWriter | None = None, **fields: Any
+    plans: list[FolderPlan], *answers: Outcome, tree: FakeWriter | None = None, **fields: Any
 ) -> tuple[Transfer, FakeRsync, FakeWriter]:
     """Send these plans, and delete what goes, with an rsync that answers so."""
     pretend, writes = fields.pop("pretend", False), fields.pop("writes", True)
-    rsync, side = FakeRsync(list(answers), **fields), side or FakeWriter()
-    side.log = rsync.log
-    writer = side if writes else None
+    rsync, tree = FakeRsync(list(answers), **fields), tree or FakeWriter()
+    tree.log = rsync.log
+    writer = tree if writes else None
     transfer = Transfer(plans, rsync, writer, b"/replica", lambda *_: None, pretend=pretend)  # type: ignore[arg-type]
     send(transfer, None)
     if transfer.deletes():
         transfer.delete(keep_times=True)
-    return transfer, rsync, side
+    return transfer, rsync, tree
 
 
 def plan(path: bytes = b"joe", *uids: int, state: State = State.CHANGED, **fields: Any) -> FolderPlan:
-    fields.setdefault("messages_send", len(uids) + len(fields.get("odd", ())))
+    fields.setdefault("messages_send", len(uids) + len(fields.get("nonstandard", ())))
     made = FolderPlan(path, state, uids=array("I", uids), **fields)
     if made.whole:
         made.uids = array("I")
@@ -145,16 +145,16 @@ def fail() -> Outcome:
 
 
 def test_order_of_steps() -> None:
-    joe = plan(b"joe", 1, 2, metadata=INDEX, strays=(b"x",), touch=True, delete_uids=array("I", [9]))
+    joe = plan(b"joe", 1, 2, metadata=INDEX, other_files=(b"x",), touch=True, delete_uids=array("I", [9]))
     ann = plan(b"ann", 5, state=State.NEW, whole=True, metadata=INDEX, touch=True)
-    transfer, rsync, side = transferring([joe, ann])
+    transfer, rsync, tree = transferring([joe, ann])
     assert rsync.lists == [
         [b"joe/1.", b"joe/2.", b"ann/"],
         [b"joe", b"joe/cyrus.index", b"joe/x", b"ann", b"ann/cyrus.index"],
     ]
     assert rsync.log == ["rsync", "rsync", "remove"]
-    assert side.removals == [[Removal(b"joe", array("I", [9]))]]
-    assert side.keep_times == [True]
+    assert tree.removals == [[Removal(b"joe", array("I", [9]))]]
+    assert tree.keep_times == [True]
     assert (transfer.account.planned, transfer.account.sent) == (6, 6)
 
 
@@ -164,21 +164,21 @@ def test_whole_folders_go_without_what_must_not_travel_yet() -> None:
 
 
 def test_nothing_to_do_starts_nothing() -> None:
-    transfer, rsync, side = transferring([plan(b"joe", state=State.SAME), plan(b"gone", state=State.VANISHED)])
+    transfer, rsync, tree = transferring([plan(b"joe", state=State.SAME), plan(b"gone", state=State.VANISHED)])
     assert rsync.log == []
-    assert side.removals == []
+    assert tree.removals == []
     assert not transfer.deletes()
     assert transfer.account.planned == 0
 
 
 def test_deletions_alone_need_no_rsync() -> None:
-    side = FakeWriter()
+    tree = FakeWriter()
     transfer = Transfer(
-        [plan(b"joe", delete_files=(b"x",))], None, side, b"/replica", lambda *_: None  # type: ignore[arg-type]
+        [plan(b"joe", delete_files=(b"x",))], None, tree, b"/replica", lambda *_: None  # type: ignore[arg-type]
     )  # fmt: skip
     send(transfer, None, force=True)
     transfer.delete(keep_times=False)
-    assert side.removals == [[Removal(b"joe", files=(b"x",))]]
+    assert tree.removals == [[Removal(b"joe", files=(b"x",))]]
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -195,17 +195,17 @@ def test_force(force: bool) -> None:
 def test_recreated_folders_lose_their_index_first_and_are_sent_whatever_they_look_like() -> None:
     joe = plan(b"joe", 1, state=State.RECREATED, whole=True, metadata=INDEX)
     ann = plan(b"ann", 5, metadata=INDEX)
-    _, rsync, side = transferring([joe, ann])
+    _, rsync, tree = transferring([joe, ann])
     assert rsync.log == ["rsync", "remove", "rsync", "rsync", "rsync"]
-    assert side.removals == [[Removal(b"joe", files=INDEX)]]
+    assert tree.removals == [[Removal(b"joe", files=INDEX)]]
     assert rsync.lists == [[b"ann/5."], [b"joe/"], [b"ann/cyrus.index"], [b"joe/cyrus.index"]]
     assert ["--ignore-times" in extra for _, extra in rsync.runs] == [False, True, False, True]
 
 
 def test_a_recreated_folder_whose_index_stays_is_left_as_it_is() -> None:
     joe = plan(b"joe", 1, 2, state=State.RECREATED, metadata=INDEX, delete_uids=array("I", [9]))
-    side = FakeWriter(answers=[Removed(failed=[(b"joe/cyrus.index", DENIED)])])
-    transfer, rsync, _ = transferring([joe], side=side)
+    tree = FakeWriter(answers=[Removed(failed=[(b"joe/cyrus.index", DENIED)])])
+    transfer, rsync, _ = transferring([joe], tree=tree)
     assert rsync.lists == []
     assert not transfer.deletes()
     assert (transfer.account.failed, transfer.account.sent) == (3, 0)
@@ -245,8 +245,8 @@ def test_gone_folders_go_last_and_only_the_topmost_are_named() -> None:
         plan(b"kept", delete_files=(b"x",), kept=True),
         plan(b"old", state=State.GONE),
     ]
-    transfer, _, side = transferring(plans)
-    assert side.removals == [
+    transfer, _, tree = transferring(plans)
+    assert tree.removals == [
         [
             Removal(b"joe", array("I", [9]), (b"007.", b".1..AbCdEf")),
             Removal(b"a", folders=(b"gone",)),
@@ -257,25 +257,25 @@ def test_gone_folders_go_last_and_only_the_topmost_are_named() -> None:
 
 
 def test_what_could_not_be_deleted_is_named() -> None:
-    side = FakeWriter(answers=[Removed(5, 2, [(b"joe/9.", DENIED)])])
-    transfer, _, _ = transferring([plan(b"joe", delete_uids=array("I", [9]))], side=side)
+    tree = FakeWriter(answers=[Removed(5, 2, [(b"joe/9.", DENIED)])])
+    transfer, _, _ = transferring([plan(b"joe", delete_uids=array("I", [9]))], tree=tree)
     assert transfer.account.deleted == 7
     assert transfer.account.errors[b"joe/9."].startswith("not deleted: Permission denied")
 
 
 def test_pretending_removes_nothing() -> None:
     recreated = plan(b"joe", 1, state=State.RECREATED, metadata=INDEX, delete_files=(b"x",))
-    _, rsync, side = transferring([recreated], pretend=True)
-    assert side.removals == []
+    _, rsync, tree = transferring([recreated], pretend=True)
+    assert tree.removals == []
     assert rsync.lists == [[b"joe/1."], [b"joe/cyrus.index"]]
 
 
 def test_a_folder_with_a_failed_message_keeps_its_metadata() -> None:
-    joe = plan(b"joe", 1, 2, 3, metadata=(b"cyrus.header", b"cyrus.index"), strays=(b"x",), delete_files=(b"y",))
+    joe = plan(b"joe", 1, 2, 3, metadata=(b"cyrus.header", b"cyrus.index"), other_files=(b"x",), delete_files=(b"y",))
     ann = plan(b"ann", 5, metadata=INDEX, delete_uids=array("I", [9]))
-    transfer, rsync, side = transferring([joe, ann], failed(b"joe/2."))
+    transfer, rsync, tree = transferring([joe, ann], failed(b"joe/2."))
     assert rsync.lists == [[b"joe/1.", b"joe/2.", b"joe/3.", b"ann/5."], [b"ann/cyrus.index"]]
-    assert side.removals == [[Removal(b"ann", array("I", [9]))]]
+    assert tree.removals == [[Removal(b"ann", array("I", [9]))]]
     account = transfer.account
     assert (account.planned, account.sent, account.failed, account.vanished) == (8, 4, 4, 0)
     assert account.errors == {b"joe/2.": "reason"}
@@ -284,24 +284,24 @@ def test_a_folder_with_a_failed_message_keeps_its_metadata() -> None:
 def test_a_vanished_message_holds_nothing() -> None:
     """Expunged meanwhile: the index that is sent after it tells so."""
     joe = plan(b"joe", 1, 2, metadata=INDEX, delete_files=(b"y",))
-    transfer, rsync, side = transferring([joe], vanished(b"joe/1."))
+    transfer, rsync, tree = transferring([joe], vanished(b"joe/1."))
     assert rsync.lists[1] == [b"joe/cyrus.index"]
-    assert side.removals
+    assert tree.removals
     assert (transfer.account.sent, transfer.account.vanished, transfer.account.errors) == (2, 1, {})
 
 
 def test_a_folder_with_failed_metadata_keeps_what_is_in_it() -> None:
     joe = plan(b"joe", 1, metadata=(b"cyrus.header", b"cyrus.index"), delete_uids=array("I", [9]))
-    transfer, _, side = transferring([joe], Outcome(), failed(b"joe/cyrus.index"))
-    assert side.removals == []
+    transfer, _, tree = transferring([joe], Outcome(), failed(b"joe/cyrus.index"))
+    assert tree.removals == []
     assert (transfer.account.sent, transfer.account.failed) == (2, 1)
 
 
 def test_attributes_are_told_and_hold_nothing() -> None:
     joe = plan(b"joe", 1, metadata=INDEX, delete_files=(b"y",))
-    transfer, rsync, side = transferring([joe], attributes(b"joe/1.", b"joe"))
+    transfer, rsync, tree = transferring([joe], attributes(b"joe/1.", b"joe"))
     assert len(rsync.runs) == 2
-    assert side.removals
+    assert tree.removals
     assert (transfer.account.sent, transfer.account.failed) == (2, 0)
     assert transfer.account.errors.keys() == {b"joe/1.", b"joe"}
 
@@ -362,8 +362,8 @@ def test_passing_failures_are_tried_once() -> None:
 def test_staged_metadata_comes_to_its_place_together(cleared: Removed, together: bool) -> None:
     """Unless what an earlier run left is in the way; and what is tried again finds nothing of the first time."""
     joe = plan(b"joe", metadata=(b"cyrus.header", b"cyrus.index"), staged=True)
-    _, rsync, side = transferring([joe], failed(b"joe/cyrus.index", number=BUSY), side=FakeWriter(answers=[cleared]))
-    assert side.removals == [[Removal(b"joe", folders=(b".~tmp~",))]]
+    _, rsync, tree = transferring([joe], failed(b"joe/cyrus.index", number=BUSY), tree=FakeWriter(answers=[cleared]))
+    assert tree.removals == [[Removal(b"joe", folders=(b".~tmp~",))]]
     assert ["--delay-updates" in extra for _, extra in rsync.runs] == [together, False]
 
 
@@ -441,7 +441,7 @@ def some_plans(draw: st.DrawFn) -> list[FolderPlan]:
             *uids,
             state=state,
             metadata=draw(st.sampled_from([(), INDEX, (b"cyrus.header", b"cyrus.index")])),
-            strays=draw(st.sampled_from([(), (b"x",)])),
+            other_files=draw(st.sampled_from([(), (b"x",)])),
             whole=bool(path and uids) and state is not State.CHANGED and draw(st.booleans()),
             delete_files=draw(st.sampled_from([(), (b"gone",)])),
             touch=draw(st.booleans()),
@@ -487,7 +487,7 @@ def test_every_file_is_accounted_for(plans: list[FolderPlan], data: st.DataObjec
             return [entry]
         return [entry + b"%d." % uid for uid in range(1, made.messages_send + 1)] if entry.endswith(b"/") else []
 
-    transfer, rsync, side = transferring(plans, answer=answer)
+    transfer, rsync, tree = transferring(plans, answer=answer)
     account = transfer.account
     assert account.planned == sum(made.files_planned() for made in plans)
     undressed = {path for path, became in booked.items() if became == "attributes" and b"cyrus." in path}
@@ -496,9 +496,9 @@ def test_every_file_is_accounted_for(plans: list[FolderPlan], data: st.DataObjec
     without_index = {path.rpartition(b"/")[0] for path in bad if path.endswith(b".")}
     metadata_sent = {path.rpartition(b"/")[0] for listed in rsync.lists for path in listed if b"cyrus." in path}
     assert not metadata_sent & without_index
-    emptied = {removal.path for removals in side.removals for removal in removals if removal.files == (b"gone",)}
+    emptied = {removal.path for removals in tree.removals for removal in removals if removal.files == (b"gone",)}
     assert emptied == {made.path for made in plans if made.delete_files} - held
-    never_listed = sum(len(made.metadata) + len(made.strays) for made in plans if made.path in without_index)
+    never_listed = sum(len(made.metadata) + len(made.other_files) for made in plans if made.path in without_index)
     assert account.vanished == list(booked.values()).count("vanished")
     assert account.failed == len(bad) + never_listed
     assert account.errors.keys() == {path for path, became in booked.items() if became in ("failed", "attributes")}
@@ -517,7 +517,7 @@ outcomes = st.builds(
 
 @given(some_plans(), st.lists(outcomes, max_size=8))
 @example(
-    [plan(b"joe", 1, state=State.NEW, whole=True, strays=(b"x",))],
+    [plan(b"joe", 1, state=State.NEW, whole=True, other_files=(b"x",))],
     [Outcome(23, failed(b"joe/x").failed, {b"joe/1."})],
 )
 @example([plan(b"joe", 1)], [Outcome(23, failed(b"joe/1.").failed, {b"joe"})])
@@ -530,16 +530,16 @@ def test_the_account_adds_up_whatever_rsync_says(plans: list[FolderPlan], answer
     assert min(account.sent, account.vanished, account.failed) >= 0
 
 
-@pytest.mark.parametrize("name", sorted(kinds.BOUND))
+@pytest.mark.parametrize("name", sorted(kinds.SNAPSHOT))
 def test_metadata_of_one_moment_counts_as_delivered_only_with_its_attributes(name: bytes) -> None:
     """With another time an index is taken for one that somebody else has written: nothing is deleted there."""
     complaint = Complaint(Kind.ATTRIBUTES, b"joe/" + name, "Operation not permitted", 1)
     rsync = FakeRsync([Outcome(23, attributes={b"joe/" + name: complaint})])
-    side = FakeWriter()
+    tree = FakeWriter()
     plans = [plan(b"joe", metadata=(name,), delete_uids=array("I", [9]))]
-    transfer = Transfer(plans, rsync, side, b"/replica", lambda *_: None)  # type: ignore[arg-type]
+    transfer = Transfer(plans, rsync, tree, b"/replica", lambda *_: None)  # type: ignore[arg-type]
     held = send(transfer, None)
     assert held == {b"joe"}
     assert transfer.account.failed == 1
     transfer.delete(keep_times=False)
-    assert [one for removals in side.removals for one in removals if one.uids] == []
+    assert [one for removals in tree.removals for one in removals if one.uids] == []

@@ -69,9 +69,9 @@ def test_pair_asks_for_no_more_than_it_needs() -> None:
     """Both sides are read while the plan is made."""
     asked = []
 
-    def watched(side: str, found: list[bytes]) -> Iterable[Folder]:
+    def watched(tree: str, found: list[bytes]) -> Iterable[Folder]:
         for path in found:
-            asked.append(side + path.decode())
+            asked.append(tree + path.decode())
             yield Folder(path)
 
     pairs = pair(iter(watched("<", [b"", b"a", b"c"])), iter(watched(">", [b"", b"b"])))
@@ -148,8 +148,8 @@ def test_an_unreadable_root() -> None:
         ({"messages": MessageFiles(b"007.")}, b"007.", True),
         ({"messages": MessageFiles(b"7.")}, b"007.", False),
         ({"metadata": {b"cyrus.x": None}}, b"cyrus.x", True),
-        ({"strays": {b"x": None}}, b"x", True),
-        ({"strays": {b"x": None}}, b"y", False),
+        ({"other_files": {b"x": None}}, b"x", True),
+        ({"other_files": {b"x": None}}, b"y", False),
         ({}, b"5.", False),
     ],
 )
@@ -164,7 +164,7 @@ def test_in_the_way(path: bytes, fields: dict[str, Any], name: bytes, in_the_way
 
 
 def test_only_what_stands_in_the_very_place_is_in_the_way() -> None:
-    source = [Folder(b"", strays={b"x": None}, folders=(b"a",)), Folder(b"a")]
+    source = [Folder(b"", other_files={b"x": None}, folders=(b"a",)), Folder(b"a")]
     engine = WalkEngine(Policy())
     list(engine.plans(iter(source), iter(stream([b"", b"a", b"a/x", b"y", b"y/x"]))))
     assert not engine.in_the_way

@@ -15,7 +15,7 @@ def test_in_a_partition() -> None:
     assert leftovers.in_partition(b"j/user/joe", gone + kept) == gone
 
 
-def test_beside_the_token_there_may_be_a_new_one() -> None:
+def test_beside_the_owner_file_there_may_be_a_new_one() -> None:
     names = [b".cyrsync-replica", b".cyrsync-replica.new"]
     assert leftovers.in_partition(b"", names) == [b".cyrsync-replica.new"]
     assert leftovers.in_state(b"", names, frozenset()) == [b".cyrsync-replica.new"]

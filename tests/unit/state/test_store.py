@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cyrsync.far.uids import MAX_UID
 from cyrsync.state.conf_table import ConfRow, ConfTable
-from cyrsync.state.sent import UNSEEN, Key, Place, Sent, StateDamaged, seen_of
+from cyrsync.state.mailbox_row import UNSEEN, Key, Location, MailboxRow, StateDamaged, seen_of
 from cyrsync.state.store import Store
 from support import campaign
 from support.memory import in_memory
@@ -29,7 +29,7 @@ uid_arrays = st.frozensets(st.integers(1, MAX_UID) | st.integers(1, 40), max_siz
     lambda uids: array("I", sorted(uids))
 )
 some_sent = st.builds(
-    Sent,
+    MailboxRow,
     keys,
     text,
     st.integers(0, MAX_UID),
@@ -37,12 +37,12 @@ some_sent = st.builds(
     *[uid_arrays] * 3,
     *[st.lists(paths, max_size=3).map(tuple)] * 2,
 )
-some_places = st.builds(Place, keys, paths, text, *[paths] * 3, paths | st.just(b""))
+some_places = st.builds(Location, keys, paths, text, *[paths] * 3, paths | st.just(b""))
 
 
-def place(path: bytes, partition: str = "default") -> Place:
+def location(path: bytes, partition: str = "default") -> Location:
     files = [b"/meta/" + path + name for name in (b"/cyrus.header", b"/cyrus.index", b"/cyrus.expunge")]
-    return Place(Key(partition, path), path.replace(b"/", b"."), "id-" + path.decode(), *files, b"/lock/" + path)
+    return Location(Key(partition, path), path.replace(b"/", b"."), "id-" + path.decode(), *files, b"/lock/" + path)
 
 
 def uids(*numbers: int) -> array[int]:
@@ -71,7 +71,7 @@ def stored() -> Iterator[Store]:
 
 @campaign.slow()
 @given(st.lists(some_sent, max_size=6, unique_by=lambda sent: sent.key))
-def test_rows_come_back(rows: list[Sent]) -> None:
+def test_rows_come_back(rows: list[MailboxRow]) -> None:
     with stored() as store:
         store.put(rows)
         assert [store.sent(row.key) for row in rows] == rows
@@ -83,20 +83,20 @@ def test_rows_come_back(rows: list[Sent]) -> None:
 
 
 @campaign.slow()
-@given(st.lists(some_places, max_size=6, unique_by=lambda place: place.key))
-def test_places_come_back(places: list[Place]) -> None:
+@given(st.lists(some_places, max_size=6, unique_by=lambda location: location.key))
+def test_places_come_back(locations: list[Location]) -> None:
     with stored() as store:
-        store.set_places(places, b"signature")
-        assert [store.place(place.key) for place in places] == places
+        store.set_locations(locations, b"signature")
+        assert [store.location(location.key) for location in locations] == locations
         assert {row[:4] for row in store.files()} == {
-            (*place.key, place.header_path, place.index_path) for place in places
+            (*location.key, location.header_path, location.index_path) for location in locations
         }
-        assert store.places_signature() == b"signature"
+        assert store.locations_signature() == b"signature"
 
 
 @campaign.slow()
 @given(some_sent, some_sent)
-def test_the_last_row_counts(first: Sent, second: Sent) -> None:
+def test_the_last_row_counts(first: MailboxRow, second: MailboxRow) -> None:
     second.key = first.key
     with stored() as store:
         store.put([first])
@@ -105,7 +105,7 @@ def test_the_last_row_counts(first: Sent, second: Sent) -> None:
 
 
 def test_it_outlives_the_run(store: Store, path: Path) -> None:
-    row = Sent(Key("default", b"user/\xff\n"), "id", 7, b"s" * 64, uids(1, 300, MAX_UID), names=(b"cyrus.\xff",))
+    row = MailboxRow(Key("default", b"user/\xff\n"), "id", 7, b"s" * 64, uids(1, 300, MAX_UID), names=(b"cyrus.\xff",))
     store.put([row])
     store.complete = True
     store.close()
@@ -117,11 +117,11 @@ def test_nothing_is_known_of_others(store: Store) -> None:
     key = Key("default", b"a")
     assert store.sent(key) is None
     with pytest.raises(KeyError):
-        store.place(key)
+        store.location(key)
 
 
 def test_messages_one_after_the_other_take_next_to_nothing(store: Store, path: Path) -> None:
-    store.put([Sent(Key("default", b"a"), "id", 1, b"", array("I", range(1, 500_000)))])
+    store.put([MailboxRow(Key("default", b"a"), "id", 1, b"", array("I", range(1, 500_000)))])
     store.close()
     assert path.stat().st_size < 50_000
 
@@ -130,18 +130,20 @@ def test_messages_one_after_the_other_take_next_to_nothing(store: Store, path: P
 
 
 def test_gone_is_what_has_no_place(store: Store) -> None:
-    store.set_places([place(b"a"), place(b"b", "other")], b"")
-    rows = [Sent(Key(*key)) for key in (("default", b"a"), ("default", b"b"), ("other", b"a"), ("other", b"b"))]
+    store.set_locations([location(b"a"), location(b"b", "other")], b"")
+    rows = [MailboxRow(Key(*key)) for key in (("default", b"a"), ("default", b"b"), ("other", b"a"), ("other", b"b"))]
     store.put(rows)
     assert [sent.key for sent in store.gone()] == [("default", b"b"), ("other", b"a")]
 
 
 def test_files_tells_what_was_seen_of_each_place(store: Store) -> None:
-    store.set_places([place(name) for name in (b"new", b"same", b"stale", b"unsettled")], b"")
+    store.set_locations([location(name) for name in (b"new", b"same", b"stale", b"unsettled")], b"")
     seen = b"s" * 64
-    store.put([Sent(Key("default", b"same"), seen=seen, uids=uids(1)), Sent(Key("other", b"new"), seen=seen)])
-    store.put([Sent(Key("default", b"unsettled"), seen=seen, maybe=uids(9))])
-    store.put([Sent(Key("default", b"stale"), seen=seen, stale=(b"cyrus.annotations",))])
+    store.put(
+        [MailboxRow(Key("default", b"same"), seen=seen, uids=uids(1)), MailboxRow(Key("other", b"new"), seen=seen)]
+    )
+    store.put([MailboxRow(Key("default", b"unsettled"), seen=seen, maybe=uids(9))])
+    store.put([MailboxRow(Key("default", b"stale"), seen=seen, stale=(b"cyrus.annotations",))])
     assert sorted((row[1], row[4], row[5]) for row in store.files()) == [
         (b"new", None, True),
         (b"same", seen, True),
@@ -152,40 +154,42 @@ def test_files_tells_what_was_seen_of_each_place(store: Store) -> None:
 
 def test_mailboxes_that_came_while_nobody_looked(store: Store) -> None:
     """Be it that they are new, or have another's directory."""
-    assert store.places_come() == []
-    store.set_places([place(b"stays"), place(b"goes"), place(b"swapped")], b"one")
-    store.set_places([place(b"stays"), place(b"new"), place(b"swapped")._replace(uniqueid="another")], b"two")
-    assert sorted(store.places_come()) == [Key("default", b"new"), Key("default", b"swapped")]
-    store.set_places([place(b"stays"), place(b"goes")], b"three")
-    assert store.places_come() == [Key("default", b"goes")]
+    assert store.new_locations() == []
+    store.set_locations([location(b"stays"), location(b"goes"), location(b"swapped")], b"one")
+    store.set_locations(
+        [location(b"stays"), location(b"new"), location(b"swapped")._replace(uniqueid="another")], b"two"
+    )
+    assert sorted(store.new_locations()) == [Key("default", b"new"), Key("default", b"swapped")]
+    store.set_locations([location(b"stays"), location(b"goes")], b"three")
+    assert store.new_locations() == [Key("default", b"goes")]
 
 
 def test_places_are_replaced_as_a_whole(store: Store) -> None:
-    store.set_places([place(b"a"), place(b"b")], b"one")
-    store.set_places([place(b"b"), place(b"c")], b"two")
+    store.set_locations([location(b"a"), location(b"b")], b"one")
+    store.set_locations([location(b"b"), location(b"c")], b"two")
     assert sorted(row[1] for row in store.files()) == [b"b", b"c"]
 
 
 def test_a_failure_on_the_way_leaves_what_was(store: Store) -> None:
-    store.set_places([place(b"a")], b"one")
-    store.put([Sent(Key("default", b"a"))])
+    store.set_locations([location(b"a")], b"one")
+    store.put([MailboxRow(Key("default", b"a"))])
 
     def fail() -> object:
-        yield place(b"b")
+        yield location(b"b")
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        store.set_places(fail(), b"two")  # type: ignore[arg-type]
+        store.set_locations(fail(), b"two")  # type: ignore[arg-type]
     assert [row[1] for row in store.files()] == [b"a"]
-    assert store.places_signature() == b"one"
-    store.put([Sent(Key("default", b"b"))])
+    assert store.locations_signature() == b"one"
+    store.put([MailboxRow(Key("default", b"b"))])
 
 
 def test_it_is_not_complete_before_it_is_said(store: Store) -> None:
     assert not store.complete
     store.complete = True
     assert store.complete
-    store.put([Sent(Key("default", b"a"))])
+    store.put([MailboxRow(Key("default", b"a"))])
     store.begin_anew([])
     assert (store.complete, store.rows()) == (False, 0)
 
@@ -193,35 +197,35 @@ def test_it_is_not_complete_before_it_is_said(store: Store) -> None:
 def test_the_mailboxes_of_a_user(store: Store) -> None:
     others = [b"user.joey", b"user.joe-x", b"user.jo", b"x!user.joe"]
     names = [b"user.joe", b"user.joe.Sent", b"user.joe.Sent.2024"]
-    store.set_places([place(name.replace(b".", b"/")) for name in [*names, *others]], b"")
+    store.set_locations([location(name.replace(b".", b"/")) for name in [*names, *others]], b"")
     assert sorted(store.siblings(b"user.joe")) == [Key("default", name.replace(b".", b"/")) for name in names]
     assert store.siblings(b"user.nobody") == []
-    store.set_places([place(b"user/joe/New")], b"")
+    store.set_locations([location(b"user/joe/New")], b"")
     assert store.siblings(b"user.joe") == [Key("default", b"user/joe/New")]
 
 
 def test_whose_the_files_are(store: Store) -> None:
     key = Key("default", b"user/joe")
     assert store.life(key) is None
-    store.put([Sent(key, "abc", 7)])
+    store.put([MailboxRow(key, "abc", 7)])
     assert store.life(key) == ("abc", 7)
 
 
 def test_what_there_is_for_certain() -> None:
-    sent = Sent(Key("default", b"x"), uids=uids(1, 5), archived=uids(3), maybe=uids(9))
+    sent = MailboxRow(Key("default", b"x"), uids=uids(1, 5), archived=uids(3), maybe=uids(9))
     assert [uid for uid in range(11) if sent.has(uid)] == [1, 3, 5]
-    assert (sent.last_uid(), Sent(Key("default", b"x")).last_uid()) == (5, 0)
+    assert (sent.last_uid(), MailboxRow(Key("default", b"x")).last_uid()) == (5, 0)
 
 
 def test_the_directories_of_a_partition(store: Store) -> None:
-    store.set_places([place(b"j/user/joe/Sent/2020"), place(b"a/user/ann", "other")], b"")
+    store.set_locations([location(b"j/user/joe/Sent/2020"), location(b"a/user/ann", "other")], b"")
     assert store.directories("default") == {b"j", b"j/user", b"j/user/joe", b"j/user/joe/Sent", b"j/user/joe/Sent/2020"}
     assert store.directories("none") == set()
 
 
 def test_homes_of_a_life(store: Store) -> None:
     a, b, c, nobody = (Key("default", name) for name in (b"a", b"b", b"c", b"nobody"))
-    store.put([Sent(a, "x", 1), Sent(b, "x", 1), Sent(c, "x", 2), Sent(nobody)])
+    store.put([MailboxRow(a, "x", 1), MailboxRow(b, "x", 1), MailboxRow(c, "x", 2), MailboxRow(nobody)])
     assert store.homes() == {("x", 1): [a, b], ("x", 2): [c]}
 
 
@@ -253,7 +257,7 @@ def assert_made_anew(path: Path, pair: str = PAIR) -> None:
         assert str(path) in warning
         assert aside.name in warning
         assert (store.rows(), store.complete) == (0, False)
-        store.put([Sent(Key("default", b"a"))])
+        store.put([MailboxRow(Key("default", b"a"))])
     assert Store.open(path, pair)[1] == ""
 
 
@@ -267,9 +271,9 @@ def pragma(path: Path, statement: str) -> None:
 def full(path: Path, count: int = 60) -> None:
     """A state with something in it, closed."""
     with closing(Store(path, PAIR)) as store:
-        store.set_places([place(b"user/%d" % number) for number in range(count)], b"signature")
+        store.set_locations([location(b"user/%d" % number) for number in range(count)], b"signature")
         store.put(
-            Sent(
+            MailboxRow(
                 Key("default", b"user/%d" % number),
                 f"id{number}",
                 number + 1,
@@ -339,7 +343,7 @@ def test_names_of_any_bytes_are_a_pair(path: Path) -> None:
 def test_what_belongs_to_a_file_is_set_aside_with_it(path: Path) -> None:
     """A log that is left would be taken for the new file's."""
     writer = Store(path, PAIR)
-    writer.put([Sent(Key("default", b"a"))])
+    writer.put([MailboxRow(Key("default", b"a"))])
     store, _ = Store.open(path, "another pair")
     with closing(store), closing(writer):
         assert store.rows() == 0
@@ -349,17 +353,17 @@ def test_what_belongs_to_a_file_is_set_aside_with_it(path: Path) -> None:
 def use(store: Store) -> None:
     """All that a run does with it."""
     assert isinstance(store.complete, bool)
-    assert isinstance(store.places_signature(), bytes)
+    assert isinstance(store.locations_signature(), bytes)
     for partition, folder, *_ in list(store.files()):
         try:
-            store.place(Key(partition, folder))
+            store.location(Key(partition, folder))
         except KeyError:
             continue
         store.sent(Key(partition, folder))
     rows = store.gone()
     store.messages(), store.rows(), store.directories("default"), store.homes()
     store.put(rows)
-    store.set_places([place(b"user/1"), place(b"new")], b"another")
+    store.set_locations([location(b"user/1"), location(b"new")], b"another")
     store.gone()
     store.drop(sent.key for sent in rows)
     store.begin_anew([])
@@ -435,9 +439,9 @@ def test_a_value_that_means_nothing(path: Path, column: str, value: object) -> N
 def test_a_second_connection_sees_what_was_put(store: Store, path: Path) -> None:
     """Who looks at the state while a run is at work disturbs nothing."""
     with closing(Store(path, PAIR)) as other, closing(store):
-        store.put([Sent(Key("default", b"a"))])
+        store.put([MailboxRow(Key("default", b"a"))])
         assert other.rows() == 1
-        other.put([Sent(Key("default", b"b"))])
+        other.put([MailboxRow(Key("default", b"b"))])
         assert store.rows() == 2
 
 
@@ -446,19 +450,19 @@ def test_a_database_that_another_process_has_locked(store: Store, path: Path) ->
         store._db.execute("PRAGMA busy_timeout = 10")
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(OSError, match="locked"):
-            store.put([Sent(Key("default", b"a"))])
+            store.put([MailboxRow(Key("default", b"a"))])
         other.execute("ROLLBACK")
-        store.put([Sent(Key("default", b"a"))])
+        store.put([MailboxRow(Key("default", b"a"))])
 
 
 def test_a_full_disk(store: Store, path: Path) -> None:
-    store.put([Sent(Key("default", b"a"))])
+    store.put([MailboxRow(Key("default", b"a"))])
     (pages,) = store._db.execute("PRAGMA page_count").fetchone()
     store._db.execute(f"PRAGMA max_page_count = {pages}")
     rng = random.Random(1)
     many = array("I", sorted(rng.sample(range(10**9), 20_000)))
     with pytest.raises(OSError, match="full"):
-        store.put([Sent(Key("default", b"b"), uids=many)])
+        store.put([MailboxRow(Key("default", b"b"), uids=many)])
     assert [sent.key.path for sent in store.gone()] == [b"a"]
     store.close()
     store, warning = Store.open(path, PAIR)
@@ -484,9 +488,9 @@ def narrowed(store: Store, *owners: bytes) -> Store:
 
 def test_a_part_is_all_that_is_asked_for(store: Store) -> None:
     mine, other, gone = (Key("default", path) for path in (b"joe", b"ann", b"joe/gone"))
-    store.set_places([place(b"joe"), place(b"ann"), place(b"joe/new"), place(b"ann/new")], b"signature")
-    store.put(Sent(key, uids=uids(*range(1, count))) for key, count in ((mine, 3), (other, 9), (gone, 4)))
-    store.put([Sent(Key("default", b"ann/gone"))])
+    store.set_locations([location(b"joe"), location(b"ann"), location(b"joe/new"), location(b"ann/new")], b"signature")
+    store.put(MailboxRow(key, uids=uids(*range(1, count))) for key, count in ((mine, 3), (other, 9), (gone, 4)))
+    store.put([MailboxRow(Key("default", b"ann/gone"))])
     narrowed(store, b"joe")
     assert {row[1] for row in store.files()} == {b"joe", b"joe/new"}
     assert store.not_sent() == [Key("default", b"joe/new")]
@@ -497,7 +501,7 @@ def test_a_part_is_all_that_is_asked_for(store: Store) -> None:
 
 
 def test_a_part_that_is_made_anew_leaves_the_rest(store: Store) -> None:
-    mine, other, gone = (Sent(Key("default", path), seen=bytes(64)) for path in (b"joe", b"ann", b"joe/gone"))
+    mine, other, gone = (MailboxRow(Key("default", path), seen=bytes(64)) for path in (b"joe", b"ann", b"joe/gone"))
     store.put([mine, other, gone])
     store.change("INSERT INTO main.conf VALUES (?, ?, ?, ?)", [(b"/ann", b"/", b"", b"")])
     store.complete = True
@@ -508,24 +512,24 @@ def test_a_part_that_is_made_anew_leaves_the_rest(store: Store) -> None:
 
 
 def test_the_name_of_a_mailbox_that_is_no_more_is_kept_while_the_replica_has_it(store: Store) -> None:
-    one, other = place(b"uuid/1")._replace(name=b"joe"), place(b"uuid/2")._replace(name=b"joe.none there")
-    store.set_places([one, other], b"")
-    store.put([Sent(one.key)])
-    store.set_places([], b"")
-    store.set_places([], b"")
+    one, other = location(b"uuid/1")._replace(name=b"joe"), location(b"uuid/2")._replace(name=b"joe.none there")
+    store.set_locations([one, other], b"")
+    store.put([MailboxRow(one.key)])
+    store.set_locations([], b"")
+    store.set_locations([], b"")
     assert [(named.key, named.name, named.is_live) for named in store.names()] == [(one.key, b"joe", False)]
     narrowed(store, b"joe")
     assert [sent.key for sent in store.gone()] == [one.key]
     store.drop([one.key])
-    store.set_places([], b"")
+    store.set_locations([], b"")
     assert list(store.names()) == []
 
 
 def test_a_mailbox_that_went_to_somebody_else_is_not_gone(store: Store) -> None:
-    old, new = place(b"joe/old")._replace(uniqueid="x"), place(b"ann/new")._replace(uniqueid="x")
-    store.set_places([old], b"")
-    store.put([Sent(old.key, uniqueid="x"), Sent(Key("default", b"joe/gone"), uniqueid="y")])
-    store.set_places([new], b"")
+    old, new = location(b"joe/old")._replace(uniqueid="x"), location(b"ann/new")._replace(uniqueid="x")
+    store.set_locations([old], b"")
+    store.put([MailboxRow(old.key, uniqueid="x"), MailboxRow(Key("default", b"joe/gone"), uniqueid="y")])
+    store.set_locations([new], b"")
     narrowed(store, b"joe")
     assert [sent.key.path for sent in store.gone()] == [b"joe/gone"]
     assert b"joe/old" in store.directories("default")
@@ -535,18 +539,18 @@ def test_what_was_written_since_the_disks_were_synced(store: Store) -> None:
     """Whose files were there when they were, is not what a mailbox has become since."""
     one, other, gone = (Key("p", name) for name in (b"one", b"other", b"gone"))
     assert store.is_synced
-    store.put([Sent(one, "A", 1), Sent(gone, "G", 3)])
+    store.put([MailboxRow(one, "A", 1), MailboxRow(gone, "G", 3)])
     store.note_synced()
     assert store.is_synced and store.unsynced() == []
-    store.put([Sent(one, "A", 1)])
-    store.put([Sent(one, "B", 2), Sent(other, "C", 4)])
+    store.put([MailboxRow(one, "A", 1)])
+    store.put([MailboxRow(one, "B", 2), MailboxRow(other, "C", 4)])
     store.drop([gone])
     assert not store.is_synced
     assert sorted(store.unsynced()) == [(gone, "", 0), (one, "A", 1), (other, "C", 4)]
-    store.doubt_unsynced([Sent(one, maybe=uids(1, 2))])
+    store.doubt_unsynced([MailboxRow(one, maybe=uids(1, 2))])
     assert store.is_synced
     assert [sent.key for sent in store.all_sent()] == [one]
-    assert store.sent(one) == Sent(one, maybe=uids(1, 2))
+    assert store.sent(one) == MailboxRow(one, maybe=uids(1, 2))
 
 
 def test_other_files_that_were_written_since_the_disks_were_synced(store: Store) -> None:
@@ -567,6 +571,6 @@ def test_other_files_that_were_written_since_the_disks_were_synced(store: Store)
 
 
 def test_a_state_that_is_made_anew_forgets_nothing_that_is_not_on_a_disk(store: Store) -> None:
-    store.put([Sent(Key("p", b"one"), "A", 1)])
+    store.put([MailboxRow(Key("p", b"one"), "A", 1)])
     store.begin_anew([])
     assert not store.is_synced

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cyrsync.cyrus.mailbox.entry import BOUND, is_message, is_metadata
+from cyrsync.cyrus.mailbox.entry import SNAPSHOT, is_message, is_metadata
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.folder import Entry, Folder, Incarnation, join, sort_key
 from cyrsync.far.message_files import MessageFiles
@@ -56,7 +56,7 @@ class Tree:
             attributes=entry(self.nodes[path]),
             messages=MessageFiles(b"".join(name for name in files if is_message(name))),
             metadata={name: entry(node) for name, node in files.items() if is_metadata(name)},
-            strays={n: entry(node) for n, node in files.items() if not is_metadata(n) and not is_message(n)},
+            other_files={n: entry(node) for n, node in files.items() if not is_metadata(n) and not is_message(n)},
             folders=tuple(sorted(name for name, node in inside.items() if node.kind == stat.S_IFDIR)),
             incarnation=self.mailboxes.get(path),
         )
@@ -144,7 +144,7 @@ def carry_out(plans: list[FolderPlan], source: Tree, replica: Tree) -> None:
         for name in messages(plan, source):
             replica.put(join(plan.path, name), source)
     for plan in plans:
-        for name in (*plan.metadata, *plan.strays):
+        for name in (*plan.metadata, *plan.other_files):
             replica.put(join(plan.path, name), source)
         if plan.touch:
             replica.put(plan.path, source)
@@ -160,8 +160,8 @@ def messages(plan: FolderPlan, source: Tree) -> list[bytes]:
     """Name what the message step takes along: of a whole folder, all but what goes last."""
     if plan.whole:
         inside = [path.rpartition(b"/")[2] for path in source.nodes if is_child(path, plan.path)]
-        return [name for name in inside if name not in BOUND]
-    return [*uid_sets.file_names(plan.uids), *plan.odd, *plan.loose]
+        return [name for name in inside if name not in SNAPSHOT]
+    return [*uid_sets.file_names(plan.uids), *plan.nonstandard, *plan.derived]
 
 
 def delete(plan: FolderPlan, replica: Tree) -> None:
@@ -231,8 +231,8 @@ def test_a_second_run_finds_only_what_is_never_assumed(source: Tree, other: Tree
     for plan in WalkEngine(Policy()).plans(source.folders(), replica.folders()):
         assert plan.state in (State.SAME, State.COMPARED) or any(is_child(path, plan.path) for path in late)
         assert not plan.metadata
-        assert plan.whole or not plan.loose
-        assert not plan.strays
+        assert plan.whole or not plan.derived
+        assert not plan.other_files
         assert not plan.touch
         assert not plan.deletes()
         assert plan.state is State.COMPARED or plan.messages_send == 0
@@ -244,7 +244,7 @@ def test_what_is_counted_is_what_is_planned(source: Tree, replica: Tree) -> None
     for one_by_one in (False, True):
         plans = list(WalkEngine(Policy(one_by_one=one_by_one)).plans(source.folders(), replica.folders()))
         for plan in plans:
-            assert plan.whole or plan.messages_send == len(plan.uids) + len(plan.odd)
+            assert plan.whole or plan.messages_send == len(plan.uids) + len(plan.nonstandard)
             assert plan.messages_seen >= plan.messages_present + plan.messages_waiting + plan.messages_send
             assert plan.uids == array("I", sorted(plan.uids))
             assert plan.delete_uids == array("I", sorted(plan.delete_uids))

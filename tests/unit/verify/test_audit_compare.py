@@ -85,7 +85,7 @@ def test_one_folder(source: Folder, replica: Folder, expected: list[Problem]) ->
     assert {problem.kind for problem in expected} <= KINDS.keys()
 
 
-def test_folders_that_only_one_side_has() -> None:
+def test_folders_that_only_one_tree_has() -> None:
     above, mine, theirs = folder(path=b""), folder(1, path=b"a"), folder(1, path=b"b")
     assert found([above, mine], [above, theirs]) == [(b"a", Problem("lacks folder")), (b"b", Problem("extra folder"))]
 
@@ -103,6 +103,6 @@ def test_counts() -> None:
 
 
 def test_whole_seconds() -> None:
-    sides = [folder(metadata={b"cyrus.index": FILE})], [folder(metadata={b"cyrus.index": NEWER})]
-    assert [problem.kind for _, problem in found(*sides)] == ["metadata"]
-    assert not found(*sides, Policy(whole_seconds=True))
+    trees = [folder(metadata={b"cyrus.index": FILE})], [folder(metadata={b"cyrus.index": NEWER})]
+    assert [problem.kind for _, problem in found(*trees)] == ["metadata"]
+    assert not found(*trees, Policy(whole_seconds=True))

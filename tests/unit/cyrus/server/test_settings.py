@@ -68,5 +68,5 @@ def test_the_worst_comes_first(tmp_path: Path) -> None:
     assert [one.fatal for one in found] == [True, False]
 
 
-def test_a_token_without_settings_says_nothing(tmp_path: Path) -> None:
+def test_an_owner_file_without_settings_says_nothing(tmp_path: Path) -> None:
     assert differences((), settings(tmp_path, "hashimapspool: yes")) == []

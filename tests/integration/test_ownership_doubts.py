@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.far import token
-from cyrsync.server import conf_run, places
+from cyrsync.far import owner_file
+from cyrsync.server import conf_run, locations
 from support.replicas import Pair
 from support.servers import assert_sound
 from support.spool import leaves
@@ -42,7 +42,7 @@ def assert_repaired(pair: Pair, said: str) -> None:
     assert warning.endswith(": all of it is compared")
     pair.assert_same()
     assert_sound(pair.conf, pair.replica)
-    one, other = pair.tokens()
+    one, other = pair.owner_files()
     assert one and one == other and one.ended
     pair.change()
     assert pair.sync()["warnings"] == []
@@ -67,7 +67,7 @@ def copy(one: Path, other: Path) -> None:
 def test_a_replica_that_was_set_back(synced: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grain: int) -> None:
     """Nothing is taken for sent, whether or not it may change again unseen on the source."""
     monkeypatch.setattr(conf_run, "_GRAIN", grain)
-    monkeypatch.setattr(places, "_GRAIN", grain)
+    monkeypatch.setattr(locations, "_GRAIN", grain)
     copy(synced.replica, tmp_path / "snapshot")
     everything_changes(synced)
     synced.sync()
@@ -114,12 +114,12 @@ def test_a_run_that_another_state_knows_of(synced: Pair) -> None:
     for root in synced.roots:
         synced.forge(root, run=9)
     assert_repaired(synced, "something else has written there since the last run")
-    one, _ = synced.tokens()
+    one, _ = synced.owner_files()
     assert one and one.run > 9
 
 
-def test_a_replica_without_a_token(synced: Pair) -> None:
-    (synced.there(synced.home) / os.fsdecode(token.NAME)).unlink()
+def test_a_replica_without_an_owner_file(synced: Pair) -> None:
+    (synced.there(synced.home) / os.fsdecode(owner_file.NAME)).unlink()
     assert_repaired(synced, "it is not what the last run wrote to")
 
 
@@ -242,8 +242,8 @@ victim.{method} = dying
 from cyrsync.cli.app import main
 main()
 """
-PUT = ("cyrsync.ends.child_side", "ChildSide", "put_token")
-END = ("cyrsync.server.claim", "Claim", "end")
+PUT = ("cyrsync.ends.child_tree", "ChildTree", "put_owner_file")
+END = ("cyrsync.server.ownership", "Ownership", "end")
 SEND = ("cyrsync.far.receive", "Receiver", "commit")
 STATE = ("cyrsync.state.store", "Store", "put")
 
@@ -256,7 +256,7 @@ def run_and_kill(pair: Pair, where: tuple[str, str, str], number: int) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-#: Between tokens, before the last ones, before a mailbox takes its place, and when a row is kept.
+#: Between owner files, before the last ones, before a mailbox takes its place, and when a row is kept.
 POINTS = [*((PUT, number) for number in range(4)), (END, 0), *((SEND, number) for number in range(3)), (STATE, 0)]
 
 
@@ -277,7 +277,7 @@ def test_a_killed_run_is_not_in_the_way(pair: Pair, first: bool, where: tuple[st
 
 
 def test_a_replica_that_rsync_made(pair: Pair) -> None:
-    """There is no token, and no state: nothing is doubted, and nothing sent again."""
+    """There is no owner file, and no state: nothing is doubted, and nothing sent again."""
     for root in pair.roots:
         pair.there(root).mkdir(parents=True)
         rsync("-a", f"{root}/", f"{pair.there(root)}/")

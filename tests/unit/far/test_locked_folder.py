@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 
 import samplespool
 from cyrsync.cyrus.mailbox import locks, snapshot
-from cyrsync.far import take as taking
+from cyrsync.far import locked_folder as taking
 from cyrsync.far.folder import Folder
-from cyrsync.far.take import File, Taken, decode, encode, take
+from cyrsync.far.locked_folder import File, LockedFolder, decode, encode, take
 from cyrsync.far.walk import Reader
 from support import campaign, frames
 
 PATH = b"j/user/joe"
-BOUND = (b"cyrus.header", b"cyrus.index")
+SNAPSHOT = (b"cyrus.header", b"cyrus.index")
 
 #: Locks a file as Cyrus does, says so, and keeps the lock until its input ends.
 HOLDER = """\
@@ -76,7 +76,7 @@ def after_the_index(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> Callable
 
 @campaign.slow()
 @given(frames.takens(), st.booleans())
-def test_it_crosses_a_connection_unchanged(taken: Taken, compressible: bool) -> None:
+def test_it_crosses_a_connection_unchanged(taken: LockedFolder, compressible: bool) -> None:
     stream = io.BytesIO(encode(taken, compressible) + b"what follows")
     assert decode(stream) == taken
     assert stream.read() == b"what follows"
@@ -84,7 +84,7 @@ def test_it_crosses_a_connection_unchanged(taken: Taken, compressible: bool) -> 
 
 @campaign.slow()
 @given(frames.takens(), st.booleans(), st.data())
-def test_a_stream_that_ends_too_early(taken: Taken, compressible: bool, data: st.DataObject) -> None:
+def test_a_stream_that_ends_too_early(taken: LockedFolder, compressible: bool, data: st.DataObject) -> None:
     whole = encode(taken, compressible)
     size = data.draw(st.integers(0, len(whole) - 1))
     with pytest.raises(EOFError):
@@ -103,7 +103,7 @@ def test_it_is_the_listing_and_the_bytes(reader: Reader, folder: Path) -> None:
     assert taken.folder == reader.read(PATH)
     assert taken.folder.incarnation
     listed = taken.folder.metadata
-    assert taken.files == tuple(File(n, listed[n], (folder / os.fsdecode(n)).read_bytes()) for n in BOUND)
+    assert taken.files == tuple(File(n, listed[n], (folder / os.fsdecode(n)).read_bytes()) for n in SNAPSHOT)
 
 
 def test_the_directories_above_it(reader: Reader, spool: Path) -> None:
@@ -118,7 +118,7 @@ def test_what_else_is_of_one_moment(reader: Reader, folder: Path, name: str, dat
         data = (folder / "cyrus.index").read_bytes()[:160]
     (folder / name).write_bytes(data)
     found = {file.name: file.data for file in take(reader, PATH).files}
-    assert found.keys() == {*BOUND, name.encode()}
+    assert found.keys() == {*SNAPSHOT, name.encode()}
     assert found[name.encode()] == data
 
 
@@ -128,7 +128,7 @@ def test_a_folder_without_a_mailbox(reader: Reader, spool: Path) -> None:
 
 
 def test_a_folder_that_is_gone(reader: Reader) -> None:
-    assert take(reader, b"j/gone") == Taken(Folder(b"j/gone", problem=errno.ENOENT))
+    assert take(reader, b"j/gone") == LockedFolder(Folder(b"j/gone", problem=errno.ENOENT))
 
 
 def test_the_root_itself(folder: Path) -> None:
@@ -136,7 +136,7 @@ def test_the_root_itself(folder: Path) -> None:
     taken = take(reader, b"")
     assert taken.folder == reader.read(b"")
     assert taken.above == ((b"", reader.entry(os.lstat(folder))),)
-    assert [file.name for file in taken.files] == list(BOUND)
+    assert [file.name for file in taken.files] == list(SNAPSHOT)
 
 
 def test_a_message_that_goes_meanwhile(
@@ -153,7 +153,7 @@ def test_a_message_that_goes_meanwhile(
 def test_messages_that_never_cease_to_go(reader: Reader, folder: Path, after_the_index: Callable[..., object]) -> None:
     samplespool.deliver(folder, 20)
     after_the_index(lambda: samplespool.expunge(folder, 1), times=100)
-    assert take(reader, PATH) == Taken(Folder(PATH, problem=errno.EBUSY))
+    assert take(reader, PATH) == LockedFolder(Folder(PATH, problem=errno.EBUSY))
 
 
 def test_another_mailbox_meanwhile(reader: Reader, folder: Path, after_the_index: Callable[..., object]) -> None:
@@ -201,7 +201,7 @@ def test_damage_that_stays_is_taken_as_it_is(reader: Reader, folder: Path, damag
     grow_old(folder)
     taken = take(reader, PATH)
     assert taken.folder == reader.read(PATH)
-    there = [name for name in BOUND if (folder / os.fsdecode(name)).exists()]
+    there = [name for name in SNAPSHOT if (folder / os.fsdecode(name)).exists()]
     assert [(f.name, f.data) for f in taken.files] == [(n, (folder / os.fsdecode(n)).read_bytes()) for n in there]
 
 
@@ -225,7 +225,7 @@ def test_a_mailbox_that_is_made_renamed_or_removed_just_now(
 ) -> None:
     changing(folder)
     reader.patience = 0
-    assert take(reader, PATH) == Taken(Folder(PATH, problem=errno.EAGAIN))
+    assert take(reader, PATH) == LockedFolder(Folder(PATH, problem=errno.EAGAIN))
 
 
 def test_messages_whose_index_comes_meanwhile(
@@ -238,7 +238,7 @@ def test_messages_whose_index_comes_meanwhile(
     assert happened
     assert taken.folder == reader.read(PATH)
     assert taken.folder.incarnation
-    assert [file.name for file in taken.files] == list(BOUND)
+    assert [file.name for file in taken.files] == list(SNAPSHOT)
 
 
 def test_a_folder_without_messages_needs_no_index(reader: Reader, folder: Path) -> None:
@@ -262,7 +262,7 @@ def locked(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 def test_a_lock_that_is_kept(locked: subprocess.Popen[bytes], reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taking.snapshot, "parts", partial(snapshot.parts, patience=0.1))
     began = time.monotonic()
-    assert take(reader, PATH) == Taken(Folder(PATH, problem=errno.EBUSY))
+    assert take(reader, PATH) == LockedFolder(Folder(PATH, problem=errno.EBUSY))
     # Once, and no longer than told: not for the seconds that are the default.
     assert time.monotonic() - began < snapshot.PATIENCE / 2
     assert not take(reader, PATH + b"/Sent").folder.problem

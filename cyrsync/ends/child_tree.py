@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from cyrsync import process
 from cyrsync.ends import agent_answers
-from cyrsync.ends.agent_side import AgentSide, check_token
+from cyrsync.ends.agent_tree import AgentTree, check_owner_file
 from cyrsync.ends.link import Link
-from cyrsync.ends.side import Held, Rights, Status, resolve_here
 from cyrsync.ends.sink import Sink
+from cyrsync.ends.tree import Held, Rights, Status, resolve_here
 from cyrsync.errors import UnusableError, error_text
 from cyrsync.far import guids, host, owner, quick_check, remove, to_disk
-from cyrsync.far import token as tokens
+from cyrsync.far import owner_file as owner_files
 from cyrsync.far.at_work import Cyrus, at_work
 from cyrsync.far.beginning import Beginning
 from cyrsync.far.hold import Holds
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from array import array
 
     from cyrsync.far.keeping import Keeping
-    from cyrsync.far.token import Token
+    from cyrsync.far.owner_file import OwnerFile
 
 _PATIENCE = 5.0  # seconds
 
 
-class ChildSide(AgentSide):
+class ChildTree(AgentTree):
     """A replica on this machine, read by a child process while this one reads the source.
 
     What is done sooner than a child has started is done here.
@@ -74,15 +74,15 @@ class ChildSide(AgentSide):
         return at_work(roots)
 
     def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
-        """Return what `AgentSide.stat` does."""
+        """Return what `AgentTree.stat` does."""
         return [host.status(path) for path in paths]
 
     def heads(self, paths: Sequence[bytes]) -> list[bytes]:
-        """Return what `AgentSide.heads` does."""
+        """Return what `AgentTree.heads` does."""
         return [host.head(path) for path in paths]
 
     def guids(self, root: bytes, questions: Sequence[guids.Question]) -> list[list[bytes]]:
-        """Return what `AgentSide.guids` does."""
+        """Return what `AgentTree.guids` does."""
         counts = [len(question.uids) for question in questions]
         return agent_answers.guids(counts, {"guids": guids.answers(questions, root, lambda: True)})
 
@@ -93,7 +93,7 @@ class ChildSide(AgentSide):
 
     def share(self) -> Held:
         """Let others hold with us what we hold alone."""
-        return Held(self._holds.share(), tokens.boot_id(), alone=False)
+        return Held(self._holds.share(), owner_files.boot_id(), alone=False)
 
     def _hold(self, paths: Sequence[bytes], *, among: bool) -> Held:
         alone = True
@@ -105,11 +105,11 @@ class ChildSide(AgentSide):
         except OSError as error:
             raise UnusableError(f"{error_text(error)}: it cannot be held") from None
         process.share(self._holds.descriptors())
-        return Held(busy, tokens.boot_id(), alone)
+        return Held(busy, owner_files.boot_id(), alone)
 
-    def put_token(self, root: bytes, token: Token) -> None:
+    def put_owner_file(self, root: bytes, owner_file: OwnerFile) -> None:
         """Write what the replica says of itself. Raise NotWrittenError where that can't be."""
-        check_token(root, *host.put_token(root, token.to_json()))
+        check_owner_file(root, *host.put_owner_file(root, owner_file.to_json()))
 
     def to_disk(self, roots: Sequence[bytes]) -> None:
         """Wait until all that was written to these directories is on their disks. Raise OSError."""
@@ -124,7 +124,7 @@ class ChildSide(AgentSide):
         return [None] * len(paths)
 
     def keep(self, homes: Mapping[bytes, bytes], spacing: int) -> None:
-        """Have kept from now on what is replaced or deleted below roots: see `AgentSide.keep`."""
+        """Have kept from now on what is replaced or deleted below roots: see `AgentTree.keep`."""
         from cyrsync.far.keeping import Keeping  # what few runs need is not loaded by all
 
         self._keeping = Keeping(dict(homes), spacing)

@@ -1,4 +1,4 @@
-"""Whose replica it is: tokens on every root, and no run that writes to what is another's, or has mail of its own."""
+"""Whose a replica is: owner files on every root, and no run that writes to another's, or where mail of its own is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.far import token
+from cyrsync.far import owner_file
 from cyrsync.far.hold import Holds
 from support.boxes import Box
 from support.replicas import Pair
@@ -40,13 +40,13 @@ def synced(pair: Pair) -> Pair:
 # --- What is noted
 
 
-def test_a_first_run_leaves_a_token_on_every_root(tmp_path: Path) -> None:
+def test_a_first_run_leaves_an_owner_file_on_every_root(tmp_path: Path) -> None:
     box, replica = Box("3.6.1-rich", tmp_path), tmp_path / "replica"
     replica.mkdir()
     sync_server(box.conf, replica)
     every = [*roots(box.conf), box.root / "conf", box.root / "sieve"]
     assert len(every) == 6
-    first, *others = [token.read(os.fsencode(below(replica, root))) for root in every]
+    first, *others = [owner_file.read(os.fsencode(below(replica, root))) for root in every]
     assert first
     assert others == [first] * 5
     assert (first.source, first.run) == (f"{socket.gethostname()}:{box.conf}", 1)
@@ -56,21 +56,21 @@ def test_a_first_run_leaves_a_token_on_every_root(tmp_path: Path) -> None:
 
 
 def test_each_run_that_writes_counts(synced: Pair) -> None:
-    before = synced.tokens()[0]
+    before = synced.owner_files()[0]
     synced.sync()
-    after = synced.tokens()[0]
+    after = synced.owner_files()[0]
     assert before and after
     assert (after.run, after.replica) == (before.run + 1, before.replica)
     assert after.complete == after.begun > before.complete
-    assert synced.tokens() == [after] * 2
+    assert synced.owner_files() == [after] * 2
 
 
 def test_a_run_that_left_something_undone_is_not_complete(synced: Pair) -> None:
-    before = synced.tokens()[0]
+    before = synced.owner_files()[0]
     min(leaves(synced.server.spool)[0].glob("[0-9]*.")).unlink()
     (leaves(synced.server.spool)[-1] / "cyrus.header").unlink()
     synced.sync(expect=23)
-    after = synced.tokens()[0]
+    after = synced.owner_files()[0]
     assert before and after
     assert (after.run, after.complete) == (before.run + 1, before.complete)
     assert after.ended > after.begun > before.begun
@@ -110,7 +110,7 @@ def test_another_servers_replica(synced: Pair, number: int, words: tuple[str, ..
     assert synced.everything() == before
     if not words:
         synced.sync("--overwrite-replica")
-        first, second = synced.tokens()
+        first, second = synced.owner_files()
         assert first and first == second and first.source.endswith(str(synced.conf))
         synced.assert_same()
 
@@ -132,7 +132,7 @@ def test_a_promoted_replica(synced: Pair, number: int) -> None:
         assert "promoted at 2026-01-01T00:00:00+00:00" in error
         assert synced.everything() == before
     synced.sync("--overwrite-replica")
-    assert [one and one.promoted for one in synced.tokens()] == ["", ""]
+    assert [one and one.promoted for one in synced.owner_files()] == ["", ""]
     synced.assert_same()
     synced.change()
     synced.sync()
@@ -148,7 +148,7 @@ def test_the_walk_and_the_drop_in_refuse_a_promoted_one_too(synced: Pair) -> Non
         assert (done.returncode, len(done.stderr.splitlines())) == (4, 1), done.stderr
         assert synced.everything() == before
     sync("--overwrite-replica", *operands)
-    first, _ = synced.tokens()
+    first, _ = synced.owner_files()
     assert first and not first.promoted
     sync(*operands)
     synced.assert_same()
@@ -166,8 +166,8 @@ def test_a_replica_that_is_being_promoted(synced: Pair) -> None:
     synced.assert_same()
 
 
-def test_a_damaged_token(synced: Pair) -> None:
-    place = synced.there(synced.home) / os.fsdecode(token.NAME)
+def test_a_damaged_owner_file(synced: Pair) -> None:
+    place = synced.there(synced.home) / os.fsdecode(owner_file.NAME)
     for content in (b"", b"{}", place.read_bytes()[:-9], b'{"run": "x"}'):
         place.write_bytes(content)
         before = synced.everything()
@@ -260,7 +260,7 @@ def test_over_ssh(sshd: Sshd, synced: Pair) -> None:
     there = sshd.at(synced.replica)
     synced.sync(*words, to=there)
     synced.assert_same()
-    one, other = synced.tokens()
+    one, other = synced.owner_files()
     assert one and one == other
     synced.change()
     synced.forge(synced.roots[1], promoted="2026-01-01")
@@ -273,10 +273,10 @@ def test_over_ssh(sshd: Sshd, synced: Pair) -> None:
     sync("-e", sshd.rsh, "--overwrite-replica", *operands)
 
 
-# --- Where tokens do not go
+# --- Where owner files do not go
 
 
-def test_tokens_do_not_travel(synced: Pair, tmp_path: Path) -> None:
+def test_owner_files_do_not_travel(synced: Pair, tmp_path: Path) -> None:
     """A replica may be a source, too; and what deletes leaves them."""
     conf = replica_conf(synced.conf, synced.replica)
     text = conf.read_text().replace(f"{synced.server.root}/conf", str(synced.there(synced.home)))
@@ -285,19 +285,19 @@ def test_tokens_do_not_travel(synced: Pair, tmp_path: Path) -> None:
     second.mkdir()
     sync_server(conf, "--delete", "--from-replica", second)
     for root in synced.roots:
-        found = token.read(os.fsencode(below(second, synced.there(root))))
+        found = owner_file.read(os.fsencode(below(second, synced.there(root))))
         assert found and found.source.endswith("replica.conf")
 
     third = tmp_path / "third"
     source = f"{synced.there(synced.server.spool)}/"
     for words in (("sync", "--delete", "--from-replica"), ("rsync", "-a", "--delete")):
         if words[0] == "rsync":  # which refuses a replica
-            (synced.there(synced.server.spool) / os.fsdecode(token.NAME)).unlink()
+            (synced.there(synced.server.spool) / os.fsdecode(owner_file.NAME)).unlink()
         assert run_cyrsync(*words, source, f"{third}/").returncode == 0
-        found = token.read(os.fsencode(third))
+        found = owner_file.read(os.fsencode(third))
         assert found and (found.source, found.writing) == ("", "")
-    token.write(os.fsencode(third), token.Token("id", "source", 1, 1.0, 1.0, 1.0))
+    owner_file.write(os.fsencode(third), owner_file.OwnerFile("id", "source", 1, 1.0, 1.0, 1.0))
     shutil.rmtree(leaves(synced.there(synced.server.spool))[0])
     sync("--delete", source, f"{third}/")
     assert run_cyrsync("rsync", "-a", "--delete", source, f"{third}/").returncode == 0
-    assert token.read(os.fsencode(third))
+    assert owner_file.read(os.fsencode(third))

@@ -17,9 +17,9 @@ from cyrsync.ends import answers
 from cyrsync.ends.inflated import GZIP, Inflated
 from cyrsync.ends.link import Link
 from cyrsync.ends.listing import MAX_BYTES, MAX_ITEM, Found, Listing
-from cyrsync.ends.side import Rights, Status, WithoutAgent
+from cyrsync.ends.tree import Rights, Status, WithoutAgent
 from cyrsync.errors import UnusableError, UsageError
-from cyrsync.far import folder, token, wire
+from cyrsync.far import folder, owner_file, wire
 from cyrsync.far.at_work import Cyrus, conf_of_words, is_directory, settings
 from cyrsync.far.digests import Digests, Question, of_data
 from cyrsync.far.finding import Audited
@@ -101,7 +101,7 @@ _STATUS = re.compile(rb"[0-9]{1,3}")
 _MOST_CONFS = 1000
 
 
-class PosixSide(WithoutAgent):
+class PosixTree(WithoutAgent):
     """A tree listed by a POSIX shell that answers over a link."""
 
     wants_other = False
@@ -114,15 +114,15 @@ class PosixSide(WithoutAgent):
         """Return what stands at `path`, links resolved."""
         parent = path.rstrip(b"/").rpartition(b"/")[0] or (b"/" if path.startswith(b"/") else b".")
         self._link.send(
-            _RESOLVE.format(root=_quote(path), parent=_quote(parent), owner=token.NAME.decode()).encode("latin-1")
+            _RESOLVE.format(root=_quote(path), parent=_quote(parent), owner=owner_file.NAME.decode()).encode("latin-1")
         )
 
         def read() -> Status:
             found = self._answer()
             self.rights = Rights(root=found.get(b"i") == b"0")
             if b"d" in found:
-                text = token.text_of(_whole(found[b"t"])) if b"t" in found else ""
-                return Status(_real_path(found[b"d"]), exists=True, directory=True, parent=True, token=text)
+                text = owner_file.text_of(_whole(found[b"t"])) if b"t" in found else ""
+                return Status(_real_path(found[b"d"]), exists=True, directory=True, parent=True, owner_file=text)
             where = path
             if b"p" in found:
                 where = _real_path(found[b"p"]).rstrip(b"/") + b"/" + path.rstrip(b"/").rpartition(b"/")[2]
@@ -328,7 +328,7 @@ class _Tree:
             messages=MessageFiles(row),
             attributes=self._attributes.get(path),
             metadata={name: entry for name, entry in others.items() if kinds.is_metadata(name)},
-            strays={name: entry for name, entry in others.items() if not kinds.is_metadata(name)},
+            other_files={name: entry for name, entry in others.items() if not kinds.is_metadata(name)},
             folders=names,
             incarnation=Incarnation(uniqueid, *head) if uniqueid and head else None,
         )

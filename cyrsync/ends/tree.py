@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from cyrsync.errors import DoubtfulError, RefusedError, UnusableError
 from cyrsync.far import host
-from cyrsync.far import token as tokens
+from cyrsync.far import owner_file as owner_files
 from cyrsync.far.at_work import Cyrus, at_work
 from cyrsync.far.extended import NO_KINDS, Kinds
 from cyrsync.far.finding import Audited
 from cyrsync.far.folder import Folder
 from cyrsync.far.hold import Busy
+from cyrsync.far.owner_file import OwnerFile
 from cyrsync.far.remove import Removal
-from cyrsync.far.token import Token
 from cyrsync.far.walk import Reader, walk
 
 if TYPE_CHECKING:
     from cyrsync.far.digests import Digests, Question
-    from cyrsync.far.take import Taken
+    from cyrsync.far.locked_folder import LockedFolder
 
 
 #: What to do where a replica is not ours to write to.
@@ -45,7 +45,7 @@ class Status(NamedTuple):
     exists: bool
     directory: bool
     parent: bool  # whether the directory above it exists
-    token: str = ""  # as it lies there, "" for none
+    owner_file: str = ""  # as it lies there, "" for none
     bare: bool = False  # nothing is in it
 
 
@@ -81,7 +81,7 @@ class UnderLocks(Protocol):
 
     def take(
         self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
-    ) -> Iterator[Taken]:
+    ) -> Iterator[LockedFolder]:
         """Take folders below `root` under Cyrus's locks, in that order.
 
         With attributes of the kinds that are `wanted`, where they are far: here who stages reads them. Owners named in
@@ -92,7 +92,7 @@ class UnderLocks(Protocol):
         """List folders below `root` by themselves, in that order."""
 
     def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
-        """Return size and time of files: see `AgentSide.stat`."""
+        """Return size and time of files: see `AgentTree.stat`."""
 
 
 class Writer(Protocol):
@@ -102,7 +102,7 @@ class Writer(Protocol):
         """Delete below `root`; with `keep_times`, folders keep their modification times."""
 
     def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
-        """Return size and time of files: see `AgentSide.stat`."""
+        """Return size and time of files: see `AgentTree.stat`."""
 
     def make(self, root: bytes) -> None:
         """Make a directory, if it is not there. Raise UnusableError where that can't be."""
@@ -110,11 +110,11 @@ class Writer(Protocol):
     def hold(self, paths: Sequence[bytes]) -> Held:
         """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""
 
-    def put_token(self, root: bytes, token: Token) -> None:
+    def put_owner_file(self, root: bytes, owner_file: OwnerFile) -> None:
         """Write what the replica says of itself. Raise NotWrittenError where that can't be."""
 
 
-class Side(Protocol):
+class Tree(Protocol):
     """What the engine asks of a tree, wherever it is."""
 
     #: Whether `walk` is to be given the other side's folders, to spare the fetching of what is the same there.
@@ -164,22 +164,22 @@ class Side(Protocol):
 ALL_RIGHTS = Rights()
 
 
-def token_of(status: Status) -> Token | None:
-    """Return the token of a root, None where it has none. Raise DoubtfulError for one that cannot be understood."""
-    name = os.path.join(os.fsdecode(status.root), os.fsdecode(tokens.NAME))
+def owner_file_of(status: Status) -> OwnerFile | None:
+    """Return the owner file of a root, None where it has none. Raise DoubtfulError for one that is not understood."""
+    name = os.path.join(os.fsdecode(status.root), os.fsdecode(owner_files.NAME))
     try:
-        return tokens.from_json(status.token) if status.token else None
-    except tokens.NewerVersion:
+        return owner_files.from_json(status.owner_file) if status.owner_file else None
+    except owner_files.NewerVersion:
         raise DoubtfulError(f"{name}: written by a newer cyrsync: run that, or one that is as new") from None
     except ValueError:
         raise DoubtfulError(f"{name}: damaged: if this is the right replica, remove the file") from None
 
 
-def refuse_promoted(token: Token, status: Status) -> None:
+def refuse_promoted(owner_file: OwnerFile, status: Status) -> None:
     """Raise RefusedError for the root of a replica that a Cyrus of its own is at work on."""
-    if token.promoted:
+    if owner_file.promoted:
         where = os.fsdecode(status.root)
-        raise RefusedError(f"{where}: it was promoted at {token.promoted}, and has mail of its own: {OVERWRITE}")
+        raise RefusedError(f"{where}: it was promoted at {owner_file.promoted}, and has mail of its own: {OVERWRITE}")
 
 
 def resolve_here(path: bytes) -> Status:
@@ -217,7 +217,7 @@ class WithoutAgent:
         """Leave that to rsync."""
 
 
-class NearSide:
+class NearTree:
     """The source, when it is on this machine: read by this process."""
 
     writer = None  # a source is only read
@@ -253,9 +253,9 @@ class NearSide:
 
     def take(
         self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
-    ) -> Iterator[Taken]:
+    ) -> Iterator[LockedFolder]:
         """Take folders below `root` under Cyrus's locks, in that order."""
-        from cyrsync.far.take import take
+        from cyrsync.far.locked_folder import take
 
         reader = Reader(root)
         return (take(reader, path) for path in paths)
@@ -278,7 +278,7 @@ class NearSide:
         return (reader.look(path) for path in paths)
 
     def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
-        """Return what `AgentSide.stat` does."""
+        """Return what `AgentTree.stat` does."""
         return [host.status(path) for path in paths]
 
     def to_disk(self, roots: Sequence[bytes]) -> None:

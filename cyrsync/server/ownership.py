@@ -1,8 +1,8 @@
 """Whose the replica is: asked before anything is written there, and noted when something is.
 
-Every root of a replica has a token (tree/token.py), and the state knows what that said at the end of the last run.
-So another disk, an older snapshot and another master's replica are told from the one that the state speaks of. And a
-replica that Cyrus has been started on is told by its indexes: nobody else makes them newer than what was sent.
+Every root of a replica has an owner file (far/owner_file.py), and the state knows what that said at the end of the last
+run. So another disk, an older snapshot and another master's replica are told from the one that the state speaks of. And
+a replica that Cyrus has been started on is told by its indexes: nobody else makes them newer than what was sent.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from pathlib import Path
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox.index import READ_SIZE, highest_modseq
-from cyrsync.ends.side import OVERWRITE, NotWrittenError, Status, refuse_promoted, token_of
+from cyrsync.ends.tree import OVERWRITE, NotWrittenError, Status, owner_file_of, refuse_promoted
 from cyrsync.errors import LockedError, RefusedError, UnusableError
 from cyrsync.far.folder import Folder
 from cyrsync.far.hold import Busy
+from cyrsync.far.owner_file import OwnerFile
 from cyrsync.far.remove import Removal
-from cyrsync.far.token import Token
 from cyrsync.far.walk import incarnation_in, start_of
 from cyrsync.server import after_power_cut, leftovers, mapping
 from cyrsync.server.rebuild import Trust
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
-from cyrsync.state.sent import Key, Place
+from cyrsync.state.mailbox_row import Key, Location
 from cyrsync.state.store import Memory, Store
 from cyrsync.sync import direction, known_roots
 from cyrsync.sync.ownership import CUT_OFF, hold, said_of
@@ -43,18 +43,18 @@ _BEGINNING, _LOOK_AGAIN = 60.0, 0.2
 
 
 def source_name(conf: bytes) -> str:
-    """Return what a token calls the server that an imapd.conf on this machine is of."""
+    """Return what an owner file calls the server that an imapd.conf on this machine is of."""
     return f"{os.uname().nodename}:{os.fsdecode(conf)}"
 
 
-def refuse(token: Token, status: Status, source: str) -> None:
+def refuse(owner_file: OwnerFile, status: Status, source: str) -> None:
     """Raise RefusedError for the root of a replica that is not this source's to write to."""
-    refuse_promoted(token, status)
-    if token.source not in ("", source):
-        raise RefusedError(f"{os.fsdecode(status.root)}: it is the replica of {token.source}: {OVERWRITE}")
+    refuse_promoted(owner_file, status)
+    if owner_file.source not in ("", source):
+        raise RefusedError(f"{os.fsdecode(status.root)}: it is the replica of {owner_file.source}: {OVERWRITE}")
 
 
-class Claim:
+class Ownership:
     """The right of one run to write to a replica."""
 
     def __init__(
@@ -102,12 +102,12 @@ class Claim:
         self._leftovers = leftovers
         self._mapped = repr(replica.maps) if replica.maps else ""
         self._boot = ""
-        self._found: list[Token] = []
+        self._found: list[OwnerFile] = []
         self._differing: list[tuple[bytes, bytes, int]] = []  # indexes here and there, with the time of the latter
         #: Mailboxes of which it cannot be seen whether the replica has their index: its path, and the errno.
         self.unseen: dict[Key, tuple[bytes, int]] = {}
         self._checked = False
-        self._token: Token | None = None
+        self._owner_file: OwnerFile | None = None
         self._cut_off = ""  # where a power cut ended a run that was writing
         #: What the state does not speak of is doubted in it by now: it does of all the rest.
         self.knows_doubts = False
@@ -134,11 +134,11 @@ class Claim:
             self._join()
         else:
             self._hold()
-        for root, status, token in self._statuses():
+        for root, status, owner_file in self._statuses():
             name = known_roots.name_of(self._replica.address, self._replica.path(root))
             known_roots.check(self._state, name, status, anew=self._full)
             self.roots[name] = os.fsdecode(status.root)
-            reason = self._doubt(memory, root, status, token)
+            reason = self._doubt(memory, root, status, owner_file)
             if reason and (status.bare or not status.directory) and not anew:
                 raise UnusableError(
                     f"{os.fsdecode(status.root)}: nothing of the replica is there any more: is its disk mounted? "
@@ -155,18 +155,18 @@ class Claim:
         self._store.memory = memory._replace(looked=time.time(), mapped=self._mapped)
         return reason
 
-    def _statuses(self) -> list[tuple[bytes, Status, Token | None]]:
-        """Return what stands at each root, and its token. Raise RefusedError for another's."""
+    def _statuses(self) -> list[tuple[bytes, Status, OwnerFile | None]]:
+        """Return what stands at each root, and its owner file. Raise RefusedError for another's."""
         found = []
         for root in self._roots:
             status = self._replica.status(root)
-            token = token_of(status)
-            found.append((root, status, token))
-            if token and not self._overwrite:
-                refuse(token, status, self._source)
-            if token and token.cut_off(self._boot):
+            owner_file = owner_file_of(status)
+            found.append((root, status, owner_file))
+            if owner_file and not self._overwrite:
+                refuse(owner_file, status, self._source)
+            if owner_file and owner_file.cut_off(self._boot):
                 self._cut_off = os.fsdecode(status.root)
-        self._found = [token for _, _, token in found if token]
+        self._found = [owner_file for _, _, owner_file in found if owner_file]
         if self._replica.maps:
             pairs = [(os.path.realpath(root), status.root) for root, status, _ in found]
             mapping.refuse_overlaps(self._replica.maps, pairs)
@@ -176,7 +176,7 @@ class Claim:
         """Raise RefusedError where a Cyrus is at work on the replica."""
         if not self._overwrite:
             roots = [self._replica.path(root) for root in self._roots]
-            self.warnings = direction.refuse_cyrus(self._replica.side, roots)
+            self.warnings = direction.refuse_cyrus(self._replica.tree, roots)
 
     def _join(self) -> None:
         """Hold the replica together with other shards, and say that they write there if none has yet."""
@@ -189,16 +189,20 @@ class Claim:
         paths = [self._replica.path(root) for root in self._roots]
         deadline = max(self._deadline, time.monotonic() + _BEGINNING)
         while True:
-            held = self._replica.side.hold_among(paths)
+            held = self._replica.tree.hold_among(paths)
             self._boot = held.boot
-            tokens = [token for _, _, token in self._statuses()]
+            owner_files = [owner_file for _, _, owner_file in self._statuses()]
             if held.busy is None and held.alone:
                 self._write(self._found[0].source if self._found else "")
-                held = self._replica.side.share()
-            if held.busy is None and (self.begun or all(token and token.is_written_in(held.boot) for token in tokens)):
-                token = self._token = self._token or self._found[0]
+                held = self._replica.tree.share()
+            if held.busy is None and (
+                self.begun or all(owner_file and owner_file.is_written_in(held.boot) for owner_file in owner_files)
+            ):
+                owner_file = self._owner_file = self._owner_file or self._found[0]
                 self._store.memory = Memory(
-                    *(token.replica, self._roots, token.run, token.run), complete=token.complete, mapped=self._mapped
+                    *(owner_file.replica, self._roots, owner_file.run, owner_file.run),
+                    complete=owner_file.complete,
+                    mapped=self._mapped,
                 )
                 self._remove_leftovers()
                 return
@@ -213,18 +217,20 @@ class Claim:
             return
         paths = [self._replica.path(root) for root in self._roots]
         host = self._replica.address.host
-        self._boot = hold(self._replica.side, paths, host, self._deadline, overwrite=self._overwrite).boot
+        self._boot = hold(self._replica.tree, paths, host, self._deadline, overwrite=self._overwrite).boot
 
-    def _doubt(self, memory: Memory, root: bytes, status: Status, token: Token | None) -> str:
+    def _doubt(self, memory: Memory, root: bytes, status: Status, owner_file: OwnerFile | None) -> str:
         """Return why a root may not be what the last run left there."""
         where = os.fsdecode(status.root)
         if root not in memory.roots:
             return ""  # the state says nothing of it
-        if token is None:
+        if owner_file is None:
             return f"{where}: it is not what the last run wrote to"
-        if token.replica != memory.replica or token.run > memory.handed:
+        if owner_file.replica != memory.replica or owner_file.run > memory.handed:
             return f"{where}: something else has written there since the last run"
-        if token.run < memory.written or (token.run == memory.written and memory.ended and not token.ended):
+        if owner_file.run < memory.written or (
+            owner_file.run == memory.written and memory.ended and not owner_file.ended
+        ):
             return f"{where}: it is older than the last run left it"
         return ""
 
@@ -253,7 +259,9 @@ class Claim:
         Nothing else is known to speak against that.
         """
         known = self._store.complete and set(self._roots) <= set(memory.roots)
-        return known and not any(token.writing and (token.ended or memory.ended) for token in self._found)
+        return known and not any(
+            owner_file.writing and (owner_file.ended or memory.ended) for owner_file in self._found
+        )
 
     def drift_of(self, keys: Iterable[Key]) -> str:
         """Compare the indexes of some mailboxes with what was sent; see `check`."""
@@ -267,7 +275,7 @@ class Claim:
         roots = {name: self._replica.root(one.homes[kinds.INDEX]) for name, one in self._partitions.items()}
         paths = [os.path.join(roots[key.partition], key.path, kinds.INDEX) for key, _, _ in rows]
         reason = ""
-        for path, (key, size, mtime), now in zip(paths, rows, self._replica.side.stat(paths), strict=True):
+        for path, (key, size, mtime), now in zip(paths, rows, self._replica.tree.stat(paths), strict=True):
             if isinstance(now, int):
                 self.unseen[key] = (path, now)
             elif now is None:
@@ -278,39 +286,42 @@ class Claim:
                 reason = reason or f"{path_text(path)}: it is older than what was sent"
         return reason
 
-    def look(self, place: Place | None, root: bytes, folder: Folder) -> Trust:
+    def look(self, location: Location | None, root: bytes, folder: Folder) -> Trust:
         """Return what is known of a mailbox on the replica that the state says nothing of; `root` is the replica's.
 
         Raise RefusedError where it has given more UIDs than the source's. Two servers that were both at work give the
         same UIDs to different messages. What else may be newer there, `refuse_newer` looks into afterwards.
         """
         there = folder.metadata.get(kinds.INDEX)
-        if place is None or there is None:
+        if location is None or there is None:
             return Trust.PROVEN  # of no mailbox of the source: it goes, or is sent whole
         proven = Trust.DOUBTED if self._cut_off else Trust.PROVEN  # after a power cut, names prove nothing
         try:
-            here = os.stat(place.index_path)
+            here = os.stat(location.index_path)
         except OSError:
             return proven
         if (here.st_size, here.st_mtime_ns) == (there.size, there.mtime):
             return proven
         if self._overwrite:
             return Trust.FOREIGN
-        ours, path = incarnation_in(place.header_path, place.index_path), os.path.join(root, folder.path, kinds.INDEX)
+        ours, path = (
+            incarnation_in(location.header_path, location.index_path),
+            os.path.join(root, folder.path, kinds.INDEX),
+        )
         if ours and folder.incarnation and ours.same_as(folder.incarnation):
             if folder.incarnation.last_uid > ours.last_uid:
                 raise RefusedError(_written_there(path, there.mtime))
-            self._differing.append((place.index_path, path, there.mtime))
+            self._differing.append((location.index_path, path, there.mtime))
             if self._times and is_newer(there.mtime, here.st_mtime_ns):
                 return Trust.DOUBTED  # somebody's clock was wrong, or somebody wrote there
-        # Nobody but we have written where there is a token of ours.
-        return proven if any(token.source for token in self._found) else Trust.DOUBTED
+        # Nobody but we have written where there is an owner file of ours.
+        return proven if any(owner_file.source for owner_file in self._found) else Trust.DOUBTED
 
     def refuse_newer(self) -> None:
         """Raise RefusedError if an index on the replica has a change that the source's has not, whatever clocks say."""
         for start in range(0, len(self._differing), _HEADS):
             some = self._differing[start : start + _HEADS]
-            heads = self._replica.side.heads([path for _, path, _ in some])
+            heads = self._replica.tree.heads([path for _, path, _ in some])
             for (here, path, mtime), there in zip(some, heads, strict=True):
                 if highest_modseq(there) > highest_modseq(start_of(here, READ_SIZE)):
                     raise RefusedError(_written_there(path, mtime))
@@ -335,7 +346,7 @@ class Claim:
     @property
     def begun(self) -> bool:
         """Tell whether this run may write, and has said so."""
-        return self._token is not None
+        return self._owner_file is not None
 
     def begin(self) -> None:
         """Note on every root that a run is writing there."""
@@ -344,11 +355,11 @@ class Claim:
         for root in self._roots:
             self._replica.root(root, make=True)
         self._hold()  # those that were not there
-        if any(token.writing for token in self._found):
+        if any(owner_file.writing for owner_file in self._found):
             self._to_disk()  # whoever was killed there may have written what this state does not know of
         self._write(self._source)
         for root in self._roots:
-            self._replica.side.clear(self._replica.root(root))
+            self._replica.tree.clear(self._replica.root(root))
         self._remove_leftovers()
         partitions = self._partitions.values()
         homes = {root: one.homes[kinds.INDEX] for one in partitions for root in one.all()}
@@ -356,11 +367,11 @@ class Claim:
 
     def _write(self, source: str) -> None:
         memory = self._store.memory
-        known = {token.replica for token in self._found}
+        known = {owner_file.replica for owner_file in self._found}
         same = memory.replica if known == {memory.replica} else ""
-        run = max([memory.handed, *(token.run for token in self._found)]) + 1
-        complete = memory.complete or max([token.complete for token in self._found], default=0.0)
-        self._token = Token(
+        run = max([memory.handed, *(owner_file.run for owner_file in self._found)]) + 1
+        complete = memory.complete or max([owner_file.complete for owner_file in self._found], default=0.0)
+        self._owner_file = OwnerFile(
             replica=same or os.urandom(16).hex(),
             source=source,
             run=run,
@@ -370,12 +381,13 @@ class Claim:
             settings=self._settings,
             writing=self._boot,
             doubtful=bool(self._cut_off),
-            more=next((token.more for token in self._found), ()),
+            more=next((owner_file.more for owner_file in self._found), ()),
         )
         self._store.memory = memory._replace(handed=run)
-        self._put(self._token)
+        self._put(self._owner_file)
         self._store.memory = Memory(
-            *(self._token.replica, self._roots, run, run, 0.0, complete, self._token.begun), mapped=self._mapped
+            *(self._owner_file.replica, self._roots, run, run, 0.0, complete, self._owner_file.begun),
+            mapped=self._mapped,
         )
 
     def _remove_leftovers(self) -> None:
@@ -383,7 +395,7 @@ class Claim:
 
     def end(self, *, complete: bool) -> None:
         """See that all is on the disks, and note that the run is over, and whether it left nothing undone."""
-        assert self._token
+        assert self._owner_file
         reason = self._replica.pack()
         if reason:
             self.warnings.append(f"what is kept of the replica cannot be packed: {reason}")
@@ -392,20 +404,20 @@ class Claim:
         if self._is_shard:  # others may be writing still
             self._store.memory = self._store.memory._replace(ended=time.time())
             return
-        token = self._token._replace(ended=time.time(), writing="")
+        owner_file = self._owner_file._replace(ended=time.time(), writing="")
         if complete:
             # After a power cut all was compared that it may have cost, see `check`.
-            token = token._replace(complete=token.begun, doubtful=False)
-        self._put(token)
-        self._store.memory = self._store.memory._replace(ended=token.ended, complete=token.complete)
+            owner_file = owner_file._replace(complete=owner_file.begun, doubtful=False)
+        self._put(owner_file)
+        self._store.memory = self._store.memory._replace(ended=owner_file.ended, complete=owner_file.complete)
 
     def _to_disk(self) -> None:
-        self._replica.side.to_disk([self._replica.root(root) for root in self._roots])
+        self._replica.tree.to_disk([self._replica.root(root) for root in self._roots])
 
-    def _put(self, token: Token) -> None:
+    def _put(self, owner_file: OwnerFile) -> None:
         for root in self._roots:
             try:
-                self._replica.side.put_token(self._replica.root(root, make=True), token)
+                self._replica.tree.put_owner_file(self._replica.root(root, make=True), owner_file)
             except NotWrittenError as error:
                 if error.number not in (errno.ENOSPC, errno.EDQUOT):
                     raise

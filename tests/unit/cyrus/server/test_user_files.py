@@ -11,7 +11,7 @@ from cyrsync.cyrus.server import config, mailboxes
 from cyrsync.cyrus.server.conf_files import ConfFiles
 from cyrsync.cyrus.server.db import reader
 from cyrsync.cyrus.server.layout import owner_of_name
-from cyrsync.cyrus.server.owner_files import may_change
+from cyrsync.cyrus.server.user_files import may_change
 from support.boxes import NAMES, Box
 
 

@@ -17,9 +17,9 @@ from cyrsync.cyrus.mailbox import header, index, regular_file
 from cyrsync.ends import answers
 from cyrsync.ends.address import Address
 from cyrsync.ends.listing import MAX_BYTES, MAX_ITEM, Found, Listing
-from cyrsync.ends.side import Rights, Status, WithoutAgent
+from cyrsync.ends.tree import Rights, Status, WithoutAgent
 from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, UnusableError, UsageError
-from cyrsync.far import token, wire
+from cyrsync.far import owner_file, wire
 from cyrsync.far.digests import Digests, Question, of_folder
 from cyrsync.far.finding import Audited
 from cyrsync.far.folder import Entry, Folder, Incarnation, join
@@ -39,11 +39,11 @@ _KINDS = {
     b"p": 0o010000,
     b"s": 0o140000,
 }
-_OWNER = os.fsdecode(token.NAME)
+_OWNER = os.fsdecode(owner_file.NAME)
 _NO_SUCH_PLACE = (b"No such file or directory", b"Not a directory", b"Unknown module")
 
 
-class DaemonSide(WithoutAgent):
+class DaemonTree(WithoutAgent):
     """A tree that only rsync can look at. Listings have times in whole seconds, and no owners."""
 
     wants_other = True
@@ -68,8 +68,8 @@ class DaemonSide(WithoutAgent):
         # rsync 3.0.0 ends with 0 also where there is nothing, but lists nothing then.
         lines = [match for match in map(_LINE.match, finished.out.split(b"\n")) if match]
         if finished.code == Exit.DONE and lines:
-            owned = any(line[1].startswith(b"-") and line[4] == token.NAME for line in lines)
-            return Status(path, exists=True, directory=True, parent=True, token=self._owner(path) if owned else "")
+            owned = any(line[1].startswith(b"-") and line[4] == owner_file.NAME for line in lines)
+            return Status(path, exists=True, directory=True, parent=True, owner_file=self._owner(path) if owned else "")
         if any(reason in finished.err for reason in _NO_SUCH_PLACE) and b"Unknown module" not in finished.err:
             above = path.rstrip(b"/").rpartition(b"/")[0]
             parent = (
@@ -82,11 +82,11 @@ class DaemonSide(WithoutAgent):
         """Return what the owner file of a root says."""
         # A directory for nothing else: some rsyncs write whatever file the daemon says.
         with tempfile.TemporaryDirectory(prefix="owner", dir=self._directory) as directory:
-            words = (f"--max-size={token.LARGEST}", f"{self._address.for_rsync(root)}{_OWNER}", f"{directory}/")
+            words = (f"--max-size={owner_file.LARGEST}", f"{self._address.for_rsync(root)}{_OWNER}", f"{directory}/")
             finished = self._rsync(*words)
             if finished.code not in (Exit.DONE, Exit.PARTIAL, Exit.VANISHED):
                 raise self._failure(finished)
-            return token.read_text(os.fsencode(directory)) or "{}"
+            return owner_file.read_text(os.fsencode(directory)) or "{}"
 
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root`. An index that looks the same in the `other` tree is not fetched."""
@@ -112,7 +112,7 @@ class DaemonSide(WithoutAgent):
                     attributes=found.attributes,
                     messages=MessageFiles(bytes(found.messages)),
                     metadata=metadata[path],
-                    strays={name: one for name, one in found.others.items() if not kinds.is_metadata(name)},
+                    other_files={name: one for name, one in found.others.items() if not kinds.is_metadata(name)},
                     folders=names,
                     incarnation=incarnations.get(path),
                 )

@@ -9,13 +9,13 @@ from pathlib import Path
 from cyrsync.ends.address import Address
 from cyrsync.ends.connections import Connections
 from cyrsync.ends.link import DEFAULT_PATIENCE, Patience
-from cyrsync.ends.side import Side, Status
+from cyrsync.ends.tree import Status, Tree
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.far.folder import Folder, owner_names
 from cyrsync.far.walk import Reader
 
 
-class BothSides:
+class TreePair:
     """The source and the replica of a run. Use as a context manager."""
 
     def __init__(
@@ -25,7 +25,7 @@ class BothSides:
         rsh: str | None,
         connection: tuple[str, ...],
         directory: Path,
-        hold: Callable[[Side], str] | None = None,
+        hold: Callable[[Tree], str] | None = None,
         patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
         """Without a replica, everything is taken for missing there.
@@ -43,7 +43,7 @@ class BothSides:
         self._connections = Connections(far, rsh, connection, directory, patience)
         self.shell = self._connections.shell
 
-    def __enter__(self) -> BothSides:
+    def __enter__(self) -> TreePair:
         try:
             if self.replica_address:
                 self.replica = self._connections.open(self.replica_address, is_replica=True)

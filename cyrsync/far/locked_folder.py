@@ -47,7 +47,7 @@ _LONG_PAUSE = 0.2  # to make, rename or remove a whole mailbox takes longer
 _RECENT = 20 * 10**9
 
 
-class Taken(NamedTuple):
+class LockedFolder(NamedTuple):
     """A folder with its bound metadata, of one moment.
 
     `folder.problem` is EBUSY where a writer kept the lock or never rested, EAGAIN where a mailbox is just being made,
@@ -62,7 +62,7 @@ class Taken(NamedTuple):
     extended: "tuple[tuple[bytes, Attributes], ...]" = ()
 
 
-def take(reader: "Reader", path: bytes, wanted: Kinds = NO_KINDS) -> Taken:
+def take(reader: "Reader", path: bytes, wanted: Kinds = NO_KINDS) -> LockedFolder:
     """Take one folder below the reader's root, with ACLs and extended attributes if `wanted`.
 
     Never raises for a folder.
@@ -72,16 +72,16 @@ def take(reader: "Reader", path: bytes, wanted: Kinds = NO_KINDS) -> Taken:
         reader.descent.close()  # the path may be another directory's by now
         try:
             directory = reader.descent.where(path)
-            paths = {name: os.path.join(directory, name) for name in kinds.BOUND}
+            paths = {name: os.path.join(directory, name) for name in kinds.SNAPSHOT}
             meta_files = MetaFiles(paths[kinds.HEADER], paths[kinds.INDEX], paths[kinds.EXPUNGE])
             parts, locked = _locked_parts(meta_files, paths[kinds.ANNOTATIONS])
         except LockTimeout:
-            return Taken(Folder(path, problem=errno.EBUSY))
+            return LockedFolder(Folder(path, problem=errno.EBUSY))
         except OSError as error:
-            return Taken(Folder(path, problem=error.errno or errno.EIO))
+            return LockedFolder(Folder(path, problem=error.errno or errno.EIO))
         folder = reader.look(path)
         if folder.problem or _is_strange(folder):
-            return Taken(folder)
+            return LockedFolder(folder)
         held = {name: parts[whole] for name, whole in paths.items() if whole in parts}
         bytes_held = {name: part.data for name, part in held.items()}
         is_passing = _is_passing(held, folder)
@@ -96,9 +96,9 @@ def take(reader: "Reader", path: bytes, wanted: Kinds = NO_KINDS) -> Taken:
             reader.patience -= pause
         time.sleep(pause)
     if not is_stable:
-        return Taken(Folder(path, problem=errno.EBUSY))
+        return LockedFolder(Folder(path, problem=errno.EBUSY))
     if is_passing and _is_recent(folder):
-        return Taken(Folder(path, problem=errno.EAGAIN))
+        return LockedFolder(Folder(path, problem=errno.EAGAIN))
     return _taken(reader, folder, held, wanted)  # where nothing moves any more, what is missing is missing
 
 
@@ -112,16 +112,16 @@ def _locked_parts(meta_files: MetaFiles, annotations: bytes) -> "tuple[dict[byte
         return {}, False
 
 
-def _taken(reader: "Reader", folder: Folder, held: "dict[bytes, Part]", wanted: Kinds) -> Taken:
+def _taken(reader: "Reader", folder: Folder, held: "dict[bytes, Part]", wanted: Kinds) -> LockedFolder:
     files = tuple([File(name, reader.entry(part.status), part.data) for name, part in sorted(held.items())])
-    metadata = {name: entry for name, entry in folder.metadata.items() if name not in kinds.BOUND}
+    metadata = {name: entry for name, entry in folder.metadata.items() if name not in kinds.SNAPSHOT}
     metadata.update({file.name: file.entry for file in files})
     try:
         above = tuple([(path, reader.entry(status)) for path, status in reader.descent.statuses(folder.path)])
         attributes = tuple(_extended(reader, folder.path, [path for path, _ in above], held, wanted))
     except OSError as error:
-        return Taken(Folder(folder.path, problem=error.errno or errno.EIO))
-    return Taken(folder._replace(metadata=metadata, incarnation=_incarnation(held)), files, above, attributes)
+        return LockedFolder(Folder(folder.path, problem=error.errno or errno.EIO))
+    return LockedFolder(folder._replace(metadata=metadata, incarnation=_incarnation(held)), files, above, attributes)
 
 
 def _extended(
@@ -153,9 +153,9 @@ def _is_passing(held: "dict[bytes, Part]", folder: Folder) -> bool:
 
 def _is_strange(folder: Folder) -> bool:
     """Tell whether a link or a directory stands where Cyrus keeps a file: then rsync is to see to it."""
-    found = [folder.metadata[name] for name in kinds.BOUND.intersection(folder.metadata)]
+    found = [folder.metadata[name] for name in kinds.SNAPSHOT.intersection(folder.metadata)]
     other = any(entry and not stat.S_ISREG(entry.mode) for entry in found)
-    return other or not kinds.BOUND.isdisjoint(folder.folders)
+    return other or not kinds.SNAPSHOT.isdisjoint(folder.folders)
 
 
 def _incarnation(held: "dict[bytes, Part]") -> "Incarnation | None":
@@ -201,7 +201,7 @@ def have_file(index: "records.Index") -> "array[int]":
     return array("I", compress(index.uids, index.unlinked.translate(_NOT))) if 1 in index.unlinked else index.uids
 
 
-def encode(taken: Taken, compressible: bool) -> bytes:
+def encode(taken: LockedFolder, compressible: bool) -> bytes:
     """Return what was taken as one frame: a line of JSON, the files' bytes, and the folder's frame.
 
     One with more in it than a frame may have is sent with EFBIG for its problem.
@@ -212,18 +212,18 @@ def encode(taken: Taken, compressible: bool) -> bytes:
     attributes = [[path.decode("latin-1"), extended.to_record(found)] for path, found in taken.extended]
     line = json.dumps([files, above, attributes], separators=(",", ":")).encode("ascii") + b"\n"
     if frame is None or not wire.fits(line) or any(len(file.data) > wire.MAX_FILE for file in taken.files):
-        return encode(Taken(Folder(taken.folder.path, problem=errno.EFBIG)), compressible)
+        return encode(LockedFolder(Folder(taken.folder.path, problem=errno.EFBIG)), compressible)
     return b"".join([line, *(file.data for file in taken.files), frame])
 
 
 @wire.one_error
-def decode(stream: "IO[bytes]", numeric_ids: bool = False) -> Taken:
+def decode(stream: "IO[bytes]", numeric_ids: bool = False) -> LockedFolder:
     """Undo `encode`; whom an ACL names gets the number that the name has here, unless with `numeric_ids`.
 
     Raise WireError for anything else, EOFError when the stream ends in it.
     """
     listed, above_listed, attributes = wire.read_record(stream)
-    files = tuple([_file(stream, *fields) for fields in wire.list_of(listed, len(kinds.BOUND))])
+    files = tuple([_file(stream, *fields) for fields in wire.list_of(listed, len(kinds.SNAPSHOT))])
     folder = folders.read(stream)
     above = tuple([(wire.path(path), folders.directory(fields)) for path, fields in wire.list_of(above_listed)])
     if files and (folder.problem or len({file.name for file in files}) < len(files)):
@@ -234,11 +234,11 @@ def decode(stream: "IO[bytes]", numeric_ids: bool = False) -> Taken:
     found = tuple([(wire.path(p), extended.from_record(record, numeric_ids)) for p, record in wire.list_of(attributes)])
     if not asked.issuperset([path for path, _ in found]):
         raise WireError("attributes of what is not there")
-    return Taken(folder, files, above, found)
+    return LockedFolder(folder, files, above, found)
 
 
 def _file(stream: "IO[bytes]", name: "Any", fields: "Any", size: "Any") -> File:
     (found,) = wire.names([name])
-    if found not in kinds.BOUND:
+    if found not in kinds.SNAPSHOT:
         raise WireError("a file that is not taken: " + wire.shown(found))
     return File(found, folders.regular(fields), wire.read_data(stream, size, wire.MAX_FILE))

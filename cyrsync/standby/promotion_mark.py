@@ -1,4 +1,4 @@
-"""The tokens of a replica when it is promoted: held, read, and marked, so that no cyrsync writes to it again."""
+"""The owner files of a replica when it is promoted: held, read, and marked, so that no cyrsync writes to it again."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from cyrsync.errors import LockedError, UnusableError, error_text
-from cyrsync.far import token
+from cyrsync.far import owner_file
 from cyrsync.far.hold import Holds
-from cyrsync.far.token import UNOWNED, Token
+from cyrsync.far.owner_file import UNOWNED, OwnerFile
 from cyrsync.sync.ownership import said_of
 from cyrsync.text import path_text
 
@@ -23,17 +23,17 @@ _LOOK_AGAIN = 0.2  # seconds
 class Found:
     """What the roots say of themselves."""
 
-    tokens: dict[bytes, Token] = field(default_factory=dict)
+    owner_files: dict[bytes, OwnerFile] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     @property
-    def owned(self) -> dict[bytes, Token]:
+    def owned(self) -> dict[bytes, OwnerFile]:
         """Those that say whose the replica is: the walk leaves others."""
-        return {root: one for root, one in self.tokens.items() if one.source}
+        return {root: one for root, one in self.owner_files.items() if one.source}
 
     @property
-    def newest(self) -> Token | None:
-        """The token of the last run of `sync -C` that wrote here."""
+    def newest(self) -> OwnerFile | None:
+        """The owner file of the last run of `sync -C` that wrote here."""
         return max(self.owned.values(), key=lambda one: (one.begun, one.run), default=None)
 
     @property
@@ -44,7 +44,7 @@ class Found:
     @property
     def cut_off(self) -> bool:
         """Whether the last run did not come to its end."""
-        return any(one.writing or (one.begun > 0.0 and one.ended == 0.0) for one in self.tokens.values())
+        return any(one.writing or (one.begun > 0.0 and one.ended == 0.0) for one in self.owner_files.values())
 
 
 @contextmanager
@@ -60,34 +60,34 @@ def held(roots: Sequence[bytes], wait: float) -> Iterator[None]:
 
 
 def read(roots: Sequence[bytes]) -> Found:
-    """Return what the tokens say. Raise UnusableError where one cannot be read."""
+    """Return what the owner files say. Raise UnusableError where one cannot be read."""
     found = Found()
     for root in roots:
         try:
-            one = token.read(root)
-        except token.NewerVersion:
-            name = path_text(os.path.join(root, token.NAME))
+            one = owner_file.read(root)
+        except owner_file.NewerVersion:
+            name = path_text(os.path.join(root, owner_file.NAME))
             raise UnusableError(f"{name}: written by a newer cyrsync: run that, or one that is as new") from None
         except ValueError:
             found.warnings.append(f"{path_text(root)}: its owner file is damaged, and is made again")
         except OSError as error:
-            raise UnusableError(f"{path_text(os.path.join(root, token.NAME))}: {error_text(error)}") from None
+            raise UnusableError(f"{path_text(os.path.join(root, owner_file.NAME))}: {error_text(error)}") from None
         else:
             if one:
-                found.tokens[root] = one
+                found.owner_files[root] = one
     found.warnings += _doubts(roots, found.owned)
     return found
 
 
-def _doubts(roots: Sequence[bytes], tokens: dict[bytes, Token]) -> Iterator[str]:
-    if not tokens:
+def _doubts(roots: Sequence[bytes], owner_files: dict[bytes, OwnerFile]) -> Iterator[str]:
+    if not owner_files:
         yield "there is no owner file: no sync -C has made this replica, so its source and its age are not known"
         return
-    lacking = [path_text(root) for root in roots if root not in tokens]
+    lacking = [path_text(root) for root in roots if root not in owner_files]
     if lacking:
         yield f"no owner file, so no sync -C has written there: {', '.join(lacking)}"
     said: dict[tuple[str, int], list[str]] = {}
-    for root, one in tokens.items():
+    for root, one in owner_files.items():
         said.setdefault((one.replica, one.run), []).append(path_text(root))
     if len(said) > 1:
         groups = "; ".join(f"{', '.join(paths)} (run {run})" for (_, run), paths in sorted(said.items()))
@@ -96,12 +96,12 @@ def _doubts(roots: Sequence[bytes], tokens: dict[bytes, Token]) -> Iterator[str]
 
 def promote(roots: Sequence[bytes], found: Found) -> str:
     """Mark all roots and return since when they are: the first time counts. Raise UnusableError where it fails."""
-    earlier = sorted(one.promoted for one in found.tokens.values() if one.promoted)
+    earlier = sorted(one.promoted for one in found.owner_files.values() if one.promoted)
     since = earlier[0] if earlier else datetime.now(timezone.utc).isoformat(timespec="seconds")
     for root in roots:
         try:
             for _ in range(2):  # in both slots: should one be damaged, the other does not tell otherwise
-                token.write(root, found.tokens.get(root, UNOWNED)._replace(promoted=since, writing=""))
+                owner_file.write(root, found.owner_files.get(root, UNOWNED)._replace(promoted=since, writing=""))
         except OSError as error:
             raise UnusableError(f"{path_text(root)}: it cannot be marked as promoted: {error_text(error)}") from None
     return since

@@ -41,7 +41,7 @@ class NewerVersion(ValueError):
     """The owner file is of a cyrsync that knows more than this one."""
 
 
-class Token(NamedTuple):
+class OwnerFile(NamedTuple):
     """What a replica says of itself. Times are seconds since 1970 on the clock of the source, 0.0 for none."""
 
     replica: str  # as long as one disk has it, and one state speaks of it
@@ -57,7 +57,7 @@ class Token(NamedTuple):
     more: "tuple[tuple[str, str], ...]" = ()  # keys that are not known here, with their values in JSON
 
     def to_json(self) -> str:
-        """Return the token as text that `from_json` reads."""
+        """Return the owner file as text that `from_json` reads."""
         record = self._asdict()
         record.update((name, json.loads(value)) for name, value in record.pop("more"))
         return json.dumps(record, sort_keys=True)
@@ -72,25 +72,29 @@ class Token(NamedTuple):
 
 
 #: Of a replica that no `sync -C` has written to.
-UNOWNED = Token(replica="", source="", run=0, begun=0.0, ended=0.0, complete=0.0)
+UNOWNED = OwnerFile(replica="", source="", run=0, begun=0.0, ended=0.0, complete=0.0)
 
 
-def from_json(text: "str | bytes") -> Token:
-    """Return the token that a text is. Raise ValueError where it is none, NewerVersion where that is why."""
+def from_json(text: "str | bytes") -> OwnerFile:
+    """Return the owner file that a text is. Raise ValueError where it is none, NewerVersion where that is why."""
     try:
         record = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
         if record.pop("version", _VERSION) != _VERSION:
             raise NewerVersion("of a newer version")
         settings = tuple((str(name), str(value)) for name, value in record.pop("settings", ()))
-        unknown = sorted(record.keys() - set(Token._fields[:-1]))
+        unknown = sorted(record.keys() - set(OwnerFile._fields[:-1]))
         more = tuple((name, json.dumps(record.pop(name), sort_keys=True)) for name in unknown)
-        token = Token(settings=settings, more=more, **record)
-        texts = (token.replica, token.source, token.promoted, token.writing)
-        numbers = (token.begun, token.ended, token.complete)
-        known = type(token.run) is int and type(token.doubtful) is bool and all(isinstance(one, str) for one in texts)
-        if not known or not all(0 <= number < _NEVER for number in (token.run, *numbers)):
+        owner_file = OwnerFile(settings=settings, more=more, **record)
+        texts = (owner_file.replica, owner_file.source, owner_file.promoted, owner_file.writing)
+        numbers = (owner_file.begun, owner_file.ended, owner_file.complete)
+        known = (
+            type(owner_file.run) is int
+            and type(owner_file.doubtful) is bool
+            and all(isinstance(one, str) for one in texts)
+        )
+        if not known or not all(0 <= number < _NEVER for number in (owner_file.run, *numbers)):
             raise ValueError("a value cannot be right")
-        return token
+        return owner_file
     except (AttributeError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(str(error)) from None
 
@@ -104,14 +108,14 @@ def boot_id() -> str:
         return "unknown"
 
 
-def read(root: bytes) -> "Token | None":
-    """Return the token of a root, None where there is none. Raise OSError, or ValueError for one that is damaged."""
+def read(root: bytes) -> "OwnerFile | None":
+    """Return the owner file of a root, None where there is none. Raise OSError, or ValueError for a damaged one."""
     text = read_text(root)
     return from_json(text) if text else None
 
 
 def read_text(root: bytes) -> str:
-    """Return a token as JSON, "" where there is none, and what is no token where it is damaged. Raise OSError."""
+    """Return an owner file as JSON, "" where there is none, and what is none for a damaged one. Raise OSError."""
     try:
         descriptor = os.open(os.path.join(root, NAME), os.O_RDONLY | _CAREFULLY)
     except OSError as error:
@@ -131,7 +135,7 @@ def read_text(root: bytes) -> str:
 
 
 def text_of(data: bytes) -> str:
-    """Return the token that an owner file holds as JSON, and what is no token where it is damaged."""
+    """Return the owner file that an owner file holds as JSON, and what is no owner file where it is damaged."""
     if data.startswith(b"{"):
         return data.decode("utf-8", "replace")
     return max(filter(None, _slots(data)), default=(0, "{}"))[1]
@@ -143,9 +147,9 @@ def is_bare(root: bytes) -> bool:
         return all(entry.name in (NAME, _NEW, b"lost+found") for entry in entries)
 
 
-def write(root: bytes, token: Token) -> None:
-    """Put a token in place, whole and on disk when this returns. Raise OSError."""
-    text = token.to_json().encode("utf-8")
+def write(root: bytes, owner_file: OwnerFile) -> None:
+    """Put an owner file in place, whole and on disk when this returns. Raise OSError."""
+    text = owner_file.to_json().encode("utf-8")
     directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if not _write_in_place(directory, text):

@@ -12,8 +12,8 @@ from cyrsync.ends import agent_answers, answers
 from cyrsync.ends.agent_answers import About
 from cyrsync.ends.agent_link import AgentLink
 from cyrsync.ends.link import Link
-from cyrsync.ends.side import Held, NotWrittenError, Removed, Rights, Status, UnderLocks, Writer, unseen
 from cyrsync.ends.sink import Sink
+from cyrsync.ends.tree import Held, NotWrittenError, Removed, Rights, Status, UnderLocks, Writer, unseen
 from cyrsync.errors import UnusableError
 from cyrsync.far import folder, quick_check, remove, wire
 from cyrsync.far import uids as uid_sets
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from cyrsync.ends.stores import Stores
     from cyrsync.far import guids
     from cyrsync.far.digests import Digests, Question
+    from cyrsync.far.locked_folder import LockedFolder
+    from cyrsync.far.owner_file import OwnerFile
     from cyrsync.far.relink import Move
-    from cyrsync.far.take import Taken
-    from cyrsync.far.token import Token
 
 _QUESTIONS = 10_000  # that one line answers
 
 
-class AgentSide:
+class AgentTree:
     """A tree read by an agent that answers over a link."""
 
     wants_other = False
@@ -147,10 +147,10 @@ class AgentSide:
             raise UnusableError(f"{os.fsdecode(paths[0])}: it cannot be held: {found}")
         return found
 
-    def put_token(self, root: bytes, token: Token) -> None:
+    def put_owner_file(self, root: bytes, owner_file: OwnerFile) -> None:
         """Write what the replica says of itself. Raise NotWrittenError where that can't be."""
-        self._agent.ask("put_token", root, token=token.to_json())
-        check_token(root, *self._agent.end(agent_answers.written))
+        self._agent.ask("put_owner_file", root, owner_file=owner_file.to_json())
+        check_owner_file(root, *self._agent.end(agent_answers.written))
 
     def to_disk(self, roots: Sequence[bytes]) -> None:
         """Wait until all that was written to these directories is on their disks. Raise OSError."""
@@ -292,11 +292,11 @@ class AgentSide:
 
     def take(
         self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
-    ) -> Iterator[Taken]:
-        """Take folders below `root` under Cyrus's locks, in that order: see `Side.take`."""
-        from cyrsync.far.take import decode  # what few runs need is not loaded by all
+    ) -> Iterator[LockedFolder]:
+        """Take folders below `root` under Cyrus's locks, in that order: see `Tree.take`."""
+        from cyrsync.far.locked_folder import decode  # what few runs need is not loaded by all
 
-        def read(path: bytes) -> Taken:
+        def read(path: bytes) -> LockedFolder:
             taken = decode(self._agent.stream, numeric_ids)
             answers.asked_for(taken.folder.path, path)
             return taken
@@ -384,7 +384,7 @@ class AgentSide:
         return uids
 
 
-def check_token(root: bytes, number: int, error: str) -> None:
-    """Raise NotWrittenError for a token that could not be written; the `number` 0 says that it was."""
+def check_owner_file(root: bytes, number: int, error: str) -> None:
+    """Raise NotWrittenError for an owner file that could not be written; the `number` 0 says that it was."""
     if number:
         raise NotWrittenError(f"{os.fsdecode(root)}: its owner file cannot be written: {error}", number)

@@ -31,7 +31,7 @@ class Key(NamedTuple):
     path: bytes
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where one mailbox's files are: absolute paths but for the key's."""
 
     key: Key
@@ -44,7 +44,7 @@ class Place(NamedTuple):
 
 
 @dataclass(slots=True)
-class Sent:
+class MailboxRow:
     """What the replica has of one mailbox."""
 
     key: Key
@@ -89,7 +89,7 @@ def index_size(seen: bytes) -> int:
     return int(SEEN.unpack(seen)[5]) if seen else 0
 
 
-def row_of(sent: Sent) -> tuple[object, ...]:
+def row_of(sent: MailboxRow) -> tuple[object, ...]:
     """Return the columns, in the order of the table."""
     sets = (_packed(uids) for uids in (sent.uids, sent.archived, sent.maybe))
     count = len(sent.uids) + len(sent.archived)
@@ -97,11 +97,11 @@ def row_of(sent: Sent) -> tuple[object, ...]:
     return (*sent.key, sent.uniqueid, sent.uidvalidity, sent.seen, count, *sets, names, stale)
 
 
-def sent_of(row: Sequence[Any]) -> Sent:
+def sent_of(row: Sequence[Any]) -> MailboxRow:
     """Return what such columns say. Raise StateDamaged where they are not what was written."""
     partition, path, uniqueid, uidvalidity, seen, _, uids, archived, maybe, names, stale = row
     try:
-        return Sent(
+        return MailboxRow(
             *(Key(partition, path), uniqueid, uidvalidity, seen),
             *(_unpacked(uids), _unpacked(archived), _unpacked(maybe)),
             *(names_in(names), names_in(stale)),

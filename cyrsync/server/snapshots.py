@@ -7,21 +7,21 @@ from typing import Protocol
 from cyrsync.cyrus.mailbox import snapshot
 from cyrsync.cyrus.mailbox.locks import LockTimeout
 from cyrsync.cyrus.server.names import mailbox_text
-from cyrsync.server.engine import Work, plan_mailbox
+from cyrsync.server.engine import MailboxChange, plan_mailbox
 from cyrsync.server.reading import MailboxReader, UnreadableMailboxError
 from cyrsync.server.roots import Roots
-from cyrsync.state.sent import Key, Sent
+from cyrsync.state.mailbox_row import Key, MailboxRow
 from cyrsync.state.store import Store
 
 
 class Direct(Protocol):
     """Who sends mailboxes at once, while what was read of them is at hand."""
 
-    def takes(self, work: Work, reader: MailboxReader) -> bool:
+    def accepts(self, work: MailboxChange, reader: MailboxReader) -> bool:
         """Take charge of a mailbox that has just been read, or leave it."""
 
 
-class Takings:
+class Snapshots:
     """Takes mailboxes, and remembers which it could not."""
 
     def __init__(
@@ -47,41 +47,43 @@ class Takings:
         self.settled: set[Key] = set()
         self._readers = {name: MailboxReader(roots, directory, patience) for name, roots in partitions.items()}
         self._left_out = left_out
-        self._before: dict[Key, Sent] = {}
+        self._before: dict[Key, MailboxRow] = {}
         self._names: dict[Key, bytes] = {}  # of those that were looked at
 
     def text_of(self, key: Key) -> str:
         """Return what to call a mailbox: its directory, and its name where that does not tell it."""
         return mailbox_text(key.path, self._names.get(key, b""))
 
-    def take(self, store: Store, key: Key, send: Direct | None = None) -> Work | None:
+    def take(self, store: Store, key: Key, send: Direct | None = None) -> MailboxChange | None:
         """Read a mailbox and have it sent; return what is to be done for it, None if it has to stay as it is.
 
         It is on its way afterwards, unless nobody took it.
         """
-        place, sent = store.place(key), store.sent(key)
-        self._names[key] = place.name
+        location, sent = store.location(key), store.sent(key)
+        self._names[key] = location.name
         reader = self._readers[key.partition]
         try:
-            reading = reader.read(place)
+            reading = reader.read(location)
         except LockTimeout as error:
             self.locked[key] = str(error)
             return None
         except UnreadableMailboxError as error:
             self.unreadable[key] = str(error)
             return None
-        is_right = place.uniqueid in ("", reading.incarnation.uniqueid)
+        is_right = location.uniqueid in ("", reading.incarnation.uniqueid)
         if not (is_right or self.last_look or key in self.settled):
-            self.unreadable[key] = f"the mailbox has uniqueid {reading.incarnation.uniqueid}, not {place.uniqueid}"
+            self.unreadable[key] = f"the mailbox has uniqueid {reading.incarnation.uniqueid}, not {location.uniqueid}"
             return None
         if not reading.known_version and not self.warnings:
             self.warnings.append(
                 f"{self.text_of(key)}: an index of an unknown version: what is in the directory is sent"
             )
-        work = plan_mailbox(place, sent, reading, reader.roots, before=self._before.get(key), left_out=self._left_out)
-        if send and send.takes(work, reader):
+        work = plan_mailbox(
+            location, sent, reading, reader.roots, before=self._before.get(key), left_out=self._left_out
+        )
+        if send and send.accepts(work, reader):
             work.going = True
-            self._before.setdefault(key, work.sent or Sent(key))
+            self._before.setdefault(key, work.sent or MailboxRow(key))
         reading.let_go()
         return work
 
@@ -89,6 +91,6 @@ class Takings:
         """Tell whether some mailboxes are left as they were."""
         return bool(self.locked or self.unreadable or self.moving)
 
-    def before(self, sent: Sent) -> Sent:
+    def before(self, sent: MailboxRow) -> MailboxRow:
         """Return what the replica had of a mailbox when this run began."""
         return self._before.get(sent.key, sent)

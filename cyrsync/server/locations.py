@@ -15,7 +15,7 @@ from cyrsync.cyrus.server.db.error import DbError
 from cyrsync.cyrus.server.mailboxes import Mailbox
 from cyrsync.cyrus.server.server import located
 from cyrsync.errors import UnusableError, error_text
-from cyrsync.state.sent import Key, Place
+from cyrsync.state.mailbox_row import Key, Location
 from cyrsync.state.store import Store
 from cyrsync.text import path_text
 
@@ -51,22 +51,22 @@ def refresh(
     path = config.database("mboxlist")[1]
     try:
         signature = _signature(config)
-        if signature and store.places_signature() == signature and not anyway:
+        if signature and store.locations_signature() == signature and not anyway:
             return [], None
         read = MailboxList(*reader.stable(path))
         errors: list[tuple[Mailbox, str]] = []
-        places = list(_places(config, reader.records(read.data, path), errors))
+        locations = list(_locations(config, reader.records(read.data, path), errors))
     except (DbError, OSError) as error:
         raise UnusableError(f"mailboxes.db cannot be read: {error_text(error)}") from None
-    store.set_places(places, b"" if errors else signature)
+    store.set_locations(locations, b"" if errors else signature)
     return [text for mailbox, text in errors if concerns(mailbox)], read
 
 
-def _places(
+def _locations(
     config: Config,
     records: list[tuple[bytes, bytes]],
     errors: list[tuple[Mailbox, str]],
-) -> Iterator[Place]:
+) -> Iterator[Location]:
     """Yield where mailboxes lie; of two that would have one directory the second is told of."""
     known: dict[Key, bytes] = {}
 
@@ -87,7 +87,7 @@ def _places(
         if known.setdefault(key, mailbox.name) != mailbox.name:
             wrong(mailbox, f"it has the same directory as {path_text(known[key])}")
             continue
-        yield Place(
+        yield Location(
             *(key, mailbox.name, mailbox.uniqueid),
             *(files.header_path, files.index_path, files.expunge_path, files.name_lock),
         )
