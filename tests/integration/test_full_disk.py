@@ -34,7 +34,8 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
     if mounted.returncode:
         unavailable("not allowed to mount")
     yield path
-    subprocess.run(["umount", str(path)], check=True)
+    # Those that a daemon has started for its clients end a moment after it.
+    wait_for(lambda: subprocess.run(["umount", str(path)], check=False).returncode == 0, name="nobody to use the disk")
 
 
 def enlarge(disk: Path) -> None:
