@@ -290,10 +290,10 @@ class AgentTree:
 
         yield from self._agent.until_end(read)
 
-    def take(
+    def read_under_locks(
         self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
     ) -> Iterator[LockedFolder]:
-        """Take folders below `root` under Cyrus's locks, in that order: see `Tree.take`."""
+        """Take folders below `root` under Cyrus's locks, in that order: see `Tree.read_under_locks`."""
         from cyrsync.far.locked_folder import decode  # what few runs need is not loaded by all
 
         def read(path: bytes) -> LockedFolder:
@@ -303,7 +303,7 @@ class AgentTree:
 
         if paths:
             self._agent.teach()
-        return self._agent.each("take", root, paths, read, acls=wanted.acls, xattrs=wanted.xattrs)
+        return self._agent.each("read_under_locks", root, paths, read, acls=wanted.acls, xattrs=wanted.xattrs)
 
     def links_to_mailboxes(self, root: bytes, paths: Sequence[bytes]) -> list[bytes]:
         """Return those of these links behind which mailboxes lie."""

@@ -79,7 +79,7 @@ class Rights(NamedTuple):
 class UnderLocks(Protocol):
     """Reads a source's folders, under Cyrus's locks where that matters."""
 
-    def take(
+    def read_under_locks(
         self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
     ) -> Iterator[LockedFolder]:
         """Take folders below `root` under Cyrus's locks, in that order.
@@ -251,14 +251,14 @@ class NearTree:
 
         return audit_tree(root, content)
 
-    def take(
+    def read_under_locks(
         self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
     ) -> Iterator[LockedFolder]:
         """Take folders below `root` under Cyrus's locks, in that order."""
-        from cyrsync.far.locked_folder import take
+        from cyrsync.far.locked_folder import read_under_locks
 
         reader = Reader(root)
-        return (take(reader, path) for path in paths)
+        return (read_under_locks(reader, path) for path in paths)
 
     def links_to_mailboxes(self, root: bytes, paths: Sequence[bytes]) -> list[bytes]:
         """Return those of these links behind which mailboxes lie."""

@@ -155,14 +155,14 @@ def _audit(request: Request) -> None:
     request.output.end()
 
 
-def _take(request: Request) -> None:
+def _read_under_locks(request: Request) -> None:
     from cyrsync.far.extended import Kinds
-    from cyrsync.far.locked_folder import encode, take
+    from cyrsync.far.locked_folder import encode, read_under_locks
 
     reader, output = Reader(request.root), request.output
     wanted = Kinds(request.flag("acls"), request.flag("xattrs"))
     for path in request.paths():
-        output.write(encode(take(reader, path, wanted), output.deflate is not None))
+        output.write(encode(read_under_locks(reader, path, wanted), output.deflate is not None))
     output.end()
 
 
@@ -328,7 +328,7 @@ _SERVICES: "dict[str, Callable[[Request], None]]" = {
     "heads": _heads,
     "load": _load,
     "audit": _audit,
-    "take": _take,
+    "read_under_locks": _read_under_locks,
     "digest": _digest,
     "guids": _guids,
     "links": _links,

@@ -62,7 +62,7 @@ class LockedFolder(NamedTuple):
     extended: "tuple[tuple[bytes, Attributes], ...]" = ()
 
 
-def take(reader: "Reader", path: bytes, wanted: Kinds = NO_KINDS) -> LockedFolder:
+def read_under_locks(reader: "Reader", path: bytes, wanted: Kinds = NO_KINDS) -> LockedFolder:
     """Take one folder below the reader's root, with ACLs and extended attributes if `wanted`.
 
     Never raises for a folder.

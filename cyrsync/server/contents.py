@@ -127,7 +127,7 @@ class Contents:
 
     def __init__(
         self,
-        work: MailboxChange,
+        change: MailboxChange,
         reader: MailboxReader,
         wanted: Mapping[bytes, array[int]],
         there: Callable[[bytes], bytes],
@@ -147,12 +147,12 @@ class Contents:
         self.wrong: list[int] = []  # messages whose contents are not what the index says
         self.messages = self.bytes = 0  # that were read
         self.links = links
-        self._work = work
+        self._change = change
         self._reader = reader
         self._there = there
         self._known = known
         self._bad = bad
-        self._index = work.reading.index
+        self._index = change.reading.index
 
     def __iter__(self) -> Iterator[Item]:
         """Yield the mailbox, in the order in which it is sent.
@@ -160,7 +160,7 @@ class Contents:
         Raise CutShort, OSError, UnreadableFileError or UnreadableMailboxError.
         """
         for root, part in self._parts():
-            plan = self._work.plans[root]
+            plan = self._change.plans[root]
             yield Begin(part)
             yield from self._messages(root, plan)
             if self.is_whole():
@@ -172,7 +172,7 @@ class Contents:
         found = []
         # An index comes behind the messages in all of the roots.
         for root in sorted(self.wanted, key=lambda root: root == homes[kinds.INDEX]):
-            plan = self._work.plans[root]
+            plan = self._change.plans[root]
             if self.wanted[root] or plan.metadata or plan.derived or plan.touch:
                 found.append((root, Part(self._there(root), plan.path, self._reader.above(root, plan.path))))
         return found
@@ -281,7 +281,7 @@ class Contents:
                 os.close(descriptor)
         if not self.is_whole():
             return
-        bound = [file for found, file in self._work.reading.bound if found == root and file.name in plan.metadata]
+        bound = [file for found, file in self._change.reading.bound if found == root and file.name in plan.metadata]
         for file in sorted(bound, key=lambda file: file.name == kinds.INDEX):
             entry = file.entry._replace(size=len(file.data))
             yield from self._counted(pieces_of(file.name, entry, file.data))

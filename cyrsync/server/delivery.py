@@ -48,12 +48,12 @@ class Delivery:
         self._snapshots = snapshots
         self._sender = sender
 
-    def take(self, key: Key) -> MailboxChange | None:
+    def read_and_send(self, key: Key) -> MailboxChange | None:
         """Read a mailbox and have it sent, and again where it has lost messages meanwhile, some times."""
         for _ in range(_LOOKS):
-            work = self._snapshots.take(self._store, key, self._sender)
-            if work is None or not self._sender.is_to_be_read_again(key):
-                return work
+            change = self._snapshots.read(self._store, key, self._sender)
+            if change is None or not self._sender.is_to_be_read_again(key):
+                return change
         self._snapshots.unreadable[key] = self._sender.reasons.get(key) or "it changes faster than it can be sent"
         return None
 
@@ -72,18 +72,18 @@ class Delivery:
 
         Those that have `come` since the first look were not counted then.
         """
-        work = self.take(key)
-        if work is None:
+        change = self.read_and_send(key)
+        if change is None:
             return
-        self._session.limit.replan(key, work.summary)
+        self._session.limit.replan(key, change.summary)
         result = self._session.result
         before = self.late.pop(key, None)
         if before:
-            result.revise(before.summary, work.summary)
+            result.revise(before.summary, change.summary)
         else:
-            result.add(work.summary, work.location.name)
+            result.add(change.summary, change.location.name)
             result.folders.seen -= key not in come  # it was counted at first
-            result.files.planned -= work.summary.files_planned()  # who sends it counts them
+            result.files.planned -= change.summary.files_planned()  # who sends it counts them
 
     def send_all_late(self) -> None:
         """Send what was left until all had been looked at."""
@@ -103,13 +103,13 @@ class Delivery:
         if not self._session.limit.allows():
             return
         for name, roots in self._roots.items():
-            works = [work for key, work in self._sender.deletes.items() if key.partition == name]
+            changes = [change for key, change in self._sender.deletes.items() if key.partition == name]
             failed: set[bytes] = set()
             for root in roots.all():
-                plans = [plan for work in works if (plan := deletions(work.plans[root])).deletes()]
+                plans = [plan for change in changes if (plan := deletions(change.plans[root])).deletes()]
                 failed |= delete(self._session, self._replica, root, plans)
-            self._session.limit.done(work.location.key for work in works)
-            self._store.put(work.after(deleted=True) for work in works if work.location.key.path not in failed)
+            self._session.limit.done(change.location.key for change in changes)
+            self._store.put(change.after(deleted=True) for change in changes if change.location.key.path not in failed)
         self._sender.deletes.clear()
 
     def _send_what_is_left(self) -> None:
@@ -141,26 +141,26 @@ class Delivery:
         """Delete what a mailbox has lost, and its old index before that; tell whether that made room enough for it."""
         if self._replica.is_kept:
             return False
-        work = self._snapshots.take(self._store, key)
-        if work is None or not work.deletes() or not self._session.limit.allows():
+        change = self._snapshots.read(self._store, key)
+        if change is None or not change.deletes() or not self._session.limit.allows():
             return False
-        if self._bytes_gone(work) < _bytes_coming(work):
+        if self._bytes_gone(change) < _bytes_coming(change):
             return False
-        self._store.put([work.before()])
+        self._store.put([change.before()])
         roots = self._roots[key.partition]
         index_root = self._replica.root(roots.homes[kinds.INDEX])
         index = Removal(key.path, files=(kinds.INDEX,))
         if self._replica.tree.remove(index_root, [index], keep_times=False).failed:
             return False
         for root in roots.all():
-            delete(self._session, self._replica, root, [deletions(work.plans[root])])
+            delete(self._session, self._replica, root, [deletions(change.plans[root])])
         return True
 
-    def _bytes_gone(self, work: MailboxChange) -> int:
+    def _bytes_gone(self, change: MailboxChange) -> int:
         """Return how much room what a mailbox has lost takes on the replica."""
         gone = 0
-        for root, plan in work.plans.items():
-            there = os.path.join(self._replica.root(root), work.location.key.path)
+        for root, plan in change.plans.items():
+            there = os.path.join(self._replica.root(root), change.location.key.path)
             names = [*uid_sets.file_names(plan.delete_uids), *plan.delete_files]
             looks = self._replica.tree.stat([os.path.join(there, name) for name in names])
             gone += sum(look[0] for look in looks if isinstance(look, tuple))
@@ -178,11 +178,11 @@ class Delivery:
         result.hold({key.path for key in sender.failed | sender.full.keys()})
 
 
-def _bytes_coming(work: MailboxChange) -> int:
+def _bytes_coming(change: MailboxChange) -> int:
     """Return how much room the new messages of a mailbox take."""
     paths = [
-        os.path.join(root, work.location.key.path, name)
-        for root, plan in work.plans.items()
+        os.path.join(root, change.location.key.path, name)
+        for root, plan in change.plans.items()
         for name in uid_sets.file_names(plan.uids)
     ]
     looks = map(host.status, paths)

@@ -75,15 +75,15 @@ class Linker:
         self._losers = set()
         self._table.forget_lost()
 
-    def of(self, work: MailboxChange, going: Mapping[bytes, SentFile]) -> Linking:
+    def of(self, change: MailboxChange, going: Mapping[bytes, SentFile]) -> Linking:
         """Return what finds a mailbox's messages; what is `going` to the same receiver has its place before."""
         changed, self._changed = self._changed, []
         if changed:
             self._losers = self._table.put_lost(lost.find(self._store, self._roots, self._replica, changed))
-        if work.sent is None:
-            self._new.add(work.location.key)
-        owner = owner_of_name(work.location.name) if self._losers else b""
-        return Linking(work, self, going, owner if owner in self._losers else None)
+        if change.sent is None:
+            self._new.add(change.location.key)
+        owner = owner_of_name(change.location.name) if self._losers else b""
+        return Linking(change, self, going, owner if owner in self._losers else None)
 
     def there(self, root: bytes) -> bytes:
         """Return where a root has its replica."""
@@ -136,15 +136,15 @@ class Linking:
     """Finds the messages of one mailbox."""
 
     def __init__(
-        self, work: MailboxChange, linker: Linker, going: Mapping[bytes, SentFile], loser: bytes | None
+        self, change: MailboxChange, linker: Linker, going: Mapping[bytes, SentFile], loser: bytes | None
     ) -> None:
         """`loser` is the user, if other mailboxes of that user have lost messages."""
         self.files: SentFiles = {}  # of this mailbox, that others may be linked to
         self.count = 0  # messages that were found
         self.roots: set[tuple[bytes, bytes]] = set()  # of both names
         self.used: dict[Message, bytes] = {}  # that were lost, with their GUIDs
-        self._location = work.location
-        self._index = work.reading.index
+        self._location = change.location
+        self._index = change.reading.index
         self._linker = linker
         self._going = going
         self._loser = loser

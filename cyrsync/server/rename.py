@@ -17,23 +17,23 @@ from cyrsync.sync.folder_plan import State
 from cyrsync.sync.result import RunResult
 
 
-def find_renamed(store: Store, works: Iterable[MailboxChange]) -> list[tuple[MailboxChange, MailboxRow]]:
+def find_renamed(store: Store, changes: Iterable[MailboxChange]) -> list[tuple[MailboxChange, MailboxRow]]:
     """Return mailboxes that are new in their place, with what the replica has of them in another one.
 
     One that is in that other place still was not renamed: 2.3 may have given two mailboxes one uniqueid.
     """
-    moved = [work for work in works if work.summary.state in (State.NEW, State.RECREATED)]
+    moved = [change for change in changes if change.summary.state in (State.NEW, State.RECREATED)]
     if not moved:
         return []
     homes = store.homes()
-    left = store.left() | {work.location.key for work in moved}
+    left = store.left() | {change.location.key for change in moved}
     found = []
-    for work in moved:
-        life = work.reading.incarnation
+    for change in moved:
+        life = change.reading.incarnation
         before = [key for key in homes.get((life.uniqueid, life.uidvalidity), ()) if key in left]
         sent = store.sent(before[0]) if len(before) == 1 else None
-        if sent and sent.key != work.location.key:
-            found.append((work, sent))
+        if sent and sent.key != change.location.key:
+            found.append((change, sent))
     return found
 
 
@@ -46,30 +46,30 @@ def relink(
 ) -> None:
     """Link on the replica what renamed mailboxes have already sent; what cannot be linked remains to be sent."""
     moves, plans = [], []
-    for work, sent in renamed:
+    for change, sent in renamed:
         if sent.key.partition not in roots:
             continue
-        old, new = roots[sent.key.partition], roots[work.location.key.partition]
+        old, new = roots[sent.key.partition], roots[change.location.key.partition]
         for old_root, new_root, uids in ((old.data, new.data, sent.uids), (old.archive, new.archive, sent.archived)):
-            plan = work.plans[new_root]
+            plan = change.plans[new_root]
             common = uid_sets.difference(plan.uids, uid_sets.difference(plan.uids, uids))
             if common:
                 there = replica.root(new_root, make=True)
-                moves.append(Move((replica.root(old_root), sent.key.path), (there, work.location.key.path), common))
-                plans.append((work, plan))
+                moves.append(Move((replica.root(old_root), sent.key.path), (there, change.location.key.path), common))
+                plans.append((change, plan))
     if not moves:
         return
     # From here on, nobody could tell any more whose messages lie where, were this run to die.
-    store.put(work.before() for work, _ in renamed)
-    for work, _ in renamed:
-        if work.summary.state is State.RECREATED:
-            for root in {root for root, file in work.reading.bound if file.name == kinds.INDEX}:
-                removal = Removal(work.location.key.path, files=(kinds.INDEX,))
+    store.put(change.before() for change, _ in renamed)
+    for change, _ in renamed:
+        if change.summary.state is State.RECREATED:
+            for root in {root for root, file in change.reading.bound if file.name == kinds.INDEX}:
+                removal = Removal(change.location.key.path, files=(kinds.INDEX,))
                 replica.tree.remove(replica.root(root, make=True), [removal], keep_times=False)
-    for (work, plan), linked in zip(plans, replica.tree.relink(moves), strict=True):
+    for (change, plan), linked in zip(plans, replica.tree.relink(moves), strict=True):
         plan.uids = uid_sets.difference(plan.uids, linked)
         plan.messages_send -= len(linked)
-        work.summary.messages_send -= len(linked)
-        work.summary.messages_present += len(linked)
+        change.summary.messages_send -= len(linked)
+        change.summary.messages_present += len(linked)
         result.messages.send -= len(linked)
         result.messages.present += len(linked)

@@ -380,15 +380,15 @@ class ServerRun:
         unchanged = there = store.messages()
         for key in changed:
             sends = delivery is not None and key.partition not in away
-            work = delivery.take(key) if delivery and sends else self.snapshots.take(store, key)
-            if work:
-                if key.partition in away and work.reading.messages:
+            change = delivery.read_and_send(key) if delivery and sends else self.snapshots.read(store, key)
+            if change:
+                if key.partition in away and change.reading.messages:
                     raise mounted.unmounted(away[key.partition], key.partition)
-                unchanged -= work.summary.replica_messages
-                there += work.sent.unproven() if work.sent else 0
-                if not work.going:
-                    late[key] = work
-                self._plan_one(work)
+                unchanged -= change.summary.replica_messages
+                there += change.sent.unproven() if change.sent else 0
+                if not change.going:
+                    late[key] = change
+                self._plan_one(change)
             if sender and sender.reason:
                 break  # the state does not speak of what is there
         if sender and delivery:
@@ -407,8 +407,8 @@ class ServerRun:
         self._session.limit.of(messages=there, folders=store.rows())
         return found
 
-    def _plan_one(self, work: MailboxChange) -> None:
-        self._count(work.location.key, work.summary, work.location.name)
+    def _plan_one(self, change: MailboxChange) -> None:
+        self._count(change.location.key, change.summary, change.location.name)
         self._mailboxes_read += 1
         self._session.progress.scan(self._mailboxes_read, self._session.result.messages.seen)
 

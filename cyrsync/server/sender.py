@@ -119,21 +119,21 @@ class Sender:
         self._links: dict[Key, Linking] = {}  # of mailboxes that are on their way, and have some
         self._without_links: set[Key] = set()
 
-    def accepts(self, work: MailboxChange, reader: MailboxReader) -> bool:
+    def accepts(self, change: MailboxChange, reader: MailboxReader) -> bool:
         """Send a mailbox that has just been read, or leave it.
 
         One that was recreated, or may have been renamed, is left until it is late: what the replica has of others may
         be its own.
         """
-        key = work.location.key
+        key = change.location.key
         self._again.discard(key)
-        if not self.is_late and (work.summary.state is State.RECREATED or self._may_be_renamed(work)):
+        if not self.is_late and (change.summary.state is State.RECREATED or self._may_be_renamed(change)):
             return False
         if not self._may_begin():
             return False
         self._lanes[0].push()
-        self._leave_same(work, reader)
-        contents = self._contents(work, reader)
+        self._leave_same(change, reader)
+        contents = self._contents(change, reader)
         items = iter(contents)
         read: list[Item] = []
         size = 0
@@ -142,18 +142,18 @@ class Sender:
                 read.append(item)
                 size += len(item.data)
                 if size + len(read) * _ITEM > _PORTION_BYTES:
-                    return self._send_large(work, contents, chain(read, items))
+                    return self._send_large(change, contents, chain(read, items))
         except _CHANGED as error:
-            return self._leave_for_now(work, error)
-        if any(contents.lost.values()) or identity_of(work.location) != work.reading.identity:
-            self._note_lost(work, contents)
+            return self._leave_for_now(change, error)
+        if any(contents.lost.values()) or identity_of(change.location) != change.reading.identity:
+            self._note_lost(change, contents)
             return False
-        if work.summary.state is State.RECREATED:
-            return self._send_large(work, contents, iter(read))
-        self._note_wrong(work, contents)
-        self._note_unreadable(work, contents)
-        self._note_links(work, contents)
-        self._waiting.append((work, read))
+        if change.summary.state is State.RECREATED:
+            return self._send_large(change, contents, iter(read))
+        self._note_wrong(change, contents)
+        self._note_unreadable(change, contents)
+        self._note_links(change, contents)
+        self._waiting.append((change, read))
         self._waiting_bytes += size
         self._waiting_weight += size + len(read) * _ITEM
         if len(self._waiting) >= _PORTION or self._waiting_weight >= _PORTION_BYTES:
@@ -174,12 +174,12 @@ class Sender:
         for lane in self._by_age():
             lane.give_up()
 
-    def _may_be_renamed(self, work: MailboxChange) -> bool:
-        if work.summary.state is not State.NEW:
+    def _may_be_renamed(self, change: MailboxChange) -> bool:
+        if change.summary.state is not State.NEW:
             return False
         if self._homes is None:
             self._homes = set(self._store.homes())
-        return work.reading.incarnation[:2] in self._homes
+        return change.reading.incarnation[:2] in self._homes
 
     def _may_begin(self) -> bool:
         if not self._entered and not self.reason:
@@ -187,124 +187,124 @@ class Sender:
             self._entered = not self.reason
         return self._entered
 
-    def _leave_same(self, work: MailboxChange, reader: MailboxReader) -> None:
+    def _leave_same(self, change: MailboxChange, reader: MailboxReader) -> None:
         """Do without messages that the replica may have, and has."""
-        for root, plan in work.plans.items():
-            doubtful = work.doubtful(root)
+        for root, plan in change.plans.items():
+            doubtful = change.doubtful(root)
             if doubtful:
                 self._end_group()
             for start in range(0, len(doubtful), _ASKED):
                 messages = reader.entries(root, plan.path, doubtful[start : start + _ASKED])
                 question = Question(self._replica.root(root, make=True), plan.path, tuple(messages))
-                work.has(root, self._replica.tree.same(question, numeric_ids=self._replica.numeric_ids))
+                change.has(root, self._replica.tree.same(question, numeric_ids=self._replica.numeric_ids))
 
-    def _contents(self, work: MailboxChange, reader: MailboxReader) -> Contents:
-        passed = self._passed.get(work.location.key)
-        if passed and passed.incarnation != work.reading.incarnation[:2]:
+    def _contents(self, change: MailboxChange, reader: MailboxReader) -> Contents:
+        passed = self._passed.get(change.location.key)
+        if passed and passed.incarnation != change.reading.incarnation[:2]:
             passed = None
         if passed:
-            self._leave_out(work, passed)
+            self._leave_out(change, passed)
         wanted = {}
-        for root, plan in work.plans.items():
+        for root, plan in change.plans.items():
             arrived = passed.arrived.get(root) if passed else None
             wanted[root] = uid_sets.difference(plan.uids, arrived) if arrived else plan.uids
-        known, bad = self._known(work, reader), passed.bad if passed else {}
+        known, bad = self._known(change, reader), passed.bad if passed else {}
         links = None
-        if work.location.key not in self._without_links:
-            links = self._linker.of(work, ChainMap(*self._files_going()))
-        return Contents(work, reader, wanted, self._there, known, bad, links)
+        if change.location.key not in self._without_links:
+            links = self._linker.of(change, ChainMap(*self._files_going()))
+        return Contents(change, reader, wanted, self._there, known, bad, links)
 
     def _there(self, root: bytes) -> bytes:
         return self._replica.root(root, make=True)
 
-    def _known(self, work: MailboxChange, reader: MailboxReader) -> dict[tuple[bytes, bytes], Beginning]:
+    def _known(self, change: MailboxChange, reader: MailboxReader) -> dict[tuple[bytes, bytes], Beginning]:
         """Return what the replica has of large metadata that is not of one moment with the index: a cache grows."""
-        if work.summary.state is not State.CHANGED or self._replica.address.local:
+        if change.summary.state is not State.CHANGED or self._replica.address.local:
             return {}
         large = [
             (root, name)
-            for root, plan in work.plans.items()
+            for root, plan in change.plans.items()
             for name in plan.derived
             if reader.size(root, plan.path, name) >= _LARGE
         ]
         if not large:
             return {}
         self._end_group()
-        paths = [os.path.join(self._there(root), work.location.key.path, name) for root, name in large]
+        paths = [os.path.join(self._there(root), change.location.key.path, name) for root, name in large]
         found = zip(large, self._replica.tree.beginnings(paths), strict=True)
         return {where: beginning for where, beginning in found if beginning}
 
-    def _leave_out(self, work: MailboxChange, passed: _Passed) -> None:
+    def _leave_out(self, change: MailboxChange, passed: _Passed) -> None:
         """Do without messages that were not there at two looks, though the index named them both times."""
-        lacking = [uid for root, uids in passed.lacking.items() for uid in sorted(uids) if work.leave_out(root, uid)]
+        lacking = [uid for root, uids in passed.lacking.items() for uid in sorted(uids) if change.leave_out(root, uid)]
         if lacking:
             some = ", ".join(map(str, lacking[:_NAMED])) + (", ..." if len(lacking) > _NAMED else "")
             reason = f"the index names messages without a file: {some}: run reconstruct"
-            self.errors.append(f"{mailbox_text(work.location.key.path, work.location.name)}: {reason}")
+            self.errors.append(f"{mailbox_text(change.location.key.path, change.location.name)}: {reason}")
 
-    def _passed_of(self, work: MailboxChange) -> _Passed:
-        key, incarnation = work.location.key, work.reading.incarnation[:2]
+    def _passed_of(self, change: MailboxChange) -> _Passed:
+        key, incarnation = change.location.key, change.reading.incarnation[:2]
         passed = self._passed.get(key)
         if passed is None or passed.incarnation != incarnation:
             passed = self._passed[key] = _Passed(incarnation)
         return passed
 
-    def _leave_for_now(self, work: MailboxChange, error: Exception) -> bool:
+    def _leave_for_now(self, change: MailboxChange, error: Exception) -> bool:
         """Have a mailbox read again of which nothing is sent now; a file that cannot be read is left out then."""
-        self.reasons[work.location.key] = str(error) if isinstance(error, UnreadableMailboxError) else ""
+        self.reasons[change.location.key] = str(error) if isinstance(error, UnreadableMailboxError) else ""
         if isinstance(error, UnreadableFileError):
-            self._passed_of(work).bad[error.name] = error.reason
-        self._again.add(work.location.key)
+            self._passed_of(change).bad[error.name] = error.reason
+        self._again.add(change.location.key)
         return False
 
-    def _note_lost(self, work: MailboxChange, contents: Contents) -> None:
+    def _note_lost(self, change: MailboxChange, contents: Contents) -> None:
         """Remember which messages were not there: the mailbox is to be read again."""
-        passed = self._passed_of(work)
+        passed = self._passed_of(change)
         for root, uids in contents.lost.items():
             lost = set(uids)
             passed.lacking.setdefault(root, set()).update(lost & passed.lost.get(root, set()))
             passed.lost[root] = lost
-        self._again.add(work.location.key)
+        self._again.add(change.location.key)
 
-    def _note_unreadable(self, work: MailboxChange, contents: Contents) -> None:
+    def _note_unreadable(self, change: MailboxChange, contents: Contents) -> None:
         """Say what cannot be read of a mailbox, which is sent without its metadata then."""
-        path = work.location.key.path
+        path = change.location.key.path
         for name, reason in contents.unreadable:
-            self.errors.append(f"{mailbox_text(path, work.location.name, name)}: {hint(reason)}")
+            self.errors.append(f"{mailbox_text(path, change.location.name, name)}: {hint(reason)}")
         if contents.unreadable:
-            self._held.add(work.location.key)
-            files = {name for name, _ in contents.unreadable}.union(work.summary.metadata, work.summary.derived)
+            self._held.add(change.location.key)
+            files = {name for name, _ in contents.unreadable}.union(change.summary.metadata, change.summary.derived)
             self.files_failed += len(files) + sum(len(contents.wanted[root]) for root in contents.unopened)
 
-    def _note_links(self, work: MailboxChange, contents: Contents) -> None:
+    def _note_links(self, change: MailboxChange, contents: Contents) -> None:
         """Remember what others may be linked to, and what this one is."""
         if contents.links:
             self._lanes[0].files.update(contents.links.files)
             self._linker.note_used(contents.links.used)
             if contents.links.count:
-                self._links[work.location.key] = contents.links
+                self._links[change.location.key] = contents.links
 
-    def _note_wrong(self, work: MailboxChange, contents: Contents) -> None:
+    def _note_wrong(self, change: MailboxChange, contents: Contents) -> None:
         """Say which messages of a mailbox are sent though they are damaged."""
-        path = work.location.key.path
+        path = change.location.key.path
         for uid in contents.wrong:
             reason = "its contents are not what the index says: it is sent as it is: run reconstruct -G"
-            self.errors.append(f"{mailbox_text(path, work.location.name, b'%d.' % uid)}: {reason}")
+            self.errors.append(f"{mailbox_text(path, change.location.name, b'%d.' % uid)}: {reason}")
 
-    def _send_large(self, work: MailboxChange, contents: Contents, items: Iterator[Item]) -> bool:
+    def _send_large(self, change: MailboxChange, contents: Contents, items: Iterator[Item]) -> bool:
         """Send a mailbox while it is read, and tell whether there is nothing more to be done for it."""
-        key = work.location.key
+        key = change.location.key
         self._send_waiting(much=True)
-        self._store.put([work.before()])
-        if work.summary.state is State.RECREATED:
+        self._store.put([change.before()])
+        if change.summary.state is State.RECREATED:
             self._end_group()
-            if not self._clear(work, contents):
+            if not self._clear(change, contents):
                 return True
         if contents.links and self._is_split and contents.links.depends():
             self._end_group()  # of what is linked, something may be going by another stream
         lane = self._lanes[0]
         sink = self._begin(much=True)
-        text, total, before = mailbox_text(key.path, work.location.name), contents.count(), self.bytes_sent
+        text, total, before = mailbox_text(key.path, change.location.name), contents.count(), self.bytes_sent
         try:
             for item in items:
                 item.put(sink)
@@ -313,42 +313,42 @@ class Sender:
                 self._progress.transfer(text, contents.messages, total, self.bytes_sent - before)
         except _CHANGED as error:
             sink.abandon()
-            return self._leave_for_now(work, error)
-        if identity_of(work.location) != work.reading.identity:
+            return self._leave_for_now(change, error)
+        if identity_of(change.location) != change.reading.identity:
             sink.abandon()
             self._again.add(key)
             return False
         sink.commit()
-        lane.going.append(work)
-        self._note_links(work, contents)
-        self._note_wrong(work, contents)
+        lane.going.append(change)
+        self._note_links(change, contents)
+        self._note_wrong(change, contents)
         if any(contents.lost.values()):
             self._held.add(key)
             self._again.add(key)
             if key in self._end_group():
                 self._again.discard(key)
                 return False
-            self._note_lost(work, contents)
+            self._note_lost(change, contents)
             for root in contents.lost:
                 arrived = self._passed[key].arrived
                 arrived[root] = uid_sets.union(arrived.get(root, uid_sets.empty()), contents.arrived(root))
             return False
-        self._note_unreadable(work, contents)
+        self._note_unreadable(change, contents)
         self._go_on()
         return True
 
-    def _clear(self, work: MailboxChange, contents: Contents) -> bool:
+    def _clear(self, change: MailboxChange, contents: Contents) -> bool:
         """Remove what another mailbox has under the same names, its index first; tell whether all of that is gone.
 
         Neither size nor time tells the files of two mailboxes apart. What has arrived from this one stays.
         """
-        index_root = next((root for root, file in work.reading.bound if file.name == kinds.INDEX), b"")
-        for root in sorted(work.plans, key=lambda root: root != index_root):
-            plan = work.plans[root]
+        index_root = next((root for root, file in change.reading.bound if file.name == kinds.INDEX), b"")
+        for root in sorted(change.plans, key=lambda root: root != index_root):
+            plan = change.plans[root]
             removal = Removal(plan.path, contents.wanted[root], (kinds.INDEX,) if root == index_root else ())
             there = self._replica.root(root, make=True)
             for path, number in self._replica.tree.remove(there, [removal], keep_times=False).failed:
-                self._fail(work, number, os.path.join(there, path))
+                self._fail(change, number, os.path.join(there, path))
                 return False
         return True
 
@@ -357,13 +357,13 @@ class Sender:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        self._store.put(work.before() for work, _ in waiting)
+        self._store.put(change.before() for change, _ in waiting)
         sink, lane = self._begin(much=much), self._lanes[0]
-        for work, items in waiting:
+        for change, items in waiting:
             for item in items:
                 item.put(sink)
             sink.commit()
-            lane.going.append(work)
+            lane.going.append(change)
         lane.bytes += self._waiting_bytes
         self.bytes_sent += self._waiting_bytes
         self._waiting_bytes = self._waiting_weight = 0
@@ -399,8 +399,8 @@ class Sender:
         """See that what was sent by one stream has arrived; return the mailboxes that have not."""
         going, failures = lane.collect()
         failed = {going[failure.mailbox].location.key for failure in failures if not failure.arrived}
-        arrived = {work.location.key for work in going} - failed
-        waiting = {work.location.key for work, _ in self._waiting}
+        arrived = {change.location.key for change in going} - failed
+        waiting = {change.location.key for change, _ in self._waiting}
         self._linker.arrived({inode: file for inode, file in lane.files.items() if file.key in arrived})
         lane.files = {inode: file for inode, file in lane.files.items() if file.key in waiting}
         for failure in failures:
@@ -408,40 +408,40 @@ class Sender:
                 self.errors += [error for error in [undressed(failure)] if error not in self.errors]
             else:
                 self._fail(going[failure.mailbox], failure.number, failure.path)
-        held = self._held.intersection(work.location.key for work in going)
-        done = [work for work in going if work.location.key not in failed | held]
-        self._store.put(work.after(deleted=not work.deletes()) for work in done)
-        for work in done:
-            self._count(work)
+        held = self._held.intersection(change.location.key for change in going)
+        done = [change for change in going if change.location.key not in failed | held]
+        self._store.put(change.after(deleted=not change.deletes()) for change in done)
+        for change in done:
+            self._count(change)
         self.failed |= held - self._again
         self._held -= held
         return failed
 
-    def _count(self, work: MailboxChange) -> None:
-        key = work.location.key
+    def _count(self, change: MailboxChange) -> None:
+        key = change.location.key
         links = self._links.pop(key, None)
         self.linked += links.count if links else 0
-        self.files += work.summary.files_planned()
-        self.messages += work.summary.messages_send
-        self.folders += work.summary.state is State.NEW
+        self.files += change.summary.files_planned()
+        self.messages += change.summary.messages_send
+        self.folders += change.summary.state is State.NEW
         self.full.pop(key, None)
         self.failed.discard(key)
         self.deletes.pop(key, None)
-        if work.deletes():
-            self.deletes[key] = work
+        if change.deletes():
+            self.deletes[key] = change
 
-    def _fail(self, work: MailboxChange, number: int, path: bytes) -> None:
-        links = self._links.pop(work.location.key, None)
+    def _fail(self, change: MailboxChange, number: int, path: bytes) -> None:
+        links = self._links.pop(change.location.key, None)
         if number in FULL:
-            self.full[work.location.key] = (work, path)
+            self.full[change.location.key] = (change, path)
             return
         if links:
-            self.not_linked[work.location.key] = work
-            self._without_links.add(work.location.key)
+            self.not_linked[change.location.key] = change
+            self._without_links.add(change.location.key)
             self._linker.apart |= links.roots if number in _NO_LINKS else set()
             return
-        self.failed.add(work.location.key)
-        self.files_failed += work.summary.files_planned()
+        self.failed.add(change.location.key)
+        self.files_failed += change.summary.files_planned()
         self.errors.append(f"{path_text(path)}: {hint(os.strerror(number))}")
 
 

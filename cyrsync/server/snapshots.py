@@ -1,4 +1,4 @@
-"""Mailboxes as one run has taken them: read under their locks, and sent; and those that could not be read."""
+"""Mailboxes as one run has read them under their locks, and had them sent; and those that could not be read."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from cyrsync.state.store import Store
 class Direct(Protocol):
     """Who sends mailboxes at once, while what was read of them is at hand."""
 
-    def accepts(self, work: MailboxChange, reader: MailboxReader) -> bool:
+    def accepts(self, change: MailboxChange, reader: MailboxReader) -> bool:
         """Take charge of a mailbox that has just been read, or leave it."""
 
 
 class Snapshots:
-    """Takes mailboxes, and remembers which it could not."""
+    """Reads mailboxes under their locks, and remembers which it could not read."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Snapshots:
         """Return what to call a mailbox: its directory, and its name where that does not tell it."""
         return mailbox_text(key.path, self._names.get(key, b""))
 
-    def take(self, store: Store, key: Key, send: Direct | None = None) -> MailboxChange | None:
+    def read(self, store: Store, key: Key, send: Direct | None = None) -> MailboxChange | None:
         """Read a mailbox and have it sent; return what is to be done for it, None if it has to stay as it is.
 
         It is on its way afterwards, unless nobody took it.
@@ -78,14 +78,14 @@ class Snapshots:
             self.warnings.append(
                 f"{self.text_of(key)}: an index of an unknown version: what is in the directory is sent"
             )
-        work = plan_mailbox(
+        change = plan_mailbox(
             location, sent, reading, reader.roots, before=self._before.get(key), left_out=self._left_out
         )
-        if send and send.accepts(work, reader):
-            work.going = True
-            self._before.setdefault(key, work.sent or MailboxRow(key))
+        if send and send.accepts(change, reader):
+            change.going = True
+            self._before.setdefault(key, change.sent or MailboxRow(key))
         reading.let_go()
-        return work
+        return change
 
     def left(self) -> bool:
         """Tell whether some mailboxes are left as they were."""

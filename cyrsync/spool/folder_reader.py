@@ -90,7 +90,9 @@ class FolderReader:
         """
         wanted = [plan for plan in plans if self._is_to_be_read(plan)]
         paths = [plan.path for plan in wanted]
-        taken = self._source.take(self._root, paths, self._wanted, numeric_ids=self._policy.preserve.numeric_ids)
+        taken = self._source.read_under_locks(
+            self._root, paths, self._wanted, numeric_ids=self._policy.preserve.numeric_ids
+        )
         fresh: dict[bytes, FolderPlan] = {}
         for plan in wanted:
             found = next(taken)

@@ -89,7 +89,7 @@ def leave_while_sent(
     message, left, uids = Contents._message, list[Path](), list[int]()
 
     def send(self: Contents, root: bytes, uid: int, descriptor: int) -> Iterator[Item]:
-        if (self._reader.directory(root, self._work.location.key.path)) == os.fsencode(folder):
+        if (self._reader.directory(root, self._change.location.key.path)) == os.fsencode(folder):
             uids.append(uid)
         if len(uids) == 3 and not left:
             leave()

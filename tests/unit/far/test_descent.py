@@ -18,7 +18,7 @@ from cyrsync.far.audit_tree import audit_tree
 from cyrsync.far.descent import Descent, make
 from cyrsync.far.digests import of_folder
 from cyrsync.far.host import resolve
-from cyrsync.far.locked_folder import take
+from cyrsync.far.locked_folder import read_under_locks
 from cyrsync.far.walk import Reader, walk
 from tests.support.descriptors import descriptors
 
@@ -188,7 +188,7 @@ def test_when_metadata_is_taken(
     ours = {path.read_bytes() for path in (spool / os.fsdecode(SENT)).glob("cyrus.*")}
     monkeypatch.setattr(taking, moment, once(lambda: swap(spool, path, secret), getattr(taking, moment)))
     for _ in range(2):
-        taken = take(reader, SENT)
+        taken = read_under_locks(reader, SENT)
         assert {file.data for file in taken.files} <= ours
         assert taken.folder.problem in (0, errno.ENOTDIR)
     assert taken.folder.problem == errno.ENOTDIR

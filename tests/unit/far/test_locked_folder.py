@@ -22,7 +22,7 @@ import samplespool
 from cyrsync.cyrus.mailbox import locks, snapshot
 from cyrsync.far import locked_folder as taking
 from cyrsync.far.folder import Folder
-from cyrsync.far.locked_folder import File, LockedFolder, decode, encode, take
+from cyrsync.far.locked_folder import File, LockedFolder, decode, encode, read_under_locks
 from cyrsync.far.walk import Reader
 from support import campaign, frames
 
@@ -99,7 +99,7 @@ def test_what_is_no_answer(garbage: bytes) -> None:
 
 def test_it_is_the_listing_and_the_bytes(reader: Reader, folder: Path) -> None:
     (folder / "stray").touch()
-    taken = take(reader, PATH)
+    taken = read_under_locks(reader, PATH)
     assert taken.folder == reader.read(PATH)
     assert taken.folder.incarnation
     listed = taken.folder.metadata
@@ -108,7 +108,9 @@ def test_it_is_the_listing_and_the_bytes(reader: Reader, folder: Path) -> None:
 
 def test_the_directories_above_it(reader: Reader, spool: Path) -> None:
     above = [b"", b"j", b"j/user", PATH]
-    assert take(reader, PATH).above == tuple((p, reader.entry(os.lstat(reader.directory(p)))) for p in above)
+    assert read_under_locks(reader, PATH).above == tuple(
+        (p, reader.entry(os.lstat(reader.directory(p)))) for p in above
+    )
 
 
 @pytest.mark.parametrize(("name", "data"), [("cyrus.expunge", b""), ("cyrus.annotations", b"any bytes")])
@@ -117,23 +119,23 @@ def test_what_else_is_of_one_moment(reader: Reader, folder: Path, name: str, dat
     if not data:
         data = (folder / "cyrus.index").read_bytes()[:160]
     (folder / name).write_bytes(data)
-    found = {file.name: file.data for file in take(reader, PATH).files}
+    found = {file.name: file.data for file in read_under_locks(reader, PATH).files}
     assert found.keys() == {*SNAPSHOT, name.encode()}
     assert found[name.encode()] == data
 
 
 def test_a_folder_without_a_mailbox(reader: Reader, spool: Path) -> None:
-    taken = take(reader, b"j")
+    taken = read_under_locks(reader, b"j")
     assert (taken.folder, taken.files) == (reader.read(b"j"), ())
 
 
 def test_a_folder_that_is_gone(reader: Reader) -> None:
-    assert take(reader, b"j/gone") == LockedFolder(Folder(b"j/gone", problem=errno.ENOENT))
+    assert read_under_locks(reader, b"j/gone") == LockedFolder(Folder(b"j/gone", problem=errno.ENOENT))
 
 
 def test_the_root_itself(folder: Path) -> None:
     reader = Reader(os.fsencode(folder))
-    taken = take(reader, b"")
+    taken = read_under_locks(reader, b"")
     assert taken.folder == reader.read(b"")
     assert taken.above == ((b"", reader.entry(os.lstat(folder))),)
     assert [file.name for file in taken.files] == list(SNAPSHOT)
@@ -144,7 +146,7 @@ def test_a_message_that_goes_meanwhile(
 ) -> None:
     """The index read first names it, and the directory has it no more: both are read again."""
     happened = after_the_index(lambda: samplespool.expunge(folder, 3))
-    taken = take(reader, PATH)
+    taken = read_under_locks(reader, PATH)
     assert happened
     assert taken.folder == reader.read(PATH)
     assert taken.files[1].data == (folder / "cyrus.index").read_bytes()
@@ -153,13 +155,13 @@ def test_a_message_that_goes_meanwhile(
 def test_messages_that_never_cease_to_go(reader: Reader, folder: Path, after_the_index: Callable[..., object]) -> None:
     samplespool.deliver(folder, 20)
     after_the_index(lambda: samplespool.expunge(folder, 1), times=100)
-    assert take(reader, PATH) == LockedFolder(Folder(PATH, problem=errno.EBUSY))
+    assert read_under_locks(reader, PATH) == LockedFolder(Folder(PATH, problem=errno.EBUSY))
 
 
 def test_another_mailbox_meanwhile(reader: Reader, folder: Path, after_the_index: Callable[..., object]) -> None:
     other = folder / "Sent"
     after_the_index(lambda: samplespool.swap(folder / "Trash", other))
-    taken = take(reader, PATH + b"/Sent")
+    taken = read_under_locks(reader, PATH + b"/Sent")
     assert taken.files[0].data == (other / "cyrus.header").read_bytes()
     assert taken.folder == Reader(reader.root).read(PATH + b"/Sent")
 
@@ -169,7 +171,7 @@ def test_a_message_that_comes_meanwhile_waits(
 ) -> None:
     index = (folder / "cyrus.index").read_bytes()
     after_the_index(lambda: samplespool.deliver(folder, 1))
-    taken = take(reader, PATH)
+    taken = read_under_locks(reader, PATH)
     assert taken.files[1].data == index
     assert taken.folder.incarnation
     assert max(taken.folder.messages.uids) > taken.folder.incarnation.last_uid
@@ -199,7 +201,7 @@ def delete_mailbox(folder: Path) -> None:
 def test_damage_that_stays_is_taken_as_it_is(reader: Reader, folder: Path, damage: Callable[[Path], object]) -> None:
     damage(folder)
     grow_old(folder)
-    taken = take(reader, PATH)
+    taken = read_under_locks(reader, PATH)
     assert taken.folder == reader.read(PATH)
     there = [name for name in SNAPSHOT if (folder / os.fsdecode(name)).exists()]
     assert [(f.name, f.data) for f in taken.files] == [(n, (folder / os.fsdecode(n)).read_bytes()) for n in there]
@@ -225,7 +227,7 @@ def test_a_mailbox_that_is_made_renamed_or_removed_just_now(
 ) -> None:
     changing(folder)
     reader.patience = 0
-    assert take(reader, PATH) == LockedFolder(Folder(PATH, problem=errno.EAGAIN))
+    assert read_under_locks(reader, PATH) == LockedFolder(Folder(PATH, problem=errno.EAGAIN))
 
 
 def test_messages_whose_index_comes_meanwhile(
@@ -234,7 +236,7 @@ def test_messages_whose_index_comes_meanwhile(
     """A rename puts the messages there first."""
     (folder / "cyrus.index").rename(folder / "aside")
     happened = after_the_index(lambda: (folder / "aside").rename(folder / "cyrus.index"))
-    taken = take(reader, PATH)
+    taken = read_under_locks(reader, PATH)
     assert happened
     assert taken.folder == reader.read(PATH)
     assert taken.folder.incarnation
@@ -245,7 +247,7 @@ def test_a_folder_without_messages_needs_no_index(reader: Reader, folder: Path) 
     for path in folder.glob("[0-9]*."):
         path.unlink()
     (folder / "cyrus.index").unlink()
-    assert take(reader, PATH).folder == reader.read(PATH)
+    assert read_under_locks(reader, PATH).folder == reader.read(PATH)
 
 
 @pytest.fixture
@@ -262,12 +264,12 @@ def locked(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 def test_a_lock_that_is_kept(locked: subprocess.Popen[bytes], reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(taking.snapshot, "parts", partial(snapshot.parts, patience=0.1))
     began = time.monotonic()
-    assert take(reader, PATH) == LockedFolder(Folder(PATH, problem=errno.EBUSY))
+    assert read_under_locks(reader, PATH) == LockedFolder(Folder(PATH, problem=errno.EBUSY))
     # Once, and no longer than told: not for the seconds that are the default.
     assert time.monotonic() - began < snapshot.PATIENCE / 2
-    assert not take(reader, PATH + b"/Sent").folder.problem
+    assert not read_under_locks(reader, PATH + b"/Sent").folder.problem
     locked.communicate()
-    assert not take(reader, PATH).folder.problem
+    assert not read_under_locks(reader, PATH).folder.problem
 
 
 @pytest.fixture
@@ -280,7 +282,7 @@ def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_locks")
 def test_without_locks_it_is_the_same(reader: Reader) -> None:
-    assert take(reader, PATH).folder == reader.read(PATH)
+    assert read_under_locks(reader, PATH).folder == reader.read(PATH)
 
 
 @pytest.mark.usefixtures("without_locks")
@@ -296,7 +298,7 @@ def test_without_locks_a_torn_index_is_read_again(
         return data[tearing.pop()] if data == whole and tearing else data
 
     monkeypatch.setattr(locks, "read_all", read_all)
-    assert take(reader, PATH).files[1].data == whole
+    assert read_under_locks(reader, PATH).files[1].data == whole
     assert not tearing
 
 
@@ -313,5 +315,5 @@ def test_without_locks_a_half_written_record_is_read_again(
         return half.pop() if data == whole and half else data
 
     monkeypatch.setattr(locks, "read_all", read_all)
-    assert take(reader, PATH).files[1].data == whole
+    assert read_under_locks(reader, PATH).files[1].data == whole
     assert not half

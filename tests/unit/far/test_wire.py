@@ -266,7 +266,7 @@ ASKED: dict[str, tuple[Callable[[AgentTree], object], bytes]] = {
         b'["a/x", 13]\n{"files": 1, "folders": 0, "end": true}\n',
     ),
     "take": (
-        lambda tree: list(tree.take(b"/r", [b"a"])),
+        lambda tree: list(tree.read_under_locks(b"/r", [b"a"])),
         locked_folder.encode(locked_folder.LockedFolder(Folder(b"a")), True) + b'{"end": true}\n',
     ),
     "audit": (lambda tree: list(tree.audit(b"/r", False)), b'["a", 1, 2, 3, [], ""]\n{"end": true}\n'),
@@ -419,7 +419,7 @@ def frame(taken: locked_folder.LockedFolder, attributes: list[object]) -> bytes:
 
 def test_a_request_that_cannot_be_ends_the_agent_in_one_line() -> None:
     start = "from cyrsync.far import agent; agent.main()"
-    asked = b'{"do": "take", "root": "/", "paths": ["../x"], "acls": false, "xattrs": false}\n'
+    asked = b'{"do": "read_under_locks", "root": "/", "paths": ["../x"], "acls": false, "xattrs": false}\n'
     checkout = Path(cyrsync.__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", start], input=asked, capture_output=True, check=False, cwd=checkout)
     assert done.returncode == 1

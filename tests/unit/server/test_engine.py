@@ -65,14 +65,14 @@ def plan(before: MailboxRow | None, found: MailboxState, roots: Roots = SPLIT) -
 
 
 def test_a_new_mailbox_is_sent_whole() -> None:
-    work = plan(None, reading((1, 3), (2,)))
-    assert {root: (list(plan.uids), plan.metadata, plan.derived) for root, plan in work.plans.items()} == {
+    change = plan(None, reading((1, 3), (2,)))
+    assert {root: (list(plan.uids), plan.metadata, plan.derived) for root, plan in change.plans.items()} == {
         META: ([], (kinds.HEADER, kinds.INDEX), (b"cyrus.cache",)),
         DATA: ([1, 3], (), ()),
         ARCHIVE: ([2], (), ()),
     }
-    assert (work.summary.state, work.summary.messages_send, work.summary.messages_present) == (State.NEW, 3, 0)
-    assert not work.deletes()
+    assert (change.summary.state, change.summary.messages_send, change.summary.messages_present) == (State.NEW, 3, 0)
+    assert not change.deletes()
 
 
 def test_an_empty_mailbox_has_a_directory() -> None:
@@ -80,9 +80,13 @@ def test_an_empty_mailbox_has_a_directory() -> None:
 
 
 def test_only_what_is_not_proven_is_sent() -> None:
-    work = plan(sent(reading((1, 2), (3,))), reading((1, 2, 4), (3, 5)))
-    assert (list(work.plans[DATA].uids), list(work.plans[ARCHIVE].uids)) == ([4], [5])
-    assert (work.summary.state, work.summary.messages_send, work.summary.messages_present) == (State.CHANGED, 2, 3)
+    change = plan(sent(reading((1, 2), (3,))), reading((1, 2, 4), (3, 5)))
+    assert (list(change.plans[DATA].uids), list(change.plans[ARCHIVE].uids)) == ([4], [5])
+    assert (change.summary.state, change.summary.messages_send, change.summary.messages_present) == (
+        State.CHANGED,
+        2,
+        3,
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,10 +101,10 @@ def test_metadata_of_a_changed_mailbox_is_sent_but_for_the_header_that_was(
     before: bytes, names: tuple[bytes, ...]
 ) -> None:
     found = reading((1,))
-    work = plan(sent(found, seen=before), found)
-    assert work.plans[META].metadata == names
-    assert work.before() == sent(found, seen=UNSEEN)
-    assert work.after(deleted=True) == sent(found)
+    change = plan(sent(found, seen=before), found)
+    assert change.plans[META].metadata == names
+    assert change.before() == sent(found, seen=UNSEEN)
+    assert change.after(deleted=True) == sent(found)
 
 
 def test_another_mailbox_has_another_header_whatever_it_looks_like() -> None:
@@ -110,54 +114,54 @@ def test_another_mailbox_has_another_header_whatever_it_looks_like() -> None:
 
 @pytest.mark.parametrize("other", [Incarnation("other", 1, 100), Incarnation("id", 2, 100)])
 def test_a_recreated_mailbox_is_sent_whole(other: Incarnation) -> None:
-    work = plan(sent(reading((1, 2, 9))), reading((1, 2), life=other))
-    assert {plan.state for plan in work.plans.values()} == {State.RECREATED}
-    assert list(work.plans[DATA].uids) == [1, 2]
-    assert list(work.plans[DATA].delete_uids) == [9]
+    change = plan(sent(reading((1, 2, 9))), reading((1, 2), life=other))
+    assert {plan.state for plan in change.plans.values()} == {State.RECREATED}
+    assert list(change.plans[DATA].uids) == [1, 2]
+    assert list(change.plans[DATA].delete_uids) == [9]
 
 
 def test_messages_of_nobody_known_are_sent_whole() -> None:
-    work = plan(MailboxRow(KEY, uids=uids(1, 2)), reading((1, 2)))
-    assert (work.summary.state, list(work.plans[DATA].uids)) == (State.RECREATED, [1, 2])
+    change = plan(MailboxRow(KEY, uids=uids(1, 2)), reading((1, 2)))
+    assert (change.summary.state, list(change.plans[DATA].uids)) == (State.RECREATED, [1, 2])
 
 
 @pytest.mark.parametrize(("old", "new"), [(DATA, ARCHIVE), (ARCHIVE, DATA)])
 def test_an_archived_message_moves(old: bytes, new: bytes) -> None:
     both = reading((1,)), reading((), (1,))
     before, now = both if old == DATA else both[::-1]
-    work = plan(sent(before), now)
-    assert (list(work.plans[new].uids), list(work.plans[new].delete_uids)) == ([1], [])
-    assert (list(work.plans[old].uids), list(work.plans[old].delete_uids)) == ([], [1])
+    change = plan(sent(before), now)
+    assert (list(change.plans[new].uids), list(change.plans[new].delete_uids)) == ([1], [])
+    assert (list(change.plans[old].uids), list(change.plans[old].delete_uids)) == ([], [1])
 
 
 def test_without_an_archive_partition_nothing_moves() -> None:
-    work = plan(None, reading((1, 2), roots=PLAIN), PLAIN)
-    assert list(work.plans) == [DATA]
-    assert list(work.plans[DATA].uids) == [1, 2]
+    change = plan(None, reading((1, 2), roots=PLAIN), PLAIN)
+    assert list(change.plans) == [DATA]
+    assert list(change.plans[DATA].uids) == [1, 2]
 
 
 def test_an_expunged_message_goes() -> None:
-    work = plan(sent(reading((1, 2, 3), (4, 5))), reading((1, 3), (4,)))
-    assert (list(work.plans[DATA].delete_uids), list(work.plans[ARCHIVE].delete_uids)) == ([2], [5])
-    assert (work.summary.messages_delete, work.deletes()) == (2, True)
+    change = plan(sent(reading((1, 2, 3), (4, 5))), reading((1, 3), (4,)))
+    assert (list(change.plans[DATA].delete_uids), list(change.plans[ARCHIVE].delete_uids)) == ([2], [5])
+    assert (change.summary.messages_delete, change.deletes()) == (2, True)
 
 
 def test_annotations_that_are_gone_go() -> None:
     before = sent(reading(names=(kinds.ANNOTATIONS, kinds.HEADER, kinds.INDEX)))
-    work = plan(before, reading())
-    assert work.plans[META].delete_files == (kinds.ANNOTATIONS,)
-    assert (work.deletes(), work.summary.others_delete) == (True, 1)
-    assert work.after(deleted=True).stale == ()
-    assert work.after(deleted=False).stale == (kinds.ANNOTATIONS,)
-    assert plan(work.after(deleted=False), reading()).plans[META].delete_files == (kinds.ANNOTATIONS,)
+    change = plan(before, reading())
+    assert change.plans[META].delete_files == (kinds.ANNOTATIONS,)
+    assert (change.deletes(), change.summary.others_delete) == (True, 1)
+    assert change.after(deleted=True).stale == ()
+    assert change.after(deleted=False).stale == (kinds.ANNOTATIONS,)
+    assert plan(change.after(deleted=False), reading()).plans[META].delete_files == (kinds.ANNOTATIONS,)
 
 
 def test_what_a_killed_run_may_have_left_goes_or_is_compared() -> None:
     before = sent(reading((1,)), maybe=uids(2, 3))
-    work = plan(before, reading((1, 2)))
-    assert list(work.plans[DATA].uids) == [2]
-    assert list(work.plans[DATA].delete_uids) == [3]
-    assert list(work.plans[ARCHIVE].delete_uids) == [2, 3]
+    change = plan(before, reading((1, 2)))
+    assert list(change.plans[DATA].uids) == [2]
+    assert list(change.plans[DATA].delete_uids) == [3]
+    assert list(change.plans[ARCHIVE].delete_uids) == [2, 3]
 
 
 def test_it_counts_once_what_may_be_in_either_root() -> None:
@@ -174,9 +178,9 @@ def test_what_a_killed_first_copy_may_have_left_is_no_deletion() -> None:
 
 def test_what_was_kept_counts_again() -> None:
     """A run after the other must not get past the rails."""
-    work = plan(sent(reading(tuple(range(1, 100)))), reading((1,)))
-    work.keep()
-    kept = work.after(deleted=True)
+    change = plan(sent(reading(tuple(range(1, 100)))), reading((1,)))
+    change.keep()
+    kept = change.after(deleted=True)
     assert list(kept.maybe) == list(range(2, 100))
     assert plan(kept, reading((1,))).summary.messages_delete == 98
 
@@ -185,8 +189,8 @@ def test_what_was_kept_counts_again() -> None:
 
 
 def test_before_anything_is_sent_it_may_be_there() -> None:
-    work = plan(sent(reading((1,))), reading((1, 2), (3,)))
-    row = work.before()
+    change = plan(sent(reading((1,))), reading((1, 2), (3,)))
+    row = change.before()
     assert row == sent(reading((1,)), seen=UNSEEN, maybe=uids(2, 3))
 
 
@@ -210,19 +214,19 @@ def test_before_another_mailbox_comes_nobody_knows_whose_it_is() -> None:
 
 
 def test_what_is_to_go_is_in_the_row_until_it_is_gone() -> None:
-    work = plan(sent(reading((1, 2))), reading((1,)))
-    assert list(work.after(deleted=False).maybe) == [2]
-    assert list(work.after(deleted=True).maybe) == []
+    change = plan(sent(reading((1, 2))), reading((1,)))
+    assert list(change.after(deleted=False).maybe) == [2]
+    assert list(change.after(deleted=True).maybe) == []
 
 
 def test_a_message_without_a_file_is_done_without() -> None:
-    work = plan(sent(reading((1,))), reading((1, 2, 3), (4,)))
-    assert work.leave_out(DATA, 2)
-    assert work.leave_out(ARCHIVE, 4)
-    assert not work.leave_out(DATA, 1)
-    row = work.after(deleted=True)
+    change = plan(sent(reading((1,))), reading((1, 2, 3), (4,)))
+    assert change.leave_out(DATA, 2)
+    assert change.leave_out(ARCHIVE, 4)
+    assert not change.leave_out(DATA, 1)
+    row = change.after(deleted=True)
     assert (list(row.uids), list(row.archived), row.seen) == ([1, 3], [], UNSEEN)
-    assert work.plans[DATA].messages_send == 1
+    assert change.plans[DATA].messages_send == 1
 
 
 # --- A mailbox that is gone
@@ -444,28 +448,28 @@ class Histories(RuleBasedStateMachine):
         ):
             return
         found.seen = self._seen(self.source)
-        work = plan_mailbox(PLACE, self.row, found, self.roots)
+        change = plan_mailbox(PLACE, self.row, found, self.roots)
         if not delete:
-            work.keep()
-        self.row = work.before()
-        self._send(work, self.source.files(self.roots))
-        self.row = work.after(deleted=not work.deletes())
-        if delete and work.deletes():
-            for root, plan in work.plans.items():
+            change.keep()
+        self.row = change.before()
+        self._send(change, self.source.files(self.roots))
+        self.row = change.after(deleted=not change.deletes())
+        if delete and change.deletes():
+            for root, plan in change.plans.items():
                 for name in (*(b"%d." % uid for uid in plan.delete_uids), *plan.delete_files):
                     self.replica.remove(root, name)
-            self.row = work.after(deleted=True)
+            self.row = change.after(deleted=True)
 
     def _seen(self, mailbox: Mailbox) -> bytes:
         return repr((mailbox.life, sorted(mailbox.names), mailbox.content(kinds.INDEX))).encode()
 
-    def _send(self, work: MailboxChange, files: dict[tuple[bytes, bytes], object]) -> None:
-        for root, plan in work.plans.items():
+    def _send(self, change: MailboxChange, files: dict[tuple[bytes, bytes], object]) -> None:
+        for root, plan in change.plans.items():
             if plan.state is State.RECREATED and plan.sends():
                 self.replica.remove(root, kinds.HEADER)
             for name in (*(b"%d." % uid for uid in plan.uids), *plan.derived):
                 self.replica.put(root, name, files[root, name], always=plan.state is State.RECREATED)
-        for root, plan in work.plans.items():
+        for root, plan in change.plans.items():
             for name in plan.metadata:
                 self.replica.put(root, name, files[root, name], always=True)
 
@@ -492,8 +496,8 @@ TestHistories = Histories.TestCase
 @given(st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)))
 def test_what_is_sent_and_what_goes_are_apart(before: set[int], maybe: set[int], now: set[int]) -> None:
     row = MailboxRow(KEY, "id", 1, SEEN, uids(*before), maybe=uids(*maybe))
-    work = plan(row, reading(tuple(now), roots=PLAIN), PLAIN)
-    (only,) = work.plans.values()
+    change = plan(row, reading(tuple(now), roots=PLAIN), PLAIN)
+    (only,) = change.plans.values()
     assert set(only.uids) == now - before
     assert set(only.delete_uids) == (before | maybe) - now
     assert only.messages_delete == len(only.delete_uids)

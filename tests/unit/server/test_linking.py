@@ -25,7 +25,7 @@ ROOTS = Roots("default", DATA, ARCHIVE, {}, DATA)
 DIGEST = b"1" * 20
 
 
-def work(path: bytes) -> MailboxChange:
+def change(path: bytes) -> MailboxChange:
     """A mailbox of which nothing but the place matters: its index does not have the messages."""
     location = Location(Key("default", path), b"", "", b"", b"", b"", b"")
     return plan_mailbox(location, None, MailboxState(NOBODY, b"", uid_sets.empty()), ROOTS)
@@ -43,7 +43,7 @@ def new_linker() -> Linker:
 
 
 def linking(linker: Linker, path: bytes = b"user/joe", going: dict[bytes, SentFile] | None = None) -> Linking:
-    return linker.of(work(path), going if going is not None else {})
+    return linker.of(change(path), going if going is not None else {})
 
 
 @pytest.fixture

@@ -103,15 +103,15 @@ def test_what_is_taken_is_no_longer_in_memory(server: Server) -> None:
     offered = []
 
     class Taker:
-        def accepts(self, work: MailboxChange, reader: MailboxReader) -> bool:
-            offered.append({file.data for _, file in work.reading.bound})
+        def accepts(self, change: MailboxChange, reader: MailboxReader) -> bool:
+            offered.append({file.data for _, file in change.reading.bound})
             return True
 
-    work = snapshots.take(server.store, server.locations[JOE].key, Taker())
-    assert work and work.going
+    change = snapshots.read(server.store, server.locations[JOE].key, Taker())
+    assert change and change.going
     assert b"" not in offered[0] and len(offered[0]) > 1
-    assert {file.data for _, file in work.reading.bound} == {b""}
-    assert work.reading.index is None
+    assert {file.data for _, file in change.reading.bound} == {b""}
+    assert change.reading.index is None
 
 
 def test_metadata_is_what_is_on_disk(real: Server) -> None:

@@ -15,7 +15,7 @@ import pytest
 import samplespool
 from cyrsync.far.extended import NO_KINDS, Kinds
 from cyrsync.far.folder import Folder
-from cyrsync.far.locked_folder import LockedFolder, take
+from cyrsync.far.locked_folder import LockedFolder, read_under_locks
 from cyrsync.far.walk import Reader
 from cyrsync.spool import folder_reader
 from cyrsync.spool.compare import compare
@@ -37,7 +37,7 @@ class Source:
     problems: dict[bytes, int] = field(default_factory=dict)
     asked: list[list[bytes]] = field(default_factory=list)
 
-    def take(
+    def read_under_locks(
         self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
     ) -> Iterator[LockedFolder]:
         assert root == self.root
@@ -45,7 +45,7 @@ class Source:
         reader = Reader(root)
         for path in paths:
             problem = self.problems.get(path)
-            yield LockedFolder(Folder(path, problem=problem)) if problem else take(reader, path)
+            yield LockedFolder(Folder(path, problem=problem)) if problem else read_under_locks(reader, path)
 
     def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
         assert root == self.root

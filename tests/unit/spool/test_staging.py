@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.far.locked_folder import take
+from cyrsync.far.locked_folder import read_under_locks
 from cyrsync.far.owner import owner_here
 from cyrsync.far.walk import Reader
 from cyrsync.spool.staging import Staging
@@ -43,7 +43,7 @@ def staging(tmp_path: Path) -> Staging:
 def add(staging: Staging, spool: Path, *paths: bytes) -> None:
     reader = Reader(os.fsencode(spool))
     for path in paths:
-        staging.add(take(reader, path))
+        staging.add(read_under_locks(reader, path))
 
 
 def looks(root: Path) -> dict[str, tuple[int, int, int, int, bytes]]:
