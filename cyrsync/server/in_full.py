@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field, replace
 
 from cyrsync.far.folder import Folder, owner_names
@@ -74,7 +74,8 @@ def compare_in_full(
                 plan = FolderPlan(folder.path, State.CHANGED, leftovers=folder.leftovers)
                 there.leftovers.setdefault(root, []).append(plan)
 
-        rows += _rows_there(roots, replica, look, note, part)
+        left = {key.path for key in store.left() if key.partition == name}
+        rows += _rows_there(roots, replica, look, note, part, left)
         for path, number in unlisted.items():
             there.unlisted.add(Key(name, path))
             reason = f"it cannot be listed on the replica: {os.strerror(number)}: it stays as it is there"
@@ -94,14 +95,15 @@ def _rows_there(
     look: Callable[[bytes, Folder], Trust],
     note: Callable[[bytes, Folder], None],
     part: PartThere | None,
+    left: Container[bytes],
 ) -> Iterable[MailboxRow]:
     """Return what the replica has of a partition, or of the part of it that the run is for; see `rebuild`."""
     if part and not part.may_have(roots.name):
         return []
     where = (roots, replica.tree, {root: replica.root(root) for root in roots.all()})
     if part:
-        return part.settle(roots, [*rebuild(*where, look, note, part.accepts(roots.name))])
-    return rebuild(*where, look, note)
+        return part.settle(roots, [*rebuild(*where, look, note, part.accepts(roots.name), left)])
+    return rebuild(*where, look, note, left=left)
 
 
 def _policy_there(policy: Policy, replica: Replica, reader: Reader) -> Policy:

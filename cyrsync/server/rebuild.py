@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from enum import Enum
 
 from cyrsync.cyrus.mailbox import entry as kinds
@@ -31,6 +31,7 @@ def rebuild(
     look: Callable[[bytes, Folder], Trust] = lambda *_: Trust.PROVEN,
     note: Callable[[bytes, Folder], None] = lambda *_: None,
     accepts: Callable[[Folder], bool] = lambda _: True,
+    left: Container[bytes] = (),
 ) -> Iterator[MailboxRow]:
     """Yield what the replica has of a partition, whoever put it there; `replica_roots` by those of the source.
 
@@ -38,7 +39,8 @@ def rebuild(
     cannot be listed nothing is known, whatever is yielded.
 
     All of it is unseen: every mailbox will be looked into. What has an index is shown to `look`, with the root: that
-    says what is known of its messages.
+    says what is known of its messages. Directories that are `left` of mailboxes that are no more count as theirs,
+    though nothing may be in them: a run that was killed while it deleted one has left its directory.
     """
     found: dict[bytes, MailboxRow] = {}
     last_uids: dict[bytes, int] = {}
@@ -48,7 +50,7 @@ def rebuild(
             if not accepts(folder):
                 continue
             note(root, folder)
-            if folder.is_cyrus() or folder.metadata:
+            if folder.is_cyrus() or folder.metadata or (folder.path in left and not folder.problem):
                 sent = found.setdefault(folder.path, MailboxRow(Key(roots.name, folder.path)))
                 if folder.incarnation and root == roots.homes[kinds.INDEX]:
                     trust = look(replica_roots[root], folder)

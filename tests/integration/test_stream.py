@@ -529,3 +529,15 @@ def test_no_program_is_started(pair: Pair, tmp_path: Path) -> None:
     assert any(path.endswith(b"/%d." % uid) for path in paths)
     assert [path for path in paths if os.path.basename(path) in old and os.fsencode(folder.name) in path] == []
     pair.assert_same()
+
+
+def test_a_directory_that_a_killed_run_has_emptied_goes(pair: Pair) -> None:
+    folder = pair.folders[-1]
+    there = pair.replica / folder.relative_to("/")
+    shutil.rmtree(folder)
+    pair.server.record()
+    for path in [path for path in there.iterdir() if path.is_file()]:
+        path.unlink()
+    pair.sync()
+    assert not there.exists()
+    pair.assert_same()

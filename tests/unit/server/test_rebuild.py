@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 
 import pytest
@@ -65,6 +66,13 @@ def test_whose_messages_they_are_may_not_be_known() -> None:
 def test_directories_between_mailboxes_are_none() -> None:
     replica = Replica(data=[folder(b""), folder(b"j"), folder(b"j/joe", b"1."), folder(b"k", b"", (b"cyrus.squat",))])
     assert [row.key.path for row in rebuilt(roots(), replica)] == [b"j/joe", b"k"]
+
+
+def test_an_empty_directory_is_a_mailbox_that_was() -> None:
+    replica = Replica(data=[folder(b""), folder(b"j"), folder(b"j/joe"), folder(b"j/max")._replace(problem=errno.EIO)])
+    left = {b"j/joe", b"j/max"}
+    rows = rebuild(roots(), replica, {DATA: b"/replica" + DATA}, left=left)  # type: ignore[arg-type]
+    assert list(rows) == [MailboxRow(Key("default", b"j/joe"))]
 
 
 def test_the_parts_of_a_mailbox_are_put_together() -> None:
