@@ -116,12 +116,7 @@ class AgentLink:
 
     def checked(self, read: Callable[[], Answer]) -> Answer:
         """Make one error of all that can be wrong with an answer."""
-        try:
-            return read()
-        except (EOFError, OSError):
-            raise self._link.failure() from None
-        except answers.WRONG as error:
-            raise answers.wrong(self._link.name, error) from None
+        return answers.checked(self._link, read)
 
     def close(self) -> None:
         """End the agent, if it was started."""

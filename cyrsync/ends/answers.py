@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cyrsync.cyrus.mailbox.user import may_hold_user, user_of
 from cyrsync.errors import WrongAnswer
 from cyrsync.far import wire
 from cyrsync.far.folder import Folder, join, sort_key
 from cyrsync.far.wire import WireError
+
+if TYPE_CHECKING:
+    from cyrsync.ends.link import Link
+
+Answer = TypeVar("Answer")
 
 #: Bytes of paths in one request, and paths.
 _PORTION, _MOST = 1 << 20, 10_000
@@ -28,6 +33,16 @@ def wrong(name: str, error: BaseException) -> WrongAnswer:
     return WrongAnswer(
         f"{name}: its answer cannot be right ({why}): nothing more is done with it; look at what runs there"
     )
+
+
+def checked(link: Link, read: Callable[[], Answer]) -> Answer:
+    """Read an answer, and make one error of all that can be wrong with it."""
+    try:
+        return read()
+    except (EOFError, OSError):
+        raise link.failure() from None
+    except WRONG as error:
+        raise wrong(link.name, error) from None
 
 
 class WalkOrder:

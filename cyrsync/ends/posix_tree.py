@@ -233,13 +233,7 @@ class PosixTree(WithoutAgent):
         self._link.close()
 
     def _checked(self, read: Callable[[], Answer]) -> Answer:
-        """Make one error of all that can be wrong with an answer."""
-        try:
-            return read()
-        except (EOFError, OSError):
-            raise self._link.failure() from None
-        except answers.WRONG as error:
-            raise answers.wrong(self._link.name, error) from None
+        return answers.checked(self._link, read)
 
     def _answer(self) -> dict[bytes, bytes]:
         """Return the items of an answer, which has one of each kind at the most."""
