@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,10 @@ from cyrsync.far.packed import Packer
 from cyrsync.far.receive import Receiver
 from cyrsync.far.remove import Removal, Remover
 from cyrsync.far.walk import Reader
+from support.killed import killed_before
 
 #: What changes a disk. After the last one that a run needs, it ends by itself.
 CALLS = ("link", "mkdir", "open", "rename", "rmdir", "symlink", "unlink", "write")
-KILLED = 7
 
 
 class Replica:
@@ -100,33 +99,9 @@ def index_of(state: Path) -> bytes:
     return raw.read_bytes() if raw.exists() else gzip.decompress((state / "cyrus.index.gz").read_bytes())
 
 
-def killed_at(number: int, work: Callable[[], None]) -> bool:
-    """Do some work in a process that ends before the so-manieth call; tell whether it did."""
-    child = os.fork()
-    if child:
-        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        assert ended in (0, KILLED)
-        return ended == KILLED
-    calls = [0]
-
-    def dying(kept: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*words: Any, **options: Any) -> Any:
-            if kept is not os_open or words[1] & os.O_CREAT:
-                if calls[0] == number:
-                    os._exit(KILLED)
-                calls[0] += 1
-            return kept(*words, **options)
-
-        return call
-
-    os_open = os.open
-    try:
-        for name in CALLS:
-            setattr(os, name, dying(getattr(os, name)))
-        work()
-        os._exit(0)
-    finally:
-        os._exit(1)
+def counts(name: str, *words: Any) -> bool:
+    """Whether a call changes a disk: to open does only where a file is made."""
+    return name != "open" or bool(words[1] & os.O_CREAT)
 
 
 @pytest.mark.parametrize("what", ["update", "remove"])
@@ -139,7 +114,7 @@ def test_killed_anywhere(tmp_path: Path, what: str) -> None:
         replica.__dict__.update(template.__dict__)
         replica.there = tmp_path / str(number) / "spool"
         shutil.copytree(template.there, replica.there)
-        killed = killed_at(number, getattr(replica, what))
+        killed = killed_before(number, getattr(replica, what), CALLS, counts)
         replica.assert_whole()
         getattr(replica, what)()
         assert before in replica.assert_whole()

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cyrsync.far import versions
 from cyrsync.far.stored import StoreReader
+from support.killed import killed_before
 from support.made_store import MadeStore, ago
 
 OLD, NEW = b"user.joe\tx\n" * 1000, b"user.eve\tx\n" * 900
-KILLED = 7
 CALLS = ("fsync", "rename", "unlink", "write")
 
 
@@ -33,39 +31,13 @@ def replace_all(root: Path) -> None:
             versions.replace(store, b"files/mailboxes.db.versions/" + name.encode(), NEW)
 
 
-def killed_before(number: int, work: Callable[[], None]) -> bool:
-    child = os.fork()
-    if child:
-        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        assert ended in (0, KILLED)
-        return ended == KILLED
-    calls = [0]
-
-    def dying(kept: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*words: Any, **options: Any) -> Any:
-            if calls[0] == number:
-                os._exit(KILLED)
-            calls[0] += 1
-            return kept(*words, **options)
-
-        return call
-
-    try:
-        for name in CALLS:
-            setattr(os, name, dying(getattr(os, name)))
-        work()
-        os._exit(0)
-    finally:
-        os._exit(1)
-
-
 @pytest.mark.parametrize("packed", ["", "gz", "pieces"])
 def test_killed_anywhere(tmp_path: Path, packed: str) -> None:
     number, killed = 0, True
     while killed:
         root = tmp_path / str(number)
         MadeStore(root).version("mailboxes.db", ago(3), OLD, packed=packed)
-        killed = killed_before(number, lambda root=root: replace_all(root))  # type: ignore[misc]
+        killed = killed_before(number, lambda root=root: replace_all(root), CALLS)  # type: ignore[misc]
         assert {data for _, data in found(root)} <= {OLD, NEW}
         assert found(root)
         replace_all(root)
