@@ -118,6 +118,25 @@ def test_portions_and_groups_are_only_a_matter_of_memory(
     either.assert_same()
 
 
+def test_a_stream_that_fails_in_part_takes_nothing_from_those_behind_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two are on their way: the first with two mailboxes, of which one cannot be written, and one with the third."""
+    monkeypatch.setattr(sender, "_PORTION", 1)
+    monkeypatch.setattr(sender, "_GROUP", 4)
+    first, second, third = pair.folders[:3]
+    uids = [samplespool.deliver(folder, 1)[0] for folder in (first, second, third)]
+    in_the_way = pair.there(second) / f"{uids[1]}."
+    (in_the_way / "x").mkdir(parents=True)
+    (error,) = pair.sync(expect=23)["errors"]
+    assert error.startswith(str(in_the_way))
+    arrived = [(pair.there(folder) / f"{uid}.").is_file() for folder, uid in zip(pair.folders, uids, strict=False)]
+    assert arrived == [True, False, True]
+    shutil.rmtree(in_the_way)
+    assert pair.sync()["messages"]["send"] == 1
+    pair.assert_same()
+
+
 def test_what_is_large_is_not_in_memory(either: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here everything is."""
     monkeypatch.setattr(large_metadata, "IN_MEMORY", 0)
