@@ -48,7 +48,12 @@ def settle() -> Path:
     temporary.mkdir()
     tempfile.tempdir = str(temporary)
     os.environ.update(
-        {"HOME": str(home), "HYPOTHESIS_STORAGE_DIRECTORY": str(place / "hypothesis"), "TMPDIR": str(temporary)}
+        {
+            "CYRSYNC_STATE": str(place / "state"),  # of what no test's own directory is for; root's is the machine's
+            "HOME": str(home),
+            "HYPOTHESIS_STORAGE_DIRECTORY": str(place / "hypothesis"),
+            "TMPDIR": str(temporary),
+        }
     )
     try:
         os.environ["LOGNAME"] = os.environ["USER"] = pwd.getpwuid(os.geteuid()).pw_name
