@@ -89,7 +89,6 @@ def measure(cyrsync: list[str], messages: int, folders: int, size: int | None, r
                 imap.create(f"user.{user}")
         for name in ("near", "far", "state"):
             (work / name).mkdir(mode=0o700 if name == "state" else 0o755)
-        os.environ["CYRSYNC_STATE"] = str(work / "state")
         for rate in RATES:
             for way in ways(cyrsync, work, master, replica, link):
                 say(f"{rate} a second: {way.name}")
