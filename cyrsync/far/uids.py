@@ -7,7 +7,7 @@ import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from itertools import accumulate, chain, groupby
-from operator import itemgetter, sub
+from operator import itemgetter
 
 #: IMAP's UIDs are 32 bits wide (RFC 9051, 2.3.1.1).
 MAX_UID = 0xFFFFFFFF
@@ -17,6 +17,8 @@ MOST = 1 << 25
 _WINDOW = 1 << 16
 #: Of one of many arrays, at least so many are looked at together.
 _STEP = 1 << 10
+#: Of the bytes in an array's numbers.
+_ORDER = sys.byteorder
 
 
 def empty() -> "array[int]":
@@ -79,6 +81,9 @@ def difference(left: "array[int]", right: "array[int]") -> "array[int]":
         return empty()
     if not right:
         return left
+    size = min(len(left), len(right))
+    if left[:size] == right[:size]:
+        return left[size:]  # mostly: what is new has higher UIDs than what is there
     missing = empty()
     for start in range(0, len(left), _WINDOW):
         window = left[start : start + _WINDOW]
@@ -111,11 +116,9 @@ def pack(uids: "array[int]") -> "tuple[int, bytes]":
     """
     if not uids:
         return 1, b""
-    first = uids[0].to_bytes(4, "little")
-    try:
-        return 1, first + bytes(map(sub, uids[1:], uids))
-    except ValueError:
-        return 4, first + _little_endian(array("I", map(sub, uids[1:], uids))).tobytes()
+    first, steps = uids[0].to_bytes(4, "little"), _little_endian(_steps(uids)).tobytes()
+    is_narrow = not any(steps[at::4].strip(b"\0") for at in (1, 2, 3))
+    return (1, first + steps[::4]) if is_narrow else (4, first + steps)
 
 
 def unpack(size: int, data: bytes) -> "array[int]":
@@ -136,6 +139,14 @@ def unpack(size: int, data: bytes) -> "array[int]":
     # A directory that changes while it is read may show a name twice.
     twice = b"\0" in data[4:] if size == 1 else 0 in steps
     return _once(found) if twice else found
+
+
+def _steps(uids: "array[int]") -> "array[int]":
+    """Return the steps between UIDs, as the difference of two long numbers: UIDs rise, so nothing is carried."""
+    steps, higher, lower = empty(), uids[1:].tobytes(), uids[:-1].tobytes()
+    difference = int.from_bytes(higher, _ORDER) - int.from_bytes(lower, _ORDER)
+    steps.frombytes(difference.to_bytes(len(higher), _ORDER))
+    return steps
 
 
 def _once(numbers: "array[int]") -> "array[int]":
