@@ -77,7 +77,7 @@ class ServerSender:
 
     def mailboxes(self, names: Sequence[bytes]) -> dict[bytes, str | None]:
         """Send mailboxes."""
-        known = {name: key for name in names if (key := self._keys().get(name)) and self.store.has_location(key)}
+        known = {name: key for name in names if (key := self._keys().get(name)) and self.store.locations.has(key)}
         run = self._begun() if known else None
         if run is None:
             return dict.fromkeys(names)
@@ -174,7 +174,7 @@ class ServerSender:
     def _keys(self) -> dict[bytes, Key]:
         """Return where each mailbox lies, as the last whole run has found them."""
         if self._names is None:
-            self._names = self.store.keys()
+            self._names = self.store.locations.keys()
         return self._names
 
     def _book(self, session: Session) -> None:

@@ -29,7 +29,8 @@ from cyrsync.state import watching
 from cyrsync.state.lock import WATCHING, state_directory
 from cyrsync.state.mailbox_row import StateDamaged
 from cyrsync.state.pending import PendingTable
-from cyrsync.state.store import Store, set_aside
+from cyrsync.state.state_file import set_aside
+from cyrsync.state.store import Store
 from cyrsync.sync.session import Session
 
 #: Seconds between two looks for processes that are older than imapd.conf.
@@ -136,7 +137,7 @@ class _Server:
             )
             with LogWait(ours, self.orders.fileno()) as wait:
                 parts = Parts(
-                    *(sender, SyncLog(ours, owner), PendingTable(store), self.orders, wait.wait, wait.pause),
+                    *(sender, SyncLog(ours, owner), PendingTable(store.file), self.orders, wait.wait, wait.pause),
                     tell=self.told.event,
                     publish=self._publish,
                     blind=self._blind,

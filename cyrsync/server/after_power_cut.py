@@ -14,13 +14,14 @@ from cyrsync.server.rebuild import add
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.state.mailbox_row import Key, MailboxRow
-from cyrsync.state.store import Store, Unsynced
+from cyrsync.state.store import Store
+from cyrsync.state.unsynced_table import Unsynced
 
 
 def rows_there(store: Store, replica: Replica, partitions: dict[str, Roots]) -> list[MailboxRow] | None:
     """Return what the replica has of the mailboxes that were under way, all of it unproven; None for no answer."""
     found: dict[Key, MailboxRow] = {}
-    unsynced = {one.key: one for one in store.unsynced()}
+    unsynced = {one.key: one for one in store.unsynced.mailboxes()}
     if any(key.partition not in partitions for key in unsynced):
         return None
     for name, roots in partitions.items():

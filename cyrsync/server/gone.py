@@ -107,7 +107,7 @@ def remove_gone(
     """
     for name, roots in partitions.items():
         rows, plans = [], []
-        lived_in = store.directories(name)
+        lived_in = store.locations.directories(name)
         for sent in gone:
             try:
                 if sent.key.partition == name and not (sent.uniqueid and _has_mailbox(roots, sent)):

@@ -56,7 +56,7 @@ def compare_in_full(
             root: bytes, folder: Folder, name: str = name, policy: Policy = policy, reader: Reader = reader
         ) -> Trust:
             key = Key(name, folder.path)
-            location = store.location(key) if store.has_location(key) else None
+            location = store.locations.get(key) if store.locations.has(key) else None
             trust = ownership.look(location, root, folder)
             if trust is Trust.PROVEN and location and is_another_owners(location, folder, policy, reader):
                 return Trust.DOUBTED

@@ -50,9 +50,9 @@ class LastLooks:
                 break
             anew = False
             time.sleep(pause)
-            come = store.new_locations() if self._refresh() else []
-            keys = sorted(key for key in {*self._waiting(), *come} if store.has_location(key))
-            snapshots.settled = {key for key in keys if transitions.look(store.location(key))}
+            come = store.locations.new() if self._refresh() else []
+            keys = sorted(key for key in {*self._waiting(), *come} if store.locations.has(key))
+            snapshots.settled = {key for key in keys if transitions.look(store.locations.get(key))}
             snapshots.unreadable.clear()
             for key in keys:
                 self._delivery.send_late(key, come)
@@ -60,7 +60,7 @@ class LastLooks:
         self._look_without_pause(transitions)
         for key in [key for key in snapshots.unreadable if not transitions.is_still(key)]:
             reason = snapshots.unreadable.pop(key)
-            if store.has_location(key):  # else it has gone, or has another name
+            if store.locations.has(key):  # else it has gone, or has another name
                 snapshots.moving[key] = reason
 
     def not_named(self) -> tuple[list[MailboxRow], NotNamed]:
@@ -90,7 +90,7 @@ class LastLooks:
             self._refresh()
             for key in moving:
                 reason = snapshots.unreadable.pop(key)
-                if self._store.has_location(key):
+                if self._store.locations.has(key):
                     self._delivery.send_late(key)
                     if key in snapshots.unreadable:
                         snapshots.unreadable[key] = reason

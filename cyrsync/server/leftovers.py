@@ -28,7 +28,7 @@ def find(store: Store, partitions: dict[str, Roots]) -> dict[bytes, list[Removal
         for root in roots.all() if roots else ():
             found.setdefault(root, []).append(Removal(sent.key.path, sent.maybe, sent.names))
     for (root, folder), rows in groupby(
-        ConfTable(store).under_way(), lambda row: (row.root, os.path.dirname(row.path[len(row.root) + 1 :]))
+        ConfTable(store.file).under_way(), lambda row: (row.root, os.path.dirname(row.path[len(row.root) + 1 :]))
     ):
         names = tuple(os.path.basename(row.path) for row in rows)
         found.setdefault(root, []).append(Removal(folder, files=names))

@@ -104,7 +104,7 @@ class Linker:
     def in_siblings(self, name: bytes, wanted: set[bytes]) -> dict[bytes, list[Message]]:
         """Return which messages of before this run have these GUIDs, in mailboxes of the user who has this one."""
         found: dict[bytes, list[Message]] = {}
-        for key in self._store.siblings(owner_of_name(name)):
+        for key in self._store.locations.siblings(owner_of_name(name)):
             sent = self._store.sent(key) if key not in self._new else None
             if sent and sent.uniqueid and (sent.uids or sent.archived):
                 for guid, uid in self._in_index(sent, wanted):
@@ -114,7 +114,7 @@ class Linker:
     def _in_index(self, sent: MailboxRow, wanted: set[bytes]) -> list[tuple[bytes, int]]:
         """Return GUID and UID of messages that the index of a mailbox has, if that is the one that was sent."""
         try:
-            location = self._store.location(sent.key)
+            location = self._store.locations.get(sent.key)
             found = [(guid, uid) for uid, guid in guids.read(location.index_path) if guid in wanted and sent.has(uid)]
             now = incarnation_in(location.header_path, location.index_path) if found else None
         except (KeyError, OSError):

@@ -51,14 +51,14 @@ def refresh(
     path = config.database("mboxlist")[1]
     try:
         signature = _signature(config)
-        if signature and store.locations_signature() == signature and not anyway:
+        if signature and store.locations.signature() == signature and not anyway:
             return [], None
         read = MailboxList(*reader.stable(path))
         errors: list[tuple[Mailbox, str]] = []
         locations = list(_locations(config, reader.records(read.data, path), errors))
     except (DbError, OSError) as error:
         raise UnusableError(f"mailboxes.db cannot be read: {error_text(error)}") from None
-    store.set_locations(locations, b"" if errors else signature)
+    store.locations.replace(locations, b"" if errors else signature)
     return [text for mailbox, text in errors if concerns(mailbox)], read
 
 

@@ -89,7 +89,7 @@ class _Look(NamedTuple):
     @classmethod
     def at(cls, store: Store, key: Key) -> _Look | None:
         """Return how a mailbox looks now, None where its index cannot be read."""
-        location = store.location(key)
+        location = store.locations.get(key)
         try:
             return cls(
                 location, records.read_header(regular_file.start(location.index_path, READ_SIZE)), store.sent(key)
@@ -126,7 +126,7 @@ def _that_may_have_lost(store: Store, changed: list[Key]) -> Iterator[tuple[byte
     """Yield what the replica has of mailboxes, with the user and the index as it is now."""
     users: dict[bytes, list[Key]] = {}
     for key in changed:
-        users.setdefault(owner_of_name(store.location(key).name), []).append(key)
+        users.setdefault(owner_of_name(store.locations.get(key).name), []).append(key)
     for owner, keys in users.items():
         if len(keys) < 2:
             continue

@@ -18,7 +18,7 @@ def check_indexes(partitions: dict[str, Roots], store: Store, total: dict[str, i
     `total` and `missing` count its mailboxes by partition. Raise UnusableError.
     """
     for partition, count in missing.items():
-        indexes = store.indexes(partition) if count == total[partition] else []
+        indexes = store.locations.indexes(partition) if count == total[partition] else []
         if indexes and not any(map(os.path.exists, indexes)):
             root = os.fsdecode(partitions[partition].homes[kinds.INDEX])
             raise UnusableError(

@@ -245,11 +245,11 @@ class Ownership:
         reason = f"{self._cut_off}: {CUT_OFF}"
         if in_full or not self._was_ours(memory):
             return reason
-        if self._store.is_synced:
+        if self._store.unsynced.is_empty():
             return ""  # what was doubted is so in its rows
         rows = after_power_cut.rows_there(self._store, self._replica, self._partitions) if doubts else None
         if rows is not None:
-            self._store.doubt_unsynced(rows)
+            self._store.unsynced.doubt(rows)
             self.knows_doubts = True
         return reason
 
@@ -400,7 +400,7 @@ class Ownership:
         if reason:
             self.warnings.append(f"what is kept of the replica cannot be packed: {reason}")
         self._to_disk()
-        self._store.note_synced()
+        self._store.unsynced.clear()
         if self._is_shard:  # others may be writing still
             self._store.memory = self._store.memory._replace(ended=time.time())
             return

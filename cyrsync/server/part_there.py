@@ -11,8 +11,9 @@ from cyrsync.far.folder import Folder
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.server.selection import Selection
+from cyrsync.state.location_table import Named
 from cyrsync.state.mailbox_row import Key, MailboxRow
-from cyrsync.state.store import Named, Store
+from cyrsync.state.store import Store
 
 
 class PartThere:
@@ -22,7 +23,7 @@ class PartThere:
         self._selection = selection
         self._store = store
         self._replica = replica
-        self._names = {one.key: one.name for one in store.names()}
+        self._names = {one.key: one.name for one in store.locations.names()}
         self._found: list[Named] = []
 
     def may_have(self, partition: str) -> bool:
@@ -52,8 +53,8 @@ class PartThere:
 
     def remember(self) -> None:
         """Keep the names that only the replica knew."""
-        self._store.remember(self._found)
-        self._selection.learn(self._store.names())
+        self._store.locations.remember(self._found)
+        self._selection.learn(self._store.locations.names())
 
     def _name_there(self, roots: Roots, sent: MailboxRow) -> bytes | None:
         root = self._replica.root(roots.homes[kinds.HEADER])

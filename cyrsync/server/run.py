@@ -35,7 +35,8 @@ from cyrsync.server.snapshots import Snapshots
 from cyrsync.state.conf_table import ConfTable
 from cyrsync.state.lock import state_directory
 from cyrsync.state.mailbox_row import Key, MailboxRow, StateDamaged
-from cyrsync.state.store import Store, copied, set_aside
+from cyrsync.state.state_file import copied, set_aside
+from cyrsync.state.store import Store
 from cyrsync.sync.folder_plan import FolderPlan
 from cyrsync.sync.result import FileCounts
 from cyrsync.sync.session import Session
@@ -321,7 +322,7 @@ class ServerRun:
         """Return this run's right to write to the replica."""
         self._conf = None
         if self._scope.with_conf:
-            self._conf = ConfRun(self._session, self._config, ConfTable(store), self._selection)
+            self._conf = ConfRun(self._session, self._config, ConfTable(store.file), self._selection)
         policy = self._session.options.policy
         beside = self._conf.roots() if self._conf else ()
         mapping.check_server(replica.maps, replica.address, self._config, beside)
@@ -357,7 +358,7 @@ class ServerRun:
         if self._conf:
             self._conf.take_list(read, anyway=in_full)
         if self._selection and (read or not self._selection.has_learned):
-            self._selection.learn(store.names())
+            self._selection.learn(store.locations.names())
         return read is not None
 
     def _look(self, store: Store, sender: Sender | None, delivery: Delivery | None) -> Found:

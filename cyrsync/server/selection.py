@@ -17,7 +17,8 @@ from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.mailboxes import Mailbox
 from cyrsync.errors import GuardError
 from cyrsync.state.conf_table import ConfTable
-from cyrsync.state.store import Named, Store
+from cyrsync.state.location_table import Named
+from cyrsync.state.store import Store
 from cyrsync.sync.part import Part
 
 _UUID = b"uuid"
@@ -65,9 +66,9 @@ class Selection:
 
     def is_on_replica(self, user: str, store: Store) -> bool:
         """Tell whether the replica has anything of a user's whom mailboxes.db does not know."""
-        names = {one.key: one.name for one in store.names()}
+        names = {one.key: one.name for one in store.locations.names()}
         mailboxes = (self._owner_there(sent.key.path, names.get(sent.key)) for sent in store.gone())
-        files = (self._owner_of_file(self._files.owner(path)) for path in ConfTable(store).seen())
+        files = (self._owner_of_file(self._files.owner(path)) for path in ConfTable(store.file).seen())
         return user in chain(mailboxes, files)
 
     def has(self, partition: str, path: bytes, name: bytes | None) -> bool:

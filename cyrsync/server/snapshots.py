@@ -59,7 +59,7 @@ class Snapshots:
 
         It is on its way afterwards, unless nobody took it.
         """
-        location, sent = store.location(key), store.sent(key)
+        location, sent = store.locations.get(key), store.sent(key)
         self._names[key] = location.name
         reader = self._readers[key.partition]
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from cyrsync.state.store import Store
+from cyrsync.state.state_file import StateFile
+from cyrsync.state.unsynced_table import note_files
 
 
 class ConfRow(NamedTuple):
@@ -23,49 +24,50 @@ class ConfTable:
     In a run for a part of the server, `seen` and `count` are of that alone.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, file: StateFile) -> None:
+        self._file = file
 
     def seen(self) -> dict[bytes, bytes]:
         """Return the look of each file by its path."""
-        return dict(self._store.query("SELECT path, seen FROM conf"))
+        return dict(self._file.query("SELECT path, seen FROM conf"))
 
     def row(self, path: bytes) -> ConfRow | None:
         """Return what is known of one file."""
         return next(
-            (ConfRow(*row) for row in self._store.query("SELECT * FROM main.conf WHERE path = ?", (path,))), None
+            (ConfRow(*row) for row in self._file.query("SELECT * FROM main.conf WHERE path = ?", (path,))), None
         )
 
     def under_way(self) -> list[ConfRow]:
         """Return the files that were being sent when this was last written."""
         query = "SELECT * FROM main.conf WHERE digest = X'' ORDER BY root, path"
-        return [ConfRow(*row) for row in self._store.query(query)]
+        return [ConfRow(*row) for row in self._file.query(query)]
 
     def count(self) -> int:
         """Return how many files the replica has."""
-        return int(next(count for (count,) in self._store.query("SELECT count(*) FROM conf")))
+        return int(next(count for (count,) in self._file.query("SELECT count(*) FROM conf")))
 
     @property
     def complete(self) -> bool:
         """Whether these are all files that the replica has; they are not before it was first looked there."""
-        return any(self._store.query("SELECT 1 FROM about WHERE name = 'conf'"))
+        return any(self._file.query("SELECT 1 FROM about WHERE name = 'conf'"))
 
     def mark_complete(self) -> None:
         """Note that they are; whoever forgets all forgets this, too."""
-        self._store.change("INSERT OR REPLACE INTO about VALUES ('conf', ?)", [(b"complete",)])
+        self._file.set_about("conf", b"complete")
 
     def put(self, rows: Iterable[ConfRow]) -> None:
         """Keep rows, on disk when this returns."""
         kept = list(rows)
         unsynced = [(row.path, row.root) for row in kept if not row.digest]
-        self._store.change("INSERT OR REPLACE INTO main.conf VALUES (?, ?, ?, ?)", kept, unsynced)
+        self._file.change(note_files(unsynced), ("INSERT OR REPLACE INTO main.conf VALUES (?, ?, ?, ?)", kept))
 
     def forget(self) -> None:
         """Forget what the replica has: in a run for a part, of that."""
-        self._store.change("DELETE FROM main.conf WHERE path IN (SELECT path FROM conf)", [()])
+        self._file.change(("DELETE FROM main.conf WHERE path IN (SELECT path FROM conf)", [()]))
 
     def drop(self, rows: Iterable[ConfRow]) -> None:
         """Forget files that the replica has no more."""
         gone = list(rows)
         unsynced = [(row.path, row.root) for row in gone]
-        self._store.change("DELETE FROM main.conf WHERE path = ?", [(row.path,) for row in gone], unsynced)
+        drop = "DELETE FROM main.conf WHERE path = ?", [(row.path,) for row in gone]
+        self._file.change(note_files(unsynced), drop)

@@ -137,7 +137,7 @@ def add(state: Path, record: Record) -> str:
     try:
         _add(path, record)
     except _Damaged as error:
-        from cyrsync.state.store import set_aside
+        from cyrsync.state.state_file import set_aside
 
         aside = set_aside(path)
         with _told(path):

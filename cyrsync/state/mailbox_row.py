@@ -18,6 +18,8 @@ from cyrsync.text import path_text
 SEEN = struct.Struct("<8Q")
 #: Nothing is known of the files: they have to be looked into.
 UNSEEN = b""
+#: The statement that keeps a row, see `row_of`.
+PUT = "INSERT OR REPLACE INTO main.sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class StateDamaged(Exception):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from cyrsync.state.store import Store
+from cyrsync.state.state_file import StateFile
 
 _ADD = (
     "INSERT INTO pending VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
@@ -37,8 +37,8 @@ class PendingTable:
     whatever has changed, so that nobody waits for the disk with each message.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, file: StateFile) -> None:
+        self._file = file
 
     def add(self, rows: Iterable[Waiting]) -> None:
         """Keep rows. Of what waits already, the older time counts.
@@ -46,32 +46,32 @@ class PendingTable:
         A mailbox that has failed is not tried earlier for being named again. What is of all mailboxes is: what is new
         may have nothing to do with what failed.
         """
-        self._store.change_unsynced((_ADD, rows))
+        self._file.change_unsynced((_ADD, rows))
 
     def fail(self, rows: Iterable[Waiting]) -> None:
         """Keep rows as they are after they have been tried in vain."""
-        self._store.change_unsynced(("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?, ?)", rows))
+        self._file.change_unsynced(("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?, ?)", rows))
 
     def drop(self, rows: Iterable[Waiting], *, follows: Iterable[Waiting] = ()) -> None:
         """Forget what has been sent, and keep what `follows` from that."""
         gone = (row[:2] for row in rows)
-        self._store.change_unsynced(("DELETE FROM pending WHERE kind = ? AND name = ?", gone), (_ADD, follows))
+        self._file.change_unsynced(("DELETE FROM pending WHERE kind = ? AND name = ?", gone), (_ADD, follows))
 
     def due(self, kind: str, now: float, most: int) -> list[Waiting]:
         """Return what of one kind may be sent now, the oldest first."""
         query = "SELECT * FROM pending WHERE kind = ? AND not_before <= ? ORDER BY since, name LIMIT ?"
-        return [Waiting(*row) for row in self._store.query(query, (kind, now, most))]
+        return [Waiting(*row) for row in self._file.query(query, (kind, now, most))]
 
     def find(self, kind: str, name: bytes) -> Waiting | None:
         """Return one row, None if it does not wait."""
         query = "SELECT * FROM pending WHERE kind = ? AND name = ?"
-        return next((Waiting(*row) for row in self._store.query(query, (kind, name))), None)
+        return next((Waiting(*row) for row in self._file.query(query, (kind, name))), None)
 
     def all(self) -> list[Waiting]:
         """Return all that waits, the oldest first."""
-        return [Waiting(*row) for row in self._store.query("SELECT * FROM pending ORDER BY since, kind, name")]
+        return [Waiting(*row) for row in self._file.query("SELECT * FROM pending ORDER BY since, kind, name")]
 
     def next(self) -> float | None:
         """Return when the next one may be sent, None where nothing waits."""
-        found: float | None = next(when for (when,) in self._store.query("SELECT min(not_before) FROM pending"))
+        found: float | None = next(when for (when,) in self._file.query("SELECT min(not_before) FROM pending"))
         return found

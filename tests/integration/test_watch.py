@@ -136,7 +136,7 @@ class Inside:
         samplespool.deliver(folder, 1)
         state, key = self.session.options.state, self.session.key
         with closing(Store(state / f"{key}.sqlite", key)) as store:
-            PendingTable(store).add([Waiting("mailbox", self.name(folder), 1000.0)])
+            PendingTable(store.file).add([Waiting("mailbox", self.name(folder), 1000.0)])
         time.sleep(0.03)  # what was written just now may change again unseen, and is not known to have arrived
 
     def name(self, folder: Path) -> bytes:
@@ -147,7 +147,7 @@ class Inside:
         """What waits when it has ended."""
         state, key = self.session.options.state, self.session.key
         with closing(Store(state / f"{key}.sqlite", key)) as store:
-            return PendingTable(store).all()
+            return PendingTable(store.file).all()
 
     @property
     def ends(self) -> bool:

@@ -17,6 +17,7 @@ from cyrsync.rolling.plain import Event, Pace, Status
 from cyrsync.rolling.taking import LogError
 from cyrsync.rolling.watch import Watch
 from cyrsync.state.pending import PendingTable, Waiting
+from cyrsync.state.state_file import StateFile
 from cyrsync.state.store import Store
 
 NOTHING = Passed(0, "", {}, {}, "", 0.0)
@@ -50,7 +51,7 @@ class World:
 
     @property
     def table(self) -> PendingTable:
-        return Table(self, self.store)
+        return Table(self, self.store.file)
 
     # The sender
     def everything(self) -> Passed:
@@ -140,14 +141,14 @@ class World:
         return self.published[-1]
 
     def waiting(self) -> list[str]:
-        return [row.name.decode() for row in PendingTable(self.store).all() if row.kind == "mailbox"]
+        return [row.name.decode() for row in PendingTable(self.store.file).all() if row.kind == "mailbox"]
 
 
 class Table(PendingTable):
     """What waits, on a disk that may be full."""
 
-    def __init__(self, world: World, store: Store) -> None:
-        super().__init__(store)
+    def __init__(self, world: World, file: StateFile) -> None:
+        super().__init__(file)
         self._world = world
 
     def add(self, rows: Iterable[Waiting]) -> None:

@@ -70,7 +70,7 @@ def test_where_mailboxes_lie(server: Server, store: Store) -> None:
     server.write("user.joe", "user.joe.Sent")
     assert locations.refresh(store, server.config())[0] == []
     assert paths(store) == [b"j/user/joe", b"j/user/joe/Sent"]
-    found = store.location(Key("default", b"j/user/joe/Sent"))
+    found = store.locations.get(Key("default", b"j/user/joe/Sent"))
     assert (found.name, found.uniqueid) == (b"user.joe.Sent", "id.user.joe.Sent")
     assert found.index_path == b"/data/j/user/joe/Sent/cyrus.index"
     assert found.expunge_path == b"/data/j/user/joe/Sent/cyrus.expunge"

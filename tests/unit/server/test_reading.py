@@ -41,7 +41,7 @@ class Server:
         self.locations = {
             location.name.decode("latin-1"): location
             for partition, path, *_ in store.files()
-            for location in [store.location(Key(partition, path))]
+            for location in [store.locations.get(Key(partition, path))]
         }
 
     def read(self, name: str) -> MailboxState:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from cyrsync.cyrus.server import config
 from cyrsync.cyrus.server.conf_files import FileOwner
 from cyrsync.server.selection import Selection
+from cyrsync.state.location_table import Named
 from cyrsync.state.mailbox_row import Key
-from cyrsync.state.store import Named
 from cyrsync.sync.part import Part
 
 JOE, JANE = Part(frozenset(["joe"])), Part(frozenset(["jane.doe@example.com"]))
