@@ -16,6 +16,8 @@ from cyrsync.rolling.plain import Counts
 from cyrsync.server.replica import Replica
 from cyrsync.server.run import ServerRun
 from cyrsync.server.scope import Scope
+from cyrsync.server.server_session import ServerSession
+from cyrsync.server.single_sends import SingleSends, glance
 from cyrsync.state.mailbox_row import Key
 from cyrsync.state.store import Store
 from cyrsync.sync import guard
@@ -45,7 +47,7 @@ class ServerSender:
     wants_full: Callable[[], bool]  # is asked before each whole run
     _replica: Replica | None = None
     _names: dict[bytes, Key] | None = None
-    _some: tuple[Session, ServerRun] | None = None
+    _sends: tuple[Session, SingleSends] | None = None
     _looked: float = float("-inf")
     _proven: set[Key] = field(default_factory=set)  # mailboxes of which the index was looked at there, since then
     _there: tuple[int, int] = (0, 0)  # messages and mailboxes that the replica had at the end of the last whole run
@@ -78,29 +80,29 @@ class ServerSender:
     def mailboxes(self, names: Sequence[bytes]) -> dict[bytes, str | None]:
         """Send mailboxes."""
         known = {name: key for name in names if (key := self._keys().get(name)) and self.store.locations.has(key)}
-        run = self._begun() if known else None
-        if run is None:
+        sends = self._begun() if known else None
+        if sends is None:
             return dict.fromkeys(names)
         unproven = [key for key in known.values() if key not in self._proven]
         try:
-            if unproven and run.has_drifted(unproven):
+            if unproven and sends.has_drifted(unproven):
                 return dict.fromkeys(names)
         except RefusedError:
             self.rest()
             raise
         self._proven.update(unproven)
-        wrong = run.send_some(self.store, self._opened(), list(known.values()))
+        wrong = sends.mailboxes(list(known.values()))
         return {name: wrong.get(known[name], "") if name in known else None for name in names}
 
     def files(self, names: Sequence[bytes]) -> dict[bytes, str | None]:
         """Send the files that change with mailboxes."""
-        run = self._begun()
-        if run is None:
+        sends = self._begun()
+        if sends is None:
             return dict.fromkeys(names)
         # Scripts are compiled beside the mailbox that has them, in a directory of their own.
         scripts = b"." + self.config.raw("sieve_folder")
         is_all = any(not name or name.endswith(scripts) for name in names)
-        wrong = run.send_files(self._opened(), None if is_all else {name: self._uniqueid(name) for name in names})
+        wrong = sends.files(None if is_all else {name: self._uniqueid(name) for name in names})
         if wrong and len(names) > 1:
             return {name: self.files([name])[name] for name in names}
         return dict.fromkeys(names, wrong)
@@ -113,25 +115,25 @@ class ServerSender:
     def look(self) -> None:
         """See whether the replica is there."""
         replica = self._opened()
-        ServerRun(self._session(), self.config, self.scope).glance(self.store, replica)
+        glance(ServerSession.of(self._session(), self.config, self.scope), self.store, replica)
         replica.tree.let_go()
 
     def rest(self) -> None:
         """Let go of the replica."""
-        if not self._some:
+        if not self._sends:
             return
-        (session, run), self._some = self._some, None
+        (session, sends), self._sends = self._sends, None
         try:
-            run.end_some()
+            sends.end()
         finally:
             self._book(session)
         self._opened().tree.let_go()
 
     def close(self) -> None:
         """Let go of the connection."""
-        if self._some:
-            self._book(self._some[0])
-        self._some = None
+        if self._sends:
+            self._book(self._sends[0])
+        self._sends = None
         if self._replica:
             with suppress(ConnectionFailed, OSError):
                 self._replica.close()
@@ -157,19 +159,20 @@ class ServerSender:
             self._replica = Replica(outer.replica, outer.options, outer.directory)
         return self._replica
 
-    def _begun(self) -> ServerRun | None:
-        """Return the run that sends single mailboxes; None where a whole one has to come first."""
-        if not self._some:
+    def _begun(self) -> SingleSends | None:
+        """Return what sends single mailboxes; None where a whole run has to come first."""
+        if not self._sends:
             session = self._session()
-            run = ServerRun(session, self.config, self.scope)
+            server = ServerSession.of(session, self.config, self.scope)
+            sends = SingleSends(server, self.store, self._opened())
             at_a_glance = time.monotonic() - self._looked < _LOOK
-            if run.begin_some(self.store, self._opened(), at_a_glance=at_a_glance, there=self._there):
+            if sends.begin(at_a_glance=at_a_glance, there=self._there):
                 return None
             if not at_a_glance:
                 self._looked = time.monotonic()
                 self._proven.clear()
-            self._some = session, run
-        return self._some[1]
+            self._sends = session, sends
+        return self._sends[1]
 
     def _keys(self) -> dict[bytes, Key]:
         """Return where each mailbox lies, as the last whole run has found them."""
@@ -192,10 +195,9 @@ class ServerSender:
         """Return what came of a whole run."""
         result = session.result
         names = {key: name for name, key in self._keys().items()}
-        untaken = run.untaken()
         withheld = result.withheld and session.limit.reason
-        errors = [error for error in result.errors if error != withheld and error not in run.errors_untaken]
-        failed = {names.get(key, key.path): reason for key, reason in untaken.items()}
+        errors = [error for error in result.errors if error != withheld and error not in run.errors_of_unread]
+        failed = {names.get(key, key.path): reason for key, reason in run.failed().items()}
         changed = {names[key]: known_before for key, known_before in run.changed.items() if key in names}
         text = ""
         if result.files.sent or result.files.deleted:

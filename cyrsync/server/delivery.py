@@ -112,6 +112,13 @@ class Delivery:
             self._store.put(change.after(deleted=True) for change in changes if change.location.key.path not in failed)
         self._sender.deletes.clear()
 
+    def failed(self) -> dict[Key, str]:
+        """Return the mailboxes that could not be read, or not be written, with the reasons."""
+        unwritten = dict.fromkeys(self._sender.failed, "not all of it could be sent")
+        for key, (_, path) in self._sender.full.items():
+            unwritten[key] = f"{path_text(path)}: {os.strerror(errno.ENOSPC)}"
+        return {**unwritten, **self._snapshots.unread()}
+
     def _send_what_is_left(self) -> None:
         """Send once more what there was no room for: what was deleted since may have made some.
 

@@ -1,20 +1,15 @@
-"""One run of the index engine: ask every mailbox whether it has changed, and carry over those that have."""
+"""One run of the index engine: ask every mailbox whether it has changed, and send those that have."""
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
-from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.cyrus.mailbox import snapshot
 from cyrsync.cyrus.server.config import Config
-from cyrsync.cyrus.server.settings import layout_settings
 from cyrsync.errors import GuardError, InterruptedRun, UnusableError, hint
-from cyrsync.server import changes, leftovers, locations, lost, mapping, mounted, standby
+from cyrsync.server import changes, locations, lost, mounted, standby
 from cyrsync.server.conf_run import ConfFound, ConfRun
 from cyrsync.server.deleting import delete
 from cyrsync.server.delivery import Delivery
@@ -23,16 +18,15 @@ from cyrsync.server.gone import find_not_named, remove_gone, report_doubtful
 from cyrsync.server.in_full import There, compare_in_full
 from cyrsync.server.last_looks import LastLooks
 from cyrsync.server.linking import Linker
-from cyrsync.server.ownership import Ownership, source_name
+from cyrsync.server.ownership import Ownership
 from cyrsync.server.part_there import PartThere
 from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
-from cyrsync.server.roots import Roots
 from cyrsync.server.scope import Scope
-from cyrsync.server.selection import Selection, check_users
+from cyrsync.server.selection import check_users
 from cyrsync.server.sender import Sender
+from cyrsync.server.server_session import ServerSession
 from cyrsync.server.snapshots import Snapshots
-from cyrsync.state.conf_table import ConfTable
 from cyrsync.state.lock import state_directory
 from cyrsync.state.mailbox_row import Key, MailboxRow, StateDamaged
 from cyrsync.state.state_file import copied, set_aside
@@ -41,9 +35,6 @@ from cyrsync.sync.folder_plan import FolderPlan
 from cyrsync.sync.result import FileCounts
 from cyrsync.sync.session import Session
 from cyrsync.text import path_text
-
-#: Seconds that a writer may keep a mailbox from those that are sent with it; that one is tried again.
-_PATIENCE = 0.5
 
 
 @dataclass(slots=True)
@@ -65,19 +56,19 @@ class ServerRun:
 
     def __init__(self, session: Session, config: Config, scope: Scope) -> None:
         """The session's source is the imapd.conf."""
+        self._server = ServerSession.of(session, config, scope)
         self._session = session
         self._config = config
-        self._scope = scope
-        self._selection = Selection(session.options.part, config) if session.options.part else None
+        self._selection = self._server.selection
+        self._roots = self._server.roots
         self._conf: ConfRun | None = None
         self._sender: Sender | None = None
-        self._some: Ownership | None = None
+        self._delivery: Delivery | None = None
         self._mailboxes_read = 0
         #: Mailboxes that are not as they were when they were last sent; False for those that were never sent.
         self.changed: dict[Key, bool] = {}
-        #: Of the errors, those that are told of mailboxes that could not be read.
-        self.errors_untaken: list[str] = []
-        self._roots = {partition.name: Roots.of(partition) for partition in config.partitions.values()}
+        #: Of the errors, those of mailboxes that could not be read.
+        self.errors_of_unread: list[str] = []
 
     def attempt(self) -> None:
         """Do all of it once."""
@@ -91,100 +82,13 @@ class ServerRun:
         self._run(store, replica)
         self._session.result.exit = self._session.result.exit_code()
 
-    def glance(self, store: Store, replica: Replica) -> None:
-        """See that the replica is there, and ours to write to: of an index nothing is looked at."""
-        self._ownership(store, replica, has_leftovers=False).check(anew=False, at_a_glance=True)
-
-    def begin_some(self, store: Store, replica: Replica, *, at_a_glance: bool, there: tuple[int, int]) -> str:
-        """Begin to send single mailboxes; return why all of them have to be compared, "" if they need not be.
-
-        `at_a_glance`, nobody looks for a Cyrus that is at work there. The replica has so many messages and mailboxes:
-        nothing here looks at all of these, or a message would take the longer the larger the server is.
-        """
-        self._prepare(store, replica, patience=_PATIENCE)
-        ownership = self._ownership(store, replica, has_leftovers=False)
-        reason = ownership.check(anew=False, at_a_glance=True)
-        if not reason:
-            if not at_a_glance:
-                ownership.refuse_cyrus()
-            ownership.begin()
-            self._some = ownership
-            self._session.limit.of(messages=there[0], folders=there[1])
-        return reason
-
-    def has_drifted(self, keys: Sequence[Key]) -> str:
-        """Return why the replica may not have of these mailboxes what was sent, "" if it has. `begin_some` was called.
-
-        Raise RefusedError where somebody else has written there since.
-        """
-        assert self._some
-        return self._some.drift_of(keys)
-
-    def send_some(self, store: Store, replica: Replica, keys: list[Key]) -> dict[Key, str]:
-        """Send mailboxes as they are now, together; return those that are not on the replica, and why.
-
-        `begin_some` was called.
-        """
-        snapshots = self.snapshots
-        snapshots.unreadable.clear()
-        snapshots.locked.clear()
-        before = len(self._session.result.errors)
-        sender = Sender(store, replica, lambda: "", self._session.progress, self._linker)
-        sender.is_late = True
-        delivery = self._delivery(store, replica, sender)
-        if len(keys) > 1 and lost.is_expected(self._config, store, keys):
-            self._linker.expect_lost(keys)  # the log names both mailboxes of a move at once
-        for key in keys:
-            delivery.send_late(key, [key])
-        delivery.settle()
-        delivery.finish()
-        wrong = self._went_wrong(before)
-        if wrong and len(keys) > 1:
-            # Errors do not tell whose they are; what has arrived is not sent again.
-            return {key: reason for one in keys for key, reason in self.send_some(store, replica, [one]).items()}
-        untaken = self._untaken(sender)
-        return {key: reason for key in keys if (reason := untaken.get(key, "") or wrong)}
-
-    def send_files(self, replica: Replica, mailboxes: Mapping[bytes, bytes] | None) -> str:
-        """Send the files beside the partitions as they are now, but for mailboxes.db; return what went wrong.
-
-        Those that change with some `mailboxes`, see `ConfRun.look_at`, or all. What is gone stays for a whole run.
-        `begin_some` was called.
-        """
-        if not self._conf:
-            return ""
-        before = len(self._session.result.errors)
-        found = self._conf.look() if mailboxes is None else self._conf.look_at(mailboxes)
-        if found.changed:
-            self._conf.send(found, replica)
-        return self._went_wrong(before)
-
-    def end_some(self) -> None:
-        """See that all that was sent is on the replica's disks, and say there that nobody writes."""
-        if self._some:
-            self._some.end(complete=False)
-            self._some = None
-
-    def untaken(self) -> dict[Key, str]:
+    def failed(self) -> dict[Key, str]:
         """Return the mailboxes that could not be read, or not be written, with the reasons."""
-        return self._untaken(self._sender)
+        return self._delivery.failed() if self._delivery else self.snapshots.unread()
 
     def unsent(self, store: Store) -> set[Key]:
         """Return the mailboxes that are not, as they are now, known to be on the replica."""
         return set(changes.find(store, self._session.progress, delete=False).changed)
-
-    def _untaken(self, sender: Sender | None) -> dict[Key, str]:
-        unwritten = {}
-        if sender:
-            unwritten = dict.fromkeys(sender.failed, "not all of it could be sent")
-            for key, (_, path) in sender.full.items():
-                unwritten[key] = f"{path_text(path)}: {os.strerror(errno.ENOSPC)}"
-        return {**unwritten, **self.snapshots.moving, **self.snapshots.locked, **self.snapshots.unreadable}
-
-    def _went_wrong(self, before: int) -> str:
-        """Return why something is not on the replica, "" if it is; `before` it there were so many errors."""
-        full, self._session.full = self._session.full, None
-        return str(full) if full else next(iter(self._session.result.errors[before:]), "")
 
     def _with_state(self, replica: Replica) -> None:
         """Run with what is known of the replica; a state that proves damaged is made anew once."""
@@ -229,31 +133,24 @@ class ServerRun:
         if self._selection:
             store.narrow(self._selection.has, self._selection.has_path)
 
-    def _prepare(self, store: Store, replica: Replica, *, patience: float = snapshot.PATIENCE) -> None:
+    def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
+        options = self._session.options
         self._session.limit.begin()
         self._linker = Linker(store, replica, self._roots)
         self._there = There()
-        options = self._session.options
-        left_out = kinds.DERIVED if options.policy.skip_derived else frozenset[bytes]()
-        # On a disk: what stages metadata may be in memory.
-        directory = str(self._session.directory)
-        self.snapshots = Snapshots(
-            self._roots, last_look=options.dry_run, left_out=left_out, directory=directory, patience=patience
-        )
-
-    def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
-        self._prepare(store, replica)
-        ownership = self._ownership(store, replica, has_leftovers=not self._session.options.dry_run)
-        options = self._session.options
+        self.snapshots = self._server.snapshots()
+        self._conf = self._server.conf_run(store)
+        ownership = self._server.ownership(store, replica, self._conf, has_leftovers=not options.dry_run)
         # What the owner files say is of all shards, and so tells none of them about its own part.
-        anew = self._scope.full or options.overwrite or options.part.shard is not None
+        anew = self._server.scope.full or options.overwrite or options.part.shard is not None
         in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
         progress = self._session.progress
         sender = (
             None if options.dry_run else Sender(store, replica, ownership.enter, progress, self._linker, options.jobs)
         )
         self._sender = sender
-        delivery = self._delivery(store, replica, sender) if sender else None
+        delivery = self._server.delivery(store, replica, self.snapshots, sender) if sender else None
+        self._delivery = delivery
         with self._session.phases.phase("scan"):
             self._refresh(store, in_full=in_full)
             if in_full:
@@ -281,7 +178,7 @@ class ServerRun:
             self._write(store, replica, ownership, delivery, found, conf)
         self._session.result.roots = ownership.roots
         self._session.result.warnings += [one for one in ownership.warnings if one not in self._session.result.warnings]
-        self._report_untaken()
+        self._report_unread()
         if self._session.full:
             raise self._session.full
 
@@ -289,9 +186,6 @@ class ServerRun:
         """Tell whether anything is not as it was."""
         lists = bool(self._conf and self._conf.sends_list)
         return bool(found.changed or found.gone or conf.changed or conf.gone or lists)
-
-    def _delivery(self, store: Store, replica: Replica, sender: Sender) -> Delivery:
-        return Delivery(self._session, store, replica, self._roots, self.snapshots, sender)
 
     def _write(
         self, store: Store, replica: Replica, ownership: Ownership, delivery: Delivery, found: Found, conf: ConfFound
@@ -301,7 +195,7 @@ class ServerRun:
             ownership.begin()
         self._session.result.files = FileCounts()
         with self._session.phases.phase("transfer"):
-            self._carry_server(store, replica, delivery, found, conf)
+            self._send_and_delete(store, replica, delivery, found, conf)
         undone = self._session.result.errors or self.snapshots.left() or self._session.full
         ownership.end(complete=not (undone or self._selection))
 
@@ -317,29 +211,6 @@ class ServerRun:
             self._conf.learn(replica)
             self._session.result.warnings += standby.warnings(replica, self._session.source.path, self._config)
         store.complete = complete and not self._there.unlisted
-
-    def _ownership(self, store: Store, replica: Replica, *, has_leftovers: bool) -> Ownership:
-        """Return this run's right to write to the replica."""
-        self._conf = None
-        if self._scope.with_conf:
-            self._conf = ConfRun(self._session, self._config, ConfTable(store.file), self._selection)
-        policy = self._session.options.policy
-        beside = self._conf.roots() if self._conf else ()
-        mapping.check_server(replica.maps, replica.address, self._config, beside)
-        return Ownership(
-            *(store, replica, self._roots, beside),
-            source_name(self._session.source.path),
-            layout_settings(self._config),
-            overwrite=self._session.options.overwrite,
-            from_replica=self._session.options.from_replica,
-            times=policy.preserve.times,
-            full=self._scope.full,
-            state=self._session.options.state,
-            dry_run=self._session.options.dry_run,
-            is_shard=self._session.options.part.shard is not None,
-            deadline=self._session.deadline,
-            leftovers=leftovers.find(store, self._roots) if has_leftovers else {},
-        )
 
     def _start_over(self, warning: str) -> None:
         """Forget what was found, but not what was said."""
@@ -441,7 +312,9 @@ class ServerRun:
         limit.doubt(stay, f"mailboxes.db does not name {len(stay)} mailboxes of the replica's: is it an old one?")
         self._session.note_withheld()
 
-    def _carry_server(self, store: Store, replica: Replica, delivery: Delivery, found: Found, conf: ConfFound) -> None:
+    def _send_and_delete(
+        self, store: Store, replica: Replica, delivery: Delivery, found: Found, conf: ConfFound
+    ) -> None:
         if found.renamed:
             relink(store, replica, self._roots, found.renamed, self._session.result)
         delivery.send_all_late()
@@ -471,13 +344,13 @@ class ServerRun:
                 self._conf.remove(conf, replica)
         delivery.finish()
 
-    def _report_untaken(self) -> None:
+    def _report_unread(self) -> None:
         self._session.result.warnings += self.snapshots.warnings
-        self.errors_untaken = []
+        self.errors_of_unread = []
         for key, reason in {**self.snapshots.locked, **self.snapshots.unreadable}.items():
-            self.errors_untaken.append(f"{self.snapshots.text_of(key)}: {hint(reason)}")
+            self.errors_of_unread.append(f"{self.snapshots.text_of(key)}: {hint(reason)}")
             self._session.result.folders.unreadable += 1
-        self._session.result.errors += self.errors_untaken
+        self._session.result.errors += self.errors_of_unread
         for key, reason in self.snapshots.moving.items():
             moving = f"being made, renamed or deleted just now ({reason}): left for the next run"
             self._session.result.warnings.append(f"{self.snapshots.text_of(key)}: {moving}")

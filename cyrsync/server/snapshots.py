@@ -87,9 +87,13 @@ class Snapshots:
         reading.let_go()
         return change
 
+    def unread(self) -> dict[Key, str]:
+        """Return the mailboxes that are left as they were, with the reasons."""
+        return {**self.moving, **self.locked, **self.unreadable}
+
     def left(self) -> bool:
         """Tell whether some mailboxes are left as they were."""
-        return bool(self.locked or self.unreadable or self.moving)
+        return bool(self.unread())
 
     def before(self, sent: MailboxRow) -> MailboxRow:
         """Return what the replica had of a mailbox when this run began."""

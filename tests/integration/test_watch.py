@@ -117,7 +117,7 @@ class Inside:
         def do(run: ServerRun, store: Store, replica: object) -> None:
             todo.pop(0)()
             self.stop = self.stop or not todo
-            self.in_full.append(run._scope.full)
+            self.in_full.append(run._server.scope.full)
             over(run, store, replica)  # type: ignore[arg-type]
 
         monkeypatch.setattr(ServerRun, "over", do)

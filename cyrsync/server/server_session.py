@@ -1,0 +1,83 @@
+"""A session about one server: where its mailboxes lie, what of them is sent, and what writes them to its replica."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.cyrus.mailbox import snapshot
+from cyrsync.cyrus.server.config import Config
+from cyrsync.cyrus.server.settings import layout_settings
+from cyrsync.server import leftovers, mapping
+from cyrsync.server.conf_run import ConfRun
+from cyrsync.server.delivery import Delivery
+from cyrsync.server.ownership import Ownership, source_name
+from cyrsync.server.replica import Replica
+from cyrsync.server.roots import Roots
+from cyrsync.server.scope import Scope
+from cyrsync.server.selection import Selection
+from cyrsync.server.sender import Sender
+from cyrsync.server.snapshots import Snapshots
+from cyrsync.state.conf_table import ConfTable
+from cyrsync.state.store import Store
+from cyrsync.sync.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSession:
+    """What whole runs and single sends are made of."""
+
+    session: Session  # its source is the imapd.conf
+    config: Config
+    scope: Scope
+    selection: Selection | None  # the part that it is for, None for all
+    roots: dict[str, Roots]
+
+    @classmethod
+    def of(cls, session: Session, config: Config, scope: Scope) -> ServerSession:
+        """Return what a session is about."""
+        selection = Selection(session.options.part, config) if session.options.part else None
+        roots = {partition.name: Roots.of(partition) for partition in config.partitions.values()}
+        return cls(session, config, scope, selection, roots)
+
+    def conf_run(self, store: Store) -> ConfRun | None:
+        """Return what sends the files beside the partitions, None where those are not sent."""
+        if not self.scope.with_conf:
+            return None
+        return ConfRun(self.session, self.config, ConfTable(store.file), self.selection)
+
+    def ownership(
+        self, store: Store, replica: Replica, conf: ConfRun | None, *, has_leftovers: bool = False
+    ) -> Ownership:
+        """Return the right to write to the replica; with `has_leftovers`, a killed run may have left files there."""
+        options = self.session.options
+        beside = conf.roots() if conf else ()
+        mapping.check_server(replica.maps, replica.address, self.config, beside)
+        return Ownership(
+            *(store, replica, self.roots, beside),
+            source_name(self.session.source.path),
+            layout_settings(self.config),
+            overwrite=options.overwrite,
+            from_replica=options.from_replica,
+            times=options.policy.preserve.times,
+            full=self.scope.full,
+            state=options.state,
+            dry_run=options.dry_run,
+            is_shard=options.part.shard is not None,
+            deadline=self.session.deadline,
+            leftovers=leftovers.find(store, self.roots) if has_leftovers else {},
+        )
+
+    def snapshots(self, *, patience: float = snapshot.PATIENCE) -> Snapshots:
+        """Return what reads mailboxes; a writer is waited for so many seconds."""
+        options = self.session.options
+        left_out = kinds.DERIVED if options.policy.skip_derived else frozenset[bytes]()
+        # On a disk: what stages metadata may be in memory.
+        directory = str(self.session.directory)
+        return Snapshots(
+            self.roots, last_look=options.dry_run, left_out=left_out, directory=directory, patience=patience
+        )
+
+    def delivery(self, store: Store, replica: Replica, snapshots: Snapshots, sender: Sender) -> Delivery:
+        """Return what sends mailboxes as `snapshots` reads them."""
+        return Delivery(self.session, store, replica, self.roots, snapshots, sender)
