@@ -80,7 +80,7 @@ def compare_in_full(
             there.unlisted.add(Key(name, path))
             reason = f"it cannot be listed on the replica: {os.strerror(number)}: it stays as it is there"
             session.result.errors.append(f"{path_text(path) or name}: {reason}")
-    ownership.refuse_newer()
+    ownership.foreign_writes.refuse_newer()
     # What is known of folders that could not be listed stays; of the others, nothing else than what they have.
     kept = [sent for sent in store.all_sent() if sent.key in there.unlisted]
     store.begin_anew([*there.unlisted.without(rows), *kept])

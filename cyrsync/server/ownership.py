@@ -1,8 +1,7 @@
 """Whose the replica is: asked before anything is written there, and noted when something is.
 
 Every root of a replica has an owner file (far/owner_file.py), and the state knows what that said at the end of the last
-run. So another disk, an older snapshot and another master's replica are told from the one that the state speaks of. And
-a replica that Cyrus has been started on is told by its indexes: nobody else makes them newer than what was sent.
+run. So another disk, an older snapshot and another master's replica are told from the one that the state speaks of.
 """
 
 from __future__ import annotations
@@ -11,19 +10,17 @@ import errno
 import os
 import time
 from collections.abc import Iterable
-from datetime import datetime
 from pathlib import Path
 
 from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.cyrus.mailbox.index import READ_SIZE, highest_modseq
 from cyrsync.ends.tree import OVERWRITE, NotWrittenError, Status, owner_file_of, refuse_promoted
 from cyrsync.errors import LockedError, RefusedError, UnusableError
 from cyrsync.far.folder import Folder
 from cyrsync.far.hold import Busy
 from cyrsync.far.owner_file import OwnerFile
 from cyrsync.far.remove import Removal
-from cyrsync.far.walk import incarnation_in, start_of
 from cyrsync.server import after_power_cut, leftovers, mapping
+from cyrsync.server.foreign_writes import ForeignWrites
 from cyrsync.server.rebuild import Trust
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
@@ -31,13 +28,9 @@ from cyrsync.state.mailbox_row import Key, Location
 from cyrsync.state.store import Memory, Store
 from cyrsync.sync import direction, known_roots
 from cyrsync.sync.ownership import CUT_OFF, hold, said_of
-from cyrsync.text import path_text
 
-_SECOND = 1_000_000_000  # nanoseconds
 #: Seconds after which a run looks at the replica, though it has nothing to send.
 _LOOK_AT_LEAST = 600.0
-#: Indexes that the far end is asked for at once.
-_HEADS = 10_000
 #: Seconds that shards which are begun at once have to wait for each other; and between two looks.
 _BEGINNING, _LOOK_AGAIN = 60.0, 0.2
 
@@ -103,9 +96,7 @@ class Ownership:
         self._mapped = repr(replica.maps) if replica.maps else ""
         self._boot = ""
         self._found: list[OwnerFile] = []
-        self._differing: list[tuple[bytes, bytes, int]] = []  # indexes here and there, with the time of the latter
-        #: Mailboxes of which it cannot be seen whether the replica has their index: its path, and the errno.
-        self.unseen: dict[Key, tuple[bytes, int]] = {}
+        self.foreign_writes = ForeignWrites(replica, roots, times=times, overwrite=overwrite)
         self._checked = False
         self._owner_file: OwnerFile | None = None
         self._cut_off = ""  # where a power cut ended a run that was writing
@@ -151,7 +142,7 @@ class Ownership:
         self.refuse_cyrus()
         # Who else has written there has sent indexes, too: those are compared with the source's, see `look`.
         reason = reason or self._lost(memory, in_full=in_full, doubts=True)
-        reason = reason or self._drift(self._store.expected())
+        reason = reason or self.foreign_writes.drift(self._store.expected())
         self._store.memory = memory._replace(looked=time.time(), mapped=self._mapped)
         return reason
 
@@ -263,68 +254,14 @@ class Ownership:
             owner_file.writing and (owner_file.ended or memory.ended) for owner_file in self._found
         )
 
+    def look(self, location: Location | None, root: bytes, folder: Folder) -> Trust:
+        """Do what `ForeignWrites.look` says, after `check`."""
+        is_ours = any(owner_file.source for owner_file in self._found)
+        return self.foreign_writes.look(location, root, folder, is_ours=is_ours, is_cut_off=bool(self._cut_off))
+
     def drift_of(self, keys: Iterable[Key]) -> str:
         """Compare the indexes of some mailboxes with what was sent; see `check`."""
-        return self._drift(row for key in keys for row in self._store.expected(key))
-
-    def _drift(self, expected: Iterable[tuple[Key, int, int]]) -> str:
-        """Compare indexes with what was sent. Raise RefusedError for one that is newer."""
-        if not self._times or self._overwrite:
-            return ""
-        rows = [row for row in expected if row[0].partition in self._partitions]
-        roots = {name: self._replica.root(one.homes[kinds.INDEX]) for name, one in self._partitions.items()}
-        paths = [os.path.join(roots[key.partition], key.path, kinds.INDEX) for key, _, _ in rows]
-        reason = ""
-        for path, (key, size, mtime), now in zip(paths, rows, self._replica.tree.stat(paths), strict=True):
-            if isinstance(now, int):
-                self.unseen[key] = (path, now)
-            elif now is None:
-                reason = reason or f"{path_text(path)}: it is gone"
-            elif is_newer(now[1], mtime):
-                raise RefusedError(_written_there(path, now[1]))
-            elif now[0] != size or is_newer(mtime, now[1]):
-                reason = reason or f"{path_text(path)}: it is older than what was sent"
-        return reason
-
-    def look(self, location: Location | None, root: bytes, folder: Folder) -> Trust:
-        """Return what is known of a mailbox on the replica that the state says nothing of; `root` is the replica's.
-
-        Raise RefusedError where it has given more UIDs than the source's. Two servers that were both at work give the
-        same UIDs to different messages. What else may be newer there, `refuse_newer` looks into afterwards.
-        """
-        there = folder.metadata.get(kinds.INDEX)
-        if location is None or there is None:
-            return Trust.PROVEN  # of no mailbox of the source: it goes, or is sent whole
-        proven = Trust.DOUBTED if self._cut_off else Trust.PROVEN  # after a power cut, names prove nothing
-        try:
-            here = os.stat(location.index_path)
-        except OSError:
-            return proven
-        if (here.st_size, here.st_mtime_ns) == (there.size, there.mtime):
-            return proven
-        if self._overwrite:
-            return Trust.FOREIGN
-        ours, path = (
-            incarnation_in(location.header_path, location.index_path),
-            os.path.join(root, folder.path, kinds.INDEX),
-        )
-        if ours and folder.incarnation and ours.same_as(folder.incarnation):
-            if folder.incarnation.last_uid > ours.last_uid:
-                raise RefusedError(_written_there(path, there.mtime))
-            self._differing.append((location.index_path, path, there.mtime))
-            if self._times and is_newer(there.mtime, here.st_mtime_ns):
-                return Trust.DOUBTED  # somebody's clock was wrong, or somebody wrote there
-        # Nobody but we have written where there is an owner file of ours.
-        return proven if any(owner_file.source for owner_file in self._found) else Trust.DOUBTED
-
-    def refuse_newer(self) -> None:
-        """Raise RefusedError if an index on the replica has a change that the source's has not, whatever clocks say."""
-        for start in range(0, len(self._differing), _HEADS):
-            some = self._differing[start : start + _HEADS]
-            heads = self._replica.tree.heads([path for _, path, _ in some])
-            for (here, path, mtime), there in zip(some, heads, strict=True):
-                if highest_modseq(there) > highest_modseq(start_of(here, READ_SIZE)):
-                    raise RefusedError(_written_there(path, mtime))
+        return self.foreign_writes.drift(row for key in keys for row in self._store.expected(key))
 
     def is_due(self) -> bool:
         """Tell whether a run with nothing to send should look at the replica.
@@ -422,15 +359,3 @@ class Ownership:
                 if error.number not in (errno.ENOSPC, errno.EDQUOT):
                     raise
                 self.warnings.append(str(error))  # there is none yet; what makes room may go on
-
-
-def is_newer(one: int, other: int) -> bool:
-    """Compare times in nanoseconds, of which either may have lost what is less than a second."""
-    if one % _SECOND and other % _SECOND:
-        return one > other
-    return one // _SECOND > other // _SECOND
-
-
-def _written_there(path: bytes, mtime: int) -> str:
-    when = datetime.fromtimestamp(mtime / _SECOND).isoformat(" ", "seconds")
-    return f"{path_text(path)}: written at {when}, and not by cyrsync: was Cyrus started there? {OVERWRITE}"

@@ -171,7 +171,7 @@ class ServerRun:
             self._start_over(f"{reason}: {what} is compared")
             self._run(store, replica, in_full=not ownership.knows_doubts)
             return
-        for key, (path, number) in ownership.unseen.items():
+        for key, (path, number) in ownership.foreign_writes.unseen.items():
             if key not in self._there.unlisted:
                 self._session.result.errors.append(f"{path_text(path)}: {os.strerror(number)}")
         if to_do and delivery:
