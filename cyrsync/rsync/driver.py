@@ -1,4 +1,4 @@
-"""The rsync driver: one list, one rsync, and what became of every entry."""
+"""The rsync driver: one list, one rsync, and the options that both ends know."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import IO
 
 from cyrsync import process
-from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, InterruptedRun, ReplicaFull, RsyncFailed, hint
+from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, InterruptedRun, RsyncFailed
 from cyrsync.rsync import asked, full_daemon, list_file, messages, options, sizes
+from cyrsync.rsync import outcome as outcomes
 from cyrsync.rsync.asked import Piece
 from cyrsync.rsync.features import Features
 from cyrsync.rsync.jobs import Jobs
 from cyrsync.rsync.messages import Complaint, Kind
+from cyrsync.rsync.outcome import Outcome
 
-#: Codes after which the other entries are done: 23 some failed, 24 some vanished, 25 some deletions left out.
-_GONE_THROUGH = frozenset({Exit.DONE, Exit.PARTIAL, Exit.VANISHED, Exit.WITHHELD})
 _TRIAL = 600.0  # seconds for an rsync that has nothing to do
 _OUT_FORMAT = "--out-format=%i %l %n"
 #: A line of that for what is no directory.
@@ -35,38 +34,13 @@ _LENDS_NO_RIGHTS = "--chmod=Fug-s"
 #: Where a file was asked for, no device is made, nor a link that leads out; rsync says so on standard output.
 _FILES_ALONE = ("--safe-links", "--no-devices")
 _TELL = "--info=name1"
-_NO_FILE = re.compile(rb'(?:ignoring unsafe symlink "(.*)" -> ".*"|skipping non-regular file "(.*)")\Z')
-_NOT_TAKEN = "the source has no file there, but a device or a link that leads out of it: see what that is"
 #: What a directory of ours lacked.
 _EMPTIED = "its staged copy is gone: keep RemoveIPC (logind.conf) and cleaners of temporary files from /dev/shm"
-_TOTAL = re.compile(rb"^Total bytes (sent|received): ([\d,]+)$", re.MULTILINE)
-_FULL = (b"No space left on device", b"Disk quota exceeded")
 
 
 def await_orphans(directory: Path) -> None:
     """Wait until no rsync is left that a killed run with this directory has started."""
     process.await_orphans(f"{_FROM}{directory}/", f"{_RULES}{directory}/")
-
-
-@dataclass(slots=True)
-class Outcome:
-    """The outcome of one rsync; the paths are below the root."""
-
-    code: int = 0
-    failed: dict[bytes, Complaint] = field(default_factory=dict)
-    vanished: set[bytes] = field(default_factory=set)
-    attributes: dict[bytes, Complaint] = field(default_factory=dict)
-    bytes_sent: int = 0
-    deleted: list[bytes] = field(default_factory=list)
-
-    def add(self, other: Outcome) -> None:
-        """Add the outcome of another rsync."""
-        self.code = max(self.code, other.code)
-        self.failed.update(other.failed)
-        self.vanished |= other.vanished
-        self.attributes.update(other.attributes)
-        self.bytes_sent += other.bytes_sent
-        self.deleted += other.deleted
 
 
 @dataclass(slots=True)
@@ -170,7 +144,7 @@ class Rsync:
                 continue
             with open(self.directory / "rsync.out", "rb") as said:
                 answer = said.readlines()
-            if not any(map(_TOTAL.match, answer)):
+            if not any(map(outcomes.TOTAL.match, answer)):
                 raise RsyncFailed("rsync did not say what differs, though it was asked to", Exit.STREAM)
             lines = filter(_ITEM.match, answer)
             found.update(self._without_name(messages.unescape(line.split(b" ", 2)[2].rstrip(b"\n"))) for line in lines)
@@ -275,15 +249,16 @@ class Rsync:
                 else:
                     code = process.run(command, out, err, watch)
                 err.seek(0)
-                return _without(aliases, code, err.readlines())
+                return outcomes.without(aliases, code, err.readlines())
 
             with self._jobs.aside():
                 code, said = full_daemon.wait_for_place(run, lambda ended: ended[1], self._jobs.others_run)
             if self.verbatim:
                 _repeat(said)
             self.codes.add(code)
-            outcome = self._read(code, said, self.ends.roots if instead is None else (*self.ends.roots, instead))
-            _read_totals(out, outcome, "received" if self.ends.pull else "sent")
+            roots = self.ends.roots if instead is None else (*self.ends.roots, instead)
+            outcome = outcomes.read(code, said, roots, self._without_name)
+            outcomes.read_totals(out, outcome, "received" if self.ends.pull else "sent")
         return outcome
 
     def _own_words(self) -> list[str]:
@@ -307,60 +282,9 @@ class Rsync:
         name = self.ends.name
         return b"" if name and path == name else path.removeprefix(name + b"/") if name else path
 
-    def _read(self, code: int, said: list[bytes], roots: tuple[bytes, ...]) -> Outcome:
-        if code in (Exit.INTERRUPTED, -2, -15):
-            raise InterruptedRun("rsync was interrupted")
-        if code == Exit.STREAM and any(b"(code 11)" in line for line in said):
-            code = Exit.FILE_IO  # rsync 3.0 has the receiver alone say so: a full disk is no lost connection
-        if full_daemon.is_full(said):
-            raise ConnectionFailed(f"rsync was refused: {messages.general_reason(said)}", code)
-        if code in CONNECTION_CODES and not messages.refused(said):
-            raise ConnectionFailed(f"rsync lost the connection: {messages.general_reason(said)}", code)
-        if code not in _GONE_THROUGH:
-            reason = messages.general_reason(said)
-            full = code == Exit.FILE_IO and any(word in line for line in said for word in _FULL)
-            failure = ReplicaFull if full else RsyncFailed
-            raise failure(f"rsync gave up with code {code}: {hint(reason)}", code if code > 0 else 128 - code)
-        outcome = Outcome(code)
-        for message in messages.read(said):
-            _sort(message, outcome, roots, self._without_name)
-        if code != Exit.PARTIAL:
-            outcome.failed.pop(b"", None)  # what has no place has done no harm either
-        if code == Exit.PARTIAL and not (outcome.failed or outcome.attributes or outcome.vanished):
-            raise RsyncFailed(f"rsync could not do all, and named nothing: {messages.general_reason(said)}", code)
-        return outcome
-
-
-def _without(aliases: Sequence[bytes], code: int, said: list[bytes]) -> tuple[int, list[bytes]]:
-    """Leave out that there is nothing by these names: that is as it should be."""
-    left = [line for line in said if not (b"link_stat" in line and any(alias in line for alias in aliases))]
-    if code == Exit.PARTIAL and len(left) < len(said) and not any(messages.read(left)):
-        return Exit.DONE, []
-    return code, left
-
 
 def _is_time_limit(word: str) -> bool:
     return word.partition("=")[0] in ("--timeout", "--no-timeout")
-
-
-def _sort(
-    message: Complaint, outcome: Outcome, roots: tuple[bytes, ...], without_name: Callable[[bytes], bytes]
-) -> None:
-    """Note what a message says of the entry that it is about."""
-    path = messages.relative(message.path, roots) if message.path else None
-    if path is None:
-        path = without_name(message.path) if message.path and not message.path.startswith(b"/") else None
-    if path is None:
-        # It may be any folder's: then no folder is safe. A host's banner is no complaint.
-        path = b""
-        if message.kind is Kind.GENERAL and not message.reason.startswith(("rsync:", "ERROR")):
-            return
-    if message.kind is Kind.VANISHED:
-        outcome.vanished.add(path)
-    elif message.kind is Kind.ATTRIBUTES:
-        outcome.attributes[path] = message
-    else:
-        outcome.failed[path] = message
 
 
 class _Counter:
@@ -398,25 +322,6 @@ class _Total:
     def _add(self, files: int, size: int) -> None:
         self._now = (self._before[0] + files, self._before[1] + size)
         self._report(*self._now)
-
-
-def _is_cyrus(name: bytes) -> bool:
-    return kinds.is_message(name) or kinds.is_metadata(name)
-
-
-def _read_totals(out: IO[bytes], outcome: Outcome, direction: str) -> None:
-    out.seek(0)
-    for line in out:
-        no_file = _NO_FILE.match(line.rstrip(b"\n"))
-        if no_file:
-            path = messages.unescape(no_file[1] or no_file[2])
-            if _is_cyrus(path.rpartition(b"/")[2]):
-                outcome.failed[path] = Complaint(Kind.FAILED, path, _NOT_TAKEN)
-        if line.startswith(b"*deleting"):
-            outcome.deleted.append(messages.unescape(line[12:].partition(b" ")[2].rstrip(b"\n")))
-        total = _TOTAL.match(line)
-        if total and total[1] == direction.encode():
-            outcome.bytes_sent = int(total[2].replace(b",", b""))
 
 
 def _repeat(said: list[bytes]) -> None:

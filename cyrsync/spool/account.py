@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.errors import Exit, ReplicaFull, hint
 from cyrsync.far.uids import file_names
-from cyrsync.rsync.driver import Outcome
 from cyrsync.rsync.messages import Complaint, Kind
+from cyrsync.rsync.outcome import Outcome
 from cyrsync.sync.folder_plan import FolderPlan
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)

@@ -16,8 +16,8 @@ from cyrsync.ends.tree import Removed
 from cyrsync.far.folder import Folder, Incarnation
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.remove import Removal
-from cyrsync.rsync.driver import Outcome
 from cyrsync.rsync.messages import Complaint, Kind
+from cyrsync.rsync.outcome import Outcome
 from cyrsync.spool.account import Account
 from cyrsync.spool.losses import Losses
 from cyrsync.spool.sending import send

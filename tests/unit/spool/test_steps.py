@@ -18,8 +18,9 @@ from cyrsync.ends.tree import Removed
 from cyrsync.errors import RsyncFailed
 from cyrsync.far.remove import Removal
 from cyrsync.rsync import list_file
-from cyrsync.rsync.driver import Ends, Outcome
+from cyrsync.rsync.driver import Ends
 from cyrsync.rsync.messages import Complaint, Kind
+from cyrsync.rsync.outcome import Outcome
 from cyrsync.spool.lists import whole_folder_filters
 from cyrsync.spool.sending import send
 from cyrsync.spool.steps import Transfer
