@@ -17,19 +17,19 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from cyrsync.cyrus.server import database_copy
-from cyrsync.cyrus.server.conf_files import ConfFile, ConfFiles, is_scratch, is_shared
+from cyrsync.cyrus.server.conf_files import ConfFile, ConfFiles
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.database_copy import Copied, CopyError
 from cyrsync.cyrus.server.user_files import may_change
 from cyrsync.errors import Exit, ReplicaFull, error_text, hint
 from cyrsync.far import owner_file
-from cyrsync.far import uids as uid_sets
 from cyrsync.far.descent import Descent
-from cyrsync.far.folder import Entry, Folder
+from cyrsync.far.folder import Entry
 from cyrsync.far.walk import Reader
 from cyrsync.server import large_metadata
-from cyrsync.server.absence import ABSENT, is_absent, is_seen_absent
+from cyrsync.server.absence import is_absent, is_seen_absent
 from cyrsync.server.conf_sender import ConfSender
+from cyrsync.server.conf_there import files_there
 from cyrsync.server.contents import CutShort
 from cyrsync.server.deleting import delete
 from cyrsync.server.locations import MailboxList
@@ -226,54 +226,18 @@ class ConfRun:
 
     def learn(self, replica: Replica) -> None:
         """Find out what the replica has already: who has no state knows of nothing that is gone."""
-        unseen: dict[bytes, int] = {}
-        found = [*self._listed_there(replica, unseen), *self._named_there(replica, unseen)]
-        whole = ((os.path.join(root, path), root) for root, path in found if self._is_ours(os.path.join(root, path)))
+        there = files_there(self._files, replica, self._selection)
         self._table.forget()
-        self._table.put(ConfRow(path, root, UNSEEN, b"") for path, root in whole if not is_scratch(path))
-        for path, number in unseen.items():
+        self._table.put(ConfRow(path, root, UNSEEN, b"") for path, root in there.files)
+        for path, number in there.unseen.items():
             reason = f"it cannot be listed on the replica: {os.strerror(number)}: it stays as it is there"
             self._session.result.errors.append(f"{path_text(path)}: {reason}")
-        if not unseen and not self._selection:
+        if not there.unseen and not self._selection:
             self._table.mark_complete()
-
-    def _is_ours(self, path: bytes) -> bool:
-        """Tell whether a file belongs to the part that the run is for."""
-        return self._selection is None or self._selection.has_file(self._files.owner(path))
-
-    def _may_be_ours(self, directory: bytes) -> bool:
-        """Tell whether a directory, or something below it, may belong to the part that the run is for."""
-        return self._is_ours(directory) or self._files.owner(directory) is None
 
     def _has_all_below(self, directory: bytes) -> bool:
         """Tell whether a directory can go with all that is in it, if it is gone."""
-        return self._selection is None or self._is_ours(directory)
-
-    def _listed_there(self, replica: Replica, unseen: dict[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
-        """Yield root and path of what the replica's directories have; those that cannot be listed are `unseen`."""
-        for root, path in self._files.trees():
-            there = os.path.join(replica.root(root), path)
-            for folder in replica.tree.walk(there, frozenset()):
-                if folder.problem not in (0, *ABSENT) and self._may_be_ours(os.path.join(root, path, folder.path)):
-                    unseen[os.path.join(there, folder.path)] = folder.problem
-                yield from ((root, os.path.join(path, folder.path, name)) for name in _names(folder))
-        if self._selection:
-            return
-        for home in self._files.homes():
-            for folder in replica.tree.look(replica.root(home), [b""]):
-                if folder.problem not in (0, *ABSENT):
-                    unseen[replica.root(home)] = folder.problem
-                yield from ((home, name) for name in folder.other_files if is_shared(name))
-
-    def _named_there(self, replica: Replica, unseen: dict[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
-        """Yield root and path of the files with names of their own that the replica has."""
-        named = [os.path.split(name) for name in self._files.named() if self._is_ours(name)]
-        looks = replica.tree.stat([os.path.join(replica.root(root), name) for root, name in named])
-        for (root, name), look in zip(named, looks, strict=True):
-            if isinstance(look, int):
-                unseen[os.path.join(replica.root(root), name)] = look
-            elif look:
-                yield root, name
+        return self._selection is None or self._selection.has_file(self._files.owner(directory))
 
     def _send(self, file: ConfFile, staging: Staging, sender: ConfSender) -> None:
         """Copy one file and send it, unless it has gone, or cannot be copied."""
@@ -370,16 +334,6 @@ def _is_away(directory: bytes) -> bool:
         return not os.path.isdir(directory) or owner_file.is_bare(directory)
     except OSError:
         return False
-
-
-def _names(folder: Folder) -> list[bytes]:
-    """Return the names of all files in a directory, whatever they would be among mail."""
-    return [
-        *folder.other_files,
-        *folder.metadata,
-        *uid_sets.file_names(folder.messages.uids),
-        *folder.messages.nonstandard,
-    ]
 
 
 def _look(status: os.stat_result) -> bytes:
