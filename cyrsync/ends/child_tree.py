@@ -4,47 +4,74 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyrsync import process
 from cyrsync.ends import agent_answers
+from cyrsync.ends.agent_answers import About
 from cyrsync.ends.agent_tree import AgentTree, check_owner_file
 from cyrsync.ends.link import Link
 from cyrsync.ends.sink import Sink
-from cyrsync.ends.tree import Held, Rights, Status, resolve_here
+from cyrsync.ends.tree import Held, Removed, Rights, Status, UnderLocks, Writer, resolve_here
 from cyrsync.errors import UnusableError, error_text
 from cyrsync.far import guids, host, owner, quick_check, remove, to_disk
 from cyrsync.far import owner_file as owner_files
 from cyrsync.far.at_work import Cyrus, at_work
 from cyrsync.far.beginning import Beginning
+from cyrsync.far.extended import NO_KINDS, Kinds
+from cyrsync.far.finding import Audited
+from cyrsync.far.folder import Folder
 from cyrsync.far.hold import Holds
-from cyrsync.far.receive import Receiver
+from cyrsync.far.host import Room
+from cyrsync.far.receive import Failure, Receiver
+from cyrsync.far.remove import Removal
 
 if TYPE_CHECKING:
     from array import array
 
+    from cyrsync.ends.stores import Stores
+    from cyrsync.far.digests import Digests, Question
     from cyrsync.far.keeping import Keeping
+    from cyrsync.far.locked_folder import LockedFolder
     from cyrsync.far.owner_file import OwnerFile
+    from cyrsync.far.relink import Move
 
 _PATIENCE = 5.0  # seconds
 
 
-class ChildTree(AgentTree):
+class ChildTree:
     """A replica on this machine, read by a child process while this one reads the source.
 
-    What is done sooner than a child has started is done here.
+    What is done sooner than a child has started is done here; the rest is left to the child's tree.
     """
+
+    wants_other = False
 
     def __init__(self) -> None:
         package = str(Path(__file__).resolve().parents[2])
         start = f"import sys; sys.path.insert(0, {package!r}); from cyrsync.far import agent; agent.main()"
-        super().__init__(lambda: Link([sys.executable, "-I", "-S", "-c", start], "the local agent"), compressed=False)
+        self._child = AgentTree(
+            lambda: Link([sys.executable, "-I", "-S", "-c", start], "the local agent"), compressed=False
+        )
         self._holds = Holds()
         self._receiver: Receiver | None = None
         self._keeping: Keeping | None = None
+        #: For each stream that was ended, what tells what of it has not arrived, be it here or in the child.
+        self._ended: deque[Callable[[], list[Failure]]] = deque()
+
+    @property
+    def under_locks(self) -> UnderLocks:
+        """The child, where that matters."""
+        return self
+
+    @property
+    def writer(self) -> Writer:
+        """We, or the child."""
+        return self
 
     @cached_property
     def rights(self) -> Rights:
@@ -58,12 +85,12 @@ class ChildTree(AgentTree):
     def make(self, root: bytes) -> None:
         """Make a directory, and those above it, if they are not there."""
         if not os.path.isdir(root):
-            super().make(root)
+            self._child.make(root)
 
     def clear(self, root: bytes) -> None:
         """Remove the hidden directory that a killed run has left in a root, if it can be; nobody may write there."""
         if os.path.lexists(os.path.join(root, remove.RENAMED)):
-            super().clear(root)
+            self._child.clear(root)
 
     def resolve(self, path: bytes) -> Status:
         """Return what stands at `path`, links resolved."""
@@ -94,6 +121,14 @@ class ChildTree(AgentTree):
     def share(self) -> Held:
         """Let others hold with us what we hold alone."""
         return Held(self._holds.share(), owner_files.boot_id(), alone=False)
+
+    def hold(self, paths: Sequence[bytes]) -> Held:
+        """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""
+        return self._hold(paths, among=False)
+
+    def hold_among(self, paths: Sequence[bytes]) -> Held:
+        """Let go of all, and hold these directories alone, or together with others who hold them so."""
+        return self._hold(paths, among=True)
 
     def _hold(self, paths: Sequence[bytes], *, among: bool) -> Held:
         alone = True
@@ -128,13 +163,13 @@ class ChildTree(AgentTree):
         from cyrsync.far.keeping import Keeping  # what few runs need is not loaded by all
 
         self._keeping = Keeping(dict(homes), spacing)
-        super().keep(homes, spacing)
+        self._child.keep(homes, spacing)
 
     def begin_stream(self, *, numeric_ids: bool, aside: bool, much: bool, compressed: bool = False) -> Sink:
         """Return what writes mailboxes here; where much will follow, in the child, beside who reads them."""
         if much:
             self._receiver = None
-            return super().begin_stream(numeric_ids=numeric_ids, aside=aside, much=much, compressed=compressed)
+            return self._child.begin_stream(numeric_ids=numeric_ids, aside=aside, much=much, compressed=compressed)
         self._receiver = Receiver(numeric_ids, aside, self._keeping)
         return self._receiver
 
@@ -143,18 +178,74 @@ class ChildTree(AgentTree):
         if self._receiver:
             self._ended.append(self._receiver.end)
         else:
-            super().finish_stream()
+            self._child.finish_stream()
+            self._ended.append(self._child.stream_failures)
 
     def push_stream(self) -> None:
         """Send what waits of a stream, as far as there is room for it."""
         if not self._receiver:
-            super().push_stream()
+            self._child.push_stream()
+
+    def stream_failures(self) -> list[Failure]:
+        """Return what `AgentTree.stream_failures` does."""
+        return self._ended.popleft()()
+
+    # What follows, the child does alone; `AgentTree` says what.
+
+    def about(self) -> About:
+        return self._child.about()
+
+    def room(self, path: bytes) -> Room:
+        return self._child.room(path)
+
+    def read(self, path: bytes) -> bytes:
+        return self._child.read(path)
+
+    def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
+        return self._child.walk(root, users, other)
+
+    def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
+        return self._child.look(root, paths)
+
+    def read_under_locks(
+        self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
+    ) -> Iterator[LockedFolder]:
+        return self._child.read_under_locks(root, paths, wanted, numeric_ids=numeric_ids)
+
+    def links_to_mailboxes(self, root: bytes, paths: Sequence[bytes]) -> list[bytes]:
+        return self._child.links_to_mailboxes(root, paths)
+
+    def digests(self, root: bytes, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
+        return self._child.digests(root, questions)
+
+    def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
+        return self._child.audit(root, content)
+
+    def remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
+        return self._child.remove(root, removals, keep_times=keep_times)
+
+    def remove_temporary(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool) -> Removed:
+        return self._child.remove_temporary(root, removals, keep_times=keep_times)
+
+    def relink(self, moves: Sequence[Move]) -> Iterator[array[int]]:
+        return self._child.relink(moves)
+
+    def pack(self) -> str:
+        return self._child.pack()
+
+    @property
+    def stores(self) -> Stores:
+        return self._child.stores
 
     def close(self) -> None:
         """End the child, if there is one, and let go of the replica."""
-        super().close()
+        self._child.close()
         process.share(())
         self._holds.end(_PATIENCE)  # an rsync that failed ends some time before its own children
+
+
+#: What an agent serves.
+ReplicaTree = AgentTree | ChildTree
 
 
 class _NumbersHere(dict[str, "int | None"]):

@@ -17,7 +17,7 @@ from cyrsync.sync.options import History, Options
 
 if TYPE_CHECKING:
     from cyrsync.ends.address import Address
-    from cyrsync.ends.agent_tree import AgentTree
+    from cyrsync.ends.child_tree import ReplicaTree
     from cyrsync.ends.connections import Connections
     from cyrsync.ends.shell import RemoteShell
     from cyrsync.ends.sink import Sink
@@ -45,7 +45,7 @@ class Replica:
         self._directory = directory
         self._connections: Connections | None = None
         self._resolved: dict[bytes, bytes] = {}
-        self._more: list[AgentTree] = []  # beside the first
+        self._more: list[ReplicaTree] = []  # beside the first
         self._kept: dict[bytes, bytes] | None = None  # roots of which something is kept; None: nobody has looked
 
     def begin_stream(self, number: int = 0, *, much: bool) -> Sink:
@@ -58,14 +58,14 @@ class Replica:
         )
         return Throttled(sink, self._throttle) if self._throttle else sink
 
-    def stream_tree(self, number: int) -> AgentTree:
+    def stream_tree(self, number: int) -> ReplicaTree:
         """Return whom a stream is sent to: the agent, or another one beside it."""
         while len(self._more) < number:
             self._more.append(self._open())
         return self._more[number - 1] if number else self.tree
 
     @cached_property
-    def agent(self) -> AgentTree:
+    def agent(self) -> ReplicaTree:
         """The agent on the replica, whether there is anything or not. Raise UsageError where none is to be had."""
         from cyrsync.ends.connections import Connections  # what a run that finds nothing does not need is not loaded
 
@@ -75,18 +75,18 @@ class Replica:
         )
         return self._open()
 
-    def _open(self) -> AgentTree:
-        from cyrsync.ends.agent_tree import AgentTree
+    def _open(self) -> ReplicaTree:
+        from cyrsync.ends.child_tree import ReplicaTree
 
         assert self._connections
         tree = self._connections.open(self.address, is_replica=True)
-        if not isinstance(tree, AgentTree):
+        if not isinstance(tree, ReplicaTree):
             raise UsageError(f"{self.address.text}: -C needs python3 there: give SRC and DEST for it")
         self._have_kept(tree)
         return tree
 
     @cached_property
-    def tree(self) -> AgentTree:
+    def tree(self) -> ReplicaTree:
         """The agent on a replica that is there. Raise UnusableError where it is not."""
         if not self.agent.resolve(self.address.path).directory:
             raise UnusableError(
@@ -110,7 +110,7 @@ class Replica:
         for tree in (self.tree, *self._more):
             self._have_kept(tree)
 
-    def _have_kept(self, tree: AgentTree) -> None:
+    def _have_kept(self, tree: ReplicaTree) -> None:
         if self._kept:
             tree.keep(self._kept, (self._options.history or History()).spacing * 10**9)
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from cyrsync import process
 from cyrsync.ends import address
 from cyrsync.ends.address import Address, identity
-from cyrsync.ends.agent_tree import AgentTree
-from cyrsync.ends.child_tree import ChildTree
+from cyrsync.ends.child_tree import ChildTree, ReplicaTree
 from cyrsync.ends.connections import Connections
 from cyrsync.ends.tree import owner_file_of, refuse_promoted
 from cyrsync.errors import ConnectionFailed, Exit, UnusableError, UsageError
@@ -90,10 +89,10 @@ def _held(place: Address, settings: Settings, stack: ExitStack) -> WalkOwnership
     return WalkOwnership(tree.writer, status, boot)
 
 
-def _tree(place: Address, settings: Settings, stack: ExitStack) -> AgentTree | None:
+def _tree(place: Address, settings: Settings, stack: ExitStack) -> ReplicaTree | None:
     """Return who can look at a replica; at a far end only if we have kept it: another login may ask for a password."""
     if place.local:
-        tree: AgentTree = ChildTree()
+        tree: ReplicaTree = ChildTree()
         stack.callback(tree.close)
         return tree
     state = state_path()
@@ -108,5 +107,5 @@ def _tree(place: Address, settings: Settings, stack: ExitStack) -> AgentTree | N
         connections = Connections(place, settings.rsh, settings.connection, Path(directory))
         stack.callback(connections.close)
         opened = connections.open(place, is_replica=True)
-        return opened if isinstance(opened, AgentTree) else None
+        return opened if isinstance(opened, ReplicaTree) else None
     return None

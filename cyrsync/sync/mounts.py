@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from cyrsync.ends.address import Address
-from cyrsync.ends.agent_tree import AgentTree
+from cyrsync.ends.child_tree import ReplicaTree
 from cyrsync.ends.tree import Tree
 from cyrsync.errors import UnusableError
 
@@ -22,7 +22,7 @@ def check(address: Address, tree: Tree, root: bytes) -> None:
         if address.local:
             with open(MOUNTS, "rb") as stream:
                 text = stream.read()
-        elif isinstance(tree, AgentTree):
+        elif isinstance(tree, ReplicaTree):
             text = tree.read(MOUNTS)
         else:
             raise UnusableError(f"{address.text}: --one-file-system: it is not known what is mounted there")
