@@ -56,6 +56,7 @@ MORE_MODULES = (
     "cyrsync.far.audit_mailbox",
     "cyrsync.far.audit_tree",
     "cyrsync.cyrus.mailbox.finder",
+    "cyrsync.far.whole_file",
     "cyrsync.far.store",
     "cyrsync.far.packed",
     "cyrsync.far.keep",

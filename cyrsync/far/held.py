@@ -7,6 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from cyrsync.far import whole_file
 from cyrsync.far.store import Store
 from cyrsync.far.stored import StoreReader
 from cyrsync.far.to_disk import to_disk
@@ -19,7 +20,6 @@ _PLAIN = re.compile(rb"[A-Za-z0-9@_-]\Z")
 _CODE = re.compile(rb"%([0-9A-F]{2})")
 #: Bytes of a file's name.
 LONGEST = 250
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -51,8 +51,7 @@ def hold(root: bytes, user: bytes, text: bytes) -> None:
     held = Store(root).open(HELD)
     try:
         name = file_name(user)
-        _write(held, b"." + name, _NEW_FILE, text)
-        os.rename(b"." + name, name, src_dir_fd=held, dst_dir_fd=held)
+        whole_file.replace(name, text, held, b"." + name)
         to_disk([root])
     finally:
         os.close(held)
@@ -75,21 +74,15 @@ def record(root: bytes, line: bytes) -> None:
     """Note in a store that somebody was forgotten; durable when this returns. Raise OSError."""
     store = StoreReader(root)
     try:
-        _write(store.directory(), RECORD, _APPEND, line + b"\n")
+        file = os.open(RECORD, _APPEND, 0o600, dir_fd=store.directory())
+        try:
+            whole_file.write_all(file, line + b"\n")
+            os.fsync(file)
+        finally:
+            os.close(file)
     finally:
         store.close()
 
 
 def _byte(byte: bytes, at: int) -> bytes:
     return byte if _PLAIN.match(byte) or (byte == b"." and at) else b"%%%02X" % ord(byte)
-
-
-def _write(directory: int, name: bytes, flags: int, data: bytes) -> None:
-    file = os.open(name, flags, 0o600, dir_fd=directory)
-    try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(file, rest) :]
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -16,7 +16,7 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import header, records, regular_file
 from cyrsync.cyrus.mailbox import index as indexes
 from cyrsync.cyrus.mailbox.finder import Finder
-from cyrsync.far import packed, store
+from cyrsync.far import packed, store, whole_file
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.store import Store
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from typing import Optional
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 1 << 20
 _MOST = 1000  # states that came to be at one time
@@ -146,7 +145,7 @@ class Keeper:
             if lost is None:
                 os.link(kinds.INDEX, kinds.INDEX, src_dir_fd=folder, dst_dir_fd=state, follow_symlinks=False)
             else:
-                _write(state, kinds.INDEX, lost)
+                whole_file.make(kinds.INDEX, lost, state)
             os.rename(temporary, place, src_dir_fd=mailbox, dst_dir_fd=mailbox)
         finally:
             os.close(state)
@@ -273,16 +272,6 @@ def _copy(name: bytes, folder: int, state: int) -> None:
         return
     try:
         regular_file.check(descriptor, name)
-        _write(state, name, regular_file.contents(descriptor))
-    finally:
-        os.close(descriptor)
-
-
-def _write(directory: int, name: bytes, data: bytes) -> None:
-    descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=directory)
-    try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
+        whole_file.make(name, regular_file.contents(descriptor), state)
     finally:
         os.close(descriptor)

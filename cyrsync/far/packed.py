@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import records, regular_file
 from cyrsync.cyrus.mailbox.index import READ_SIZE
-from cyrsync.far import store
+from cyrsync.far import store, whole_file
 from cyrsync.far.store import Store
 from cyrsync.far.to_disk import to_disk
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     _Read = Callable[[int, int], bytes]
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LARGE = 256 << 10  # bytes of what is kept in pieces
 _MOST_WAITING = 5000  # states and files that are not large
 _BLOCK = 64 << 10  # bytes of one piece of a file, and that are read at once
@@ -211,14 +210,8 @@ class Packer:
     def _make(self, directory: bytes, name: bytes, data: bytes) -> None:
         """Write a file that gets its name when it is on the disk."""
         temporary = b".%b.%b" % (name, os.urandom(4).hex().encode("ascii"))
-        descriptor = os.open(temporary, _NEW_FILE, 0o600, dir_fd=self._directory(directory))
-        try:
-            self._made.append((directory, temporary, name))
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-        finally:
-            os.close(descriptor)
+        whole_file.make(temporary, data, self._directory(directory))
+        self._made.append((directory, temporary, name))
 
     def _settle(self) -> None:
         """Give what was made its name when it is on the disk, and remove what it stands for."""

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.far import whole_file
 from cyrsync.far.named import named, read_hashed
 from cyrsync.far.store import FILE_PIECES, FILES, IN_PIECES, MAILBOXES, MESSAGES, PIECES, STORE
 from cyrsync.far.stored import UNKNOWN, Damaged, StoreReader
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 #: In a store: a line `TIME PATH` for each message and each piece that nothing names, with the time when that was found.
 UNNAMED = b"unnamed"
 _NEW = b"." + UNNAMED + b".new"
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _TELL_EACH = 500  # states
 
 
@@ -173,13 +173,5 @@ def read_marks(store: StoreReader) -> "Dict[bytes, int]":
 
 def write_marks(store: StoreReader, marks: "Dict[bytes, int]") -> None:
     """Put such a list in place, durable when this returns. Raise OSError."""
-    directory = store.directory()
-    file = os.open(_NEW, _NEW_FILE, 0o600, dir_fd=directory)
-    try:
-        rest = memoryview(b"".join([b"%d %b\n" % (since, path) for path, since in sorted(marks.items())]))
-        while rest:
-            rest = rest[os.write(file, rest) :]
-        os.fsync(file)
-    finally:
-        os.close(file)
-    os.rename(_NEW, UNNAMED, src_dir_fd=directory, dst_dir_fd=directory)
+    data = b"".join([b"%d %b\n" % (since, path) for path, since in sorted(marks.items())])
+    whole_file.replace(UNNAMED, data, store.directory(), _NEW)

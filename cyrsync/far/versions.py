@@ -4,17 +4,15 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from cyrsync.far import whole_file
 from cyrsync.far.packed import compressed, unpacked
 from cyrsync.far.store import FILE_PIECES, FILES, IN_PIECES, PACKED
 from cyrsync.far.stored import PIECE
 
 if TYPE_CHECKING:
     from cyrsync.far.stored import StoreReader
-
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def read(store: "StoreReader", path: bytes) -> bytes:
@@ -40,19 +38,6 @@ def replace(store: "StoreReader", path: bytes, data: bytes) -> None:
     directory = store.directory(above)
     new = name.split(b"Z")[0] + b"Z" + PACKED
     temporary = b".%b.%b" % (new, os.urandom(4).hex().encode("ascii"))
-    file = os.open(temporary, _NEW_FILE, 0o600, dir_fd=directory)
-    try:
-        try:
-            rest = memoryview(compressed(data))
-            while rest:
-                rest = rest[os.write(file, rest) :]
-            os.fsync(file)
-        finally:
-            os.close(file)
-        os.rename(temporary, new, src_dir_fd=directory, dst_dir_fd=directory)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(temporary, dir_fd=directory)
-        raise
+    whole_file.replace(new, compressed(data), directory, temporary)
     if name != new:
         os.unlink(name, dir_fd=directory)

@@ -1,0 +1,46 @@
+"""Files that are made as a whole: of a process that is killed there is the old one or the new one, never a part.
+
+Also runs at the far end of a connection: standard library only, Python 3.6.
+"""
+
+import os
+from contextlib import suppress
+
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of the bytes to an open file. Raise OSError."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def make(name: bytes, data: bytes, directory: int) -> None:
+    """Make a file with this content in an open directory; whoever gives it its name syncs it before. Raise OSError."""
+    descriptor = os.open(name, NEW_FILE, 0o600, dir_fd=directory)
+    try:
+        write_all(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def replace(name: bytes, data: bytes, directory: int, temporary: bytes) -> None:
+    """Put a file in place in an open directory, once its content is on the disk. Raise OSError.
+
+    Until then it is called `temporary`: what a killed process has left by that name is replaced.
+    """
+    with suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=directory)
+    descriptor = os.open(temporary, NEW_FILE, 0o600, dir_fd=directory)
+    try:
+        try:
+            write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=directory)
+        raise
