@@ -18,7 +18,7 @@ from cyrsync.history.into_plan import Action, Had, Plan
 from cyrsync.history.outcome import MailboxOutcome, Outcome, Told
 from cyrsync.history.selected import Mailbox, Message, Selection
 from cyrsync.history.sync_apply import Remote
-from cyrsync.history.sync_server import Sent, SyncServer
+from cyrsync.history.sync_server import SyncServer, UploadedMessage
 from cyrsync.sync.progress import Reporter
 
 
@@ -143,7 +143,7 @@ class _Run:
             raise CommandRefused("NO", "it got its first message just now: run the restore again")
         self._server.remove(away)
 
-    def _send(self, partition: bytes, messages: Iterable[Message], had: frozenset[bytes]) -> list[Sent]:
+    def _send(self, partition: bytes, messages: Iterable[Message], had: frozenset[bytes]) -> list[UploadedMessage]:
         return self._server.send(partition, self._watched(messages), had, self._not_restored)
 
     def _not_restored(self, reason: str) -> None:
@@ -160,7 +160,7 @@ class _Run:
             size += message.size
             self._reporter.transfer("restoring", before + self._seen, before + self._one.selected, size)
 
-    def _add(self, sent: Iterable[Sent]) -> None:
+    def _add(self, sent: Iterable[UploadedMessage]) -> None:
         for one in sent:
             self._one.add(one.size)
 

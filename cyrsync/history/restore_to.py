@@ -65,7 +65,7 @@ def restore_to(tree: Tree, request: Request, directory: bytes, form: str, outcom
             restore = MailboxRestore(outcome, reporter)
             try:
                 FORMS[form](target, selection, where, restore)
-            except to_cyrus.Taken as error:
+            except to_cyrus.DirectoryInUse as error:
                 outcome.errors.append(f"{one.name}: {error}")
                 continue
             vanished = _vanished(tree, selection.mailbox.name, restore.damaged)

@@ -35,7 +35,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class UploadedMessage:
     """A message that the server keeps ready, and what is to be said of it."""
 
     uid: int
@@ -93,12 +93,12 @@ class SyncServer:
 
     def send(
         self, partition: bytes, messages: Iterable[Message], had: frozenset[bytes], damaged: Callable[[str], None]
-    ) -> list[Sent]:
+    ) -> list[UploadedMessage]:
         """Send messages to be kept ready, and return those that were sent, by UID.
 
         One whose SHA-1 is among `had` is not sent; what is damaged is told, and not sent. Raise CommandRefused.
         """
-        found: list[Sent] = []
+        found: list[UploadedMessage] = []
         batch: list[bytes] = []
         size = 0
         for message in messages:
@@ -110,7 +110,7 @@ class SyncServer:
             guid = message.guid or hashlib.sha1(data, usedforsecurity=False).digest()
             if guid in had:
                 continue
-            found.append(Sent(message.uid, sync_apply.record(message, guid), len(data)))
+            found.append(UploadedMessage(message.uid, sync_apply.record(message, guid), len(data)))
             batch.append(sync_apply.file(partition, guid, data))
             size += len(data)
             if len(batch) == sync_apply.BATCH_MESSAGES or size >= sync_apply.BATCH_BYTES:

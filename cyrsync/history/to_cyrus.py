@@ -19,12 +19,12 @@ _CACHE = b"cyrus.cache"
 _BLOCK = 1 << 20
 
 
-class Taken(Exception):
+class DirectoryInUse(Exception):
     """Another mailbox was restored to the directory, whose files those of this one would replace."""
 
 
 def write(target: Target, selection: Selection, place: Place, restore: MailboxRestore) -> None:
-    """Write a mailbox: its messages, then the metadata that names them. Raise NotWritten; Taken before anything."""
+    """Write a mailbox: its messages, then the metadata that names them. Raise NotWritten; first DirectoryInUse."""
     names = [*place.above, *as_on_disk(place.parts)]
     folder = target.directory(names)
     try:
@@ -32,7 +32,7 @@ def write(target: Target, selection: Selection, place: Place, restore: MailboxRe
         if not selection.metadata.keys().isdisjoint(names_in(folder)):
             source = path_text(os.path.dirname(selection.caches[0]))
             path = path_text(os.path.join(target.path, *names))
-            raise Taken(
+            raise DirectoryInUse(
                 f"{source}: not restored: another mailbox was restored to {path}: restore this one by itself, with its "
                 "partition as TREE"
             )

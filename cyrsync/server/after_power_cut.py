@@ -15,7 +15,7 @@ from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.state.mailbox_row import Key, MailboxRow
 from cyrsync.state.store import Store
-from cyrsync.state.unsynced_table import Unsynced
+from cyrsync.state.unsynced_table import UnsyncedMailbox
 
 
 def rows_there(store: Store, replica: Replica, partitions: dict[str, Roots]) -> list[MailboxRow] | None:
@@ -41,7 +41,7 @@ def rows_there(store: Store, replica: Replica, partitions: dict[str, Roots]) -> 
     return list(found.values())
 
 
-def _identity(unsynced: Unsynced, sent: MailboxRow | None, folder: Folder) -> tuple[str, int]:
+def _identity(unsynced: UnsyncedMailbox, sent: MailboxRow | None, folder: Folder) -> tuple[str, int]:
     """Return whose files these are, "" and 0 where that is not known."""
     unknown = ("", 0)
     if sent is None or (sent.uniqueid, sent.uidvalidity) != unsynced[1:]:

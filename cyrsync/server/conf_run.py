@@ -51,7 +51,7 @@ _OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(slots=True)
-class ConfFound:
+class ConfChanges:
     """What is to be done."""
 
     changed: list[ConfFile] = field(default_factory=list)
@@ -111,12 +111,12 @@ class ConfRun:
         file, known = self._files.file(self._files.mailbox_list), self._table.row(self._files.mailbox_list)
         return known is not None and file is not None and known.seen == _look(file.status)
 
-    def look_at(self, mailboxes: Mapping[bytes, bytes]) -> ConfFound:
+    def look_at(self, mailboxes: Mapping[bytes, bytes]) -> ConfChanges:
         """Find those files that changed with mailboxes; these are given with the uniqueid of the user's INBOX, or b"".
 
         See `user_files`. What is gone is not looked for.
         """
-        found = ConfFound()
+        found = ConfChanges()
         unreadable: dict[bytes, OSError] = {}
         paths = {path for name, uniqueid in mailboxes.items() for path in may_change(self._config, name, uniqueid)}
         for file in self._files.of(sorted(paths), unreadable):
@@ -125,9 +125,9 @@ class ConfRun:
         self._report_unreadable(unreadable)
         return found
 
-    def look(self) -> ConfFound:
+    def look(self) -> ConfChanges:
         """Stat the files, and find those that changed and those that are gone."""
-        found = ConfFound()
+        found = ConfChanges()
         known = self._table.seen()
         known.pop(self._files.mailbox_list, None)
         unreadable: dict[bytes, OSError] = {}
@@ -143,7 +143,7 @@ class ConfRun:
             count.delete = len(found.gone)
         return found
 
-    def _compare(self, file: ConfFile, seen: bytes | None, found: ConfFound) -> None:
+    def _compare(self, file: ConfFile, seen: bytes | None, found: ConfChanges) -> None:
         """Note a file that is not as it was `seen` when it was sent."""
         if seen != _look(file.status) and not (seen == UNSEEN and self._is_as_sent(file)):
             found.changed.append(file)
@@ -188,7 +188,7 @@ class ConfRun:
         """Return how many files the replica has."""
         return self._table.count()
 
-    def send(self, found: ConfFound, replica: Replica) -> None:
+    def send(self, found: ConfChanges, replica: Replica) -> None:
         """Send what changed, but for mailboxes.db."""
         self._session.result.config.send = int(self._list is not None)
         sender = ConfSender(self._table, replica)
@@ -210,7 +210,7 @@ class ConfRun:
             self._book(sender)
             self._list = None
 
-    def remove(self, found: ConfFound, replica: Replica) -> None:
+    def remove(self, found: ConfChanges, replica: Replica) -> None:
         """Delete on the replica what is gone."""
         rows = sorted(found.gone, key=lambda row: (row.root, row.path))
         for root, gone in groupby(rows, key=lambda row: row.root):

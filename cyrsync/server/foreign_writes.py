@@ -15,7 +15,7 @@ from cyrsync.ends.tree import OVERWRITE
 from cyrsync.errors import RefusedError
 from cyrsync.far.folder import Folder
 from cyrsync.far.walk import incarnation_in, start_of
-from cyrsync.server.rebuild import Trust
+from cyrsync.server.rebuild import Provenance
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.state.mailbox_row import Key, Location
@@ -58,7 +58,9 @@ class ForeignWrites:
                 reason = reason or f"{path_text(path)}: it is older than what was sent"
         return reason
 
-    def look(self, location: Location | None, root: bytes, folder: Folder, *, is_ours: bool, is_cut_off: bool) -> Trust:
+    def look(
+        self, location: Location | None, root: bytes, folder: Folder, *, is_ours: bool, is_cut_off: bool
+    ) -> Provenance:
         """Return what is known of a mailbox on the replica that the state says nothing of; `root` is the replica's.
 
         Where the replica `is_ours`, nobody else's server has sent there; where it `is_cut_off`, by a power cut, names
@@ -69,8 +71,8 @@ class ForeignWrites:
         """
         there = folder.metadata.get(kinds.INDEX)
         if location is None or there is None:
-            return Trust.PROVEN  # of no mailbox of the source: it goes, or is sent whole
-        proven = Trust.DOUBTED if is_cut_off else Trust.PROVEN
+            return Provenance.PROVEN  # of no mailbox of the source: it goes, or is sent whole
+        proven = Provenance.DOUBTED if is_cut_off else Provenance.PROVEN
         try:
             here = os.stat(location.index_path)
         except OSError:
@@ -78,7 +80,7 @@ class ForeignWrites:
         if (here.st_size, here.st_mtime_ns) == (there.size, there.mtime):
             return proven
         if self._overwrite:
-            return Trust.FOREIGN
+            return Provenance.FOREIGN
         ours, path = (
             incarnation_in(location.header_path, location.index_path),
             os.path.join(root, folder.path, kinds.INDEX),
@@ -88,9 +90,9 @@ class ForeignWrites:
                 raise RefusedError(_written_there(path, there.mtime))
             self._differing.append((location.index_path, path, there.mtime))
             if self._times and is_newer(there.mtime, here.st_mtime_ns):
-                return Trust.DOUBTED  # somebody's clock was wrong, or somebody wrote there
+                return Provenance.DOUBTED  # somebody's clock was wrong, or somebody wrote there
         # Nobody but we have written where there is an owner file of ours.
-        return proven if is_ours else Trust.DOUBTED
+        return proven if is_ours else Provenance.DOUBTED
 
     def refuse_newer(self) -> None:
         """Raise RefusedError if an index on the replica has a change that the source's has not, whatever clocks say."""

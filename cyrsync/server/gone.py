@@ -30,7 +30,7 @@ from cyrsync.text import path_text
 _PAUSE = 0.3
 
 
-class NotNamed(NamedTuple):
+class UnnamedMailboxes(NamedTuple):
     """What the replica has of mailboxes that mailboxes.db does not name."""
 
     gone: list[MailboxRow]  # the source has no such mailbox
@@ -46,9 +46,9 @@ class NotNamed(NamedTuple):
         return [count_gone(sent, renamed=False) for sent in self.stay()]
 
 
-def sort_out(rows: Iterable[MailboxRow], partitions: dict[str, Roots]) -> NotNamed:
+def sort_out(rows: Iterable[MailboxRow], partitions: dict[str, Roots]) -> UnnamedMailboxes:
     """Look for mailboxes on the source that mailboxes.db does not name, by what the replica has of them."""
-    found = NotNamed([], [], [])
+    found = UnnamedMailboxes([], [], [])
     for sent in rows:
         roots = partitions.get(sent.key.partition)
         try:
@@ -68,7 +68,7 @@ def find_not_named(
     partitions: dict[str, Roots],
     not_named: Callable[[], list[MailboxRow]],
     refresh: Callable[[], object],
-) -> tuple[NotNamed, list[str]]:
+) -> tuple[UnnamedMailboxes, list[str]]:
     """Sort out the mailboxes that mailboxes.db does not name; warnings tell of those that are there nevertheless.
 
     Mailboxes are made, renamed and deleted at any moment: such a mailbox is looked for again, by mailboxes.db as it is
@@ -85,7 +85,7 @@ def find_not_named(
     return found, warnings
 
 
-def report_doubtful(session: Session, found: NotNamed) -> None:
+def report_doubtful(session: Session, found: UnnamedMailboxes) -> None:
     """Report once which mailboxes stay on the replica for want of knowledge; without --delete all do."""
     lines = [f"{path_text(sent.key.path)}: {reason}" for sent, reason in found.doubtful if session.options.delete]
     session.result.errors += [line for line in lines if line not in session.result.errors]

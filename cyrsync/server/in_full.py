@@ -12,10 +12,10 @@ from cyrsync.server.absence import ABSENT
 from cyrsync.server.doubt import is_another_owners
 from cyrsync.server.ownership import Ownership
 from cyrsync.server.part_there import PartThere
-from cyrsync.server.rebuild import Trust, rebuild
+from cyrsync.server.rebuild import Provenance, rebuild
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
-from cyrsync.server.unlisted import Unlisted
+from cyrsync.server.unlisted import UnlistedFolders
 from cyrsync.state.mailbox_row import Key, MailboxRow
 from cyrsync.state.store import Store
 from cyrsync.sync.folder_plan import FolderPlan, State
@@ -25,10 +25,10 @@ from cyrsync.text import path_text
 
 
 @dataclass(slots=True)
-class There:
+class FullComparison:
     """What was found out about the replica."""
 
-    unlisted: Unlisted = field(default_factory=Unlisted)
+    unlisted: UnlistedFolders = field(default_factory=UnlistedFolders)
     leftovers: dict[bytes, list[FolderPlan]] = field(default_factory=dict)  # old ones, by root
     folders: int = 0
     messages: int = 0
@@ -41,12 +41,12 @@ def compare_in_full(
     replica: Replica,
     ownership: Ownership,
     part: PartThere | None,
-) -> There:
+) -> FullComparison:
     """Make the state from what the replica has, or of that the part that the run is for.
 
     What is known of the rest stays. Whether the state is complete is for whoever knows all of it to say.
     """
-    there = There()
+    there = FullComparison()
     rows: list[MailboxRow] = []
     for name, roots in partitions.items():
         reader = Reader(roots.data)
@@ -54,12 +54,12 @@ def compare_in_full(
 
         def look(
             root: bytes, folder: Folder, name: str = name, policy: Policy = policy, reader: Reader = reader
-        ) -> Trust:
+        ) -> Provenance:
             key = Key(name, folder.path)
             location = store.locations.get(key) if store.locations.has(key) else None
             trust = ownership.look(location, root, folder)
-            if trust is Trust.PROVEN and location and is_another_owners(location, folder, policy, reader):
-                return Trust.DOUBTED
+            if trust is Provenance.PROVEN and location and is_another_owners(location, folder, policy, reader):
+                return Provenance.DOUBTED
             return trust
 
         unlisted: dict[bytes, int] = {}
@@ -92,7 +92,7 @@ def compare_in_full(
 def _rows_there(
     roots: Roots,
     replica: Replica,
-    look: Callable[[bytes, Folder], Trust],
+    look: Callable[[bytes, Folder], Provenance],
     note: Callable[[bytes, Folder], None],
     part: PartThere | None,
     left: Container[bytes],

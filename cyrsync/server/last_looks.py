@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 
 from cyrsync.server.delivery import Delivery
-from cyrsync.server.gone import NotNamed, sort_out
+from cyrsync.server.gone import UnnamedMailboxes, sort_out
 from cyrsync.server.roots import Roots
 from cyrsync.server.snapshots import Snapshots
 from cyrsync.server.transition import Transitions
-from cyrsync.server.unlisted import Unlisted
+from cyrsync.server.unlisted import UnlistedFolders
 from cyrsync.state.mailbox_row import UNSEEN, Key, MailboxRow
 from cyrsync.state.store import Store
 
@@ -31,7 +31,7 @@ class LastLooks:
         snapshots: Snapshots,
         delivery: Delivery,
         refresh: Callable[[], bool],
-        unlisted: Unlisted,
+        unlisted: UnlistedFolders,
     ) -> None:
         """`refresh` reads mailboxes.db if it has changed, and tells whether it has."""
         self._store = store
@@ -63,7 +63,7 @@ class LastLooks:
             if store.locations.has(key):  # else it has gone, or has another name
                 snapshots.moving[key] = reason
 
-    def not_named(self) -> tuple[list[MailboxRow], NotNamed]:
+    def not_named(self) -> tuple[list[MailboxRow], UnnamedMailboxes]:
         """Return what the replica has of mailboxes that mailboxes.db does not name, and what became of them.
 
         One that this run has begun with, and that was deleted and made again meanwhile, is on the replica without its

@@ -21,7 +21,7 @@ from cyrsync.far.owner_file import OwnerFile
 from cyrsync.far.remove import Removal
 from cyrsync.server import after_power_cut, leftovers, mapping
 from cyrsync.server.foreign_writes import ForeignWrites
-from cyrsync.server.rebuild import Trust
+from cyrsync.server.rebuild import Provenance
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.state.mailbox_row import Key, Location
@@ -254,7 +254,7 @@ class Ownership:
             owner_file.writing and (owner_file.ended or memory.ended) for owner_file in self._found
         )
 
-    def look(self, location: Location | None, root: bytes, folder: Folder) -> Trust:
+    def look(self, location: Location | None, root: bytes, folder: Folder) -> Provenance:
         """Do what `ForeignWrites.look` says, after `check`."""
         is_ours = any(owner_file.source for owner_file in self._found)
         return self.foreign_writes.look(location, root, folder, is_ours=is_ours, is_cut_off=bool(self._cut_off))

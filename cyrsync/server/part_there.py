@@ -11,7 +11,7 @@ from cyrsync.far.folder import Folder
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
 from cyrsync.server.selection import Selection
-from cyrsync.state.location_table import Named
+from cyrsync.state.location_table import MailboxName
 from cyrsync.state.mailbox_row import Key, MailboxRow
 from cyrsync.state.store import Store
 
@@ -24,7 +24,7 @@ class PartThere:
         self._store = store
         self._replica = replica
         self._names = {one.key: one.name for one in store.locations.names()}
-        self._found: list[Named] = []
+        self._found: list[MailboxName] = []
 
     def may_have(self, partition: str) -> bool:
         """Tell whether anything of a partition may belong to the part."""
@@ -47,7 +47,7 @@ class PartThere:
                 name = self._name_there(roots, sent)
                 if name is None:
                     continue  # nobody knows whose it is: a run for all finds it gone
-                self._found.append(Named(sent.key, name, is_live=False))
+                self._found.append(MailboxName(sent.key, name, is_live=False))
             if self._selection.has(*sent.key, name):
                 yield sent
 

@@ -13,7 +13,7 @@ from cyrsync.server.roots import Roots
 from cyrsync.state.mailbox_row import Key, MailboxRow
 
 
-class Trust(Enum):
+class Provenance(Enum):
     """What is known of a mailbox that somebody has put on the replica."""
 
     #: The messages that its index names are the source's.
@@ -28,7 +28,7 @@ def rebuild(
     roots: Roots,
     tree: Tree,
     replica_roots: dict[bytes, bytes],
-    look: Callable[[bytes, Folder], Trust] = lambda *_: Trust.PROVEN,
+    look: Callable[[bytes, Folder], Provenance] = lambda *_: Provenance.PROVEN,
     note: Callable[[bytes, Folder], None] = lambda *_: None,
     accepts: Callable[[Folder], bool] = lambda _: True,
     left: Container[bytes] = (),
@@ -55,10 +55,10 @@ def rebuild(
                 if folder.incarnation and root == roots.homes[kinds.INDEX]:
                     trust = look(replica_roots[root], folder)
                     last_uids[folder.path] = 0
-                    if trust is Trust.PROVEN:
+                    if trust is Provenance.PROVEN:
                         proven.add(folder.path)
                         last_uids[folder.path] = folder.incarnation.last_uid
-                    if trust is not Trust.FOREIGN:
+                    if trust is not Provenance.FOREIGN:
                         sent.uniqueid, sent.uidvalidity = folder.incarnation[:2]
                 add(sent, folder, root, roots, last_uids.get(folder.path, uid_sets.MAX_UID))
     for path, sent in found.items():

@@ -10,12 +10,12 @@ from functools import partial
 from cyrsync.cyrus.server.config import Config
 from cyrsync.errors import GuardError, InterruptedRun, UnusableError, hint
 from cyrsync.server import changes, locations, lost, mounted, standby
-from cyrsync.server.conf_run import ConfFound, ConfRun
+from cyrsync.server.conf_run import ConfChanges, ConfRun
 from cyrsync.server.deleting import delete
 from cyrsync.server.delivery import Delivery
 from cyrsync.server.engine import MailboxChange, count_gone
 from cyrsync.server.gone import find_not_named, remove_gone, report_doubtful
-from cyrsync.server.in_full import There, compare_in_full
+from cyrsync.server.in_full import FullComparison, compare_in_full
 from cyrsync.server.last_looks import LastLooks
 from cyrsync.server.linking import Linker
 from cyrsync.server.ownership import Ownership
@@ -38,7 +38,7 @@ from cyrsync.text import path_text
 
 
 @dataclass(slots=True)
-class Found:
+class ServerPlan:
     """What a run is to do."""
 
     changed: bool = False  # some mailbox is not as it was
@@ -137,7 +137,7 @@ class ServerRun:
         options = self._session.options
         self._session.limit.begin()
         self._linker = Linker(store, replica, self._roots)
-        self._there = There()
+        self._there = FullComparison()
         self.snapshots = self._server.snapshots()
         self._conf = self._server.conf_run(store)
         ownership = self._server.ownership(store, replica, self._conf, has_leftovers=not options.dry_run)
@@ -159,7 +159,7 @@ class ServerRun:
             if self._selection:
                 check_users(self._selection, store, self._session.source.text, delete=self._session.options.delete)
             found = self._look(store, sender, delivery)
-            conf = self._conf.look() if self._conf else ConfFound()
+            conf = self._conf.look() if self._conf else ConfChanges()
         reason = sender.reason if sender else ""
         if not reason:
             self._guard_server(found, conf)
@@ -182,13 +182,19 @@ class ServerRun:
         if self._session.full:
             raise self._session.full
 
-    def _has_to_do(self, found: Found, conf: ConfFound) -> bool:
+    def _has_to_do(self, found: ServerPlan, conf: ConfChanges) -> bool:
         """Tell whether anything is not as it was."""
         lists = bool(self._conf and self._conf.sends_list)
         return bool(found.changed or found.gone or conf.changed or conf.gone or lists)
 
     def _write(
-        self, store: Store, replica: Replica, ownership: Ownership, delivery: Delivery, found: Found, conf: ConfFound
+        self,
+        store: Store,
+        replica: Replica,
+        ownership: Ownership,
+        delivery: Delivery,
+        found: ServerPlan,
+        conf: ConfChanges,
     ) -> None:
         """Send what is left and delete what is gone, and say on the replica that a run is over."""
         if not ownership.begun:
@@ -232,14 +238,14 @@ class ServerRun:
             self._selection.learn(store.locations.names())
         return read is not None
 
-    def _look(self, store: Store, sender: Sender | None, delivery: Delivery | None) -> Found:
+    def _look(self, store: Store, sender: Sender | None, delivery: Delivery | None) -> ServerPlan:
         """Stat header and index of every mailbox, look into those that are not as they were, and send them.
 
         What needs a look at all of them first is left for later.
         """
         looks = (lambda: self._there.unlisted.without(store.gone()), partial(self._refresh, store))
         not_named, warnings = find_not_named(self._session, self._roots, *looks)
-        found = Found(gone=not_named.gone, stay=not_named.would_go(), warnings=warnings)
+        found = ServerPlan(gone=not_named.gone, stay=not_named.would_go(), warnings=warnings)
         counts = self._session.result
         seen = changes.find(store, self._session.progress, delete=self._session.options.delete)
         mounted.check_indexes(self._roots, store, seen.total, seen.missing)
@@ -292,7 +298,7 @@ class ServerRun:
         """Tell whether what is below a directory may be deleted with it, if both are gone."""
         return self._selection is None or self._selection.has_all_below(path)
 
-    def _guard_server(self, found: Found, conf: ConfFound) -> None:
+    def _guard_server(self, found: ServerPlan, conf: ConfChanges) -> None:
         if not (found.mailboxes or (self._selection and self._selection.has_learned)):
             conf_name = self._session.source.text
             raise GuardError(f"{conf_name}: mailboxes.db has no mailbox on this server: is it the right file?")
@@ -313,7 +319,7 @@ class ServerRun:
         self._session.note_withheld()
 
     def _send_and_delete(
-        self, store: Store, replica: Replica, delivery: Delivery, found: Found, conf: ConfFound
+        self, store: Store, replica: Replica, delivery: Delivery, found: ServerPlan, conf: ConfChanges
     ) -> None:
         if found.renamed:
             relink(store, replica, self._roots, found.renamed, self._session.result)

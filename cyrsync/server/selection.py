@@ -17,7 +17,7 @@ from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.mailboxes import Mailbox
 from cyrsync.errors import GuardError
 from cyrsync.state.conf_table import ConfTable
-from cyrsync.state.location_table import Named
+from cyrsync.state.location_table import MailboxName
 from cyrsync.state.store import Store
 from cyrsync.sync.part import Part
 
@@ -39,7 +39,7 @@ class Selection:
         self._inboxes: dict[str, str] = {}  # user: partition
         self._by_uniqueid: dict[str, str] = {}  # of an INBOX: user
 
-    def learn(self, named: Iterable[Named]) -> None:
+    def learn(self, named: Iterable[MailboxName]) -> None:
         """Take in the names of all mailboxes, and of those that the replica has still."""
         self._users, self._inboxes, self._by_uniqueid = set(), {}, {}
         for one in named:

@@ -14,7 +14,7 @@ from cyrsync.state.mailbox_row import Key, MailboxRow
 from cyrsync.state.store import Store
 
 
-class Direct(Protocol):
+class DirectSender(Protocol):
     """Who sends mailboxes at once, while what was read of them is at hand."""
 
     def accepts(self, change: MailboxChange, reader: MailboxReader) -> bool:
@@ -54,7 +54,7 @@ class Snapshots:
         """Return what to call a mailbox: its directory, and its name where that does not tell it."""
         return mailbox_text(key.path, self._names.get(key, b""))
 
-    def read(self, store: Store, key: Key, send: Direct | None = None) -> MailboxChange | None:
+    def read(self, store: Store, key: Key, send: DirectSender | None = None) -> MailboxChange | None:
         """Read a mailbox and have it sent; return what is to be done for it, None if it has to stay as it is.
 
         It is on its way afterwards, unless nobody took it.

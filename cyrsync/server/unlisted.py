@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from cyrsync.state.mailbox_row import Key, MailboxRow
 
 
-class Unlisted:
+class UnlistedFolders:
     """A set of folders, and of all that is below them."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from cyrsync.server.roots import Roots
 from cyrsync.standby import at_work, commands, leftovers, promotion_mark
 from cyrsync.standby.ownership import identity
 from cyrsync.standby.promotion import Promotion
-from cyrsync.standby.promotion_mark import Found
+from cyrsync.standby.promotion_mark import OwnerFiles
 from cyrsync.standby.sweep import Swept, sweep
 from cyrsync.text import path_text
 from cyrsync.verify.server import audit_again, audit_server
@@ -103,7 +103,7 @@ class _Server:
         self.roots = list(dict.fromkeys([*self._partitions, home, *more]))
         self._places: list[Located] = []
 
-    def check(self) -> Found:
+    def check(self) -> OwnerFiles:
         """Return the owner files. Raise UnusableError where Cyrus is at work, or could not work with what is there."""
         pids = at_work.processes(self._config, os.fsencode(self._conf))
         if pids:
@@ -119,7 +119,7 @@ class _Server:
         self._compare_settings(found)
         return found
 
-    def _compare_settings(self, found: Found) -> None:
+    def _compare_settings(self, found: OwnerFiles) -> None:
         theirs = found.newest.settings if found.newest else ()
         differing = differences(theirs, layout_settings(self._config))
         fatal = [f"{self._conf}: {one.text}" for one in differing if one.fatal]
@@ -185,7 +185,7 @@ def _has_owner_file(root: bytes) -> bool:
     return os.path.lexists(os.path.join(root, owner_file.NAME))
 
 
-def _mark(result: Promotion, roots: Sequence[bytes], found: Found) -> None:
+def _mark(result: Promotion, roots: Sequence[bytes], found: OwnerFiles) -> None:
     """Mark the replica before anything else is done: from here on nothing overwrites it, however this ends."""
     newest = found.newest
     result.warnings += found.warnings

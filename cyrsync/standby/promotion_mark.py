@@ -20,7 +20,7 @@ _LOOK_AGAIN = 0.2  # seconds
 
 
 @dataclass(slots=True)
-class Found:
+class OwnerFiles:
     """What the roots say of themselves."""
 
     owner_files: dict[bytes, OwnerFile] = field(default_factory=dict)
@@ -59,9 +59,9 @@ def held(roots: Sequence[bytes], wait: float) -> Iterator[None]:
         yield
 
 
-def read(roots: Sequence[bytes]) -> Found:
+def read(roots: Sequence[bytes]) -> OwnerFiles:
     """Return what the owner files say. Raise UnusableError where one cannot be read."""
-    found = Found()
+    found = OwnerFiles()
     for root in roots:
         try:
             one = owner_file.read(root)
@@ -94,7 +94,7 @@ def _doubts(roots: Sequence[bytes], owner_files: dict[bytes, OwnerFile]) -> Iter
         yield f"these are not of one replica and one run: {groups}"
 
 
-def promote(roots: Sequence[bytes], found: Found) -> str:
+def promote(roots: Sequence[bytes], found: OwnerFiles) -> str:
     """Mark all roots and return since when they are: the first time counts. Raise UnusableError where it fails."""
     earlier = sorted(one.promoted for one in found.owner_files.values() if one.promoted)
     since = earlier[0] if earlier else datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -9,7 +9,7 @@ from cyrsync.state.mailbox_row import Key, Location
 from cyrsync.state.state_file import StateFile
 
 
-class Named(NamedTuple):
+class MailboxName(NamedTuple):
     """The name of a mailbox that mailboxes.db has, or had when the replica got it."""
 
     key: Key
@@ -102,14 +102,14 @@ class LocationTable:
                 path = path.rpartition(b"/")[0]
         return found
 
-    def names(self) -> Iterator[Named]:
+    def names(self) -> Iterator[MailboxName]:
         """Yield the names of all mailboxes, and of those that the replica has still, as far as they are known."""
         for partition, path, name, is_live in self._file.query(
             "SELECT partition, path, name, 1 FROM main.place UNION ALL SELECT partition, path, name, 0 FROM former"
         ):
-            yield Named(Key(partition, path), name, bool(is_live))
+            yield MailboxName(Key(partition, path), name, bool(is_live))
 
-    def remember(self, names: Iterable[Named]) -> None:
+    def remember(self, names: Iterable[MailboxName]) -> None:
         """Keep names of mailboxes that mailboxes.db does not have."""
         rows = ((*one.key, one.name) for one in names)
         self._file.change(("INSERT OR REPLACE INTO former VALUES (?, ?, ?)", rows))

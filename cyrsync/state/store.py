@@ -14,7 +14,7 @@ from typing import NamedTuple
 from cyrsync.state.location_table import LocationTable
 from cyrsync.state.mailbox_row import PUT, SEEN, Key, MailboxRow, StateDamaged, names_in, row_of, sent_of, text_of
 from cyrsync.state.state_file import StateFile, set_aside
-from cyrsync.state.unsynced_table import Unsynced, UnsyncedTable, note_mailboxes
+from cyrsync.state.unsynced_table import UnsyncedMailbox, UnsyncedTable, note_mailboxes
 
 
 class Memory(NamedTuple):
@@ -138,14 +138,14 @@ class Store:
     def put(self, rows: Iterable[MailboxRow]) -> None:
         """Keep rows, on disk when this returns; they are of mailboxes that something is written to."""
         kept = list(rows)
-        written = (Unsynced(row.key, row.uniqueid, row.uidvalidity) for row in kept)
+        written = (UnsyncedMailbox(row.key, row.uniqueid, row.uidvalidity) for row in kept)
         self.file.change(note_mailboxes(written), (PUT, map(row_of, kept)))
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Forget mailboxes that the replica has no more."""
         gone = list(keys)
         drop = "DELETE FROM main.sent WHERE partition = ? AND path = ?"
-        self.file.change(note_mailboxes(map(Unsynced, gone)), (drop, gone))
+        self.file.change(note_mailboxes(map(UnsyncedMailbox, gone)), (drop, gone))
 
     def under_way(self) -> list[MailboxRow]:
         """Return what the replica has of mailboxes to which something was being sent when this was last written.

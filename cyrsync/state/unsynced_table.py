@@ -16,7 +16,7 @@ from cyrsync.state.state_file import Change, StateFile
 _NOTE = "INSERT OR IGNORE INTO unsynced VALUES (?, ?, ?, ?, ?)"
 
 
-class Unsynced(NamedTuple):
+class UnsyncedMailbox(NamedTuple):
     """A mailbox to which something was written that may not be on the replica's disks.
 
     And whose files were there when these were last synced: "" and 0 where that is not known.
@@ -27,7 +27,7 @@ class Unsynced(NamedTuple):
     uidvalidity: int = 0
 
 
-def note_mailboxes(mailboxes: Iterable[Unsynced]) -> Change:
+def note_mailboxes(mailboxes: Iterable[UnsyncedMailbox]) -> Change:
     """Return the change that notes mailboxes, each unless it is noted already."""
     return _NOTE, ((*one.key, b"", one.uniqueid, one.uidvalidity) for one in mailboxes)
 
@@ -46,10 +46,10 @@ class UnsyncedTable:
     def __init__(self, file: StateFile) -> None:
         self._file = file
 
-    def mailboxes(self) -> list[Unsynced]:
+    def mailboxes(self) -> list[UnsyncedMailbox]:
         """Return the mailboxes to which something was written."""
         query = "SELECT partition, path, uniqueid, uidvalidity FROM unsynced WHERE partition != ''"
-        return [Unsynced(Key(*row[:2]), *row[2:]) for row in self._file.query(query)]
+        return [UnsyncedMailbox(Key(*row[:2]), *row[2:]) for row in self._file.query(query)]
 
     def is_empty(self) -> bool:
         """Tell whether all that was written is on the disks."""

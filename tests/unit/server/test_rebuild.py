@@ -11,7 +11,7 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.folder import Folder, Incarnation
 from cyrsync.far.message_files import MessageFiles
-from cyrsync.server.rebuild import Trust, rebuild
+from cyrsync.server.rebuild import Provenance, rebuild
 from cyrsync.server.roots import Roots
 from cyrsync.state.mailbox_row import UNSEEN, Key, MailboxRow
 
@@ -100,8 +100,8 @@ def test_a_replica_that_has_nothing() -> None:
     assert rebuilt(roots(META, ARCHIVE), Replica()) == []
 
 
-@pytest.mark.parametrize("trust", [Trust.DOUBTED, Trust.FOREIGN])
-def test_messages_that_somebody_else_may_have_written_are_not_proven(trust: Trust) -> None:
+@pytest.mark.parametrize("trust", [Provenance.DOUBTED, Provenance.FOREIGN])
+def test_messages_that_somebody_else_may_have_written_are_not_proven(trust: Provenance) -> None:
     """They may be there, and are not taken for the source's; nor is the mailbox, if it is known that somebody has."""
     life = Incarnation("id", 7, 12)
     replica = Replica(
@@ -109,5 +109,5 @@ def test_messages_that_somebody_else_may_have_written_are_not_proven(trust: Trus
     )
     where = roots(META, ARCHIVE)
     found = rebuild(where, replica, {root: b"/replica" + root for root in where.all()}, lambda *_: trust)  # type: ignore[arg-type]
-    whose = ("id", 7) if trust is Trust.DOUBTED else ("", 0)
+    whose = ("id", 7) if trust is Provenance.DOUBTED else ("", 0)
     assert list(found) == [MailboxRow(Key("default", b"j/joe"), *whose, maybe=uids(1, 2, 3), names=NAMES)]  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cyrsync.cyrus.server import config
 from cyrsync.cyrus.server.conf_files import FileOwner
 from cyrsync.server.selection import Selection
-from cyrsync.state.location_table import Named
+from cyrsync.state.location_table import MailboxName
 from cyrsync.state.mailbox_row import Key
 from cyrsync.sync.part import Part
 
@@ -20,7 +20,7 @@ FAST = Part(partitions=frozenset(["fast"]))
 ID = b"uuid/a/b/ab12"
 
 
-def selection(part: Part, directory: Path, *names: Named, conf: str = "") -> Selection:
+def selection(part: Part, directory: Path, *names: MailboxName, conf: str = "") -> Selection:
     path = directory / "imapd.conf"
     path.write_text(f"configdirectory: /conf\npartition-default: /spool\npartition-fast: /fast\n{conf}")
     found = Selection(part, config.read(str(path)))
@@ -28,8 +28,8 @@ def selection(part: Part, directory: Path, *names: Named, conf: str = "") -> Sel
     return found
 
 
-def named(name: bytes, path: bytes = b"", partition: str = "default", is_live: bool = True) -> Named:
-    return Named(Key(partition, path or name.replace(b".", b"/")), name, is_live)
+def named(name: bytes, path: bytes = b"", partition: str = "default", is_live: bool = True) -> MailboxName:
+    return MailboxName(Key(partition, path or name.replace(b".", b"/")), name, is_live)
 
 
 @pytest.mark.parametrize(
