@@ -48,7 +48,7 @@ _RECENT = 20 * 10**9
 
 
 class LockedFolder(NamedTuple):
-    """A folder with its bound metadata, of one moment.
+    """A folder with its snapshot metadata, of one moment.
 
     `folder.problem` is EBUSY where a writer kept the lock or never rested, EAGAIN where a mailbox is just being made,
     renamed or removed.
@@ -103,7 +103,7 @@ def read_under_locks(reader: "Reader", path: bytes, wanted: Kinds = NO_KINDS) ->
 
 
 def _locked_parts(meta_files: MetaFiles, annotations: bytes) -> "tuple[dict[bytes, Part], bool]":
-    """Return the bound metadata and whether its locks were had; nothing where something else than a file is there."""
+    """Return the snapshot metadata and whether it was locked; nothing where something else than a file is there."""
     try:
         return snapshot.parts(meta_files, [annotations])
     except OSError as error:

@@ -34,17 +34,17 @@ def rows_there(store: Store, replica: Replica, partitions: dict[str, Roots]) -> 
                     return None
                 if folder.is_cyrus() or folder.metadata:
                     key = Key(name, folder.path)
-                    sent = found.setdefault(key, MailboxRow(key))
-                    add(sent, folder, root, roots, last_uid=0)
+                    row = found.setdefault(key, MailboxRow(key))
+                    add(row, folder, root, roots, last_uid=0)
                     if root == roots.homes[kinds.INDEX]:
-                        sent.uniqueid, sent.uidvalidity = _identity(unsynced[key], store.sent(key), folder)
+                        row.uniqueid, row.uidvalidity = _identity(unsynced[key], store.row(key), folder)
     return list(found.values())
 
 
-def _identity(unsynced: UnsyncedMailbox, sent: MailboxRow | None, folder: Folder) -> tuple[str, int]:
+def _identity(unsynced: UnsyncedMailbox, row: MailboxRow | None, folder: Folder) -> tuple[str, int]:
     """Return whose files these are, "" and 0 where that is not known."""
     unknown = ("", 0)
-    if sent is None or (sent.uniqueid, sent.uidvalidity) != unsynced[1:]:
+    if row is None or (row.uniqueid, row.uidvalidity) != unsynced[1:]:
         return unknown
     if folder.incarnation and folder.incarnation[:2] != unsynced[1:]:
         return unknown

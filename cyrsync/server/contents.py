@@ -152,7 +152,7 @@ class Contents:
         self._there = there
         self._known = known
         self._bad = bad
-        self._index = change.reading.index
+        self._index = change.mailbox.index
 
     def __iter__(self) -> Iterator[Item]:
         """Yield the mailbox, in the order in which it is sent.
@@ -281,8 +281,10 @@ class Contents:
                 os.close(descriptor)
         if not self.is_whole():
             return
-        bound = [file for found, file in self._change.reading.bound if found == root and file.name in plan.metadata]
-        for file in sorted(bound, key=lambda file: file.name == kinds.INDEX):
+        snapshot_files = [
+            file for found, file in self._change.mailbox.snapshot_files if found == root and file.name in plan.metadata
+        ]
+        for file in sorted(snapshot_files, key=lambda file: file.name == kinds.INDEX):
             entry = file.entry._replace(size=len(file.data))
             yield from self._counted(pieces_of(file.name, entry, file.data))
 

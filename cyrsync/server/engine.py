@@ -18,8 +18,8 @@ class MailboxChange:
     """What is to be done for one mailbox: a plan for each root, and one that counts for all of them."""
 
     location: Location
-    sent: MailboxRow | None
-    reading: MailboxState
+    row: MailboxRow | None
+    mailbox: MailboxState
     plans: dict[bytes, FolderPlan]
     summary: FolderPlan
     going: bool = False  # on its way to the replica
@@ -42,16 +42,16 @@ class MailboxChange:
             return False
         plan.uids = uid_sets.difference(plan.uids, one)
         plan.messages_send -= 1
-        self.reading.messages = uid_sets.difference(self.reading.messages, one)
-        self.reading.archived = uid_sets.difference(self.reading.archived, one)
+        self.mailbox.messages = uid_sets.difference(self.mailbox.messages, one)
+        self.mailbox.archived = uid_sets.difference(self.mailbox.archived, one)
         self.lacking = True
         return True
 
     def doubtful(self, root: bytes) -> array[int]:
         """Return the messages that are to be sent, and that the replica may have."""
-        if not self.sent or self.summary.state is not State.CHANGED:
+        if not self.row or self.summary.state is not State.CHANGED:
             return uid_sets.empty()
-        return uid_sets.common(self.plans[root].uids, self.sent.maybe)
+        return uid_sets.common(self.plans[root].uids, self.row.maybe)
 
     def has(self, root: bytes, uids: array[int]) -> None:
         """Note that the replica has messages that were to be sent."""
@@ -63,18 +63,18 @@ class MailboxChange:
 
     def before(self) -> MailboxRow:
         """Return what may be true of the replica as soon as anything is on its way."""
-        old = self.sent or MailboxRow(self.location.key)
-        names = tuple(sorted({*old.names, *self.reading.names()}))
+        old = self.row or MailboxRow(self.location.key)
+        names = tuple(sorted({*old.names, *self.mailbox.names()}))
         if not self.summary.messages_send and self.summary.state is State.CHANGED and names == old.names:
             return replace(old, seen=UNSEEN)  # the index may be newer there than the last that is known to have come
         if self.summary.state is State.CHANGED:
-            messages = uid_sets.difference(self.reading.messages, old.uids)
-            archived = uid_sets.difference(self.reading.archived, old.archived)
+            messages = uid_sets.difference(self.mailbox.messages, old.uids)
+            archived = uid_sets.difference(self.mailbox.archived, old.archived)
             maybe = uid_sets.union(old.maybe, uid_sets.union(messages, archived))
             return replace(old, seen=UNSEEN, maybe=maybe, names=names)
-        coming = uid_sets.union(self.reading.messages, self.reading.archived)
+        coming = uid_sets.union(self.mailbox.messages, self.mailbox.archived)
         there = uid_sets.union(uid_sets.union(old.uids, old.archived), old.maybe)
-        found = self.reading.incarnation if self.summary.state is State.NEW else None
+        found = self.mailbox.incarnation if self.summary.state is State.NEW else None
         return MailboxRow(
             self.location.key,
             uniqueid=found.uniqueid if found else "",
@@ -90,17 +90,17 @@ class MailboxChange:
         What was to be kept is there still. As long as that is another mailbox's, and has UIDs that this one may give
         yet, whose the files are is not known.
         """
-        reading = self.reading
+        mailbox = self.mailbox
         deleted = deleted and not any(plan.kept for plan in self.plans.values())
         left = uid_sets.empty() if deleted else self._going()
         mixed = bool(left) and self.summary.state is State.RECREATED
         return MailboxRow(
-            *(self.location.key, "" if mixed else reading.incarnation.uniqueid),
-            0 if mixed else reading.incarnation.uidvalidity,
-            UNSEEN if self.lacking else reading.seen,
-            *(reading.messages, reading.archived),
+            *(self.location.key, "" if mixed else mailbox.incarnation.uniqueid),
+            0 if mixed else mailbox.incarnation.uidvalidity,
+            UNSEEN if self.lacking else mailbox.seen,
+            *(mailbox.messages, mailbox.archived),
             maybe=left,
-            names=tuple(sorted({*reading.names(), *self.left_alone})),
+            names=tuple(sorted({*mailbox.names(), *self.left_alone})),
             stale=() if deleted else self.summary.delete_files,
         )
 
@@ -113,8 +113,8 @@ class MailboxChange:
 
 def plan_mailbox(
     location: Location,
-    sent: MailboxRow | None,
-    reading: MailboxState,
+    row: MailboxRow | None,
+    mailbox: MailboxState,
     roots: Roots,
     *,
     before: MailboxRow | None = None,
@@ -124,87 +124,87 @@ def plan_mailbox(
 
     `before` is what the replica had when this run began, if that is something else: more than that it cannot lose.
     """
-    old = sent or MailboxRow(location.key)
-    state = _state(sent, reading)
+    old = row or MailboxRow(location.key)
+    state = _state(row, mailbox)
     plans = {root: _plan(location.key.path, state) for root in roots.all()}
-    for root, now, proven in _messages(roots, reading, old):
+    for root, now, proven in _messages(roots, mailbox, old):
         plan = plans[root]
         plan.uids = now if state is not State.CHANGED else uid_sets.difference(now, proven)
         plan.messages_send = len(plan.uids)
         plan.delete_uids = uid_sets.difference(uid_sets.union(proven, old.maybe), now)
-    _count_deletions(plans, reading, roots, before or old)
-    for root, file in reading.bound:
-        if file.name == kinds.HEADER and state is State.CHANGED and same_header(old.seen, reading.seen):
+    _count_deletions(plans, mailbox, roots, before or old)
+    for root, file in mailbox.snapshot_files:
+        if file.name == kinds.HEADER and state is State.CHANGED and same_header(old.seen, mailbox.seen):
             continue
         plans[root].metadata = (*plans[root].metadata, file.name)
         plans[root].metadata_bytes += len(file.data)
-    for root, name in reading.derived:
+    for root, name in mailbox.derived:
         if name in left_out:
             continue
         plans[root].derived = (*plans[root].derived, name)
-    gone = {*old.names, *old.stale}.difference(reading.names(), left_out)
+    gone = {*old.names, *old.stale}.difference(mailbox.names(), left_out)
     for name in sorted(gone & roots.homes.keys()):
         plan = plans[roots.homes[name]]
         plan.delete_files = (*plan.delete_files, name)
         plan.others_delete += 1
     for plan in plans.values():
-        plan.incarnation, plan.identity = reading.incarnation, reading.identity
+        plan.incarnation, plan.identity = mailbox.incarnation, mailbox.identity
     # An empty mailbox has a directory, too.
-    plans[roots.data].touch = reading.has_directory and not old.uids
-    summary = _summary(location.key.path, state, plans, reading, old)
-    return MailboxChange(location, sent, reading, plans, summary, left_alone=left_out.intersection(old.names))
+    plans[roots.data].touch = mailbox.has_directory and not old.uids
+    summary = _summary(location.key.path, state, plans, mailbox, old)
+    return MailboxChange(location, row, mailbox, plans, summary, left_alone=left_out.intersection(old.names))
 
 
 def deletions(plan: FolderPlan) -> FolderPlan:
     """Return what is to be deleted by a plan whose files have been sent."""
-    sent = replace(plan, uids=uid_sets.empty(), nonstandard=(), metadata=(), derived=(), other_files=())
-    return replace(sent, messages_send=0, touch=False)
+    row = replace(plan, uids=uid_sets.empty(), nonstandard=(), metadata=(), derived=(), other_files=())
+    return replace(row, messages_send=0, touch=False)
 
 
-def plan_gone(sent: MailboxRow, roots: Roots, *, whole: bytes | None) -> dict[bytes, FolderPlan]:
+def plan_gone(row: MailboxRow, roots: Roots, *, whole: bytes | None) -> dict[bytes, FolderPlan]:
     """Return what takes a mailbox from the replica: a `whole` directory, or only what is its own in its directories."""
     plans = {}
     for root in roots.all():
         state = State.CHANGED if whole is None else State.GONE
-        plan = plans[root] = _plan(sent.key.path if whole is None else whole, state)
+        plan = plans[root] = _plan(row.key.path if whole is None else whole, state)
         if whole is None:
-            plan.delete_uids = uid_sets.union(uid_sets.union(sent.uids, sent.archived), sent.maybe)
+            plan.delete_uids = uid_sets.union(uid_sets.union(row.uids, row.archived), row.maybe)
             plan.delete_files = tuple(sorted(name for name, home in roots.homes.items() if home == root))
     return plans
 
 
-def count_gone(sent: MailboxRow, *, renamed: bool) -> FolderPlan:
+def count_gone(row: MailboxRow, *, renamed: bool) -> FolderPlan:
     """Return the plan that counts for all roots of a mailbox that is gone; one that was renamed loses nothing."""
     return FolderPlan(
-        sent.key.path,
+        row.key.path,
         State.GONE,
         is_cyrus=True,
-        messages_delete=0 if renamed else len(sent.uids) + len(sent.archived) + sent.unproven(),
-        others_delete=len(sent.names) + len(sent.stale),
+        messages_delete=0 if renamed else len(row.uids) + len(row.archived) + row.unproven(),
+        others_delete=len(row.names) + len(row.stale),
     )
 
 
-def _count_deletions(plans: dict[bytes, FolderPlan], reading: MailboxState, roots: Roots, before: MailboxRow) -> None:
-    unwanted = uid_sets.difference(uid_sets.difference(before.maybe, reading.messages), reading.archived)
-    for root, now, proven in _messages(roots, reading, before):
+def _count_deletions(plans: dict[bytes, FolderPlan], mailbox: MailboxState, roots: Roots, before: MailboxRow) -> None:
+    unwanted = uid_sets.difference(uid_sets.difference(before.maybe, mailbox.messages), mailbox.archived)
+    for root, now, proven in _messages(roots, mailbox, before):
         plans[root].messages_delete = len(uid_sets.difference(uid_sets.difference(proven, now), unwanted))
     # In whichever root they are: what an earlier run has kept counts again.
     plans[roots.data].messages_delete += len(unwanted)
 
 
-def _state(sent: MailboxRow | None, reading: MailboxState) -> State:
-    if sent is None:
+def _state(row: MailboxRow | None, mailbox: MailboxState) -> State:
+    if row is None:
         return State.NEW
-    found = reading.incarnation
-    same = sent.uniqueid == found.uniqueid and sent.uidvalidity == found.uidvalidity
+    found = mailbox.incarnation
+    same = row.uniqueid == found.uniqueid and row.uidvalidity == found.uidvalidity
     return State.CHANGED if same else State.RECREATED
 
 
-def _messages(roots: Roots, reading: MailboxState, old: MailboxRow) -> list[tuple[bytes, array[int], array[int]]]:
+def _messages(roots: Roots, mailbox: MailboxState, old: MailboxRow) -> list[tuple[bytes, array[int], array[int]]]:
     """Return (root, what is to be there, what is known to be there)."""
-    found = [(roots.data, reading.messages, old.uids)]
+    found = [(roots.data, mailbox.messages, old.uids)]
     if roots.archive != roots.data:
-        found.append((roots.archive, reading.archived, old.archived))
+        found.append((roots.archive, mailbox.archived, old.archived))
     return found
 
 
@@ -213,9 +213,9 @@ def _plan(path: bytes, state: State) -> FolderPlan:
 
 
 def _summary(
-    path: bytes, state: State, plans: dict[bytes, FolderPlan], reading: MailboxState, old: MailboxRow
+    path: bytes, state: State, plans: dict[bytes, FolderPlan], mailbox: MailboxState, old: MailboxRow
 ) -> FolderPlan:
-    seen = len(reading.messages) + len(reading.archived)
+    seen = len(mailbox.messages) + len(mailbox.archived)
     send = sum(plan.messages_send for plan in plans.values())
     return FolderPlan(
         *(path, state),
@@ -229,7 +229,7 @@ def _summary(
         messages_present=seen - send if state is State.CHANGED else 0,
         messages_delete=sum(plan.messages_delete for plan in plans.values()),
         others_delete=sum(plan.others_delete for plan in plans.values()),
-        metadata_seen=len(reading.names()),
+        metadata_seen=len(mailbox.names()),
         metadata_bytes=sum(plan.metadata_bytes for plan in plans.values()),
         replica_messages=len(old.uids) + len(old.archived),
     )

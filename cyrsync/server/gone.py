@@ -39,27 +39,27 @@ class UnnamedMailboxes(NamedTuple):
 
     def stay(self) -> list[MailboxRow]:
         """Return what the replica has of those that stay there."""
-        return [*self.there, *(sent for sent, _ in self.doubtful)]
+        return [*self.there, *(row for row, _ in self.doubtful)]
 
     def would_go(self) -> list[FolderPlan]:
         """Return what the replica would lose if mailboxes.db were right about those that stay."""
-        return [count_gone(sent, renamed=False) for sent in self.stay()]
+        return [count_gone(row, renamed=False) for row in self.stay()]
 
 
 def sort_out(rows: Iterable[MailboxRow], partitions: dict[str, Roots]) -> UnnamedMailboxes:
     """Look for mailboxes on the source that mailboxes.db does not name, by what the replica has of them."""
     found = UnnamedMailboxes([], [], [])
-    for sent in rows:
-        roots = partitions.get(sent.key.partition)
+    for row in rows:
+        roots = partitions.get(row.key.partition)
         try:
             if roots is None:
-                reason = f"imapd.conf has no partition {sent.key.partition}: it stays on the replica"
-                found.doubtful.append((sent, reason))
+                reason = f"imapd.conf has no partition {row.key.partition}: it stays on the replica"
+                found.doubtful.append((row, reason))
             else:
-                (found.there if _has_mailbox(roots, sent) else found.gone).append(sent)
+                (found.there if _has_mailbox(roots, row) else found.gone).append(row)
         except OSError as error:
             reason = f"whether it is gone cannot be seen: {error.strerror}: it stays on the replica"
-            found.doubtful.append((sent, reason))
+            found.doubtful.append((row, reason))
     return found
 
 
@@ -87,7 +87,7 @@ def find_not_named(
 
 def report_doubtful(session: Session, found: UnnamedMailboxes) -> None:
     """Report once which mailboxes stay on the replica for want of knowledge; without --delete all do."""
-    lines = [f"{path_text(sent.key.path)}: {reason}" for sent, reason in found.doubtful if session.options.delete]
+    lines = [f"{path_text(row.key.path)}: {reason}" for row, reason in found.doubtful if session.options.delete]
     session.result.errors += [line for line in lines if line not in session.result.errors]
 
 
@@ -108,15 +108,15 @@ def remove_gone(
     for name, roots in partitions.items():
         rows, plans = [], []
         lived_in = store.locations.directories(name)
-        for sent in gone:
+        for row in gone:
             try:
-                if sent.key.partition == name and not (sent.uniqueid and _has_mailbox(roots, sent)):
-                    whole = _whole(roots, sent.key.path, lived_in, has_all_below)
-                    plans.append(plan_gone(sent, roots, whole=whole))
-                    rows.append(sent)
+                if row.key.partition == name and not (row.uniqueid and _has_mailbox(roots, row)):
+                    whole = _whole(roots, row.key.path, lived_in, has_all_below)
+                    plans.append(plan_gone(row, roots, whole=whole))
+                    rows.append(row)
             except OSError as error:
                 reason = f"whether it is gone cannot be seen: {error.strerror}: it stays on the replica"
-                session.result.errors.append(f"{path_text(sent.key.path)}: {reason}")
+                session.result.errors.append(f"{path_text(row.key.path)}: {reason}")
         if not rows:
             continue
         failed: set[bytes] = set()
@@ -125,8 +125,8 @@ def remove_gone(
             there = [plan[root] for plan in plans if not any(_is_below(path, plan[root].path) for path in failed)]
             failed |= delete(session, replica, root, there)
         store.drop(
-            sent.key
-            for sent, plan in zip(rows, plans, strict=True)
+            row.key
+            for row, plan in zip(rows, plans, strict=True)
             if not any(_is_below(path, plan[roots.data].path) for path in failed)
         )
 
@@ -148,12 +148,12 @@ def _warnings(states: Iterable[tuple[Key, object]]) -> list[str]:
 def _states(rows: Iterable[MailboxRow], partitions: dict[str, Roots]) -> dict[Key, tuple[int, int]]:
     """Return how the directories of mailboxes look, which changes as these are deleted; none that is marked so."""
     states = {}
-    for sent in rows:
-        directory = os.path.join(partitions[sent.key.partition].homes[kinds.INDEX], sent.key.path)
+    for row in rows:
+        directory = os.path.join(partitions[row.key.partition].homes[kinds.INDEX], row.key.path)
         with suppress(OSError):
             status = os.stat(directory)
             if not _is_marked_deleted(os.path.join(directory, kinds.INDEX)):
-                states[sent.key] = (status.st_ino, status.st_mtime_ns)
+                states[row.key] = (status.st_ino, status.st_mtime_ns)
     return states
 
 
@@ -166,21 +166,21 @@ def _is_marked_deleted(index: bytes) -> bool:
     return bool(options & records.MAILBOX_DELETED)
 
 
-def _has_mailbox(roots: Roots, sent: MailboxRow) -> bool:
+def _has_mailbox(roots: Roots, row: MailboxRow) -> bool:
     """Tell whether the source has this mailbox there still, though mailboxes.db does not know it: then it stays.
 
     Raise OSError where that is not to be seen.
     """
-    header, index = (os.path.join(roots.homes[name], sent.key.path, name) for name in (kinds.HEADER, kinds.INDEX))
-    if broken(roots.homes[kinds.INDEX], sent.key.path):
+    header, index = (os.path.join(roots.homes[name], row.key.path, name) for name in (kinds.HEADER, kinds.INDEX))
+    if broken(roots.homes[kinds.INDEX], row.key.path):
         raise OSError(errno.ENOENT, "its directory lies behind a link that leads nowhere")
     if is_absent(index):
         return False
     found = incarnation_in(header, index)
-    if found is None or not sent.uniqueid:
+    if found is None or not row.uniqueid:
         return True  # whether that is another one is not known
     # Another one that was made meanwhile is for the next run.
-    return found[:2] == (sent.uniqueid, sent.uidvalidity)
+    return found[:2] == (row.uniqueid, row.uidvalidity)
 
 
 def _whole(roots: Roots, path: bytes, lived_in: set[bytes], has_all_below: Callable[[bytes], bool]) -> bytes | None:

@@ -82,7 +82,7 @@ def compare_in_full(
             session.result.errors.append(f"{path_text(path) or name}: {reason}")
     ownership.foreign_writes.refuse_newer()
     # What is known of folders that could not be listed stays; of the others, nothing else than what they have.
-    kept = [sent for sent in store.all_sent() if sent.key in there.unlisted]
+    kept = [row for row in store.all_rows() if row.key in there.unlisted]
     store.begin_anew([*there.unlisted.without(rows), *kept])
     if part:
         part.remember()

@@ -72,7 +72,7 @@ class LastLooks:
         rows = self._unlisted.without(self._store.gone())
         now = sort_out(rows, self._roots)
         for pause in PAUSES:
-            if all(sent.seen != UNSEEN for sent in now.there):
+            if all(row.seen != UNSEEN for row in now.there):
                 break
             time.sleep(pause)
             self.look(anew=True)

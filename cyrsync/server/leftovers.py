@@ -23,10 +23,10 @@ def find(store: Store, partitions: dict[str, Roots]) -> dict[bytes, list[Removal
     found: dict[bytes, list[Removal]] = {}
     if not memory.replica or memory.ended:
         return found
-    for sent in store.under_way():
-        roots = partitions.get(sent.key.partition)
+    for row in store.under_way():
+        roots = partitions.get(row.key.partition)
         for root in roots.all() if roots else ():
-            found.setdefault(root, []).append(Removal(sent.key.path, sent.maybe, sent.names))
+            found.setdefault(root, []).append(Removal(row.key.path, row.maybe, row.names))
     for (root, folder), rows in groupby(
         ConfTable(store.file).under_way(), lambda row: (row.root, os.path.dirname(row.path[len(row.root) + 1 :]))
     ):

@@ -80,7 +80,7 @@ class Linker:
         changed, self._changed = self._changed, []
         if changed:
             self._losers = self._table.put_lost(lost.find(self._store, self._roots, self._replica, changed))
-        if change.sent is None:
+        if change.row is None:
             self._new.add(change.location.key)
         owner = owner_of_name(change.location.name) if self._losers else b""
         return Linking(change, self, going, owner if owner in self._losers else None)
@@ -105,21 +105,21 @@ class Linker:
         """Return which messages of before this run have these GUIDs, in mailboxes of the user who has this one."""
         found: dict[bytes, list[Message]] = {}
         for key in self._store.locations.siblings(owner_of_name(name)):
-            sent = self._store.sent(key) if key not in self._new else None
-            if sent and sent.uniqueid and (sent.uids or sent.archived):
-                for guid, uid in self._in_index(sent, wanted):
-                    found.setdefault(guid, []).append(message_of(sent, self._roots[key.partition], uid))
+            row = self._store.row(key) if key not in self._new else None
+            if row and row.uniqueid and (row.uids or row.archived):
+                for guid, uid in self._in_index(row, wanted):
+                    found.setdefault(guid, []).append(message_of(row, self._roots[key.partition], uid))
         return found
 
-    def _in_index(self, sent: MailboxRow, wanted: set[bytes]) -> list[tuple[bytes, int]]:
+    def _in_index(self, row: MailboxRow, wanted: set[bytes]) -> list[tuple[bytes, int]]:
         """Return GUID and UID of messages that the index of a mailbox has, if that is the one that was sent."""
         try:
-            location = self._store.locations.get(sent.key)
-            found = [(guid, uid) for uid, guid in guids.read(location.index_path) if guid in wanted and sent.has(uid)]
+            location = self._store.locations.get(row.key)
+            found = [(guid, uid) for uid, guid in guids.read(location.index_path) if guid in wanted and row.has(uid)]
             now = incarnation_in(location.header_path, location.index_path) if found else None
         except (KeyError, OSError):
             return []
-        return found if now and now[:2] == (sent.uniqueid, sent.uidvalidity) else []
+        return found if now and now[:2] == (row.uniqueid, row.uidvalidity) else []
 
     def note_used(self, messages: dict[Message, bytes]) -> None:
         """Note that messages that were lost, here with their GUIDs, have become others."""
@@ -144,7 +144,7 @@ class Linking:
         self.roots: set[tuple[bytes, bytes]] = set()  # of both names
         self.used: dict[Message, bytes] = {}  # that were lost, with their GUIDs
         self._location = change.location
-        self._index = change.reading.index
+        self._index = change.mailbox.index
         self._linker = linker
         self._going = going
         self._loser = loser

@@ -53,17 +53,17 @@ def find(store: Store, roots: dict[str, Roots], replica: Replica, changed: list[
     """Yield what changed mailboxes have lost, and another one of the user's may have got; nothing may be under way."""
     asked: list[tuple[bytes, MailboxRow, array[int]]] = []
     waiting = 0
-    for owner, sent, index in _that_may_have_lost(store, changed):
-        gone = uid_sets.difference(uid_sets.union(sent.uids, sent.archived), have_file(index))
+    for owner, row, index in _that_may_have_lost(store, changed):
+        gone = uid_sets.difference(uid_sets.union(row.uids, row.archived), have_file(index))
         unknown = uid_sets.empty()
         for uid in gone:
             guid = index.guid_of(uid)
             if guid:
-                yield Lost(owner, guid, message_of(sent, roots[sent.key.partition], uid))
+                yield Lost(owner, guid, message_of(row, roots[row.key.partition], uid))
             else:
                 unknown.append(uid)
         for start in range(0, len(unknown), _PORTION):
-            asked.append((owner, sent, unknown[start : start + _PORTION]))
+            asked.append((owner, row, unknown[start : start + _PORTION]))
             waiting += len(asked[-1][2])
             if waiting >= _PORTION:
                 yield from _asked(roots, replica, asked)
@@ -84,7 +84,7 @@ class _Look(NamedTuple):
 
     location: Location
     header: IndexHeader
-    sent: MailboxRow | None
+    row: MailboxRow | None
 
     @classmethod
     def at(cls, store: Store, key: Key) -> _Look | None:
@@ -92,7 +92,7 @@ class _Look(NamedTuple):
         location = store.locations.get(key)
         try:
             return cls(
-                location, records.read_header(regular_file.start(location.index_path, READ_SIZE)), store.sent(key)
+                location, records.read_header(regular_file.start(location.index_path, READ_SIZE)), store.row(key)
             )
         except (OSError, records.BadIndex):
             return None
@@ -103,23 +103,23 @@ class _Look(NamedTuple):
 
     def lost_from(self) -> MailboxRow | None:
         """Return what the replica has if some of it may be lost: not as many records have come as UIDs."""
-        header, sent = self.header, self.sent
-        if sent is None or not sent.uniqueid or sent.uidvalidity != header.uidvalidity:
+        header, row = self.header, self.row
+        if row is None or not row.uniqueid or row.uidvalidity != header.uidvalidity:
             return None
-        records_new = header.num_records - (index_size(sent.seen) - header.start_offset) // header.record_size
-        return sent if header.exists < header.num_records or records_new != self._uids_new() else None
+        records_new = header.num_records - (index_size(row.seen) - header.start_offset) // header.record_size
+        return row if header.exists < header.num_records or records_new != self._uids_new() else None
 
-    def index_of(self, sent: MailboxRow) -> Index | None:
+    def index_of(self, row: MailboxRow) -> Index | None:
         """Return the index as it is now, None if it is not that of the mailbox which was sent."""
         try:
             index = records.read(regular_file.read(self.location.index_path), check_records=False)
         except (OSError, records.BadIndex):
             return None
         now = incarnation_in(self.location.header_path, self.location.index_path)
-        return index if now and now[:2] == (sent.uniqueid, sent.uidvalidity) else None
+        return index if now and now[:2] == (row.uniqueid, row.uidvalidity) else None
 
     def _uids_new(self) -> int:
-        return self.header.last_uid - (self.sent.last_uid() if self.sent else 0)
+        return self.header.last_uid - (self.row.last_uid() if self.row else 0)
 
 
 def _that_may_have_lost(store: Store, changed: list[Key]) -> Iterator[tuple[bytes, MailboxRow, Index]]:
@@ -133,26 +133,26 @@ def _that_may_have_lost(store: Store, changed: list[Key]) -> Iterator[tuple[byte
         looks = [look for look in (_Look.at(store, key) for key in keys) if look]
         grown = [look for look in looks if look.may_have_got()]
         for look in looks:
-            sent = look.lost_from() if grown not in ([], [look]) else None
-            index = look.index_of(sent) if sent else None
-            if sent and index is not None:  # one without records is false
-                yield owner, sent, index
+            row = look.lost_from() if grown not in ([], [look]) else None
+            index = look.index_of(row) if row else None
+            if row and index is not None:  # one without records is false
+                yield owner, row, index
 
 
 def _asked(
     roots: dict[str, Roots], replica: Replica, asked: list[tuple[bytes, MailboxRow, array[int]]]
 ) -> Iterator[Lost]:
-    for name in sorted({sent.key.partition for _, sent, _ in asked}):
+    for name in sorted({row.key.partition for _, row, _ in asked}):
         those = [one for one in asked if one[1].key.partition == name]
         there = replica.root(roots[name].homes[kinds.INDEX])
-        questions = [Question(sent.key.path, uids) for _, sent, uids in those]
-        for (owner, sent, uids), found in zip(those, replica.tree.guids(there, questions), strict=True):
+        questions = [Question(row.key.path, uids) for _, row, uids in those]
+        for (owner, row, uids), found in zip(those, replica.tree.guids(there, questions), strict=True):
             for uid, guid in zip(uids, found, strict=False):
                 if guid != UNKNOWN_GUID:
-                    yield Lost(owner, guid, message_of(sent, roots[name], uid))
+                    yield Lost(owner, guid, message_of(row, roots[name], uid))
 
 
-def message_of(sent: MailboxRow, roots: Roots, uid: int) -> Message:
+def message_of(row: MailboxRow, roots: Roots, uid: int) -> Message:
     """Return a message that the replica has for certain."""
-    root = roots.data if uid_sets.has(sent.uids, uid) else roots.archive
-    return Message(sent.key, (sent.uniqueid, sent.uidvalidity), root, uid)
+    root = roots.data if uid_sets.has(row.uids, uid) else roots.archive
+    return Message(row.key, (row.uniqueid, row.uidvalidity), root, uid)

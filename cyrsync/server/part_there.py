@@ -41,24 +41,24 @@ class PartThere:
 
     def settle(self, roots: Roots, rows: Iterable[MailboxRow]) -> Iterator[MailboxRow]:
         """Yield those mailboxes of a partition that belong to the part."""
-        for sent in rows:
-            name = self._names.get(sent.key)
-            if not self._selection.is_known(sent.key.path, name):
-                name = self._name_there(roots, sent)
+        for row in rows:
+            name = self._names.get(row.key)
+            if not self._selection.is_known(row.key.path, name):
+                name = self._name_there(roots, row)
                 if name is None:
                     continue  # nobody knows whose it is: a run for all finds it gone
-                self._found.append(MailboxName(sent.key, name, is_live=False))
-            if self._selection.has(*sent.key, name):
-                yield sent
+                self._found.append(MailboxName(row.key, name, is_live=False))
+            if self._selection.has(*row.key, name):
+                yield row
 
     def remember(self) -> None:
         """Keep the names that only the replica knew."""
         self._store.locations.remember(self._found)
         self._selection.learn(self._store.locations.names())
 
-    def _name_there(self, roots: Roots, sent: MailboxRow) -> bytes | None:
+    def _name_there(self, roots: Roots, row: MailboxRow) -> bytes | None:
         root = self._replica.root(roots.homes[kinds.HEADER])
         try:
-            return header.read(self._replica.agent.read(os.path.join(root, sent.key.path, kinds.HEADER))).name
+            return header.read(self._replica.agent.read(os.path.join(root, row.key.path, kinds.HEADER))).name
         except (OSError, header.HeaderError):
             return None

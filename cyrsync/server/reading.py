@@ -62,7 +62,7 @@ class MailboxState:
     seen: bytes  # for the next run; UNSEEN where the files may change again unseen
     messages: array[int]  # with a file in the data directory
     archived: array[int] = field(default_factory=uid_sets.empty)  # with a file in the archive directory
-    bound: list[tuple[bytes, File]] = field(default_factory=list)  # (root, file)
+    snapshot_files: list[tuple[bytes, File]] = field(default_factory=list)  # (root, file)
     derived: list[tuple[bytes, bytes]] = field(default_factory=list)  # (root, name)
     has_directory: bool = True  # for messages; with a metapartition, an empty mailbox may have none
     identity: tuple[object, ...] = ()  # what changes if another mailbox takes the directory
@@ -71,12 +71,12 @@ class MailboxState:
 
     def let_go(self) -> None:
         """Keep no contents of files: with those of all changed mailboxes, a run would grow by their indexes."""
-        self.bound = [(root, file._replace(data=b"")) for root, file in self.bound]
+        self.snapshot_files = [(root, file._replace(data=b"")) for root, file in self.snapshot_files]
         self.index = None
 
     def names(self) -> tuple[bytes, ...]:
         """Return the names of the metadata files there are."""
-        return tuple(sorted({file.name for _, file in self.bound} | {name for _, name in self.derived}))
+        return tuple(sorted({file.name for _, file in self.snapshot_files} | {name for _, name in self.derived}))
 
 
 class MailboxReader:
@@ -97,7 +97,7 @@ class MailboxReader:
             now = time.time_ns()
             try:
                 found, locked = snapshot.under_locks(files, [annotations], self._read_file, self._patience)
-                return self._reading(location, {path: _Part(*part) for path, part in found.items()}, now)
+                return self._mailbox(location, {path: _Part(*part) for path, part in found.items()}, now)
             except OSError as error:
                 self._refuse_broken_links(location)
                 raise UnreadableMailboxError(error.strerror or str(error)) from None
@@ -171,7 +171,7 @@ class MailboxReader:
     def _whole(self, root: bytes, location: Location, name: bytes) -> bytes:
         return os.path.join(root, location.key.path, name)
 
-    def _reading(self, location: Location, parts: dict[bytes, _Part], now: int) -> MailboxState:
+    def _mailbox(self, location: Location, parts: dict[bytes, _Part], now: int) -> MailboxState:
         head, body = parts.get(location.header_path), parts.get(location.index_path)
         if head is None or body is None:
             self._refuse_broken_links(location)
@@ -182,7 +182,7 @@ class MailboxReader:
         if not uniqueid:
             raise _TornError("cyrus.header cannot be read")
         seen = _seen(head, body, now)
-        bound = self._bound(location, parts)
+        snapshot_files = self._snapshot_files(location, parts)
         derived = [(root, name) for root, name in self.roots.derived() if not self._is_absent(root, location, name)]
         has_directory = os.path.isdir(os.path.join(self.roots.data, location.key.path))
         try:
@@ -193,7 +193,8 @@ class MailboxReader:
             messages, archived = self._all_listed(location.key.path)
             identity = _identity(None, head.status)
             return MailboxState(
-                *(incarnation, seen, messages, archived, bound, derived, has_directory, identity), known_version=False
+                *(incarnation, seen, messages, archived, snapshot_files, derived, has_directory, identity),
+                known_version=False,
             )
         except records.BadIndex as error:
             raise _TornError(f"cyrus.index: {error}") from None
@@ -204,7 +205,9 @@ class MailboxReader:
         messages, archived = self._messages(index, parts.get(location.expunge_path))
         incarnation = Incarnation(uniqueid, index.header.uidvalidity, index.header.last_uid)
         identity = _identity(incarnation, head.status)
-        return MailboxState(incarnation, seen, messages, archived, bound, derived, has_directory, identity, index=index)
+        return MailboxState(
+            incarnation, seen, messages, archived, snapshot_files, derived, has_directory, identity, index=index
+        )
 
     def _refuse_broken_links(self, location: Location) -> None:
         """Say so where a mailbox's metadata lies behind a link that leads nowhere, or in a circle."""
@@ -219,7 +222,7 @@ class MailboxReader:
         except OSError as error:
             raise UnreadableMailboxError(f"{os.fsdecode(name)}: {error.strerror}") from None
 
-    def _bound(self, location: Location, parts: dict[bytes, _Part]) -> list[tuple[bytes, File]]:
+    def _snapshot_files(self, location: Location, parts: dict[bytes, _Part]) -> list[tuple[bytes, File]]:
         found = []
         for name in sorted(kinds.SNAPSHOT):
             root = self.roots.homes[name]
@@ -244,7 +247,7 @@ class MailboxReader:
 
 
 def identity_of(location: Location) -> tuple[object, ...]:
-    """Return the identity that a reading would have now, () where there is no mailbox."""
+    """Return the identity that a mailbox would be read with now, () where there is no mailbox."""
     try:
         status = os.stat(location.header_path)
     except OSError:

@@ -51,7 +51,7 @@ def rebuild(
                 continue
             note(root, folder)
             if folder.is_cyrus() or folder.metadata or (folder.path in left and not folder.problem):
-                sent = found.setdefault(folder.path, MailboxRow(Key(roots.name, folder.path)))
+                row = found.setdefault(folder.path, MailboxRow(Key(roots.name, folder.path)))
                 if folder.incarnation and root == roots.homes[kinds.INDEX]:
                     trust = look(replica_roots[root], folder)
                     last_uids[folder.path] = 0
@@ -59,24 +59,24 @@ def rebuild(
                         proven.add(folder.path)
                         last_uids[folder.path] = folder.incarnation.last_uid
                     if trust is not Provenance.FOREIGN:
-                        sent.uniqueid, sent.uidvalidity = folder.incarnation[:2]
-                add(sent, folder, root, roots, last_uids.get(folder.path, uid_sets.MAX_UID))
-    for path, sent in found.items():
-        if path in proven and sent.maybe:
+                        row.uniqueid, row.uidvalidity = folder.incarnation[:2]
+                add(row, folder, root, roots, last_uids.get(folder.path, uid_sets.MAX_UID))
+    for path, row in found.items():
+        if path in proven and row.maybe:
             # A run that died before the index has sent them, or they are left of another mailbox that was here: then
             # one of them might pass for the message that has its UID now.
-            sent.uniqueid, sent.uidvalidity = "", 0
-        yield sent
+            row.uniqueid, row.uidvalidity = "", 0
+        yield row
 
 
-def add(sent: MailboxRow, folder: Folder, root: bytes, roots: Roots, last_uid: int) -> None:
+def add(row: MailboxRow, folder: Folder, root: bytes, roots: Roots, last_uid: int) -> None:
     """Add what a folder below a root of the source has on the replica; messages above the last UID are unproven."""
-    sent.names = tuple(sorted({*sent.names, *folder.metadata}))
+    row.names = tuple(sorted({*row.names, *folder.metadata}))
     uids = folder.messages.uids
     if root == roots.data:
         # What lies beyond the index there was sent by a run that died before the index: it is not proven.
-        sent.uids = uid_sets.up_to(uids, last_uid)
-        sent.maybe = uid_sets.union(sent.maybe, uid_sets.above(uids, last_uid))
+        row.uids = uid_sets.up_to(uids, last_uid)
+        row.maybe = uid_sets.union(row.maybe, uid_sets.above(uids, last_uid))
     elif root == roots.archive:
-        sent.archived = uid_sets.up_to(uids, last_uid)
-        sent.maybe = uid_sets.union(sent.maybe, uid_sets.above(uids, last_uid))
+        row.archived = uid_sets.up_to(uids, last_uid)
+        row.maybe = uid_sets.union(row.maybe, uid_sets.above(uids, last_uid))

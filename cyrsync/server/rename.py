@@ -29,11 +29,11 @@ def find_renamed(store: Store, changes: Iterable[MailboxChange]) -> list[tuple[M
     left = store.left() | {change.location.key for change in moved}
     found = []
     for change in moved:
-        life = change.reading.incarnation
+        life = change.mailbox.incarnation
         before = [key for key in homes.get((life.uniqueid, life.uidvalidity), ()) if key in left]
-        sent = store.sent(before[0]) if len(before) == 1 else None
-        if sent and sent.key != change.location.key:
-            found.append((change, sent))
+        row = store.row(before[0]) if len(before) == 1 else None
+        if row and row.key != change.location.key:
+            found.append((change, row))
     return found
 
 
@@ -46,16 +46,16 @@ def relink(
 ) -> None:
     """Link on the replica what renamed mailboxes have already sent; what cannot be linked remains to be sent."""
     moves, plans = [], []
-    for change, sent in renamed:
-        if sent.key.partition not in roots:
+    for change, row in renamed:
+        if row.key.partition not in roots:
             continue
-        old, new = roots[sent.key.partition], roots[change.location.key.partition]
-        for old_root, new_root, uids in ((old.data, new.data, sent.uids), (old.archive, new.archive, sent.archived)):
+        old, new = roots[row.key.partition], roots[change.location.key.partition]
+        for old_root, new_root, uids in ((old.data, new.data, row.uids), (old.archive, new.archive, row.archived)):
             plan = change.plans[new_root]
             common = uid_sets.difference(plan.uids, uid_sets.difference(plan.uids, uids))
             if common:
                 there = replica.root(new_root, make=True)
-                moves.append(Move((replica.root(old_root), sent.key.path), (there, change.location.key.path), common))
+                moves.append(Move((replica.root(old_root), row.key.path), (there, change.location.key.path), common))
                 plans.append((change, plan))
     if not moves:
         return
@@ -63,7 +63,7 @@ def relink(
     store.put(change.before() for change, _ in renamed)
     for change, _ in renamed:
         if change.summary.state is State.RECREATED:
-            for root in {root for root, file in change.reading.bound if file.name == kinds.INDEX}:
+            for root in {root for root, file in change.mailbox.snapshot_files if file.name == kinds.INDEX}:
                 removal = Removal(change.location.key.path, files=(kinds.INDEX,))
                 replica.tree.remove(replica.root(root, make=True), [removal], keep_times=False)
     for (change, plan), linked in zip(plans, replica.tree.relink(moves), strict=True):

@@ -260,10 +260,10 @@ class ServerRun:
             sends = delivery is not None and key.partition not in away
             change = delivery.read_and_send(key) if delivery and sends else self.snapshots.read(store, key)
             if change:
-                if key.partition in away and change.reading.messages:
+                if key.partition in away and change.mailbox.messages:
                     raise mounted.unmounted(away[key.partition], key.partition)
                 unchanged -= change.summary.replica_messages
-                there += change.sent.unproven() if change.sent else 0
+                there += change.row.unproven() if change.row else 0
                 if not change.going:
                     late[key] = change
                 self._plan_one(change)
@@ -272,13 +272,13 @@ class ServerRun:
         if sender and delivery:
             delivery.settle()
             self._session.limit.sent(messages=sender.messages, folders=sender.folders)
-        for sent in (*not_named.gone, *not_named.stay()):
-            unchanged -= len(sent.uids) + len(sent.archived)
-            there += sent.unproven()
+        for row in (*not_named.gone, *not_named.stay()):
+            unchanged -= len(row.uids) + len(row.archived)
+            there += row.unproven()
         found.renamed = [] if self._session.options.part.shard else find_renamed(store, late.values())
-        moved = {sent.key for _, sent in found.renamed}
-        for sent in found.gone:
-            self._count(sent.key, count_gone(sent, renamed=sent.key in moved))
+        moved = {row.key for _, row in found.renamed}
+        for row in found.gone:
+            self._count(row.key, count_gone(row, renamed=row.key in moved))
         counts.folders.seen = found.mailboxes
         counts.messages.seen += unchanged
         counts.messages.present += unchanged
@@ -330,12 +330,12 @@ class ServerRun:
         # Also what has gone since: what was sent of it is not to wait for the next run without an index.
         rows, now = last_looks.not_named()
         report_doubtful(self._session, now)
-        known = {sent.key for sent in found.gone}
-        there = store.messages() + sum(sent.unproven() for sent in rows)
+        known = {row.key for row in found.gone}
+        there = store.messages() + sum(row.unproven() for row in rows)
         self._session.limit.of(messages=there, folders=store.rows())
-        for sent in now.gone:
-            if sent.key not in known:
-                self._count(sent.key, count_gone(self.snapshots.before(sent), renamed=False))
+        for row in now.gone:
+            if row.key not in known:
+                self._count(row.key, count_gone(self.snapshots.before(row), renamed=False))
         self._decide(now.would_go())
         if self._conf:
             self._conf.send(conf, replica)

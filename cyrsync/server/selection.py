@@ -67,7 +67,7 @@ class Selection:
     def is_on_replica(self, user: str, store: Store) -> bool:
         """Tell whether the replica has anything of a user's whom mailboxes.db does not know."""
         names = {one.key: one.name for one in store.locations.names()}
-        mailboxes = (self._owner_there(sent.key.path, names.get(sent.key)) for sent in store.gone())
+        mailboxes = (self._owner_there(row.key.path, names.get(row.key)) for row in store.gone())
         files = (self._owner_of_file(self._files.owner(path)) for path in ConfTable(store.file).seen())
         return user in chain(mailboxes, files)
 

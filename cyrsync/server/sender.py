@@ -145,7 +145,7 @@ class Sender:
                     return self._send_large(change, contents, chain(read, items))
         except _CHANGED as error:
             return self._leave_for_now(change, error)
-        if any(contents.lost.values()) or identity_of(change.location) != change.reading.identity:
+        if any(contents.lost.values()) or identity_of(change.location) != change.mailbox.identity:
             self._note_lost(change, contents)
             return False
         if change.summary.state is State.RECREATED:
@@ -179,7 +179,7 @@ class Sender:
             return False
         if self._homes is None:
             self._homes = set(self._store.homes())
-        return change.reading.incarnation[:2] in self._homes
+        return change.mailbox.incarnation[:2] in self._homes
 
     def _may_begin(self) -> bool:
         if not self._entered and not self.reason:
@@ -200,7 +200,7 @@ class Sender:
 
     def _contents(self, change: MailboxChange, reader: MailboxReader) -> Contents:
         passed = self._passed.get(change.location.key)
-        if passed and passed.incarnation != change.reading.incarnation[:2]:
+        if passed and passed.incarnation != change.mailbox.incarnation[:2]:
             passed = None
         if passed:
             self._leave_out(change, passed)
@@ -243,7 +243,7 @@ class Sender:
             self.errors.append(f"{mailbox_text(change.location.key.path, change.location.name)}: {reason}")
 
     def _passed_of(self, change: MailboxChange) -> _Passed:
-        key, incarnation = change.location.key, change.reading.incarnation[:2]
+        key, incarnation = change.location.key, change.mailbox.incarnation[:2]
         passed = self._passed.get(key)
         if passed is None or passed.incarnation != incarnation:
             passed = self._passed[key] = _Passed(incarnation)
@@ -314,7 +314,7 @@ class Sender:
         except _CHANGED as error:
             sink.abandon()
             return self._leave_for_now(change, error)
-        if identity_of(change.location) != change.reading.identity:
+        if identity_of(change.location) != change.mailbox.identity:
             sink.abandon()
             self._again.add(key)
             return False
@@ -342,7 +342,7 @@ class Sender:
 
         Neither size nor time tells the files of two mailboxes apart. What has arrived from this one stays.
         """
-        index_root = next((root for root, file in change.reading.bound if file.name == kinds.INDEX), b"")
+        index_root = next((root for root, file in change.mailbox.snapshot_files if file.name == kinds.INDEX), b"")
         for root in sorted(change.plans, key=lambda root: root != index_root):
             plan = change.plans[root]
             removal = Removal(plan.path, contents.wanted[root], (kinds.INDEX,) if root == index_root else ())

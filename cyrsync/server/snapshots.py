@@ -59,32 +59,32 @@ class Snapshots:
 
         It is on its way afterwards, unless nobody took it.
         """
-        location, sent = store.locations.get(key), store.sent(key)
+        location, row = store.locations.get(key), store.row(key)
         self._names[key] = location.name
         reader = self._readers[key.partition]
         try:
-            reading = reader.read(location)
+            mailbox = reader.read(location)
         except LockTimeout as error:
             self.locked[key] = str(error)
             return None
         except UnreadableMailboxError as error:
             self.unreadable[key] = str(error)
             return None
-        is_right = location.uniqueid in ("", reading.incarnation.uniqueid)
+        is_right = location.uniqueid in ("", mailbox.incarnation.uniqueid)
         if not (is_right or self.last_look or key in self.settled):
-            self.unreadable[key] = f"the mailbox has uniqueid {reading.incarnation.uniqueid}, not {location.uniqueid}"
+            self.unreadable[key] = f"the mailbox has uniqueid {mailbox.incarnation.uniqueid}, not {location.uniqueid}"
             return None
-        if not reading.known_version and not self.warnings:
+        if not mailbox.known_version and not self.warnings:
             self.warnings.append(
                 f"{self.text_of(key)}: an index of an unknown version: what is in the directory is sent"
             )
         change = plan_mailbox(
-            location, sent, reading, reader.roots, before=self._before.get(key), left_out=self._left_out
+            location, row, mailbox, reader.roots, before=self._before.get(key), left_out=self._left_out
         )
         if send and send.accepts(change, reader):
             change.going = True
-            self._before.setdefault(key, change.sent or MailboxRow(key))
-        reading.let_go()
+            self._before.setdefault(key, change.row or MailboxRow(key))
+        mailbox.let_go()
         return change
 
     def unread(self) -> dict[Key, str]:
@@ -95,6 +95,6 @@ class Snapshots:
         """Tell whether some mailboxes are left as they were."""
         return bool(self.unread())
 
-    def before(self, sent: MailboxRow) -> MailboxRow:
+    def before(self, row: MailboxRow) -> MailboxRow:
         """Return what the replica had of a mailbox when this run began."""
-        return self._before.get(sent.key, sent)
+        return self._before.get(row.key, row)

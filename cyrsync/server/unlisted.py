@@ -28,4 +28,4 @@ class UnlistedFolders:
 
     def without(self, rows: Iterable[MailboxRow]) -> list[MailboxRow]:
         """Return the rows of other mailboxes."""
-        return [sent for sent in rows if sent.key not in self]
+        return [row for row in rows if row.key not in self]

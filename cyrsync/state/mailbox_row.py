@@ -18,7 +18,7 @@ from cyrsync.text import path_text
 SEEN = struct.Struct("<8Q")
 #: Nothing is known of the files: they have to be looked into.
 UNSEEN = b""
-#: The statement that keeps a row, see `row_of`.
+#: The statement that keeps a row, see `columns_of`.
 PUT = "INSERT OR REPLACE INTO main.sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -91,17 +91,17 @@ def index_size(seen: bytes) -> int:
     return int(SEEN.unpack(seen)[5]) if seen else 0
 
 
-def row_of(sent: MailboxRow) -> tuple[object, ...]:
+def columns_of(row: MailboxRow) -> tuple[object, ...]:
     """Return the columns, in the order of the table."""
-    sets = (_packed(uids) for uids in (sent.uids, sent.archived, sent.maybe))
-    count = len(sent.uids) + len(sent.archived)
-    names, stale = text_of(sent.names), text_of(sent.stale)
-    return (*sent.key, sent.uniqueid, sent.uidvalidity, sent.seen, count, *sets, names, stale)
+    sets = (_packed(uids) for uids in (row.uids, row.archived, row.maybe))
+    count = len(row.uids) + len(row.archived)
+    names, stale = text_of(row.names), text_of(row.stale)
+    return (*row.key, row.uniqueid, row.uidvalidity, row.seen, count, *sets, names, stale)
 
 
-def sent_of(row: Sequence[Any]) -> MailboxRow:
+def row_of(columns: Sequence[Any]) -> MailboxRow:
     """Return what such columns say. Raise StateDamaged where they are not what was written."""
-    partition, path, uniqueid, uidvalidity, seen, _, uids, archived, maybe, names, stale = row
+    partition, path, uniqueid, uidvalidity, seen, _, uids, archived, maybe, names, stale = columns
     try:
         return MailboxRow(
             *(Key(partition, path), uniqueid, uidvalidity, seen),

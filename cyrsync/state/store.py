@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cyrsync.state.location_table import LocationTable
-from cyrsync.state.mailbox_row import PUT, SEEN, Key, MailboxRow, StateDamaged, names_in, row_of, sent_of, text_of
+from cyrsync.state.mailbox_row import PUT, SEEN, Key, MailboxRow, StateDamaged, columns_of, names_in, row_of, text_of
 from cyrsync.state.state_file import StateFile, set_aside
 from cyrsync.state.unsynced_table import UnsyncedMailbox, UnsyncedTable, note_mailboxes
 
@@ -105,10 +105,10 @@ class Store:
         )
         return [Key(*row) for row in self.file.query(query)]
 
-    def sent(self, key: Key) -> MailboxRow | None:
+    def row(self, key: Key) -> MailboxRow | None:
         """Return what the replica has of a mailbox, None for nothing."""
-        row = self.file.first("SELECT * FROM main.sent WHERE partition = ? AND path = ?", key)
-        return sent_of(row) if row else None
+        columns = self.file.first("SELECT * FROM main.sent WHERE partition = ? AND path = ?", key)
+        return row_of(columns) if columns else None
 
     def life(self, key: Key) -> tuple[str, int] | None:
         """Return uniqueid and UIDVALIDITY of what the replica has of a mailbox, None for nothing."""
@@ -120,7 +120,7 @@ class Store:
             "SELECT s.* FROM sent s LEFT JOIN main.place p ON s.partition = p.partition AND s.path = p.path"
             " WHERE p.path IS NULL ORDER BY s.partition, s.path"
         )
-        return [sent_of(row) for row in self.file.query(query)]
+        return [row_of(columns) for columns in self.file.query(query)]
 
     def homes(self) -> dict[tuple[str, int], list[Key]]:
         """Return where the replica has each mailbox incarnation, be it of the part or not."""
@@ -139,7 +139,7 @@ class Store:
         """Keep rows, on disk when this returns; they are of mailboxes that something is written to."""
         kept = list(rows)
         written = (UnsyncedMailbox(row.key, row.uniqueid, row.uidvalidity) for row in kept)
-        self.file.change(note_mailboxes(written), (PUT, map(row_of, kept)))
+        self.file.change(note_mailboxes(written), (PUT, map(columns_of, kept)))
 
     def drop(self, keys: Iterable[Key]) -> None:
         """Forget mailboxes that the replica has no more."""
@@ -152,11 +152,11 @@ class Store:
 
         Be they of the part or not.
         """
-        return [sent_of(row) for row in self.file.query("SELECT * FROM main.sent WHERE seen = X''")]
+        return [row_of(columns) for columns in self.file.query("SELECT * FROM main.sent WHERE seen = X''")]
 
-    def all_sent(self) -> list[MailboxRow]:
+    def all_rows(self) -> list[MailboxRow]:
         """Return all that the replica has."""
-        return [sent_of(row) for row in self.file.query("SELECT * FROM sent")]
+        return [row_of(columns) for columns in self.file.query("SELECT * FROM sent")]
 
     def begin_anew(self, rows: Iterable[MailboxRow]) -> None:
         """Put these rows in the place of all that was known of the replica; it is not yet complete.
@@ -171,7 +171,7 @@ class Store:
                 db.execute("DELETE FROM conf")
                 db.execute("DELETE FROM about WHERE name = 'conf'")
             self.complete = False
-            db.executemany(PUT, map(row_of, rows))
+            db.executemany(PUT, map(columns_of, rows))
 
     def messages(self) -> int:
         """Return how many messages the replica has."""

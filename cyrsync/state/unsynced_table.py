@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from cyrsync.state.mailbox_row import PUT, Key, MailboxRow, row_of
+from cyrsync.state.mailbox_row import PUT, Key, MailboxRow, columns_of
 from cyrsync.state.state_file import Change, StateFile
 
 #: A mailbox, and whose files were there when the disks were last synced; or another file, which has no partition, and
@@ -66,7 +66,7 @@ class UnsyncedTable:
         """
         with self._file.transaction() as db:
             db.execute("DELETE FROM main.sent WHERE (partition, path) IN (SELECT partition, path FROM unsynced)")
-            db.executemany(PUT, map(row_of, rows))
+            db.executemany(PUT, map(columns_of, rows))
             db.execute(
                 "INSERT OR REPLACE INTO main.conf SELECT path, root, X'', X'' FROM unsynced WHERE partition = ''"
             )

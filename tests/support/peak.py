@@ -72,9 +72,9 @@ def let_it_be_sent(state: Path, path: bytes, count: int) -> None:
     """Let the state say that the replica has the first messages of a mailbox, so many."""
     pair = state.stem
     with closing(Store(state, pair)) as store:
-        sent = store.sent(Key("default", path))
-        assert sent
-        store.put([replace(sent, uids=array("I", range(1, count + 1)))])
+        row = store.row(Key("default", path))
+        assert row
+        store.put([replace(row, uids=array("I", range(1, count + 1)))])
 
 
 def state_file() -> Path:

@@ -37,7 +37,7 @@ def uids(*numbers: int) -> array[int]:
     return array("I", sorted(numbers))
 
 
-def reading(
+def mailbox(
     messages: tuple[int, ...] = (),
     archived: tuple[int, ...] = (),
     *,
@@ -46,13 +46,13 @@ def reading(
     names: tuple[bytes, ...] = (kinds.HEADER, kinds.INDEX),
 ) -> MailboxState:
     """A mailbox with these messages and metadata files."""
-    bound = [(roots.homes[name], File(name, ENTRY, b"12345")) for name in names]
+    snapshot_files = [(roots.homes[name], File(name, ENTRY, b"12345")) for name in names]
     return MailboxState(
-        life, SEEN, uids(*messages), uids(*archived), bound, [(roots.homes[b"cyrus.cache"], b"cyrus.cache")]
+        life, SEEN, uids(*messages), uids(*archived), snapshot_files, [(roots.homes[b"cyrus.cache"], b"cyrus.cache")]
     )
 
 
-def sent(found: MailboxState, **changed: Any) -> MailboxRow:
+def row_after(found: MailboxState, **changed: Any) -> MailboxRow:
     """What the replica has when all of a mailbox has arrived."""
     return replace(plan_mailbox(PLACE, None, found, SPLIT).after(deleted=True), **changed)
 
@@ -65,7 +65,7 @@ def plan(before: MailboxRow | None, found: MailboxState, roots: Roots = SPLIT) -
 
 
 def test_a_new_mailbox_is_sent_whole() -> None:
-    change = plan(None, reading((1, 3), (2,)))
+    change = plan(None, mailbox((1, 3), (2,)))
     assert {root: (list(plan.uids), plan.metadata, plan.derived) for root, plan in change.plans.items()} == {
         META: ([], (kinds.HEADER, kinds.INDEX), (b"cyrus.cache",)),
         DATA: ([1, 3], (), ()),
@@ -76,11 +76,11 @@ def test_a_new_mailbox_is_sent_whole() -> None:
 
 
 def test_an_empty_mailbox_has_a_directory() -> None:
-    assert plan(None, reading()).plans[DATA].touch
+    assert plan(None, mailbox()).plans[DATA].touch
 
 
 def test_only_what_is_not_proven_is_sent() -> None:
-    change = plan(sent(reading((1, 2), (3,))), reading((1, 2, 4), (3, 5)))
+    change = plan(row_after(mailbox((1, 2), (3,))), mailbox((1, 2, 4), (3, 5)))
     assert (list(change.plans[DATA].uids), list(change.plans[ARCHIVE].uids)) == ([4], [5])
     assert (change.summary.state, change.summary.messages_send, change.summary.messages_present) == (
         State.CHANGED,
@@ -100,77 +100,77 @@ def test_only_what_is_not_proven_is_sent() -> None:
 def test_metadata_of_a_changed_mailbox_is_sent_but_for_the_header_that_was(
     before: bytes, names: tuple[bytes, ...]
 ) -> None:
-    found = reading((1,))
-    change = plan(sent(found, seen=before), found)
+    found = mailbox((1,))
+    change = plan(row_after(found, seen=before), found)
     assert change.plans[META].metadata == names
-    assert change.before() == sent(found, seen=UNSEEN)
-    assert change.after(deleted=True) == sent(found)
+    assert change.before() == row_after(found, seen=UNSEEN)
+    assert change.after(deleted=True) == row_after(found)
 
 
 def test_another_mailbox_has_another_header_whatever_it_looks_like() -> None:
-    other = reading((1,), life=LIFE._replace(uniqueid="other"))
-    assert plan(sent(reading((1,))), other).plans[META].metadata == (kinds.HEADER, kinds.INDEX)
+    other = mailbox((1,), life=LIFE._replace(uniqueid="other"))
+    assert plan(row_after(mailbox((1,))), other).plans[META].metadata == (kinds.HEADER, kinds.INDEX)
 
 
 @pytest.mark.parametrize("other", [Incarnation("other", 1, 100), Incarnation("id", 2, 100)])
 def test_a_recreated_mailbox_is_sent_whole(other: Incarnation) -> None:
-    change = plan(sent(reading((1, 2, 9))), reading((1, 2), life=other))
+    change = plan(row_after(mailbox((1, 2, 9))), mailbox((1, 2), life=other))
     assert {plan.state for plan in change.plans.values()} == {State.RECREATED}
     assert list(change.plans[DATA].uids) == [1, 2]
     assert list(change.plans[DATA].delete_uids) == [9]
 
 
 def test_messages_of_nobody_known_are_sent_whole() -> None:
-    change = plan(MailboxRow(KEY, uids=uids(1, 2)), reading((1, 2)))
+    change = plan(MailboxRow(KEY, uids=uids(1, 2)), mailbox((1, 2)))
     assert (change.summary.state, list(change.plans[DATA].uids)) == (State.RECREATED, [1, 2])
 
 
 @pytest.mark.parametrize(("old", "new"), [(DATA, ARCHIVE), (ARCHIVE, DATA)])
 def test_an_archived_message_moves(old: bytes, new: bytes) -> None:
-    both = reading((1,)), reading((), (1,))
+    both = mailbox((1,)), mailbox((), (1,))
     before, now = both if old == DATA else both[::-1]
-    change = plan(sent(before), now)
+    change = plan(row_after(before), now)
     assert (list(change.plans[new].uids), list(change.plans[new].delete_uids)) == ([1], [])
     assert (list(change.plans[old].uids), list(change.plans[old].delete_uids)) == ([], [1])
 
 
 def test_without_an_archive_partition_nothing_moves() -> None:
-    change = plan(None, reading((1, 2), roots=PLAIN), PLAIN)
+    change = plan(None, mailbox((1, 2), roots=PLAIN), PLAIN)
     assert list(change.plans) == [DATA]
     assert list(change.plans[DATA].uids) == [1, 2]
 
 
 def test_an_expunged_message_goes() -> None:
-    change = plan(sent(reading((1, 2, 3), (4, 5))), reading((1, 3), (4,)))
+    change = plan(row_after(mailbox((1, 2, 3), (4, 5))), mailbox((1, 3), (4,)))
     assert (list(change.plans[DATA].delete_uids), list(change.plans[ARCHIVE].delete_uids)) == ([2], [5])
     assert (change.summary.messages_delete, change.deletes()) == (2, True)
 
 
 def test_annotations_that_are_gone_go() -> None:
-    before = sent(reading(names=(kinds.ANNOTATIONS, kinds.HEADER, kinds.INDEX)))
-    change = plan(before, reading())
+    before = row_after(mailbox(names=(kinds.ANNOTATIONS, kinds.HEADER, kinds.INDEX)))
+    change = plan(before, mailbox())
     assert change.plans[META].delete_files == (kinds.ANNOTATIONS,)
     assert (change.deletes(), change.summary.others_delete) == (True, 1)
     assert change.after(deleted=True).stale == ()
     assert change.after(deleted=False).stale == (kinds.ANNOTATIONS,)
-    assert plan(change.after(deleted=False), reading()).plans[META].delete_files == (kinds.ANNOTATIONS,)
+    assert plan(change.after(deleted=False), mailbox()).plans[META].delete_files == (kinds.ANNOTATIONS,)
 
 
 def test_what_a_killed_run_may_have_left_goes_or_is_compared() -> None:
-    before = sent(reading((1,)), maybe=uids(2, 3))
-    change = plan(before, reading((1, 2)))
+    before = row_after(mailbox((1,)), maybe=uids(2, 3))
+    change = plan(before, mailbox((1, 2)))
     assert list(change.plans[DATA].uids) == [2]
     assert list(change.plans[DATA].delete_uids) == [3]
     assert list(change.plans[ARCHIVE].delete_uids) == [2, 3]
 
 
 def test_it_counts_once_what_may_be_in_either_root() -> None:
-    assert plan(sent(reading((1,)), maybe=uids(2, 3)), reading((1,))).summary.messages_delete == 2
+    assert plan(row_after(mailbox((1,)), maybe=uids(2, 3)), mailbox((1,))).summary.messages_delete == 2
 
 
 def test_what_a_killed_first_copy_may_have_left_is_no_deletion() -> None:
     """Else a large archive would be more than may be deleted."""
-    found = reading((1,), tuple(range(2, 500)))
+    found = mailbox((1,), tuple(range(2, 500)))
     first = plan(None, found).before()
     assert first
     assert plan(first, found).summary.messages_delete == 0
@@ -178,49 +178,49 @@ def test_what_a_killed_first_copy_may_have_left_is_no_deletion() -> None:
 
 def test_what_was_kept_counts_again() -> None:
     """A run after the other must not get past the rails."""
-    change = plan(sent(reading(tuple(range(1, 100)))), reading((1,)))
+    change = plan(row_after(mailbox(tuple(range(1, 100)))), mailbox((1,)))
     change.keep()
     kept = change.after(deleted=True)
     assert list(kept.maybe) == list(range(2, 100))
-    assert plan(kept, reading((1,))).summary.messages_delete == 98
+    assert plan(kept, mailbox((1,))).summary.messages_delete == 98
 
 
 # --- The rows
 
 
 def test_before_anything_is_sent_it_may_be_there() -> None:
-    change = plan(sent(reading((1,))), reading((1, 2), (3,)))
+    change = plan(row_after(mailbox((1,))), mailbox((1, 2), (3,)))
     row = change.before()
-    assert row == sent(reading((1,)), seen=UNSEEN, maybe=uids(2, 3))
+    assert row == row_after(mailbox((1,)), seen=UNSEEN, maybe=uids(2, 3))
 
 
 def test_before_metadata_of_another_name_is_sent_it_may_be_there() -> None:
     names = (kinds.ANNOTATIONS, kinds.HEADER, kinds.INDEX)
-    row = plan(sent(reading((1,))), reading((1,), names=names)).before()
+    row = plan(row_after(mailbox((1,))), mailbox((1,), names=names)).before()
     assert row
     assert row.names == (kinds.ANNOTATIONS, b"cyrus.cache", kinds.HEADER, kinds.INDEX)
 
 
 def test_before_a_first_copy_it_is_known_whose_it_will_be() -> None:
     names = (b"cyrus.cache", kinds.HEADER, kinds.INDEX)
-    assert plan(None, reading((1,))).before() == MailboxRow(KEY, "id", 1, maybe=uids(1), names=names)
-    assert plan(None, reading()).before() == MailboxRow(KEY, "id", 1, names=names)
+    assert plan(None, mailbox((1,))).before() == MailboxRow(KEY, "id", 1, maybe=uids(1), names=names)
+    assert plan(None, mailbox()).before() == MailboxRow(KEY, "id", 1, names=names)
 
 
 def test_before_another_mailbox_comes_nobody_knows_whose_it_is() -> None:
-    row = plan(sent(reading((1, 9))), reading((1, 2), life=Incarnation("other", 1, 9))).before()
+    row = plan(row_after(mailbox((1, 9))), mailbox((1, 2), life=Incarnation("other", 1, 9))).before()
     assert row
     assert (row.uniqueid, row.uidvalidity, list(row.maybe)) == ("", 0, [1, 2, 9])
 
 
 def test_what_is_to_go_is_in_the_row_until_it_is_gone() -> None:
-    change = plan(sent(reading((1, 2))), reading((1,)))
+    change = plan(row_after(mailbox((1, 2))), mailbox((1,)))
     assert list(change.after(deleted=False).maybe) == [2]
     assert list(change.after(deleted=True).maybe) == []
 
 
 def test_a_message_without_a_file_is_done_without() -> None:
-    change = plan(sent(reading((1,))), reading((1, 2, 3), (4,)))
+    change = plan(row_after(mailbox((1,))), mailbox((1, 2, 3), (4,)))
     assert change.leave_out(DATA, 2)
     assert change.leave_out(ARCHIVE, 4)
     assert not change.leave_out(DATA, 1)
@@ -233,7 +233,7 @@ def test_a_message_without_a_file_is_done_without() -> None:
 
 
 def test_a_mailbox_that_is_gone_goes_whole_or_file_by_file() -> None:
-    row = sent(reading((1,), (2,)), maybe=uids(3))
+    row = row_after(mailbox((1,), (2,)), maybe=uids(3))
     assert {plan.state for plan in plan_gone(row, SPLIT, whole=row.key.path).values()} == {State.GONE}
     plans = plan_gone(row, SPLIT, whole=None)
     assert list(plans[DATA].delete_uids) == [1, 2, 3]
@@ -242,7 +242,7 @@ def test_a_mailbox_that_is_gone_goes_whole_or_file_by_file() -> None:
 
 
 def test_a_renamed_mailbox_loses_nothing() -> None:
-    row = sent(reading((1,), (2,)))
+    row = row_after(mailbox((1,), (2,)))
     assert count_gone(row, renamed=False).messages_delete == 2
     assert count_gone(row, renamed=True).messages_delete == 0
 
@@ -267,9 +267,9 @@ class Mailbox:
     archived: set[int] = field(default_factory=set)
     names: frozenset[bytes] = frozenset({kinds.HEADER, kinds.INDEX})
 
-    def reading(self, roots: Roots) -> MailboxState:
+    def mailbox(self, roots: Roots) -> MailboxState:
         life = Incarnation(*self.life, self.last_uid)
-        return reading(
+        return mailbox(
             tuple(self.messages), tuple(self.archived), life=life, roots=roots, names=tuple(sorted(self.names))
         )
 
@@ -440,7 +440,7 @@ class Histories(RuleBasedStateMachine):
                     self.replica.remove(*where)
                 self.row = None
             return
-        found = self.source.reading(self.roots)
+        found = self.source.mailbox(self.roots)
         if (
             self.row
             and self.row.seen == self._seen(self.source)
@@ -496,7 +496,7 @@ TestHistories = Histories.TestCase
 @given(st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)), st.sets(st.integers(1, 60)))
 def test_what_is_sent_and_what_goes_are_apart(before: set[int], maybe: set[int], now: set[int]) -> None:
     row = MailboxRow(KEY, "id", 1, SEEN, uids(*before), maybe=uids(*maybe))
-    change = plan(row, reading(tuple(now), roots=PLAIN), PLAIN)
+    change = plan(row, mailbox(tuple(now), roots=PLAIN), PLAIN)
     (only,) = change.plans.values()
     assert set(only.uids) == now - before
     assert set(only.delete_uids) == (before | maybe) - now

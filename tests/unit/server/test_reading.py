@@ -104,21 +104,21 @@ def test_what_is_taken_is_no_longer_in_memory(server: Server) -> None:
 
     class Taker:
         def accepts(self, change: MailboxChange, reader: MailboxReader) -> bool:
-            offered.append({file.data for _, file in change.reading.bound})
+            offered.append({file.data for _, file in change.mailbox.snapshot_files})
             return True
 
     change = snapshots.read(server.store, server.locations[JOE].key, Taker())
     assert change and change.going
     assert b"" not in offered[0] and len(offered[0]) > 1
-    assert {file.data for _, file in change.reading.bound} == {b""}
-    assert change.reading.index is None
+    assert {file.data for _, file in change.mailbox.snapshot_files} == {b""}
+    assert change.mailbox.index is None
 
 
 def test_metadata_is_what_is_on_disk(real: Server) -> None:
     for mailbox in real.box.mailboxes:
         found, location = real.read(mailbox["name"]), real.locations[mailbox["name"]]
         roots = real.roots[mailbox["partition"]]
-        for root, file in found.bound:
+        for root, file in found.snapshot_files:
             assert Path(os.fsdecode(os.path.join(root, location.key.path, file.name))).read_bytes() == file.data
         there = {
             name
@@ -128,7 +128,7 @@ def test_metadata_is_what_is_on_disk(real: Server) -> None:
             if kinds.is_metadata(name)
         }
         assert set(found.names()) == there
-        assert {file.name for _, file in found.bound} == there & kinds.SNAPSHOT
+        assert {file.name for _, file in found.snapshot_files} == there & kinds.SNAPSHOT
         assert found.has_directory == os.path.isdir(os.path.join(roots.data, location.key.path))
 
 
@@ -145,12 +145,14 @@ def test_large_files_are_read_the_same(real: Server, tmp_path: Path, monkeypatch
         assert (found.incarnation, found.messages, found.archived, found.derived, found.has_directory) == (
             *(known.incarnation, known.messages, known.archived, known.derived, known.has_directory),
         )
-        assert [(root, file[:2]) for root, file in found.bound] == [(root, file[:2]) for root, file in known.bound]
-        for (_, large), (_, file) in zip(found.bound, known.bound, strict=True):
+        assert [(root, file[:2]) for root, file in found.snapshot_files] == [
+            (root, file[:2]) for root, file in known.snapshot_files
+        ]
+        for (_, large), (_, file) in zip(found.snapshot_files, known.snapshot_files, strict=True):
             assert isinstance(large.data, OnDisk) and isinstance(file.data, bytes)
             assert large.data.read_at(0, len(large.data)) == file.data
         found.let_go()
-        assert all(file.data == b"" for _, file in found.bound)
+        assert all(file.data == b"" for _, file in found.snapshot_files)
 
 
 def test_no_room_for_a_copy(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +220,7 @@ def test_an_index_of_a_version_to_come(server: Server) -> None:
     assert not found.known_version
     assert list(found.messages) == [*before.messages, 4711]
     assert (found.incarnation.uniqueid, found.incarnation.uidvalidity) == (before.incarnation.uniqueid, 0)
-    assert found.bound[-1][1].data == Path(os.fsdecode(location.index_path)).read_bytes()
+    assert found.snapshot_files[-1][1].data == Path(os.fsdecode(location.index_path)).read_bytes()
 
 
 def lose_header(location: Location) -> None:
@@ -288,5 +290,5 @@ def test_a_writer_that_is_done_in_time(server: Server, monkeypatch: pytest.Monke
         return under_locks(*args)
 
     monkeypatch.setattr(snapshot, "under_locks", write)
-    assert {file.name: file.data for _, file in server.read(JOE).bound}[kinds.HEADER] == whole
+    assert {file.name: file.data for _, file in server.read(JOE).snapshot_files}[kinds.HEADER] == whole
     assert len(looks) == 2

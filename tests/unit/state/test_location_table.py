@@ -72,7 +72,7 @@ def test_the_name_of_a_mailbox_that_is_no_more_is_kept_while_the_replica_has_it(
     store.locations.replace([], b"")
     assert [(named.key, named.name, named.is_live) for named in store.locations.names()] == [(one.key, b"joe", False)]
     narrowed(store, b"joe")
-    assert [sent.key for sent in store.gone()] == [one.key]
+    assert [row.key for row in store.gone()] == [one.key]
     store.drop([one.key])
     store.locations.replace([], b"")
     assert list(store.locations.names()) == []

@@ -135,13 +135,13 @@ def use(store: Store) -> None:
             store.locations.get(Key(partition, folder))
         except KeyError:
             continue
-        store.sent(Key(partition, folder))
+        store.row(Key(partition, folder))
     rows = store.gone()
     store.messages(), store.rows(), store.locations.directories("default"), store.homes()
     store.put(rows)
     store.locations.replace([location(b"user/1"), location(b"new")], b"another")
     store.gone()
-    store.drop(sent.key for sent in rows)
+    store.drop(row.key for row in rows)
     store.begin_anew([])
     store.complete = True
 
@@ -201,7 +201,7 @@ def test_a_value_that_means_nothing(path: Path, column: str, value: object) -> N
         database.execute("DELETE FROM place WHERE path = CAST('user/0' AS BLOB)")
         database.commit()
     with closing(Store(path, PAIR)) as store:
-        for read in (lambda: store.sent(Key("default", b"user/1")), store.gone):
+        for read in (lambda: store.row(Key("default", b"user/1")), store.gone):
             if value == b"":
                 read()
             else:
@@ -239,7 +239,7 @@ def test_a_full_disk(store: Store, path: Path) -> None:
     many = array("I", sorted(rng.sample(range(10**9), 20_000)))
     with pytest.raises(OSError, match="full"):
         store.put([MailboxRow(Key("default", b"b"), uids=many)])
-    assert [sent.key.path for sent in store.gone()] == [b"a"]
+    assert [row.key.path for row in store.gone()] == [b"a"]
     store.close()
     store, warning = Store.open(path, PAIR)
     with closing(store):

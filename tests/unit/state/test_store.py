@@ -24,7 +24,7 @@ keys = st.builds(Key, text, paths)
 uid_arrays = st.frozensets(st.integers(1, MAX_UID) | st.integers(1, 40), max_size=30).map(
     lambda uids: array("I", sorted(uids))
 )
-some_sent = st.builds(
+some_rows = st.builds(
     MailboxRow,
     keys,
     text,
@@ -47,11 +47,11 @@ def stored() -> Iterator[Store]:
 
 
 @campaign.slow()
-@given(st.lists(some_sent, max_size=6, unique_by=lambda sent: sent.key))
+@given(st.lists(some_rows, max_size=6, unique_by=lambda row: row.key))
 def test_rows_come_back(rows: list[MailboxRow]) -> None:
     with stored() as store:
         store.put(rows)
-        assert [store.sent(row.key) for row in rows] == rows
+        assert [store.row(row.key) for row in rows] == rows
         assert store.gone() == sorted(rows, key=lambda row: (row.key.partition.encode(), row.key.path))
         assert store.rows() == len(rows)
         assert store.messages() == sum(len(row.uids) + len(row.archived) for row in rows)
@@ -72,7 +72,7 @@ def test_places_come_back(locations: list[Location]) -> None:
 
 
 @campaign.slow()
-@given(some_sent, some_sent)
+@given(some_rows, some_rows)
 def test_the_last_row_counts(first: MailboxRow, second: MailboxRow) -> None:
     second.key = first.key
     with stored() as store:
@@ -87,12 +87,12 @@ def test_it_outlives_the_run(store: Store, path: Path) -> None:
     store.complete = True
     store.close()
     with closing(Store(path, PAIR)) as again:
-        assert (again.sent(row.key), again.complete) == (row, True)
+        assert (again.row(row.key), again.complete) == (row, True)
 
 
 def test_nothing_is_known_of_others(store: Store) -> None:
     key = Key("default", b"a")
-    assert store.sent(key) is None
+    assert store.row(key) is None
     with pytest.raises(KeyError):
         store.locations.get(key)
 
@@ -110,7 +110,7 @@ def test_gone_is_what_has_no_place(store: Store) -> None:
     store.locations.replace([location(b"a"), location(b"b", "other")], b"")
     rows = [MailboxRow(Key(*key)) for key in (("default", b"a"), ("default", b"b"), ("other", b"a"), ("other", b"b"))]
     store.put(rows)
-    assert [sent.key for sent in store.gone()] == [("default", b"b"), ("other", b"a")]
+    assert [row.key for row in store.gone()] == [("default", b"b"), ("other", b"a")]
 
 
 def test_files_tells_what_was_seen_of_each_place(store: Store) -> None:
@@ -146,9 +146,9 @@ def test_whose_the_files_are(store: Store) -> None:
 
 
 def test_what_there_is_for_certain() -> None:
-    sent = MailboxRow(Key("default", b"x"), uids=uids(1, 5), archived=uids(3), maybe=uids(9))
-    assert [uid for uid in range(11) if sent.has(uid)] == [1, 3, 5]
-    assert (sent.last_uid(), MailboxRow(Key("default", b"x")).last_uid()) == (5, 0)
+    row = MailboxRow(Key("default", b"x"), uids=uids(1, 5), archived=uids(3), maybe=uids(9))
+    assert [uid for uid in range(11) if row.has(uid)] == [1, 3, 5]
+    assert (row.last_uid(), MailboxRow(Key("default", b"x")).last_uid()) == (5, 0)
 
 
 def test_homes_of_a_life(store: Store) -> None:
@@ -181,8 +181,8 @@ def test_a_part_is_all_that_is_asked_for(store: Store) -> None:
     narrowed(store, b"joe")
     assert {row[1] for row in store.files()} == {b"joe", b"joe/new"}
     assert store.not_sent() == [Key("default", b"joe/new")]
-    assert [sent.key for sent in store.gone()] == [gone]
-    assert (store.messages(), store.rows(), {sent.key for sent in store.all_sent()}) == (5, 2, {mine, gone})
+    assert [row.key for row in store.gone()] == [gone]
+    assert (store.messages(), store.rows(), {row.key for row in store.all_rows()}) == (5, 2, {mine, gone})
     assert store.left() == {gone, Key("default", b"ann/gone")}
     assert {b"ann", b"ann/new", b"ann/gone"} <= store.locations.directories(
         "default"
@@ -206,5 +206,5 @@ def test_a_mailbox_that_went_to_somebody_else_is_not_gone(store: Store) -> None:
     store.put([MailboxRow(old.key, uniqueid="x"), MailboxRow(Key("default", b"joe/gone"), uniqueid="y")])
     store.locations.replace([new], b"")
     narrowed(store, b"joe")
-    assert [sent.key.path for sent in store.gone()] == [b"joe/gone"]
+    assert [row.key.path for row in store.gone()] == [b"joe/gone"]
     assert b"joe/old" in store.locations.directories("default")

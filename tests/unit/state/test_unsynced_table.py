@@ -22,8 +22,8 @@ def test_what_was_written_since_the_disks_were_synced(store: Store) -> None:
     assert sorted(store.unsynced.mailboxes()) == [(gone, "", 0), (one, "A", 1), (other, "C", 4)]
     store.unsynced.doubt([MailboxRow(one, maybe=uids(1, 2))])
     assert store.unsynced.is_empty()
-    assert [sent.key for sent in store.all_sent()] == [one]
-    assert store.sent(one) == MailboxRow(one, maybe=uids(1, 2))
+    assert [row.key for row in store.all_rows()] == [one]
+    assert store.row(one) == MailboxRow(one, maybe=uids(1, 2))
 
 
 def test_other_files_that_were_written_since_the_disks_were_synced(store: Store) -> None:
