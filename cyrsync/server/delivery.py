@@ -52,9 +52,10 @@ class Delivery:
         """Read a mailbox and have it sent, and again where it has lost messages meanwhile, some times."""
         for _ in range(_LOOKS):
             change = self._snapshots.read(self._store, key, self._sender)
-            if change is None or not self._sender.is_to_be_read_again(key):
+            if change is None or key not in self._sender.read_again:
                 return change
-        self._snapshots.unreadable[key] = self._sender.reasons.get(key) or "it changes faster than it can be sent"
+        reason = self._sender.read_again.reasons.get(key)
+        self._snapshots.unreadable[key] = reason or "it changes faster than it can be sent"
         return None
 
     def settle(self) -> None:

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
-from array import array
 from collections import ChainMap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import chain
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.server.names import mailbox_text
 from cyrsync.ends.sink import Sink
 from cyrsync.errors import hint
-from cyrsync.far import uids as uid_sets
 from cyrsync.far.beginning import Beginning
 from cyrsync.far.quick_check import Question
 from cyrsync.far.receive import Failure
@@ -27,6 +24,7 @@ from cyrsync.server.contents import Contents, CutShort, Item, UnreadableFileErro
 from cyrsync.server.engine import MailboxChange
 from cyrsync.server.lane import Lane
 from cyrsync.server.linking import Linker, Linking, SentFiles
+from cyrsync.server.read_again import ReadAgain
 from cyrsync.server.reading import MailboxReader, UnreadableMailboxError, identity_of
 from cyrsync.server.replica import Replica
 from cyrsync.state.mailbox_row import Key
@@ -53,17 +51,6 @@ _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 _LARGE = 128 << 10
 #: So many messages are named of one mailbox.
 _NAMED = 3
-
-
-@dataclass(slots=True)
-class _Passed:
-    """What one mailbox has had from this run, while it is being read again; by root."""
-
-    incarnation: object
-    arrived: dict[bytes, array[int]] = field(default_factory=dict)
-    lost: dict[bytes, set[int]] = field(default_factory=dict)  # at the last look
-    lacking: dict[bytes, set[int]] = field(default_factory=dict)  # at two, though the index named them both times
-    bad: dict[bytes, str] = field(default_factory=dict)  # files that cannot be read to their end, and why
 
 
 class Sender:
@@ -97,8 +84,8 @@ class Sender:
         self.full: dict[Key, tuple[MailboxChange, bytes]] = {}
         #: Mailboxes of which not all could be sent: they keep their metadata.
         self.failed: set[Key] = set()
-        #: Why nothing of a mailbox was sent at the last look, "" where it has changed meanwhile.
-        self.reasons: dict[Key, str] = {}
+        #: Mailboxes that were offered, and are to be read again: they have changed since.
+        self.read_again = ReadAgain()
         #: Mailboxes of which a message could not be linked: they are to be sent without links.
         self.not_linked: dict[Key, MailboxChange] = {}
         self._store = store
@@ -112,8 +99,6 @@ class Sender:
         self._waiting: list[tuple[MailboxChange, list[Item]]] = []
         self._waiting_bytes = self._waiting_weight = 0  # of contents; and of the memory that all of it takes
         self._held: set[Key] = set()  # sent without metadata
-        self._passed: dict[Key, _Passed] = {}
-        self._again: set[Key] = set()
         self._homes: set[tuple[str, int]] | None = None
         self._linker = linker
         self._links: dict[Key, Linking] = {}  # of mailboxes that are on their way, and have some
@@ -126,7 +111,7 @@ class Sender:
         be its own.
         """
         key = change.location.key
-        self._again.discard(key)
+        self.read_again.discard(key)
         if not self.is_late and (change.summary.state is State.RECREATED or self._may_be_renamed(change)):
             return False
         if not self._may_begin():
@@ -144,9 +129,10 @@ class Sender:
                 if size + len(read) * _ITEM > _PORTION_BYTES:
                     return self._send_large(change, contents, chain(read, items))
         except _CHANGED as error:
-            return self._leave_for_now(change, error)
+            self.read_again.add_unsent(change, error)
+            return False
         if any(contents.lost.values()) or identity_of(change.location) != change.mailbox.identity:
-            self._note_lost(change, contents)
+            self.read_again.add_lost(change, contents.lost)
             return False
         if change.summary.state is State.RECREATED:
             return self._send_large(change, contents, iter(read))
@@ -159,10 +145,6 @@ class Sender:
         if len(self._waiting) >= _PORTION or self._waiting_weight >= _PORTION_BYTES:
             self._send_waiting(much=True)
         return True
-
-    def is_to_be_read_again(self, key: Key) -> bool:
-        """Tell whether a mailbox that was offered has lost something since it was read."""
-        return key in self._again
 
     def settle(self) -> None:
         """See that what was sent has arrived, and keep that in the state."""
@@ -199,16 +181,9 @@ class Sender:
                 change.has(root, self._replica.tree.same(question, numeric_ids=self._replica.numeric_ids))
 
     def _contents(self, change: MailboxChange, reader: MailboxReader) -> Contents:
-        passed = self._passed.get(change.location.key)
-        if passed and passed.incarnation != change.mailbox.incarnation[:2]:
-            passed = None
-        if passed:
-            self._leave_out(change, passed)
-        wanted = {}
-        for root, plan in change.plans.items():
-            arrived = passed.arrived.get(root) if passed else None
-            wanted[root] = uid_sets.difference(plan.uids, arrived) if arrived else plan.uids
-        known, bad = self._known(change, reader), passed.bad if passed else {}
+        self._leave_out_lacking(change)
+        wanted = self.read_again.wanted(change)
+        known, bad = self._known(change, reader), self.read_again.bad(change)
         links = None
         if change.location.key not in self._without_links:
             links = self._linker.of(change, ChainMap(*self._files_going()))
@@ -234,37 +209,13 @@ class Sender:
         found = zip(large, self._replica.tree.beginnings(paths), strict=True)
         return {where: beginning for where, beginning in found if beginning}
 
-    def _leave_out(self, change: MailboxChange, passed: _Passed) -> None:
-        """Do without messages that were not there at two looks, though the index named them both times."""
-        lacking = [uid for root, uids in passed.lacking.items() for uid in sorted(uids) if change.leave_out(root, uid)]
+    def _leave_out_lacking(self, change: MailboxChange) -> None:
+        """Do without messages that have no file, and say so."""
+        lacking = self.read_again.leave_out(change)
         if lacking:
             some = ", ".join(map(str, lacking[:_NAMED])) + (", ..." if len(lacking) > _NAMED else "")
             reason = f"the index names messages without a file: {some}: run reconstruct"
             self.errors.append(f"{mailbox_text(change.location.key.path, change.location.name)}: {reason}")
-
-    def _passed_of(self, change: MailboxChange) -> _Passed:
-        key, incarnation = change.location.key, change.mailbox.incarnation[:2]
-        passed = self._passed.get(key)
-        if passed is None or passed.incarnation != incarnation:
-            passed = self._passed[key] = _Passed(incarnation)
-        return passed
-
-    def _leave_for_now(self, change: MailboxChange, error: Exception) -> bool:
-        """Have a mailbox read again of which nothing is sent now; a file that cannot be read is left out then."""
-        self.reasons[change.location.key] = str(error) if isinstance(error, UnreadableMailboxError) else ""
-        if isinstance(error, UnreadableFileError):
-            self._passed_of(change).bad[error.name] = error.reason
-        self._again.add(change.location.key)
-        return False
-
-    def _note_lost(self, change: MailboxChange, contents: Contents) -> None:
-        """Remember which messages were not there: the mailbox is to be read again."""
-        passed = self._passed_of(change)
-        for root, uids in contents.lost.items():
-            lost = set(uids)
-            passed.lacking.setdefault(root, set()).update(lost & passed.lost.get(root, set()))
-            passed.lost[root] = lost
-        self._again.add(change.location.key)
 
     def _note_unreadable(self, change: MailboxChange, contents: Contents) -> None:
         """Say what cannot be read of a mailbox, which is sent without its metadata then."""
@@ -313,10 +264,11 @@ class Sender:
                 self._progress.transfer(text, contents.messages, total, self.bytes_sent - before)
         except _CHANGED as error:
             sink.abandon()
-            return self._leave_for_now(change, error)
+            self.read_again.add_unsent(change, error)
+            return False
         if identity_of(change.location) != change.mailbox.identity:
             sink.abandon()
-            self._again.add(key)
+            self.read_again.add(key)
             return False
         sink.commit()
         lane.going.append(change)
@@ -324,14 +276,13 @@ class Sender:
         self._note_wrong(change, contents)
         if any(contents.lost.values()):
             self._held.add(key)
-            self._again.add(key)
+            self.read_again.add(key)
             if key in self._end_group():
-                self._again.discard(key)
+                self.read_again.discard(key)
                 return False
-            self._note_lost(change, contents)
+            self.read_again.add_lost(change, contents.lost)
             for root in contents.lost:
-                arrived = self._passed[key].arrived
-                arrived[root] = uid_sets.union(arrived.get(root, uid_sets.empty()), contents.arrived(root))
+                self.read_again.note_arrived(change, root, contents.arrived(root))
             return False
         self._note_unreadable(change, contents)
         self._go_on()
@@ -413,7 +364,7 @@ class Sender:
         self._store.put(change.after(deleted=not change.deletes()) for change in done)
         for change in done:
             self._count(change)
-        self.failed |= held - self._again
+        self.failed |= {key for key in held if key not in self.read_again}
         self._held -= held
         return failed
 
