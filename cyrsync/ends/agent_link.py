@@ -18,6 +18,8 @@ from cyrsync.far.wire import WireError
 Answer = TypeVar("Answer")
 #: Lines of an answer that is read as a whole: one for each thing that failed.
 MOST_LINES = 1 << 21
+#: Bytes of the lines of one answer of a far end.
+MOST_BYTES = 4 << 30
 
 
 class AgentLink:
@@ -26,8 +28,9 @@ class AgentLink:
     def __init__(self, start: Callable[[], Link], compressed: bool) -> None:
         """`start` gives the link to the agent."""
         self._start = start
-        self._compressed = compressed
+        self._compressed = self.is_far = compressed
         self._taught = False
+        self._left = MOST_BYTES
 
     @cached_property
     def _link(self) -> Link:
@@ -41,6 +44,7 @@ class AgentLink:
 
     def ask(self, do: str, root: bytes = b"", **request: Any) -> None:
         """Send a request; what more it says is what JSON can carry."""
+        self._left = MOST_BYTES
         request.update(do=do, root=root.decode("latin-1"))
         self.send(json.dumps(request).encode("ascii") + b"\n")
 
@@ -112,7 +116,11 @@ class AgentLink:
 
     def record(self) -> Any:
         """Return the next line of an answer. Raise WireError, or EOFError."""
-        return wire.read_record(self.stream)
+        line = wire.read_line(self.stream)
+        self._left -= len(line)
+        if self._left < 0 and self.is_far:
+            raise WireError("more bytes than an answer has")
+        return wire.parse(line)
 
     def checked(self, read: Callable[[], Answer]) -> Answer:
         """Make one error of all that can be wrong with an answer."""

@@ -14,6 +14,7 @@ from cyrsync.ends.agent_link import AgentLink
 from cyrsync.ends.link import Link
 from cyrsync.ends.sink import Sink
 from cyrsync.ends.tree import Held, NotWrittenError, Removed, Rights, Status, UnderLocks, Writer, unseen
+from cyrsync.ends.tree_size import TreeSize
 from cyrsync.errors import UnusableError
 from cyrsync.far import folder, quick_check, remove, wire
 from cyrsync.far import uids as uid_sets
@@ -181,7 +182,7 @@ class AgentTree:
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root`; the agent starts at once and reads ahead."""
         self._agent.ask("walk", root, users=sorted(users))
-        order = answers.WalkOrder(users)
+        order = answers.WalkOrder(users, TreeSize() if self._agent.is_far else None)
 
         def read(record: Any) -> Folder:
             found = folder.read_rest(record, self._agent.stream)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cyrsync.cyrus.mailbox.user import may_hold_user, user_of
+from cyrsync.ends.tree_size import TreeSize
 from cyrsync.errors import WrongAnswer
 from cyrsync.far import wire
 from cyrsync.far.folder import Folder, join, sort_key
@@ -48,10 +49,12 @@ def checked(link: Link, read: Callable[[], Answer]) -> Answer:
 class WalkOrder:
     """The folders that a walk has announced: each has to be listed in its turn, and none is left out."""
 
-    def __init__(self, users: frozenset[str]) -> None:
-        """With `users`, only those users' folders come, and what leads to them is not listed."""
+    def __init__(self, users: frozenset[str], size: TreeSize | None = None) -> None:
+        """With `users`, only those users' folders come, and what leads to them is not listed; `size` counts all."""
         self._users = users
-        self._pending = [] if users else [b""]
+        self._size = size
+        #: Folders, and the names in each that have not come, the next one last: whole paths could take any room.
+        self._pending: list[tuple[bytes, list[bytes]]] = [] if users else [(b"", [b""])]
         self._top: bytes | None = None  # the last user's folder that no other has announced
         self._last = b""
 
@@ -59,19 +62,30 @@ class WalkOrder:
         """See that it is this folder's turn. Raise WireError."""
         path = folder.path
         if self._pending:
-            if path != self._pending.pop():
+            if path != self._next():
                 raise WireError(f"a folder out of turn, or that was not announced: {wire.shown(path)}")
         elif not self._users or not self._may_come(folder):
             raise WireError(f"a folder that nobody asked for: {wire.shown(path)}")
         else:
             self._top = path
         self._last = path
-        self._pending += [join(path, name) for name in reversed(folder.folders)]
+        if folder.folders:
+            self._pending.append((path, list(reversed(folder.folders))))
+        if self._size:
+            others = len(folder.folders) + len(folder.metadata) + len(folder.other_files) + len(folder.leftovers)
+            self._size.add(path, others, len(folder.messages))
+
+    def _next(self) -> bytes:
+        above, names = self._pending[-1]
+        path = join(above, names.pop())
+        if not names:
+            self._pending.pop()
+        return path
 
     def end(self) -> None:
         """See that all have come."""
         if self._pending:
-            raise WireError(f"a folder was announced and not sent: {wire.shown(self._pending[-1])}")
+            raise WireError(f"a folder was announced and not sent: {wire.shown(self._next())}")
 
     def _may_come(self, folder: Folder) -> bool:
         path = folder.path

@@ -236,7 +236,7 @@ class _Lines:
         if mode[:1] == b"d":
             self.listing.add_folder(path, Found(attributes=entry))
             return
-        self.listing.count()
+        self.listing.size.add(path)
         folder.others[name] = entry if mode[:1] == b"-" or kinds.is_metadata(name) else None
 
 

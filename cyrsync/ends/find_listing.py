@@ -37,22 +37,23 @@ class FindListing:
     def read(self, items: Iterable[bytes]) -> bytes:
         """Take all items, and return the status of `find`. Raise WireError, or another of wire.WRONG."""
         current: Found | None = None
-        status = b""
+        where = status = b""
         for item in items:
             kind, text = item[:1], item[1:]
             if kind == b"a":
-                self.listing.count()
                 path, entry = _attributes(text)
+                self.listing.size.add(path)
                 self._attributes[path] = entry
             elif kind in (b"d", b"u"):
                 problem = errno.EACCES if kind == b"u" else 0
-                current = self.listing.add_folder(_relative(text), Found(problem=problem))
+                where = _relative(text)
+                current = self.listing.add_folder(where, Found(problem=problem))
             elif kind == b"e":
                 status = text
             elif current is None:
                 raise WireError("something that is in no folder")
             elif kind == b"n":
-                self._add_name(current, text)
+                self._add_name(current, where, text)
             elif kind == b"h":
                 current.header = _bytes(text, header.READ_SIZE)
             elif kind == b"x":
@@ -89,11 +90,11 @@ class FindListing:
             incarnation=Incarnation(uniqueid, *head) if uniqueid and head else None,
         )
 
-    def _add_name(self, current: Found, name: bytes) -> None:
+    def _add_name(self, current: Found, where: bytes, name: bytes) -> None:
         if kinds.is_message(name):
             current.add_message(name)
             return
-        self.listing.count()
+        self.listing.size.add(where)
         wire.unhidden([wire.checked_name(name)])
         current.others[name] = None
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox.user import may_hold_user, user_of
+from cyrsync.ends.tree_size import TreeSize
 from cyrsync.far import wire
 from cyrsync.far.folder import Entry, join
 from cyrsync.far.wire import WireError
 
 #: Bytes of a listing, and of one item or line of it: some fifty for each of 80 million messages; a path is 4 KiB.
 MAX_BYTES, MAX_ITEM = 4 << 30, 1 << 16
-#: What is no message, in a whole tree: folders, and their metadata and other files.
-MAX_OTHERS = 1 << 24
 
 
 @dataclass(slots=True)
@@ -40,11 +39,11 @@ class Listing:
 
     def __init__(self) -> None:
         self.found: dict[bytes, Found] = {}
-        self._others = 0
+        self.size = TreeSize()
 
     def add_folder(self, path: bytes, found: Found) -> Found:
         """Take a folder. Raise WireError for one that comes twice, or that is in none."""
-        self.count()
+        self.size.add(path)
         wire.checked_path(path)
         if path in self.found or (path and path.rpartition(b"/")[0] not in self.found):
             raise WireError(f"a folder out of turn, or twice: {wire.shown(path)}")
@@ -57,12 +56,6 @@ class Listing:
         if found is None:
             raise WireError(f"something in a folder that was not sent: {wire.shown(path)}")
         return found
-
-    def count(self) -> None:
-        """See that no tree is told of that has no end. Raise WireError."""
-        self._others += 1
-        if self._others > MAX_OTHERS:
-            raise WireError(f"more than {MAX_OTHERS} files and folders beside messages")
 
     def in_order(self, users: frozenset[str]) -> Iterator[tuple[bytes, Found, tuple[bytes, ...]]]:
         """Yield path, contents and sub-folders in the order of a walk; with `users`, only those users' folders.

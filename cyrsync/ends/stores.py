@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from cyrsync.ends import agent_answers, answers
 from cyrsync.ends.agent_link import AgentLink
-from cyrsync.ends.listing import MAX_OTHERS
+from cyrsync.ends.tree_size import MAX_OTHERS
 from cyrsync.far import wire
 from cyrsync.far.prune import Swept
 from cyrsync.far.store import STATE, VERSION

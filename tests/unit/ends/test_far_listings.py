@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import samplespool
 from cyrsync import process
-from cyrsync.ends import listing
+from cyrsync.ends import tree_size
 from cyrsync.ends.address import Address
 from cyrsync.ends.daemon_tree import DaemonTree
 from cyrsync.ends.posix_tree import PosixTree
@@ -219,7 +219,7 @@ def test_a_daemon_that_lists_nothing_has_not_seen_an_empty_tree(tmp_path: Path) 
 
 
 def test_what_has_no_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(listing, "MAX_OTHERS", 1000)
+    monkeypatch.setattr(tree_size, "MAX_OTHERS", 1000)
     names = [b"n%d" % number for number in range(2000)]
     bomb = gzip.compress(b"d.\0n" + bytes(1) + b"x" * (64 << 20))
     for answer in (joined([b"d.", *names, b"e0"]), bomb, b"d.\0n" + b"x" * (1 << 20)):
