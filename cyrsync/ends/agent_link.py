@@ -40,7 +40,9 @@ class AgentLink:
     def stream(self) -> IO[bytes]:
         """Where answers are read from, what a login shell has printed before the first one skipped."""
         self._link.wait_for(agent.GREETING.rstrip())
-        return io.BufferedReader(Inflated(self._link.output)) if self._compressed else self._link.output
+        if not self._compressed:
+            return self._link.output
+        return io.BufferedReader(Inflated(self._link.output, self._link.see_work))
 
     def ask(self, do: str, root: bytes = b"", **request: Any) -> None:
         """Send a request; what more it says is what JSON can carry."""

@@ -1,7 +1,7 @@
 """What is talked to over pipes: an agent, or a shell, here or at the far end of a connection.
 
 Whoever is waited for may hang: a far end from which no byte comes for too long is lost. An agent that is at work lets
-hear of itself meanwhile (far/output.py).
+hear of itself meanwhile (far/output.py); one from which nothing else comes is lost, too, after a much longer time.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ class Patience(NamedTuple):
 
 
 DEFAULT_PATIENCE = Patience()
+#: How many times as long one is waited for that says only that it is at work: no answer takes so long.
+AT_WORK = 100
 #: Seconds: an agent at work lets hear of itself a few times in that.
 LEAST_SILENCE = 10.0
 #: Seconds for a first answer, where it does no harm to take a slow host for one that never answers.
@@ -68,7 +70,7 @@ class Link:
         self._early = bytearray()
         self._outgoing: deque[memoryview] = deque()
         self._waiting = 0  # bytes of that
-        self._is_silent = False
+        self._why_lost = ""
         self._said = ""
         self.output: IO[bytes] = io.BufferedReader(_Output(self.read_into), _BLOCK)
 
@@ -158,8 +160,8 @@ class Link:
         """Return what to say of a far end that stopped answering, in the words of ssh if it has any."""
         reason = self._last_words() or "it hung up without a word"
         code = Exit.SSH if self.process.returncode == Exit.SSH else Exit.STREAM
-        if self._is_silent:
-            reason, code = f"it has sent nothing for {self._silence:.0f} seconds", Exit.TIMEOUT
+        if self._why_lost:
+            reason, code = self._why_lost, Exit.TIMEOUT
         return ConnectionFailed(f"{self.name}: the connection failed: {reason}", code)
 
     def close(self) -> None:
@@ -170,9 +172,14 @@ class Link:
     def _send_all(self, but: int = 0) -> None:
         """Wait until all has been written, but so many bytes at the most."""
         self.push()
+        left, since = self._waiting, time.monotonic()
         while self._waiting > but:
             self._wait_for_room()
             self.push()
+            if self._waiting == left:
+                self.see_work(since)
+            else:
+                left, since = self._waiting, time.monotonic()
 
     def _wait_for_room(self) -> None:
         """Wait until something can be written; what comes meanwhile is kept, and is a sign of life."""
@@ -189,8 +196,14 @@ class Link:
                 raise self.failure()
             self._early += data
 
-    def _lost(self) -> ConnectionFailed:
-        self._is_silent = True
+    def see_work(self, since: float) -> None:
+        """See that a far end which since then says only that it is at work has not said so for too long."""
+        most = AT_WORK * self._silence
+        if most and time.monotonic() - since > most:
+            raise self._lost(f"for {most:.0f} seconds it has said only that it is at work")
+
+    def _lost(self, why: str = "") -> ConnectionFailed:
+        self._why_lost = why or f"it has sent nothing for {self._silence:.0f} seconds"
         self.process.kill()
         return self.failure()
 

@@ -251,7 +251,7 @@ class PosixTree(WithoutAgent):
         """Return what comes, which may be compressed, as it is."""
         stream = self._link.output
         is_plain = stream.peek(1)[:1] != b"\x1f"  # type: ignore[attr-defined]
-        return stream if is_plain else io.BufferedReader(Inflated(stream, GZIP), _BLOCK)
+        return stream if is_plain else io.BufferedReader(Inflated(stream, self._link.see_work, GZIP), _BLOCK)
 
     def _end(self, stream: IO[bytes]) -> None:
         """See that what was compressed is at its end."""

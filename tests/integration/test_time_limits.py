@@ -6,13 +6,17 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 import samplespool
+from cyrsync.ends.agent_tree import AgentTree
 from cyrsync.ends.link import Link
+from cyrsync.ends.posix_tree import PosixTree
 from cyrsync.errors import ConnectionFailed
+from cyrsync.far.agent import GREETING
 from support.sshd import Sshd
 from support.tree import assert_same_tree, start_cyrsync
 
@@ -88,6 +92,73 @@ def test_an_agent_that_waits_for_its_disk_is(sshd: Sshd, source: Path, tmp_path:
     with start_cyrsync(*words, first=SHORT + SLOW.format("time.sleep(30)")) as run:
         done = run.complete(timeout=60)
     assert done.returncode == TIMEOUT, done.stderr
+
+
+#: One that works for ever, or says so, is given up after twice the time, not a hundred times.
+SOON = SHORT + "; from cyrsync.ends import link; link.AT_WORK = 2"
+
+
+def test_an_agent_that_works_for_ever_is(sshd: Sshd, source: Path, tmp_path: Path) -> None:
+    words = ("sync", "--timeout", "1", "--retries", "0", "-e", sshd.rsh, f"{source}/", sshd.at(f"{tmp_path}/replica/"))
+    forever = "end += sum(range(20_000)); time.sleep(0.02)"
+    with start_cyrsync(*words, first=SOON + SLOW.format(forever)) as run:
+        done = run.complete(timeout=60)
+    assert done.returncode == TIMEOUT, done.stderr
+    assert done.stderr.endswith("the connection failed: for 2 seconds it has said only that it is at work\n")
+
+
+#: Says hello, and then every moment what stands for nothing; listens only if it is told to.
+BEATS = """
+import sys, threading, time, zlib
+out = sys.stdout.buffer
+{listen}
+out.write({hello})
+while True:
+    out.write({beat})
+    out.flush()
+    time.sleep(0.05)
+"""
+LISTEN = "threading.Thread(target=sys.stdin.buffer.read, daemon=True).start()"
+AGENT = BEATS.format(listen="{listen}", hello=f"{GREETING!r} + zlib.compress(b'')[:2]", beat="b'\\0\\0\\0\\xff\\xff'")
+SHELL = BEATS.format(listen=LISTEN, hello="b'\\x1f\\x8b\\x08' + bytes(7)", beat="b'\\0\\0\\0\\xff\\xff'")
+
+
+@pytest.fixture
+def far_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Link]]:
+    monkeypatch.setattr("cyrsync.ends.link.AT_WORK", 1)
+    with ExitStack() as stack:
+
+        def start(program: str) -> Link:
+            link = Link([sys.executable, "-c", program], "far", 1.0)
+            stack.callback(link.close)
+            return link
+
+        yield start
+
+
+def test_an_agent_that_only_says_that_it_works(far_end: Callable[[str], Link]) -> None:
+    link = far_end(AGENT.format(listen=LISTEN))
+    with pytest.raises(ConnectionFailed, match="for 1 seconds it has said only that it is at work") as raised:
+        AgentTree(lambda: link, compressed=True).about()
+    assert raised.value.code == TIMEOUT
+
+
+def test_and_listens_to_nothing(far_end: Callable[[str], Link]) -> None:
+    link = far_end(AGENT.format(listen=""))
+    with pytest.raises(ConnectionFailed, match="for 1 seconds it has said only that it is at work"):
+        link.send(bytes(8 << 20))
+
+
+def test_a_shell_that_only_says_that_it_works(far_end: Callable[[str], Link]) -> None:
+    tree = PosixTree(far_end(SHELL))
+    with pytest.raises(ConnectionFailed, match="for 1 seconds it has said only that it is at work"):
+        list(tree.walk(b"/r", frozenset()))
+
+
+def test_who_listens_slowly_is_no_such(far_end: Callable[[str], Link]) -> None:
+    slowly = "def read():\n    while sys.stdin.buffer.read1(1 << 16): time.sleep(0.1)\n"
+    link = far_end(AGENT.format(listen=slowly + "threading.Thread(target=read, daemon=True).start()"))
+    link.send(bytes(3 << 20))
 
 
 #: Says much, and only then listens.

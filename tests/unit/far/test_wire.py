@@ -288,6 +288,9 @@ class FakeLink:
     def send(self, data: bytes) -> None:
         """Nobody listens."""
 
+    def see_work(self, since: float) -> None:
+        """Nobody waits for long."""
+
     def failure(self) -> ConnectionFailed:
         return ConnectionFailed("host: the connection failed")
 
