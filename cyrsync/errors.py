@@ -40,8 +40,8 @@ _HINTS = {
     "Disk quota exceeded": "raise the quota on the replica and run again",
     "Read-only file system": "mount the replica writable",
     "Input/output error": "look for a failing disk in the kernel's log",
-    # These two compare the names that arrive with a list as it is written: `./x` is no `x` to them.
-    "rejecting unrequested file-list name": "update rsync here if it is 3.2.5 or 3.2.6; if not, look at the source",
+    # It forgets all folders of a list but those that lead to its first entry.
+    "rejecting unrequested file-list name": "update rsync here if it is 3.2.6; if not, look at the source",
     "Too many levels of symbolic links": "name the real directory, not a symbolic link to it",
 }
 

@@ -173,7 +173,7 @@ class DaemonTree(WithoutAgent):
         copies.mkdir(exist_ok=True)
         entries = self._directory / "daemon.list"
         top, below = self._address.split(root)
-        if list_file.write(entries, wanted, below):
+        if list_file.write(entries, wanted, below, pulled=True):
             finished = self._rsync(
                 "-t",
                 "-0",

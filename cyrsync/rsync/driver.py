@@ -212,7 +212,8 @@ class Rsync:
     ) -> Outcome:
         listed = self.directory / name
         entries, below = chain(piece.entries, piece.aliases), b"" if instead else self.ends.below
-        if not list_file.write(listed, entries, below, self.ends.name):
+        pulled = self.ends.pull and instead is None
+        if not list_file.write(listed, entries, below, self.ends.name, pulled=pulled):
             return Outcome()
         words = [*extra, *piece.words, "-0"]
         if piece.files:

@@ -1,4 +1,4 @@
-"""The lists that rsync reads: every entry `./path`, ended by NUL, written and closed before rsync starts."""
+"""The lists that rsync reads: every entry a path below a `./`, ended by NUL, written and closed before rsync starts."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from pathlib import Path
 ROOT = b"."
 
 
-def write(path: Path, entries: Iterable[bytes], below: bytes = b"", name: bytes = b"") -> bool:
+def write(path: Path, entries: Iterable[bytes], below: bytes = b"", name: bytes = b"", *, pulled: bool = False) -> bool:
     """Write a list of entries; all are `below` this directory of the operand. Return whether there are any.
 
     With a `name`, that is the tree's own, below that directory: it is made on the other side, and rsync prints it.
+    What is `pulled` implies no attributes of the root, unless that has a name.
     """
     written = False
     # What precedes the first `/./` is not made on the other side; `./` behind it implies the root's own attributes,
     # and keeps a leading `#` or `;` from being a comment. A name implies its own attributes alone.
     start = below + b"/././" if below else b"./"
-    if name:
-        start = (below or b".") + b"/./" + name + b"/"
+    if name or pulled:
+        # To 3.2.5's receiver, what is behind the first `/./` is the name that it asked for, a second `./` and all.
+        start = (below or b".") + b"/./" + (name + b"/" if name else b"")
     with open(path, "wb", buffering=1 << 16) as stream:
         for entry in entries:
             # With a slash after it, or a dot, a directory would mean its contents.

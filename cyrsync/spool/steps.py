@@ -119,11 +119,19 @@ class Transfer:
                 self._step("metadata", some, lists.staged_entries, extra, _staged, self._staging)
             for some, by_size in self._by_size(plans, _compares_others_by_size):
                 self._step("metadata", some, lists.other_entries, (*words, *by_size), _unstaged)
-        root = self._by_path.get(b"")
-        if root and root.touch and not any(map(lists.lists_metadata, self.settled())):
+        root = self._root_left()
+        if root:
             alone = () if self._rsync and self._rsync.ends.name else (lists.ROOT_ALONE,)
             words = (*self._forced, *alone)
             self._step("metadata", self._settled([root]), lambda _: iter([Own(list_file.ROOT)]), words, lambda _: 0)
+
+    def _root_left(self) -> FolderPlan | None:
+        """Return the root, if its own attributes, or what this run has made of them, are seen to by no other list."""
+        root, settled = self._by_path.get(b""), self.settled()
+        if self._rsync and self._rsync.ends.pull and not self._rsync.ends.name:
+            is_written = any(plan.sends() for plan in settled if not plan.path or _is_new_at_top(plan))
+            return (root or FolderPlan(b"", State.SAME, touch=True)) if is_written else None
+        return root if root and root.touch and not any(map(lists.lists_metadata, settled)) else None
 
     def _by_size(
         self, plans: list[FolderPlan], is_so: Callable[[FolderPlan], bool]
@@ -445,6 +453,11 @@ def _unstaged(plan: FolderPlan) -> int:
 def _last(plan: FolderPlan) -> int:
     """Return how many files are sent after the messages."""
     return len(plan.metadata) + len(plan.other_files)
+
+
+def _is_new_at_top(plan: FolderPlan) -> bool:
+    """Return whether a folder is made in the root."""
+    return plan.state is State.NEW and b"/" not in plan.path
 
 
 def _split(plans: list[FolderPlan]) -> tuple[list[FolderPlan], list[FolderPlan]]:

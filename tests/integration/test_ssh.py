@@ -69,6 +69,14 @@ def test_pull(far: Sshd, source: Path, tmp_path: Path) -> None:
     assert_same_tree(source, replica)
     assert sync(*arguments)["rsync_runs"] == 0
 
+    before = source.stat().st_mtime_ns
+    (source / "#note").write_text("of the root, whose time stays as it was")
+    (source / "new").mkdir()
+    os.utime(source, ns=(before, before))
+    sync(*arguments)
+    assert_same_tree(source, replica)
+    assert replica.stat().st_mtime_ns == before
+
 
 @pytest.mark.parametrize("direction", ["push", "pull"])
 def test_a_run_makes_one_connection(sshd: Sshd, source: Path, tmp_path: Path, direction: str) -> None:

@@ -71,6 +71,11 @@ def test_below_the_operand_and_instead_of_it(fake: FakeProcess, tmp_path: Path) 
     assert (fake.listed, fake.command[-2]) == (b"a/././joe/1.\0", "rsync://h/mod/")
     rsync.transfer([b"joe/1."], instead=tmp_path / "blank")
     assert (fake.listed, fake.command[-2]) == (b"./joe/1.\0", f"{tmp_path}/blank/")
+    rsync.ends.pull = True
+    rsync.transfer([b"joe/1."])
+    assert fake.listed == b"a/./joe/1.\0"
+    rsync.transfer([b"joe/1."], instead=tmp_path / "blank")
+    assert fake.listed == b"./joe/1.\0"
 
 
 def test_waits_for_what_a_killed_run_has_started(tmp_path: Path) -> None:
@@ -93,5 +98,5 @@ def test_progress(fake: FakeProcess, tmp_path: Path) -> None:
 
 def test_hints() -> None:
     assert hint("odd") == "odd"
-    assert "3.2.5 or 3.2.6" in hint("ERROR: rejecting unrequested file-list name: j")
+    assert "3.2.6" in hint("ERROR: rejecting unrequested file-list name: j")
     assert hint("x: Permission denied").endswith(": run cyrsync as the owner of the spool, or as root")

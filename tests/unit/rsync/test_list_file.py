@@ -29,6 +29,15 @@ def test_write_below_the_operand(tmp_path: Path, below: bytes, start: bytes) -> 
     assert (tmp_path / "list").read_bytes() == start + b"user/joe/\0" + start + b"#x\0"
 
 
+@pytest.mark.parametrize(("below", "start"), [(b"", b"././"), (b"a", b"a/./"), (b"a/b", b"a/b/./"), (b"#a", b"#a/./")])
+def test_what_is_pulled_has_nothing_before_it(tmp_path: Path, below: bytes, start: bytes) -> None:
+    """rsync 3.2.5 looks for a name behind the first `/./`, as it stands there."""
+    list_file.write(tmp_path / "list", [b"user/joe/", b"#x"], below, pulled=True)
+    written = (tmp_path / "list").read_bytes()
+    assert written == start + b"user/joe/\0" + start + b"#x\0"
+    assert [entry.partition(b"/./")[2] for entry in written.split(b"\0")] == [b"user/joe/", b"#x", b""]
+
+
 @pytest.mark.parametrize(
     ("below", "name", "start"), [(b"", b"spool", b"././spool"), (b"a/b", b"#c", b"a/b/./#c"), (b"", b"c/d", b"././c/d")]
 )

@@ -16,6 +16,7 @@ from cyrsync.ends.tree import Removed
 from cyrsync.far.folder import Folder, Incarnation
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.remove import Removal
+from cyrsync.rsync.driver import Ends
 from cyrsync.rsync.messages import Complaint, Kind
 from cyrsync.rsync.outcome import Outcome
 from cyrsync.spool.account import Account
@@ -40,6 +41,7 @@ class FakeRsync:
     runs: list[tuple[list[bytes], tuple[str, ...], Path | None]] = field(default_factory=list)
     verbatim: bool = False
     directory: Path = Path("/nonexistent")
+    ends: Ends = field(default_factory=lambda: Ends("/source/", "/replica/", (b"/source", b"/replica")))
 
     def transfer(
         self,

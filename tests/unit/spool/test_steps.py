@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from array import array
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +262,33 @@ def test_what_could_not_be_deleted_is_named() -> None:
     transfer, _, _ = transferring([plan(b"joe", delete_uids=array("I", [9]))], tree=tree)
     assert transfer.account.deleted == 7
     assert transfer.account.errors[b"joe/9."].startswith("not deleted: Permission denied")
+
+
+PULL = Ends("host:/source/", "/replica/", (b"/source", b"/replica"), pull=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "is_last"),
+    [
+        (plan(b"", 7), True),
+        (plan(b"", touch=True), True),
+        (plan(b"", other_files=(b"x",)), True),
+        (plan(b"new", state=State.NEW, whole=True, messages_send=1), True),
+        (plan(b"joe", 7), False),
+        (plan(b"joe/new", state=State.NEW, whole=True, messages_send=1), False),
+        (plan(b"joe", touch=True), False),
+    ],
+)
+def test_a_pull_sets_the_root_last_if_it_has_written_there(change: FolderPlan, is_last: bool) -> None:
+    """What it lists implies nothing of the root, and whatever is made in it gives it another time."""
+    _, rsync, _ = transferring([change], ends=PULL)
+    assert ([listed for listed, _ in rsync.runs][-1] == [list_file.ROOT]) is is_last
+    assert [listed for listed, _ in rsync.runs].count([list_file.ROOT]) == is_last
+
+
+def test_a_pull_of_a_tree_with_a_name_implies_its_root() -> None:
+    _, rsync, _ = transferring([plan(b"", 7, touch=True, other_files=(b"x",))], ends=replace(PULL, name=b"spool"))
+    assert [list_file.ROOT] not in [listed for listed, _ in rsync.runs]
 
 
 def test_pretending_removes_nothing() -> None:
