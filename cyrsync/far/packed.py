@@ -12,8 +12,10 @@ import struct
 import sys
 import zlib
 from array import array
+from bisect import bisect_left
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING
 
 from cyrsync.cyrus.mailbox import entry as kinds
@@ -24,9 +26,11 @@ from cyrsync.far.store import Store
 from cyrsync.far.to_disk import to_disk
 
 if TYPE_CHECKING:
-    from typing import Callable, Iterator, Optional
+    from typing import Callable, Iterator, Optional, Union
 
     _Read = Callable[[int, int], bytes]
+    _Data = Union[bytes, memoryview]
+    _ReadData = Callable[[int, int], _Data]
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LARGE = 256 << 10  # bytes of what is kept in pieces
@@ -36,6 +40,8 @@ _RECORDS = 4096  # of an index that are read at once, and that one piece has at 
 #: A piece ends behind a record whose UID hashes to less than this: every 512th on the average, and the same ones in all
 #: states of a mailbox, whatever has gone before them.
 _ENDS, _FACTOR, _MASK = (1 << 32) // 512, 0x9E3779B1, (1 << 32) - 1
+#: Of records whose UIDs are so many times as far apart, each is looked at.
+_SPARSE = 16
 _LEVEL = 1  # three times as fast as 6, and 5 % larger: what SHA-1s take cannot be made smaller
 _TRAILER = struct.Struct("<II")  # at the end of a gzip file: CRC-32 and size (RFC 1952)
 _MANY = 500  # states that are packed before they are synced
@@ -182,7 +188,7 @@ class Packer:
         finally:
             os.close(file)
 
-    def _piece(self, pieces: bytes, piece: bytes) -> bytes:
+    def _piece(self, pieces: bytes, piece: "_Data") -> bytes:
         """Keep a piece, and return the line that names it."""
         line = name_of(piece)
         two, _, name = line.partition(b"/")
@@ -227,7 +233,7 @@ class Packer:
         self._close()
 
 
-def compressed(data: bytes) -> bytes:
+def compressed(data: "_Data") -> bytes:
     """Return a gzip file."""
     deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
     return deflate.compress(data) + deflate.flush()
@@ -237,21 +243,21 @@ def _pread(file: int, at: int, size: int) -> bytes:
     return os.pread(file, size, at)
 
 
-def name_of(piece: bytes) -> bytes:
+def name_of(piece: "_Data") -> bytes:
     """Return the name of a piece, `XX/SHA1.gz`."""
     digest = hashlib.sha1(piece).hexdigest().encode("ascii")
     return b"/".join([digest[:2], digest + store.PACKED])
 
 
-def _blocks(read: "_Read", start: int, end: int) -> "Iterator[bytes]":
+def _blocks(read: "_ReadData", start: int, end: int) -> "Iterator[_Data]":
     for at in range(start, end, _BLOCK):
         yield read(at, min(_BLOCK, end - at))
 
 
-def cut_index(read: "_Read", size: int) -> "Iterator[bytes]":
+def cut_index(read: "_ReadData", size: int) -> "Iterator[_Data]":
     """Yield an index in pieces; what cannot be understood is cut like any other file.
 
-    `read` returns so many of its bytes, from an offset on.
+    `read` returns so many of its bytes, from an offset on; where it returns views, some pieces are views, too.
     """
     try:
         header = records.read_header(read(0, READ_SIZE))
@@ -264,22 +270,58 @@ def cut_index(read: "_Read", size: int) -> "Iterator[bytes]":
     yield from _blocks(read, end, size)
 
 
-def _records(read: "_Read", start: int, end: int, record_size: int) -> "Iterator[bytes]":
+def _records(read: "_ReadData", start: int, end: int, record_size: int) -> "Iterator[_Data]":
     """Yield records in pieces; where one ends, its last UID alone decides."""
     waiting = b""
+    ends = _Ends(_ENDS)
     for at in range(start, end, _RECORDS * record_size):
         area = read(at, min(_RECORDS * record_size, end - at))
         uids = array("I", memoryview(area)[: len(area) - len(area) % record_size].cast("I")[:: record_size // 4])
         if sys.byteorder == "little":
             uids.byteswap()
         begin = 0
-        for number, uid in enumerate(uids, 1):
-            if uid * _FACTOR & _MASK < _ENDS:
-                yield waiting + area[begin : number * record_size]
-                waiting, begin = b"", number * record_size
+        for number in ends.among(uids):
+            piece = area[begin : number * record_size]
+            yield waiting + piece if waiting else piece
+            waiting, begin = b"", number * record_size
         waiting += area[begin:]
         if len(waiting) > _RECORDS * record_size:
             yield waiting
             waiting = b""
     if waiting:
         yield waiting
+
+
+class _Ends:
+    """The UIDs that a piece ends with: those that hash to less than a limit.
+
+    From one to the next, there are only three steps: the least by which the hash grows by less than the limit, the
+    least by which it shrinks by less, and their sum (the three gap theorem; N. B. Slater, 1967).
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        grows = next(step for step in count(1) if step * _FACTOR & _MASK < limit)
+        shrinks = next(step for step in count(1) if -step * _FACTOR & _MASK < limit)
+        self._steps = (*sorted((grows, shrinks)), grows + shrinks)
+        self._uid = 0  # the last one found
+
+    def among(self, uids: "array[int]") -> "list[int]":
+        """Return how many UIDs a piece has when it ends, of ascending ones, each later than those before."""
+        if not uids:
+            return []
+        first, last = uids[0], uids[-1]
+        if last - first > _SPARSE * len(uids):
+            return [number for number, uid in enumerate(uids, 1) if uid * _FACTOR & _MASK < self._limit]
+        found = []  # type: list[int]
+        uid = self._uid if first <= self._uid <= first + self._steps[-1] else self._from(first)
+        while uid <= last:
+            at = bisect_left(uids, uid, found[-1] if found else 0)
+            if at < len(uids) and uids[at] == uid:  # not so in a damaged index
+                found.append(at + 1)
+            uid = next(uid + step for step in self._steps if (uid + step) * _FACTOR & _MASK < self._limit)
+        self._uid = uid
+        return found
+
+    def _from(self, first: int) -> int:
+        return next(uid for uid in count(first) if uid * _FACTOR & _MASK < self._limit)

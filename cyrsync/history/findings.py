@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cyrsync.cyrus.mailbox import entry
 from cyrsync.cyrus.server import layout
 from cyrsync.cyrus.server.server import Located
 from cyrsync.errors import error_text
@@ -16,7 +17,7 @@ from cyrsync.history.envelopes import Envelope, Envelopes
 from cyrsync.history.kept.kept import WRONG, Kept
 from cyrsync.history.kept.store import State
 from cyrsync.history.mailbox_files import Unreadable
-from cyrsync.history.reading import chosen, of_each, read
+from cyrsync.history.reading import chosen, of_each, read, read_if_readable
 from cyrsync.history.removed import Removed, when_removed
 from cyrsync.history.selected import Message, Selection
 from cyrsync.history.tree import Tree
@@ -163,41 +164,40 @@ def messages(
 
     With `only_expunged`, those of mailboxes that are there still.
     """
-    yield from _live_messages(found, unreadable, reporter, text, only_removed=only_removed, only_expunged=only_expunged)
-    yield from _kept_messages(found, unreadable, text, only_expunged=only_expunged)
-
-
-def _live_messages(
-    found: Meant,
-    unreadable: Callable[[str], None],
-    reporter: Reporter,
-    text: str | None,
-    *,
-    only_removed: bool,
-    only_expunged: bool,
-) -> Iterator[FoundMessage]:
-    tree = found.tree
     asked = Request(every=not only_expunged, only_expunged=only_expunged, deleted=True)
-    for one in of_each(tree, found.live, asked, unreadable, reporter):
-        if (only_expunged and one.mailbox.deleted) or (only_removed and not (one.mailbox.deleted or one.expunged)):
-            continue
-        removed = deleted_at(one.mailbox.name, tree.deletedprefix)
+    names = {place: name for name, place in found.states.items()}
+    count = 0
+    for number, place in enumerate(found.live):
+        reporter.scan(number, count)
+        one = read_if_readable(found.tree, place, asked, unreadable)
+        is_meant = not (only_expunged and _is_deleted(place, found.tree))
+        if one is not None and is_meant:
+            count += one.count
+            yield from _live_messages(found.tree, one, text, only_removed=only_removed)
+        if found.kept is not None and place in names and is_meant:
+            index = one.metadata[entry.INDEX] if one else None
+            yield from _kept_messages(Removed(found.kept, names[place], place, unreadable, index), text)
+    for name, place in found.gone.items():
+        if found.kept is not None and not only_expunged:
+            yield from _kept_messages(Removed(found.kept, name, place, unreadable), text)
+
+
+def _live_messages(tree: Tree, one: Selection, text: str | None, *, only_removed: bool) -> Iterator[FoundMessage]:
+    """Yield the messages of a mailbox as it is."""
+    if only_removed and not (one.mailbox.deleted or one.expunged):
+        return
+    removed = deleted_at(one.mailbox.name, tree.deletedprefix)
+    for message, envelope in _matching(one, text):
+        if message.expunged or one.mailbox.deleted or not only_removed:
+            when = message.last_changed if message.expunged else removed
+            yield FoundMessage(one.mailbox.name, message, envelope, when)
+
+
+def _kept_messages(removed: Removed, text: str | None) -> Iterator[FoundMessage]:
+    """Yield the messages of a mailbox that are only kept."""
+    for one, until in removed.selections():
         for message, envelope in _matching(one, text):
-            if message.expunged or one.mailbox.deleted or not only_removed:
-                when = message.last_changed if message.expunged else removed
-                yield FoundMessage(one.mailbox.name, message, envelope, when)
-
-
-def _kept_messages(
-    found: Meant, unreadable: Callable[[str], None], text: str | None, *, only_expunged: bool
-) -> Iterator[FoundMessage]:
-    """Yield the messages that are only kept."""
-    for name, place in found.states.items():
-        if found.kept is None or (only_expunged and (name in found.gone or _is_deleted(place, found.tree))):
-            continue
-        for one, until in Removed(found.kept, name, place, unreadable).selections():
-            for message, envelope in _matching(one, text):
-                yield FoundMessage(one.mailbox.name, message, envelope, when_removed(message, until))
+            yield FoundMessage(one.mailbox.name, message, envelope, when_removed(message, until))
 
 
 def _matching(one: Selection, text: str | None) -> Iterator[tuple[Message, Envelope]]:

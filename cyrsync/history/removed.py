@@ -5,8 +5,6 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from itertools import compress, islice
-from operator import lt
 
 from cyrsync.cyrus.mailbox import entry, records
 from cyrsync.cyrus.mailbox.locks import LockTimeout
@@ -14,25 +12,37 @@ from cyrsync.cyrus.server.server import Located
 from cyrsync.errors import error_text
 from cyrsync.far import packed
 from cyrsync.far import uids as uid_sets
+from cyrsync.far.locked_folder import have_file
 from cyrsync.history.choose import Request
 from cyrsync.history.kept import excerpt
 from cyrsync.history.kept.kept import WRONG, Kept
+from cyrsync.history.kept.store import State
 from cyrsync.history.mailbox_files import MailboxFiles, Unreadable
 from cyrsync.history.reading import read
 from cyrsync.history.selected import Message, Selection
 from cyrsync.text import path_text
 
 _SECOND = 10**9
-_NOT = bytes(not byte for byte in range(256))
 _EVERY = Request(every=True)
 
 
 class Removed:
     """A mailbox's messages that are gone, as the newest state has them in which they are, newest state first."""
 
-    def __init__(self, kept: Kept, mailbox: bytes, place: Located, unreadable: Callable[[str], None]) -> None:
-        """`mailbox` is the name of the directory with the states, `place` what is known of it by now."""
+    def __init__(
+        self,
+        kept: Kept,
+        mailbox: bytes,
+        place: Located,
+        unreadable: Callable[[str], None],
+        index: bytes | None = None,
+    ) -> None:
+        """`mailbox` is the name of the directory with the states, `place` what is known of it by now.
+
+        `index` is the index that is there, if somebody has just read it, and found it right.
+        """
         self._kept, self._mailbox, self._place, self._unreadable = kept, mailbox, place, unreadable
+        self._index = index
 
     def selections(self) -> Iterator[tuple[Selection, int]]:
         """Yield messages of one state each, and when the next one came to be, in nanoseconds since 1970."""
@@ -48,11 +58,8 @@ class Removed:
             return
         for state in reversed(states):
             try:
-                part = state.new_records(seen)
-                data = state.whole_index() if part is None else part
-                new = frozenset(known.note(_read(data) if part is None else excerpt.records_of(part)))
+                index, new = _new(state, known, seen)
                 if new:
-                    index = data if part is None else excerpt.of_uids(part, new)
                     yield self._read(self._kept.files(state, index), new), until or state.made()
             except WRONG as error:
                 self._unreadable(f"{path_text(state.path)}: {error_text(error)}")
@@ -66,10 +73,16 @@ class Removed:
         if live is None:
             return 0
         try:
-            data = self._kept.tree.files(live).metadata[entry.INDEX]
-            known.note(_read(data))
+            data = self._index or self._kept.tree.files(live).metadata[entry.INDEX]
+            view = memoryview(data)
+            header = records.read_header(data)
+            end = header.start_offset + header.num_records * header.record_size
+            if self._index is None:
+                records.read(data, check_records=False, sorted_uids=False)
+            uids = records.uids_with_file(header, view[header.start_offset : end])
+            known.note(header.uidvalidity, uids if self._index else _sorted(uids))
             if packed.is_large(len(data)):
-                pieces = packed.cut_index(lambda at, size: data[at : at + size], len(data))
+                pieces = packed.cut_index(lambda at, size: view[at : at + size], len(data))
                 seen.update((packed.name_of(piece), len(piece)) for piece in pieces)
         except (LockTimeout, *WRONG):
             pass  # told of elsewhere
@@ -90,16 +103,42 @@ class _Known:
     def __init__(self) -> None:
         self._uids: dict[int, list[array[int]]] = defaultdict(list)
 
-    def note(self, index: records.Index) -> array[int]:
-        """Note the UIDs that an index has a message of, and return those that were not known."""
-        new = array("I", compress(index.uids, index.unlinked.translate(_NOT)))
-        if not all(map(lt, new, islice(new, 1, None))):
-            new = uid_sets.sort(new)
-        for uids in self._uids[index.header.uidvalidity]:
-            new = uid_sets.difference(new, uids)
-        self._uids[index.header.uidvalidity].append(new)
+    def note(self, uidvalidity: int, uids: array[int]) -> None:
+        """Note sorted UIDs that are in no array yet."""
+        self._uids[uidvalidity].append(uids)
+
+    def new(self, uidvalidity: int, uids: array[int]) -> array[int]:
+        """Return those UIDs that are not known, sorted."""
+        new = _sorted(uids)
+        for known in self._uids[uidvalidity]:
+            new = uid_sets.difference(new, known)
         return new
 
 
-def _read(data: bytes) -> records.Index:
-    return records.read(data, check_records=False, sorted_uids=False)
+def _new(state: State, known: _Known, seen: dict[bytes, int]) -> tuple[bytes, frozenset[int]]:
+    """Return an index with those messages of a state that are not known, and their UIDs; note them.
+
+    Raise what is WRONG with the state.
+    """
+    found = state.new_pieces(seen)
+    if found is None:
+        data = state.whole_index()
+        index = records.read(data, check_records=False, sorted_uids=False)
+        new = known.new(index.header.uidvalidity, have_file(index))
+        known.note(index.header.uidvalidity, new)
+        return data, frozenset(new)
+    head, pieces = found
+    header = records.read_header(head)
+    new, taken = uid_sets.empty(), [head]
+    for piece in pieces:
+        some = known.new(header.uidvalidity, records.uids_with_file(header, piece))
+        if some:
+            taken.append(excerpt.of_uids(header, piece, some))
+            new.extend(some)
+    known.note(header.uidvalidity, _sorted(new))
+    return excerpt.as_index(b"".join(taken)), frozenset(new)
+
+
+def _sorted(uids: array[int]) -> array[int]:
+    ascending = array("I", sorted(uids))
+    return uids if uids == ascending else uid_sets.sort(ascending)

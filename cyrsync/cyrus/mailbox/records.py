@@ -245,6 +245,26 @@ def alone(header: IndexHeader, area: "bytes | memoryview") -> Index:
     return Index(header._replace(start_offset=0, num_records=len(view) // header.record_size), view)
 
 
+def uids_of(header: IndexHeader, area: "bytes | memoryview") -> "array[int]":
+    """Return the UIDs of whole records that stand alone, and nothing else: `Index` has more to do."""
+    uids = array("I", memoryview(area).cast("I")[:: header.record_size // 4].tobytes())
+    if sys.byteorder == "little":
+        uids.byteswap()
+    return uids
+
+
+def uids_with_file(header: IndexHeader, area: "bytes | memoryview") -> "array[int]":
+    """Return the UIDs of messages that have a file, of whole records that stand alone. Raise BadIndex for UID 0."""
+    uids = uids_of(header, area)
+    if 0 in uids:
+        raise BadIndex(header.start_offset, "a record without a UID")
+    if header.minor_version < _FIRST_WITH_EXPUNGED:
+        return uids
+    flags = memoryview(area)[36 if header.minor_version >= 20 else 32 :: header.record_size].tobytes()
+    has_file = flags.translate(_lacking(UNLINKED >> 24))
+    return array("I", compress(uids, has_file)) if 0 in has_file else uids
+
+
 def is_of_deleted(data: bytes) -> bool:
     """Tell whether an index says that its mailbox is deleted, and its directory waits to be removed."""
     try:

@@ -104,9 +104,10 @@ def blocks(descriptor: int) -> "Iterator[bytes]":
     holes = filled = 0
     block = os.read(descriptor, _BLOCK)
     while block:
-        pages = [block[at : at + len(_PAGE)] for at in range(0, len(block), len(_PAGE))]
-        empty = pages.count(_PAGE)
-        holes, filled = holes + empty, filled + len(pages) - empty
+        starts = range(0, len(block), len(_PAGE))
+        # Most blocks have so many zeros nowhere, which takes less time to see than to take each page out.
+        empty = [block[at : at + len(_PAGE)] for at in starts].count(_PAGE) if _PAGE in block else 0
+        holes, filled = holes + empty, filled + len(starts) - empty
         if (holes - filled) * len(_PAGE) > _LARGE:
             raise OSError(errno.EFBIG, f"{size} bytes, and holes for the most part")
         yield block

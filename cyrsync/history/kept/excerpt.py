@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterable
 from itertools import compress
 
 from cyrsync.cyrus.mailbox import records
@@ -12,19 +13,10 @@ from cyrsync.cyrus.mailbox.index import FIRST_WITH_CRC
 _COUNTS = {"answered": records.ANSWERED, "flagged": records.FLAGGED, "deleted": records.DELETED}
 
 
-def of_uids(data: bytes, uids: frozenset[int]) -> bytes:
-    """Return the index that has only the records of some UIDs, of those behind a header. Raise BadIndex."""
-    header = records.read_header(data)
-    start, size = header.start_offset, header.record_size
-    places = [start + at * size for at, uid in enumerate(records_of(data).uids) if uid in uids]
-    return as_index(data[:start] + b"".join([data[at : at + size] for at in places]))
-
-
-def records_of(data: bytes) -> records.Index:
-    """Return the whole records behind a header, however many that counts. Raise BadIndex."""
-    header = records.read_header(data)
-    area = memoryview(data)[header.start_offset :]
-    return records.alone(header, area[: len(area) // header.record_size * header.record_size])
+def of_uids(header: records.IndexHeader, area: bytes, uids: Iterable[int]) -> bytes:
+    """Return the records of some UIDs, of whole records that stand alone."""
+    there, size = records.uids_of(header, area), header.record_size
+    return b"".join([area[at : at + size] for at in (there.index(uid) * size for uid in uids)])
 
 
 def as_index(data: bytes) -> bytes:

@@ -182,8 +182,8 @@ class State:
         """Return its cyrus.index, or what came and went as one. Raise OSError, BadState, BadIndex."""
         return excerpt.as_index(self.index()) if self.gone else self.index()
 
-    def new_records(self, seen: dict[bytes, int]) -> bytes | None:
-        """Return its header, and records: those at least that are in none of the pieces `seen`. Its own are added.
+    def new_pieces(self, seen: dict[bytes, int]) -> tuple[bytes, list[bytes]] | None:
+        """Return its header, and its pieces that are not `seen`, which they are added to; in each are whole records.
 
         Of each piece, that is its size. None for an index that is not in pieces, or not cut between records.
         Raise OSError, BadState, BadIndex.
@@ -200,7 +200,7 @@ class State:
         whole = len(head) == header.start_offset and len(head) + sum(seen[name] for name in others) == end
         if not whole or any(len(piece) % header.record_size for piece in data):
             return None
-        return head + b"".join(data)
+        return head, data
 
     def with_guid(self, guid: bytes) -> Iterator[bytes]:
         """Yield an index that has all its records of a GUID, or of one in pieces each piece that has some, as an index.

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cyrsync.cyrus.mailbox import records
 from cyrsync.errors import UnusableError
 from cyrsync.history import contents, reading
 from cyrsync.history.choose import Request, choose
@@ -83,6 +84,30 @@ def test_expunged_messages_that_still_have_their_files(tmp_path: Path, name: str
         for message in found[true["name"]].messages():
             assert message.expunged
             assert hashlib.sha1(contents.whole(message)).hexdigest() == expunged[message.uid]["sha1"]
+
+
+@pytest.mark.parametrize(
+    ("at", "reason"), [(4, "wrong CRC of a record"), (32, "exists: ")], ids=["its date", "that it is expunged"]
+)
+def test_expunged_messages_whose_records_are_damaged(tmp_path: Path, at: int, reason: str) -> None:
+    """Of all records, only theirs are looked at; but it is seen when one has lost, or got, the flag."""
+    box = Box("3.4.9-plain", tmp_path)
+    mailbox = box.mailbox("user.joe")
+    path = Path(box.root / mailbox["datadir"] / "cyrus.index")
+    expunged = min(in_state(mailbox, "expunged"))
+    data = bytearray(path.read_bytes())
+    index = records.read(bytes(data))
+    live = next(number for number, is_live in enumerate(index.live) if is_live)
+    start, size = index.header.start_offset, index.header.record_size
+    data[start + live * size + 4] ^= 1  # another message's date
+    path.write_bytes(data)
+    request = Request(mailbox="user/joe", only_expunged=True)
+    assert expunged in [one.uid for one in selections(opened(box), request)["user.joe"].messages()]
+    data[start + index.uids.index(expunged) * size + at] ^= 0x80
+    path.write_bytes(data)
+    unreadable: list[str] = []
+    assert not list(reading.selections(opened(box), request, unreadable.append))
+    assert reason in unreadable[0]
 
 
 def names(box: Box) -> list[str]:
