@@ -294,13 +294,13 @@ class AgentTree:
     def read_under_locks(
         self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
     ) -> Iterator[LockedFolder]:
-        """Take folders below `root` under Cyrus's locks, in that order: see `Tree.read_under_locks`."""
+        """Read folders below `root` under Cyrus's locks, in that order: see `Tree.read_under_locks`."""
         from cyrsync.far.locked_folder import decode  # what few runs need is not loaded by all
 
         def read(path: bytes) -> LockedFolder:
-            taken = decode(self._agent.stream, numeric_ids)
-            answers.asked_for(taken.folder.path, path)
-            return taken
+            locked_folder = decode(self._agent.stream, numeric_ids)
+            answers.asked_for(locked_folder.folder.path, path)
+            return locked_folder
 
         if paths:
             self._agent.teach()

@@ -82,7 +82,7 @@ class UnderLocks(Protocol):
     def read_under_locks(
         self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
     ) -> Iterator[LockedFolder]:
-        """Take folders below `root` under Cyrus's locks, in that order.
+        """Read folders below `root` under Cyrus's locks, in that order.
 
         With attributes of the kinds that are `wanted`, where they are far: here who stages reads them. Owners named in
         ACLs have the numbers that their names have here, or with `numeric_ids` their own.
@@ -254,7 +254,7 @@ class NearTree:
     def read_under_locks(
         self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
     ) -> Iterator[LockedFolder]:
-        """Take folders below `root` under Cyrus's locks, in that order."""
+        """Read folders below `root` under Cyrus's locks, in that order."""
         from cyrsync.far.locked_folder import read_under_locks
 
         reader = Reader(root)

@@ -46,7 +46,7 @@ def audit(place: Place, listed: MessageFiles, content: bool) -> Audited:
     for _ in range(_LOOKS):
         try:
             archived = _archived(place) if archived is None else archived
-            look = _Look(place, snapshot.take(place.files), listed, archived, before)
+            look = _Look(place, snapshot.read(place.files), listed, archived, before)
             found = look.result(content)
             if not found.problems or (before and before.whole):
                 break
@@ -71,9 +71,9 @@ class _Look:
     """
 
     def __init__(
-        self, place: Place, taken: Snapshot, listed: MessageFiles, archived: MessageFiles, before: "_Look | None"
+        self, place: Place, metadata: Snapshot, listed: MessageFiles, archived: MessageFiles, before: "_Look | None"
     ) -> None:
-        self.place, self.taken, self.listed, self.archived, self.before = place, taken, listed, archived, before
+        self.place, self.metadata, self.listed, self.archived, self.before = place, metadata, listed, archived, before
         self.whole = False  # could be read
         self.named = self.needed = array("I")
         self.problems = []  # type: list[Problem]
@@ -82,14 +82,15 @@ class _Look:
 
     def result(self, content: bool) -> Audited:
         """Return what is to be said of the mailbox."""
-        index = self._index(self.taken.index_data, "cyrus.index")
+        index = self._index(self.metadata.index_data, "cyrus.index")
         self._check_header(index)
         if index is None:
             return self._audited(0)
         if index.header.options & records.MAILBOX_DELETED:
             return Audited(self.place.path)
         # What 2.3 expunged with a delay has its records in a file of its own.
-        old = self._index(self.taken.expunge_data, "cyrus.expunge") if self.taken.expunge_data is not None else None
+        expunged = self.metadata.expunge_data
+        old = self._index(expunged, "cyrus.expunge") if expunged is not None else None
         indexes = [index] + ([old] if old else [])
         self.named = uid_sets.merge([uid_sets.sort(one.uids) for one in indexes])
         self.needed = uid_sets.merge([self._needed(one) for one in indexes])
@@ -128,7 +129,7 @@ class _Look:
             return None
 
     def _check_header(self, index: "Index | None") -> None:
-        data = self.taken.header_data
+        data = self.metadata.header_data
         if data is None:
             self.problems.append(Problem("header", detail="cyrus.header: there is none"))
             return

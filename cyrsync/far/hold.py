@@ -58,22 +58,22 @@ class Holds:
     def _hold(self, paths: "Sequence[bytes]", how: int) -> "Optional[Busy]":
         roots = sorted(set(map(os.path.realpath, paths)) - self._roots.keys())
         wanted = [root for root in roots if os.path.isdir(root)]
-        taken = Holds()
+        new = Holds()
         try:
             for root in wanted:
-                busy = self._lock(root, how, taken._roots)
+                busy = self._lock(root, how, new._roots)
                 if busy:
                     return busy
             for above in sorted({above for root in wanted for above in _above(root)}):
-                if above not in taken._roots and above not in self._roots and above not in self._above:
-                    busy = self._lock(above, fcntl.LOCK_SH, taken._above)
+                if above not in new._roots and above not in self._roots and above not in self._above:
+                    busy = self._lock(above, fcntl.LOCK_SH, new._above)
                     if busy:
                         return busy
-            self._roots.update(taken._roots)
-            self._above.update(taken._above)
-            taken = Holds()
+            self._roots.update(new._roots)
+            self._above.update(new._above)
+            new = Holds()
         finally:
-            taken.close()
+            new.close()
         return None
 
     def descriptors(self) -> "List[int]":
@@ -103,7 +103,7 @@ class Holds:
             while held:
                 os.close(held.popitem()[1])
 
-    def _lock(self, path: bytes, how: int, taken: "Dict[bytes, int]") -> "Optional[Busy]":
+    def _lock(self, path: bytes, how: int, held: "Dict[bytes, int]") -> "Optional[Busy]":
         if how == fcntl.LOCK_EX and path in self._above:
             descriptor = self._above.pop(path)  # ours already, with others
         else:
@@ -113,7 +113,7 @@ class Holds:
                 if how == fcntl.LOCK_SH:
                     return None
                 raise
-        taken[path] = descriptor
+        held[path] = descriptor
         return self._flock(path, descriptor, how)
 
     def _flock(self, path: bytes, descriptor: int, how: int) -> "Optional[Busy]":

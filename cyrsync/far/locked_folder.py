@@ -201,19 +201,19 @@ def have_file(index: "records.Index") -> "array[int]":
     return array("I", compress(index.uids, index.unlinked.translate(_NOT))) if 1 in index.unlinked else index.uids
 
 
-def encode(taken: LockedFolder, compressible: bool) -> bytes:
-    """Return what was taken as one frame: a line of JSON, the files' bytes, and the folder's frame.
+def encode(locked_folder: LockedFolder, compressible: bool) -> bytes:
+    """Return what was read as one frame: a line of JSON, the files' bytes, and the folder's frame.
 
     One with more in it than a frame may have is sent with EFBIG for its problem.
     """
-    frame = folders.frame(taken.folder, compressible)
-    files = [[file.name.decode("latin-1"), file.entry, len(file.data)] for file in taken.files]
-    above = [[path.decode("latin-1"), entry] for path, entry in taken.above]
-    attributes = [[path.decode("latin-1"), extended.to_record(found)] for path, found in taken.extended]
+    frame = folders.frame(locked_folder.folder, compressible)
+    files = [[file.name.decode("latin-1"), file.entry, len(file.data)] for file in locked_folder.files]
+    above = [[path.decode("latin-1"), entry] for path, entry in locked_folder.above]
+    attributes = [[path.decode("latin-1"), extended.to_record(found)] for path, found in locked_folder.extended]
     line = json.dumps([files, above, attributes], separators=(",", ":")).encode("ascii") + b"\n"
-    if frame is None or not wire.fits(line) or any(len(file.data) > wire.MAX_FILE for file in taken.files):
-        return encode(LockedFolder(Folder(taken.folder.path, problem=errno.EFBIG)), compressible)
-    return b"".join([line, *(file.data for file in taken.files), frame])
+    if frame is None or not wire.fits(line) or any(len(file.data) > wire.MAX_FILE for file in locked_folder.files):
+        return encode(LockedFolder(Folder(locked_folder.folder.path, problem=errno.EFBIG)), compressible)
+    return b"".join([line, *(file.data for file in locked_folder.files), frame])
 
 
 @wire.one_error

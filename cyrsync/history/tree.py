@@ -99,15 +99,15 @@ class Tree:
         placed = self.placed(place)
         # All that only those write who hold the same locks.
         also = os.path.join(self._directory(place, "annotations"), entry.ANNOTATIONS)
-        taken, _ = snapshot.parts(placed.files, [also])
+        parts, _ = snapshot.parts(placed.files, [also])
         for path in (placed.files.header_path, placed.files.index_path):
-            if path not in taken:
+            if path not in parts:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
         def places(uid: int, _guid: bytes | None, archived: bool) -> tuple[bytes, ...]:
             return message_places(placed, uid, archived)
 
-        metadata = {os.path.basename(path): part.data for path, part in taken.items()}
+        metadata = {os.path.basename(path): part.data for path, part in parts.items()}
         return MailboxFiles(metadata, place.data, self.caches(place), places)
 
     def database(self, path: bytes) -> list[tuple[bytes, bytes]]:

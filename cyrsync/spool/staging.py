@@ -48,13 +48,13 @@ class Staging:
         self._undressed: dict[bytes, Entry] = {}  # directories
         self._opened: list[tuple[bytes, int]] = []  # our directory, and then the tree's down to the last one in use
 
-    def add(self, taken: LockedFolder) -> None:
+    def add(self, locked_folder: LockedFolder) -> None:
         """Write a folder's metadata. OSError where there is no room."""
         if self._extended:
-            self._extended.told.update(taken.extended)
-        self.make(taken.above)
-        for file in taken.files:
-            path = taken.folder.path + b"/" + file.name if taken.folder.path else file.name
+            self._extended.told.update(locked_folder.extended)
+        self.make(locked_folder.above)
+        for file in locked_folder.files:
+            path = locked_folder.folder.path + b"/" + file.name if locked_folder.folder.path else file.name
             self.write(path, file.data, file.entry)
 
     def write(self, path: bytes, data: bytes, entry: Entry) -> None:

@@ -187,10 +187,10 @@ class Source:
     def _locks(self, config: Config) -> Findings:
         """Lock a few mailboxes as a run does; one that is not to be had takes seconds, and ends it."""
         sample = self._sample()
-        taken = [snapshot.take(place.files) for place in sample]
+        snapshots = [snapshot.read(place.files) for place in sample]
         named = sum(os.path.exists(place.files.name_lock) for place in sample)
         directory = path_text(config.lock_directory)
-        if not all(one.locked for one in taken if one.index_data is not None):
+        if not all(one.locked for one in snapshots if one.index_data is not None):
             yield note(
                 "locks", "the file system has none", "only checksums show whether a writer changed them meanwhile"
             )

@@ -79,18 +79,18 @@ def read(files: "MetaFiles") -> OpenMailbox:
 
     Raise MailboxError for what is missing or damaged, OSError and locks.LockTimeout.
     """
-    taken = snapshot.take(files)
-    for name, data in (("cyrus.header", taken.header_data), ("cyrus.index", taken.index_data)):
+    metadata = snapshot.read(files)
+    for name, data in (("cyrus.header", metadata.header_data), ("cyrus.index", metadata.index_data)):
         if data is None:
             raise MailboxError("there is no " + name)
-    assert taken.header_data is not None and taken.index_data is not None
+    assert metadata.header_data is not None and metadata.index_data is not None
     name = "cyrus.header"
     try:
-        head = header.read(taken.header_data)
+        head = header.read(metadata.header_data)
         name = "cyrus.index"
-        index = records.read(taken.index_data)
+        index = records.read(metadata.index_data)
         name = "cyrus.expunge"
-        expunged = records.read(taken.expunge_data, sorted_uids=False) if taken.expunge_data else None
+        expunged = records.read(metadata.expunge_data, sorted_uids=False) if metadata.expunge_data else None
     except (header.HeaderError, records.BadIndex) as error:
         raise MailboxError("{}: {}".format(name, error)) from None
     return OpenMailbox(head, index, expunged)

@@ -57,11 +57,11 @@ class Part(NamedTuple):
     data: bytes
 
 
-def take(files: MetaFiles, patience: float = PATIENCE) -> Snapshot:
+def read(files: MetaFiles, patience: float = PATIENCE) -> Snapshot:
     """Read the files under Cyrus's locks. Raise OSError, or locks.LockTimeout after `patience` seconds."""
-    taken, locked = parts(files, (), patience)
+    found, locked = parts(files, (), patience)
     header, index, expunge = (
-        taken[path].data if path in taken else None
+        found[path].data if path in found else None
         for path in (files.header_path, files.index_path, files.expunge_path)
     )
     return Snapshot(header, index, expunge, locked)

@@ -29,13 +29,13 @@ class Folder:
         self.path = samplespool.create_folder(path, "user/joe/Sent", rng=self.rng)
         samplespool.deliver(self.path, 9, rng=self.rng, size=500)
         self.steps: list[Step] = []
-        self._take = mailbox.snapshot.take
-        monkeypatch.setattr(mailbox.snapshot, "take", self.take)
+        self._read = mailbox.snapshot.read
+        monkeypatch.setattr(mailbox.snapshot, "read", self.read)
 
-    def take(self, files: MetaFiles) -> Snapshot:
+    def read(self, files: MetaFiles) -> Snapshot:
         if self.steps:
             self.steps.pop(0)()
-        return self._take(files)
+        return self._read(files)
 
     def audited(self, *steps: Step, archive: Path | None = None) -> Audited:
         self.steps = list(steps)

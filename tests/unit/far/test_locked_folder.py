@@ -76,16 +76,16 @@ def after_the_index(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> Callable
 
 @campaign.slow()
 @given(frames.takens(), st.booleans())
-def test_it_crosses_a_connection_unchanged(taken: LockedFolder, compressible: bool) -> None:
-    stream = io.BytesIO(encode(taken, compressible) + b"what follows")
-    assert decode(stream) == taken
+def test_it_crosses_a_connection_unchanged(locked_folder: LockedFolder, compressible: bool) -> None:
+    stream = io.BytesIO(encode(locked_folder, compressible) + b"what follows")
+    assert decode(stream) == locked_folder
     assert stream.read() == b"what follows"
 
 
 @campaign.slow()
 @given(frames.takens(), st.booleans(), st.data())
-def test_a_stream_that_ends_too_early(taken: LockedFolder, compressible: bool, data: st.DataObject) -> None:
-    whole = encode(taken, compressible)
+def test_a_stream_that_ends_too_early(locked_folder: LockedFolder, compressible: bool, data: st.DataObject) -> None:
+    whole = encode(locked_folder, compressible)
     size = data.draw(st.integers(0, len(whole) - 1))
     with pytest.raises(EOFError):
         decode(io.BytesIO(whole[:size]))
@@ -99,11 +99,11 @@ def test_what_is_no_answer(garbage: bytes) -> None:
 
 def test_it_is_the_listing_and_the_bytes(reader: Reader, folder: Path) -> None:
     (folder / "stray").touch()
-    taken = read_under_locks(reader, PATH)
-    assert taken.folder == reader.read(PATH)
-    assert taken.folder.incarnation
-    listed = taken.folder.metadata
-    assert taken.files == tuple(File(n, listed[n], (folder / os.fsdecode(n)).read_bytes()) for n in SNAPSHOT)
+    locked_folder = read_under_locks(reader, PATH)
+    assert locked_folder.folder == reader.read(PATH)
+    assert locked_folder.folder.incarnation
+    listed = locked_folder.folder.metadata
+    assert locked_folder.files == tuple(File(n, listed[n], (folder / os.fsdecode(n)).read_bytes()) for n in SNAPSHOT)
 
 
 def test_the_directories_above_it(reader: Reader, spool: Path) -> None:
@@ -125,8 +125,8 @@ def test_what_else_is_of_one_moment(reader: Reader, folder: Path, name: str, dat
 
 
 def test_a_folder_without_a_mailbox(reader: Reader, spool: Path) -> None:
-    taken = read_under_locks(reader, b"j")
-    assert (taken.folder, taken.files) == (reader.read(b"j"), ())
+    locked_folder = read_under_locks(reader, b"j")
+    assert (locked_folder.folder, locked_folder.files) == (reader.read(b"j"), ())
 
 
 def test_a_folder_that_is_gone(reader: Reader) -> None:
@@ -135,10 +135,10 @@ def test_a_folder_that_is_gone(reader: Reader) -> None:
 
 def test_the_root_itself(folder: Path) -> None:
     reader = Reader(os.fsencode(folder))
-    taken = read_under_locks(reader, b"")
-    assert taken.folder == reader.read(b"")
-    assert taken.above == ((b"", reader.entry(os.lstat(folder))),)
-    assert [file.name for file in taken.files] == list(SNAPSHOT)
+    locked_folder = read_under_locks(reader, b"")
+    assert locked_folder.folder == reader.read(b"")
+    assert locked_folder.above == ((b"", reader.entry(os.lstat(folder))),)
+    assert [file.name for file in locked_folder.files] == list(SNAPSHOT)
 
 
 def test_a_message_that_goes_meanwhile(
@@ -146,10 +146,10 @@ def test_a_message_that_goes_meanwhile(
 ) -> None:
     """The index read first names it, and the directory has it no more: both are read again."""
     happened = after_the_index(lambda: samplespool.expunge(folder, 3))
-    taken = read_under_locks(reader, PATH)
+    locked_folder = read_under_locks(reader, PATH)
     assert happened
-    assert taken.folder == reader.read(PATH)
-    assert taken.files[1].data == (folder / "cyrus.index").read_bytes()
+    assert locked_folder.folder == reader.read(PATH)
+    assert locked_folder.files[1].data == (folder / "cyrus.index").read_bytes()
 
 
 def test_messages_that_never_cease_to_go(reader: Reader, folder: Path, after_the_index: Callable[..., object]) -> None:
@@ -161,9 +161,9 @@ def test_messages_that_never_cease_to_go(reader: Reader, folder: Path, after_the
 def test_another_mailbox_meanwhile(reader: Reader, folder: Path, after_the_index: Callable[..., object]) -> None:
     other = folder / "Sent"
     after_the_index(lambda: samplespool.swap(folder / "Trash", other))
-    taken = read_under_locks(reader, PATH + b"/Sent")
-    assert taken.files[0].data == (other / "cyrus.header").read_bytes()
-    assert taken.folder == Reader(reader.root).read(PATH + b"/Sent")
+    locked_folder = read_under_locks(reader, PATH + b"/Sent")
+    assert locked_folder.files[0].data == (other / "cyrus.header").read_bytes()
+    assert locked_folder.folder == Reader(reader.root).read(PATH + b"/Sent")
 
 
 def test_a_message_that_comes_meanwhile_waits(
@@ -171,10 +171,10 @@ def test_a_message_that_comes_meanwhile_waits(
 ) -> None:
     index = (folder / "cyrus.index").read_bytes()
     after_the_index(lambda: samplespool.deliver(folder, 1))
-    taken = read_under_locks(reader, PATH)
-    assert taken.files[1].data == index
-    assert taken.folder.incarnation
-    assert max(taken.folder.messages.uids) > taken.folder.incarnation.last_uid
+    locked_folder = read_under_locks(reader, PATH)
+    assert locked_folder.files[1].data == index
+    assert locked_folder.folder.incarnation
+    assert max(locked_folder.folder.messages.uids) > locked_folder.folder.incarnation.last_uid
 
 
 def delete_mailbox(folder: Path) -> None:
@@ -201,10 +201,12 @@ def delete_mailbox(folder: Path) -> None:
 def test_damage_that_stays_is_taken_as_it_is(reader: Reader, folder: Path, damage: Callable[[Path], object]) -> None:
     damage(folder)
     grow_old(folder)
-    taken = read_under_locks(reader, PATH)
-    assert taken.folder == reader.read(PATH)
+    locked_folder = read_under_locks(reader, PATH)
+    assert locked_folder.folder == reader.read(PATH)
     there = [name for name in SNAPSHOT if (folder / os.fsdecode(name)).exists()]
-    assert [(f.name, f.data) for f in taken.files] == [(n, (folder / os.fsdecode(n)).read_bytes()) for n in there]
+    assert [(f.name, f.data) for f in locked_folder.files] == [
+        (n, (folder / os.fsdecode(n)).read_bytes()) for n in there
+    ]
 
 
 def grow_old(folder: Path) -> None:
@@ -236,11 +238,11 @@ def test_messages_whose_index_comes_meanwhile(
     """A rename puts the messages there first."""
     (folder / "cyrus.index").rename(folder / "aside")
     happened = after_the_index(lambda: (folder / "aside").rename(folder / "cyrus.index"))
-    taken = read_under_locks(reader, PATH)
+    locked_folder = read_under_locks(reader, PATH)
     assert happened
-    assert taken.folder == reader.read(PATH)
-    assert taken.folder.incarnation
-    assert [file.name for file in taken.files] == list(SNAPSHOT)
+    assert locked_folder.folder == reader.read(PATH)
+    assert locked_folder.folder.incarnation
+    assert [file.name for file in locked_folder.files] == list(SNAPSHOT)
 
 
 def test_a_folder_without_messages_needs_no_index(reader: Reader, folder: Path) -> None:

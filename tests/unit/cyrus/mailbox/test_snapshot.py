@@ -13,7 +13,7 @@ import pytest
 
 from cyrsync.cyrus.mailbox import locks, snapshot
 from cyrsync.cyrus.mailbox.locks import LockTimeout, lock_shared, shared
-from cyrsync.cyrus.mailbox.snapshot import MetaFiles, take
+from cyrsync.cyrus.mailbox.snapshot import MetaFiles, read
 
 
 @pytest.fixture
@@ -31,13 +31,13 @@ def ofd_lock(descriptor: int) -> None:
 
 
 def test_what_there_is(files: MetaFiles) -> None:
-    taken = take(files)
-    assert taken == (b"cyrus.header", b"cyrus.index", None, True)
+    found = read(files)
+    assert found == (b"cyrus.header", b"cyrus.index", None, True)
 
 
 def test_what_there_is_not(tmp_path: Path) -> None:
     nothing = MetaFiles(*(os.fsencode(tmp_path / name) for name in "abc"))
-    assert take(nothing) == (None, None, None, False)
+    assert read(nothing) == (None, None, None, False)
 
 
 @pytest.mark.parametrize("held", ["header_path", "index_path", "name_lock"])
@@ -45,11 +45,11 @@ def test_a_writer_is_waited_for(files: MetaFiles, held: str) -> None:
     with open(getattr(files, held), "r+b") as stream:
         ofd_lock(stream.fileno())
         with pytest.raises(LockTimeout, match=r"locked by a writer for 0\.05 seconds"):
-            take(files, patience=0.05)
+            read(files, patience=0.05)
         # Closing the file ends its lock.
         timer = threading.Timer(0.1, stream.close)
         timer.start()
-        assert take(files, patience=10).index_data == b"cyrus.index"
+        assert read(files, patience=10).index_data == b"cyrus.index"
         timer.join()
 
 
@@ -70,7 +70,7 @@ def test_all_locks_are_held_together_and_then_none(files: MetaFiles, monkeypatch
         return b""
 
     monkeypatch.setattr(snapshot.locks, "read_all", read_all)
-    take(files)
+    read(files)
     assert len(seen) == 6
     for path in (files.name_lock, files.header_path, files.index_path):
         with open(path, "r+b") as stream:
@@ -89,7 +89,7 @@ def test_a_file_that_was_replaced_is_opened_again(files: MetaFiles, monkeypatch:
         return real(descriptor, path, patience, span)
 
     monkeypatch.setattr(locks, "lock_shared", replaced)
-    assert take(files).index_data == b"repacked"
+    assert read(files).index_data == b"repacked"
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EINVAL, errno.EOPNOTSUPP])
@@ -98,8 +98,8 @@ def test_without_locks(files: MetaFiles, monkeypatch: pytest.MonkeyPatch, number
         raise OSError(number, "no locks")
 
     monkeypatch.setattr(locks.fcntl, "fcntl", refuse)
-    taken = take(files)
-    assert (taken.index_data, taken.locked) == (b"cyrus.index", False)
+    found = read(files)
+    assert (found.index_data, found.locked) == (b"cyrus.index", False)
 
 
 def test_other_failures_are_not_hidden(files: MetaFiles, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_other_failures_are_not_hidden(files: MetaFiles, monkeypatch: pytest.Mon
 def test_a_link_is_not_followed(files: MetaFiles, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("cyrus.index")
     with pytest.raises(OSError, match="symbolic"):
-        take(files._replace(index_path=os.fsencode(tmp_path / "link")))
+        read(files._replace(index_path=os.fsencode(tmp_path / "link")))
 
 
 def test_large_files(tmp_path: Path) -> None:
