@@ -32,18 +32,6 @@ from support.tree import cyrsync_argv, plain_env, run_cyrsync, snapshot
 PAIRS = {b"key": b"value"}
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Pair:
-    return Pair(tmp_path)
-
-
-@pytest.fixture
-def synced(pair: Pair) -> Pair:
-    """Its replica is up to date."""
-    pair.sync()
-    return pair
-
-
 def names_there(pair: Pair) -> set[str]:
     """What the replica has of the configdirectory."""
     there = pair.there(pair.home)

@@ -31,12 +31,6 @@ def pair(tmp_path: Path) -> Pair:
     return pair
 
 
-@pytest.fixture
-def synced(pair: Pair) -> Pair:
-    pair.sync()
-    return pair
-
-
 def files(pair: Pair) -> dict[bytes, object]:
     """All files on the replica but owner files: path and content."""
     return {path: entry.content for path, entry in snapshot(pair.replica).items() if entry.kind != "directory"}

@@ -25,11 +25,6 @@ ME = {"CYRUS_USER": pwd.getpwuid(os.getuid()).pw_name, "CYRUS_GROUP": grp.getgrg
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Pair:
-    return Pair(tmp_path)
-
-
-@pytest.fixture
 def mail(tmp_path: Path) -> Path:
     """Where the replica has the mail."""
     return tmp_path / "srv" / "mail"

@@ -24,19 +24,6 @@ from support.tree import run_cyrsync, sync
 HOUR = 3600 * 10**9
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Pair:
-    return Pair(tmp_path)
-
-
-@pytest.fixture
-def synced(pair: Pair) -> Pair:
-    """Its replica was up to date, and there is new mail."""
-    pair.sync()
-    pair.change()
-    return pair
-
-
 # --- What is noted
 
 
@@ -55,22 +42,22 @@ def test_a_first_run_leaves_an_owner_file_on_every_root(tmp_path: Path) -> None:
     assert dict(first.settings)["fulldirhash"] == "on"
 
 
-def test_each_run_that_writes_counts(synced: Pair) -> None:
-    before = synced.owner_files()[0]
-    synced.sync()
-    after = synced.owner_files()[0]
+def test_each_run_that_writes_counts(changed: Pair) -> None:
+    before = changed.owner_files()[0]
+    changed.sync()
+    after = changed.owner_files()[0]
     assert before and after
     assert (after.run, after.replica) == (before.run + 1, before.replica)
     assert after.complete == after.begun > before.complete
-    assert synced.owner_files() == [after] * 2
+    assert changed.owner_files() == [after] * 2
 
 
-def test_a_run_that_left_something_undone_is_not_complete(synced: Pair) -> None:
-    before = synced.owner_files()[0]
-    min(leaves(synced.server.spool)[0].glob("[0-9]*.")).unlink()
-    (leaves(synced.server.spool)[-1] / "cyrus.header").unlink()
-    synced.sync(expect=23)
-    after = synced.owner_files()[0]
+def test_a_run_that_left_something_undone_is_not_complete(changed: Pair) -> None:
+    before = changed.owner_files()[0]
+    min(leaves(changed.server.spool)[0].glob("[0-9]*.")).unlink()
+    (leaves(changed.server.spool)[-1] / "cyrus.header").unlink()
+    changed.sync(expect=23)
+    after = changed.owner_files()[0]
     assert before and after
     assert (after.run, after.complete) == (before.run + 1, before.complete)
     assert after.ended > after.begun > before.begun
@@ -100,83 +87,83 @@ def test_a_dry_run_leaves_none(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, ()), (1, ()), (0, ("-n",)), (1, ("--full",))])
-def test_another_servers_replica(synced: Pair, number: int, words: tuple[str, ...]) -> None:
+def test_another_servers_replica(changed: Pair, number: int, words: tuple[str, ...]) -> None:
     """One root is enough."""
-    synced.forge(synced.roots[number], source="other.example.com:/etc/imapd.conf")
-    before = synced.everything()
-    (error,) = synced.sync(*words, expect=4)["errors"]
+    changed.forge(changed.roots[number], source="other.example.com:/etc/imapd.conf")
+    before = changed.everything()
+    (error,) = changed.sync(*words, expect=4)["errors"]
     assert "it is the replica of other.example.com:/etc/imapd.conf: " in error
     assert "--overwrite-replica" in error
-    assert synced.everything() == before
+    assert changed.everything() == before
     if not words:
-        synced.sync("--overwrite-replica")
-        first, second = synced.owner_files()
-        assert first and first == second and first.source.endswith(str(synced.conf))
-        synced.assert_same()
+        changed.sync("--overwrite-replica")
+        first, second = changed.owner_files()
+        assert first and first == second and first.source.endswith(str(changed.conf))
+        changed.assert_same()
 
 
-def test_another_servers_replica_on_a_first_run(synced: Pair, state_dir: Path) -> None:
-    synced.forge(synced.roots[0], source="other")
+def test_another_servers_replica_on_a_first_run(changed: Pair, state_dir: Path) -> None:
+    changed.forge(changed.roots[0], source="other")
     shutil.rmtree(state_dir)
-    before = synced.everything()
-    synced.sync(expect=4)
-    assert synced.everything() == before
+    before = changed.everything()
+    changed.sync(expect=4)
+    assert changed.everything() == before
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_promoted_replica(synced: Pair, number: int) -> None:
-    synced.forge(synced.roots[number], promoted="2026-01-01T00:00:00+00:00")
-    before = synced.everything()
+def test_a_promoted_replica(changed: Pair, number: int) -> None:
+    changed.forge(changed.roots[number], promoted="2026-01-01T00:00:00+00:00")
+    before = changed.everything()
     for words in ((), ("--full",), ("-n",)):
-        (error,) = synced.sync(*words, expect=4)["errors"]
+        (error,) = changed.sync(*words, expect=4)["errors"]
         assert "promoted at 2026-01-01T00:00:00+00:00" in error
-        assert synced.everything() == before
-    synced.sync("--overwrite-replica")
-    assert [one and one.promoted for one in synced.owner_files()] == ["", ""]
-    synced.assert_same()
-    synced.change()
-    synced.sync()
+        assert changed.everything() == before
+    changed.sync("--overwrite-replica")
+    assert [one and one.promoted for one in changed.owner_files()] == ["", ""]
+    changed.assert_same()
+    changed.change()
+    changed.sync()
 
 
-def test_the_walk_and_the_drop_in_refuse_a_promoted_one_too(synced: Pair) -> None:
-    spool = synced.server.spool
-    synced.forge(spool, promoted="2026-01-01T00:00:00+00:00")
-    before = synced.everything()
-    operands = (f"{spool}/", f"{synced.there(spool)}/")
+def test_the_walk_and_the_drop_in_refuse_a_promoted_one_too(changed: Pair) -> None:
+    spool = changed.server.spool
+    changed.forge(spool, promoted="2026-01-01T00:00:00+00:00")
+    before = changed.everything()
+    operands = (f"{spool}/", f"{changed.there(spool)}/")
     for words in (("sync",), ("sync", "--delete", "-n"), ("rsync", "-a"), ("rsync", "-a", "--delete")):
         done = run_cyrsync(*words, *operands)
         assert (done.returncode, len(done.stderr.splitlines())) == (4, 1), done.stderr
-        assert synced.everything() == before
+        assert changed.everything() == before
     sync("--overwrite-replica", *operands)
-    first, _ = synced.owner_files()
+    first, _ = changed.owner_files()
     assert first and not first.promoted
     sync(*operands)
-    synced.assert_same()
+    changed.assert_same()
 
 
-def test_a_replica_that_is_being_promoted(synced: Pair) -> None:
+def test_a_replica_that_is_being_promoted(changed: Pair) -> None:
     """Before it is marked, whoever promotes has it alone."""
-    before = synced.everything()
+    before = changed.everything()
     with closing(Holds()) as holds:
-        assert holds.hold([os.fsencode(synced.there(synced.home))]) is None
-        (error,) = synced.sync(expect=75)["errors"]
-    assert f"{synced.there(synced.home)}: process {os.getpid()} has been working on it since " in error
-    assert synced.everything() == before
-    assert synced.sync()["warnings"] == []
-    synced.assert_same()
+        assert holds.hold([os.fsencode(changed.there(changed.home))]) is None
+        (error,) = changed.sync(expect=75)["errors"]
+    assert f"{changed.there(changed.home)}: process {os.getpid()} has been working on it since " in error
+    assert changed.everything() == before
+    assert changed.sync()["warnings"] == []
+    changed.assert_same()
 
 
-def test_a_damaged_owner_file(synced: Pair) -> None:
-    place = synced.there(synced.home) / os.fsdecode(owner_file.NAME)
+def test_a_damaged_owner_file(changed: Pair) -> None:
+    place = changed.there(changed.home) / os.fsdecode(owner_file.NAME)
     for content in (b"", b"{}", place.read_bytes()[:-9], b'{"run": "x"}'):
         place.write_bytes(content)
-        before = synced.everything()
-        (error,) = synced.sync(expect=3)["errors"]
+        before = changed.everything()
+        (error,) = changed.sync(expect=3)["errors"]
         assert error.startswith(f"{place}: damaged")
-        assert synced.everything() == before
+        assert changed.everything() == before
     place.unlink()
-    assert len(synced.sync()["warnings"]) == 1
-    synced.assert_same()
+    assert len(changed.sync()["warnings"]) == 1
+    changed.assert_same()
 
 
 def index_there(pair: Pair) -> Path:
@@ -184,22 +171,22 @@ def index_there(pair: Pair) -> Path:
 
 
 @pytest.mark.parametrize("state", ["known", "lost"])
-def test_an_index_that_somebody_else_has_written(synced: Pair, state: str, state_dir: Path) -> None:
+def test_an_index_that_somebody_else_has_written(changed: Pair, state: str, state_dir: Path) -> None:
     """Cyrus was started there, though nobody has said so."""
-    index = index_there(synced)
+    index = index_there(changed)
     samplespool.set_flags(index.parent)
     mtime = index.stat().st_mtime_ns + HOUR
     os.utime(index, ns=(mtime, mtime))
     if state == "lost":
         shutil.rmtree(state_dir)
-    before = synced.everything()
-    (error,) = synced.sync(expect=4)["errors"]
+    before = changed.everything()
+    (error,) = changed.sync(expect=4)["errors"]
     assert error.startswith(f"{index}: written at ")
-    assert synced.everything() == before
-    synced.sync("--overwrite-replica")
-    synced.assert_same()
-    synced.change()
-    synced.sync()
+    assert changed.everything() == before
+    changed.sync("--overwrite-replica")
+    changed.assert_same()
+    changed.change()
+    changed.sync()
 
 
 @pytest.mark.parametrize("words", [("--full",), ()])
@@ -243,32 +230,32 @@ def test_who_is_refused_keeps_what_is_known(pair: Pair, state_dir: Path) -> None
     assert (report["warnings"], report["rsync_runs"]) == ([], 0), "the state is complete, and nothing has to be done"
 
 
-def test_a_newer_index_of_another_mailbox_is_no_reason(synced: Pair, state_dir: Path) -> None:
+def test_a_newer_index_of_another_mailbox_is_no_reason(changed: Pair, state_dir: Path) -> None:
     """One was deleted and made again since, on the source."""
-    index = index_there(synced)
+    index = index_there(changed)
     for name in ("cyrus.header", "cyrus.index"):
-        shutil.copy(synced.there(leaves(synced.server.spool)[1] / name), index.with_name(name))
+        shutil.copy(changed.there(leaves(changed.server.spool)[1] / name), index.with_name(name))
     later = time.time_ns() + HOUR
     os.utime(index, ns=(later, later))
     shutil.rmtree(state_dir)
-    synced.sync()
-    synced.assert_same()
+    changed.sync()
+    changed.assert_same()
 
 
-def test_over_ssh(sshd: Sshd, synced: Pair) -> None:
+def test_over_ssh(sshd: Sshd, changed: Pair) -> None:
     words = ("-e", sshd.rsh)
-    there = sshd.at(synced.replica)
-    synced.sync(*words, to=there)
-    synced.assert_same()
-    one, other = synced.owner_files()
+    there = sshd.at(changed.replica)
+    changed.sync(*words, to=there)
+    changed.assert_same()
+    one, other = changed.owner_files()
     assert one and one == other
-    synced.change()
-    synced.forge(synced.roots[1], promoted="2026-01-01")
-    before = synced.everything()
-    synced.sync(*words, to=there, expect=4)
-    assert synced.everything() == before
-    operands = (f"{synced.server.spool}/", sshd.at(f"{synced.there(synced.server.spool)}/"))
-    synced.forge(synced.roots[0], promoted="2026-01-01")
+    changed.change()
+    changed.forge(changed.roots[1], promoted="2026-01-01")
+    before = changed.everything()
+    changed.sync(*words, to=there, expect=4)
+    assert changed.everything() == before
+    operands = (f"{changed.server.spool}/", sshd.at(f"{changed.there(changed.server.spool)}/"))
+    changed.forge(changed.roots[0], promoted="2026-01-01")
     sync("-e", sshd.rsh, *operands, expect=(4,))
     sync("-e", sshd.rsh, "--overwrite-replica", *operands)
 
@@ -276,28 +263,28 @@ def test_over_ssh(sshd: Sshd, synced: Pair) -> None:
 # --- Where owner files do not go
 
 
-def test_owner_files_do_not_travel(synced: Pair, tmp_path: Path) -> None:
+def test_owner_files_do_not_travel(changed: Pair, tmp_path: Path) -> None:
     """A replica may be a source, too; and what deletes leaves them."""
-    conf = replica_conf(synced.conf, synced.replica)
-    text = conf.read_text().replace(f"{synced.server.root}/conf", str(synced.there(synced.home)))
-    conf.write_text(text.replace(f"{synced.server.root}/sieve", str(synced.there(synced.server.root / "sieve"))))
+    conf = replica_conf(changed.conf, changed.replica)
+    text = conf.read_text().replace(f"{changed.server.root}/conf", str(changed.there(changed.home)))
+    conf.write_text(text.replace(f"{changed.server.root}/sieve", str(changed.there(changed.server.root / "sieve"))))
     second = tmp_path / "second"
     second.mkdir()
     sync_server(conf, "--delete", "--from-replica", second)
-    for root in synced.roots:
-        found = owner_file.read(os.fsencode(below(second, synced.there(root))))
+    for root in changed.roots:
+        found = owner_file.read(os.fsencode(below(second, changed.there(root))))
         assert found and found.source.endswith("replica.conf")
 
     third = tmp_path / "third"
-    source = f"{synced.there(synced.server.spool)}/"
+    source = f"{changed.there(changed.server.spool)}/"
     for words in (("sync", "--delete", "--from-replica"), ("rsync", "-a", "--delete")):
         if words[0] == "rsync":  # which refuses a replica
-            (synced.there(synced.server.spool) / os.fsdecode(owner_file.NAME)).unlink()
+            (changed.there(changed.server.spool) / os.fsdecode(owner_file.NAME)).unlink()
         assert run_cyrsync(*words, source, f"{third}/").returncode == 0
         found = owner_file.read(os.fsencode(third))
         assert found and (found.source, found.writing) == ("", "")
     owner_file.write(os.fsencode(third), owner_file.OwnerFile("id", "source", 1, 1.0, 1.0, 1.0))
-    shutil.rmtree(leaves(synced.there(synced.server.spool))[0])
+    shutil.rmtree(leaves(changed.there(changed.server.spool))[0])
     sync("--delete", source, f"{third}/")
     assert run_cyrsync("rsync", "-a", "--delete", source, f"{third}/").returncode == 0
     assert owner_file.read(os.fsencode(third))

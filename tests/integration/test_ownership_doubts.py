@@ -22,19 +22,6 @@ from support.spool import leaves
 from support.tree import plain_env, rsync, snapshot, sync
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Pair:
-    return Pair(tmp_path)
-
-
-@pytest.fixture
-def synced(pair: Pair) -> Pair:
-    """Its replica was up to date, and there is new mail."""
-    pair.sync()
-    pair.change()
-    return pair
-
-
 def assert_repaired(pair: Pair, said: str) -> None:
     """The next run says why it looks at all of it, and then all is well."""
     (warning,) = pair.sync()["warnings"]
@@ -64,70 +51,72 @@ def copy(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("grain", [0, 2_000_000_000], ids=["settled", "fresh"])
-def test_a_replica_that_was_set_back(synced: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grain: int) -> None:
+def test_a_replica_that_was_set_back(
+    changed: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grain: int
+) -> None:
     """Nothing is taken for sent, whether or not it may change again unseen on the source."""
     monkeypatch.setattr(conf_run, "_GRAIN", grain)
     monkeypatch.setattr(locations, "_GRAIN", grain)
-    copy(synced.replica, tmp_path / "snapshot")
-    everything_changes(synced)
-    synced.sync()
-    shutil.rmtree(synced.replica)
-    copy(tmp_path / "snapshot", synced.replica)
-    synced.change()
-    assert_repaired(synced, "it is older than the last run left it")
+    copy(changed.replica, tmp_path / "snapshot")
+    everything_changes(changed)
+    changed.sync()
+    shutil.rmtree(changed.replica)
+    copy(tmp_path / "snapshot", changed.replica)
+    changed.change()
+    assert_repaired(changed, "it is older than the last run left it")
 
 
-def test_a_disk_that_was_set_back(synced: Pair, tmp_path: Path) -> None:
+def test_a_disk_that_was_set_back(changed: Pair, tmp_path: Path) -> None:
     """One root alone, with what is on it."""
-    there = synced.there(synced.home)
+    there = changed.there(changed.home)
     copy(there, tmp_path / "snapshot")
-    everything_changes(synced)
-    synced.sync()
+    everything_changes(changed)
+    changed.sync()
     shutil.rmtree(there)
     copy(tmp_path / "snapshot", there)
-    synced.change()
-    assert_repaired(synced, f"{there}: it is older")
+    changed.change()
+    assert_repaired(changed, f"{there}: it is older")
 
 
-def test_a_snapshot_of_while_it_was_written(synced: Pair) -> None:
+def test_a_snapshot_of_while_it_was_written(changed: Pair) -> None:
     """The last run came to its end, but what is there did not see that."""
-    for root in synced.roots:
-        synced.forge(root, ended=0.0)
-    assert_repaired(synced, "it is older than the last run left it")
+    for root in changed.roots:
+        changed.forge(root, ended=0.0)
+    assert_repaired(changed, "it is older than the last run left it")
 
 
-def test_another_copy_of_the_replica(synced: Pair, tmp_path: Path) -> None:
+def test_another_copy_of_the_replica(changed: Pair, tmp_path: Path) -> None:
     """Two disks that take turns."""
     second = tmp_path / "second"
     second.mkdir()
-    synced.sync(to=second)
-    everything_changes(synced)
-    synced.sync()
-    synced.replica.rename(tmp_path / "third")
-    second.rename(synced.replica)
-    synced.change()
-    assert_repaired(synced, "something else has written there since the last run")
+    changed.sync(to=second)
+    everything_changes(changed)
+    changed.sync()
+    changed.replica.rename(tmp_path / "third")
+    second.rename(changed.replica)
+    changed.change()
+    assert_repaired(changed, "something else has written there since the last run")
 
 
-def test_a_run_that_another_state_knows_of(synced: Pair) -> None:
+def test_a_run_that_another_state_knows_of(changed: Pair) -> None:
     """As of a machine whose disk was set back."""
-    for root in synced.roots:
-        synced.forge(root, run=9)
-    assert_repaired(synced, "something else has written there since the last run")
-    one, _ = synced.owner_files()
+    for root in changed.roots:
+        changed.forge(root, run=9)
+    assert_repaired(changed, "something else has written there since the last run")
+    one, _ = changed.owner_files()
     assert one and one.run > 9
 
 
-def test_a_replica_without_an_owner_file(synced: Pair) -> None:
-    (synced.there(synced.home) / os.fsdecode(owner_file.NAME)).unlink()
-    assert_repaired(synced, "it is not what the last run wrote to")
+def test_a_replica_without_an_owner_file(changed: Pair) -> None:
+    (changed.there(changed.home) / os.fsdecode(owner_file.NAME)).unlink()
+    assert_repaired(changed, "it is not what the last run wrote to")
 
 
-def test_a_run_of_the_walk_between(synced: Pair) -> None:
-    spool = synced.server.spool
-    sync("--delete", f"{spool}/", f"{synced.there(spool)}/")
-    everything_changes(synced)
-    assert_repaired(synced, "something else has written there since the last run")
+def test_a_run_of_the_walk_between(changed: Pair) -> None:
+    spool = changed.server.spool
+    sync("--delete", f"{spool}/", f"{changed.there(spool)}/")
+    everything_changes(changed)
+    assert_repaired(changed, "something else has written there since the last run")
 
 
 def test_a_run_of_the_walk_that_found_nothing(pair: Pair) -> None:
@@ -144,31 +133,31 @@ def last_index(pair: Pair) -> Path:
     return pair.there(leaves(pair.server.spool)[-1] / "cyrus.index")
 
 
-def test_an_index_that_is_older(synced: Pair) -> None:
-    index = last_index(synced)
+def test_an_index_that_is_older(changed: Pair) -> None:
+    index = last_index(changed)
     os.utime(index, ns=(1, index.stat().st_mtime_ns - 1_000_000_001))
-    assert_repaired(synced, f"{index}: it is older than what was sent")
+    assert_repaired(changed, f"{index}: it is older than what was sent")
 
 
-def test_an_index_of_another_size(synced: Pair) -> None:
-    index, status = last_index(synced), last_index(synced).stat()
+def test_an_index_of_another_size(changed: Pair) -> None:
+    index, status = last_index(changed), last_index(changed).stat()
     index.write_bytes(index.read_bytes()[:-112])
     os.utime(index, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert_repaired(synced, f"{index}: it is older than what was sent")
+    assert_repaired(changed, f"{index}: it is older than what was sent")
 
 
-def test_an_index_that_is_gone(synced: Pair) -> None:
-    last_index(synced).unlink()
-    assert_repaired(synced, f"{last_index(synced)}: it is gone")
+def test_an_index_that_is_gone(changed: Pair) -> None:
+    last_index(changed).unlink()
+    assert_repaired(changed, f"{last_index(changed)}: it is gone")
 
 
-def test_whole_seconds_are_no_difference(synced: Pair) -> None:
+def test_whole_seconds_are_no_difference(changed: Pair) -> None:
     """An rsync of long ago, or a file system that has no more."""
-    for index in synced.there(synced.server.spool).rglob("cyrus.index"):
+    for index in changed.there(changed.server.spool).rglob("cyrus.index"):
         whole = index.stat().st_mtime_ns // 10**9 * 10**9
         os.utime(index, ns=(whole, whole))
-    assert synced.sync()["warnings"] == []
-    assert_sound(synced.conf, synced.replica)
+    assert changed.sync()["warnings"] == []
+    assert_sound(changed.conf, changed.replica)
 
 
 # --- Nothing there
@@ -176,20 +165,20 @@ def test_whole_seconds_are_no_difference(synced: Pair) -> None:
 
 @pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize("what", ["empty", "lost+found", "missing"])
-def test_a_root_that_is_not_mounted(synced: Pair, tmp_path: Path, number: int, what: str) -> None:
-    there = synced.there(synced.roots[number])
+def test_a_root_that_is_not_mounted(changed: Pair, tmp_path: Path, number: int, what: str) -> None:
+    there = changed.there(changed.roots[number])
     there.rename(tmp_path / "away")
     if what != "missing":
         there.mkdir()
     if what == "lost+found":
         (there / what).mkdir()
-    before = synced.everything()
-    (error,) = synced.sync(expect=3)["errors"]
+    before = changed.everything()
+    (error,) = changed.sync(expect=3)["errors"]
     assert error.startswith(f"{there}: nothing of the replica is there any more: is its disk mounted?")
-    assert synced.everything() == before
-    synced.sync("--full")
-    synced.assert_same()
-    assert_sound(synced.conf, synced.replica)
+    assert changed.everything() == before
+    changed.sync("--full")
+    changed.assert_same()
+    assert_sound(changed.conf, changed.replica)
 
 
 def change_state(state_dir: Path, statement: str) -> None:
@@ -199,31 +188,31 @@ def change_state(state_dir: Path, statement: str) -> None:
         database.commit()
 
 
-def test_a_state_that_proves_damaged_late(synced: Pair, state_dir: Path) -> None:
+def test_a_state_that_proves_damaged_late(changed: Pair, state_dir: Path) -> None:
     """What was counted by then is counted once."""
-    samplespool.change(synced.server.spool, new=0.5)
-    expected = synced.sync("-n")
+    samplespool.change(changed.server.spool, new=0.5)
+    expected = changed.sync("-n")
     change_state(state_dir, "UPDATE sent SET uids = X'0102' WHERE path = (SELECT max(path) FROM sent)")
-    report = synced.sync()
+    report = changed.sync()
     assert "set aside" in "".join(report["warnings"])
     assert report["messages"] == expected["messages"]
     assert report["folders"] == expected["folders"]
-    synced.assert_same()
+    changed.assert_same()
 
 
-def test_not_mounted_after_a_run_that_was_killed(synced: Pair, tmp_path: Path, state_dir: Path) -> None:
+def test_not_mounted_after_a_run_that_was_killed(changed: Pair, tmp_path: Path, state_dir: Path) -> None:
     """It has forgotten what was there, but not that there was something."""
     change_state(state_dir, "UPDATE about SET value = CAST('no' AS BLOB) WHERE name = 'complete'")
-    there = synced.there(synced.server.spool)
+    there = changed.there(changed.server.spool)
     there.rename(tmp_path / "away")
     there.mkdir()
-    before = synced.everything()
-    synced.sync(expect=3)
-    assert synced.everything() == before
+    before = changed.everything()
+    changed.sync(expect=3)
+    assert changed.everything() == before
     there.rmdir()
     (tmp_path / "away").rename(there)
-    assert synced.sync()["warnings"] == []
-    synced.assert_same()
+    assert changed.sync()["warnings"] == []
+    changed.assert_same()
 
 
 # --- Killed runs

@@ -24,11 +24,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
         yield server
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Pair:
-    return Pair(tmp_path)
-
-
 def submit(cluster: Slurm, directory: Path, *words: str | Path) -> None:
     """Have the script send its jobs, and wait for them; `cyrsync` is that of the tests."""
     program = directory / "bin" / "cyrsync"
