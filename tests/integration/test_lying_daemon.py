@@ -14,11 +14,18 @@ from pathlib import Path
 
 import pytest
 
-import samplespool
-from cyrsync.cyrus.mailbox import entry as kinds
 from support.daemon import RsyncDaemon
+from support.lies import (
+    Trees,
+    a_file_more,
+    a_message_that_is_there_already,
+    a_path_that_leads_up,
+    a_whole_path,
+    an_index,
+    the_owner_file,
+)
 from support.tools import requires_root
-from support.tree import Entry, run_cyrsync, snapshot
+from support.tree import run_cyrsync
 
 #: Directories of the module: what is listed, and what is served in its place.
 LISTED, SERVED = b"ro/aa/", b"ro/bb/"
@@ -35,16 +42,9 @@ class Liar:
     def __init__(self, daemon: RsyncDaemon, directory: Path) -> None:
         self._daemon = daemon
         module = daemon.directory("ro")
-        self.source, self.other = (module / os.fsdecode(tree[3:-1]) for tree in (LISTED, SERVED))
-        self.replica, self.outside = directory / "replica", directory / "out"
-        self.outside.mkdir()
-        (self.outside / "file").write_bytes(b"somebody else's")
+        self.trees = Trees(directory, *(module / os.fsdecode(tree[3:-1]) for tree in (LISTED, SERVED)))
         self.lies_when = b"nobody asks"
         self.lied = 0
-        self.more: list[bytes] = []
-        self.renamed: dict[bytes, bytes] = {}
-        samplespool.make(self.source, messages=30, folder_count=4)
-        self.folder = os.fsencode(samplespool.folders(self.source)[0].relative_to(self.source))
         self._listener = socket.create_server(("127.0.0.1", 0))
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -55,30 +55,11 @@ class Liar:
     def begin(self) -> None:
         """Pull what there is; then one message more is to be pulled, and is served from another tree."""
         assert self.pull().returncode == 0
-        folder = self.source / os.fsdecode(self.folder)
-        before = set(os.listdir(folder))
-        samplespool.deliver(folder, 1)
-        (name,) = set(os.listdir(folder)) - before
-        self.message = self.folder + b"/" + os.fsencode(name)
-        shutil.copytree(self.source, self.other, symlinks=True)
-
-    def served(self, path: bytes) -> Path:
-        return self.other / os.fsdecode(path)
-
-    def put(self, path: bytes, content: bytes = b"not asked for") -> None:
-        """Write a file into the other tree, and have it sent with all that is asked for."""
-        self.served(path).parent.mkdir(exist_ok=True)
-        self.served(path).write_bytes(content)
-        self.more.append(path)
+        self.trees.part()
 
     def pull(self) -> subprocess.CompletedProcess[str]:
         url = f"rsync://127.0.0.1:{self._listener.getsockname()[1]}/{os.fsdecode(LISTED)}"
-        return run_cyrsync("sync", "--delete", "--retries", "0", url, f"{self.replica}/")
-
-    def everything(self) -> dict[bytes, Entry]:
-        """All that a run may not touch, and the replica."""
-        found = snapshot(self.replica.parent, skip_hidden=False, dir_mtimes=False)
-        return {path: one for path, one in found.items() if path != b"replica/.cyrsync-replica"}
+        return run_cyrsync("sync", "--delete", "--retries", "0", url, f"{self.trees.replica}/")
 
     def _serve(self) -> None:
         with suppress(OSError):
@@ -102,7 +83,7 @@ class Liar:
                     listed += data
                     if bytes(2) not in listed[listed.index(b"./") :]:
                         continue
-                    more = b"".join(b"aa/././" + name + b"\0" for name in self.more)
+                    more = b"".join(b"aa/././" + name + b"\0" for name in self.trees.more)
                     at = listed.index(bytes(2), listed.index(b"./"))
                     data, listed = listed[: at + 1] + more + listed[at + 1 :], b""
                 if lies:
@@ -113,7 +94,7 @@ class Liar:
     def _back(self, near: socket.socket, far: socket.socket) -> None:
         with suppress(OSError):
             while data := far.recv(1 << 16):
-                for name, other in self.renamed.items():
+                for name, other in self.trees.renamed.items():
                     data = data.replace(name, other)
                 near.sendall(_older(data))
         near.close()
@@ -131,64 +112,34 @@ def liar(daemon: RsyncDaemon, tmp_path_factory: pytest.TempPathFactory) -> Itera
     liar.close()
 
 
-def nothing_more(liar: Liar) -> None:
+def nothing_more(trees: Trees) -> None:
     """Only what each file has in it is another."""
-    for path in (liar.message, liar.folder + b"/cyrus.index", liar.folder + b"/cyrus.header"):
-        liar.served(path).write_bytes(os.urandom(100_000))
+    for path in (trees.message, trees.folder + b"/cyrus.index", trees.folder + b"/cyrus.header"):
+        trees.sent(path).write_bytes(os.urandom(100_000))
 
 
-def a_file_more(liar: Liar) -> None:
-    liar.put(liar.folder + b"/extra")
+def links_that_lead_out(trees: Trees) -> None:
+    for path in (trees.message, trees.folder + b"/cyrus.index", trees.folder + b"/cyrus.header"):
+        trees.sent(path).unlink()
+        trees.sent(path).symlink_to(trees.outside / "file")
 
 
-def a_message_that_is_there_already(liar: Liar) -> None:
-    name = next(name for name in os.listdir(liar.replica / os.fsdecode(liar.folder)) if kinds.is_message(name.encode()))
-    liar.put(liar.folder + b"/" + os.fsencode(name))
-
-
-def an_index(liar: Liar) -> None:
-    liar.put(liar.folder + b"/CYRUS.index")
-    liar.renamed = {b"CYRUS.index": b"cyrus.index"}
-
-
-def the_owner_file(liar: Liar) -> None:
-    liar.put(b"Qcyrsync-replica")
-    liar.renamed = {b"Qcyrsync-replica": b".cyrsync-replica"}
-
-
-def a_path_that_leads_up(liar: Liar) -> None:
-    liar.put(b"QZ/out-too")
-    liar.renamed = {b"QZ": b".."}
-
-
-def a_whole_path(liar: Liar) -> None:
-    path = bytes(liar.outside)
-    liar.put(b"Q" * len(path) + b"/file")
-    liar.renamed = {b"Q" * len(path): path}
-
-
-def links_that_lead_out(liar: Liar) -> None:
-    for path in (liar.message, liar.folder + b"/cyrus.index", liar.folder + b"/cyrus.header"):
-        liar.served(path).unlink()
-        liar.served(path).symlink_to(liar.outside / "file")
-
-
-def devices(liar: Liar) -> None:
+def devices(trees: Trees) -> None:
     requires_root()
-    for path in (liar.message, liar.folder + b"/cyrus.index"):
-        liar.served(path).unlink()
-        os.mknod(liar.served(path), stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    for path in (trees.message, trees.folder + b"/cyrus.index"):
+        trees.sent(path).unlink()
+        os.mknod(trees.sent(path), stat.S_IFCHR | 0o666, os.makedev(1, 3))
 
 
-def a_directory_that_is_a_link(liar: Liar) -> None:
-    folder = liar.served(liar.folder)
+def a_directory_that_is_a_link(trees: Trees) -> None:
+    folder = trees.sent(trees.folder)
     shutil.rmtree(folder)
-    folder.symlink_to(liar.outside)
+    folder.symlink_to(trees.outside)
 
 
-def files_that_lend_rights(liar: Liar) -> None:
-    for path in (liar.message, liar.folder + b"/cyrus.index"):
-        liar.served(path).chmod(0o6755)
+def files_that_lend_rights(trees: Trees) -> None:
+    for path in (trees.message, trees.folder + b"/cyrus.index"):
+        trees.sent(path).chmod(0o6755)
 
 
 LIES = [
@@ -210,28 +161,29 @@ def test_who_does_not_lie_is_believed(liar: Liar) -> None:
     liar.begin()
     done = liar.pull()
     assert (done.returncode, done.stderr, liar.lied) == (0, "", 0)
-    served = liar.replica / os.fsdecode(liar.message)
-    assert served.read_bytes() == (liar.source / os.fsdecode(liar.message)).read_bytes()
+    trees = liar.trees
+    assert trees.at(trees.replica, trees.message).read_bytes() == trees.at(trees.source, trees.message).read_bytes()
 
 
 @pytest.mark.parametrize("when", [SENDING, FETCHING], ids=["sending", "fetching"])
 @pytest.mark.parametrize("lie", LIES)
-def test_nothing_is_written_that_was_not_asked_for(liar: Liar, lie: Callable[[Liar], None], when: bytes) -> None:
+def test_nothing_is_written_that_was_not_asked_for(liar: Liar, lie: Callable[[Trees], None], when: bytes) -> None:
     liar.begin()
-    lie(liar)
+    trees = liar.trees
+    lie(trees)
     liar.lies_when = when
-    before = liar.everything()
+    before = trees.everything()
     done = liar.pull()
     assert liar.lied
     assert "Traceback" not in done.stderr
-    if liar.more and (lie, when) != (an_index, FETCHING):  # which is asked for then
+    if trees.more and (lie, when) != (an_index, FETCHING):  # which is asked for then
         assert done.returncode in (3, 4, 12, 23), done
         assert len(done.stderr.splitlines()) == 1, done
-    after = liar.everything()
+    after = trees.everything()
     # The files of the one folder that has changed are the source's to choose.
-    folder = b"replica/" + liar.folder + b"/"
+    folder = b"replica/" + trees.folder + b"/"
     asked = {folder + name for name in (b"cyrus.cache", b"cyrus.index", b"cyrus.header")}
-    asked |= {b"replica/" + liar.message}
+    asked |= {b"replica/" + trees.message}
     assert {path: one for path, one in after.items() if path not in asked} == {
         path: one for path, one in before.items() if path not in asked
     }

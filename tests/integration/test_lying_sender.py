@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -13,7 +12,15 @@ from pathlib import Path
 import pytest
 
 import samplespool
-from cyrsync.cyrus.mailbox import entry as kinds
+from support.lies import (
+    Trees,
+    a_file_more,
+    a_message_that_is_there_already,
+    a_path_that_leads_up,
+    a_whole_path,
+    an_index,
+    the_owner_file,
+)
 from support.tools import executable, requires_root
 from support.tree import Entry, run_cyrsync, snapshot
 
@@ -54,63 +61,34 @@ rsync.stdin.close()
 
 
 class Liar:
-    """A source, another tree in its place for rsync's sender, a replica here, and a directory beside it."""
+    """A far end with a source, and another tree in its place for rsync's sender."""
 
     def __init__(self, directory: Path) -> None:
-        self.outside = directory / "out"
-        self.outside.mkdir()
-        (self.outside / "file").write_bytes(b"somebody else's")
-        self.source, self.other = directory / "source", directory / "others"
-        self.replica = directory / "replica"
-        self.far_end = directory / "far end"
-        self.more: list[bytes] = []
-        self.renamed: dict[bytes, bytes] = {}
-        samplespool.make(self.source, messages=30, folder_count=4)
-        self.folder = os.fsencode(samplespool.folders(self.source)[0].relative_to(self.source))
+        self.trees = Trees(directory, directory / "source", directory / "others")
+        self._far_end = directory / "far end"
 
     def begin(self) -> None:
         """Pull what there is; then one message more is to be pulled, from another tree."""
         assert self.pull().returncode == 0
-        before = set(os.listdir(self.at(self.source)))
-        samplespool.deliver(self.at(self.source), 1)
-        (name,) = set(os.listdir(self.at(self.source))) - before
-        self.message = self.folder + b"/" + os.fsencode(name)
-        self.copy()
-
-    def copy(self) -> None:
-        """Let the other tree be like the source."""
-        shutil.copytree(self.source, self.other, symlinks=True)
-
-    def at(self, tree: Path, path: bytes | None = None) -> Path:
-        return tree / os.fsdecode(self.folder if path is None else path)
-
-    def put(self, path: bytes, content: bytes = b"not asked for") -> None:
-        """Write a file into the other tree, and have it sent with all that is asked for."""
-        file = self.at(self.other, path)
-        file.parent.mkdir(exist_ok=True)
-        file.write_bytes(content)
-        self.more.append(path)
+        self.trees.part()
 
     def pull(self) -> subprocess.CompletedProcess[str]:
+        trees = self.trees
         text = FAR_END.format(
             python=sys.executable,
-            source=bytes(self.source) + b"/",
-            other=bytes(self.other if self.other.exists() else self.source) + b"/",
-            more=b"".join(b"./" + name + b"\0" for name in self.more),
-            renamed=self.renamed,
+            source=bytes(trees.source) + b"/",
+            other=bytes(trees.other if trees.other.exists() else trees.source) + b"/",
+            more=b"".join(b"./" + name + b"\0" for name in trees.more),
+            renamed=trees.renamed,
         )
-        executable(self.far_end, text)
-        ends = (f"there:{self.source}/", f"{self.replica}/")
-        return run_cyrsync("sync", "--delete", "--retries", "0", "-e", f"'{self.far_end}'", *ends)
+        executable(self._far_end, text)
+        ends = (f"there:{trees.source}/", f"{trees.replica}/")
+        return run_cyrsync("sync", "--delete", "--retries", "0", "-e", f"'{self._far_end}'", *ends)
 
     def everything(self) -> dict[bytes, Entry]:
         """All that a run may not touch, and the replica."""
-        found = snapshot(self.replica.parent, skip_hidden=False, dir_mtimes=False)
-        changing = {name.encode() for name in (self.source.name, self.other.name, "far end", ".far end.py")}
-        changing.add(b"replica/.cyrsync-replica")
-        return {
-            path: one for path, one in found.items() if path.partition(b"/")[0] not in changing and path not in changing
-        }
+        changing = (self.trees.source.name, self.trees.other.name, "far end", ".far end.py")
+        return self.trees.everything(*map(os.fsencode, changing))
 
 
 @pytest.fixture
@@ -118,69 +96,39 @@ def liar(tmp_path: Path) -> Liar:
     return Liar(tmp_path)
 
 
-def a_file_more(liar: Liar) -> None:
-    liar.put(liar.folder + b"/extra")
+def a_folder_more(trees: Trees) -> None:
+    trees.put(b"evil/1.")
+    trees.more = [b"evil/"]
 
 
-def a_message_that_is_there_already(liar: Liar) -> None:
-    name = next(name for name in os.listdir(liar.at(liar.replica)) if kinds.is_message(os.fsencode(name)))
-    liar.put(liar.folder + b"/" + os.fsencode(name))
-
-
-def an_index(liar: Liar) -> None:
-    liar.put(liar.folder + b"/CYRUS.index")
-    liar.renamed = {b"CYRUS.index": b"cyrus.index"}
-
-
-def the_owner_file(liar: Liar) -> None:
-    liar.put(b"Qcyrsync-replica")
-    liar.renamed = {b"Qcyrsync-replica": b".cyrsync-replica"}
-
-
-def a_folder_more(liar: Liar) -> None:
-    liar.put(b"evil/1.")
-    liar.more = [b"evil/"]
-
-
-def a_path_that_leads_up(liar: Liar) -> None:
-    liar.put(b"QZ/out-too")
-    liar.renamed = {b"QZ": b".."}
-
-
-def a_whole_path(liar: Liar) -> None:
-    path = bytes(liar.outside)
-    liar.put(b"Q" * len(path) + b"/file")
-    liar.renamed = {b"Q" * len(path): path}
-
-
-def a_link_that_leads_out(liar: Liar) -> None:
-    message = liar.at(liar.other, liar.message)
+def a_link_that_leads_out(trees: Trees) -> None:
+    message = trees.sent(trees.message)
     message.unlink()
-    message.symlink_to(liar.outside / "file")
+    message.symlink_to(trees.outside / "file")
 
 
-def a_device(liar: Liar) -> None:
+def a_device(trees: Trees) -> None:
     requires_root()
-    message = liar.at(liar.other, liar.message)
+    message = trees.sent(trees.message)
     message.unlink()
     os.mknod(message, stat.S_IFCHR | 0o666, os.makedev(1, 3))
 
 
-def a_file_below_a_file(liar: Liar) -> None:
-    liar.at(liar.other, liar.message).unlink()
-    liar.put(liar.message + b"/x")
+def a_file_below_a_file(trees: Trees) -> None:
+    trees.sent(trees.message).unlink()
+    trees.put(trees.message + b"/x")
 
 
-def what_a_name_stands_for_as_a_pattern(liar: Liar) -> None:
-    for tree in liar.source, liar.other:
+def what_a_name_stands_for_as_a_pattern(trees: Trees) -> None:
+    for tree in (trees.source, trees.other):
         (tree / "**").write_bytes(b"a stray")
-    liar.put(liar.folder + b"/extra")
+    trees.put(trees.folder + b"/extra")
 
 
-def what_is_in_a_directory_that_was_asked_for_by_itself(liar: Liar) -> None:
-    for tree in liar.source, liar.other:
+def what_is_in_a_directory_that_was_asked_for_by_itself(trees: Trees) -> None:
+    for tree in (trees.source, trees.other):
         (tree / "empty [x]").mkdir()
-    liar.put(b"empty [x]/extra")
+    trees.put(b"empty [x]/extra")
 
 
 LIES = [
@@ -203,16 +151,17 @@ def test_who_does_not_lie_is_believed(liar: Liar) -> None:
     liar.begin()
     done = liar.pull()
     assert (done.returncode, done.stderr) == (0, "")
-    assert liar.at(liar.replica, liar.message).read_bytes() == liar.at(liar.source, liar.message).read_bytes()
+    trees = liar.trees
+    assert trees.at(trees.replica, trees.message).read_bytes() == trees.at(trees.source, trees.message).read_bytes()
 
 
 def test_names_that_are_patterns_are_asked_for_as_names(liar: Liar) -> None:
     """To rsync's receiver; and not all of them does it know again."""
     names = ("*", "**", "[x]", "a?", "\\*", "b\\?", "\\]", "c\\d", "\\\\[e]")
     for name in names:
-        (liar.source / name).mkdir()
-        (liar.source / name / "\\*").write_text("a stray")
-    folders = [samplespool.create_folder(liar.source, f"user/joe/{name}") for name in names]
+        (liar.trees.source / name).mkdir()
+        (liar.trees.source / name / "\\*").write_text("a stray")
+    folders = [samplespool.create_folder(liar.trees.source, f"user/joe/{name}") for name in names]
     done = liar.pull()
     assert (done.returncode, done.stderr) == (0, "")
     for folder in folders:
@@ -222,23 +171,24 @@ def test_names_that_are_patterns_are_asked_for_as_names(liar: Liar) -> None:
     # Protocol 30 has whole seconds.
     replica, source = (
         {path: one._replace(mtime_ns=one.mtime_ns // 10**9) for path, one in snapshot(tree).items()}
-        for tree in (liar.replica, liar.source)
+        for tree in (liar.trees.replica, liar.trees.source)
     )
     assert replica == source
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_nothing_is_written_that_was_not_asked_for(liar: Liar, lie: Callable[[Liar], None]) -> None:
+def test_nothing_is_written_that_was_not_asked_for(liar: Liar, lie: Callable[[Trees], None]) -> None:
     liar.begin()
-    lie(liar)
+    trees = liar.trees
+    lie(trees)
     before = liar.everything()
     done = liar.pull()
     assert done.returncode in (4, 12, 23), done.stderr
     assert done.stderr
     after = liar.everything()
-    cache = b"replica/" + liar.folder + b"/cyrus.cache"  # goes with the messages
-    asked = {b"replica/" + liar.message, b"replica/**", b"replica/empty [x]", cache}
+    cache = b"replica/" + trees.folder + b"/cyrus.cache"  # goes with the messages
+    asked = {b"replica/" + trees.message, b"replica/**", b"replica/empty [x]", cache}
     del before[cache]
     assert {path: one for path, one in after.items() if path not in asked} == before
-    written = after.get(b"replica/" + liar.message)
+    written = after.get(b"replica/" + trees.message)
     assert written is None or written.kind == "file"
