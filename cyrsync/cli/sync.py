@@ -41,7 +41,6 @@ from cyrsync.jobs.source import is_imapd_conf
 from cyrsync.rsync import options as rsync_options
 from cyrsync.rsync.rate import Rate
 from cyrsync.server import mapping
-from cyrsync.server.scope import Scope
 from cyrsync.state.lock import state_path
 from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.options import History, Options
@@ -179,17 +178,19 @@ def sync_command(
         state=state_path(state),
         from_replica=from_replica,
         history=History(_SPACING if watch else 0) if history else None,
+        full=full,
+        with_conf=not no_config,
     )
-    replica, scope = address.parse(destination), Scope(full=full, with_conf=not no_config)
+    replica = address.parse(destination)
     if watch:
         unfit = extra or rsync_path or as_json or on_success or on_failure
-        _watch(conf, replica, options, scope, (channel, pass_every, metrics, log, verbose, quiet), unfit)
+        _watch(conf, replica, options, (channel, pass_every, metrics, log, verbose, quiet), unfit)
     with progress(quiet or as_json) as reporter:
         if conf is not None:
             _refuse_rsync(extra, rsync_path)
-            session = _sync_server(conf, replica, options, scope, reporter)
+            session = _sync_server(conf, replica, options, reporter)
         else:
-            session = Session(address.parse(source), replica, replace(options, full=full), reporter)
+            session = Session(address.parse(source), replica, options, reporter)
             from cyrsync.spool.run import run  # what runs of servers do not need is not loaded by them
 
             run(session)
@@ -211,7 +212,7 @@ def _part(users: list[str] | None, partitions: list[str] | None, shard: str | No
     return Part(users_of(users), frozenset(partitions or ()), number)
 
 
-def _sync_server(conf: str, replica: address.Address, options: Options, scope: Scope, reporter: Reporter) -> Session:
+def _sync_server(conf: str, replica: address.Address, options: Options, reporter: Reporter) -> Session:
     """Sync a server. Where its imapd.conf cannot be understood the run ends, and is told of, like any other."""
     from cyrsync.server.run import ServerRun  # what only runs of servers need is not loaded by all
 
@@ -225,7 +226,7 @@ def _sync_server(conf: str, replica: address.Address, options: Options, scope: S
             known = ", ".join(config.partitions)
             raise UsageError(f"--partition {unknown}: {conf} has no such partition; it has {known}")
         session.partitions = tuple(config.partitions)
-        attempt = ServerRun(session, config, scope).attempt
+        attempt = ServerRun(session, config).attempt
     except UnusableError as error:
         attempt = partial(_fail, error)
     session.execute(attempt)
@@ -236,7 +237,6 @@ def _watch(
     conf: str | None,
     replica: address.Address,
     options: Options,
-    scope: Scope,
     wanted: tuple[str, float, str | None, str | None, bool, bool],
     unfit: object,
 ) -> NoReturn:
@@ -250,7 +250,7 @@ def _watch(
     # Whoever is at work on this pair comes to an end.
     session = Session(where, replica, replace(options, wait=options.wait or _FOR_EVER), engine="index")
     session.partitions = tuple(read_conf(conf).partitions)
-    watch_server(session, partial(read_conf, conf), scope, Wanted(*wanted))
+    watch_server(session, partial(read_conf, conf), Wanted(*wanted))
     raise typer.Exit
 
 

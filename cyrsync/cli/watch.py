@@ -18,7 +18,6 @@ from cyrsync.text import printable
 
 if TYPE_CHECKING:
     from cyrsync.cyrus.server.config import Config
-    from cyrsync.server.scope import Scope
     from cyrsync.sync.session import Session
 
 
@@ -33,7 +32,7 @@ class Wanted(NamedTuple):
     quiet: bool
 
 
-def watch_server(session: Session, read: Callable[[], Config], scope: Scope, wanted: Wanted) -> None:
+def watch_server(session: Session, read: Callable[[], Config], wanted: Wanted) -> None:
     """Watch until told to stop. Raise CyrsyncError for what ends it."""
     name = channel.checked(wanted.channel)
     orders = SignalOrders()
@@ -41,7 +40,7 @@ def watch_server(session: Session, read: Callable[[], Config], scope: Scope, wan
     told = Told(shown.event, shown.status, aftermath.record)
     pace = Pace(passes=wanted.pass_every, blind=min(Pace().blind, wanted.pass_every))
     try:
-        watch(session, read, scope, name, pace, orders, told)
+        watch(session, read, name, pace, orders, told)
     except InterruptedRun:
         pass
     except WatchedError as error:

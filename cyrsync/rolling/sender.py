@@ -15,7 +15,6 @@ from cyrsync.rolling.parts import Passed
 from cyrsync.rolling.plain import Counts
 from cyrsync.server.replica import Replica
 from cyrsync.server.run import ServerRun
-from cyrsync.server.scope import Scope
 from cyrsync.server.server_session import ServerSession
 from cyrsync.server.single_sends import SingleSends, glance
 from cyrsync.state.mailbox_row import Key
@@ -39,7 +38,6 @@ class ServerSender:
 
     outer: Session  # holds the lock
     config: Config
-    scope: Scope
     store: Store
     counts: Counts
     deleted: Deleted  # by others before us, too
@@ -56,9 +54,8 @@ class ServerSender:
         """Do one whole run."""
         self.rest()
         self._names = None
-        session = self._session()
-        scope = self.scope._replace(full=self.wants_full())
-        run = ServerRun(session, self.config, scope)
+        session = self._session(full=self.wants_full())
+        run = ServerRun(session, self.config)
         began = time.monotonic()
         try:
             run.over(self.store, self._opened())
@@ -74,7 +71,7 @@ class ServerSender:
         self._proven.clear()
         self._there = self.store.messages(), self.store.rows()
         self.look()
-        self.passed(session, scope.full)
+        self.passed(session, session.options.full)
         return self._told(session, run)
 
     def mailboxes(self, names: Sequence[bytes]) -> dict[bytes, str | None]:
@@ -115,7 +112,7 @@ class ServerSender:
     def look(self) -> None:
         """See whether the replica is there."""
         replica = self._opened()
-        glance(ServerSession.of(self._session(), self.config, self.scope), self.store, replica)
+        glance(ServerSession.of(self._session(), self.config), self.store, replica)
         replica.tree.let_go()
 
     def rest(self) -> None:
@@ -139,10 +136,10 @@ class ServerSender:
                 self._replica.close()
         self._replica = None
 
-    def _session(self) -> Session:
+    def _session(self, *, full: bool = False) -> Session:
         """Return what counts for one run."""
         outer = self.outer
-        options = replace(outer.options, wait=0.0)  # whoever else has the replica: it is tried again
+        options = replace(outer.options, full=full, wait=0.0)  # whoever else has the replica: it is tried again
         session = Session(outer.source, outer.replica, options, outer.progress, engine=outer.engine).within(outer)
         session.partitions = outer.partitions
         while self.deleted and self.deleted[0][0] < time.monotonic() - _HOUR:
@@ -163,7 +160,7 @@ class ServerSender:
         """Return what sends single mailboxes; None where a whole run has to come first."""
         if not self._sends:
             session = self._session()
-            server = ServerSession.of(session, self.config, self.scope)
+            server = ServerSession.of(session, self.config)
             sends = SingleSends(server, self.store, self._opened())
             at_a_glance = time.monotonic() - self._looked < _LOOK
             if sends.begin(at_a_glance=at_a_glance, there=self._there):

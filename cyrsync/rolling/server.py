@@ -24,7 +24,6 @@ from cyrsync.rolling.service import Service
 from cyrsync.rolling.taking import SyncLog
 from cyrsync.rolling.waiting import LogWait
 from cyrsync.rolling.watch import Watch
-from cyrsync.server.scope import Scope
 from cyrsync.state import watching
 from cyrsync.state.lock import WATCHING, state_directory
 from cyrsync.state.mailbox_row import StateDamaged
@@ -62,9 +61,7 @@ class Told:
     passed: Callable[[Session], None]
 
 
-def watch(
-    outer: Session, read: Callable[[], Config], scope: Scope, name: str, pace: Pace, orders: Orders, told: Told
-) -> None:
+def watch(outer: Session, read: Callable[[], Config], name: str, pace: Pace, orders: Orders, told: Told) -> None:
     """Keep the replica up to date until told to stop. `outer` is of the pair; `name` that of the log's channel.
 
     Raise RefusedError where the replica is not ours to write to any more, UsageError and UnusableError for settings
@@ -78,13 +75,13 @@ def watch(
             stack.enter_context(outer.directories(WATCHING))
         damaged = float("-inf")
         path = state_directory(outer.options.state) / f"{outer.key}.sqlite"
-        if scope.full:
+        if outer.options.full:
             watching.ask_for_full(outer.options.state, outer.key)
         try:
             while not orders.stop:
                 service.ready()
                 try:
-                    _Server(outer, config, scope, name, pace, orders, told, service, counts, deleted).work(path)
+                    _Server(outer, config, name, pace, orders, told, service, counts, deleted).work(path)
                 except StateDamaged as error:
                     if time.monotonic() - damaged < _SOON:
                         reason = f"{error}: damaged again right after it was made anew: look for a failing disk"
@@ -108,7 +105,6 @@ class _Server:
 
     outer: Session
     config: Config
-    scope: Scope
     name: str
     pace: Pace
     orders: Orders
@@ -131,10 +127,7 @@ class _Server:
             self.told.event(Event("state", warning, True))
         wants_full = partial(watching.is_asked_for_full, self.outer.options.state, self.outer.key)
         try:
-            scope = Scope(with_conf=self.scope.with_conf)
-            sender = ServerSender(
-                self.outer, self.config, scope, store, self.counts, self.deleted, self._passed, wants_full
-            )
+            sender = ServerSender(self.outer, self.config, store, self.counts, self.deleted, self._passed, wants_full)
             with LogWait(ours, self.orders.fileno()) as wait:
                 parts = Parts(
                     *(sender, SyncLog(ours, owner), PendingTable(store.file), self.orders, wait.wait, wait.pause),

@@ -22,7 +22,6 @@ from cyrsync.server.ownership import Ownership
 from cyrsync.server.part_there import PartThere
 from cyrsync.server.rename import find_renamed, relink
 from cyrsync.server.replica import Replica
-from cyrsync.server.scope import Scope
 from cyrsync.server.selection import check_users
 from cyrsync.server.sender import Sender
 from cyrsync.server.server_session import ServerSession
@@ -54,9 +53,9 @@ class ServerRun:
 
     snapshots: Snapshots  # of the present look at the server
 
-    def __init__(self, session: Session, config: Config, scope: Scope) -> None:
+    def __init__(self, session: Session, config: Config) -> None:
         """The session's source is the imapd.conf."""
-        self._server = ServerSession.of(session, config, scope)
+        self._server = ServerSession.of(session, config)
         self._session = session
         self._config = config
         self._selection = self._server.selection
@@ -142,7 +141,7 @@ class ServerRun:
         self._conf = self._server.conf_run(store)
         ownership = self._server.ownership(store, replica, self._conf, has_leftovers=not options.dry_run)
         # What the owner files say is of all shards, and so tells none of them about its own part.
-        anew = self._server.scope.full or options.overwrite or options.part.shard is not None
+        anew = options.full or options.overwrite or options.part.shard is not None
         in_full = in_full or anew or not store.complete or (self._conf is not None and not self._conf.is_complete)
         progress = self._session.progress
         sender = (

@@ -14,7 +14,6 @@ from cyrsync.server.delivery import Delivery
 from cyrsync.server.ownership import Ownership, source_name
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
-from cyrsync.server.scope import Scope
 from cyrsync.server.selection import Selection
 from cyrsync.server.sender import Sender
 from cyrsync.server.snapshots import Snapshots
@@ -29,20 +28,19 @@ class ServerSession:
 
     session: Session  # its source is the imapd.conf
     config: Config
-    scope: Scope
     selection: Selection | None  # the part that it is for, None for all
     roots: dict[str, Roots]
 
     @classmethod
-    def of(cls, session: Session, config: Config, scope: Scope) -> ServerSession:
+    def of(cls, session: Session, config: Config) -> ServerSession:
         """Return what a session is about."""
         selection = Selection(session.options.part, config) if session.options.part else None
         roots = {partition.name: Roots.of(partition) for partition in config.partitions.values()}
-        return cls(session, config, scope, selection, roots)
+        return cls(session, config, selection, roots)
 
     def conf_run(self, store: Store) -> ConfRun | None:
         """Return what sends the files beside the partitions, None where those are not sent."""
-        if not self.scope.with_conf:
+        if not self.session.options.with_conf:
             return None
         return ConfRun(self.session, self.config, ConfTable(store.file), self.selection)
 
@@ -60,7 +58,7 @@ class ServerSession:
             overwrite=options.overwrite,
             from_replica=options.from_replica,
             times=options.policy.preserve.times,
-            full=self.scope.full,
+            full=options.full,
             state=options.state,
             dry_run=options.dry_run,
             is_shard=options.part.shard is not None,

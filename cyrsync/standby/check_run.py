@@ -9,7 +9,6 @@ from pathlib import Path
 from cyrsync.ends.address import Address
 from cyrsync.errors import Exit, UnusableError
 from cyrsync.server.run import ServerRun
-from cyrsync.server.scope import Scope
 from cyrsync.standby.check import Findings, Source, fail, ok
 from cyrsync.sync.options import Options
 from cyrsync.sync.session import Session
@@ -23,11 +22,10 @@ def run_findings(replica: Address, options: Options, source: Source, directory: 
         return
     where = os.path.realpath(os.fsencode(source.conf))
     state = options.state if options.state.exists() else directory / "state"  # a run would make it
-    options = replace(options, dry_run=True, delete=True, retries=0, state=state)
+    options = replace(options, dry_run=True, delete=True, retries=0, state=state, with_conf=with_conf)
     try:
-        scope = Scope(with_conf=with_conf)
         session = Session(Address(source.conf, where), replica, options, engine="index")
-        result = session.execute(ServerRun(session, source.config, scope).attempt)
+        result = session.execute(ServerRun(session, source.config).attempt)
     except UnusableError as error:
         yield fail("run", str(error), f"sync would end there (exit {error.code})")
         return

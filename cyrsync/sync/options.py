@@ -49,7 +49,8 @@ class Options:
     from_replica: bool = False  # the source may be one
     history: History | None = None
     maps: tuple[tuple[bytes, bytes], ...] = ()  # directories of a server, and where they have their replicas
-    full: bool = False  # names prove nothing: rsync compares every message
+    full: bool = False  # names prove nothing, and nothing that is known of the replica: all of that is compared
+    with_conf: bool = True  # of a server, not its partitions alone
 
     def words_of_job(self) -> tuple[str, ...]:
         """Return the words for the rsync of one job, with its share of the bandwidth."""

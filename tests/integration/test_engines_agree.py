@@ -13,7 +13,6 @@ import samplespool
 from cyrsync.cyrus.server import config
 from cyrsync.ends import address
 from cyrsync.server.run import ServerRun
-from cyrsync.server.scope import Scope
 from cyrsync.spool import run as walk
 from cyrsync.sync.guard import MaxDelete
 from cyrsync.sync.options import Options
@@ -24,7 +23,7 @@ from support.memory import in_memory
 from support.servers import SampleServer, assert_sound, below
 from support.tree import Entry, differences, snapshot
 
-OPTIONS = Options(delete=True, max_delete=MaxDelete(10**6, percent=False))
+OPTIONS = Options(delete=True, max_delete=MaxDelete(10**6, percent=False), with_conf=False)
 
 
 def contents(root: Path) -> dict[bytes, Entry]:
@@ -84,7 +83,7 @@ class Engines(Mailboxes):
         conf = str(self.server.conf)
         where = address.Address(conf, conf.encode())
         index = Session(where, address.parse(str(self.indexed)), OPTIONS, engine="index")
-        attempt = ServerRun(index, config.read(conf), Scope(with_conf=False)).attempt
+        attempt = ServerRun(index, config.read(conf)).attempt
         walked = Session(address.parse(f"{self.spool}/"), address.parse(f"{self.walked}/"), OPTIONS)
         for result in (walk.run(walked), index.execute(attempt)):
             assert (result.exit, result.errors, result.warnings) == (0, [], [])

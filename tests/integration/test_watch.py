@@ -25,7 +25,6 @@ from cyrsync.rolling.alive import Alive
 from cyrsync.rolling.plain import Event, Pace, Status
 from cyrsync.server import changes
 from cyrsync.server.run import ServerRun
-from cyrsync.server.scope import Scope
 from cyrsync.server.snapshots import Snapshots
 from cyrsync.state import watching
 from cyrsync.state.pending import PendingTable, Waiting
@@ -117,7 +116,7 @@ class Inside:
         def do(run: ServerRun, store: Store, replica: object) -> None:
             todo.pop(0)()
             self.stop = self.stop or not todo
-            self.in_full.append(run._server.scope.full)
+            self.in_full.append(run._session.options.full)
             over(run, store, replica)  # type: ignore[arg-type]
 
         monkeypatch.setattr(ServerRun, "over", do)
@@ -125,7 +124,7 @@ class Inside:
         told = rolling.Told(self.events.append, self.published.append, self.sessions.append)
         self._reader, writer = os.pipe()
         try:
-            rolling.watch(self.session, read, Scope(), "cyrsync", Pace(blind=0.1, status=0.0), self, told)
+            rolling.watch(self.session, read, "cyrsync", Pace(blind=0.1, status=0.0), self, told)
         finally:
             os.close(self._reader)
             os.close(writer)
