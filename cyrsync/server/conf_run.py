@@ -1,4 +1,4 @@
-"""What a hot spare needs beside the partitions: the files of configdirectory that changed, copied and carried over.
+"""What a hot spare needs beside the partitions: the files of configdirectory that changed, copied and sent.
 
 The users' files, quotas and annotations go after the mailboxes, and mailboxes.db last of all, as it was when the
 mailboxes were looked for: a record without its directory is an error for Cyrus, a directory without a record is none.
@@ -199,7 +199,7 @@ class ConfRun:
         finally:
             for staging in self._stagings:
                 staging.clear()
-            self._book(sender)
+            self._report(sender)
 
     def send_list(self, replica: Replica) -> None:
         """Send mailboxes.db."""
@@ -207,7 +207,7 @@ class ConfRun:
             sender = ConfSender(self._table, replica)
             sender.send_data(*self._list)
             sender.settle()
-            self._book(sender)
+            self._report(sender)
             self._list = None
 
     def remove(self, found: ConfChanges, replica: Replica) -> None:
@@ -263,7 +263,7 @@ class ConfRun:
             reason = f"its copy {path_text(staging.copy_path())} was cut off while it was sent: what cleans up there?"
             self._session.result.errors.append(f"{path_text(file.whole_path)}: {reason}")
 
-    def _book(self, sender: ConfSender) -> None:
+    def _report(self, sender: ConfSender) -> None:
         """Report what became of the files that were sent."""
         result = self._session.result
         result.files.planned += sender.files + len(sender.failed)

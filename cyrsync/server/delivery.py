@@ -97,7 +97,7 @@ class Delivery:
         """Delete what mailboxes that have arrived have lost, send what there is room for now, and report all of it."""
         self.delete_sent()
         self._send_what_is_left()
-        self._book()
+        self._report()
 
     def delete_sent(self) -> None:
         """Delete what mailboxes that have arrived have lost."""
@@ -174,7 +174,7 @@ class Delivery:
             gone += sum(look[0] for look in looks if isinstance(look, tuple))
         return gone
 
-    def _book(self) -> None:
+    def _report(self) -> None:
         """Report what became of all that was to be sent."""
         result, sender = self._session.result, self._sender
         result.files.planned += sender.files + sender.files_failed

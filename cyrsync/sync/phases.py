@@ -30,19 +30,19 @@ class Phases:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Take what is done here for a part of this phase."""
-        self._book()
+        self._record()
         self._active[name] += 1
         try:
             yield
         finally:
-            self._book()
+            self._record()
             self._active[name] -= 1
 
     def seconds(self) -> PhaseSeconds:
         """Return what each phase took so far."""
         return PhaseSeconds(*(round(getattr(self._seconds, field.name), 3) for field in fields(PhaseSeconds)))
 
-    def _book(self) -> None:
+    def _record(self) -> None:
         now = self._clock()
         current = next((name for name, jobs in self._active.items() if jobs), None)
         if current:
