@@ -90,12 +90,12 @@ class FolderReader:
         """
         wanted = [plan for plan in plans if self._is_to_be_read(plan)]
         paths = [plan.path for plan in wanted]
-        taken = self._source.read_under_locks(
+        locked_folders = self._source.read_under_locks(
             self._root, paths, self._wanted, numeric_ids=self._policy.preserve.numeric_ids
         )
         fresh: dict[bytes, FolderPlan] = {}
         for plan in wanted:
-            found = next(taken)
+            found = next(locked_folders)
             asked = self._question(plan, found)
             if asked:
                 self._staging.add(found)  # its index is to be sent, whatever the answer
@@ -123,20 +123,22 @@ class FolderReader:
             elif plan.whole:
                 losses.lose_of_whole(plan, now)
 
-    def _question(self, plan: FolderPlan, taken: LockedFolder) -> tuple[Question, Digests] | None:
+    def _question(self, plan: FolderPlan, locked_folder: LockedFolder) -> tuple[Question, Digests] | None:
         """Return what to ask of the replica's index, where it should be an older one of the same mailbox, with ours.
 
         A folder that was asked about before is not asked about again: its messages may have been sent since.
         """
-        there, here = plan.replica and plan.replica.incarnation, taken.folder.incarnation
-        if plan.taken or plan.path in self._mixed or not (there and here and here.same_as(there)):
+        there, here = plan.replica and plan.replica.incarnation, locked_folder.folder.incarnation
+        if plan.was_locked or plan.path in self._mixed or not (there and here and here.same_as(there)):
             return None
         assert plan.replica
         if kinds.INDEX not in plan.replica.metadata:
             return None  # copied with the whole tree: its index has not been sent yet
-        if unchanged(taken.folder.metadata.get(kinds.INDEX), plan.replica.metadata.get(kinds.INDEX), self._policy):
+        if unchanged(
+            locked_folder.folder.metadata.get(kinds.INDEX), plan.replica.metadata.get(kinds.INDEX), self._policy
+        ):
             return None
-        index = _index(taken)
+        index = _index(locked_folder)
         if index is None:
             return None
         uids = uid_sets.up_to(index.uids, there.last_uid)
@@ -147,64 +149,64 @@ class FolderReader:
         asked, self._asked = self._asked, []
         told = self._digests([question for _, _, question, _ in asked])
         fresh = {}
-        for plan, taken, _, ours in asked:
+        for plan, locked_folder, _, ours in asked:
             if plan.path in told:
                 found = likeness(ours, told[plan.path])
                 plan.doubted = plan.doubted or found is Likeness.DOUBTFUL
                 if found is Likeness.OTHER:
                     self._mixed.add(plan.path)
-            fresh[plan.path] = self._replan(plan, taken, is_staged=True)
+            fresh[plan.path] = self._replan(plan, locked_folder, is_staged=True)
         return fresh
 
     def _is_to_be_read(self, plan: FolderPlan) -> bool:
         changes = plan.metadata or plan.derived or plan.delete_uids
-        return bool(changes or plan.taken or plan.doubted or self._lacks_index(plan))
+        return bool(changes or plan.was_locked or plan.doubted or self._lacks_index(plan))
 
     def _lacks_index(self, plan: FolderPlan) -> bool:
         return self._indexed and plan.incarnation is None and plan.messages_send > 0
 
-    def _replan(self, plan: FolderPlan, taken: LockedFolder, *, is_staged: bool = False) -> FolderPlan:
-        if taken.folder.problem in (errno.ENOENT, errno.ENOTDIR) and plan.taken:
+    def _replan(self, plan: FolderPlan, locked_folder: LockedFolder, *, is_staged: bool = False) -> FolderPlan:
+        if locked_folder.folder.problem in (errno.ENOENT, errno.ENOTDIR) and plan.was_locked:
             # What was sent of it is not to wait for the next run without an index.
             fresh = gone(plan.replica or Folder(plan.path))
             fresh.made_now = plan.replica is None
-        elif taken.folder.problem == errno.EAGAIN:
+        elif locked_folder.folder.problem == errno.EAGAIN:
             # Messages without an index wait for it.
             seen = plan.messages_seen
             fresh = FolderPlan(plan.path, State.VANISHED, messages_seen=seen, messages_waiting=seen)
         else:
-            if plan.identity and not plan.taken and plan.identity != identity(taken.folder):
+            if plan.identity and not plan.was_locked and plan.identity != identity(locked_folder.folder):
                 self._mixed.add(plan.path)  # another mailbox was there when the whole tree was copied
-            if plan.taken and _whose(plan.incarnation) != _whose(taken.folder.incarnation):
+            if plan.was_locked and _whose(plan.incarnation) != _whose(locked_folder.folder.incarnation):
                 self._mixed.add(plan.path)  # what the replica had proves nothing any more, even if that mailbox returns
-            fresh = compare(taken.folder, self._replica_of(plan), self._policy, doubted=plan.doubted)
-        if taken.folder.problem == errno.EBUSY:
+            fresh = compare(locked_folder.folder, self._replica_of(plan), self._policy, doubted=plan.doubted)
+        if locked_folder.folder.problem == errno.EBUSY:
             self._result.errors.append(f"{path_text(plan.path)}: {_BUSY}")
         elif fresh.state is State.UNREADABLE:
-            self._result.errors.append(f"{path_text(plan.path)}: {hint(os.strerror(taken.folder.problem))}")
-        elif not taken.folder.problem and fresh.state is not State.GONE:
-            fresh.taken = True
-            fresh.identity = identity(taken.folder)
-            fresh.staged = is_staged or bool((fresh.metadata or fresh.restored) and taken.files)
+            self._result.errors.append(f"{path_text(plan.path)}: {hint(os.strerror(locked_folder.folder.problem))}")
+        elif not locked_folder.folder.problem and fresh.state is not State.GONE:
+            fresh.was_locked = True
+            fresh.identity = identity(locked_folder.folder)
+            fresh.staged = is_staged or bool((fresh.metadata or fresh.restored) and locked_folder.files)
             if fresh.staged and not is_staged:
-                self._staging.add(taken)
+                self._staging.add(locked_folder)
             fresh.touch = fresh.touch or (fresh.staged and bool(fresh.metadata))
-            self._delete_listed(plan, fresh, taken)
-            self._send_derived_again(plan, fresh, taken)
+            self._delete_listed(plan, fresh, locked_folder)
+            self._send_derived_again(plan, fresh, locked_folder)
         self._limit.replan(plan.path, fresh)
         self._result.revise(plan, fresh)
         return fresh
 
-    def _delete_listed(self, plan: FolderPlan, fresh: FolderPlan, taken: LockedFolder) -> None:
+    def _delete_listed(self, plan: FolderPlan, fresh: FolderPlan, locked_folder: LockedFolder) -> None:
         """Plan to delete messages that were sent since the last reading, and are not there any more."""
-        if plan.taken:
+        if plan.was_locked:
             self._list(plan.path, plan.uids)
-            fresh.delete_too(uid_sets.difference(self._listed[plan.path], taken.folder.messages.uids))
+            fresh.delete_too(uid_sets.difference(self._listed[plan.path], locked_folder.folder.messages.uids))
 
-    def _send_derived_again(self, plan: FolderPlan, fresh: FolderPlan, taken: LockedFolder) -> None:
+    def _send_derived_again(self, plan: FolderPlan, fresh: FolderPlan, locked_folder: LockedFolder) -> None:
         """See that metadata is sent again that may have been another mailbox's when the last plan sent it."""
-        if plan.taken:
-            names = {name for name in plan.derived if name in taken.folder.metadata}
+        if plan.was_locked:
+            names = {name for name in plan.derived if name in locked_folder.folder.metadata}
             fresh.derived = tuple(sorted(names.union(fresh.derived)))
 
     def _list(self, path: bytes, uids: array[int]) -> None:
@@ -222,9 +224,9 @@ def _whose(incarnation: Incarnation | None) -> tuple[object, ...]:
     return incarnation[:2] if incarnation else ()
 
 
-def _index(taken: LockedFolder) -> records.Index | None:
+def _index(locked_folder: LockedFolder) -> records.Index | None:
     """Return the index that was read with a folder, None where there is none, or it is damaged."""
-    data = next((file.data for file in taken.files if file.name == kinds.INDEX), b"")
+    data = next((file.data for file in locked_folder.files if file.name == kinds.INDEX), b"")
     try:
         return records.read(data, check_records=False)
     except records.BadIndex:

@@ -31,11 +31,11 @@ class Losses:
 
     def stale(self) -> set[bytes]:
         """Return the folders that have lost a message since their metadata was staged."""
-        return {plan.path for plan in self._transfer.settled() if plan.taken and plan.path in self._lost}
+        return {plan.path for plan in self._transfer.settled() if plan.was_locked and plan.path in self._lost}
 
     def unchecked(self) -> list[FolderPlan]:
         """Return the folders of which messages, or metadata from the spool, were sent since this was last asked."""
-        plans = [plan for plan in self._transfer.settled() if plan.taken and (plan.messages_send or plan.derived)]
+        plans = [plan for plan in self._transfer.settled() if plan.was_locked and (plan.messages_send or plan.derived)]
         fresh = [plan for plan in plans if self._checked.get(plan.path) is not plan]
         self._checked.update((plan.path, plan) for plan in fresh)
         for plan in fresh:

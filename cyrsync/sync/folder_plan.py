@@ -55,8 +55,8 @@ class FolderPlan:
     by_size: bool = False  # the metadata, too, is the same if its size is: no messages change beside it
     touch: bool = False  # the folder's own mode, owner or time differ
     doubted: bool = False  # that a message has a name on the replica does not prove that it is there as it should be
-    taken: bool = False  # as it was under Cyrus's locks: if it loses messages now, it can be taken again
-    staged: bool = False  # the metadata is sent from a copy that was taken under Cyrus's locks
+    was_locked: bool = False  # as it was under Cyrus's locks: if it loses messages now, it can be read again
+    staged: bool = False  # the metadata is sent from a copy that was made under Cyrus's locks
     delete_uids: array[int] = field(default_factory=uid_sets.empty)
     delete_files: tuple[bytes, ...] = ()  # message files with nonstandard names, metadata, other files
     leftovers: tuple[bytes, ...] = ()

@@ -1,4 +1,4 @@
-"""Folders are taken just before they are sent: their plans are of what is there then."""
+"""Folders are read just before they are sent: their plans are of what is there then."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ JOE, SENT = b"j/user/joe", b"j/user/joe/Sent"
 
 @dataclass
 class Source:
-    """The source: folders are taken from a spool, but for those with a trouble."""
+    """The source: folders are read from a spool, but for those with a trouble."""
 
     root: bytes
     problems: dict[bytes, int] = field(default_factory=dict)
@@ -144,22 +144,22 @@ def test_what_a_plan_made_anew_deletes_is_counted_in_place_of_what_the_first_one
     assert not case.limit.allows()
 
 
-def test_only_what_has_metadata_to_send_is_taken(case: Case) -> None:
+def test_only_what_has_metadata_to_send_is_read(case: Case) -> None:
     same = compare(reader_of(case).read(JOE), reader_of(case).read(JOE), Policy())
     lost = Folder(JOE)._replace(**{**reader_of(case).read(JOE)._asdict(), "other_files": {b"extra": None}})
     plans = [same, case.plan(SENT), compare(reader_of(case).read(JOE), lost, Policy())]
-    taken = case.reader.read(plans)
+    fresh = case.reader.read(plans)
     assert case.source.asked == [[SENT]]
-    assert taken[0] is plans[0]
-    assert taken[2] is plans[2]
+    assert fresh[0] is plans[0]
+    assert fresh[2] is plans[2]
 
 
-def test_a_folder_whose_cache_alone_has_grown_is_taken(case: Case) -> None:
+def test_a_folder_whose_cache_alone_has_grown_is_read(case: Case) -> None:
     """Another mailbox may take its name, before its cache is sent."""
     replica = reader_of(case).read(SENT)
     (case.folder(SENT) / "cyrus.cache").write_bytes(b"more")
     (fresh,) = case.reader.read([case.plan(SENT, replica)])
-    assert (fresh.taken, fresh.metadata, fresh.derived) == (True, (), (b"cyrus.cache",))
+    assert (fresh.was_locked, fresh.metadata, fresh.derived) == (True, (), (b"cyrus.cache",))
     other_mailbox(case.folder(SENT))
     assert case.check(fresh).lost == [(SENT, None)]
     other_mailbox(case.folder(SENT))
@@ -176,7 +176,7 @@ def test_nothing_to_take(case: Case) -> None:
 
 
 @pytest.mark.parametrize("indexed", [True, False])
-def test_messages_without_an_index_are_taken_where_there_are_indexes(case: Case, indexed: bool) -> None:
+def test_messages_without_an_index_are_read_where_there_are_indexes(case: Case, indexed: bool) -> None:
     """Elsewhere it lies in a metapartition, and tells nothing."""
     for name in ("cyrus.header", "cyrus.index", "cyrus.cache"):
         (case.folder(SENT) / name).unlink()
@@ -185,7 +185,7 @@ def test_messages_without_an_index_are_taken_where_there_are_indexes(case: Case,
     assert before.messages_send
     (fresh,) = case.make_reader(indexed=indexed).read([before])
     assert case.source.asked == ([[SENT]] if indexed else [])
-    assert (fresh.taken, fresh.staged) == (indexed, False)
+    assert (fresh.was_locked, fresh.staged) == (indexed, False)
     assert list(fresh.uids) == list(before.uids)
 
 
@@ -203,7 +203,7 @@ def test_a_repack_is_waited_for_where_messages_go(case: Case) -> None:
     assert not fresh.delete_uids
 
 
-def test_what_was_taken_is_taken_again(case: Case) -> None:
+def test_what_was_read_is_read_again(case: Case) -> None:
     """Also where the replica turns out to have that metadata."""
     (first,) = case.reader.read([case.plan(SENT)])
     first.metadata = ()
@@ -227,7 +227,7 @@ def test_what_was_sent_and_is_no_more_goes(case: Case) -> None:
     assert case.result.messages.delete == 0
 
 
-def test_a_folder_that_went_after_it_was_taken_goes(case: Case) -> None:
+def test_a_folder_that_went_after_it_was_read_goes(case: Case) -> None:
     """What was sent of it would wait there without an index."""
     case.reader.read([case.plan(SENT)])
     samplespool.delete_folder(case.folder(SENT))
@@ -243,7 +243,7 @@ def test_a_mailbox_in_the_making_is_left_to_the_next_run(case: Case) -> None:
     case.source.problems[SENT] = errno.EAGAIN
     (fresh,) = case.reader.read([case.plan(SENT)])
     assert fresh.state is State.VANISHED
-    assert not (fresh.taken or fresh.sends() or fresh.deletes())
+    assert not (fresh.was_locked or fresh.sends() or fresh.deletes())
     assert case.result.errors == []
 
 
@@ -334,7 +334,7 @@ def test_a_folder_that_is_gone_meanwhile(case: Case) -> None:
 
 
 @pytest.mark.parametrize(("problem", "said"), [(errno.EBUSY, "a writer"), (errno.EACCES, "Permission denied")])
-def test_a_folder_that_cannot_be_taken_is_left(case: Case, problem: int, said: str) -> None:
+def test_a_folder_that_cannot_be_read_is_left(case: Case, problem: int, said: str) -> None:
     case.source.problems[SENT] = problem
     joe, sent = case.reader.read([case.plan(JOE), case.plan(SENT)])
     assert joe.staged

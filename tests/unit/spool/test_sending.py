@@ -1,4 +1,4 @@
-"""A folder that loses a message between its taking and its sending is taken again, until it rests or patience ends."""
+"""A folder that loses a message between its reading and its sending is read again, until it rests or patience ends."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ Look = Callable[[Losses, FolderPlan], object]
 
 
 class ReadsAgain:
-    """Answers in turn what the folders are when they are taken again; then the last answer again.
+    """Answers in turn what the folders are when they are read again; then the last answer again.
 
     `looks` in turn are what a folder shows when it is looked at after its messages were sent; then all is as it was.
     """
@@ -101,7 +101,7 @@ def plan(path: bytes = b"joe", *uids: int, state: State = State.CHANGED, **field
     fields = {
         "metadata": INDEX,
         "staged": True,
-        "taken": True,
+        "was_locked": True,
         "incarnation": OURS,
         "messages_send": len(uids),
         **fields,
@@ -222,7 +222,7 @@ def holding(*uids: int, last_uid: int = 9) -> Look:
 
 def test_what_was_sent_is_looked_at_once_more() -> None:
     """Each plan once: what is taken again and sends more, again; where nothing was taken or sent, there is no need."""
-    plans = [plan(b"joe", 1), plan(b"ann", 7), plan(b"idle"), plan(b"daemon's", 3, staged=False, taken=False)]
+    plans = [plan(b"joe", 1), plan(b"ann", 7), plan(b"idle"), plan(b"daemon's", 3, staged=False, was_locked=False)]
     transfer, _, _ = transfer_of(plans, vanished(b"joe/1."))
     source = ReadsAgain([plan(b"joe", 2)])
     send(transfer, source)
@@ -242,7 +242,7 @@ def test_where_no_message_was_sent_of_another_mailbox_the_rest_is_sent_again() -
     assert_adds_up(transfer.account)
 
 
-@pytest.mark.parametrize("fresh", [plan(b"joe", state=State.VANISHED, metadata=(), taken=False), plan(b"joe")])
+@pytest.mark.parametrize("fresh", [plan(b"joe", state=State.VANISHED, metadata=(), was_locked=False), plan(b"joe")])
 def test_what_is_not_sent_again_after_another_mailboxs_is_taken_away(fresh: FolderPlan) -> None:
     transfer, _, tree = transfer_of([plan(b"joe", derived=CACHE)])
     send(transfer, ReadsAgain([fresh], looks=[another]))
@@ -344,7 +344,7 @@ def test_what_comes_to_rest_at_last_is_sent() -> None:
 
 
 def test_what_was_never_taken_is_not_taken_again() -> None:
-    transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, staged=False, taken=False)], vanished(b"joe/2."))
+    transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, staged=False, was_locked=False)], vanished(b"joe/2."))
     source = ReadsAgain([])
     assert send(transfer, source) == set()
     assert source.asked == []
@@ -354,7 +354,7 @@ def test_what_was_never_taken_is_not_taken_again() -> None:
 
 def test_where_nothing_can_be_taken() -> None:
     """A daemon: what vanished, vanished, and the index that rsync finds then tells so."""
-    transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, staged=False, taken=False)], vanished(b"joe/2."))
+    transfer, rsync, _ = transfer_of([plan(b"joe", 1, 2, staged=False, was_locked=False)], vanished(b"joe/2."))
     assert send(transfer, None) == set()
     assert len(rsync.runs) == 2
 
