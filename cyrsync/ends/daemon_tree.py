@@ -16,7 +16,7 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import header, index, regular_file
 from cyrsync.ends import answers
 from cyrsync.ends.address import Address
-from cyrsync.ends.listing import MAX_BYTES, MAX_ITEM, Found, Listing
+from cyrsync.ends.listing import MAX_BYTES, MAX_ITEM, ListedFolder, Listing
 from cyrsync.ends.tree import Rights, Status, WithoutAgent
 from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, UnusableError, UsageError
 from cyrsync.far import owner_file, wire
@@ -224,7 +224,7 @@ class _Lines:
         path = messages.unescape(shown)
         above, _, name = path.rpartition(b"/")
         if path == b".":
-            self.listing.add_folder(b"", Found(attributes=_entry(mode, size, when)))
+            self.listing.add_folder(b"", ListedFolder(attributes=_entry(mode, size, when)))
             return
         folder = self.listing.folder(above)
         if mode[:1] != b"d" and kinds.is_message(name):
@@ -234,13 +234,13 @@ class _Lines:
             raise WireError(f"a name that is left alone: {wire.shown(name)}")
         entry = _entry(mode, size, when)
         if mode[:1] == b"d":
-            self.listing.add_folder(path, Found(attributes=entry))
+            self.listing.add_folder(path, ListedFolder(attributes=entry))
             return
         self.listing.size.add(path)
         folder.others[name] = entry if mode[:1] == b"-" or kinds.is_metadata(name) else None
 
 
-def _metadata(found: Found) -> dict[bytes, Entry | None]:
+def _metadata(found: ListedFolder) -> dict[bytes, Entry | None]:
     return {name: one for name, one in found.others.items() if kinds.is_metadata(name)}
 
 

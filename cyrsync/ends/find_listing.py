@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import header, index
-from cyrsync.ends.listing import Found, Listing
+from cyrsync.ends.listing import ListedFolder, Listing
 from cyrsync.far import folder, wire
 from cyrsync.far.folder import Entry, Folder, Incarnation, join
 from cyrsync.far.message_files import MessageFiles
@@ -36,7 +36,7 @@ class FindListing:
 
     def read(self, items: Iterable[bytes]) -> bytes:
         """Take all items, and return the status of `find`. Raise WireError, or another of wire.WRONG."""
-        current: Found | None = None
+        current: ListedFolder | None = None
         where = status = b""
         for item in items:
             kind, text = item[:1], item[1:]
@@ -47,7 +47,7 @@ class FindListing:
             elif kind in (b"d", b"u"):
                 problem = errno.EACCES if kind == b"u" else 0
                 where = _relative(text)
-                current = self.listing.add_folder(where, Found(problem=problem))
+                current = self.listing.add_folder(where, ListedFolder(problem=problem))
             elif kind == b"e":
                 status = text
             elif current is None:
@@ -64,7 +64,7 @@ class FindListing:
             raise WireError(f"no status: {wire.shown(status)}")
         return status
 
-    def folder(self, path: bytes, found: Found, names: tuple[bytes, ...]) -> Folder:
+    def folder(self, path: bytes, found: ListedFolder, names: tuple[bytes, ...]) -> Folder:
         """Return a folder that has these sub-folders."""
         if found.problem:
             return Folder(path, problem=found.problem)
@@ -90,7 +90,7 @@ class FindListing:
             incarnation=Incarnation(uniqueid, *head) if uniqueid and head else None,
         )
 
-    def _add_name(self, current: Found, where: bytes, name: bytes) -> None:
+    def _add_name(self, current: ListedFolder, where: bytes, name: bytes) -> None:
         if kinds.is_message(name):
             current.add_message(name)
             return

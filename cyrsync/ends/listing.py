@@ -17,7 +17,7 @@ MAX_BYTES, MAX_ITEM = 4 << 30, 1 << 16
 
 
 @dataclass(slots=True)
-class Found:
+class ListedFolder:
     """What was told of one folder. `others` are the entries that are no messages and no folders."""
 
     problem: int = 0
@@ -38,10 +38,10 @@ class Listing:
     """Folders by path, each of which came after the one that it is in, the root first."""
 
     def __init__(self) -> None:
-        self.found: dict[bytes, Found] = {}
+        self.found: dict[bytes, ListedFolder] = {}
         self.size = TreeSize()
 
-    def add_folder(self, path: bytes, found: Found) -> Found:
+    def add_folder(self, path: bytes, found: ListedFolder) -> ListedFolder:
         """Take a folder. Raise WireError for one that comes twice, or that is in none."""
         self.size.add(path)
         wire.checked_path(path)
@@ -50,14 +50,14 @@ class Listing:
         self.found[path] = found
         return found
 
-    def folder(self, path: bytes) -> Found:
+    def folder(self, path: bytes) -> ListedFolder:
         """Return a folder that has come. Raise WireError for any other."""
         found = self.found.get(path)
         if found is None:
             raise WireError(f"something in a folder that was not sent: {wire.shown(path)}")
         return found
 
-    def in_order(self, users: frozenset[str]) -> Iterator[tuple[bytes, Found, tuple[bytes, ...]]]:
+    def in_order(self, users: frozenset[str]) -> Iterator[tuple[bytes, ListedFolder, tuple[bytes, ...]]]:
         """Yield path, contents and sub-folders in the order of a walk; with `users`, only those users' folders.
 
         Nothing is known of what is below a folder that has a problem. Raise WireError where not even the root came.

@@ -18,7 +18,7 @@ from cyrsync.far.packed import Packer
 from cyrsync.far.store import FILES, HASHED, MAILBOXES, MESSAGES, PIECES
 from cyrsync.far.stored import Damaged, StoreReader
 from cyrsync.far.to_disk import to_disk
-from cyrsync.far.unnamed import Problems, Removal, Unnamed, read_marks, write_marks
+from cyrsync.far.unnamed import Problems, Removal, UnnamedFinder, read_marks, write_marks
 
 if TYPE_CHECKING:
     from typing import Callable, Dict, FrozenSet, List, Sequence, Set
@@ -105,7 +105,7 @@ class Pruner:
 
         In a `dry_run` nothing is done; states that are `without` are taken for removed.
         """
-        unnamed = Unnamed(self._stores, self.problems, self._tell, without)
+        unnamed = UnnamedFinder(self._stores, self.problems, self._tell, without)
         pool = unnamed.pool()
         nameless = set(pool)
         unnamed.take_out_named(nameless)
@@ -132,7 +132,7 @@ class Pruner:
                     only.update(named(store, mailbox, name, read_hashed(store, mailbox)))
                 except Damaged as damaged:
                     self.problems.note_damaged(root, damaged, stays=False)
-        Unnamed(self._stores, self.problems, self._tell).take_out_named(only)
+        UnnamedFinder(self._stores, self.problems, self._tell).take_out_named(only)
         return set() if self.problems.damaged else only
 
     def hidden(self, suffix: bytes) -> "List[Removal]":
@@ -148,7 +148,7 @@ class Pruner:
     def delete_messages(self, digests: "Set[bytes]") -> Swept:
         """Delete messages from the pool, and pieces that nothing names, at once."""
         found = Swept()
-        unnamed = Unnamed(self._stores, self.problems, self._tell)
+        unnamed = UnnamedFinder(self._stores, self.problems, self._tell)
         for root, store in self._stores.items():
             with self.problems.of(root):
                 paths = unnamed.messages(store, digests) + unnamed.pieces(store)

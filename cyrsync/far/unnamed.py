@@ -68,7 +68,7 @@ class Problems:
         return True
 
 
-class Unnamed:
+class UnnamedFinder:
     """Tells what has no name in the stores of a partition; states that are `without` are taken for removed."""
 
     def __init__(
