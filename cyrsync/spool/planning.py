@@ -73,7 +73,7 @@ def _policy(session: Session, trees: TreePair, numbers: Mapping[str, int | None]
 
 def _compare(session: Session, trees: TreePair, policy: Policy, *, doubted: bool) -> tuple[Planned, set[str]]:
     """Return the plan, and the names of owners that files on the replica do not have."""
-    engine = WalkEngine(policy, doubted=doubted, takes=bool(trees.source.under_locks))
+    engine = WalkEngine(policy, doubted=doubted, under_locks=bool(trees.source.under_locks))
     planned, counts = Planned(policy), session.result
     for one in engine.plans(*trees.folders(session.options.part.users)):
         if one.state in UNKNOWN and not one.path:

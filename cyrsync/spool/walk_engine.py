@@ -37,14 +37,14 @@ def pair(source: Iterator[Folder], replica: Iterator[Folder]) -> Iterator[tuple[
 class WalkEngine:
     """Makes plans, and remembers what no single plan knows."""
 
-    def __init__(self, policy: Policy, *, doubted: bool = False, takes: bool = True) -> None:
+    def __init__(self, policy: Policy, *, doubted: bool = False, under_locks: bool = True) -> None:
         """With `doubted`, names prove nothing in folders that both sides have: rsync compares all then.
 
-        `takes`: folders are taken before they are sent, and both their indexes are asked then.
+        `under_locks`: folders are read so before they are sent, and both their indexes are asked then.
         """
         self.policy = policy
         self._doubted = doubted
-        self._takes = takes
+        self._under_locks = under_locks
         #: The folders whose indexes are to be asked.
         self.doubtful: list[Doubtful] = []
         #: Whether the source has a file where the replica has a folder: rsync needs --force for it.
@@ -78,7 +78,7 @@ class WalkEngine:
                 if theirs is not None and not self.policy.preserve.numeric_ids:
                     self.names_in_doubt |= compare.names_in_doubt(ours, theirs)
                 plan = compare.compare(ours, theirs, self.policy, doubted=theirs is not None and self._doubted)
-                asked = None if self._takes else doubtful(compare.without(ours, rules), plan, self.policy)
+                asked = None if self._under_locks else doubtful(compare.without(ours, rules), plan, self.policy)
                 self.doubtful += [asked] if asked else []
                 unknown = ours.path if plan.state in UNKNOWN else unknown
                 self._remember(ours)
