@@ -11,9 +11,9 @@ from cyrsync.errors import Exit, error_text
 
 
 def rsync_command() -> None:
-    """Do what rsync does with the same words, in less time.
+    """Do what rsync does with the same arguments, in less time.
 
-    The exit code is rsync's. What cyrsync cannot do, rsync itself does.
+    The exit code is rsync's. cyrsync leaves to rsync what it cannot do itself.
     """
 
 

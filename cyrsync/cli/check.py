@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 
 def check_command(
-    destination: Annotated[str, operand("DEST|@JOB", "The prefix that `sync -C` is to be given.")],
+    destination: Annotated[str, operand("DEST|@JOB", "The DEST that `sync -C` is to have.")],
     _config: ConfigFile = None,
     conf: Conf = None,
     rsh: Rsh = None,
     rsync_path: RsyncPath = None,
     maps: Maps = None,
-    no_config: Annotated[bool, typer.Option("--no-config", help="Check for a sync with this option.")] = False,
+    no_config: Annotated[bool, typer.Option("--no-config", help="Check for a sync with --no-config.")] = False,
     state: StateDirectory = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing: the exit code says the result.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing: the exit code is the result.")] = False,
 ) -> None:
-    """See whether `sync -C` would work, before it is first run: a line for each check, with what to do if it fails.
+    """Check whether `sync -C` would work, before its first run: a line for each check, and what to do if one fails.
 
     Nothing is changed, neither here nor on DEST. Give -e, --rsync-path and --state as for `sync`.
     """

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 def config_command(
     config: ConfigFile = None,
     example: Annotated[
-        bool, typer.Option("--example", help="Print a file to begin with: each key, what it does, and its default.")
+        bool, typer.Option("--example", help="Print an example: each key, what it does, and its default.")
     ] = False,
 ) -> None:
     """Check the configuration file, and print each job as the command that `run` runs.
 
-    All that is wrong is named, each with its line (exit 3). Nothing is run.
+    Each error is named with its line (exit 3). Nothing is run.
     """
     from cyrsync.cli import commands, jobs
     from cyrsync.jobs.example import render

@@ -49,7 +49,7 @@ TABLE = (
             status="the last success is older than --max-age, or there was none",
         ),
     ),
-    Code((Exit.USAGE,), "the command line asks for something that cannot be", _of(_EVERY)),
+    Code((Exit.USAGE,), "the command line is wrong, or asks for something impossible", _of(_EVERY)),
     Code(
         (Exit.UNUSABLE,),
         "the source, the destination or the configuration file cannot be used",
@@ -70,7 +70,7 @@ TABLE = (
         "the replica was promoted, is another server's, or a Cyrus is using it; or the source is a replica; or a "
         "server refused the login; or a user is held",
         _of(
-            restore="the server refused the login, or it was no administrator's",
+            restore="the server refused the login, or the user is no administrator there",
             prune="the replica was promoted",
             hold="the replica was promoted",
             forget="the user is held, or the replica was promoted",
@@ -82,7 +82,7 @@ TABLE = (
     ),
     Code(
         tuple(sorted(CONNECTION_CODES)),
-        "the connection failed, after all retries; 12: or the answer of the other end cannot be right",
+        "the connection failed, after all retries; 12: or the other end sent a wrong answer",
         _of(_RUNS, "list verify restore prune hold forget"),
     ),
     Code((Exit.FILE_IO,), "reading or writing failed, as on a full disk", _of(_EVERY)),
@@ -97,7 +97,7 @@ TABLE = (
             history=_UNREAD,
             restore=_UNREAD,
             promote="a command of --run failed, or something could not be removed; it is named",
-            prune="what is kept could not be read or removed; it is named, and what it may name stays",
+            prune="some kept states could not be read or removed; each is named, and messages that they may need stay",
             forget="something could not be read or removed; it is named",
         ),
     ),

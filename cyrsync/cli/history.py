@@ -35,9 +35,9 @@ def history_command(
     conf: TreeConf = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
-    """Show what can be restored from a tree: its mailboxes, or the messages of MAILBOX.
+    """Show what can be restored from TREE: its mailboxes, or the messages of MAILBOX.
 
-    Expunged messages are shown as long as they have their file, and deleted mailboxes as long as Cyrus keeps them.
+    Expunged messages are shown as long as their files are there, and deleted mailboxes as long as Cyrus keeps them.
     """
     from cyrsync.history import findings
     from cyrsync.history.choose import Request

@@ -26,7 +26,7 @@ ONE_RUN = ("dry-run", "json", "overwrite-replica")
 #: Keys that are operands on the command line.
 _OPERANDS = {
     "source": "The spool: PATH, HOST:PATH or rsync://HOST/MODULE; or a server's imapd.conf.",
-    "destination": "The replica, likewise; of a whole server, a prefix for paths.",
+    "destination": "The replica, likewise; of a whole server, a directory: the server's paths are below it.",
     "extra": "Options for every rsync.",
 }
 #: How the key of an operand is called where it is not called as the parameter.
@@ -148,11 +148,9 @@ def tree(context: typer.Context, value: str) -> str:
     """Return the replica of a whole server here that `@JOB` stands for. Raise UsageError for another one."""
     [job] = load(context.params.get("_config")).select([value])
     if job.source or not job.conf or not address.parse(job.destination).local:
-        raise UsageError(f"{value}: this command needs a replica here, of a whole server: run it where that is")
+        raise UsageError(f"{value}: this command reads the replica of a whole server: run it on the replica's host")
     if "map" in job.values:
-        raise UsageError(
-            f"{value}: its directories are mapped: give / for TREE, and the imapd.conf of the replica with -C"
-        )
+        raise UsageError(f"{value}: the job has map: give / for TREE, and the imapd.conf of the replica with -C")
     context.default_map = {"conf": job.conf}
     return job.destination
 
@@ -178,9 +176,7 @@ def _spool_of(job: Job) -> tuple[str, str]:
     pairs = {os.fsdecode(root): _replica_of(root, replica, maps) for root in sorted(roots)}
     if len(pairs) != 1:
         each = "; ".join(map(" ".join, pairs.items()))
-        raise UsageError(
-            f"@{job.name}: the server lies in several directories: give SRC and DEST of a partition: {each}"
-        )
+        raise UsageError(f"@{job.name}: the server has several directories: give SRC and DEST of one partition: {each}")
     return next(iter(pairs.items()))
 
 

@@ -24,10 +24,10 @@ from cyrsync.text import path_text
 
 
 def list_command(
-    source: Annotated[str, operand("SRC|@JOB", "The spool; @JOB: that of the job, and its DEST.")],
+    source: Annotated[str, operand("SRC|@JOB", "The spool; @JOB: the job's SRC and DEST.")],
     destination: Annotated[str | None, operand("[DEST|@JOB]", "The replica.")] = None,
     _config: ConfigFile = None,
-    null: Annotated[bool, typer.Option("-0", "--from0", help="End entries by NUL, for rsync's --from0.")] = False,
+    null: Annotated[bool, typer.Option("-0", "--from0", help="End each entry with NUL, for rsync's --from0.")] = False,
     rsh: Rsh = None,
     rsync_path: RsyncPath = None,
     user: Users = None,
@@ -48,7 +48,7 @@ def list_command(
         try:
             for entry in entries(address.parse(source), replica, options, Path(directory), warnings):
                 if not null and (b"\n" in entry or b"\r" in entry):
-                    raise UsageError(f"{path_text(entry)}: rsync cannot read this name from lines: use -0, and --from0")
+                    raise UsageError(f"{path_text(entry)}: a name with a line break: use -0, and rsync's --from0")
                 listed.write(b"./" + entry + (b"\0" if null else b"\n"))
         except UnreadableError as error:
             failure = error

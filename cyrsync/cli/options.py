@@ -81,17 +81,18 @@ Maps = Annotated[
         "--map",
         metavar="SOURCE_DIR=DEST_DIR",
         callback=_maps,
-        help="With -C: SOURCE_DIR has its replica in DEST_DIR, not below the prefix (repeatable).",
+        help="With -C: the replica of SOURCE_DIR is DEST_DIR, not below DEST (repeatable).",
     ),
 ]
 ShardOf = Annotated[
     str | None,
     typer.Option(
-        "--shard", metavar="K/N", help="With -C: only every Nth user, the Kth part of all; auto: of an array."
+        "--shard", metavar="K/N", help="With -C: only part K of N of all users; auto: as an array of jobs says."
     ),
 ]
 StateDirectory = Annotated[
-    str | None, typer.Option("--state", metavar="DIR", help="Where to keep locks, what was sent last, and past runs.")
+    str | None,
+    typer.Option("--state", metavar="DIR", help="The directory for locks, the state, and past runs."),
 ]
 SkipDerived = Annotated[
     bool,
@@ -103,7 +104,7 @@ MostDeletions = Annotated[
         "--max-delete",
         metavar="N|N%",
         callback=_limit,
-        help="Delete nothing if it were more than N files and folders, or N percent.",
+        help="Delete nothing if more than N files and folders, or N percent, would be deleted.",
     ),
 ]
 Bandwidth = Annotated[
@@ -115,7 +116,7 @@ Timeout = Annotated[
         min=0,
         metavar="SECONDS",
         callback=_seconds,
-        help="Give up a far end that sends nothing for so long: 600; 0 for never.",
+        help="Give up if the other host sends nothing for so long (600; 0: never).",
     ),
 ]
 Wait = Annotated[
@@ -124,7 +125,7 @@ Wait = Annotated[
         min=0,
         metavar="SECONDS",
         callback=_seconds,
-        help="How long to wait for another run of this pair to end.",
+        help="How long to wait until another run has ended.",
     ),
 ]
 Log = Annotated[
@@ -143,7 +144,7 @@ OverwriteReplica = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Show what would be done, and do nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Report also without a terminal, and in full.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print the whole report, also without a terminal.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")]
 
 

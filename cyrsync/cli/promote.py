@@ -18,19 +18,19 @@ from cyrsync.errors import UsageError
 def promote_command(
     tree: Annotated[str | None, typer.Argument(metavar="[TREE]", help="A replica of one partition, here.")] = None,
     conf: Conf = None,
-    run: Annotated[bool, typer.Option("--run", help="Run the commands that need no decision, too.")] = False,
+    run: Annotated[bool, typer.Option("--run", help="Also run the commands that need no decision.")] = False,
     content: Annotated[bool, typer.Option("--content", help="Read every message; compare size and SHA-1.")] = False,
     wait: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for a run that is writing to end.")
+        float, typer.Option(min=0, metavar="SECONDS", help="How long to wait until another run has ended.")
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all folders with a problem.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only warnings and errors.")] = False,
 ) -> None:
-    """Make a server of a replica, on the standby, when the master is dead or stopped for good.
+    """Make a server of a replica. Run this on the standby when the master is dead, or stopped for good.
 
-    Marks the replica, so that no cyrsync writes to it again; then clears leftovers, verifies it, says how old it is,
-    and prints the commands between it and a running Cyrus. -C names the standby's own imapd.conf.
+    The replica is marked, so that no cyrsync writes to it again, cleaned of leftovers, and verified.
+    Its age is printed, and the commands that are left until Cyrus runs on it. -C names the standby's own imapd.conf.
     """
     from cyrsync.report import promotion  # what few runs need is not loaded by all
     from cyrsync.standby import promote
@@ -38,7 +38,7 @@ def promote_command(
     from cyrsync.verify.result import AuditResult
 
     if tree is not None and (conf or run):
-        raise UsageError("give either TREE, which only its own files are known of, or -C IMAPD_CONF")
+        raise UsageError("give either TREE, for one partition, or -C IMAPD_CONF, for a whole server")
     conf = None if tree is not None else conf or CONF
     began = datetime.now(timezone.utc).isoformat(timespec="seconds")
     audit = AuditResult(tree=tree or conf or "", replica=None, content=content, started=began)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from cyrsync.history.replica_stores import ReplicaStores
     from cyrsync.sync.options import Options
 
-Destination = Annotated[str, destination("The replica: the prefix that `sync -C` is given.")]
+Destination = Annotated[str, destination("The replica: the DEST of `sync -C`.")]
 
 
 def prune_command(
@@ -54,7 +54,7 @@ def prune_command(
     keep_yearly: KeepYearly = None,
     grace: Grace = "1d",
     discard_damaged: Annotated[
-        bool, typer.Option("--discard-damaged", help="Remove kept states that cannot be read, too.")
+        bool, typer.Option("--discard-damaged", help="Also remove kept states that cannot be read.")
     ] = False,
     rsh: Rsh = None,
     timeout: Timeout = None,
@@ -64,9 +64,10 @@ def prune_command(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Thin out the history that `sync -C --history` keeps on DEST, and remove messages that nothing there needs.
+    """Thin out the history on DEST that `sync -C --history` keeps, and remove messages that no kept state needs.
 
-    Without any --keep-..., all of 7 days stays, and what was at the ends of 48 hours, 14 days, 8 weeks and 12 months.
+    Without any --keep-..., every state of the last 7 days stays, and the state at the end of each of the last 48 hours,
+    14 days, 8 weeks and 12 months.
     """
     from cyrsync.history.prune import Pruned, prune
 
@@ -91,18 +92,18 @@ def prune_command(
 
 
 def hold_command(
-    user: Annotated[str | None, user_or_destination("USER", "Whose mail is not to be pruned.")] = None,
+    user: Annotated[str | None, user_or_destination("USER", "The user whose history is to stay.")] = None,
     destination: Annotated[str | None, user_or_destination("DEST|@JOB", "The replica, as for `prune`.")] = None,
     _config: ConfigFile = None,
     conf: Conf = None,
-    release: Annotated[bool, typer.Option("--release", help="Hold the user no more.")] = False,
+    release: Annotated[bool, typer.Option("--release", help="End the hold.")] = False,
     as_list: Annotated[bool, typer.Option("--list", help="Show who is held on DEST, and since when.")] = False,
     rsh: Rsh = None,
     timeout: Timeout = None,
     wait: Wait = 60,
     as_json: Annotated[bool, typer.Option("--json", help="With --list: print one JSON object a line.")] = False,
 ) -> None:
-    """Keep all of a user that the history on DEST has, until released: `prune` and `forget` leave it alone.
+    """Keep all that the history on DEST has of a user, until --release: `prune` and `forget` leave it alone.
 
     With --list, give DEST alone.
     """
@@ -126,7 +127,7 @@ def hold_command(
 
 
 def forget_command(
-    user: Annotated[str, typer.Argument(metavar="USER", help="Who is to be forgotten.")],
+    user: Annotated[str, typer.Argument(metavar="USER", help="The user to erase.")],
     destination: Destination,
     _config: ConfigFile = None,
     conf: Conf = None,
@@ -138,15 +139,15 @@ def forget_command(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Erase a user from the history on DEST: all kept states of all his mailboxes and files, and their messages.
+    """Erase a user from the history on DEST: all kept states of the user's mailboxes and files, and their messages.
 
-    The replica itself stays as it is: what the server has of him, DEST has, and the next runs keep again.
+    The replica itself stays as it is: what the server has of the user, DEST has, and the next runs keep it again.
     """
     from cyrsync.history.prune import Pruned, forget
 
     config = read_conf(conf or CONF)
     if not yes:
-        _ask(f"Erase {printable(user)} from the history on {printable(destination)}? There is no way back.")
+        _ask(f"Erase {printable(user)} from the history on {printable(destination)}? This cannot be undone.")
     result = Pruned(destination, user=_plain(user, config))
     with (
         _opened(destination, conf, _options(rsh, timeout, wait), config=config) as stores,
@@ -207,7 +208,7 @@ def _now() -> str:
 def _ask(question: str) -> None:
     """Go on only if somebody says yes. Raise UsageError where nobody is there to be asked."""
     if not sys.stdin.isatty():
-        raise UsageError("nobody is there to be asked: give --yes")
+        raise UsageError("there is no terminal to ask on: give --yes")
     try:
         agreed = typer.confirm(question)
     except typer.Abort:

@@ -64,14 +64,14 @@ def restore_command(
     user: User = None,
     message: Annotated[
         str | None,
-        typer.Option("--message", metavar="GUID", help="One message; with MAILBOX, its UID will do (see history)."),
+        typer.Option("--message", metavar="GUID", help="Only this message; with MAILBOX, a UID will do (see history)."),
     ] = None,
     as_of: AsOf = None,
     recursive: Annotated[
         bool, typer.Option("-r", "--recursive", help="Restore also the mailboxes below MAILBOX.")
     ] = False,
     only_expunged: Annotated[
-        bool, typer.Option("--only-expunged", help="Only messages that were expunged and have their file still.")
+        bool, typer.Option("--only-expunged", help="Only expunged messages whose files are still there.")
     ] = False,
     to: Annotated[str | None, typer.Option("--to", metavar="DIR", help="Restore to this directory.")] = None,
     form: Annotated[
@@ -83,14 +83,19 @@ def restore_command(
         typer.Option("--into", metavar="imaps://ADMIN@HOST[:PORT]", help="Restore into a running Cyrus."),
     ] = None,
     only_missing: Annotated[
-        bool, typer.Option("--only-missing", help="With --into: only what the user has, and had, in no mailbox there.")
+        bool,
+        typer.Option("--only-missing", help="With --into: only messages that no mailbox of the user has or had."),
     ] = False,
     flags: Annotated[
-        bool, typer.Option("--flags", help="With --into: only \\Seen and the other flags, of messages that are there.")
+        bool, typer.Option("--flags", help="With --into: only flags, \\Seen among them, of messages that are there.")
     ] = False,
     password_file: Annotated[
         str | None,
-        typer.Option("--password-file", metavar="FILE", help="ADMIN's password (CYRSYNC_PASSWORD, else asked for)."),
+        typer.Option(
+            "--password-file",
+            metavar="FILE",
+            help="ADMIN's password, in a file (else CYRSYNC_PASSWORD, else asked).",
+        ),
     ] = None,
     cafile: Annotated[
         str | None,
@@ -104,10 +109,10 @@ def restore_command(
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print a table also without a terminal.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only warnings and errors.")] = False,
 ) -> None:
-    """Restore mailboxes, a user, or one message from a tree: nothing is ever written there.
+    """Restore mailboxes, a user, or one message from TREE. Nothing is written to TREE.
 
-    Restores what a user sees, unless --only-expunged or --message asks for something else. If it was cut off, run it
-    again: it restores what is missing.
+    What a user sees is restored, unless --only-expunged or --message is given.
+    After an interruption, run the same command again: it restores what is missing.
     """
     from cyrsync.cli.password import password_for
     from cyrsync.history import imap_address
@@ -119,9 +124,9 @@ def restore_command(
     if into is None and (only_missing or flags or password_file or cafile):
         raise UsageError("--only-missing, --flags, --password-file and --cafile are for --into URL")
     if flags and (only_missing or only_expunged):
-        raise UsageError("--flags is for messages that are there: without --only-missing and --only-expunged")
+        raise UsageError("--flags is for messages that are there: leave out --only-missing and --only-expunged")
     if into is not None and (to is not None or form is not Form.maildir):
-        raise UsageError("--into restores into a server: without --to and --as")
+        raise UsageError("--into restores into a server: leave out --to and --as")
     request = _request(mailbox, user, message, form, recursive=recursive, only_expunged=only_expunged)
     target = None if into is None else imap_address.parse(into)
     opened = open_as_of(tree, conf, as_of)
@@ -170,7 +175,7 @@ def _request(
     if recursive and mailbox is None:
         raise UsageError("-r needs a MAILBOX")
     if message is not None and (recursive or only_expunged):
-        raise UsageError("--message is one message: without -r and --only-expunged")
+        raise UsageError("--message is for one message: leave out -r and --only-expunged")
     if form is Form.cyrus and (message is not None or only_expunged):
         raise UsageError("--as cyrus restores whole mailboxes")
     every = form is Form.cyrus
@@ -186,7 +191,7 @@ def message_of(text: str | None, mailbox: str | None) -> bytes | int | None:
     if not _UID.fullmatch(text):
         raise UsageError(f"--message: a GUID has 40 digits, 0 to 9 and a to f: {text}")
     if mailbox is None:
-        raise UsageError("--message: a UID is one of a MAILBOX: name that, too")
+        raise UsageError("--message: a UID belongs to a mailbox: give MAILBOX, too")
     return int(text)
 
 

@@ -21,7 +21,7 @@ def _checked(parameter: typer.CallbackParam, value: str | None) -> str | None:
 
 def _number(what: str) -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(
-        min=0, metavar="N", help=f"prune: keep what was at the ends of the last N {what}."
+        min=0, metavar="N", help=f"prune: keep the state at the end of each of the last N {what}."
     )
     return option
 
@@ -31,7 +31,7 @@ KeepLast = Annotated[
 ]
 KeepWithin = Annotated[
     str | None,
-    typer.Option(metavar="DURATION", callback=_checked, help="prune: keep all states of so long: 7d, 36h, 1y6m."),
+    typer.Option(metavar="DURATION", callback=_checked, help="prune: keep every state of the last 7d, 36h, 1y6m."),
 ]
 KeepHourly = Annotated[int | None, _number("hours")]
 KeepDaily = Annotated[int | None, _number("days")]
@@ -41,7 +41,7 @@ KeepYearly = Annotated[int | None, _number("years")]
 Grace = Annotated[
     str,
     typer.Option(
-        metavar="DURATION", callback=_checked, help="prune: how long messages stay that no kept state has any more."
+        metavar="DURATION", callback=_checked, help="prune: how long to keep messages that no kept state has any more."
     ),
 ]
 

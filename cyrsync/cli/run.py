@@ -40,9 +40,9 @@ def run_command(
 ) -> None:
     """Run jobs of the configuration file, one after the other: those named, or all.
 
-    Each is run as by `sync`, with the options of its table; if one fails, the others run nevertheless.
-    A job with `watch` goes on if it is named alone, and is run once among others.
-    The options that are given here are for this run. The exit code is the gravest of the jobs.
+    Each job runs as `sync` with the options of its table. If one fails, the others run nevertheless.
+    A job with `watch` keeps running if it is the only one named; among others, it runs once.
+    Options that are given here apply to this run. The exit code is the gravest of the jobs.
     """
     from cyrsync.cli import commands, jobs  # what other commands do not need is not loaded by all
 

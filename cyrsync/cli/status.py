@@ -40,7 +40,7 @@ def status_command(
         str | None, typer.Option("--html", metavar="FILE", help="Write one page of HTML, with tables and plots.")
     ] = None,
     mail_report: Annotated[
-        bool, typer.Option("--mail-report", help="Print a report for a mail, what has a problem first.")
+        bool, typer.Option("--mail-report", help="Print a report to be mailed, with the problems first.")
     ] = False,
     reported: Annotated[
         list[str] | None,
@@ -50,9 +50,12 @@ def status_command(
     ] = None,
     state: StateDirectory = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each replica.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all runs that are known.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all runs on record.")] = False,
 ) -> None:
-    """Show a line for each replica: its last success, how far it is behind, what needs attention; of DEST, all."""
+    """Show a line for each replica: its last success, how far it is behind, what needs attention.
+
+    With DEST, show all that is known of it.
+    """
     limit = _seconds(max_age) if max_age is not None else None
     where = state_path(state)
     if bool(html) + mail_report + as_json > 1:

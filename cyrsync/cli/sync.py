@@ -62,7 +62,8 @@ def sync_command(
     destination: Annotated[
         str,
         typer.Argument(
-            metavar="DEST", help="The replica, likewise; one of the two is here. With -C, a prefix for paths."
+            metavar="DEST",
+            help="The replica, likewise; SRC or DEST is here. With -C, a directory: the server's paths are below it.",
         ),
     ] = "",
     extra: Annotated[
@@ -84,21 +85,24 @@ def sync_command(
     rsh: Rsh = None,
     rsync_path: RsyncPath = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="With -C: do not end, and send each change as soon as Cyrus logs it.")
+        bool, typer.Option("--watch", help="With -C: keep running, and send each change as soon as Cyrus logs it.")
     ] = False,
     channel: Annotated[
-        str, typer.Option(metavar="NAME", help="With --watch: the channel of Cyrus's sync log that nobody else reads.")
+        str,
+        typer.Option(
+            metavar="NAME", help="With --watch: the channel of Cyrus's sync log to read; nobody else may read it."
+        ),
     ] = "cyrsync",
     pass_every: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="With --watch: how often to look at all mailboxes.")
     ] = 600,
     history: Annotated[
-        bool, typer.Option("--history", help="With -C: keep what DEST loses: mailboxes as they were, and messages.")
+        bool, typer.Option("--history", help="With -C: keep on DEST former states of mailboxes, and deleted messages.")
     ] = False,
     bwlimit: Bandwidth = None,
     compress: Annotated[bool, typer.Option("-z", "--compress", help="Compress what is sent.")] = False,
     numeric_ids: Annotated[
-        bool, typer.Option("--numeric-ids", help="Keep the numbers of owners, not their names.")
+        bool, typer.Option("--numeric-ids", help="Send the numbers of owners, not their names.")
     ] = False,
     timeout: Timeout = None,
     retries: Annotated[
@@ -111,7 +115,7 @@ def sync_command(
     maps: Maps = None,
     skip_derived: SkipDerived = False,
     jobs: Annotated[
-        int, typer.Option(min=1, max=64, metavar="N", help="Send by N streams side by side; they share --bwlimit.")
+        int, typer.Option(min=1, max=64, metavar="N", help="Send by N streams at the same time; they share --bwlimit.")
     ] = 1,
     metrics: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write metrics for Prometheus's node exporter.")
@@ -131,9 +135,9 @@ def sync_command(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Bring DEST up to date with the contents of SRC, or with -C instead of SRC, with a whole server.
+    """Bring DEST up to date with the contents of SRC, or with -C, without SRC, with a whole server.
 
-    Messages are sent first, then their metadata; deletions follow last.
+    Messages are sent first, then their metadata. Files are deleted last.
     """
     extra = extra or []
     if conf == "":
@@ -275,7 +279,7 @@ def _refuse_rsync(extra: list[str], rsync_path: str | None) -> None:
     """Raise UsageError for what is said to rsync, where there is none."""
     if extra or rsync_path is not None:
         what = "options after --" if extra else "--rsync-path"
-        raise UsageError(f"{what}: -C sends a stream of its own, without rsync: give SRC and DEST for that")
+        raise UsageError(f"{what}: -C runs no rsync: give SRC and DEST for that")
 
 
 def _words(extra: list[str], *, compress: bool, rsync_path: str | None) -> list[str]:

@@ -36,7 +36,7 @@ def verify_command(
     content: Annotated[bool, typer.Option("--content", help="Read every message; compare size and SHA-1.")] = False,
     history: Annotated[
         bool,
-        typer.Option("--history", is_eager=True, help="Check what TREE, a whole server's replica, keeps of its past."),
+        typer.Option("--history", is_eager=True, help="Check the history in TREE, a whole server's replica."),
     ] = False,
     rsh: Rsh = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
@@ -49,14 +49,14 @@ def verify_command(
 
     With SRC and DEST, a source and its replica are compared.
 
-    With --history, all that sync --history has kept in TREE is checked: each state has its messages.
+    With --history, the history in TREE is checked: each kept state has its messages.
     """
     from cyrsync.verify.result import AuditResult
     from cyrsync.verify.server import audit_server  # what few runs need is not loaded by all
     from cyrsync.verify.trees import audits
 
     if history and (tree is None or replica):
-        raise UsageError("--history checks one TREE: the replica of a whole server, here")
+        raise UsageError("--history checks one TREE: the replica of a whole server, on this host")
     if tree and conf and not history:
         raise UsageError("give either TREE or -C: imapd.conf itself names the partitions")
     if replica and content:

@@ -154,7 +154,7 @@ def test_a_job_stands_for_source_and_destination(place: Place) -> None:
     place.run("@one", command="verify")
     place.run(place.spool, "@one", command="verify")
     assert "no imapd.conf" in place.run("@one", command="check", code=2).stderr
-    assert "a replica here, of a whole server" in place.run("@one", command="history", code=2).stderr
+    assert "the replica of a whole server" in place.run("@one", command="history", code=2).stderr
     assert "has no job on: did you mean one?" in place.run("@on", command="status", code=2).stderr
 
 

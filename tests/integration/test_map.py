@@ -195,7 +195,7 @@ def test_over_ssh_by_a_job(pair: Pair, mail: Path, sshd: Sshd, tmp_path: Path) -
     jobs.write_text(jobs.read_text().replace(sshd.at(pair.replica), str(pair.replica)))
     done = run_cyrsync("history", "--config", jobs, "@one")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "its directories are mapped" in done.stderr
+    assert "the job has map" in done.stderr
     jobs.write_text(jobs.read_text().replace(f"={mail}", "=mail"))
     done = run_cyrsync("config", "--config", jobs)
     assert done.returncode == 3

@@ -297,9 +297,9 @@ def test_a_mailbox_that_cannot_be_read_costs_only_itself(box: Box, tmp_path: Pat
         (["user/joe"], "restore needs --to DIR"),
         (["user/joe", "--user", "joe", "--to", "x"], "give either MAILBOX or --user"),
         (["-r", "--to", "x"], "-r needs a MAILBOX"),
-        (["--message", "5", "--to", "x"], "a UID is one of a MAILBOX"),
+        (["--message", "5", "--to", "x"], "a UID belongs to a mailbox"),
         (["--message", "abc", "--to", "x"], "a GUID has 40 digits"),
-        (["--message", "5", "user/joe", "-r", "--to", "x"], "without -r and --only-expunged"),
+        (["--message", "5", "user/joe", "-r", "--to", "x"], "leave out -r and --only-expunged"),
         (["--as", "cyrus", "--only-expunged", "--to", "x"], "--as cyrus restores whole mailboxes"),
     ],
 )
