@@ -70,7 +70,7 @@ class AsOf:
                 return self.kept.files(state)
             except WRONG as error:
                 text = f"{path_text(state.path)}: {error_text(error)}"
-                self.kept.tree.warnings.append(f"{text}: passed over, an older state stands for it")
+                self.kept.tree.warnings.append(f"{text}: skipped, an older state is used")
         raise Unreadable(self._unknown_state(mailbox))
 
     def database(self, path: bytes) -> list[tuple[bytes, bytes]]:
@@ -81,7 +81,7 @@ class AsOf:
                 return reader.records(data, path)
             except (DbError, *WRONG) as error:
                 since = f" of {moment.shown(version.since)}" if version else ""
-                self.kept.tree.warnings.append(f"{path_text(path)}{since}: {error_text(error)}: passed over")
+                self.kept.tree.warnings.append(f"{path_text(path)}{since}: {error_text(error)}: skipped")
         raise FileNotFoundError(errno.ENOENT, "no version of it is kept", path)
 
     def unknown(self, reason: str) -> str:

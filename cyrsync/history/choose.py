@@ -55,7 +55,7 @@ def choose(known: Sequence[Located], request: Request, prefix: bytes = b"DELETED
         # One by one, they are restored by their names, as of one folder there may be several.
         found = live or (_last_deleted(found, prefix) if request.user is not None else [])
         if not found:
-            raise UnusableError("all mailboxes are deleted: name the one that is meant, or --user")
+            raise UnusableError("only deleted mailboxes are here: name one, or give --user")
     return sorted(found, key=lambda one: _order(one.mailbox.name, prefix))
 
 

@@ -58,7 +58,7 @@ def blocks(message: Message) -> Iterator[bytes]:
 def whole(message: Message) -> bytes:
     """Return all of a message. Raise Damaged, also for what is too large to be one, or has nothing in it."""
     if not 0 < message.size <= _LARGEST:
-        raise Damaged(message.uid, "too large to be a message, or nothing at all")
+        raise Damaged(message.uid, "too large to be a message, or empty")
     return b"".join(blocks(message))
 
 
@@ -71,7 +71,7 @@ def start(message: Message, size: int) -> bytes:
 
 
 def _of_wrong_size(message: Message, path: bytes) -> Damaged:
-    return Damaged(message.uid, f"{path_text(path)}: not of the size that the index says", kind="size")
+    return Damaged(message.uid, f"{path_text(path)}: its size is not that in the index", kind="size")
 
 
 def _opened(message: Message) -> tuple[int, bytes, int]:

@@ -32,7 +32,7 @@ def parse(text: str, now: int) -> int:
     if found is None:
         raise UsageError(f"{printable(text)}: no time: write {EXAMPLES}")
     if found - found % _SECOND > now:
-        raise UsageError(f"{printable(text)}: that is to come ({shown(found)})")
+        raise UsageError(f"{printable(text)}: that is in the future ({shown(found)})")
     return found
 
 

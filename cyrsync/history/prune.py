@@ -110,7 +110,7 @@ def prune(
     if behind > _MOST_BEHIND:
         raise UnusableError(
             f"{stores.replica.address.text}: its clock differs from the one here by {human_seconds(behind)}: "
-            "what is old cannot be told"
+            "the age of what is kept is unknown"
         )
     stores.look(read=discard_damaged)
     result.notes += filter(None, [stores.lack()])
@@ -197,7 +197,7 @@ def forget(
     found = {root.path: list(stores.of_user(root, user)) for root in stores.roots}
     for root in stores.roots:
         result.count(root, found[root.path])
-        result.add_errors(f"{path}: whose it is cannot be told" for path in stores.nobody_knows(root))
+        result.add_errors(f"{path}: it is unknown whose mailbox this is" for path in stores.nobody_knows(root))
     _erase_names(stores, user, result)
     there = _paths(stores.there)
     for group in stores.groups:
@@ -222,7 +222,7 @@ def _erase_names(stores: ReplicaStores, user: str, result: Pruned) -> None:
         except (OSError, DbError) as error:
             path = path_text(os.path.join(version.root, STORE, version.path))
             reason = error.reason if isinstance(error, DbError) else error_text(error)
-            result.add_errors([f"{path}: whose names it has cannot be told: {reason}"])
+            result.add_errors([f"{path}: it is unknown which users it names: {reason}"])
 
 
 def _refuse_missing(stores: ReplicaStores) -> None:

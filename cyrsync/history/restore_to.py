@@ -75,7 +75,7 @@ def restore_to(tree: Tree, request: Request, directory: bytes, form: str, outcom
                 break
         target.settle()
     except NotWritten as error:
-        rest = "" if form == "cyrus" else "; the same command brings the others"
+        rest = "" if form == "cyrus" else "; the same command restores the others"
         raise NotWritten(f"{error}: {human_count(outcome.restored)} messages are restored{rest}") from None
     finally:
         target.close()

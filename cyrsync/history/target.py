@@ -50,7 +50,7 @@ class Target:
         real = os.path.realpath(path)
         inside = next((root for root in roots if is_within(real, os.path.realpath(root))), None)
         if inside is not None:
-            raise UnusableError(f"{path_text(path)}: lies in {path_text(inside)}, where nothing is written to")
+            raise UnusableError(f"{path_text(path)}: lies in {path_text(inside)}, and nothing is written there")
         try:
             with suppress(FileExistsError):
                 os.mkdir(path, 0o700)

@@ -57,7 +57,9 @@ def _warn_of_later_uids(selection: Selection, restore: MailboxRestore) -> None:
     last_uid = records.read_header(selection.metadata[entry.INDEX]).last_uid
     if selection.mailbox.last_uid > last_uid:
         later = f"UIDs {last_uid + 1} to {selection.mailbox.last_uid}"
-        restore.warn(f"{later} were given later, and a server that it is put on gives them again; with --into not")
+        restore.warn(
+            f"Cyrus gave {later} later; a server with this directory gives them again, one restored by --into does not"
+        )
 
 
 class _Unreadable(Exception):

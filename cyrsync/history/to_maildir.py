@@ -55,7 +55,7 @@ def write(target: Target, selection: Selection, place: Place, restore: MailboxRe
             to, name = old or (made.cur, b"%s:2,%s" % (base, info))
             target.write_message(made.tmp, name, message, restore, to)
         if unnamed:
-            restore.warn(f"flags that are lost, as a Maildir has no more: {' '.join(sorted(unnamed))}")
+            restore.warn(f"a Maildir cannot hold these flags, so they are lost: {' '.join(sorted(unnamed))}")
     finally:
         _close(made)
 

@@ -31,7 +31,7 @@ def parse(texts: Sequence[str]) -> Maps:
             raise UsageError(f"--map {text}: give SOURCE_DIR=DEST_DIR, both from / on")
         source, place = _normal(source), _normal(place)
         if b"/" in (source, place):
-            raise UsageError(f"--map {text}: the whole of a file system is no directory of a server")
+            raise UsageError(f"--map {text}: / cannot be mapped: name a directory of the server")
         if found.setdefault(source, place) != place:
             raise UsageError(f"--map {text}: {path_text(source)} is mapped to {path_text(found[source])} already")
     return tuple(sorted(found.items()))

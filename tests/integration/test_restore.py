@@ -263,7 +263,7 @@ def test_a_message_that_lacks_and_one_that_is_another(box: Box, tmp_path: Path) 
     report = restore(box.root, "user/joe", "--to", tmp_path / "mail", expect=23)
     true = {one["uid"]: one for one in box.mailbox("user.joe")["messages"]}
     assert report["errors"] == [
-        f"user/joe: UID 1: {directory}/1.: not of the size that the index says",
+        f"user/joe: UID 1: {directory}/1.: its size is not that in the index",
         f"user/joe: UID 4: {directory}/4.: No such file or directory",
     ]
     assert in_maildir(tmp_path / "mail") == [
@@ -322,7 +322,7 @@ def test_a_directory_that_is_in_use_for_something_else(box: Box, tmp_path: Path)
         ("--to", str(tmp_path / "spool"), "--as", "cyrus"): "not empty: name a new directory",
         ("--to", str(tmp_path / "used" / "file")): "Not a directory",
         ("--to", str(tmp_path / "no" / "where")): "No such file or directory",
-        ("--to", str(box.root / "mail")): f"lies in {box.root}, where nothing is written to",
+        ("--to", str(box.root / "mail")): f"lies in {box.root}, and nothing is written there",
     }.items():
         done = run_cyrsync("restore", box.root, "user/joe", *words)
         assert done.returncode == 3 and reason in done.stderr, done

@@ -162,7 +162,7 @@ def test_a_full_disk(box: Box, small_disk: Path, form: str) -> None:
     words = ("restore", box.root, "--user", "joe", "--as", form, "--to", small_disk / "mail")
     done = run_cyrsync(*words)
     assert done.returncode == 11
-    assert "No space left on device: " in done.stderr and "the same command brings the others" in done.stderr
+    assert "No space left on device: " in done.stderr and "the same command restores the others" in done.stderr
     assert done.stderr.count("\n") == 1
     assert_whole(box, small_disk / "mail")
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)

@@ -145,7 +145,7 @@ def test_a_state_that_is_torn_is_passed_over(server: SampleServer, tmp_path: Pat
     tree = opened(replica)
     (one,), errors = in_2020(tree, later=10)
     assert (one.since, errors) == (YEAR_2020, [])
-    assert len(tree.warnings) == 1 and tree.warnings[0].endswith(": passed over, an older state stands for it")
+    assert len(tree.warnings) == 1 and tree.warnings[0].endswith(": skipped, an older state is used")
 
 
 def secret(tmp_path: Path, state: Path) -> Path:

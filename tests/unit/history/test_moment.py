@@ -92,7 +92,7 @@ def test_what_is_no_time(text: str) -> None:
 
 
 def test_what_is_to_come() -> None:
-    with pytest.raises(UsageError, match=r"^2062-11-20: that is to come"):
+    with pytest.raises(UsageError, match=r"^2062-11-20: that is in the future"):
         moment.parse("2062-11-20", NOW)
 
 
