@@ -61,13 +61,13 @@ def hint(reason: str) -> str:
 
 
 class CyrsyncError(Exception):
-    """A failure that is told in one line: what happened, where, and what to do."""
+    """A failure that is reported in one line: what happened, where, and what to do."""
 
     code: int = 1
 
 
 class UsageError(CyrsyncError):
-    """The command line asks for something that cannot be."""
+    """The command line is wrong, or asks for something impossible."""
 
     code = Exit.USAGE
 
@@ -87,7 +87,7 @@ class ConfigurationError(UnusableError):
 
 
 class DoubtfulError(UnusableError):
-    """The replica may not be the one that is meant, or one to write to: nobody else is to try, either."""
+    """The replica may not be the right one, or may not be written to. Plain rsync must not write to it either."""
 
 
 class NoAgentError(UnusableError):
@@ -123,7 +123,7 @@ class LockedError(CyrsyncError):
 
 
 class WatchedError(LockedError):
-    """A watcher holds the lock: what a run would do is being done all the time."""
+    """A watcher holds the lock: it does all the time what this run would do."""
 
     code = Exit.DONE
 
@@ -143,7 +143,7 @@ class ConnectionFailed(CyrsyncError):
 
 
 class WrongAnswer(ConnectionFailed):
-    """The far end said what cannot be right: it is not what it should be, and saying it again would not help."""
+    """The far end sent an answer that cannot be right. To ask again would not help."""
 
 
 class RsyncFailed(CyrsyncError):
@@ -155,4 +155,4 @@ class RsyncFailed(CyrsyncError):
 
 
 class ReplicaFull(RsyncFailed):
-    """rsync gave up because there is no room on the replica: what makes room may go on."""
+    """rsync gave up because there is no room on the replica. Deletions that make room may still be done."""

@@ -28,7 +28,7 @@ Started = TypeVar("Started")
 
 #: An environment variable with the paths of the rsyncs that were started by us, one calling the other.
 STARTED_RSYNCS = "CYRSYNC_STARTED_RSYNCS"
-#: What nobody had us ignore from the beginning, as nohup does.
+#: Signals that were not ignored when we started, as nohup has them ignored.
 _HEEDED = tuple(
     number
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -52,7 +52,7 @@ _MOST_SAID = 64 << 20
 
 
 class TooMuchError(ValueError):
-    """A command has said more than can be right."""
+    """A command has written more than can be right."""
 
 
 class Finished(NamedTuple):
@@ -64,7 +64,7 @@ class Finished(NamedTuple):
 
 
 def share(descriptors: Iterable[int]) -> None:
-    """Let processes that are run from now on have descriptors: what those lock stays locked, should we be killed."""
+    """Let all processes that are started from now on inherit these descriptors: if we are killed, their locks last."""
     global _shared
     _shared = tuple(descriptors)
     for descriptor in _shared:
@@ -111,9 +111,9 @@ def environment_of(found: str, env: Mapping[str, str]) -> dict[str, str]:
 
 
 def capture(words: Sequence[str], seconds: float = 0.0, take: Callable[[bytes], None] | None = None) -> Finished:
-    """Run a command to its end and return what it wrote; with `take`, that has what goes to its standard output.
+    """Run a command to its end and return what it wrote; `take`, if given, receives its standard output instead.
 
-    What `take` raises ends it. Raise ConnectionFailed after so many `seconds`, TooMuchError where it says too much.
+    An error of `take` ends the command. Raise ConnectionFailed after `seconds`, TooMuchError if it writes too much.
     """
     found = program(words[0])
     with subprocess.Popen(
@@ -173,7 +173,7 @@ def run(
     """Run a command to its end and return its code; `tick` is called a few times a second meanwhile.
 
     It ends with us: an exception here (a signal is one) stops it, and so does our own sudden death.
-    With None, its output goes where ours does.
+    With None, its output is written where ours is.
     """
     with _forked(lambda: _start(words, out, err, env or environment()), _stop) as running:
         began = time.monotonic()
@@ -206,7 +206,7 @@ def hook(command: str, text: str, environment: Mapping[str, str]) -> int:
 
     It has our environment, and more.
 
-    What it prints goes to standard error.
+    Its output is printed on standard error.
     """
 
     def start() -> subprocess.Popen[bytes]:
@@ -317,7 +317,7 @@ def _has_one(words: list[bytes], marks: tuple[bytes, ...]) -> bool:
 
 
 def _heed_signals() -> None:
-    """Let a child be ended: we may be deaf after a signal, and hold signals back while we fork."""
+    """Let signals end a child: we may ignore them after the first one, and block them while we fork."""
     for number in _HEEDED:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEEDED)

@@ -25,7 +25,7 @@ def path_text(path: bytes) -> str:
 
 
 class Reasons:
-    """Counts what is to be said by its reason, so that of many with one reason only the first few are shown."""
+    """Counts messages by their reasons: of many with one reason, only the first few are shown."""
 
     def __init__(self, few: int = 5) -> None:
         self._few = few
@@ -37,14 +37,14 @@ class Reasons:
         return not reason or self._counts[reason] <= self._few
 
     def more(self) -> Iterator[tuple[str, str]]:
-        """Yield the reasons that others have given than those shown: `... and 7 more`, and the reason."""
+        """Yield how many messages of each reason were not shown: `... and 7 more`, and the reason."""
         for reason, count in self._counts.items():
             if reason and count > self._few:
                 yield f"... and {human_count(count - self._few)} more", reason
 
 
 def summed(messages: Iterable[str]) -> Iterator[str]:
-    """Yield messages, of those that give one reason after what they are about only the first, then how many more."""
+    """Yield messages; of those with one reason (after the first colon) only the first few, then their number."""
     reasons = Reasons()
     for message in messages:
         if reasons.is_shown(message.partition(": ")[2]):

@@ -20,9 +20,9 @@ from cyrsync.inspect.inspected import Inspected
 
 
 def inspect(wanted: list[str], config: Config | None) -> Iterator[Inspected]:
-    """Yield what is asked for, in that order; all mailboxes if nothing is.
+    """Yield the mailboxes and folders that are asked for, in that order, or all mailboxes.
 
-    Without a `config`, only folders can be asked for. Raise UnusableError for what there is not.
+    Without a `config`, only folders can be asked for. Raise UnusableError for one that does not exist.
     """
     known = places(config) if config else []
     if not wanted:

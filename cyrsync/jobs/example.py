@@ -1,4 +1,4 @@
-"""A configuration file to begin with, made from the keys."""
+"""The example of a configuration file, made from the keys."""
 
 from __future__ import annotations
 

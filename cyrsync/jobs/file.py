@@ -14,7 +14,7 @@ from cyrsync.jobs.keys import Key, shown, value_of
 from cyrsync.jobs.source import is_imapd_conf
 from cyrsync.text import path_text
 
-#: The table of what all jobs have that do not say otherwise.
+#: The table with the values of all jobs that have none of their own.
 DEFAULTS = "defaults"
 #: Names that are safe in a shell, as a systemd instance and in a file's name.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", re.ASCII)
@@ -47,7 +47,7 @@ class Job(NamedTuple):
 
 
 class Jobs(NamedTuple):
-    """A configuration file that is right."""
+    """The jobs of a configuration file without errors."""
 
     path: str
     jobs: Mapping[str, Job]

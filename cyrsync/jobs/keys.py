@@ -46,7 +46,7 @@ class Key(NamedTuple):
 
 
 def quoted(value: Any) -> str:
-    """Return a value as TOML has it: of what is not in JSON, what Python says."""
+    """Return a value as TOML has it; a value that JSON cannot have, as Python prints it."""
     return json.dumps(value, ensure_ascii=False, default=str)
 
 

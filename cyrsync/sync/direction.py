@@ -11,7 +11,7 @@ from cyrsync.far import host
 
 
 def replica_at(status: Status) -> str:
-    """Return what to say of a source that is a replica and was not promoted; "" for a server's own mail."""
+    """Return the error for a source that is a replica and was not promoted; "" for a server's own mail."""
     owner_file = owner_file_of(status)
     if owner_file is None or owner_file.promoted:
         return ""
@@ -32,7 +32,7 @@ def refuse_replica(status: Status) -> None:
 
 
 def cyrus_on(tree: Tree, roots: Sequence[bytes]) -> tuple[str, str]:
-    """Return what to say of a Cyrus at work on one of a replica's roots, and of one of which that is not known."""
+    """Return the error for a Cyrus that uses a root of the replica, and the warning for one that may use it."""
     known, doubtful = "", ""
     for cyrus in tree.cyrus_at_work(roots):
         process = f"process {cyrus.pid} there with {os.fsdecode(cyrus.conf)}"
@@ -44,7 +44,7 @@ def cyrus_on(tree: Tree, roots: Sequence[bytes]) -> tuple[str, str]:
 
 
 def refuse_cyrus(tree: Tree, roots: Sequence[bytes]) -> list[str]:
-    """Raise RefusedError for a replica that a Cyrus is at work on; return a warning where that is not known."""
+    """Raise RefusedError for a replica that a Cyrus is using; return a warning if that is not known."""
     known, doubtful = cyrus_on(tree, roots)
     if known:
         raise RefusedError(

@@ -1,4 +1,4 @@
-"""What is to be done for one folder: the unit that engines make and everything after them takes."""
+"""What is to be done for one folder: engines plan it, all later steps execute it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class State(Enum):
 class FolderPlan:
     """The work in one folder.
 
-    Messages go by UID, or as a `whole` folder: one list entry for all that is in it. What goes from
-    the replica is named, too; of a folder that is `GONE` everything goes.
+    Messages are sent by UID, or as a `whole` folder: one list entry for all that is in it. What is deleted on the
+    replica is named, too; a folder that is `GONE` is deleted with all that is in it.
     """
 
     path: bytes
@@ -43,15 +43,15 @@ class FolderPlan:
     whole: bool = False
     uids: array[int] = field(default_factory=uid_sets.empty)
     nonstandard: tuple[bytes, ...] = ()
-    metadata: tuple[bytes, ...] = ()  # what goes last, and must be of one moment
+    metadata: tuple[bytes, ...] = ()  # sent last, and all of one moment
     under_index: bool = False  # both sides have an index, and messages that the replica has may be replaced
     restored: tuple[bytes, ...] = ()  # metadata that has to be sent only if the index is taken away
-    derived: tuple[bytes, ...] = ()  # metadata that goes with the messages
+    derived: tuple[bytes, ...] = ()  # metadata that is sent with the messages
     other_files: tuple[bytes, ...] = ()
-    inside_gone: bool = False  # goes with a folder above it
-    made_now: bool = False  # the replica has it from this run alone: that it goes again counts for no limit
+    inside_gone: bool = False  # deleted with a folder above it
+    made_now: bool = False  # made by this run: its deletion counts for no limit
     spares: bool = False  # gone from the source, but not deleted as a whole: what is left out lies in it
-    kept: bool = False  # nothing goes here: it was not asked for, or is withheld
+    kept: bool = False  # nothing is deleted here: it was not asked for, or is withheld
     by_size: bool = False  # the metadata, too, is the same if its size is: no messages change beside it
     touch: bool = False  # the folder's own mode, owner or time differ
     doubted: bool = False  # that a message has a name on the replica does not prove that it is there as it should be
@@ -82,22 +82,22 @@ class FolderPlan:
         return bool(self.messages_send or self.metadata or self.derived or self.other_files or self.touch)
 
     def deletes(self) -> bool:
-        """Tell whether anything goes from the replica here."""
+        """Tell whether anything is deleted on the replica here."""
         return not self.kept and bool(
             self.delete_uids or self.delete_files or self.leftovers or self.state is State.GONE
         )
 
     def keep(self) -> None:
-        """Take back what was to go."""
+        """Withdraw the deletions."""
         self.kept = True
         self.messages_delete = 0
 
     def delete_too(self, uids: array[int]) -> None:
-        """Let messages go that this run may have sent too many; they count for no limit."""
+        """Also delete messages that this run may have sent in error; they count for no limit."""
         self.delete_uids = uid_sets.union(self.delete_uids, uids)
 
     def files_planned(self) -> int:
-        """Return how many files rsync is to see to: what `sent + vanished + failed` must come to."""
+        """Return how many files rsync is to send: the sum of `sent + vanished + failed`."""
         return self.messages_send + len(self.derived) + len(self.metadata) + len(self.other_files)
 
     def entries(self, names: list[bytes] | tuple[bytes, ...]) -> list[bytes]:

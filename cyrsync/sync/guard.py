@@ -1,4 +1,4 @@
-"""The rails: how much a run may delete. They stand in the plan, before anything is deleted."""
+"""The limit of what a run may delete. It is checked in the plan, before anything is deleted."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Deletions:
 
 
 class MaxDelete(NamedTuple):
-    """The user's own rail: so many files and folders, or so many percent of the replica's messages or folders."""
+    """The user's own limit: so many files and folders, or so many percent of the replica's messages or folders."""
 
     number: int
     percent: bool
@@ -99,7 +99,7 @@ class DeleteLimit:
         self.count(key, plan)
 
     def count(self, key: Hashable, plan: FolderPlan) -> None:
-        """Count a folder's plan in place of an earlier one that was not carried out."""
+        """Count a folder's plan in place of an earlier one that was not executed."""
         if not self._asked:
             plan.keep()
         before = self._planned.get(key) or self._tried.get(key, _NONE)
@@ -170,7 +170,7 @@ class DeleteLimit:
     def doubt(self, plans: Iterable[FolderPlan], reason: str) -> None:
         """Let nothing more be deleted, for this `reason`, if these plans, too, would make it too much.
 
-        Nobody carries them out, and they count for nothing else.
+        These plans are not executed, and count for nothing else.
         """
         both = replace(self.counted)
         for plan in plans:
@@ -202,7 +202,7 @@ def deletions_of(plan: FolderPlan) -> Counts:
 
 
 def withhold(planned: Deletions, limit: MaxDelete | None) -> str | None:
-    """Return why nothing must be deleted, None when the plan may be carried out."""
+    """Return why nothing must be deleted, None if the plan may be executed."""
     if not planned.total():
         return None
     if limit is None:

@@ -15,9 +15,9 @@ from cyrsync.sync.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is kept of what the replica loses.
+    """How a history is kept.
 
-    Of a mailbox, no state is kept that came to be within `spacing` seconds after the last one.
+    A mailbox's state is not kept if it began less than `spacing` seconds after the last kept one.
     """
 
     spacing: int = 0

@@ -1,4 +1,4 @@
-"""What every command that writes to a replica does first and last: have it alone, and say there that it is writing."""
+"""What every command that writes to a replica does first and last: lock it, and note there that it is writing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cyrsync.text import path_text
 
 #: Why names prove nothing on a replica.
 CUT_OFF = "a power cut ended a run that was writing there"
-#: What is held where nobody is there who could hold anything.
+#: The result where no agent can lock anything.
 _NOBODY = Held(None, "")
 _LOOK_AGAIN = 0.2  # seconds
 #: Errors by which a file cannot be made that an rsync may do without: it makes none at the root, or only later.
@@ -24,9 +24,9 @@ _NO_FILE = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM])
 
 
 def hold(tree: Tree, paths: Sequence[bytes], host: str | None, deadline: float, *, overwrite: bool) -> Held:
-    """Hold the roots of a replica, as far as they are there; wait until the `deadline` (monotonic) for who has them.
+    """Lock the roots of a replica that exist; wait for whoever holds them until the `deadline` (monotonic).
 
-    Raise RefusedError where that is who promotes them, unless told to `overwrite`, LockedError for anybody else.
+    Raise RefusedError if they were promoted, unless `overwrite` is given; LockedError if they are still held.
     """
     while True:
         held = tree.writer.hold(paths) if tree.writer else _NOBODY
@@ -50,7 +50,7 @@ def said_of(busy: Busy, host: str | None, advice: str = "wait for it") -> str:
 
 
 class WalkOwnership:
-    """What a run of the walk says at the root of its replica. It claims it for nobody."""
+    """What a run of the walk notes at the root of its replica. It names no owner."""
 
     def __init__(self, writer: Writer | None, status: Status, boot: str) -> None:
         """The root is held, and `boot` is its host's. Without a `writer` there is no owner file."""
@@ -84,7 +84,7 @@ class WalkOwnership:
         return ""
 
     def end(self, *, compared: bool) -> None:
-        """Say that the run is over; `compared`: nothing that it found there was taken for right unseen."""
+        """Note that the run is over; `compared`: it has compared all that it found there."""
         if self._writer and self._owner_file:
             doubtful = self._owner_file.doubtful and not compared
             self._writer.put_owner_file(self._root, self._owner_file._replace(writing="", doubtful=doubtful))

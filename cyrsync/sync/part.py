@@ -47,9 +47,9 @@ class Shard(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What of the source a run sends and deletes: what all kinds of conditions that are given allow.
+    """The part of the source that a run sends and deletes: what meets all kinds of conditions that are given.
 
-    Without any condition it is no part, but all.
+    Without any condition, it is all.
     """
 
     users: frozenset[str] = frozenset()  # as people write them: `joe`, `jane@example.com`
@@ -62,7 +62,7 @@ class Part(NamedTuple):
 
     @property
     def is_by_name(self) -> bool:
-        """Tell whether the name of a mailbox says if it belongs to it, and not the partition alone."""
+        """Tell whether names of mailboxes decide what belongs to it, not partitions alone."""
         return bool(self.users or self.shard)
 
     def words(self) -> list[str]:

@@ -29,7 +29,7 @@ class Phases:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Take what is done here for a part of this phase."""
+        """Count the time of this block for this phase."""
         self._record()
         self._active[name] += 1
         try:

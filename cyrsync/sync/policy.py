@@ -1,4 +1,4 @@
-"""What the options make of a comparison."""
+"""How the options change a comparison."""
 
 from __future__ import annotations
 

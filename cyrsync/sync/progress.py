@@ -1,4 +1,4 @@
-"""What a run tells while it works, and who shows none of it."""
+"""What receives the progress of a run, and a receiver that shows nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Reporter(Protocol):
-    """What a run tells while it works. Every method is cheap enough to be called for each folder or file."""
+    """Receives the progress of a run. Every method is cheap enough to be called for each folder or file."""
 
     def __enter__(self) -> Self: ...
 

@@ -122,7 +122,7 @@ class RunResult:
             self.work.append(FolderWork(plan.path, plan.state.value, *numbers, mailbox))
 
     def revise(self, old: FolderPlan, new: FolderPlan) -> None:
-        """Count a folder's plan for the one it had before; of files, transfers tell themselves."""
+        """Count a folder's plan in place of its earlier one; files are counted by the transfers."""
         self._count(old, -1)
         self._count(new, 1)
 
@@ -144,7 +144,7 @@ class RunResult:
         self.folders.failed = len(self.held)
 
     def exit_code(self) -> int:
-        """Return what a run ends with that has gone through."""
+        """Return the exit code of a run that was not broken off."""
         if self.folders.unreadable or self.files.failed or len(self.errors) > bool(self.withheld):
             return Exit.PARTIAL
         return Exit.WITHHELD if self.withheld else Exit.DONE

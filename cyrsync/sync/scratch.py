@@ -94,7 +94,7 @@ def _unlinked(name: str, directory: int) -> bool:
 
 
 def _usable_memory() -> Path | None:
-    """Return where there is room in memory, and where nobody can rename what is another's; None where there is not."""
+    """Return a directory in memory with room, where nobody can rename another user's files; None if there is none."""
     try:
         room, status = os.statvfs(_MEMORY), os.stat(_MEMORY)
     except OSError:

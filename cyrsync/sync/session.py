@@ -1,6 +1,6 @@
-"""One run: what counts and changes while it goes, and what is around its work: the lock, its directories, its attempts.
+"""One run: its counts, and what is around its work: the lock, the directories, the attempts.
 
-What the work is, is handed in: `execute` is given a function that does all of it once.
+The work itself is handed in: `execute` is given a function that does all of it once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PATIENCE = 10.0  # seconds that it takes a process at the far end to see that i
 
 
 class Session:
-    """What one run has and counts; whoever works for it is given this."""
+    """What one run has and counts; all of its steps get this."""
 
     #: This run's own, for as long as it executes; staged metadata has one apart, in memory if there is room.
     directory: Path
@@ -99,7 +99,7 @@ class Session:
         return self.result
 
     def start_over(self) -> None:
-        """Forget what was found, but not what was said and what it took."""
+        """Forget what was found, but keep the warnings and the times."""
         before, self.result = self.result, self._new_result()
         self.result.rsync_runs, self.result.bytes_sent = before.rsync_runs, before.bytes_sent
         self.result.warnings, self.result.roots = before.warnings, before.roots
@@ -151,7 +151,7 @@ class Session:
                 shutil.rmtree(self.directory, ignore_errors=True)
 
     def within(self, other: Session) -> Session:
-        """Work under the lock, in the directories, of another one of this pair; return ourselves."""
+        """Use the lock and the directories of another session of this pair; return this session."""
         self.directory, self.staging_directory = other.directory, other.staging_directory
         self.jobs = other.jobs
         self.deadline = time.monotonic() + self.options.wait
@@ -171,5 +171,5 @@ class Session:
                 self.start_over()
 
     def _be_patient(self) -> None:
-        """Give what is left of a run of ours at the far end the time to see that nobody listens any more."""
+        """Wait until processes of ours at the far end may have noticed that the connection is lost."""
         self.deadline = max(self.deadline, time.monotonic() + _PATIENCE)
