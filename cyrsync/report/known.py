@@ -43,7 +43,7 @@ class Run:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the replica had all from when it began."""
+        """Whether the replica then had all that the source had when the run began."""
         return self.exit in _SUCCEEDED and not self.part
 
     @property
@@ -107,7 +107,7 @@ class Known:
     runs: tuple[Run, ...] = ()  # the latest first
 
     def behind(self, now: datetime) -> float | None:
-        """Return how many seconds the replica is behind: what came since the last success began, it may lack."""
+        """Return how many seconds the replica is behind: it may lack what arrived since the last success began."""
         return max((now - self.last_success).total_seconds(), 0.0) if self.last_success else None
 
     def is_late(self, now: datetime, limit: float | None) -> bool:

@@ -51,7 +51,7 @@ _ADVICE = {errno.EACCES: _WHO, errno.EPERM: _WHO, errno.ENOENT: "is its disk mou
 
 
 def told(check: str, findings: Findings, advice: str = "") -> Findings:
-    """Make a finding of the error that ends a check: the others go on. What failed is not also called well."""
+    """Turn the error that ends a check into a finding, in place of what the check would find; others follow."""
     failed = False
     try:
         for one in findings:
@@ -185,7 +185,7 @@ class Source:
         return self._places[:: -(-len(self._places) // _SAMPLE) or 1]
 
     def _locks(self, config: Config) -> Findings:
-        """Lock a few mailboxes as a run does; one that is not to be had takes seconds, and ends it."""
+        """Lock a few mailboxes as a run does. One that cannot be locked takes seconds, and ends the check."""
         sample = self._sample()
         snapshots = [snapshot.read(place.files) for place in sample]
         named = sum(os.path.exists(place.files.name_lock) for place in sample)
@@ -200,7 +200,7 @@ class Source:
         yield ok("locks", f"{len(sample)} mailboxes, {named} of them with a name lock in {directory}")
 
     def _conf_files(self, config: Config) -> Findings:
-        """Copy one of each kind of file that goes beside the partitions, the smallest, as a run does."""
+        """Copy one file of each kind beside the partitions, the smallest, as a run does."""
         unreadable: dict[bytes, OSError] = {}
         some: dict[bytes, ConfFile] = {}
         for file in ConfFiles(config).listed(unreadable):

@@ -71,7 +71,7 @@ def _ours(config: Config, conf: str) -> Findings:
 
 
 def _rights(one: Channel, owner: int) -> Findings:
-    """Cyrus answers OK where it cannot log: only syslog has it."""
+    """Check whether Cyrus can write its log: if not, it still answers OK, and tells only syslog."""
     user = host.user_name(owner)
     for path in (os.path.dirname(one.directory), one.directory, one.log):
         try:
@@ -89,7 +89,7 @@ def _rights(one: Channel, owner: int) -> Findings:
 
 
 def _reading(one: Channel, config: Config, conf: str, found: list[Reader]) -> Findings:
-    """Say who reads a channel; one that nobody does grows for ever."""
+    """Report who reads a channel; a log that nobody reads grows for ever."""
     for reader in found:
         yield ok(_CHECK, f"{_shown(one.name)}: read by {reader.program} (process {reader.pid})")
     if len(found) > 1 or (found and one.name == channels.DEFAULT):
@@ -111,7 +111,7 @@ def _reading(one: Channel, config: Config, conf: str, found: list[Reader]) -> Fi
 
 
 def _contents(one: Channel) -> Findings:
-    """Look for lines that every reader drops: what they name is not told to anybody."""
+    """Look for lines that every reader drops: no reader learns of what they name."""
     for path in (one.taken, one.log):
         with suppress(OSError):
             descriptor, _ = regular_file.opened(path)
@@ -126,7 +126,7 @@ def _contents(one: Channel) -> Findings:
 
 
 def _old_processes(conf: str) -> Findings:
-    """Cyrus's processes read imapd.conf once, when they start."""
+    """Report processes of Cyrus that are older than imapd.conf: they read it only when they start."""
     changed, old = older_than(conf)
     if old:
         age = human_seconds(max(time.time() - changed, 0))

@@ -83,7 +83,7 @@ def _far_rsync(replica: Replica, options: Options) -> Findings:
 
 
 def _able(check: str, known: features.Features, version: str) -> Finding:
-    """Tell what a run loses by an old rsync."""
+    """Report what a run lacks with an old rsync."""
     if not {"--protect-args", "--secluded-args"} & known.options:
         return fail(check, f"{version}: it has no -s", "install rsync 3.0.0 or newer")
     if not known.nanoseconds:
@@ -136,7 +136,7 @@ def _space(replica: Replica, source: Source) -> Findings:
 
 
 def _is_complete(status: Status) -> bool:
-    """Tell whether a root says that once all was there; of an owner file that is damaged another check tells."""
+    """Tell whether the owner file of a root says that all was there once. A damaged one is reported elsewhere."""
     with suppress(UnusableError):
         owner_file = owner_file_of(status)
         return bool(owner_file and owner_file.complete)
@@ -144,7 +144,7 @@ def _is_complete(status: Status) -> bool:
 
 
 def room_finding(disk: Disk, text: str, need: int, used: int, free: int) -> Finding:
-    """Tell whether something has room. Of what is there, nobody knows what is a copy, but by an owner file."""
+    """Report whether there is enough room. Only an owner file tells whether what is there is a copy."""
     if need <= free:
         return ok("space", text)
     if not disk.occupied or need - used > free:
@@ -165,7 +165,7 @@ def _clock(replica: Replica) -> Findings:
 
 
 def clock_finding(round_trip: float, ahead: float) -> Finding:
-    """Judge by how much the other clock is ahead for certain: half of the way there and back is in doubt."""
+    """Judge the other clock by how far it is ahead for certain: half of the time of the question is in doubt."""
     apart = max(abs(ahead) - round_trip / 2, 0.0)
     if apart <= _APART:
         return ok("clock", f"within {human_seconds(_APART)}")
@@ -185,7 +185,7 @@ def _rights(replica: Replica, about: About, config: Config) -> Findings:
 
 
 def _owner_file(replica: Replica, source: Source) -> Findings:
-    """Tell whose it is, by the rules that a run goes by."""
+    """Report whose replica it is, by the rules of a run."""
     owner_files = []
     for root in source.roots():
         status = replica.agent.resolve(replica.path(root))

@@ -1,4 +1,4 @@
-"""Whether a run would be refused: asked of the run itself, dry, so that it is the very code that refuses."""
+"""Whether a run would be refused: a dry run tells, so that the same code decides."""
 
 from __future__ import annotations
 

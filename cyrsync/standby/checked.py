@@ -1,4 +1,4 @@
-"""What a check before the first run finds: one model that lines, JSON and the exit code are made from."""
+"""The findings of a check before the first run: lines, JSON and the exit code are made from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Verdict(Enum):
-    """What comes of one thing that was looked at: its word, and its mark and color on a terminal."""
+    """The outcome of one check: its word, and its mark and color on a terminal."""
 
     OK = ("ok", "✓", "green")
     NOTE = ("note", "!", "yellow")  # something to know, by which no run would fail
@@ -39,7 +39,7 @@ class Checked:
 
     @property
     def exit(self) -> int:
-        """Return what tells whether a run could work."""
+        """Return the exit code: whether a run could work."""
         return Exit.UNSOUND if any(one.verdict is Verdict.FAIL for one in self.findings) else Exit.DONE
 
     def to_json(self) -> dict[str, Any]:

@@ -40,7 +40,7 @@ _IN_DAV = frozenset("fca")
 
 @dataclass(slots=True)
 class Step:
-    """One command of the way to a running server."""
+    """One of the commands that are left until the server runs."""
 
     command: str  # for a shell; a comment where there is no command for it
     why: str
@@ -95,7 +95,7 @@ class Commands:
             yield _step("and must be able to write to it", ["chmod", "-R", "u+rwX", "--", *paths])
 
     def _lacking(self) -> Iterator[Step]:
-        """Yield what makes the directories that a server works in, which no replica has."""
+        """Yield commands that make the directories that a server works in and no replica has."""
         home = self._config.configdirectory
         lacking = [os.path.join(home, name) for name in _WORKING if not os.path.lexists(os.path.join(home, name))]
         if lacking:
@@ -133,7 +133,7 @@ class Commands:
             yield step
 
     def _derived(self) -> Iterator[Step]:
-        """Yield what makes users' databases anew that were not copied, where they are in use."""
+        """Yield commands that make the users' databases that were not copied, where they are in use."""
         users = sorted(self._users().items())
         if self._config.switch("conversations"):
             for user, (inbox, _) in users:
@@ -187,7 +187,7 @@ def uniqueid_of(directory: bytes) -> str:
 
 
 def run(steps: Iterable[Step]) -> str:
-    """Run the commands that need nobody, up to the first that fails; return what to say of that, "" for none."""
+    """Run the commands that need no decision, up to the first that fails; return the error of that one, else ""."""
     for step in steps:
         if not step.words:
             continue

@@ -44,7 +44,7 @@ def in_state(path: bytes, names: Iterable[bytes], quota_files: frozenset[bytes])
 
 
 def at_root(root: int) -> list[Removal]:
-    """Return what goes, whatever its names are, from directories at a root that is open."""
+    """Return what is to be removed, under whatever names, from directories at an open root."""
     found = [Removal(b"", folders=(RENAMED,))] if _is_directory(root, RENAMED) else []
     for name in sorted(STAGING):
         if not _is_directory(root, name):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cyrsync.cyrus.server.config import Config
 from cyrsync.errors import UnusableError
 
-#: What it is when neither the environment nor imapd.conf says.
+#: Cyrus's user if neither the environment nor imapd.conf names one.
 _USER = "cyrus"
 
 

@@ -37,7 +37,7 @@ Tick = Callable[[int, int], None]
 class Options:
     """What the user chose."""
 
-    run: bool  # the commands that need nobody, too
+    run: bool  # also the commands that need no decision
     content: bool  # read every message
     wait: float  # seconds, for a run that is writing
 
@@ -51,7 +51,7 @@ class UnfitError(UnusableError):
 
 
 def promote_tree(tree: str, result: Promotion, options: Options, tick: Tick) -> None:
-    """Promote the replica of one partition, of which there is no imapd.conf."""
+    """Promote the replica of one partition, without an imapd.conf."""
     root = os.path.realpath(os.fsencode(tree))
     if not os.path.isdir(root):
         raise UnusableError(f"{tree}: no such directory here")
@@ -206,7 +206,7 @@ def _audit(result: Promotion, audits: Iterator[Audited], tick: Tick) -> None:
 
 
 def _run(config: Config, result: Promotion, options: Options) -> None:
-    """Run what needs nobody, and see what has become of what was wrong."""
+    """Run the commands that need no decision, and check again what was wrong."""
     failure = commands.run(result.steps)
     if failure:
         result.errors.append(failure)

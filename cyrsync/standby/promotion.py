@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cyrsync.standby.sweep import Swept
 
 
-#: It keeps mail from nobody who had it: Cyrus does not know of such a directory.
+#: Such a directory takes mail from nobody: Cyrus does not know it.
 _HARMLESS = frozenset(["no mailbox"])
 
 
@@ -42,13 +42,13 @@ class Promotion:
     errors: list[str] = field(default_factory=list)
 
     def take_swept(self, swept: Swept) -> None:
-        """Take over what a sweep came to."""
+        """Add the result of a sweep."""
         self.removed, self.foreign, self.examples = swept.removed, swept.foreign, swept.examples
         self.errors += swept.errors
 
     @property
     def exit(self) -> int:
-        """Return what tells whether Cyrus can be started."""
+        """Return the exit code: whether Cyrus can be started."""
         if self.errors:
             return Exit.PARTIAL
         unsound = any(problem.kind not in _HARMLESS for _, problem in self.audit.problems)

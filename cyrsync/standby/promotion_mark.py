@@ -28,7 +28,7 @@ class OwnerFiles:
 
     @property
     def owned(self) -> dict[bytes, OwnerFile]:
-        """Those that say whose the replica is: the walk leaves others."""
+        """The owner files that name an owner: those of the walk name none."""
         return {root: one for root, one in self.owner_files.items() if one.source}
 
     @property

@@ -1,4 +1,4 @@
-"""One walk over all that lies below a root: leftovers go, and what Cyrus may not write to is noted."""
+"""One walk over all that is below a root: it removes leftovers, and notes what Cyrus may not write to."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from cyrsync.standby import leftovers
 from cyrsync.standby.ownership import Identity
 from cyrsync.text import path_text
 
-#: Paths that are named of any number that are wrong.
+#: How many of the wrong paths are named.
 _FEW = 5
 Choose = Callable[[bytes, list[bytes]], list[bytes]]
 
 
 @dataclass(slots=True)
 class Swept:
-    """What came of it, of all roots together."""
+    """The result, of all roots together."""
 
     removed: int = 0
     foreign: int = 0
@@ -32,7 +32,7 @@ class Swept:
 
 
 def sweep(root: bytes, choose: Choose, owner: Identity | None, other_roots: Collection[bytes], swept: Swept) -> None:
-    """Sweep one root, of which `choose` tells the leftovers in a directory, and not the others that lie in it.
+    """Sweep one root, but not other roots in it. `choose` tells the leftovers in a directory.
 
     Each directory is opened by its name in the one above, and no symlink is followed.
     """

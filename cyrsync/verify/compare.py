@@ -79,9 +79,9 @@ def _problems(ours: Folder, theirs: Folder, policy: Policy) -> Iterator[Problem]
 
 
 def of_records(source: Digests | None, replica: Digests | None) -> Problem | None:
-    """Return what is wrong where both sides' indexes do not say the same of the messages that both have.
+    """Return a finding if both indexes differ in what they say of the messages that both have.
 
-    Where one has records that the other lacks, their files tell.
+    Records that only one side has are found by their files.
     """
     for one, where in ((source, "source"), (replica, "replica")):
         if one is None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     pass
 
 
-#: Of a folder with such a problem nobody says that it is a mailbox.
+#: A folder with such a problem need not be a mailbox.
 _NO_MAILBOX = frozenset(["no mailbox", "extra folder"])
 
 
@@ -53,7 +53,7 @@ class AuditResult:
 
     @property
     def exit(self) -> int:
-        """Return what tells whether all is sound."""
+        """Return the exit code: whether all is sound."""
         return Exit.UNSOUND if self.problems else Exit.DONE
 
     def to_json(self) -> dict[str, Any]:

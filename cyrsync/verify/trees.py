@@ -27,7 +27,7 @@ def audits(
 ) -> Iterator[Iterator[Audited]]:
     """Give what is found in a tree, or between a source and its replica, folder by folder.
 
-    To `warnings` is added what tells that source and replica are swapped, and which mailboxes are not looked at.
+    Swapped trees, and mailboxes that are not checked, are named in `warnings`.
     """
     with (
         tempfile.TemporaryDirectory(prefix="cyrsync-") as directory,
@@ -93,7 +93,7 @@ def _is_within(path: bytes, top: bytes) -> bool:
 
 
 def _records(trees: TreePair, common: list[Question], below: bytes) -> dict[bytes, Problem]:
-    """Return the folders where the indexes do not say the same; where a side cannot tell, none."""
+    """Return the folders whose indexes differ; none if a side cannot tell."""
     source_root, replica_root = trees.roots(below)
     theirs = trees.replica.digests(replica_root, common)
     ours = trees.source.digests(source_root, common) if theirs else {}
