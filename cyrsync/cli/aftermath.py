@@ -1,4 +1,4 @@
-"""What comes after a run, whatever came of it: its record, metrics, a log, and the user's own commands."""
+"""What follows a run, however it ended: its record, metrics, a log, and the user's own commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class HookFailed(CyrsyncError):
-    """A command of the user's did not end well."""
+    """A command of the user's failed."""
 
 
 class Wanted(NamedTuple):
@@ -37,7 +37,7 @@ class Wanted(NamedTuple):
 
 
 def finish(session: Session, wanted: Wanted) -> None:
-    """Tell whom it concerns that a run is over. What fails here is a warning, and changes nothing else of the run.
+    """Record and report a run that is over. What fails here is a warning, and changes nothing else of the run.
 
     A dry run leaves no trace.
     """

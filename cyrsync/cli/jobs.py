@@ -53,7 +53,7 @@ def _keys(command: Any, name: str) -> Iterator[Key]:
 
 
 def name_of(parameter: Any) -> str:
-    """Return the key that a parameter is in the file."""
+    """Return the key of a parameter in the file."""
     if parameter.param_type_name == "argument":
         return _NAMES.get(parameter.name) or str(parameter.name)
     return str(max(parameter.opts, key=len).lstrip("-"))

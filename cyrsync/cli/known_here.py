@@ -20,7 +20,7 @@ from cyrsync.text import printable
 def found(state: Path, destination: str | None, now: datetime, *, any_will_do: bool) -> list[Known]:
     """Return what is known of one replica, or of all. Raise UnusableError where that is nothing.
 
-    A line that plain rsync does is something, if `any_will_do`: nothing is known of how old that replica is.
+    With `any_will_do`, a line that plain rsync does is enough, though the age of its replica is unknown.
     """
     host = printable(os.uname().nodename)
     holders = running.holders(state)

@@ -45,7 +45,7 @@ class SignalOrders:
 
     @contextmanager
     def breaking_off(self) -> Iterator[None]:
-        """Let the order to stop break off what goes on meanwhile, by InterruptedRun: it may take hours."""
+        """Let the order to stop interrupt this block, by InterruptedRun: the block may take hours."""
         self._may_break_off = True
         try:
             if self.stop:

@@ -59,7 +59,7 @@ def complain_of_all(messages: Iterable[str]) -> None:
 
 
 def complain_of_run(result: RunResult, *, verbose: bool) -> None:
-    """Print what was wrong in a run. That another run is at work is nothing to be told of unless somebody watches."""
+    """Print errors and warnings of a run. That another run holds the lock is printed only if somebody watches."""
     watched = verbose or sys.stderr.isatty() or sys.stdout.isatty()
     errors = result.errors if watched or result.exit != Exit.LOCKED else ()
     complain_of_all((*result.warnings, *errors))

@@ -1,4 +1,4 @@
-"""`cyrsync prune`, `hold` and `forget`: what of the history on a replica stays, and whose."""
+"""`cyrsync prune`, `hold` and `forget`: what stays of the history on a replica."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def _now() -> str:
 
 
 def _ask(question: str) -> None:
-    """Go on only if somebody says yes. Raise UsageError where nobody is there to be asked."""
+    """Return only if the user says yes. Raise UsageError if there is no terminal to ask on."""
     if not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask on: give --yes")
     try:

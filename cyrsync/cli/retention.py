@@ -1,4 +1,4 @@
-"""Options that say what of a history stays: restic's, with their meanings."""
+"""Options that choose what stays of a history: restic's, with the same meanings."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def retention_of(
     keep_yearly: KeepYearly = None,
     grace: Grace = "1d",
 ) -> tuple[Retention, Duration]:
-    """Return what is to stay, and the grace; where nothing is said, what usually stays. Raise UsageError for nothing.
+    """Return what is to stay, and the grace; without options, the defaults. Raise UsageError if nothing would stay.
 
     The parameters are those of a command, and keys of the configuration file.
     """
@@ -78,6 +78,6 @@ def retention_of(
 
 
 def usual(name: str) -> str | int:
-    """Return what a key of the configuration file has where nothing is said."""
+    """Return the default of a key of the configuration file."""
     found = getattr(DEFAULT, name.removeprefix("keep-"), "1d")
     return found if isinstance(found, int) else str(found)

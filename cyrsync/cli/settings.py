@@ -1,4 +1,4 @@
-"""What is made of options for rsync: which differences matter, and how long a far end is waited for."""
+"""What options for rsync mean here: which differences matter, and how long to wait for a far end."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def _part(users: list[str] | None, partitions: list[str] | None, shard: str | No
 
 
 def _sync_server(conf: str, replica: address.Address, options: Options, reporter: Reporter) -> Session:
-    """Sync a server. Where its imapd.conf cannot be understood the run ends, and is told of, like any other."""
+    """Sync a server. If its imapd.conf cannot be understood, the run ends, and is reported like any other."""
     from cyrsync.server.run import ServerRun  # what only runs of servers need is not loaded by all
 
     if options.part and options.overwrite:
@@ -259,7 +259,7 @@ def _watch(
 
 
 def _leave_to_watcher(session: Session, *, full: bool, verbose: bool) -> None:
-    """Leave what is to be done to the watcher of this pair, if there is one."""
+    """Leave the work to the watcher of this pair, if there is one."""
     if not session.watched:
         return
     from cyrsync.state import watching
@@ -276,7 +276,7 @@ def _fail(error: UnusableError) -> NoReturn:
 
 
 def _refuse_rsync(extra: list[str], rsync_path: str | None) -> None:
-    """Raise UsageError for what is said to rsync, where there is none."""
+    """Raise UsageError for options of rsync, which does not run here."""
     if extra or rsync_path is not None:
         what = "options after --" if extra else "--rsync-path"
         raise UsageError(f"{what}: -C runs no rsync: give SRC and DEST for that")

@@ -48,7 +48,7 @@ def watch_server(session: Session, read: Callable[[], Config], wanted: Wanted) -
 
 
 class _Shown:
-    """Shows what a watcher tells: what fails here is told once, and changes nothing else."""
+    """Shows the events of a watcher. What fails here is reported once, and changes nothing else."""
 
     def __init__(self, session: Session, wanted: Wanted) -> None:
         self._session = session

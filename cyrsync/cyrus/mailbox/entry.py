@@ -21,7 +21,7 @@ HEADER = b"cyrus.header"
 INDEX = b"cyrus.index"
 EXPUNGE = b"cyrus.expunge"
 ANNOTATIONS = b"cyrus.annotations"
-#: What must be of one moment, and go last: under these, other metadata may be newer, and is rebuilt where it is not.
+#: Sent last, and all of one moment. Other metadata may be newer than these; Cyrus rebuilds it where it does not fit.
 SNAPSHOT = frozenset([HEADER, INDEX, EXPUNGE, ANNOTATIONS])
 #: Files of every mailbox, or of its part in an archive partition: other names with the prefix may be anything.
 MAIN_FILES = frozenset([HEADER, INDEX, b"cyrus.cache"])
@@ -48,7 +48,7 @@ def is_left_alone(name: bytes, at_root: bool) -> bool:
 
 
 def temporary_of(name: bytes) -> "tuple[bytes, ...]":
-    """Return whose temporary file this may be by its name, none for another file."""
+    """Return the files whose temporary file this may be by its name; none if it is no temporary file."""
     match = _TEMPORARY.match(name)
     return (match.group(1), match.group(1) + b".", b"." + match.group(1)) if match else ()
 

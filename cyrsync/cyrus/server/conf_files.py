@@ -19,15 +19,15 @@ from cyrsync.cyrus.mailbox.user import text
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.layout import user_of_name
 
-#: Databases by their names in imapd.conf, and files of the configdirectory; `mboxlist` goes by itself, last of all.
+#: Databases by their names in imapd.conf, and files of the configdirectory; `mboxlist` is sent by itself, last of all.
 _DATABASES = ("annotation", "userdeny", "zoneinfo")
 _FILES = (b"fetchnews.db", b"newsrc.db", b"msg/motd")
 _SHARED = b"shared."
-#: What is on the way to another name, and what a database leaves beside itself while it is written.
+#: Files that will get another name, and what a database leaves beside itself while it is written.
 _NEW = b".NEW"
 _MINUTE = 60.0  # seconds
 _SCRATCH = (_NEW, b".lock", b"-journal", b"-wal", b"-shm")
-#: What goes with a search index, which is made anew: `joe.xapianactive`, or by itself in a directory of the user's.
+#: What belongs to a search index, which is made anew: `joe.xapianactive`, or by itself in a directory of the user's.
 _SEARCH = (b".xapianactive", b"/xapianactive.db")
 
 
@@ -86,7 +86,7 @@ class ConfFiles:
         return tuple(dict.fromkeys(found))
 
     def trees(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield root and path of the directories that are taken with all that is below them."""
+        """Yield root and path of the directories that are sent with all that is below them."""
         for tree in self._trees:
             yield self._split(tree)
 
