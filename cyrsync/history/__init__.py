@@ -1,1 +1,1 @@
-"""Mail looked for in a tree that was kept, and brought back from there."""
+"""Finds mail in a tree that was kept, and restores it from there."""

@@ -1,4 +1,4 @@
-"""A tree as it was at some time, by what it keeps: of each mailbox the newest state that was not later."""
+"""A tree as it was at some time, by its history: each mailbox in its newest state that was not later."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class AsOf:
         return found
 
     def _state(self, mailbox: bytes) -> State | Located | None:
-        """Return the state that was, the mailbox as it is now if that is it, None for neither."""
+        """Return the state of that time; the mailbox itself if it has not changed since; None if there was none."""
         live = self.kept.live.get(mailbox)
         try:
             states = self._states(mailbox)
@@ -131,7 +131,7 @@ class AsOf:
         return states[-1] or live
 
     def _was_deleted(self, mailbox: bytes, live: Located | None) -> bool:
-        """Tell whether a mailbox that is gone was so already: its last state was kept when it was removed."""
+        """Tell whether a deleted mailbox was deleted by then: its last state was kept when it was removed."""
         if live is not None:
             return False
         with suppress(OSError):
@@ -149,9 +149,9 @@ class AsOf:
             return None
 
     def _versions(self, path: bytes) -> Iterator[Version | None]:
-        """Yield the versions of a file that were not later, the newest first, None for what is there now.
+        """Yield the versions of a file that were not later, the newest first, None for the file itself.
 
-        Where there is none, the earliest.
+        If there is none, yield the earliest.
         """
         every: list[tuple[int, Version | None]] = [(one.since, one) for one in self.kept.versions(path)]
         with suppress(OSError):
@@ -166,7 +166,7 @@ class AsOf:
             yield version
 
     def _by_states(self) -> Iterator[Located]:
-        """Yield the mailboxes by their states, of several with one name the newest."""
+        """Yield the mailboxes by their states; of several with the same name, the newest."""
         found: dict[bytes, tuple[int, Located]] = {}
         for mailbox in sorted({*self.kept.mailboxes, *self.kept.live}):
             state, live = self._state(mailbox), self.kept.live.get(mailbox)

@@ -39,9 +39,9 @@ def restore_by_append(
     only_one: bool = False,
     told: Told | None = None,
 ) -> None:
-    """Append what mailboxes lack, by the SHA-1 of messages; one that fails costs only itself. Raise ConnectionFailed.
+    """Append the messages that mailboxes lack, by SHA-1; a failure costs only its mailbox. Raise ConnectionFailed.
 
-    `only_one`: all are of one message, and the first of them is enough. A dry run asks the server, and tells only.
+    `only_one`: all selections are of one message, and the first is enough. A dry run only asks the server, and reports.
     """
     for selection in selections:
         name = into_plan.name_of(selection.mailbox)
@@ -95,7 +95,7 @@ def _lacking(selection: Selection, had: frozenset[bytes]) -> Iterator[Message]:
 
 
 def _is_there(connection: Connection, name: bytes) -> bool:
-    """Tell whether there is a mailbox: one that cannot be selected may be another's."""
+    """Tell whether a mailbox exists: one that cannot be selected may belong to somebody else."""
     return any(line.upper().startswith(b"LIST ") for line in connection.command(b'LIST ""', name))
 
 

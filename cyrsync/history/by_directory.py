@@ -1,4 +1,4 @@
-"""Mailboxes found by their directories, where no mailboxes.db tells: named by their paths, else by cyrus.header."""
+"""Mailboxes found by their directories, without a mailboxes.db: named by their paths, else by cyrus.header."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cyrsync.text import path_text
 #: What the root of a partition ends before: a uniqueid's directory, that of users, of deleted ones, of a domain.
 _INSIDE = re.compile(rb"(?:^|/)(?:uuid/[^/]/[^/]/[^/]+/?\Z|(?:[A-Za-z]/)?(?:user|DELETED/user)/|domain/)")
 
-#: Told a line for each directory that cannot be read.
+#: Receives a line for each directory that cannot be read.
 Unreadable = Callable[[str], None]
 
 _METADATA = frozenset(["header", "index", "cache", "expunge", "annotations"])

@@ -1,4 +1,4 @@
-"""Which mailboxes of a tree are meant. Pure."""
+"""Which mailboxes of a tree are selected. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TIME = re.compile(rb"[0-9A-F]{8}")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What somebody asks for; what is None or False leaves all mailboxes and their live messages."""
+    """What is asked for; with None and False everywhere, all mailboxes and their live messages."""
 
     mailbox: str | None = None  # a name as people, administrators or Cyrus itself write it, or a uniqueid
     user: str | None = None
@@ -38,7 +38,7 @@ def shown(name: bytes) -> str:
 
 
 def choose(known: Sequence[Located], request: Request, prefix: bytes = b"DELETED") -> list[Located]:
-    """Return the mailboxes that are meant, by their names, deleted ones last. Raise UnusableError where there are none.
+    """Return the selected mailboxes, by name, deleted ones last. Raise UnusableError if there are none.
 
     `prefix` is imapd.conf's deletedprefix.
     """
@@ -60,7 +60,7 @@ def choose(known: Sequence[Located], request: Request, prefix: bytes = b"DELETED
 
 
 def _last_deleted(known: Sequence[Located], prefix: bytes) -> list[Located]:
-    """Return the deleted mailboxes of a user who is gone, of several with one name the one that was deleted last."""
+    """Return the deleted mailboxes of a deleted user; of several with the same name, the one that was deleted last."""
     found: dict[bytes | None, Located] = {}
     for one in sorted(known, key=lambda one: deleted_at(one.mailbox.name, prefix) or 0):
         found[former_name(one.mailbox.name, prefix)] = one
@@ -68,12 +68,12 @@ def _last_deleted(known: Sequence[Located], prefix: bytes) -> list[Located]:
 
 
 def _order(name: bytes, prefix: bytes) -> tuple[bool, bytes]:
-    """Put what is below a mailbox behind it, and what is deleted last."""
+    """Sort mailboxes below another behind it, and deleted ones last."""
     return layout.is_deleted(name, prefix), name.replace(b".", b"\0")
 
 
 def named(known: Sequence[Located], name: str) -> bytes | None:
-    """Return the internal name of what people call so: a mailbox, or what is only there for those below it."""
+    """Return the internal name for a name that people write, of a mailbox or of one that has mailboxes below it."""
     given = os.fsencode(name)
     for one in known:
         if name == (one.mailbox.uniqueid or None) or _is(one.mailbox.name, name, given):

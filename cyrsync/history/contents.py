@@ -33,7 +33,7 @@ class Damaged(Exception):
 def blocks(message: Message) -> Iterator[bytes]:
     """Yield the message's bytes as they are on disk, with CRLF.
 
-    Raise Damaged, at the end only where its bytes are not those of its record: nothing is to be made of them before.
+    Raise Damaged: only at the end if the bytes are not those of the record, so they must not be used before.
     """
     descriptor, path, size = _opened(message)
     try:

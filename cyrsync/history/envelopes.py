@@ -48,7 +48,7 @@ class Envelopes:
         self._descriptors = [_cache(path, generation) for path in selection.caches]
 
     def close(self) -> None:
-        """Let go of the caches."""
+        """Close the caches."""
         for descriptor in self._descriptors:
             if descriptor is not None:
                 os.close(descriptor)

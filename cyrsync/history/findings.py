@@ -1,4 +1,4 @@
-"""What a tree holds, as `history` shows it: mailboxes, messages, and what of both was removed and can be restored."""
+"""What a tree holds, as `history` shows it: mailboxes and messages, also removed ones that can be restored."""
 
 from __future__ import annotations
 
@@ -90,17 +90,17 @@ class FoundMessage:
 
 @dataclass(frozen=True)
 class Meant:
-    """The mailboxes that are meant: those that are there, and all by the directories with their states."""
+    """The selected mailboxes: those that exist, and all of them by the directories with their states."""
 
     tree: Tree
     live: list[Located]
     kept: Kept | None
     states: dict[bytes, Located]
-    gone: dict[bytes, Located]  # of these, those that are not there any more
+    gone: dict[bytes, Located]  # of these, those that no longer exist
 
 
 def meant(tree: Tree, request: Request, unreadable: Callable[[str], None]) -> Meant:
-    """Return which mailboxes are meant. Raise UnusableError where there are none."""
+    """Return which mailboxes are selected. Raise UnusableError if there are none."""
     request = replace(request, deleted=True)
     kept = Kept(tree) if tree.past is None else None
     if kept is None or not kept.stores:
@@ -120,7 +120,7 @@ def meant(tree: Tree, request: Request, unreadable: Callable[[str], None]) -> Me
 def mailboxes(
     found: Meant, unreadable: Callable[[str], None], reporter: Reporter, *, only_deleted: bool = False
 ) -> Iterator[FoundMailbox]:
-    """Yield the mailboxes that are meant, those that are gone last."""
+    """Yield the selected mailboxes, deleted ones last."""
     tree, kept = found.tree, found.kept
     by_place = {place: name for name, place in found.states.items()}
     every = Request(every=True, deleted=True)
@@ -145,7 +145,7 @@ def mailboxes(
 
 
 def versions_of(found: Meant, unreadable: Callable[[str], None]) -> Iterator[FoundVersion]:
-    """Yield the versions of the mailboxes that are meant."""
+    """Yield the versions of the selected mailboxes."""
     for name, place in found.states.items():
         if found.kept is not None:
             yield from versions(found.kept, name, place, unreadable)

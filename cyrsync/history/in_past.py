@@ -1,4 +1,4 @@
-"""What is asked for and not there, looked for in what is kept."""
+"""What is asked for and not in the tree is looked for in its history."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cyrsync.history.tree import Tree
 
 
 def of(tree: Tree) -> Kept | None:
-    """Return what a tree keeps; None for nothing, or if the tree is that of another time already."""
+    """Return the history of a tree; None if it has none, or if the tree is already shown as of another time."""
     if tree.past is not None:
         return None
     kept = Kept(tree)
@@ -39,7 +39,7 @@ def hint(kept: Kept, request: Request, reason: str) -> str:
 
 
 def messages(kept: Kept, request: Request) -> Iterator[Selection]:
-    """Yield the message that is asked for, out of the newest state that has it; by a UID, of each mailbox one."""
+    """Yield the message that is asked for, from the newest state that has it; for a UID, one from each mailbox."""
     try:
         places = _chosen({**kept.gone, **kept.live}, replace(request, deleted=True), kept)
     except UnusableError:
@@ -63,7 +63,7 @@ def messages(kept: Kept, request: Request) -> Iterator[Selection]:
 
 
 def _likely(kept: Kept, places: dict[bytes, Located], deleted: int) -> list[tuple[Located, State]]:
-    """Return of each mailbox the last state that was kept before a message was deleted, the latest first."""
+    """Return the last state of each mailbox that was kept before a message was deleted, the latest first."""
     found = []
     for mailbox, place in places.items():
         states = kept.readable_states(mailbox)
@@ -74,20 +74,20 @@ def _likely(kept: Kept, places: dict[bytes, Located], deleted: int) -> list[tupl
 
 
 def _every(kept: Kept, places: dict[bytes, Located]) -> Iterator[tuple[Located, State]]:
-    """Yield all states, of each mailbox the newest first."""
+    """Yield all states of each mailbox, the newest first."""
     for mailbox, place in places.items():
         for state in reversed(kept.readable_states(mailbox)):
             yield place, state
 
 
 def _chosen(places: dict[bytes, Located], request: Request, kept: Kept) -> dict[bytes, Located]:
-    """Return which mailboxes are meant, by the directories with their states. Raise UnusableError for none."""
+    """Return which mailboxes are selected, by the directories with their states. Raise UnusableError for none."""
     by_place = {place: mailbox for mailbox, place in places.items()}
     return {by_place[place]: place for place in choose(list(by_place), request, kept.tree.deletedprefix)}
 
 
 def _with(kept: Kept, place: Located, request: Request, states: list[State]) -> Selection | None:
-    """Return the message that is asked for, out of the first state that has it."""
+    """Return the message that is asked for, from the first state that has it."""
     for state in states:
         with suppress(Unreadable, *WRONG):
             for asked, files in _files(kept, request, state):

@@ -19,12 +19,12 @@ _DELETED = re.compile(rb"(?:[^!]*!)?([^.!]+)\..+\.[0-9A-F]{8}")
 
 
 class Action(Enum):
-    """What happens to a mailbox, in the words that people read."""
+    """What is done to a mailbox, in the words that people read."""
 
     MAKE = "made again"
     #: Its uniqueid is another mailbox's now.
     MAKE_ANEW = "made as a new folder"
-    #: A restore that failed or was cut off has left it, empty.
+    #: A restore that failed or was cut off has left it empty.
     MAKE_OVER_EMPTY = "made again in place of an empty one"
     RENAME_BACK = "renamed back"
     APPEND = "appended to"
@@ -32,13 +32,13 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do with a mailbox, under which name; `there` is the one of the server that is meant."""
+    """What to do with a mailbox, under which name; `there` is the server's own mailbox that gets it."""
 
     selection: Selection
     name: bytes
     action: Action
     there: Remote | None
-    #: GUIDs of the messages that are left out; one that the index has none of, when its file is read.
+    #: GUIDs of the messages that are left out; if the index has no GUID of a message, its file tells when it is read.
     had: frozenset[bytes]
     note: str = ""
 
@@ -85,7 +85,7 @@ def _former(name: bytes) -> bytes | None:
 
 
 class Had:
-    """What a mailbox's user has, in whichever mailbox, and what was deleted there as long as it has a record."""
+    """The messages that a mailbox's user has in any mailbox, and those that were deleted and still have a record."""
 
     def __init__(self, server: SyncServer) -> None:
         self._server = server

@@ -1,4 +1,4 @@
-"""What came of a restore."""
+"""The result of a restore."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cyrsync.history.contents import Damaged
 from cyrsync.history.selected import Message, Selection
 from cyrsync.sync.progress import Reporter
 
-#: Told what of a mailbox would be restored.
+#: Receives what would be restored of a mailbox.
 Told = Callable[[Selection], None]
 
 
 @dataclass(slots=True)
 class MailboxOutcome:
-    """What came of one mailbox."""
+    """The result for one mailbox."""
 
     name: str  # as people read it
     selected: int = 0  # messages that were to be restored
@@ -43,7 +43,7 @@ class MailboxOutcome:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a whole restore; counts while it runs."""
+    """The result of a whole restore; counts while it runs."""
 
     tree: str
     target: str
@@ -99,7 +99,7 @@ class Outcome:
 
 
 class MailboxRestore:
-    """A mailbox that is restored message by message: what comes of each, recorded and shown."""
+    """A mailbox that is restored message by message: the result of each is recorded and shown."""
 
     def __init__(self, outcome: Outcome, reporter: Reporter) -> None:
         """The mailbox is the one that `outcome` has begun last."""
@@ -119,7 +119,7 @@ class MailboxRestore:
         self._show()
 
     def warn(self, text: str) -> None:
-        """Record what somebody ought to know of the mailbox."""
+        """Record a warning about the mailbox."""
         self._outcome.warnings.append(f"{self.one.name}: {text}")
 
     def _show(self) -> None:

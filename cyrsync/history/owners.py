@@ -11,13 +11,13 @@ from cyrsync.cyrus.server.conf_files import ConfFiles
 from cyrsync.cyrus.server.config import Config
 from cyrsync.ends.stores import KeptState
 
-#: Of what belongs to a user, but nothing tells to which one.
+#: The owner of what belongs to an unknown user.
 UNKNOWN = ""
 _UUID = b"uuid/"
 
 
 class Owners:
-    """Tells whose what is; None is nobody's, a shared mailbox's."""
+    """Tells the owners of states and files; None for nobody's, as of a shared mailbox."""
 
     def __init__(self, config: Config, inbox: Callable[[bytes], bytes | None]) -> None:
         """`inbox` returns the name of the mailbox that has a uniqueid on the replica, None for none."""
@@ -28,7 +28,7 @@ class Owners:
         self._by_uniqueid: dict[str, str] = {}
 
     def learn(self, states: Iterable[KeptState]) -> None:
-        """Take in which uniqueids users' INBOXes have: by these their files are named."""
+        """Learn the uniqueids of the users' INBOXes: users' files are named by them."""
         for state in states:
             if state.mailbox and state.folder.startswith(_UUID) and state.mailbox.count(b".") == 1:
                 user = self.of_name(state.mailbox)

@@ -36,11 +36,11 @@ class Pruned:
     rewritten: int = 0  # versions of mailboxes.db, without the records of who was forgotten
     messages: int = 0  # removed from the pool
     size: int = 0  # bytes of these
-    messages_unnamed: int = 0  # that nothing names, but have their grace
+    messages_unnamed: int = 0  # that no state needs, within their grace
     messages_kept: int = 0
     pieces: int = 0
     held: list[str] = field(default_factory=list)
-    #: What is no fault: printed with the counts.
+    #: Notes that are no errors: printed with the counts.
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Pruned:
         self.files_kept += sum(len(file.versions) for file in root.listed.files) - files
 
     def take(self, swept: Swept, problems: list[tuple[bytes, str]]) -> None:
-        """Take over what came of one partition."""
+        """Add the result of one partition."""
         self.messages += swept.messages
         self.size += swept.bytes
         self.messages_unnamed += swept.unnamed
@@ -105,7 +105,7 @@ def prune(
     discard_damaged: bool,
     tell: Callable[[int], object],
 ) -> None:
-    """Remove what is not to stay, partition by partition. Raise UnusableError where a clock is wrong."""
+    """Remove what is not to stay, partition by partition. Raise UnusableError if a clock is wrong."""
     behind = abs(stores.replica.tree.about().time - now)
     if behind > _MOST_BEHIND:
         raise UnusableError(
@@ -148,7 +148,7 @@ def hold(stores: ReplicaStores, user: str, by: str, since: str) -> None:
 
 
 def release(stores: ReplicaStores, user: str) -> None:
-    """Hold a user no more. Raise UnusableError where he is not held."""
+    """End the hold of a user. Raise UnusableError if the user is not held."""
     _refuse_missing(stores)
     wrong, number = stores.replica.tree.stores.release(_paths(stores.roots), _name(user))
     if wrong:
@@ -226,7 +226,7 @@ def _erase_names(stores: ReplicaStores, user: str, result: Pruned) -> None:
 
 
 def _refuse_missing(stores: ReplicaStores) -> None:
-    """Raise UnusableError where not all roots are there: nothing may be said of all of them."""
+    """Raise UnusableError if a root is missing: then nothing can be said about all of them."""
     for group in stores.groups:
         if group.is_missing:
             raise UnusableError(group.doubt)

@@ -1,4 +1,4 @@
-"""One mailbox of a tree, read from its own files: its values, and those of its messages that are meant."""
+"""One mailbox of a tree, read from its own files: its values, and its selected messages."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _Extras:
 def selections(
     tree: Tree, request: Request, unreadable: Callable[[str], None], reporter: Reporter | None = None
 ) -> Iterator[Selection]:
-    """Return what is meant, a mailbox each; `unreadable` is told of those that cannot be read.
+    """Return the selections, one for each mailbox; `unreadable` receives mailboxes that cannot be read.
 
     Raise UnusableError at once where there is no such mailbox.
     """
@@ -61,7 +61,7 @@ def selections(
 
 
 def chosen(tree: Tree, request: Request, unreadable: Callable[[str], None]) -> list[Located]:
-    """Return the mailboxes that are meant. Raise UnusableError where there are none."""
+    """Return the selected mailboxes. Raise UnusableError if there are none."""
     known = tree.mailboxes
     for problem in tree.unreadable:
         unreadable(problem)
@@ -74,7 +74,7 @@ def chosen(tree: Tree, request: Request, unreadable: Callable[[str], None]) -> l
 def of_each(
     tree: Tree, chosen: list[Located], request: Request, unreadable: Callable[[str], None], reporter: Reporter
 ) -> Iterator[Selection]:
-    """Yield what is meant of some mailboxes, of one that has nothing of it only if no message is asked for."""
+    """Yield the selections of some mailboxes; an empty one only if no single message is asked for."""
     messages = 0
     for number, place in enumerate(chosen):
         reporter.scan(number, messages)
@@ -99,7 +99,7 @@ def read_if_readable(
 def read(
     tree: Tree, place: Located, request: Request, files: MailboxFiles | None = None, only: frozenset[int] | None = None
 ) -> Selection:
-    """Return what is meant of a mailbox. Raise Unreadable.
+    """Return the selection of a mailbox. Raise Unreadable.
 
     `files` are its own if they are read already; `only` some UIDs are looked at.
     """
@@ -137,7 +137,7 @@ def read(
 
 
 def _parts(metadata: dict[bytes, bytes], request: Request) -> list[_Part]:
-    """Return the records that are meant, of cyrus.index and of 2.3's cyrus.expunge. Raise BadIndex.
+    """Return the selected records of cyrus.index and of 2.3's cyrus.expunge. Raise BadIndex.
 
     A message that was brought back by 2.3 may have its record in both.
     """
@@ -152,13 +152,13 @@ def _parts(metadata: dict[bytes, bytes], request: Request) -> list[_Part]:
 
 
 def _may_name(data: bytes, request: Request) -> bool:
-    """Tell whether an index can have what is asked for: a large one that has not is not taken apart."""
+    """Tell whether an index can have what is asked for: if not, a large one is not taken apart."""
     guid = request.message
     return not isinstance(guid, bytes) or (guid != records.UNKNOWN_GUID and guid in data)
 
 
 def _part(data: bytes, request: Request, is_index: bool) -> _Part:
-    """Return the records that are meant in one file. Raise BadIndex."""
+    """Return the selected records of one file. Raise BadIndex."""
     if request.message is None:
         # A few of a million records are looked at; flags that are damaged disagree with the header's counts.
         index = records.read(data, check_records=not request.only_expunged, sorted_uids=is_index)

@@ -1,4 +1,4 @@
-"""What mailboxes had, and have no more, by the states that are kept of them."""
+"""What mailboxes had and no longer have, by their kept states."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EVERY = Request(every=True)
 
 
 class Removed:
-    """A mailbox's messages that are gone, as the newest state has them in which they are, newest state first."""
+    """The removed messages of a mailbox, each from the newest state that has it, newest state first."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Removed:
         self._index = index
 
     def selections(self) -> Iterator[tuple[Selection, int]]:
-        """Yield messages of one state each, and when the next one came to be, in nanoseconds since 1970."""
+        """Yield the messages of each state, and when the next state began, in nanoseconds since 1970."""
         known = _Known()  # what is there, or in a newer state
         seen: dict[bytes, int] = {}  # sizes of pieces of an index
         try:
@@ -68,7 +68,7 @@ class Removed:
             until = state.since
 
     def _live(self, known: _Known, seen: dict[bytes, int]) -> int:
-        """Note what is there, and in which pieces, and return since when; 0 where the mailbox is gone."""
+        """Note the messages that exist, and their pieces; return since when it is so, 0 for a deleted mailbox."""
         live = self._kept.live.get(self._mailbox)
         if live is None:
             return 0
@@ -93,7 +93,7 @@ class Removed:
 
 
 def when_removed(message: Message, until: int) -> int:
-    """Return when a message was removed, in seconds since 1970; `until` is when the next state came to be."""
+    """Return when a message was removed, in seconds since 1970; `until` is when the next state began."""
     return message.last_changed if message.expunged else until // _SECOND
 
 

@@ -48,7 +48,7 @@ class Root:
 
 @dataclass(slots=True)
 class Group:
-    """Roots whose messages and states belong together: those of a partition. `doubt`: why nothing may be swept."""
+    """Roots whose messages and states belong together: those of a partition. `doubt`: why no message may be removed."""
 
     roots: list[Root]
     doubt: str = ""
@@ -96,13 +96,13 @@ class ReplicaStores:
                     self.owners.learn(mailbox.states)
 
     def lack(self) -> str:
-        """Return what to say where there is no store at all, "" where there is one."""
+        """Return the note for a replica without any store, else ""."""
         if self.there or self.problems:
             return ""
         return f"{self.replica.address.text}: no history is kept there yet: `sync -C --history` begins to keep it"
 
     def outdated(self, root: Root, retention: Retention, now: float) -> Iterator[Removal]:
-        """Yield what is not to stay of what a root has, but for users who are held."""
+        """Yield what is not to stay below a root, except for users who are held."""
         for mailbox in root.listed.mailboxes:
             if self._is_held(self.owners.of_state(state) for state in mailbox.states):
                 continue
@@ -125,7 +125,7 @@ class ReplicaStores:
             yield from (Removal(root.path, _FILES + file.path + b"/" + name) for name in lost)
 
     def damaged(self, root: Root) -> Iterator[Removal]:
-        """Yield the states of a root that cannot be read, but for users who are held."""
+        """Yield the states of a root that cannot be read, except for users who are held."""
         wrong = set(root.listed.damaged)
         for mailbox in root.listed.mailboxes:
             if not self._is_held(self.owners.of_state(state) for state in mailbox.states):
@@ -162,14 +162,14 @@ class ReplicaStores:
         return True
 
     def lack_of_files(self) -> str:
-        """Return what to say where there is no place for users' files, as with `--no-config`, "" where there is one."""
+        """Return the note for a replica without users' files, as with `--no-config`, else ""."""
         if any(root.source == self._home for root in self.roots):
             return ""
         where = path_text(self.replica.path(self._home))
         return f"{where}: no such directory: users' files are not looked for; is its disk mounted?"
 
     def nothing_of(self, user: str) -> str:
-        """Return what to say where nothing of a user is kept, "" where something is."""
+        """Return the note for a user of whom nothing is kept, else ""."""
         if any(True for root in self.roots for _ in self.of_user(root, user)):
             return ""
         return (
@@ -177,7 +177,7 @@ class ReplicaStores:
         )
 
     def nobody_knows(self, root: Root) -> Iterator[str]:
-        """Yield the states and files of a root of which nothing tells whose they are."""
+        """Yield the states and files of a root whose owner is unknown."""
         for mailbox in root.listed.mailboxes:
             for state in mailbox.states:
                 if self.owners.of_state(state) == UNKNOWN:
@@ -192,7 +192,7 @@ class ReplicaStores:
         return bool(held) and any(owner == UNKNOWN or owner in held for owner in owners)
 
     def _names_held(self, root: Root, path: bytes) -> bool:
-        """Tell whether a file is mailboxes.db, which tells what mailboxes of users who are held were called when."""
+        """Tell whether a file is mailboxes.db, while users are held: it has the names that their mailboxes had."""
         return bool(self.held) and os.path.join(root.source, path) == self._mailbox_list
 
     def _inbox(self, uniqueid: bytes) -> bytes | None:
@@ -210,9 +210,9 @@ class ReplicaStores:
 def opened(
     address: Address, config: Config, options: Options, directory: Path, *, dry_run: bool = False
 ) -> Iterator[ReplicaStores]:
-    """Give the stores of a replica, which nobody else writes to meanwhile, but for a `dry_run`.
+    """Give the stores of a replica, locked except for a `dry_run`.
 
-    Raise UnusableError where it is not there, LockedError where a run is at work, RefusedError where it was promoted.
+    Raise UnusableError if it does not exist, LockedError if a run is at work, RefusedError if it was promoted.
     """
     replica = Replica(address, options, directory)
     try:

@@ -32,10 +32,10 @@ def restore_into(
     only_one: bool = False,
     told: Told | None = None,
 ) -> None:
-    """Restore mailboxes one after the other; one that fails costs only itself. Raise ConnectionFailed.
+    """Restore mailboxes one after the other; a failure costs only its mailbox. Raise ConnectionFailed.
 
     `only_missing`: leave out also what the user's other mailboxes have, and what was deleted there and has a record.
-    `only_one`: all are of one message, and the first of them is enough. A dry run asks the server, and tells only.
+    `only_one`: all selections are of one message, and the first is enough. A dry run only asks the server, and reports.
     """
     had = Had(server)
     for selection in selections:
@@ -96,7 +96,7 @@ class _Run:
         return plan
 
     def _make(self, plan: Plan) -> None:
-        """Make a mailbox with all that it had, in one command: nobody ever sees half of it."""
+        """Make a mailbox with all that it had, in one command: nobody sees half of it."""
         now = int(time.time())
         place = self._server.place_for(plan.name, plan.selection.mailbox.partition)
         mailbox = sync_apply.in_domain(replace(plan.selection.mailbox, name=plan.name), place.prefix)

@@ -1,4 +1,4 @@
-"""Restoring to a directory: what is meant is written there, a mailbox at a time."""
+"""Restoring to a directory: the selections are written there, a mailbox at a time."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ FORMS = {"maildir": to_maildir.write, "eml": to_files.write, "cyrus": to_cyrus.w
 
 
 def found(tree: Tree, request: Request, outcome: Outcome, reporter: Reporter | None = None) -> Iterator[Selection]:
-    """Return what is meant; of a message that several mailboxes have, each. Raise UnusableError where there is none.
+    """Return the selections; a message that several mailboxes have, from each. Raise UnusableError if there is none.
 
-    A message that no mailbox has is looked for in what is kept.
+    A message that no mailbox has is looked for in the history.
     """
     try:
         every = selections(tree, request, outcome.errors.append, reporter if request.message is not None else None)
@@ -82,7 +82,7 @@ def restore_to(tree: Tree, request: Request, directory: bytes, form: str, outcom
 
 
 def _vanished(tree: Tree, name: bytes, damaged: list[Damaged]) -> set[int]:
-    """Return the UIDs of messages whose file went away as it should: where Cyrus runs, or a sync, meanwhile."""
+    """Return the UIDs of messages whose files were rightly removed meanwhile, by Cyrus or by a sync."""
     missing = {error.uid for error in damaged if error.missing}
     # Of several with one name, none may have a record of it.
     named_so = [one for one in tree.mailboxes if one.mailbox.name == name] if missing else []

@@ -81,12 +81,12 @@ class Retention(NamedTuple):
         return sorted(end * _SECOND for end in found)
 
     def begin(self, now: float) -> float:
-        """Return since when anything stays, in nanoseconds since 1970; what is for the newest ones alone, for ever."""
+        """Return the time from which on anything stays, in nanoseconds since 1970; the newest states stay for ever."""
         begins = [self.within.before(now) * _SECOND, *self.ends(now)[:1]]
         return min(begins) if self != Retention(last=self.last) else float("-inf")
 
 
-#: What stays where nobody says otherwise.
+#: What stays by default.
 DEFAULT = Retention(within=Duration(days=7), hourly=48, daily=14, weekly=8, monthly=12)
 
 
@@ -113,9 +113,10 @@ def kept(times: Sequence[int], ended: int, retention: Retention, now: float) -> 
 def kept_records(
     gone: Collection[int], times: Sequence[int], stay: Collection[int], ended: int, retention: Retention, now: float
 ) -> set[int]:
-    """Return which records of messages that came and went stay: those of times in `gone`; `times` are of the states.
+    """Return the times in `gone` whose records (of messages that arrived and were deleted) stay.
 
-    A record stays with the state that began last before it, and within the time in which all stays.
+    `times` are those of the states. A record stays with the state that began last before it, and within the time in
+    which all stays.
     """
     begins = sorted({*times, *gone})
     since = retention.within.before(now) * _SECOND if retention.within != _NONE else float("inf")

@@ -1,4 +1,4 @@
-"""What is to be restored: mailboxes, each with its messages, wherever they were read and wherever they go.
+"""What is to be restored: mailboxes, each with its messages, from whatever source and to whatever target.
 
 Plain values. Who restores reads nothing but these and the message files that they name.
 """
@@ -58,9 +58,9 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A mailbox, and those of its messages that are meant.
+    """A mailbox, and its selected messages.
 
-    Messages are made while they are gone through: there may be a million. `messages` may be called again.
+    Messages are made one by one, as there may be a million. `messages` may be called again.
     """
 
     mailbox: Mailbox

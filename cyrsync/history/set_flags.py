@@ -1,4 +1,4 @@
-"""`restore --flags`: messages that a server has get the flags again that they had, and nothing else is changed."""
+"""`restore --flags`: messages on a server get back the flags that they had; nothing else is changed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _UIDVALIDITY = re.compile(rb"OK \[UIDVALIDITY ([0-9]{1,10})\]")
 def set_flags(
     server: SyncServer, logins: OwnerLogins, selections: Iterable[Selection], outcome: Outcome, reporter: Reporter
 ) -> None:
-    """Set flags as the messages of a tree have them; a mailbox that fails costs only itself. Raise ConnectionFailed.
+    """Set flags as the messages of a tree have them; a failure costs only its mailbox. Raise ConnectionFailed.
 
     A message is the same where UIDVALIDITY and UID are, else the one with its GUID.
     """

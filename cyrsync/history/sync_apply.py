@@ -1,4 +1,4 @@
-"""What is said to Cyrus to restore a mailbox, and what it answers: SYNCGET, SYNCAPPLY and SYNCRESTORE [3.0+]. Pure.
+"""The commands that restore a mailbox into Cyrus, and its answers: SYNCGET, SYNCAPPLY and SYNCRESTORE [3.0+]. Pure.
 
 These are the words of Cyrus's replication, which an administrator may also use on the IMAP port; names are internal
 ones (imap/sync_support.c: sync_restore_mailbox, sync_get_mailboxes, sync_apply_rename).
@@ -26,7 +26,7 @@ _MOST_UID = (1 << 32) - 1
 
 
 class BadAnswer(ValueError):
-    """The server answered something that it cannot mean."""
+    """The server's answer makes no sense."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A Cyrus that takes SYNCGET, SYNCAPPLY and SYNCRESTORE [3.0+]: what is asked and done in a restore, by its name."""
+"""A Cyrus that accepts SYNCGET, SYNCAPPLY and SYNCRESTORE [3.0+]: the questions and steps of a restore."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class SyncServer:
     ) -> list[UploadedMessage]:
         """Send messages to be kept ready, and return those that were sent, by UID.
 
-        One whose SHA-1 is among `had` is not sent; what is damaged is told, and not sent. Raise CommandRefused.
+        Messages whose SHA-1 is in `had` are not sent, nor are damaged ones, which are reported. Raise CommandRefused.
         """
         found: list[UploadedMessage] = []
         batch: list[bytes] = []

@@ -135,7 +135,7 @@ class Target:
             os.close(descriptor)
 
     def failed(self, error: OSError, *names: bytes) -> NotWritten:
-        """Return what to say of an error in writing."""
+        """Return the message for an error in writing."""
         return NotWritten(f"{path_text(os.path.join(self.path, *names))}: {error.strerror}")
 
     def settle(self) -> None:
@@ -146,7 +146,7 @@ class Target:
             raise self.failed(error) from None
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Close the directory."""
         os.close(self._top)
 
     def _append(self, descriptor: int, block: bytes, name: bytes) -> int:

@@ -1,7 +1,7 @@
 """Mail restored as a Maildir, folders below it as those of Maildir++ (as Dovecot and Courier have them).
 
 A message has its INTERNALDATE as its mtime, and its flags in its name; names of user flags are in `dovecot-keywords`.
-Its name is made of what it is, so that a restore which is run again brings only what lacks.
+Its name is derived from the message, so that a repeated restore writes only what is missing.
 """
 
 from __future__ import annotations

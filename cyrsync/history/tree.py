@@ -34,7 +34,7 @@ _LARGEST = 1 << 20
 
 
 class Past(Protocol):
-    """How a tree was at some time: what stands for what is in it now."""
+    """How a tree was at some time: it replaces what is in the tree now."""
 
     def mailboxes(self) -> list[Located]:
         """Return the mailboxes that there were. Raise UnusableError where nothing is known of any."""
@@ -157,7 +157,7 @@ class Tree:
 
 def message_places(place: Located, uid: int, archived: bool) -> tuple[bytes, ...]:
     """Return where the file of a message may be in its mailbox's directories, in the order to look."""
-    # Where the flag does not lead: a move may be under way, or archive_enabled have been changed.
+    # Where the flag does not lead: a message may be moving, or archive_enabled may have been changed.
     roots = (place.archive, place.data) if archived else (place.data, place.archive)
     return tuple(dict.fromkeys(os.path.join(root, b"%d." % uid) for root in roots))
 

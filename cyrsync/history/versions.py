@@ -1,4 +1,4 @@
-"""The versions of a mailbox: its states that are kept, and what came and went from one to the next."""
+"""The versions of a mailbox: its kept states, and what was added and removed from one to the next."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class _Seen:
 def versions(kept: Kept, mailbox: bytes, place: Located, unreadable: Callable[[str], None]) -> Iterator[FoundVersion]:
     """Yield the versions of a mailbox, the oldest first. `mailbox` is the name of the directory with its states."""
     before = _Seen(0, frozenset(), 0)
-    passed: set[int] = set()  # UIDs of what came and went since
+    passed: set[int] = set()  # UIDs of messages that arrived and were deleted since
     name = place.mailbox.name
     first = True
     for since, now, read in _indexes(kept, mailbox):
@@ -69,7 +69,7 @@ def versions(kept: Kept, mailbox: bytes, place: Located, unreadable: Callable[[s
         except (LockTimeout, *WRONG) as error:
             unreadable(f"{shown(name)}: {moment.shown(since)}: {error_text(error)}")
             continue
-        if now is None:  # records of what came and went
+        if now is None:  # records of messages that arrived and were deleted
             passed |= seen.uids - before.uids if seen.uidvalidity == before.uidvalidity else seen.uids
             continue
         came, went = (0, 0) if first else (seen.lost(before) + len(passed), before.lost(seen) + len(passed))
@@ -78,7 +78,7 @@ def versions(kept: Kept, mailbox: bytes, place: Located, unreadable: Callable[[s
 
 
 def _indexes(kept: Kept, mailbox: bytes) -> Iterator[tuple[int, bool | None, Callable[[], bytes]]]:
-    """Yield since when, whether it is that of now (None: only what came and went), and what reads the index."""
+    """Yield since when, whether it is the present index (None: only messages that are gone), and what reads it."""
     for state in kept.readable_states(mailbox):
         if state.gone:
             yield state.since, None, lambda state=state: excerpt.as_index(state.index())  # type: ignore[misc]

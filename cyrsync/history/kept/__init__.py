@@ -1,1 +1,1 @@
-"""What a replica keeps of what it had: its stores, read."""
+"""The history of a replica: its stores, read."""

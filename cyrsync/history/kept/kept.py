@@ -1,4 +1,4 @@
-"""All that a tree keeps of what its mailboxes were, beside what they are: the stores of all its roots together."""
+"""The history of a tree beside its mailboxes as they are: the stores of all its roots together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WRONG = (OSError, BadState, BadIndex, header.HeaderError)
 
 
 class Kept:
-    """What a tree keeps. Mailboxes are known by the name of the directory with their states, see `directory_of`."""
+    """The history of a tree. Mailboxes are known by the name of the directory with their states, see `directory_of`."""
 
     def __init__(self, tree: Tree) -> None:
         """Find the stores; `tree` is as it is now."""
@@ -49,7 +49,7 @@ class Kept:
 
     @cached_property
     def mailboxes(self) -> list[bytes]:
-        """All mailboxes of which a state is kept. Raises UnusableError."""
+        """All mailboxes with a kept state. Raises UnusableError."""
         try:
             return sorted({name for store in self.stores for name in store.mailboxes()})
         except OSError as error:
@@ -64,16 +64,16 @@ class Kept:
             return []
 
     def states(self, mailbox: bytes) -> list[State]:
-        """Return the states of a mailbox, the oldest first, those too that are only what came and went.
+        """Return the states of a mailbox, the oldest first.
 
-        Raise OSError.
+        Those with only messages that arrived and were deleted are among them. Raise OSError.
         """
         found = [state for store in self.stores for state in store.states(mailbox)]
         return sorted(found, key=lambda state: state.name)
 
     @cached_property
     def complete_since(self) -> int | None:
-        """From when on every state is kept, in nanoseconds since 1970, as far as the oldest ones tell; None: never."""
+        """The time from which on every state is kept, in nanoseconds since 1970, by the oldest states; None: never."""
         made = []
         for mailbox in self.mailboxes:
             for state in self.readable_states(mailbox)[:1]:
@@ -83,7 +83,7 @@ class Kept:
 
     @cached_property
     def places(self) -> list[Located]:
-        """All mailboxes as they are now; none where only what is kept of them is left."""
+        """All mailboxes as they are now; none if only the history is left."""
         try:
             return self.tree.mailboxes
         except UnusableError:
@@ -93,7 +93,7 @@ class Kept:
 
     @cached_property
     def live(self) -> dict[bytes, Located]:
-        """The mailboxes as they are now, as far as they can be told apart."""
+        """The mailboxes as they are now, as far as they can be distinguished."""
         found: dict[bytes, Located] = {}
         for place in self.places:
             if uniqueid := place.mailbox.uniqueid or self._uniqueid(place):
@@ -102,7 +102,7 @@ class Kept:
 
     @cached_property
     def gone(self) -> dict[bytes, Located]:
-        """The mailboxes that are not there any more, as they were last."""
+        """The mailboxes that no longer exist, as they were last."""
         found: dict[bytes, Located] = {}
         for mailbox in self.mailboxes:
             if mailbox not in self.live and (state := self.newest(mailbox)):
@@ -262,5 +262,5 @@ def _starts_with(path: bytes, data: bytes) -> bool:
 
 
 def no_store(tree: Tree) -> UnusableError:
-    """Return what to say where nothing is kept."""
+    """Return the error for a tree without a history."""
     return UnusableError(f"{path_text(tree.top)}: no history is kept in it: `cyrsync sync -C ... --history` keeps one")

@@ -1,4 +1,4 @@
-"""What is kept below one root of a replica, read: states of mailboxes, versions of other files, and messages.
+"""Reads the store below one root of a replica: states of mailboxes, versions of other files, and messages.
 
 The store is the work of a receiver, but lies where Cyrus's user may write: no link in it is followed, whatever is
 packed stays within bounds, and names that are none of a store's are passed over.
@@ -128,7 +128,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One state of a mailbox, or the records of messages that came and went between two (`gone`)."""
+    """One state of a mailbox, or the records of messages that arrived and were deleted between two states (`gone`)."""
 
     store: Store
     mailbox: bytes  # the name of the directory that its states are in
@@ -141,7 +141,7 @@ class State:
 
     @property
     def gone(self) -> bool:
-        """Whether there are only records of messages that came and went."""
+        """Whether there are only records of messages that arrived and were deleted."""
         return self.name.endswith(names.GONE)
 
     @property
@@ -179,14 +179,14 @@ class State:
         return self.store.unpacked((*self._path, entry.INDEX), self._pieces, first)
 
     def whole_index(self) -> bytes:
-        """Return its cyrus.index, or what came and went as one. Raise OSError, BadState, BadIndex."""
+        """Return its cyrus.index; if `gone`, an index with those records. Raise OSError, BadState, BadIndex."""
         return excerpt.as_index(self.index()) if self.gone else self.index()
 
     def new_pieces(self, seen: dict[bytes, int]) -> tuple[bytes, list[bytes]] | None:
         """Return its header, and its pieces that are not `seen`, which they are added to; in each are whole records.
 
-        Of each piece, that is its size. None for an index that is not in pieces, or not cut between records.
-        Raise OSError, BadState, BadIndex.
+        Its own pieces are added to `seen`, with their sizes. None for an index that is not in pieces, or not cut
+        between records. Raise OSError, BadState, BadIndex.
         """
         found = self._in_pieces()
         if found is None:
