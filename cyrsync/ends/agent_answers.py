@@ -42,7 +42,7 @@ def nothing(_: dict[str, Any]) -> None:
 
 
 def _so_many(count: int, told: list[Answer]) -> list[Answer]:
-    """See that there is an answer to each question. Raise WireError."""
+    """Check that there is an answer to each question. Raise WireError."""
     if len(told) != count:
         raise WireError(f"{len(told)} instead of {count}")
     return told
@@ -125,7 +125,7 @@ def contents(found: dict[str, Any]) -> bytes | int:
 
 
 def status(found: dict[str, Any]) -> Status | int:
-    """Return what stands somewhere, or the errno that kept it from being seen."""
+    """Return what is at a path, or the errno for one that cannot be seen."""
     if found["error"]:
         return wire.number(found["error"], wire.MAX_ERRNO)
     exists, directory, parent, owner_file, bare = found["status"]
@@ -138,7 +138,7 @@ def status(found: dict[str, Any]) -> Status | int:
 
 
 def held(found: dict[str, Any]) -> Held | str:
-    """Return what came of holding, or why it cannot be."""
+    """Return the result of locking, or why a lock is not possible."""
     if found["error"]:
         return wire.text(found["error"])
     boot, alone = wire.text(found["boot"], _MAX_BOOT), wire.flag(found["alone"])
@@ -149,12 +149,12 @@ def held(found: dict[str, Any]) -> Held | str:
 
 
 def written(found: dict[str, Any]) -> tuple[int, str]:
-    """Return the errno of what could not be written, -1 where it has none and 0 where it is written; and why."""
+    """Return the errno of a failed write (-1 if it has none, 0 if it succeeded), and the reason."""
     return wire.number(found["number"], wire.MAX_ERRNO, -1), wire.text(found["error"])
 
 
 def cyruses(roots: Sequence[bytes], found: dict[str, Any]) -> list[Cyrus]:
-    """Return who works on one of the directories, or on what cannot be told."""
+    """Return the Cyrus processes that use one of the directories, and those of which this is unknown."""
     there = []
     for pid, conf, root in wire.list_of(found["found"], _MAX_PROCESSES):
         there.append(Cyrus(wire.number(pid, _MAX_PROCESSES), wire.whole_path(conf), wire.whole_path(root)))
@@ -174,7 +174,7 @@ def counts(found: dict[str, Any]) -> tuple[int, int]:
 
 
 def not_removed(record: Any, asked: answers.Asked) -> tuple[bytes, int]:
-    """Return what was not deleted of all that was asked, and its errno."""
+    """Return what could not be deleted, with its errno."""
     path, number = record
     return asked.check(wire.path(path)), wire.number(number, wire.MAX_ERRNO)
 
@@ -184,12 +184,12 @@ def _beginning(size: Any, digest: Any) -> Beginning:
 
 
 def beginnings(count: int, found: dict[str, Any]) -> list[Beginning | None]:
-    """Return what each file holds, None where that is no help."""
+    """Return what each file holds, None if that is no help."""
     return _so_many(count, [None if one is None else _beginning(*one) for one in wire.list_of(found["found"])])
 
 
 def not_received(record: Any, mailboxes: int) -> Failure:
-    """Return which of so many mailboxes is not in its place, or not as on the source."""
+    """Return which of these mailboxes is not in its place, or not as on the source."""
     mailbox, number, path, arrived = record
     found = wire.number(mailbox, mailboxes - 1), wire.number(number, wire.MAX_ERRNO, 1)
     return Failure(*found, wire.text(path, wire.MAX_LINE).encode("latin-1"), wire.flag(arrived))

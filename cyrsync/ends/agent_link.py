@@ -1,4 +1,4 @@
-"""Requests to an agent over a link, and the reading of its answers: whatever is wrong with one is one error."""
+"""Requests to an agent over a link, and its answers: all that can be wrong with an answer is one error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cyrsync.far import agent, wire
 from cyrsync.far.wire import WireError
 
 Answer = TypeVar("Answer")
-#: Lines of an answer that is read as a whole: one for each thing that failed.
+#: The most lines of an answer that is read as a whole: one for each failure.
 MOST_LINES = 1 << 21
 #: Bytes of the lines of one answer of a far end.
 MOST_BYTES = 4 << 30
@@ -51,15 +51,15 @@ class AgentLink:
         self.send(json.dumps(request).encode("ascii") + b"\n")
 
     def send(self, data: bytes) -> None:
-        """Send what a request has besides its line."""
+        """Send the data that follows the line of a request."""
         self._link.send(data)
 
     def send_later(self, data: bytes) -> None:
-        """Send what there is room for; the rest waits for `push`, or until an answer is read."""
+        """Send as much as there is room for; the rest waits for `push`, or until an answer is read."""
         self._link.send_later(data)
 
     def push(self) -> None:
-        """Send what waits, and has room now."""
+        """Send as much of the waiting data as there is room for now."""
         self._link.push()
 
     def teach(self) -> None:
@@ -74,7 +74,7 @@ class AgentLink:
     def each(
         self, do: str, root: bytes, paths: Sequence[bytes], read: Callable[[bytes], Answer], **more: bool
     ) -> Iterator[Answer]:
-        """Ask for something of each of the paths, with `more` to say, and yield the answers."""
+        """Ask about each of the paths, with `more` values, and yield the answers."""
         for portion in answers.portions(paths):
             self.ask(do, root, paths=answers.texts(portion), **more)
             for left, path in zip(range(len(portion), 0, -1), portion, strict=True):

@@ -1,4 +1,4 @@
-"""A side that an agent serves: a child process for a replica on this machine, over ssh for a far one."""
+"""A tree that an agent serves: a child process for a replica on this machine, over ssh for a far one."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class AgentTree:
         return found
 
     def resolve(self, path: bytes) -> Status:
-        """Return what stands at `path`, links resolved."""
+        """Return what is at `path`, links resolved."""
         self._agent.ask("resolve", path)
         found = self._agent.end(agent_answers.status)
         if isinstance(found, int):
@@ -104,7 +104,7 @@ class AgentTree:
         return found
 
     def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
-        """Return who works on one of these directories, of any Cyrus there."""
+        """Return the processes of any Cyrus there that uses one of these directories."""
         self._agent.ask("at_work", paths=answers.texts(roots))
         return self._agent.end(partial(agent_answers.cyruses, roots))
 
@@ -121,20 +121,20 @@ class AgentTree:
         self._agent.end(agent_answers.nothing)
 
     def let_go(self) -> None:
-        """Hold nothing any more, until asked again."""
+        """Release all locks."""
         self._agent.ask("let_go")
         self._agent.end(agent_answers.nothing)
 
     def hold(self, paths: Sequence[bytes]) -> Held:
-        """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""
+        """Lock the directories at `paths`, all or none of them. Raise UnusableError."""
         return self._hold(paths, among=False)
 
     def hold_among(self, paths: Sequence[bytes]) -> Held:
-        """Let go of all, and hold these directories alone, or together with others who hold them so."""
+        """Release all locks, and lock these directories alone, or together with others who share them."""
         return self._hold(paths, among=True)
 
     def share(self) -> Held:
-        """Let others hold with us what we hold alone."""
+        """Share the locks that we hold alone."""
         self._agent.ask("share")
         found = self._agent.end(agent_answers.held)
         if isinstance(found, str):
@@ -149,7 +149,7 @@ class AgentTree:
         return found
 
     def put_owner_file(self, root: bytes, owner_file: OwnerFile) -> None:
-        """Write what the replica says of itself. Raise NotWrittenError where that can't be."""
+        """Write the owner file of a root. Raise NotWrittenError if that fails."""
         self._agent.ask("put_owner_file", root, owner_file=owner_file.to_json())
         check_owner_file(root, *self._agent.end(agent_answers.written))
 
@@ -163,7 +163,7 @@ class AgentTree:
     def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
         """Return size and modification time (nanoseconds) of files, by their whole paths.
 
-        None where there is no file, an errno where that was not to be seen.
+        None if there is no file, an errno if it cannot be seen.
         """
         found: list[tuple[int, int] | int | None] = []
         for portion in answers.portions(paths):
@@ -213,7 +213,7 @@ class AgentTree:
         return Removed(files, folders, failed)
 
     def same(self, question: quick_check.Question, *, numeric_ids: bool) -> array[int]:
-        """Return the UIDs of messages that are there as they are here; owners and permissions are set."""
+        """Return the UIDs of messages that are the same there as here; owners and permissions are set."""
         self._agent.teach()
         self._agent.ask("compare", numeric_ids=numeric_ids)
         self._agent.send(quick_check.encode(question))
@@ -222,15 +222,15 @@ class AgentTree:
         return found
 
     def beginnings(self, paths: Sequence[bytes]) -> list[Beginning | None]:
-        """Return what files hold that may have grown here since, by their whole paths; None where that is no help."""
+        """Return what files hold that may have grown here since, by their whole paths; None if that is no help."""
         self._agent.teach()
         self._agent.ask("beginnings", paths=answers.texts(paths))
         return self._agent.end(partial(agent_answers.beginnings, len(paths)))
 
     def keep(self, homes: Mapping[bytes, bytes], spacing: int) -> None:
-        """Have kept from now on what is replaced or deleted below roots; by root, that which has the indexes.
+        """Keep from now on what is replaced or deleted below roots; `homes`, by root, are those with the indexes.
 
-        Of a mailbox, no state is kept that came to be within `spacing` nanoseconds after the last one.
+        A mailbox's state is not kept if it began less than `spacing` nanoseconds after the last kept one.
         """
         self._agent.teach()
         self._agent.ask(
@@ -267,7 +267,7 @@ class AgentTree:
         self._agent.push()
 
     def stream_failures(self) -> list[Failure]:
-        """Return which mailboxes of the oldest ended stream are not in their places, or not as on the source."""
+        """Return which mailboxes of the oldest ended stream are not in place, or not as on the source."""
         return self._ended.popleft()()
 
     def _not_received(self, encoder: Encoder) -> list[Failure]:
@@ -294,7 +294,7 @@ class AgentTree:
     def read_under_locks(
         self, root: bytes, paths: Sequence[bytes], wanted: Kinds = NO_KINDS, *, numeric_ids: bool = False
     ) -> Iterator[LockedFolder]:
-        """Read folders below `root` under Cyrus's locks, in that order: see `Tree.read_under_locks`."""
+        """Read folders below `root` under Cyrus's locks, in that order: see `UnderLocks.read_under_locks`."""
         from cyrsync.far.locked_folder import decode  # what few runs need is not loaded by all
 
         def read(path: bytes) -> LockedFolder:
@@ -330,7 +330,7 @@ class AgentTree:
         return found
 
     def guids(self, root: bytes, questions: Sequence[guids.Question]) -> list[list[bytes]]:
-        """Return the GUIDs of messages by what the indexes there say, UNKNOWN_GUID for what they do not tell.
+        """Return the GUIDs of messages by the indexes there, UNKNOWN_GUID for a message that has none.
 
         Nothing of an index that cannot be read.
         """
@@ -354,7 +354,7 @@ class AgentTree:
         return self._agent.each("look", root, paths, read)
 
     def relink(self, moves: Sequence[Move]) -> Iterator[array[int]]:
-        """Give messages a new place by hard links; yield for each move the UIDs that have it."""
+        """Link messages to a new place; yield for each move the UIDs that are there."""
         from cyrsync.far.relink import encode
 
         self._agent.teach()
@@ -368,7 +368,7 @@ class AgentTree:
 
     @property
     def stores(self) -> Stores:
-        """What the agent does with stores of kept states."""
+        """The stores of the history, by the agent."""
         from cyrsync.ends.stores import Stores  # what few commands need is not loaded by all
 
         return Stores(self._agent)

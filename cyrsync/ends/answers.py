@@ -1,6 +1,6 @@
-"""Whether what a far end answers is what it was asked for: nothing else, and all of it.
+"""Checks that a far end answers what it was asked for: nothing else, and all of it.
 
-What an answer may look like at all is seen to where it is decoded (see wire).
+The form of an answer is checked where it is decoded (see wire).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WRONG = (*wire.WRONG, zlib.error, MemoryError)
 
 
 def wrong(name: str, error: BaseException) -> WrongAnswer:
-    """Return the one error for whatever is wrong with what the far end of this name said."""
+    """Return the error for a wrong answer of the far end with this name."""
     why = str(error) if isinstance(error, WireError) else f"{type(error).__name__} {wire.shown(str(error))}".strip()
     return WrongAnswer(
         f"{name}: its answer cannot be right ({why}): nothing more is done with it; look at what runs there"
@@ -59,7 +59,7 @@ class WalkOrder:
         self._last = b""
 
     def add(self, folder: Folder) -> None:
-        """See that it is this folder's turn. Raise WireError."""
+        """Check that it is this folder's turn. Raise WireError."""
         path = folder.path
         if self._pending:
             if path != self._next():
@@ -83,7 +83,7 @@ class WalkOrder:
         return path
 
     def end(self) -> None:
-        """See that all have come."""
+        """Check that all have arrived."""
         if self._pending:
             raise WireError(f"a folder was announced and not sent: {wire.shown(self._next())}")
 
@@ -96,13 +96,13 @@ class WalkOrder:
 
 
 class Rising:
-    """Paths that come in the order of a walk, none of them twice."""
+    """Paths that arrive in the order of a walk, none of them twice."""
 
     def __init__(self) -> None:
         self._last: bytes | None = None
 
     def add(self, path: bytes) -> None:
-        """See that this one comes after the one before. Raise WireError."""
+        """Check that this path is after the last one. Raise WireError."""
         key = sort_key(path)
         if self._last is not None and key <= self._last:
             raise WireError(f"a folder out of turn: {wire.shown(path)}")
@@ -122,7 +122,7 @@ class Asked:
         self._longest = max(self._longest, len(path))
 
     def check(self, path: bytes) -> bytes:
-        """Return a path that an answer is about. Raise WireError for what nobody asked for."""
+        """Return the path of an answer. Raise WireError for one that was not asked about."""
         # What is longer than any of them is not looked at: a path of a million components would take minutes.
         above = path if len(path) <= self._longest else path[: self._longest + 1].rpartition(b"/")[0]
         while above not in self._paths:
@@ -133,7 +133,7 @@ class Asked:
 
 
 def asked_for(found: bytes, asked: bytes) -> None:
-    """See that an answer is about the path that was asked for. Raise WireError."""
+    """Check that an answer is about the path that was asked for. Raise WireError."""
     if found != asked:
         raise WireError(f"{wire.shown(found)} instead of {wire.shown(asked)}")
 
@@ -146,7 +146,7 @@ def time(value: Any) -> float:
 
 
 def size_and_time(value: Any) -> tuple[int, int] | int | None:
-    """Return the size and time of a file, None for one that is not there, an errno for one that was not to be seen."""
+    """Return the size and time of a file, None if there is none, an errno for one that cannot be seen."""
     if value is None:
         return None
     if type(value) is int:

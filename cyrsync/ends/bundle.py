@@ -1,4 +1,4 @@
-"""What is sent to the far end so that the agent runs there with nothing installed."""
+"""The program that is sent to the far end, so that the agent runs there with nothing installed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MODULES = (
     "cyrsync.far.request",
     "cyrsync.far.agent",
 )
-#: What an audit needs besides, and a source whose metadata is taken under locks.
+#: What an audit needs besides, and a source whose metadata is read under locks.
 MORE_MODULES = (
     "cyrsync.cyrus.mailbox.dlist",
     "cyrsync.cyrus.mailbox.records",
@@ -94,13 +94,13 @@ sys.modules["cyrsync.far.agent"].main(compressed=True)
 
 
 def program() -> bytes:
-    """Return what BOOTSTRAP is to be fed: a line with the length, then the agent and all it imports."""
+    """Return the input of BOOTSTRAP: a line with the length, then the agent and all it imports."""
     loader = _loader(_PACKAGES, MODULES) + _START.encode("ascii")
     return b"%d\n" % len(loader) + loader
 
 
 def more() -> bytes:
-    """Return what teaches a running agent the rest: Python source."""
+    """Return the rest for a running agent: Python source."""
     return _loader((), MORE_MODULES)
 
 

@@ -1,4 +1,4 @@
-"""The side of a replica on this machine: what is done sooner than a child has started is done in this process."""
+"""The tree of a replica on this machine: what takes less time than to start a child is done in this process."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ class ChildTree:
             self._child.clear(root)
 
     def resolve(self, path: bytes) -> Status:
-        """Return what stands at `path`, links resolved."""
+        """Return what is at `path`, links resolved."""
         return resolve_here(path)
 
     def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
-        """Return who works on one of these directories, of any Cyrus here."""
+        """Return the processes of any Cyrus here that uses one of these directories."""
         return at_work(roots)
 
     def stat(self, paths: Sequence[bytes]) -> list[tuple[int, int] | int | None]:
@@ -114,12 +114,12 @@ class ChildTree:
         return agent_answers.guids(counts, {"guids": guids.answers(questions, root, lambda: True)})
 
     def let_go(self) -> None:
-        """Hold nothing any more, until asked again."""
+        """Release all locks."""
         process.share(())
         self._holds.close()
 
     def share(self) -> Held:
-        """Let others hold with us what we hold alone."""
+        """Share the locks that we hold alone."""
         return Held(self._holds.share(), owner_files.boot_id(), alone=False)
 
     def hold(self, paths: Sequence[bytes]) -> Held:
@@ -143,7 +143,7 @@ class ChildTree:
         return Held(busy, owner_files.boot_id(), alone)
 
     def put_owner_file(self, root: bytes, owner_file: OwnerFile) -> None:
-        """Write what the replica says of itself. Raise NotWrittenError where that can't be."""
+        """Write the owner file of a root. Raise NotWrittenError if that fails."""
         check_owner_file(root, *host.put_owner_file(root, owner_file.to_json()))
 
     def to_disk(self, roots: Sequence[bytes]) -> None:
@@ -151,15 +151,15 @@ class ChildTree:
         to_disk.to_disk(roots)
 
     def same(self, question: quick_check.Question, *, numeric_ids: bool) -> array[int]:
-        """Return the UIDs of messages that are there as they are here; owners and permissions are set."""
+        """Return the UIDs of messages that are the same there as here; owners and permissions are set."""
         return quick_check.same(question, numeric_ids)
 
     def beginnings(self, paths: Sequence[bytes]) -> list[Beginning | None]:
-        """Return nothing: here all of a file costs no more than a look at it."""
+        """Return nothing: here it costs as much to look at a file as to send all of it."""
         return [None] * len(paths)
 
     def keep(self, homes: Mapping[bytes, bytes], spacing: int) -> None:
-        """Have kept from now on what is replaced or deleted below roots: see `AgentTree.keep`."""
+        """Keep from now on what is replaced or deleted below roots: see `AgentTree.keep`."""
         from cyrsync.far.keeping import Keeping  # what few runs need is not loaded by all
 
         self._keeping = Keeping(dict(homes), spacing)

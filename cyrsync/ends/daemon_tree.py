@@ -52,7 +52,7 @@ class DaemonTree(WithoutAgent):
     def __init__(self, address: Address, words: tuple[str, ...], directory: Path, silence: float = 0.0) -> None:
         """`words` are what every rsync needs to get there; `directory` is for what is fetched.
 
-        With `silence`, the daemon is lost when nothing comes from it for so many seconds.
+        With `silence`, the daemon is lost if it sends nothing for so many seconds.
         """
         self._address = address
         self._words = words

@@ -1,4 +1,4 @@
-"""What is talked to over pipes: an agent, or a shell, here or at the far end of a connection.
+"""A process that is used over pipes: an agent, or a shell, here or at the far end of a connection.
 
 Whoever is waited for may hang: a far end from which no byte comes for too long is lost. An agent that is at work lets
 hear of itself meanwhile (far/output.py); one from which nothing else comes is lost, too, after a much longer time.
@@ -53,10 +53,10 @@ HURRIED = 10.0
 
 
 class Link:
-    """A process that is talked to over pipes, here or through a remote shell."""
+    """A process that is used over pipes, here or through a remote shell."""
 
     def __init__(self, words: list[str], name: str, silence: float = 0.0) -> None:
-        """With `silence`, the far end is lost when nothing comes from it for so many seconds."""
+        """With `silence`, the far end is lost if it sends nothing for so many seconds."""
         self.name = name
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the link
         self.process: subprocess.Popen[bytes] = process.open_pipes(words, self.errors)
@@ -157,7 +157,7 @@ class Link:
                     raise self._lost() from None
 
     def failure(self) -> ConnectionFailed:
-        """Return what to say of a far end that stopped answering, in the words of ssh if it has any."""
+        """Return the error for a far end that stopped answering, in the words of ssh if there are any."""
         reason = self._last_words() or "it hung up without a word"
         code = Exit.SSH if self.process.returncode == Exit.SSH else Exit.STREAM
         if self._why_lost:
@@ -208,7 +208,7 @@ class Link:
         return self.failure()
 
     def _refused(self, said: bytes) -> ConnectionFailed | NoAgentError:
-        """Return what to say of a far end that has ended instead of answering."""
+        """Return the error for a far end that has ended instead of answering."""
         reason = self._last_words() or said.decode("utf-8", "backslashreplace").strip().rpartition("\n")[2]
         if self.process.returncode == Exit.SSH or self.process.returncode < 0:
             return self.failure()

@@ -18,7 +18,7 @@ MAX_BYTES, MAX_ITEM = 4 << 30, 1 << 16
 
 @dataclass(slots=True)
 class ListedFolder:
-    """What was told of one folder. `others` are the entries that are no messages and no folders."""
+    """What a listing has of one folder. `others` are the entries that are no messages and no folders."""
 
     problem: int = 0
     attributes: Entry | None = None
@@ -28,7 +28,7 @@ class ListedFolder:
     index: bytes = b""
 
     def add_message(self, name: bytes) -> None:
-        """Take the name of a message file. Raise WireError where no directory has room for all of them."""
+        """Add the name of a message file. Raise WireError if no directory has room for so many."""
         self.messages += name
         if len(self.messages) > wire.MAX_MESSAGES:
             raise WireError("more messages than a folder has")
@@ -60,7 +60,7 @@ class Listing:
     def in_order(self, users: frozenset[str]) -> Iterator[tuple[bytes, ListedFolder, tuple[bytes, ...]]]:
         """Yield path, contents and sub-folders in the order of a walk; with `users`, only those users' folders.
 
-        Nothing is known of what is below a folder that has a problem. Raise WireError where not even the root came.
+        What is below a folder with a problem is unknown. Raise WireError if not even the root is listed.
         """
         below: dict[bytes, list[bytes]] = {}
         for path in self.found:

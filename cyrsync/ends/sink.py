@@ -1,4 +1,4 @@
-"""What takes a stream of mailboxes."""
+"""The receiver of a stream of mailboxes."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from cyrsync.far.frames import Part, Target
 
 
 class Sink(Protocol):
-    """Takes a stream of mailboxes: see `Encoder`, which sends it on, and `Receiver`, which writes it."""
+    """Receives a stream of mailboxes: see `Encoder`, which sends it on, and `Receiver`, which writes it."""
 
     def part(self, part: Part) -> None:
         """Begin a part of the present mailbox."""
 
     def message(self, uid: int, entry: Entry, data: bytes) -> None:
-        """Take a message file of that part, or the first piece of it."""
+        """Receive a message file of that part, or its first piece."""
 
     def link(self, uid: int, entry: Entry, target: Target) -> None:
-        """Take a message file of that part that has another name, where it is a file already."""
+        """Link a message file of that part to the name under which it exists already."""
 
     def file(self, name: bytes, entry: Entry, data: bytes) -> None:
-        """Take another file, or the first piece of it, or a symbolic link."""
+        """Receive another file, or its first piece, or a symbolic link."""
 
     def tail(self, name: bytes, entry: Entry, offset: int, data: bytes) -> None:
-        """Take what a file has beyond so many bytes, which are there, or the first piece of it."""
+        """Receive the rest of a file behind so many bytes that exist already, or the first piece of the rest."""
 
     def more(self, data: bytes) -> None:
-        """Take the next piece of a file."""
+        """Receive the next piece of a file."""
 
     def commit(self) -> None:
-        """Give the mailbox its place."""
+        """Install the mailbox."""
 
     def abandon(self) -> None:
         """Leave everything of the mailbox as it was."""

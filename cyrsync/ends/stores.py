@@ -22,7 +22,7 @@ _DIRECTORY = re.compile(rb"[A-Za-z0-9_-]+\Z")
 
 
 class KeptState(NamedTuple):
-    """A state of a mailbox: its name; where the mailbox lay and how it was called, b"" where that is not known."""
+    """A state of a mailbox: its name; the mailbox's directory and name then, b"" if unknown."""
 
     name: bytes
     folder: bytes
@@ -30,7 +30,7 @@ class KeptState(NamedTuple):
 
 
 class KeptMailbox(NamedTuple):
-    """What is kept of a mailbox: states and records of what came and went; until when the newest state held (ns)."""
+    """The history of a mailbox: states, records of messages deleted in between; until when the newest held (ns)."""
 
     directory: bytes
     states: tuple[KeptState, ...]
@@ -38,7 +38,7 @@ class KeptMailbox(NamedTuple):
 
 
 class KeptFile(NamedTuple):
-    """What is kept of another file: the directory of its versions below `files`; until when the newest held (ns)."""
+    """The history of another file: the directory of its versions below `files`; until when the newest held (ns)."""
 
     path: bytes
     versions: tuple[bytes, ...]
@@ -65,7 +65,7 @@ class Stores:
         self._agent = agent
 
     def look(self, root: bytes, *, read: bool = False, brief: bool = False) -> Listed:
-        """Return what the store below a root has; `read`: also what cannot be read; `brief`: only who is held."""
+        """Return what the store below a root has; `read`: also unreadable states; `brief`: only who is held."""
         listed = Listed()
         self._ask("list", root, read=read, brief=brief)
 
@@ -88,7 +88,7 @@ class Stores:
         sweep: bool,
         tell: Callable[[int], object],
     ) -> tuple[Swept, list[tuple[bytes, str]]]:
-        """Remove states of one partition, and with `sweep` what nothing names any more; return what went wrong, too."""
+        """Remove states of one partition, with `sweep` also what no state names; return also what went wrong."""
         self._ask("prune", paths=answers.texts(roots), grace=grace, dry_run=dry_run, sweep=sweep)
         return self._removed(roots, removals, tell)
 
@@ -124,11 +124,11 @@ class Stores:
             raise OSError(errno.EIO, wrong)
 
     def hold(self, roots: Sequence[bytes], user: bytes, text: str) -> str:
-        """Have a user held in each store; return what went wrong, "" for nothing."""
+        """Hold a user in each store; return what went wrong, else ""."""
         return self._say("hold", roots, [user.decode("latin-1"), text])[0]
 
     def release(self, roots: Sequence[bytes], user: bytes) -> tuple[str, int]:
-        """Hold a user no more; return what went wrong, and in how many stores he was held."""
+        """End the hold of a user; return what went wrong, and in how many stores the user was held."""
         return self._say("release", roots, [user.decode("latin-1")])
 
     def record(self, roots: Sequence[bytes], line: str) -> str:

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from cyrsync.far.locked_folder import LockedFolder
 
 
-#: What to do where a replica is not ours to write to.
+#: What to do about a replica that must not be written to.
 OVERWRITE = "end this job, or --overwrite-replica makes it a replica of this server, and what only it has is lost"
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What a deletion came to: files and folders that went, and what did not, with its errno."""
+    """The result of a deletion: how many files and folders were deleted, and what was not, with its errno."""
 
     files: int = 0
     folders: int = 0
@@ -50,9 +50,9 @@ class Status(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What came of holding a replica: who keeps us from it, None for nobody; and the boot of its host.
+    """The result of locking a replica: who else holds it, None for nobody; and the boot of its host.
 
-    The boot is "" where nothing of ours runs: there nothing is held, and no owner file is written.
+    The boot is "" where no agent runs: there nothing is locked, and no owner file is written.
     """
 
     busy: Busy | None
@@ -108,10 +108,10 @@ class Writer(Protocol):
         """Make a directory, if it is not there. Raise UnusableError where that can't be."""
 
     def hold(self, paths: Sequence[bytes]) -> Held:
-        """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""
+        """Lock the directories at `paths`, all or none of them. Raise UnusableError."""
 
     def put_owner_file(self, root: bytes, owner_file: OwnerFile) -> None:
-        """Write what the replica says of itself. Raise NotWrittenError where that can't be."""
+        """Write the owner file of a root. Raise NotWrittenError if that fails."""
 
 
 class Tree(Protocol):
@@ -122,11 +122,11 @@ class Tree(Protocol):
 
     @property
     def under_locks(self) -> UnderLocks | None:
-        """Who reads folders under Cyrus's locks here; None: metadata is sent as rsync finds it."""
+        """The reader of folders under Cyrus's locks; None: metadata is sent as rsync finds it."""
 
     @property
     def writer(self) -> Writer | None:
-        """Who writes here what rsync does not; None: rsync itself has to delete."""
+        """The writer for what rsync does not write; None: rsync itself has to delete."""
 
     @property
     def rights(self) -> Rights:
@@ -136,10 +136,10 @@ class Tree(Protocol):
         """Return the numbers that `user:NAME` and `group:NAME` have there, None for what is unknown; {}: no telling."""
 
     def resolve(self, path: bytes) -> Status:
-        """Return what stands at `path`, links resolved."""
+        """Return what is at `path`, links resolved."""
 
     def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
-        """Return who works on one of these directories, of any Cyrus there."""
+        """Return the processes of any Cyrus there that uses one of these directories."""
 
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
         """Yield the folders below `root` in order of their sort key; `other` as `wants_other` says."""
@@ -157,7 +157,7 @@ class Tree(Protocol):
         """Wait until all that was written to these directories is on their disks. Raise OSError."""
 
     def close(self) -> None:
-        """Let go of processes and connections."""
+        """Close processes and connections."""
 
 
 #: A process that may set every owner, as root may.
@@ -176,7 +176,7 @@ def owner_file_of(status: Status) -> OwnerFile | None:
 
 
 def refuse_promoted(owner_file: OwnerFile, status: Status) -> None:
-    """Raise RefusedError for the root of a replica that a Cyrus of its own is at work on."""
+    """Raise RefusedError for the root of a promoted replica."""
     if owner_file.promoted:
         where = os.fsdecode(status.root)
         raise RefusedError(f"{where}: it was promoted at {owner_file.promoted}, and has mail of its own: {OVERWRITE}")
@@ -191,12 +191,12 @@ def resolve_here(path: bytes) -> Status:
 
 
 def unseen(path: bytes, number: int) -> UnusableError:
-    """Return the error for a path of which it cannot be told what is there: that is not to say that nothing is."""
+    """Return the error for a path that cannot be seen: it does not count as absent."""
     return UnusableError(f"{os.fsdecode(path)}: what is there cannot be seen: {os.strerror(number)}")
 
 
 class WithoutAgent:
-    """What holds of every side at which nothing of ours runs: rsync writes and deletes there."""
+    """What all trees without an agent have in common: rsync writes and deletes there."""
 
     under_locks = None
     writer = None
@@ -234,11 +234,11 @@ class NearTree:
         return {}
 
     def resolve(self, path: bytes) -> Status:
-        """Return what stands at `path`, links resolved."""
+        """Return what is at `path`, links resolved."""
         return resolve_here(path)
 
     def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
-        """Return who works on one of these directories, of any Cyrus here."""
+        """Return the processes of any Cyrus here that uses one of these directories."""
         return at_work(roots)
 
     def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:

@@ -1,4 +1,4 @@
-"""Both sides of a run, opened: where each is and what is there."""
+"""Source and replica of a run, opened: where each is, and what is there."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class TreePair:
     ) -> None:
         """Without a replica, everything is taken for missing there.
 
-        `connection` are rsync's words to reach a daemon; `directory` is for this run alone. `hold` holds the replica
-        before it is looked at, and returns the boot of its host; without it, all looks on.
+        `connection` are rsync's words to reach a daemon; `directory` is for this run alone. `hold` locks the replica
+        before it is looked at, and returns the boot of its host.
         """
         if replica and not source.local and not replica.local:
             raise UsageError("source and destination cannot both be remote")
@@ -85,7 +85,7 @@ class TreePair:
         return (os.path.join(roots[0], below), os.path.join(roots[1], below)) if below else roots
 
     def names_of_owner(self) -> set[str]:
-        """Return the names of the source's owner, whose files most are; of a source that is elsewhere, none."""
+        """Return the names of the source's owner, who owns most files; none for a source on another host."""
         if not self.source_address.local:
             return set()
         root = self.source_status.root

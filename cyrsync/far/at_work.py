@@ -1,4 +1,4 @@
-"""Whether a Cyrus is at work on directories of this machine, whatever its imapd.conf is called.
+"""Whether a Cyrus uses directories of this machine, whatever its imapd.conf is called.
 
 Its processes name their imapd.conf, and that names its directories. Directories are compared by device and inode, so
 that links, bind mounts and the mounts of a container hide nothing.
@@ -28,7 +28,7 @@ _LARGEST = 1 << 20  # bytes of an imapd.conf
 
 
 class Cyrus(NamedTuple):
-    """A process of a Cyrus that is at work."""
+    """A process of a running Cyrus."""
 
     pid: int
     conf: bytes
@@ -48,7 +48,7 @@ class _Place(NamedTuple):
 
 
 def at_work(directories: "Sequence[bytes]") -> "list[Cyrus]":
-    """Return who works on one of the directories, in it or on one above it: for each imapd.conf, one process.
+    """Return the processes that use one of the directories, or one in it or above it: one for each imapd.conf.
 
     Only root's processes count, and those of the owner of Cyrus's directory: anybody may call a program so.
     """

@@ -81,7 +81,7 @@ class _Look:
         self.name = b""  # as the header has it, from 3.6 on
 
     def result(self, content: bool) -> Audited:
-        """Return what is to be said of the mailbox."""
+        """Return the result for the mailbox."""
         index = self._index(self.metadata.index_data, "cyrus.index")
         self._check_header(index)
         if index is None:
@@ -167,7 +167,7 @@ class _Look:
             self._note(kind, array("I", uids))
 
     def _compare(self, index: "Index", number: int, uid: int) -> "str | None":
-        """Return what is wrong with a message's file; one that is missing has been told of already."""
+        """Return what is wrong with a message's file; a missing one is reported elsewhere."""
         for directory in (self.place.data, self.place.archive):
             if not directory:
                 continue

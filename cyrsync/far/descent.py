@@ -69,7 +69,7 @@ class Descent:
         return [(above, os.fstat(self.open(above))) for above in chain]
 
     def close(self) -> None:
-        """Let go of all directories."""
+        """Close all directories."""
         while self._opened:
             os.close(self._opened.pop()[1])
 

@@ -1,4 +1,4 @@
-"""Whose mail is not to be pruned: a file a user in each store, named after him; and who was forgotten, a line each.
+"""The users whose mail is held: a file for each in each store, named after the user; and a line for each forgotten.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -58,7 +58,7 @@ def hold(root: bytes, user: bytes, text: bytes) -> None:
 
 
 def release(root: bytes, user: bytes) -> bool:
-    """Hold a user no more, and tell whether he was. Raise OSError."""
+    """End the hold of a user, and tell whether the user was held. Raise OSError."""
     store = StoreReader(root)
     try:
         directory = store.directory(HELD)

@@ -1,8 +1,9 @@
-"""The lock on a replica: whoever writes there holds its roots, from before the first look until after the last write.
+"""The lock on a replica: a writer locks its roots, from before the first look until after the last write.
 
-A root is held alone, and what is above it together with others: so who holds a directory has all below it, too. Shards
-hold the roots together, the first of them alone until it has said that they write there. The kernel lets go of it,
-however a run ends. Some file systems (NFS) have no such locks of directories: there nothing is held.
+A root is locked exclusively, and the directories above it shared: so the lock of a directory covers all below it.
+Shards share the roots; the first of them locks them exclusively until it has noted that they write there. The kernel
+releases the lock, however a run ends. Some file systems (NFS) have no such locks of directories: there nothing is
+locked.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -19,7 +20,7 @@ _LOOK_AGAIN = 0.02  # seconds
 
 
 class Busy(NamedTuple):
-    """Who holds a root: a process on its machine, and since when that runs; both are 0 where it is not known."""
+    """The holder of a root: a process on its machine, and since when it runs; both are 0 if unknown."""
 
     root: bytes
     pid: int
@@ -27,28 +28,28 @@ class Busy(NamedTuple):
 
 
 class Holds:
-    """Roots that are held until this is closed, or we end."""
+    """Roots that are locked until this is closed, or until this process ends."""
 
     def __init__(self) -> None:
         self._roots = {}  # type: Dict[bytes, int]
         self._above = {}  # type: Dict[bytes, int]
 
     def hold(self, paths: "Sequence[bytes]") -> "Optional[Busy]":
-        """Hold the directories that stand at `paths`, all or none of them; or tell who keeps us from it.
+        """Lock the directories at `paths`, all or none of them; or return who else holds them.
 
-        Raise OSError where one cannot be opened.
+        Raise OSError if one cannot be opened.
         """
         return self._hold(paths, fcntl.LOCK_EX)
 
     def hold_among(self, paths: "Sequence[bytes]") -> "Tuple[Optional[Busy], bool]":
-        """Let go of all, and hold the directories alone, or with others who do so; tell who keeps us, and if alone."""
+        """Release all, and lock the directories alone, or shared; return who else holds them, and if alone."""
         self.close()
         if self._hold(paths, fcntl.LOCK_EX) is None:
             return None, True
         return self._hold(paths, fcntl.LOCK_SH), False
 
     def share(self) -> "Optional[Busy]":
-        """Let others hold with us what we have alone; or tell who has got it meanwhile."""
+        """Share the locks that we hold alone; or return who has got them meanwhile."""
         for root, descriptor in self._roots.items():
             busy = self._flock(root, descriptor, fcntl.LOCK_SH)
             if busy:
@@ -77,11 +78,11 @@ class Holds:
         return None
 
     def descriptors(self) -> "List[int]":
-        """Return what holds: a process that has one of them keeps us from letting go of it."""
+        """Return the descriptors: a process that has one of them keeps its lock alive."""
         return [*self._roots.values(), *self._above.values()]
 
     def end(self, seconds: float) -> None:
-        """Let go of all, and wait, but not longer, until processes that we have shared it with have done so, too."""
+        """Release all locks, and wait until processes that inherited them have ended, but not for ever."""
         roots = [*self._roots]
         self.close()
         deadline = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""What a host has at a path, and whom it knows: asked here, or by an agent there.
+"""What a host has at a path, and which users it knows: used here, and by an agent there.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -20,7 +20,7 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 
 def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool]":
-    """Return what stands at `path`: the fields of `tree.Status`. Raise OSError where that is not to be seen."""
+    """Return what is at `path`: the fields of `tree.Status`. Raise OSError if it cannot be seen."""
     real = os.path.realpath(path)
     exists, directory = _kind(real)
     text, bare = "", False
@@ -73,7 +73,7 @@ class Room(NamedTuple):
 
 
 def room(path: bytes) -> Room:
-    """Return what there is room for at `path`. Raise OSError."""
+    """Return how much room there is at `path`. Raise OSError."""
     while path and not os.path.isdir(path):
         path = os.path.dirname(path)
     path = path or b"."
@@ -90,7 +90,7 @@ def room(path: bytes) -> Room:
 
 
 def user_name(uid: int) -> str:
-    """Return what a user is called here, the number of one who has no name."""
+    """Return the name of a user here, the number of one without a name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

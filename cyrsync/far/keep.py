@@ -31,10 +31,10 @@ _MOST = 1000  # states that came to be at one time
 
 
 class Keeper:
-    """Keeps what is about to be lost below one root. Where a method raises OSError, nothing may be lost."""
+    """Keeps what is about to be lost below one root. If a method raises OSError, nothing must be lost."""
 
     def __init__(self, root: bytes, spacing: int = 0) -> None:
-        """Of a mailbox, a state that came to be within `spacing` nanoseconds after the last one kept is not kept."""
+        """A mailbox's state is not kept if it began less than `spacing` nanoseconds after the last kept one."""
         self._root = root
         self._spacing = spacing
         self._store = Store(root)

@@ -1,4 +1,4 @@
-"""What is kept of a replica, root by root: whoever replaces or removes something there asks before.
+"""The history of a replica, root by root: whoever replaces or removes something there asks first.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Keeping:
-    """The roots of a replica of which something is kept."""
+    """The roots of a replica that keep a history."""
 
     def __init__(self, homes: "dict[bytes, bytes]", spacing: int) -> None:
         """By root: the root that has the indexes of its mailboxes. For `spacing`, see `Keeper`."""
@@ -25,11 +25,11 @@ class Keeping:
         self._keepers = {root: Keeper(root, spacing) for root in homes}
 
     def keeper(self, root: bytes) -> "Optional[Keeper]":
-        """Return who keeps states of mailboxes and files below a root; None where nothing is kept."""
+        """Return the keeper of states of mailboxes and files below a root; None for a root without a history."""
         return self._keepers.get(root)
 
     def guard(self, root: bytes) -> "Optional[Guard]":
-        """Return who is asked before something is removed below a root; None where nothing is kept."""
+        """Return the guard to ask before something is removed below a root; None for a root without a history."""
         keeper, home = self._keepers.get(root), self._homes.get(root)
         if keeper is None or home is None:
             return None

@@ -1,7 +1,7 @@
 """One folder as it is at one moment: its metadata under Cyrus's locks, and then, with the index known, its directory.
 
-Message files come before their index record and go after it. So the directory that is read after the index has every
-message that the index names, unless one was expunged and unlinked in between: then both are read again.
+A message file is written before its index record, and deleted after it. So the directory that is read after the index
+has every message that the index names, unless one was expunged and unlinked in between: then both are read again.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -63,7 +63,7 @@ class LockedFolder(NamedTuple):
 
 
 def read_under_locks(reader: "Reader", path: bytes, wanted: Kinds = NO_KINDS) -> LockedFolder:
-    """Take one folder below the reader's root, with ACLs and extended attributes if `wanted`.
+    """Read one folder below the reader's root, with ACLs and extended attributes if `wanted`.
 
     Never raises for a folder.
     """

@@ -33,7 +33,7 @@ def named(
 ) -> "List[bytes]":
     """Return the SHA-1 of each message that a state names; `hashed` as of `read_hashed`. Raise Damaged.
 
-    With `known`, what is in pieces that another state of the mailbox has, and that has been returned for that, is
+    With `known`, pieces that another state of the mailbox shares, and whose messages were returned for that state, are
     left out.
     """
     try:

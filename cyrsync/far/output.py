@@ -1,4 +1,4 @@
-"""Where the answers of an agent go, and its sign of life.
+"""Writes the answers of an agent, and its sign of life.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO
 
 _BLOCK = 1 << 16
-#: Seconds after which a silent agent lets hear of itself, and of computing time without which it does not work.
+#: Seconds after which a silent agent sends a sign of life, and seconds of computing time that show that it works.
 _BEAT, _WORK = 3.0, 0.001
 #: An empty block, which stands behind all that was flushed, and means nothing.
 _NOTHING = b"\0\0\0\xff\xff"
@@ -32,7 +32,7 @@ class Output:
         self._sent = 0  # blocks
 
     def is_heard(self) -> bool:
-        """Tell whether somebody still reads: who was killed wants nothing deleted any more."""
+        """Tell whether somebody still reads the answers: if not, nothing more is deleted."""
         poll = select.poll()
         poll.register(self.stream, 0)
         return not poll.poll(0)
@@ -57,7 +57,7 @@ class Output:
             self._send(last=True)
 
     def beat(self) -> None:
-        """Let hear of this process as long as it works: one that a disk keeps waiting for ever falls silent."""
+        """Send a sign of life as long as this process works: one whose disk hangs falls silent."""
         used, sent = time.process_time(), 0
         while True:
             time.sleep(_BEAT)

@@ -1,4 +1,4 @@
-"""Whom a host knows by which number, and whom files of elsewhere belong to here.
+"""The numbers of users and groups here, and the owners that files from another host get.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -23,7 +23,7 @@ def number(name: str) -> "Optional[int]":
 
 @lru_cache(maxsize=256)
 def owner_here(owner: str, numeric_ids: bool) -> "tuple[int, int]":
-    """Return the numbers that rsync would give to files of an owner of elsewhere: those of the names, if known."""
+    """Return the numbers that rsync would give to files from another host: those of the owner's names, if known."""
     uid, gid, user, group = owner.split(":")
     user_here = number("user:" + user) if user and not numeric_ids else None
     group_here = number("group:" + group) if group and not numeric_ids else None

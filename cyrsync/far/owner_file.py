@@ -38,11 +38,11 @@ _CAREFULLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class NewerVersion(ValueError):
-    """The owner file is of a cyrsync that knows more than this one."""
+    """The owner file was written by a newer cyrsync."""
 
 
 class OwnerFile(NamedTuple):
-    """What a replica says of itself. Times are seconds since 1970 on the clock of the source, 0.0 for none."""
+    """The owner file of a replica. Times are seconds since 1970 on the clock of the source, 0.0 for none."""
 
     replica: str  # as long as one disk has it, and one state speaks of it
     source: str  # whose replica it is: host and imapd.conf; "" where no `sync -C` has written
@@ -50,7 +50,7 @@ class OwnerFile(NamedTuple):
     begun: float  # the last of them
     ended: float  # 0.0: it is still going on, or was killed
     complete: float  # when the last run began that left nothing undone
-    promoted: str = ""  # since when a Cyrus of its own is at work here (ISO 8601), "" for not
+    promoted: str = ""  # since when it is promoted (ISO 8601), "" for not
     settings: "tuple[tuple[str, str], ...]" = ()  # of the source's imapd.conf, those that say where mail lies
     writing: str = ""  # while any run writes: the boot of the replica's host that it writes in, see `boot_id`
     doubtful: bool = False  # a power cut ended a run that was writing, and not all has been compared since
@@ -76,7 +76,7 @@ UNOWNED = OwnerFile(replica="", source="", run=0, begun=0.0, ended=0.0, complete
 
 
 def from_json(text: "str | bytes") -> OwnerFile:
-    """Return the owner file that a text is. Raise ValueError where it is none, NewerVersion where that is why."""
+    """Return the owner file in a text. Raise ValueError if it is none, NewerVersion if a newer cyrsync wrote it."""
     try:
         record = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
         if record.pop("version", _VERSION) != _VERSION:
@@ -100,7 +100,7 @@ def from_json(text: "str | bytes") -> OwnerFile:
 
 
 def boot_id() -> str:
-    """Return what names the time since this machine was started; "unknown" where the system does not tell."""
+    """Return the id of this boot of the machine; "unknown" if the system has none."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read(100).strip() or "unknown"

@@ -1,7 +1,7 @@
-"""What is kept is packed: by gzip, what is large in pieces of which every one is kept once.
+"""Packs what is kept, by gzip; what is large, in pieces, each of which is kept once.
 
-An index of a million messages that gets one more costs one piece, and the list of pieces. What is packed takes the
-place of what was not when it is on the disk.
+If an index of a million messages gets one more, that costs one piece, and the list of pieces. A packed file replaces
+the other when it is on the disk.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -149,7 +149,7 @@ class Packer:
         self._pack_all(self._store.notes())
 
     def pack_large(self) -> None:
-        """Pack what is large, and all else only where much of it waits for that. Raise OSError."""
+        """Pack what is large, and the rest only if much of it is waiting. Raise OSError."""
         notes = self._store.notes()
         large = [note for note in notes if not note.endswith(store.WAITS)]
         self._pack_all(large if len(notes) - len(large) <= _MOST_WAITING else notes)
@@ -220,7 +220,7 @@ class Packer:
         self._made.append((directory, temporary, name))
 
     def _settle(self) -> None:
-        """Give what was made its name when it is on the disk, and remove what it stands for."""
+        """Rename what was made when it is on the disk, and remove what it replaces."""
         to_disk([self._root])
         for directory, temporary, name in self._made:
             where = self._directory(directory)

@@ -1,7 +1,7 @@
-"""Removing from the stores of one partition's roots: states, and messages and pieces that nothing names any more.
+"""Removing from the stores of one partition's roots: states, and messages and pieces that no state names any more.
 
 A state gets a hidden name first, then it is deleted. A message that no state names is noted, with the time, and deleted
-when that is still so after the grace. Nothing is deleted of which a state that cannot be read might have told.
+when that is still so after the grace. What an unreadable state might name is not deleted.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -52,7 +52,7 @@ class Pruner:
         self.problems = Problems()
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close what is open."""
         for store in self._stores.values():
             store.close()
 
@@ -92,7 +92,7 @@ class Pruner:
             self._delete(root, directory, name)
 
     def settle(self) -> None:
-        """Wait until all this is on the disks: only then is what was named deleted."""
+        """Wait until all this is on the disks: only then are messages deleted that were named."""
         there = [root for root in self._stores if os.path.isdir(root)]
         try:
             to_disk(there)
@@ -170,7 +170,7 @@ class Pruner:
                         path = path.rpartition(b"/")[0]
 
     def _go_on(self) -> None:
-        """Raise EOFError where nobody wants anything removed any more."""
+        """Raise EOFError if nobody waits for the answer any more."""
         if not self._wanted():
             raise EOFError
 

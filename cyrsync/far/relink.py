@@ -63,9 +63,9 @@ def _move(record: "Any", stream: "BinaryIO") -> Move:
 def relink(
     moves: "Iterable[Move]", guard_of: "Callable[[bytes], Optional[Guard]]" = lambda _: None
 ) -> "list[array[int]]":
-    """Carry moves out, and return of each the UIDs that are in their new place. What fails is left out.
+    """Execute moves, and return the UIDs of each that are in their new place. What fails is left out.
 
-    `guard_of` returns who keeps what is lost below a root.
+    `guard_of` returns the guard of a root's history.
     """
     moves = list(moves)
     roots = {move.new[0] for move in moves}

@@ -34,7 +34,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class Removal(NamedTuple):
-    """What goes from one folder that stays: files by name, and sub-folders with all that is in them."""
+    """What is deleted in one folder that stays: files by name, and sub-folders with all that is in them."""
 
     path: bytes
     uids: "array[int]" = uid_sets.empty()
@@ -91,14 +91,14 @@ class Remover:
         self.keep_times = keep_times
         self.wanted = wanted
         self.spare_hidden = spare_hidden
-        #: Who keeps what is removed; None: nobody does.
+        #: The guard that keeps what is removed; None: nothing is kept.
         self.guard: "Optional[Guard]" = None
         self.files = 0
         self.folders = 0
         self.failed = []  # type: list[tuple[bytes, int]]
 
     def remove(self, removals: "Iterable[Removal]") -> None:
-        """Do what each removal says. What is gone already is well; what fails is noted with its errno.
+        """Execute each removal. What is gone already counts as removed; what fails is noted with its errno.
 
         Nothing more is removed in a folder then: an index that stays must keep its messages.
         """
@@ -269,7 +269,7 @@ class Remover:
         return True
 
     def _keep(self, levels: "list[_Level]", path: "bytes | None" = None, number: "int | None" = None) -> None:
-        """Have a directory stay, for something in it that does; note what that is and why, where it is not yet told."""
+        """Keep a directory for something in it that stays; note what and why, if that is not noted yet."""
         if path is not None:
             self.failed.append((path, errno.EIO if number is None else number))
         if levels:

@@ -1,4 +1,4 @@
-"""What an agent is asked, checked where it is read.
+"""Requests to an agent, checked where they are read.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """

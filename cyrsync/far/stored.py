@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 #: What a killed run leaves of states that it was removing: of those that a user wanted forgotten, and others.
 PRUNED, FORGOTTEN = b".pruned", b".forgotten"
-#: What is wrong with a name that nobody knows.
+#: The problem of an unknown name.
 UNKNOWN = "nothing that a store has: move it away"
 PIECE = re.compile(rb"[0-9a-f]{2}/[0-9a-f]{40}\.gz\Z")
 _DIGEST = re.compile(rb"[0-9a-f]{40}\Z")
@@ -45,7 +45,7 @@ _LARGEST = 4 << 30  # bytes of an index
 
 
 class Damaged(Exception):
-    """What messages something names cannot be told: its path below the root, and why."""
+    """Something whose messages cannot be read: its path below the root, and why."""
 
     def __init__(self, path: bytes, reason: str) -> None:
         super().__init__(path, reason)
@@ -82,7 +82,7 @@ class StoreReader:
         self._descent = Descent(root)
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close what is open."""
         self._descent.close()
 
     def is_there(self) -> bool:
@@ -94,7 +94,7 @@ class StoreReader:
         return self._descent.open(b"/".join((STORE, *names)))
 
     def names(self, *path: bytes) -> "List[bytes]":
-        """Return the names in a directory of the store, sorted; none where it is not there. Raise OSError."""
+        """Return the names in a directory of the store, sorted; none if it does not exist. Raise OSError."""
         return sorted(self._names(b"/".join((STORE, *path))) or ())
 
     def shown(self, *path: bytes) -> "List[bytes]":

@@ -1,4 +1,4 @@
-"""Which messages and pieces of a partition no kept state names, and since when that is known.
+"""The messages and pieces of a partition that no kept state names, and since when that is known.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -94,7 +94,7 @@ class UnnamedFinder:
         return found
 
     def take_out_named(self, digests: "Set[bytes]") -> None:
-        """Take out of the digests what states name."""
+        """Remove from the digests what states name."""
         for root, store in self._stores.items():
             with self._problems.of(root):
                 for mailbox in store.mailboxes():

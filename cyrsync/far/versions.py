@@ -1,4 +1,4 @@
-"""Versions of files that are no mailbox's: read, and replaced by what has less in it, where somebody is forgotten.
+"""Versions of files that are no mailbox's: read, and replaced without the records of a forgotten user.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """

@@ -1,4 +1,4 @@
-"""What comes over a connection, checked where it is decoded: whoever is at the other end may be in other hands by now.
+"""What arrives over a connection, checked where it is decoded: the other end may be in wrong hands.
 
 Every name, path, number and length of either direction passes through here. Whatever is wrong with them is one error.
 

@@ -1,4 +1,4 @@
-"""What a replica has of the files beside the partitions."""
+"""The files beside the partitions that a replica has."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ConfTable:
         self._file.change(("DELETE FROM main.conf WHERE path IN (SELECT path FROM conf)", [()]))
 
     def drop(self, rows: Iterable[ConfRow]) -> None:
-        """Forget files that the replica has no more."""
+        """Forget files that the replica no longer has."""
         gone = list(rows)
         unsynced = [(row.path, row.root) for row in gone]
         drop = "DELETE FROM main.conf WHERE path = ?", [(row.path,) for row in gone]

@@ -1,6 +1,6 @@
-"""Which lines of `cyrsync rsync` plain rsync does in our stead, and why: a small file for each pair.
+"""Which lines of `cyrsync rsync` are left to plain rsync, and why: a small file for each pair.
 
-It is there to be looked at: a run never depends on it.
+It is for people: no run depends on it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LOOKS = 200
 
 
 class HandedOver(NamedTuple):
-    """A line that plain rsync does. `line` is a digest of its words."""
+    """A line that is left to plain rsync. `line` is a digest of its words."""
 
     source: str
     destination: str
@@ -34,7 +34,7 @@ class HandedOver(NamedTuple):
 
 
 def note(state: Path, key: str, source: str, destination: str, reason: str, words: Sequence[str]) -> bool:
-    """Keep that a line of a pair is handed over. Tell whether that is new, and is known from now on."""
+    """Note that a line of a pair is left to plain rsync. Tell whether that is new, and was noted."""
     line = hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()
     with suppress(OSError, UnusableError):
         path = state_directory(state) / _DIRECTORY / f"{key}.json"
@@ -51,7 +51,7 @@ def note(state: Path, key: str, source: str, destination: str, reason: str, word
 
 
 def forget(state: Path, key: str) -> None:
-    """Note that a pair's line is not handed over any more."""
+    """Note that a pair's line is no longer left to plain rsync."""
     with suppress(OSError, UnusableError):
         (state / _DIRECTORY / f"{key}.json").unlink(missing_ok=True)
 

@@ -1,6 +1,6 @@
 """The record of runs: one SQLite file for all pairs of source and destination, a row for each run.
 
-It is there to be looked at: a run never depends on it, and a damaged one is set aside.
+It is for people: no run depends on it, and a damaged file is set aside.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TABLE = """CREATE TABLE run (
     engine TEXT NOT NULL, partitions TEXT NOT NULL, users TEXT NOT NULL, started TEXT NOT NULL, seconds REAL NOT NULL,
     exit INTEGER NOT NULL, json TEXT NOT NULL
 )"""
-#: What SQLite says of files that are not to blame.
+#: What SQLite says if the file itself is not damaged.
 _NO_DAMAGE = ("full", "locked", "I/O", "unable to open", "readonly")
 _PATIENCE = 5.0  # seconds for another run that writes
 #: Files that vanished meanwhile are no failure, but rsync has a code for them. A part is not all.
@@ -68,7 +68,7 @@ class Record(NamedTuple):
 
     @property
     def succeeded(self) -> bool:
-        """Whether the replica had all from when it began."""
+        """Whether the replica then had all that the source had when the run began."""
         return self.exit in (Exit.DONE, Exit.VANISHED) and not self.users
 
     @property
@@ -92,18 +92,18 @@ class Pair(NamedTuple):
 
     @property
     def last_attempt(self) -> Record | None:
-        """The last run that another did not keep from its work."""
+        """The last run that was not skipped because of the lock."""
         return next((run for run in self.runs if not run.skipped), None)
 
     @property
     def last_failure(self) -> Record | None:
-        """The last run that failed, be it long ago."""
+        """The last run that failed, even long ago."""
         failed = (run for run in self.runs if not run.skipped and run.exit not in (Exit.DONE, Exit.VANISHED))
         return next(failed, None)
 
     @property
     def skipped(self) -> int:
-        """How many runs the lock has kept from their work since the last success."""
+        """How many runs were skipped because of the lock since the last success."""
         success = self.last_success
         since = self.runs[: self.runs.index(success)] if success else self.runs
         return sum(run.skipped for run in since)

@@ -19,7 +19,7 @@ from cyrsync.errors import LockedError, UnusableError, WatchedError
 #: The environment's word for the state directory.
 CHOSEN = "CYRSYNC_STATE"
 _LOOK_AGAIN = 0.2  # seconds
-#: What the lock is held for by a watcher, which keeps it for good.
+#: What a watcher notes in the lock: it keeps the lock as long as it runs.
 WATCHING = "watching"
 
 
@@ -45,7 +45,7 @@ def _home_of(user: int) -> str:
 
 
 def state_directory(state: Path) -> Path:
-    """Return the same, made if need be. Raise UnusableError for one that root must not write to."""
+    """Return the state directory, made if need be. Raise UnusableError for one that root must not write to."""
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -82,8 +82,8 @@ def run_key(source: str, destination: str) -> str:
 def run_lock(state: Path, key: str, wait: float, doing: str = "", pair: tuple[str, str] = ("", "")) -> Iterator[None]:
     """Hold the lock; wait up to so many seconds for it. Raise LockedError that names the holder.
 
-    Others are told what it is held for: for a watcher nobody waits (WatchedError). `pair` is the source and the
-    destination, printable, for those who ask what is at work.
+    The lock file says what it is held for: nobody waits for a watcher (WatchedError). `pair` is the source and the
+    destination, printable, for `status`.
     """
     path = lock_file(state_directory(state), key)
     try:

@@ -1,4 +1,4 @@
-"""What is kept of one mailbox: where it lies, and what the replica has of it; and how that stands in a row."""
+"""What the state has of one mailbox: where it lies, and what the replica has of it; and the form of its row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which far ends do not run what they are sent, so that not every rsync line has to wait for them anew."""
+"""Far ends that do not run what they are sent, remembered so that not every rsync line waits for them again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def remember(state: Path, pair: str, rsh: str | None, reason: str) -> None:
 
 
 def recall(state: Path, pair: str, rsh: str | None) -> str:
-    """Return why the far end is not to be asked today, "" for no reason."""
+    """Return why the far end is not to be asked today, else ""."""
     try:
         path = _path(state, pair)
         age = time.time() - path.stat().st_mtime

@@ -1,4 +1,4 @@
-"""What a watcher knows to have changed on the source, and has not yet sent.
+"""What has changed on the source, as a watcher knows, and is not yet sent.
 
 One row for each thing that can change: so there are never more than mailboxes, users and files, however long the
 replica is away.
@@ -33,15 +33,15 @@ class Waiting(NamedTuple):
 class PendingTable:
     """The part of a state that is about these. Every method may raise StateDamaged.
 
-    What is kept outlives a process that is killed. A power cut may cost it: a watcher begins with a pass, which finds
-    whatever has changed, so that nobody waits for the disk with each message.
+    The rows outlive a process that is killed, but perhaps not a power cut: no message waits for the disk here. A
+    watcher begins with a pass, which finds all that has changed.
     """
 
     def __init__(self, file: StateFile) -> None:
         self._file = file
 
     def add(self, rows: Iterable[Waiting]) -> None:
-        """Keep rows. Of what waits already, the older time counts.
+        """Add rows. If something waits already, the older time counts.
 
         A mailbox that has failed is not tried earlier for being named again. What is of all mailboxes is: what is new
         may have nothing to do with what failed.
@@ -53,12 +53,12 @@ class PendingTable:
         self._file.change_unsynced(("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?, ?)", rows))
 
     def drop(self, rows: Iterable[Waiting], *, follows: Iterable[Waiting] = ()) -> None:
-        """Forget what has been sent, and keep what `follows` from that."""
+        """Forget what has been sent, and add what `follows` from that."""
         gone = (row[:2] for row in rows)
         self._file.change_unsynced(("DELETE FROM pending WHERE kind = ? AND name = ?", gone), (_ADD, follows))
 
     def due(self, kind: str, now: float, most: int) -> list[Waiting]:
-        """Return what of one kind may be sent now, the oldest first."""
+        """Return the rows of one kind that may be sent now, the oldest first."""
         query = "SELECT * FROM pending WHERE kind = ? AND not_before <= ? ORDER BY since, name LIMIT ?"
         return [Waiting(*row) for row in self._file.query(query, (kind, now, most))]
 

@@ -1,4 +1,4 @@
-"""What is kept of a watcher beside its state, for other processes: how it is, and what they ask of it."""
+"""Files of a watcher beside its state, for other processes: its status, and what they ask of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LARGEST = 1 << 20
 
 
 def write(state: Path, pair: str, status: dict[str, Any]) -> None:
-    """Say how the watcher of a pair is; whoever reads it sees the old or the new. Raise OSError."""
+    """Write the status of the watcher of a pair; a reader sees the old or the new one. Raise OSError."""
     path = _status_of(state_directory(state), pair)
     fresh = path.with_suffix(".watch-new")
     with suppress(FileNotFoundError):
@@ -26,7 +26,7 @@ def write(state: Path, pair: str, status: dict[str, Any]) -> None:
 
 
 def read(state: Path, pair: str) -> dict[str, Any] | None:
-    """Return how the watcher of a pair is; None where none is at work."""
+    """Return the status of the watcher of a pair; None if none is at work."""
     try:
         found: dict[str, Any] = json.loads(regular_file.read(bytes(_status_of(state, pair)), _LARGEST))
         with suppress(PermissionError):  # somebody else's, but there it is
@@ -37,7 +37,7 @@ def read(state: Path, pair: str) -> dict[str, Any] | None:
 
 
 def remove(state: Path, pair: str) -> None:
-    """Say that no watcher is at work any more."""
+    """Remove the status: no watcher is at work any more."""
     with suppress(OSError):
         _status_of(state_directory(state), pair).unlink()
 
