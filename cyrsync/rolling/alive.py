@@ -1,4 +1,4 @@
-"""Telling the watchdog, too, while one run goes on for hours: with each folder and file that it tells of."""
+"""Feeds the watchdog while one run takes hours: with each folder and file that the run reports."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Alive:
         pass
 
     def scan(self, folders: int, messages: int) -> None:
-        """Tell that we are alive."""
+        """Report that we are alive."""
         self._alive()
 
     def transfer(self, step: str, files_done: int, files_total: int, bytes_done: int) -> None:
-        """Tell that we are alive."""
+        """Report that we are alive."""
         self._alive()

@@ -14,7 +14,7 @@ def mailbox_pause(tries: int) -> float:
 def connection_pause(tries: int, luck: float) -> float:
     """Return the seconds after so many lost connections: 1, 2, 4 ... 60, a half of them by `luck`, from 0 to 1.
 
-    Many watchers that lost the same replica are not to come back at the same moment.
+    Many watchers that lost the same replica should not connect again at the same moment.
     """
     longest = min(2.0 ** min(tries - 1, 30), _CONNECTION)
     return max(1.0, longest / 2 + longest / 2 * luck)

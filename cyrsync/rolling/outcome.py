@@ -1,4 +1,4 @@
-"""What is left to do after a pass, and what it found that the log did not name. Pure."""
+"""What is left to do after a pass, and which changes it found that were not logged. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALL, FILES = Change(Kind.ALL, b""), Change(Kind.FILES, b"")
 
 
 class Settled(NamedTuple):
-    """What becomes of what waited before a pass."""
+    """What a pass did with the rows that were waiting."""
 
     sent: list[Waiting]  # mailboxes
     others: list[Waiting]  # that are done
@@ -29,9 +29,9 @@ def waiting(change: Change, since: float, not_before: float, reason: str = "") -
 
 
 def settle(before: list[Waiting], passed: Passed, now: float) -> Settled:
-    """Return what a pass has done of what waited, and what it could not do: of that, mailboxes wait each by itself.
+    """Return which waiting rows a pass has done, and which it could not do: of these, each mailbox waits by itself.
 
-    What it neither did nor failed at is in none of the lists, and waits as before.
+    Rows that it neither did nor failed at are in none of the lists, and wait as before.
     """
     known = {row.name: row for row in before if row.kind == Kind.MAILBOX.value}
     failed = [
@@ -47,7 +47,7 @@ def settle(before: list[Waiting], passed: Passed, now: float) -> Settled:
 
 
 def again(row: Waiting, reason: str, now: float) -> Waiting:
-    """Return what waits after it was tried in vain once more."""
+    """Return a row after one more failed try."""
     tries = row.tries + 1
     return row._replace(tries=tries, not_before=now + mailbox_pause(tries), reason=reason)
 
@@ -61,7 +61,7 @@ def missed(passed: Passed, named: set[bytes]) -> Iterator[tuple[list[bytes], str
 
 
 def shown(row: Waiting) -> str:
-    """Return how people call what waits."""
+    """Return the name of what waits, for people."""
     if row.name:
         return f"files of {path_text(row.name)}" if row.kind == Kind.FILES.value else path_text(row.name)
     return {Kind.ALL.value: "all mailboxes", Kind.FILES.value: "users' files"}.get(row.kind, "")

@@ -1,4 +1,4 @@
-"""What a watcher works with: who sends, the log, what waits, and the clock; each is handed in."""
+"""The parts of a watcher: sender, log, waiting rows, and clock; each is handed in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cyrsync.state.pending import Waiting
 
 
 class Passed(NamedTuple):
-    """What came of a pass over all mailboxes; `seconds` took what it costs if nothing has changed."""
+    """The result of a pass over all mailboxes; `seconds` is the time without what it sent."""
 
     exit: int
     error: str  # "" if it did all that is to be done
@@ -27,13 +27,13 @@ class Passed(NamedTuple):
 
 
 class Sender(Protocol):
-    """Who brings the replica up to date. Each method may raise ConnectionFailed, RefusedError and UnusableError."""
+    """Brings the replica up to date. Each method may raise ConnectionFailed, RefusedError and UnusableError."""
 
     def everything(self) -> Passed:
         """Look at all mailboxes and files, and send what has changed."""
 
     def mailboxes(self, names: Sequence[bytes]) -> dict[bytes, str | None]:
-        """Send mailboxes together; return of each why it could not be sent, None where a pass has to see to it."""
+        """Send mailboxes together; return why each could not be sent, None if a pass has to do it."""
 
     def files(self, names: Sequence[bytes]) -> dict[bytes, str | None]:
         """Send the files beside the partitions that change with mailboxes, or all, where a name is b""; likewise."""

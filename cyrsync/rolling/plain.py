@@ -1,4 +1,4 @@
-"""What a watcher is told to do, and what it tells: plain values, that others show."""
+"""The orders and the reports of a watcher: plain values, that others show."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often what is done; seconds."""
+    """How often a watcher does what; seconds."""
 
     passes: float = 600.0
     blind: float = 10.0  # passes, while the log cannot be believed
@@ -69,7 +69,7 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a watcher is; `to_json` is what `status --json` shows of it."""
+    """The status of a watcher; `to_json` is what `status --json` shows of it."""
 
     pid: int
     written: float  # seconds since 1970, as are all times here
@@ -86,7 +86,7 @@ class Status:
     counts: Counts
 
     def lag(self, now: float) -> float:
-        """Return how old the oldest change is that is not on the replica; 0 if there is none."""
+        """Return the age of the oldest change that is not on the replica; 0 if there is none."""
         return max(now - self.oldest, 0.0) if self.oldest else 0.0
 
     def line(self, now: float) -> str:

@@ -51,7 +51,7 @@ def reading(words: list[bytes]) -> tuple[str, bytes] | None:
 
 
 def older_than(conf: str) -> tuple[float, list[int]]:
-    """Return when an imapd.conf was changed, and the processes that are older: they read it but once."""
+    """Return when an imapd.conf was changed, and the processes that are older: they read it only when they start."""
     changed = os.stat(conf).st_mtime
     real = os.path.realpath(os.fsencode(conf))
     old = []

@@ -1,4 +1,4 @@
-"""Telling systemd how a service is: the protocol of sd_notify, which is one datagram for each message."""
+"""Reports the status of a service to systemd: the protocol of sd_notify, one datagram for each message."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Service:
         self._send("READY=1")
 
     def status(self, text: str) -> None:
-        """Tell how it goes, in one line, if that has changed."""
+        """Report the status in one line, if that has changed."""
         if text != self._status:
             self._status = text
             self._send(f"STATUS={text}")
 
     def feed(self) -> None:
-        """Tell the watchdog that we are alive: from the loop that does the work, as often as need be."""
+        """Feed the watchdog: from the loop that does the work, as often as needed."""
         if self._every and time.monotonic() - self._fed >= self._every:
             self._fed = time.monotonic()
             self._send("WATCHDOG=1")

@@ -1,4 +1,4 @@
-"""Waiting for the sync log: the kernel tells when it is written to, or else it is looked for ten times a second."""
+"""Waits for the sync log: the kernel reports when it is written to; else the log is looked for ten times a second."""
 
 from __future__ import annotations
 

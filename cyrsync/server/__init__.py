@@ -1,1 +1,1 @@
-"""A whole server: its mailboxes as mailboxes.db has them, asked one by one whether they have changed."""
+"""A whole server: the mailboxes in mailboxes.db, each of which is checked for changes."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 
-#: What a look at a path says where there is nothing.
+#: The errors of a look at a path with nothing there.
 ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 
 def is_absent(path: bytes) -> bool:
-    """Tell whether nothing has this path, not even a link to nowhere. Raise OSError where that is not to be seen."""
+    """Tell whether nothing has this path, not even a broken link. Raise OSError if that cannot be seen."""
     try:
         os.lstat(path)
     except OSError as error:
@@ -21,7 +21,7 @@ def is_absent(path: bytes) -> bool:
 
 
 def is_seen_absent(path: bytes) -> bool:
-    """Tell whether nothing is seen to have this path: False also where that is not to be seen."""
+    """Tell whether the path is seen to be absent: False also if that cannot be seen."""
     try:
         return is_absent(path)
     except OSError:

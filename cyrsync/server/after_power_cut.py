@@ -1,8 +1,8 @@
-"""What was under way when the replica's host lost its power: its names prove nothing, and all else is as it was left.
+"""What was being sent when the replica's host lost its power: there, names prove nothing. All else is as it was left.
 
-The state has the key of a mailbox before anything is written to it, and keeps it until the disks are synced. A mailbox
-is then the one that the state says only if it has been that one since before the disks were last synced: of a mailbox
-that was made again, files of the one before may be back.
+The state has the key of a mailbox before anything is written to it, and keeps it until the disks are synced. The state
+is right about a mailbox's identity only if that is older than the last sync of the disks: of a mailbox that was made
+again, files of the former one may be back.
 """
 
 from __future__ import annotations

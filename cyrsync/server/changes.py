@@ -1,4 +1,4 @@
-"""Which mailboxes have changed since they were sent: two stats tell it of each, of its header and its index."""
+"""Which mailboxes have changed since they were sent: two stats for each tell, of its header and its index."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cyrsync.state.mailbox_row import UNSEEN, Key, seen_of
 from cyrsync.state.store import Store
 from cyrsync.sync.progress import Reporter
 
-#: After so many mailboxes it is told how far that is.
+#: After so many mailboxes, progress is reported.
 _STEP = 1000
 
 

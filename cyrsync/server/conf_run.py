@@ -1,6 +1,6 @@
 """What a hot spare needs beside the partitions: the files of configdirectory that changed, copied and sent.
 
-The users' files, quotas and annotations go after the mailboxes, and mailboxes.db last of all, as it was when the
+The users' files, quotas and annotations are sent after the mailboxes, and mailboxes.db last of all, as it was when the
 mailboxes were looked for: a record without its directory is an error for Cyrus, a directory without a record is none.
 """
 
@@ -77,7 +77,7 @@ class ConfRun:
         return self._files.roots()
 
     def take_list(self, read: MailboxList | None, *, anyway: bool) -> None:
-        """Keep mailboxes.db as it was read, unless that is what the replica has; or `anyway`.
+        """Keep mailboxes.db as it was read, unless the replica has the same; with `anyway`, always.
 
         In a run for a part it stays: the replica would name mailboxes that are not there.
         """
@@ -153,7 +153,7 @@ class ConfRun:
             self._session.result.errors.append(f"{path_text(path)}: {error.strerror}: it stays as it is on the replica")
 
     def _warn_of_link(self, file: ConfFile) -> None:
-        """Tell of a link that leads to a directory elsewhere: the standby would have the link alone."""
+        """Warn of a link to a directory elsewhere: the standby would have only the link."""
         if not stat.S_ISLNK(file.status.st_mode) or not os.path.isdir(file.whole_path):
             return
         warning = f"{path_text(file.whole_path)}: a link to a directory: what is in that is not sent"
@@ -162,7 +162,7 @@ class ConfRun:
             self._session.result.warnings.append(warning)
 
     def _gone(self, known: Iterable[bytes], unreadable: Iterable[bytes]) -> Iterator[ConfRow]:
-        """Yield what was sent and is seen not to be there: not what lies below a directory that is not to be seen."""
+        """Yield what was sent and is seen to be absent: not what is below a directory that cannot be seen."""
         away: dict[bytes, bool] = {}
         for path in sorted(known):
             above, row = self._files.above(path), self._table.row(path)
@@ -177,7 +177,7 @@ class ConfRun:
             self._session.result.errors.append(f"{path_text(directory)}: {reason}")
 
     def _is_absent(self, path: bytes) -> bool:
-        """Tell whether a file, and the directories above it, are seen not to be there."""
+        """Tell whether a file is seen to be absent, with the directories above it."""
         try:
             return is_absent(path)
         except OSError as error:
@@ -264,7 +264,7 @@ class ConfRun:
             self._session.result.errors.append(f"{path_text(file.whole_path)}: {reason}")
 
     def _report(self, sender: ConfSender) -> None:
-        """Report what became of the files that were sent."""
+        """Report the results of the files that were sent."""
         result = self._session.result
         result.files.planned += sender.files + len(sender.failed)
         result.files.sent += sender.files
@@ -296,7 +296,7 @@ class ConfRun:
         return in_memory if file.status.st_size <= large_metadata.IN_MEMORY else on_disk
 
     def _is_as_sent(self, file: ConfFile) -> bool:
-        """Look into a file that may have changed unseen when it was copied."""
+        """Compare a file that may have changed unseen with what was sent."""
         staging = self._staging(file)
         try:
             copied = self._copy(file, staging)
@@ -347,7 +347,7 @@ def _target(file: ConfFile) -> bytes:
 
 
 def _plans_gone(root: bytes, rows: list[ConfRow], has_all_below: Callable[[bytes], bool]) -> list[FolderPlan]:
-    """Return what takes files that are gone, with the highest directory of each that is gone, too.
+    """Return plans that delete files that are gone, with the highest directory of each that is gone, too.
 
     Such a directory is one of which the run's part `has_all_below`, by its whole path.
     """

@@ -24,7 +24,7 @@ _ALONE = 4 << 20
 class ConfSender:
     """Sends files one by one. What has arrived is known when it has settled.
 
-    To send raises CutShort for a copy that somebody has cut off: then nothing of it takes its place.
+    Sending raises CutShort for a copy that was cut off: nothing of it is installed.
     """
 
     def __init__(self, table: ConfTable, replica: Replica) -> None:
@@ -55,7 +55,7 @@ class ConfSender:
         self._send_contents(row, above, entry._replace(size=len(data)), data)
 
     def settle(self) -> None:
-        """See that all has arrived, and keep that in the state."""
+        """Wait until all has arrived, and note that in the state."""
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         if waiting:
             self._stream(waiting)

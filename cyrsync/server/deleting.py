@@ -1,4 +1,4 @@
-"""Deletions on the replica of a server, timed and booked."""
+"""Deletions on the replica of a server, timed and reported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cyrsync.sync.session import Session
 
 
 def delete(session: Session, replica: Replica, root: bytes, plans: list[FolderPlan]) -> set[bytes]:
-    """Delete what plans say below a root of the source, and return the folders where something stayed."""
+    """Execute the deletions of plans below a root of the source, and return the folders where something stayed."""
     from cyrsync.spool.recording import record  # what few runs need is not loaded by all
     from cyrsync.spool.steps import Transfer
 

@@ -1,4 +1,4 @@
-"""Mailboxes on their way to the replica: sent, again where they change meanwhile, then rid of what they have lost."""
+"""Mailboxes on their way to the replica: they are sent, again if they change meanwhile; then deletions follow."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from cyrsync.state.store import Store
 from cyrsync.sync.session import Session
 from cyrsync.text import path_text
 
-#: So often a mailbox is read that loses messages before they are sent.
+#: How often a mailbox is read if it loses messages before they are sent.
 _LOOKS = 20
 
 
 class Delivery:
-    """Sends mailboxes of one run, and counts what becomes of them."""
+    """Sends the mailboxes of one run, and counts the results."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Delivery:
         self._sender = sender
 
     def read_and_send(self, key: Key) -> MailboxChange | None:
-        """Read a mailbox and have it sent, and again where it has lost messages meanwhile, some times."""
+        """Read a mailbox and send it; do so again, a few times, if it has lost messages meanwhile."""
         for _ in range(_LOOKS):
             change = self._snapshots.read(self._store, key, self._sender)
             if change is None or key not in self._sender.read_again:
@@ -59,7 +59,7 @@ class Delivery:
         return None
 
     def settle(self) -> None:
-        """See that what was sent has arrived; what could not be linked is sent, when it is late."""
+        """Wait until what was sent has arrived; what could not be linked is sent with the late mailboxes."""
         self._sender.settle()
         not_linked, self._sender.not_linked = self._sender.not_linked, {}
         self.late.update(not_linked)
@@ -71,7 +71,7 @@ class Delivery:
     def send_late(self, key: Key, come: Container[Key] = frozenset()) -> None:
         """Read and send a mailbox when others have been sent already; what it would delete is counted first.
 
-        Those that have `come` since the first look were not counted then.
+        Mailboxes that were made since the first look (`come`) were not counted then.
         """
         change = self.read_and_send(key)
         if change is None:
@@ -94,13 +94,13 @@ class Delivery:
         self.settle()
 
     def finish(self) -> None:
-        """Delete what mailboxes that have arrived have lost, send what there is room for now, and report all of it."""
+        """Delete what sent mailboxes have lost, send what there is room for now, and report all of it."""
         self.delete_sent()
         self._send_what_is_left()
         self._report()
 
     def delete_sent(self) -> None:
-        """Delete what mailboxes that have arrived have lost."""
+        """Delete what sent mailboxes have lost."""
         if not self._session.limit.allows():
             return
         for name, roots in self._roots.items():
@@ -121,9 +121,9 @@ class Delivery:
         return {**unwritten, **self._snapshots.unread()}
 
     def _send_what_is_left(self) -> None:
-        """Send once more what there was no room for: what was deleted since may have made some.
+        """Send again what there was no room for: deletions may have made some.
 
-        Where that does not do, a mailbox that loses as much as it gets loses its old index first, and its messages.
+        If that is not enough, a mailbox that loses as much as it gets first loses its old index and its messages.
         """
         full = self._sender.full
         left = len(full) + 1
@@ -165,7 +165,7 @@ class Delivery:
         return True
 
     def _bytes_gone(self, change: MailboxChange) -> int:
-        """Return how much room what a mailbox has lost takes on the replica."""
+        """Return how much room the deletions of a mailbox make on the replica."""
         gone = 0
         for root, plan in change.plans.items():
             there = os.path.join(self._replica.root(root), change.location.key.path)
@@ -175,7 +175,7 @@ class Delivery:
         return gone
 
     def _report(self) -> None:
-        """Report what became of all that was to be sent."""
+        """Report the results of all that was to be sent."""
         result, sender = self._session.result, self._sender
         result.files.planned += sender.files + sender.files_failed
         result.files.sent += sender.files

@@ -1,4 +1,4 @@
-"""What makes a full comparison doubt the messages of a mailbox that is the source's by all that its index says."""
+"""Why a full comparison doubts the messages of a mailbox whose index is right."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cyrsync.sync.policy import Policy
 def is_another_owners(location: Location, there: Folder, policy: Policy, reader: Reader) -> bool:
     """Tell whether owner or mode of a mailbox's directory, header or index differ on the replica.
 
-    Nobody looks at those of messages: they may differ, too, and rsync has to compare them.
+    Owner and mode of messages are not looked at: they may differ, too, so messages are compared.
     """
     paths = {kinds.HEADER: location.header_path, kinds.INDEX: location.index_path}
     try:

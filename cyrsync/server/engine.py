@@ -1,4 +1,4 @@
-"""The index engine: what a mailbox has now and what the replica has acknowledged in, what is to be done out. Pure."""
+"""The index engine: makes a plan from what a mailbox has now and what the replica has acknowledged. Pure."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class MailboxChange:
     lacking: bool = False  # the index names messages that have no file
 
     def deletes(self) -> bool:
-        """Tell whether anything is to go."""
+        """Tell whether anything is to be deleted."""
         return any(plan.delete_uids or plan.delete_files for plan in self.plans.values())
 
     def keep(self) -> None:
-        """Take back what was to go, for now."""
+        """Withdraw the deletions, for now."""
         for plan in self.plans.values():
             plan.keep()
 
@@ -85,10 +85,10 @@ class MailboxChange:
         )
 
     def after(self, *, deleted: bool) -> MailboxRow:
-        """Return what the replica has when messages and metadata have arrived, and what was to go is gone or not.
+        """Return what the replica has when messages and metadata have arrived, and deletions are done or not.
 
-        What was to be kept is there still. As long as that is another mailbox's, and has UIDs that this one may give
-        yet, whose the files are is not known.
+        What was to be kept is still there. As long as that is another mailbox's, with UIDs that this one may still
+        give, the owner of the files is unknown.
         """
         mailbox = self.mailbox
         deleted = deleted and not any(plan.kept for plan in self.plans.values())
@@ -120,9 +120,9 @@ def plan_mailbox(
     before: MailboxRow | None = None,
     left_out: frozenset[bytes] = frozenset(),
 ) -> MailboxChange:
-    """Return what brings the replica's mailbox up to date, but for metadata files that are `left_out`.
+    """Return the plan that brings the replica's mailbox up to date, except for metadata files that are `left_out`.
 
-    `before` is what the replica had when this run began, if that is something else: more than that it cannot lose.
+    `before` is what the replica had when this run began, if that differs: it cannot lose more than that.
     """
     old = row or MailboxRow(location.key)
     state = _state(row, mailbox)

@@ -1,4 +1,4 @@
-"""Mailboxes that mailboxes.db does not name: which are gone, what of those is deleted, and what stays for others."""
+"""Mailboxes that mailboxes.db does not name: which of them are gone, and what of these can be deleted."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def remove_gone(
 
 
 def _warnings(states: Iterable[tuple[Key, object]]) -> list[str]:
-    """Return what to say of mailboxes that are there, and that mailboxes.db does not name."""
+    """Return warnings of mailboxes that exist and that mailboxes.db does not name."""
     paths = sorted(key.path for key, _ in states)
     if not paths:
         return []
@@ -169,7 +169,7 @@ def _is_marked_deleted(index: bytes) -> bool:
 def _has_mailbox(roots: Roots, row: MailboxRow) -> bool:
     """Tell whether the source has this mailbox there still, though mailboxes.db does not know it: then it stays.
 
-    Raise OSError where that is not to be seen.
+    Raise OSError if that cannot be seen.
     """
     header, index = (os.path.join(roots.homes[name], row.key.path, name) for name in (kinds.HEADER, kinds.INDEX))
     if broken(roots.homes[kinds.INDEX], row.key.path):
@@ -184,7 +184,7 @@ def _has_mailbox(roots: Roots, row: MailboxRow) -> bool:
 
 
 def _whole(roots: Roots, path: bytes, lived_in: set[bytes], has_all_below: Callable[[bytes], bool]) -> bytes | None:
-    """Return the highest directory that can go with a mailbox; None: others live in its own, or the source has it.
+    """Return the highest directory that can be deleted with a mailbox; None: others use its own, or the source has it.
 
     It is one of which the run's part `has_all_below`.
     """

@@ -1,4 +1,4 @@
-"""The state made from what the replica has: at the first run, with --full, and where the state does not speak of it."""
+"""The state made from what the replica has: at the first run, with --full, and if the state is about something else."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def compare_in_full(
 ) -> FullComparison:
     """Make the state from what the replica has, or of that the part that the run is for.
 
-    What is known of the rest stays. Whether the state is complete is for whoever knows all of it to say.
+    What is known of the rest stays. The caller decides whether the state is complete.
     """
     there = FullComparison()
     rows: list[MailboxRow] = []
@@ -107,7 +107,7 @@ def _rows_there(
 
 
 def _policy_there(policy: Policy, replica: Replica, reader: Reader) -> Policy:
-    """Return what differences matter, by the rights and the users that there are on the replica's side."""
+    """Return which differences matter, by the rights and the users on the replica's host."""
     try:
         names = owner_names(reader.entry(os.stat(reader.root)).owner)
     except OSError:

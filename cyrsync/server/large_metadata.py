@@ -1,4 +1,4 @@
-"""Metadata as it is read under the locks: what is large is copied to a file without a name, and not into memory."""
+"""Metadata as it is read under the locks: a large file is copied to a file without a name, not into memory."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _copied(descriptor: int, size: int, directory: str | None) -> OnDisk:
 
 @contextmanager
 def _told(directory: str | None) -> Iterator[None]:
-    """Say of an error that it is ours, and not the source's."""
+    """Mark an error as ours, not the source's."""
     try:
         yield
     except OSError as error:

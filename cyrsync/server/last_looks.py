@@ -1,4 +1,4 @@
-"""The last looks of a run: at mailboxes that could not be read, as they are being made, renamed or deleted just now."""
+"""The last looks of a run: at mailboxes that could not be read, as they are just being made, renamed or deleted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LAST_LOOKS = 20
 
 
 class LastLooks:
-    """Looks again at what a run has not come to an end with."""
+    """Looks again at the mailboxes that a run could not finish."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class LastLooks:
         return rows, now
 
     def _look_without_pause(self, transitions: Transitions) -> None:
-        """Look once more at what was moving still, as often as that takes no time."""
+        """Look again at what was still moving, a few times without a pause."""
         snapshots = self._snapshots
         for _ in range(_LAST_LOOKS):
             moving = [key for key in snapshots.unreadable if not transitions.is_still(key)]

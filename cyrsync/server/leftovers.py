@@ -1,7 +1,7 @@
-"""What killed runs have left on the replica: the temporary files of what they were sending.
+"""Leftovers of killed runs on the replica: the temporary files of what they were sending.
 
-Only files that the state names are looked for, and only by a run that has the replica alone: so nobody else's are
-taken for them, however young they are.
+Only files that the state names are looked for, and only by a run that has the replica alone: so they are nobody else's,
+however young they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cyrsync.text import path_text
 
 
 def find(store: Store, partitions: dict[str, Roots]) -> dict[bytes, list[Removal]]:
-    """Return what the last run was sending if it was killed, by root of the source; nothing after one that ended."""
+    """Return what the last run was sending if it was killed, by root of the source; nothing if it ended."""
     memory = store.memory
     found: dict[bytes, list[Removal]] = {}
     if not memory.replica or memory.ended:
@@ -36,7 +36,7 @@ def find(store: Store, partitions: dict[str, Roots]) -> dict[bytes, list[Removal
 
 
 def remove(found: dict[bytes, list[Removal]], replica: Replica, *, keep_times: bool) -> list[str]:
-    """Remove the temporary files of what `find` has found, and return what to say of those that stay."""
+    """Remove the temporary files of what `find` has found, and return warnings of those that stay."""
     warnings = []
     for root, removals in found.items():
         there = replica.root(root)

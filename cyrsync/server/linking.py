@@ -70,13 +70,13 @@ class Linker:
         self._losers: set[bytes] = set()  # users of whom the table has messages that were lost
 
     def expect_lost(self, changed: list[Key]) -> None:
-        """Have it found out what changed mailboxes have lost, before anything more is sent; what others had is gone."""
+        """Note the messages that changed mailboxes have lost, before anything is sent; forget those noted before."""
         self._changed = changed
         self._losers = set()
         self._table.forget_lost()
 
     def of(self, change: MailboxChange, going: Mapping[bytes, SentFile]) -> Linking:
-        """Return what finds a mailbox's messages; what is `going` to the same receiver has its place before."""
+        """Return the finder of a mailbox's messages; what is `going` to the same receiver is installed before."""
         changed, self._changed = self._changed, []
         if changed:
             self._losers = self._table.put_lost(lost.find(self._store, self._roots, self._replica, changed))
@@ -90,11 +90,11 @@ class Linker:
         return self._replica.root(root, make=True)
 
     def arrived(self, files: SentFiles) -> None:
-        """Note files that have their places."""
+        """Note files that are installed."""
         self._table.put_files(files)
 
     def find(self, inode: bytes) -> SentFile | None:
-        """Return a file that has its place under another name."""
+        """Return a file that is installed under another name."""
         return self._table.file(inode)
 
     def among_lost(self, owner: bytes, guid: bytes) -> list[Message]:
@@ -152,7 +152,7 @@ class Linking:
         self._looked_for = range(0)  # records of the index
 
     def may_find(self, status: os.stat_result) -> bool:
-        """Tell whether it is worth while to look for a message."""
+        """Tell whether it is worth looking for a message."""
         return status.st_nlink > 1 or self._loser is not None
 
     def find(self, root: bytes, uid: int, status: os.stat_result, digest: Callable[[], bytes]) -> Target | None:

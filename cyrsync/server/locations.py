@@ -31,7 +31,7 @@ class MailboxList(NamedTuple):
 
 
 def all_mailboxes(_: Mailbox) -> bool:
-    """Tell that a run concerns a mailbox, whichever it is."""
+    """Return True: a run for the whole server concerns every mailbox."""
     return True
 
 
@@ -42,7 +42,7 @@ def refresh(
     anyway: bool = False,
     concerns: Callable[[Mailbox], bool] = all_mailboxes,
 ) -> tuple[list[str], MailboxList | None]:
-    """See that the store has the mailboxes of now.
+    """Bring the mailboxes in the store up to date.
 
     With `anyway`, mailboxes.db is read though it did not change. Return what is wrong with some, which the store
     therefore has not, if they are those that it `concerns`, and the database if it was read. Raise UnusableError when
@@ -67,7 +67,7 @@ def _locations(
     records: list[tuple[bytes, bytes]],
     errors: list[tuple[Mailbox, str]],
 ) -> Iterator[Location]:
-    """Yield where mailboxes lie; of two that would have one directory the second is told of."""
+    """Yield the locations of mailboxes; of two with the same directory, the second is reported."""
     known: dict[Key, bytes] = {}
 
     def wrong(mailbox: Mailbox, reason: str) -> None:
@@ -94,7 +94,7 @@ def _locations(
 
 
 def _signature(config: Config) -> bytes:
-    """Return what changes with imapd.conf and mailboxes.db; b"" where neither size nor time would tell."""
+    """Return what changes with imapd.conf and mailboxes.db; b"" if neither size nor time would show a change."""
     path = config.database("mboxlist")[1]
     status = os.stat(path)
     if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _GRAIN:

@@ -1,4 +1,4 @@
-"""Messages that mailboxes have lost since the last run, while others of the same user have got some: they may be there.
+"""Messages that mailboxes have lost since the last run, while others of the same user have got some: perhaps the same.
 
 Where Cyrus expunges with a delay, the file of a message that was moved stays, and is found as that of a copy is. Where
 it does not, only an index tells what the message was: Cyrus's own until it is rewritten, and then the replica's.
@@ -50,7 +50,7 @@ class Lost(NamedTuple):
 
 
 def find(store: Store, roots: dict[str, Roots], replica: Replica, changed: list[Key]) -> Iterator[Lost]:
-    """Yield what changed mailboxes have lost, and another one of the user's may have got; nothing may be under way."""
+    """Yield messages that changed mailboxes have lost to others of the user, perhaps; nothing may be under way."""
     asked: list[tuple[bytes, MailboxRow, array[int]]] = []
     waiting = 0
     for owner, row, index in _that_may_have_lost(store, changed):

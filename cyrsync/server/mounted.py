@@ -1,4 +1,4 @@
-"""Whether the source is there: a disk that is not mounted looks like a server that has lost all of its mail."""
+"""Whether the source's disks are mounted: one that is not looks like a server that has lost all of its mail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cyrsync.text import path_text
 
 
 def check_indexes(partitions: dict[str, Roots], store: Store, total: dict[str, int], missing: dict[str, int]) -> None:
-    """Refuse a partition of which nothing is there: where a part of it is not, others' mailboxes are looked for.
+    """Refuse a partition without any of its mailboxes; if only some are missing, these are looked for one by one.
 
     `total` and `missing` count its mailboxes by partition. Raise UnusableError.
     """

@@ -1,4 +1,4 @@
-"""Which of the folders on the replica belong to the part that a run is for, where the state is made anew from them."""
+"""Which folders on the replica belong to the part of a run, when the state is made anew from them."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _FINE_GRAIN, _COARSE_GRAIN = 20_000_000, 2_000_000_000
 
 
 class UnreadableMailboxError(Exception):
-    """Why a mailbox has to stay as it is on the replica; in one line."""
+    """Why a mailbox stays as it is on the replica; in one line."""
 
 
 class File(NamedTuple):
@@ -56,7 +56,7 @@ class _Part(NamedTuple):
 
 @dataclass(slots=True)
 class MailboxState:
-    """What one mailbox has."""
+    """The state of one mailbox."""
 
     incarnation: Incarnation
     seen: bytes  # for the next run; UNSEEN where the files may change again unseen
@@ -123,11 +123,11 @@ class MailboxReader:
         return self._readers[root].directory(path)
 
     def entry(self, root: bytes, status: os.stat_result) -> Entry:
-        """Return what is said of a file below a root."""
+        """Return the entry of a file below a root."""
         return self._readers[root].entry(status)
 
     def entries(self, root: bytes, path: bytes, uids: array[int]) -> list[tuple[int, Entry]]:
-        """Return what is said of messages below a root, by UID; nothing of those that cannot be seen."""
+        """Return the entries of messages below a root, by UID, without those that cannot be seen."""
         found = []
         with suppress(OSError):
             directory = os.open(self.directory(root, path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -148,7 +148,7 @@ class MailboxReader:
             return 0
 
     def open(self, root: bytes, path: bytes, name: bytes) -> tuple[int, Entry]:
-        """Open a file of a mailbox below a root; return what is said of it, too. Raise OSError, also if it is none."""
+        """Open a file of a mailbox below a root; return its entry, too. Raise OSError, also for no regular file."""
         reader = self._readers[root]
         descriptor, status = regular_file.opened(os.path.join(reader.directory(path), name))
         return descriptor, reader.entry(status)
@@ -210,7 +210,7 @@ class MailboxReader:
         )
 
     def _refuse_broken_links(self, location: Location) -> None:
-        """Say so where a mailbox's metadata lies behind a link that leads nowhere, or in a circle."""
+        """Raise an error if a mailbox's metadata is behind a broken or circular link."""
         for name in (kinds.HEADER, kinds.INDEX):
             link = broken(self.roots.homes[name], location.key.path)
             if link:

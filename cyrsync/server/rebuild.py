@@ -1,4 +1,4 @@
-"""The state made anew from the replica itself: where there is none yet, where it is lost, and where it is doubted."""
+"""The state made anew from the replica itself: if there is none yet, if it is lost, or if it is in doubt."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rebuild(
     accepts: Callable[[Folder], bool] = lambda _: True,
     left: Container[bytes] = (),
 ) -> Iterator[MailboxRow]:
-    """Yield what the replica has of a partition, whoever put it there; `replica_roots` by those of the source.
+    """Yield the rows of what the replica has of a partition; `replica_roots` by those of the source.
 
     Every folder that the run `accepts` is shown to `note`, with the source's root: of what is in and below one that
     cannot be listed nothing is known, whatever is yielded.

@@ -1,4 +1,4 @@
-"""Mailboxes that have another directory than when they were last sent: known again, and not sent again."""
+"""Mailboxes that have another directory than when they were last sent: recognized, and not sent again."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def relink(
     renamed: list[tuple[MailboxChange, MailboxRow]],
     result: RunResult,
 ) -> None:
-    """Link on the replica what renamed mailboxes have already sent; what cannot be linked remains to be sent."""
+    """Link on the replica the messages that renamed mailboxes have there; the others remain to be sent."""
     moves, plans = [], []
     for change, row in renamed:
         if row.key.partition not in roots:

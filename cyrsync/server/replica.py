@@ -31,7 +31,7 @@ def _making(address: Address) -> str:
 
 
 class Replica:
-    """Opened when something is first asked of it: a run that finds nothing never is at the far end."""
+    """Opened when it is first needed: a run that finds nothing does not connect."""
 
     def __init__(self, address: Address, options: Options, directory: Path) -> None:
         if address.daemon:
@@ -96,7 +96,7 @@ class Replica:
         return self.agent
 
     def keep(self, homes: Mapping[bytes, bytes]) -> None:
-        """Have kept what is replaced or deleted from now on: by root of the source, that which has the indexes.
+        """Keep what is replaced or deleted from now on; `homes`, by root of the source, are those with the indexes.
 
         Once told, that holds as long as the connections are open. Where something was kept before, runs keep on that
         were not asked to: what is kept must have all its messages.
@@ -116,7 +116,7 @@ class Replica:
 
     @property
     def is_kept(self) -> bool:
-        """Tell whether what is replaced or deleted is kept: then that makes no room."""
+        """Tell whether what is replaced or deleted is kept: then deletions make no room."""
         return bool(self._kept)
 
     def pack(self) -> str:
@@ -129,20 +129,20 @@ class Replica:
         return self._connections.shell if self._connections else None
 
     def close(self) -> None:
-        """Let go of processes and connections."""
+        """Close processes and connections."""
         if self._connections:
             self._connections.close()
 
     def status(self, source: bytes) -> Status:
-        """Return what stands where a directory of the source has its replica."""
+        """Return what is at the replica of a directory of the source."""
         return self.tree.resolve(self.path(source))
 
     def path(self, source: bytes) -> bytes:
-        """Return where something of the source has its replica."""
+        """Return the replica's path for a path of the source."""
         return mapped(self.maps, source) or self.address.path.rstrip(b"/") + source
 
     def root(self, source: bytes, *, make: bool = False) -> bytes:
-        """Return where a directory of the source has its replica, links resolved; with `make`, it is made."""
+        """Return the replica's path for a directory of the source, links resolved; with `make`, it is made."""
         if source not in self._resolved:
             path = self.path(source)
             if make:

@@ -25,7 +25,7 @@ _UUID = b"uuid"
 
 
 class Selection:
-    """The part, and what has to be known of the server to tell what belongs to it."""
+    """The part, and the names that tell what belongs to it."""
 
     def __init__(self, part: Part, config: Config) -> None:
         """`part` is less than all."""
@@ -56,7 +56,7 @@ class Selection:
                     self._by_uniqueid[text(one.key.path.rpartition(b"/")[2])] = user
 
     def knows(self, user: str) -> bool:
-        """Tell whether mailboxes.db has a mailbox of a user's, be it one that waits for cyr_expire."""
+        """Tell whether mailboxes.db has a mailbox of a user, even one that waits for cyr_expire."""
         return user in self._users
 
     def owner(self, name: bytes) -> str | None:

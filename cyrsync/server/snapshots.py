@@ -1,4 +1,4 @@
-"""Mailboxes as one run has read them under their locks, and had them sent; and those that could not be read."""
+"""The mailboxes that one run has read under their locks and sent, and those that could not be read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class DirectSender(Protocol):
     """Who sends mailboxes at once, while what was read of them is at hand."""
 
     def accepts(self, change: MailboxChange, reader: MailboxReader) -> bool:
-        """Take charge of a mailbox that has just been read, or leave it."""
+        """Send a mailbox that has just been read, or decline it."""
 
 
 class Snapshots:
@@ -51,13 +51,13 @@ class Snapshots:
         self._names: dict[Key, bytes] = {}  # of those that were looked at
 
     def text_of(self, key: Key) -> str:
-        """Return what to call a mailbox: its directory, and its name where that does not tell it."""
+        """Return how to name a mailbox: its directory, and its name if that does not tell it."""
         return mailbox_text(key.path, self._names.get(key, b""))
 
     def read(self, store: Store, key: Key, send: DirectSender | None = None) -> MailboxChange | None:
         """Read a mailbox and have it sent; return what is to be done for it, None if it has to stay as it is.
 
-        It is on its way afterwards, unless nobody took it.
+        Afterwards it is being sent, unless `direct` declined it.
         """
         location, row = store.locations.get(key), store.row(key)
         self._names[key] = location.name

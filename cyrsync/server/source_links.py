@@ -1,4 +1,4 @@
-"""Links below the roots of a partition on the source: Cyrus follows them, and mailboxes may lie on other disks."""
+"""Links below the roots of a partition on the source: Cyrus follows them, so mailboxes may lie on other disks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The imapd.conf that a Cyrus on the replica would have, where it is at hand, beside that of the source."""
+"""Compares the imapd.conf that a Cyrus on the replica would have with that of the source."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _directories(config: Config, theirs: Config) -> Iterator[tuple[str, bytes, b
 
 
 def warnings(replica: Replica, conf: bytes, config: Config) -> list[str]:
-    """Return what would keep a Cyrus on the replica from reading what is sent there, a line each."""
+    """Return what would keep a Cyrus on the replica from reading what is sent, a line each."""
     where = path_text(replica.path(conf))
     try:
         found = differing(replica, conf, config) or []

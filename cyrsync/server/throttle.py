@@ -1,4 +1,4 @@
-"""A stream that is kept to a rate: whoever sends is held up as long as too much has been sent."""
+"""A stream with a limited rate: the sender waits as long as too much has been sent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Throttle:
         self._due = time.monotonic()  # when all that was sent may have been
 
     def passed(self, size: int) -> None:
-        """Wait as long as it takes to send so many bytes, beside what was waited for already."""
+        """Wait as long as it takes to send so many bytes, minus the waits before."""
         now = time.monotonic()
         self._due = max(self._due, now) + size / self._rate
         if self._due - now >= _LEAST:
@@ -29,7 +29,7 @@ class Throttle:
 
 
 class Throttled:
-    """Hands a stream on, no faster than a throttle lets it."""
+    """Passes a stream on, no faster than a throttle allows."""
 
     def __init__(self, sink: Sink, throttle: Throttle) -> None:
         self._sink = sink
@@ -40,31 +40,31 @@ class Throttled:
         self._sink.part(part)
 
     def message(self, uid: int, entry: Entry, data: bytes) -> None:
-        """Take a message file of that part, or the first piece of it."""
+        """Receive a message file of that part, or its first piece."""
         self._sink.message(uid, entry, data)
         self._throttle.passed(len(data))
 
     def link(self, uid: int, entry: Entry, target: Target) -> None:
-        """Take a message file of that part that has another name, where it is a file already."""
+        """Link a message file of that part to the name under which it exists already."""
         self._sink.link(uid, entry, target)
 
     def file(self, name: bytes, entry: Entry, data: bytes) -> None:
-        """Take another file, or the first piece of it, or a symbolic link."""
+        """Receive another file, or its first piece, or a symbolic link."""
         self._sink.file(name, entry, data)
         self._throttle.passed(len(data))
 
     def tail(self, name: bytes, entry: Entry, offset: int, data: bytes) -> None:
-        """Take what a file has beyond so many bytes, which are there, or the first piece of it."""
+        """Receive the rest of a file behind so many bytes that exist already, or the first piece of the rest."""
         self._sink.tail(name, entry, offset, data)
         self._throttle.passed(len(data))
 
     def more(self, data: bytes) -> None:
-        """Take the next piece of a file."""
+        """Receive the next piece of a file."""
         self._sink.more(data)
         self._throttle.passed(len(data))
 
     def commit(self) -> None:
-        """Give the mailbox its place."""
+        """Install the mailbox."""
         self._sink.commit()
 
     def abandon(self) -> None:

@@ -1,4 +1,4 @@
-"""Folders of the replica that could not be listed: what mailboxes have there is not known, and stays as it is."""
+"""Folders of the replica that could not be listed: what mailboxes have there is unknown, and stays as it is."""
 
 from __future__ import annotations
 
