@@ -1,7 +1,7 @@
 """The one place that starts processes.
 
-`sh` runs the rsyncs that transfer, with files for their output. What `sh` is slow at goes without it: listings
-through plain pipes, and questions at start-up.
+`sh` runs the rsyncs that transfer, with files for their output. What `sh` is slow at does without it: listings through
+plain pipes, and questions at start-up.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _ORPHANS_PAUSE = 0.02  # seconds between two looks at all processes
 _shared: tuple[int, ...] = ()
 
 
-#: Bytes that are kept of what a command says: a listing goes elsewhere.
+#: Bytes that are kept of a command's output; a listing is not kept here.
 _MOST_SAID = 64 << 20
 
 
@@ -262,7 +262,7 @@ def _start(
 ) -> sh.RunningCommand:
     import sh
 
-    # Output goes to files or to where ours goes: sh makes no terminal for those, and refuses _tty_out beside one.
+    # Output is written to files or to our own: sh makes no terminal for those, and refuses _tty_out beside one.
     # sh encodes what it is given: Latin-1 takes every byte of a name through unchanged.
     arguments = [os.fsencode(word).decode("latin-1") for word in words[1:]]
     found = program(words[0])

@@ -65,7 +65,7 @@ def record(session: Session) -> None:
 def _step(result: RunResult, what: str, step: Callable[[], None]) -> None:
     try:
         step()
-    except (OSError, CyrsyncError) as error:  # signals are among them: the run is over, and they come too late
+    except (OSError, CyrsyncError) as error:  # signals are among them: the run is over, so they are too late
         result.warnings.append(f"{what}: {error_text(error)}")
 
 

@@ -1,4 +1,4 @@
-"""What a watcher is told by signals: SIGTERM and SIGINT end it, SIGHUP has it read its settings again."""
+"""Signals to a watcher: SIGTERM and SIGINT end it, SIGHUP makes it read its settings again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 
 from cyrsync.errors import InterruptedRun
 
-#: Seconds for what is under way when the order to stop comes.
+#: Seconds for the work under way when the order to stop arrives.
 _GRACE = 10.0
 
 

@@ -101,7 +101,7 @@ def _addresses(line: RsyncLine, settings: Settings) -> tuple[Address, Address, b
         return source, replica, b""
     if source.local and os.path.islink(source.path):
         raise NotForUs(f"{source.text} without a slash behind it is the link, not the directory")
-    # Without a slash behind it, the directory itself goes into the destination.
+    # Without a slash at its end, the directory itself is sent into the destination.
     name = source.path.rpartition(b"/")[2]
     if name == b"..":
         raise NotForUs(f"{source.text} needs a slash behind it")

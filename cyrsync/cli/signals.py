@@ -1,4 +1,4 @@
-"""Signals: the first SIGINT, SIGTERM or SIGHUP becomes an exception, so that everything is let go of in order."""
+"""Signals: the first SIGINT, SIGTERM or SIGHUP becomes an exception, so that everything is closed in order."""
 
 from __future__ import annotations
 

@@ -251,7 +251,7 @@ def _watch(
         left_out = "--dry-run, --json, --user, --partition, --shard, --on-success, --on-failure and options for rsync"
         raise UsageError(f"--watch is for -C and DEST, without SRC, {left_out}")
     where = address.Address(conf, os.path.realpath(os.fsencode(conf)))
-    # Whoever is at work on this pair comes to an end.
+    # Another run of this pair will end.
     session = Session(where, replica, replace(options, wait=options.wait or _FOR_EVER), engine="index")
     session.partitions = tuple(read_conf(conf).partitions)
     watch_server(session, partial(read_conf, conf), Wanted(*wanted))

@@ -24,7 +24,7 @@ Answer = TypeVar("Answer")
 
 #: Bytes of paths in one request, and paths.
 _PORTION, _MOST = 1 << 20, 10_000
-#: What reading an answer may come to, if it cannot be right.
+#: The errors of reading a wrong answer.
 WRONG = (*wire.WRONG, zlib.error, MemoryError)
 
 

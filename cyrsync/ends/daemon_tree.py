@@ -202,7 +202,7 @@ class DaemonTree(WithoutAgent):
 
 
 class _Lines:
-    """Lines of `rsync -r --list-only`, as they come. A daemon's greeting may be among them."""
+    """Lines of `rsync -r --list-only`, as they arrive. A daemon's greeting may be among them."""
 
     def __init__(self) -> None:
         self.listing = Listing()
@@ -210,7 +210,7 @@ class _Lines:
         self._left = MAX_BYTES
 
     def add(self, data: bytes) -> None:
-        """Take what comes next. Raise WireError, or another of wire.WRONG."""
+        """Add the next bytes. Raise WireError, or another of wire.WRONG."""
         self._left -= len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         if self._left < 0 or len(self._rest) > MAX_ITEM:

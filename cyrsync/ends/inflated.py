@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from typing import IO, Any
 
-#: What zlib is told of the format that comes: its own, or gzip's (zlib.h, inflateInit2).
+#: zlib's number for the format: its own, or gzip's (zlib.h, inflateInit2).
 ZLIB, GZIP = 15, 31
 
 
@@ -28,7 +28,7 @@ class Inflated(io.RawIOBase):
         data = self._inflate.decompress(self._inflate.unconsumed_tail, len(buffer))
         since = 0.0 if data else time.monotonic()
         while not data:
-            # What comes after the end of the compressed data is not even kept.
+            # What follows the end of the compressed data is not kept.
             arrived = b"" if self._inflate.eof else self._stream.read1(1 << 16)  # type: ignore[attr-defined]
             if not arrived:
                 return 0

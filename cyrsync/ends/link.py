@@ -39,7 +39,7 @@ _LOOK_AGAIN, _LOGIN = 0.25, 30.0
 class Patience(NamedTuple):
     """How long to wait for a far end, in seconds."""
 
-    silence: float = 600.0  # that nothing may come from it; 0 for any time
+    silence: float = 600.0  # that it may send nothing; 0 for any time
     answer: float = 60.0  # for its first answer after the login: a slow host takes that long, nobody is asked again
 
 
@@ -141,8 +141,8 @@ class Link:
                 self._outgoing[0] = self._outgoing[0][written:]
 
     def read_into(self, buffer: WriteableBuffer) -> int:
-        """Read what there is, at least a byte; 0 at the end. Raise ConnectionFailed where nothing comes."""
-        self._send_all()  # what comes meanwhile is kept
+        """Read what there is, at least a byte; 0 at the end. Raise ConnectionFailed if nothing arrives."""
+        self._send_all()  # what arrives meanwhile is kept
         if self._early:
             view = memoryview(buffer).cast("B")
             size = min(len(view), len(self._early))
@@ -182,7 +182,7 @@ class Link:
                 left, since = self._waiting, time.monotonic()
 
     def _wait_for_room(self) -> None:
-        """Wait until something can be written; what comes meanwhile is kept, and is a sign of life."""
+        """Wait until something can be written; what arrives meanwhile is kept, and is a sign of life."""
         poll = select.poll()
         poll.register(self._in, select.POLLOUT)
         if len(self._early) < _EARLY:

@@ -1,4 +1,4 @@
-"""A tree that was listed in one piece, by a `find` or an rsync of a far end: checked as it comes, then put in order."""
+"""A tree that was listed in one piece, by a `find` or an rsync of a far end: checked as it arrives, then sorted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ListedFolder:
 
 
 class Listing:
-    """Folders by path, each of which came after the one that it is in, the root first."""
+    """Folders by path, each listed after the one that it is in, the root first."""
 
     def __init__(self) -> None:
         self.found: dict[bytes, ListedFolder] = {}
@@ -51,7 +51,7 @@ class Listing:
         return found
 
     def folder(self, path: bytes) -> ListedFolder:
-        """Return a folder that has come. Raise WireError for any other."""
+        """Return a folder that was listed. Raise WireError for any other."""
         found = self.found.get(path)
         if found is None:
             raise WireError(f"something in a folder that was not sent: {wire.shown(path)}")

@@ -49,14 +49,14 @@ class File(NamedTuple):
 
 
 class Incarnation(NamedTuple):
-    """What tells one life of a mailbox from another, and how far its index goes."""
+    """What distinguishes one life of a mailbox from another, and the last UID of its index."""
 
     uniqueid: str
     uidvalidity: int
     last_uid: int
 
     def same_as(self, other: "Incarnation") -> bool:
-        """Tell whether both are one mailbox incarnation, however far each index goes."""
+        """Tell whether both are one mailbox incarnation, whatever the last UID of each index."""
         return self[:2] == other[:2]
 
 
@@ -95,7 +95,7 @@ def owner_names(owner: str) -> "set[str]":
 
 
 def sort_key(path: bytes) -> bytes:
-    """Return what to sort paths by so that a folder comes right before what is below it."""
+    """Return the sort key of a path, by which a folder is right before what is below it."""
     return path.replace(b"/", b"\0")
 
 

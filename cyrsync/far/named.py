@@ -145,7 +145,7 @@ def _expunged(store: StoreReader, mailbox: bytes, state: bytes, hashed: "Hashed"
 
 
 def _records(data: bytes, is_checked: bool, is_gone: bool) -> records.Index:
-    """Return what an index says; one of what came and went has other counts in its header. Raise BadIndex."""
+    """Return what an index says; one of messages that are gone has other counts in its header. Raise BadIndex."""
     if not is_gone:
         return records.read(data, check_records=not is_checked)
     head = records.read_header(data)
@@ -155,7 +155,7 @@ def _records(data: bytes, is_checked: bool, is_gone: bool) -> records.Index:
 
 
 def _named(index: records.Index, hashed: "Hashed", every: bool) -> "List[bytes]":
-    """Return the SHA-1 of the messages of an index that have a file; of `every` record of what came and went."""
+    """Return the SHA-1 of the messages of an index that have a file; with `every`, of all records."""
     found = index.guids()
     if not every and 1 in index.unlinked:
         found = list(compress(found, index.unlinked.translate(_NOT)))

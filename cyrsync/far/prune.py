@@ -45,7 +45,7 @@ class Pruner:
         tell: "Callable[[int], object]" = lambda _: None,
         wanted: "Callable[[], bool]" = lambda: True,
     ) -> None:
-        """`tell` is told how many states were read so far. Raise EOFError before a removal that is not `wanted`."""
+        """`tell` receives how many states were read so far. Raise EOFError before a removal that is not `wanted`."""
         self._stores = {root: StoreReader(root) for root in roots}
         self._tell = tell
         self._wanted = wanted
@@ -191,7 +191,7 @@ class Pruner:
         return found
 
     def _came(self, root: bytes, path: bytes) -> float:
-        """Return when a file was put where it is; it may have been removed before, and come again. Raise OSError."""
+        """Return when a file was put where it is; it may have been removed and written again. Raise OSError."""
         directory, _, name = path.rpartition(b"/")
         return os.lstat(name, dir_fd=self._stores[root].directory(directory)).st_ctime
 
@@ -237,7 +237,7 @@ class Pruner:
             self.problems.note(root, directory + b"/" + name, error)
 
     def _remove_mailbox(self, store: StoreReader, mailbox: bytes) -> None:
-        """Remove the directory of a mailbox of which nothing is kept any more; as long as there are pieces it stays."""
+        """Remove the directory of a mailbox without any kept state; as long as there are pieces, it stays."""
         above = MAILBOXES + b"/" + mailbox
         for two in store.names(above, PIECES):
             _rmdir(store, b"/".join((above, PIECES, two)))

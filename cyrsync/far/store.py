@@ -2,7 +2,7 @@
 
     .cyrsync-history/
         mailboxes/UNIQUEID/SINCE/        one state of a mailbox: cyrus.header, cyrus.index, ..., folder -> PATH
-        mailboxes/UNIQUEID/SINCE.gone/   records of messages that came and went between two states
+        mailboxes/UNIQUEID/SINCE.gone/   records of messages that arrived and were deleted in between
         mailboxes/UNIQUEID/pieces/       of packed indexes: XX/SHA1.gz
         mailboxes/UNIQUEID/hashed        messages whose SHA-1 no index tells: lines "UIDVALIDITY UID SHA1"
         messages/XX/SHA1                 messages that were deleted
@@ -27,7 +27,7 @@ from contextlib import suppress
 
 #: Below a root; only its owner may look at what others had.
 STORE = b".cyrsync-history"
-#: How the note ends of what need not be packed at once.
+#: The end of a note's name if its path need not be packed at once.
 WAITS = b".waits"
 MAILBOXES, MESSAGES, FILES, UNPACKED = b"mailboxes", b"messages", b"files", b"unpacked"
 #: In a state, the symbolic link that says which folder below the root it is of.
@@ -38,7 +38,7 @@ PACKED, IN_PIECES = b".gz", b".pieces"
 PIECES, FILE_PIECES = b"pieces", b"pieces.gz"
 _SINCE = rb"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]\.[0-9]{9}Z"
 SINCE = re.compile(_SINCE + rb"\Z")
-#: Names of states and of what came and went, and of versions, which may be packed.
+#: Names of states, of records of messages that are gone, and of versions, which may be packed.
 STATE, VERSION = re.compile(_SINCE + rb"(\.gone)?\Z"), re.compile(_SINCE + rb"(\.gz|\.pieces)?\Z")
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,100}\Z")
@@ -94,12 +94,12 @@ class Store:
         return current if names else os.dup(first)
 
     def note(self, path: bytes, *, waits: bool = False) -> None:
-        """Remember what is to be packed, by its path in the store; what `waits` is not urgent."""
+        """Note a path in the store that is to be packed; one that `waits` is not urgent."""
         name = os.urandom(8).hex().encode("ascii") + (WAITS if waits else b"")
         os.symlink(path, name, dir_fd=self._top(UNPACKED, make=True))
 
     def notes(self) -> "list[bytes]":
-        """Return the names of the notes of what is to be packed; those of what waits end with WAITS."""
+        """Return the names of the notes of paths to pack; the names of those that wait end with WAITS."""
         try:
             directory = self._top(UNPACKED, make=False)
         except FileNotFoundError:
@@ -120,7 +120,7 @@ class Store:
             os.unlink(note, dir_fd=self._top(UNPACKED, make=False))
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close what is open."""
         while self._tops:
             os.close(self._tops.popitem()[1])
 

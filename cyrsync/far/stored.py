@@ -54,7 +54,7 @@ class Damaged(Exception):
 
 
 class Mailbox(NamedTuple):
-    """What is kept of one mailbox below one root: names of states, and of records of what came and went, rising."""
+    """The history of one mailbox below one root: names of states, and of records of messages that are gone, rising."""
 
     name: bytes  # of its directory
     states: "Tuple[bytes, ...]"
@@ -68,7 +68,7 @@ class Mailbox(NamedTuple):
 
 
 class File(NamedTuple):
-    """What is kept of one file: names of its versions, rising."""
+    """The history of one file: names of its versions, rising."""
 
     path: bytes  # of the directory with them, below `files`
     versions: "Tuple[bytes, ...]"

@@ -78,7 +78,7 @@ class UnnamedFinder:
         tell: "Callable[[int], object]",
         without: "FrozenSet[Removal]" = frozenset(),
     ) -> None:
-        """`tell` is told how many states were read so far, from time to time."""
+        """`tell` receives how many states were read so far, from time to time."""
         self._stores = stores
         self._problems = problems
         self._tell = tell

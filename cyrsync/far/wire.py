@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_LINE = 32 << 20
 #: Values in one line, each behind a comma or a bracket: a few bytes of compressed data could be gigabytes otherwise.
 MAX_VALUES = 3_000_000
-#: Bytes of one file that comes as a whole: no more of it is read at the other end, either (see regular_file).
+#: Bytes of one file that is sent as a whole: the other end reads no more of it, either (see regular_file).
 MAX_FILE = 4 << 30
 #: Bytes that tell the message files of one folder: no file system has so many in one directory.
 MAX_MESSAGES = 256 << 20

@@ -100,7 +100,7 @@ def _is_there(connection: Connection, name: bytes) -> bool:
 
 
 def _make(connection: Connection, name: bytes, mailbox: Mailbox) -> None:
-    """Make a mailbox, and give others their rights; the owner has his own."""
+    """Make a mailbox, and give others their rights; the owner has them already."""
     connection.command(b"CREATE", name)
     for who, rights in mailbox.acl:
         if who != layout.user_of_name(mailbox.name):

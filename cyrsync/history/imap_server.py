@@ -39,7 +39,7 @@ class CommandRefused(Exception):
 
 
 class Connection:
-    """A login. `owner` is the user whose rights and names apply: the administrator, or whom he stands in for."""
+    """A login. `owner` is the user whose rights and names apply: the administrator, or another user."""
 
     def __init__(self, imap: imaplib.IMAP4, address: ImapAddress, owner: str, silence: float) -> None:
         self.address = address

@@ -23,7 +23,7 @@ _DAY = re.compile(rf"(today|yesterday)(?: {_CLOCK})?")
 
 
 def parse(text: str, now: int) -> int:
-    """Return a time in nanoseconds since 1970, as `now` is. Raise UsageError for what is none, or is to come."""
+    """Return a time in nanoseconds since 1970, as `now` is. Raise UsageError for no time, or one in the future."""
     words = " ".join(text.lower().split())
     try:
         found = _parse(words, now)

@@ -1,4 +1,4 @@
-"""A mailbox's owner, in whose place the administrator logs in, and the names that he has for his mailboxes."""
+"""A mailbox's owner, in whose place the administrator logs in, and the owner's names for the mailboxes."""
 
 from __future__ import annotations
 

@@ -63,6 +63,6 @@ class Owners:
 
 
 def plain_user(user: str, config: Config) -> str:
-    """Return a user as Cyrus calls him: those of the default domain have none."""
+    """Return a user's name in Cyrus: users of the default domain have none."""
     default = "@" + text(config.defaultdomain)
     return user if config.virtdomains == "off" or default == "@" else user.removesuffix(default)

@@ -1,7 +1,7 @@
 """What a run did, or would do, as text for people. Imports rich: import this module only where it is used.
 
-Everything that a mail user or a far end can choose goes through `printable` and into `Text` objects, where
-rich interprets no markup.
+Everything that a mail user or a far end can choose is passed through `printable`, and is in `Text` objects, where rich
+interprets no markup.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class ConfRun:
     def list_is_known(self) -> bool:
         """Tell whether mailboxes.db is as it was when it was last sent: else it must be read.
 
-        That the mailboxes are known says nothing: who read them may not have come to sending their list.
+        That the mailboxes are known proves nothing: the run that read them may have ended before it sent the list.
         """
         if self._selection:
             return True

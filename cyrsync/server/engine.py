@@ -66,7 +66,7 @@ class MailboxChange:
         old = self.row or MailboxRow(self.location.key)
         names = tuple(sorted({*old.names, *self.mailbox.names()}))
         if not self.summary.messages_send and self.summary.state is State.CHANGED and names == old.names:
-            return replace(old, seen=UNSEEN)  # the index may be newer there than the last that is known to have come
+            return replace(old, seen=UNSEEN)  # the index there may be newer than the last one known to have arrived
         if self.summary.state is State.CHANGED:
             messages = uid_sets.difference(self.mailbox.messages, old.uids)
             archived = uid_sets.difference(self.mailbox.archived, old.archived)

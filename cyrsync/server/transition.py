@@ -35,7 +35,7 @@ class Transitions:
 
 
 def _signature(location: Location) -> object:
-    """Return what changes when a mailbox is made, renamed or deleted, and not by mail that comes or is read."""
+    """Return what changes when a mailbox is made, renamed or deleted, but not when mail arrives or is read."""
     header = _status(location.header_path)
     return (
         location.name,

@@ -43,13 +43,13 @@ class OwnerFiles:
 
     @property
     def cut_off(self) -> bool:
-        """Whether the last run did not come to its end."""
+        """Whether the last run was cut off."""
         return any(one.writing or (one.begun > 0.0 and one.ended == 0.0) for one in self.owner_files.values())
 
 
 @contextmanager
 def held(roots: Sequence[bytes], wait: float) -> Iterator[None]:
-    """Have the roots alone; wait up to so many seconds for runs to end. Raise LockedError where one goes on."""
+    """Lock the roots; wait up to so many seconds for runs to end. Raise LockedError if one is still at work."""
     deadline = time.monotonic() + wait
     with closing(Holds()) as holds:
         while busy := holds.hold(roots):

@@ -161,7 +161,7 @@ class DeleteLimit:
             self.of(messages=messages, folders=folders)
             both = replace(self.counted)
             both.change(self._earlier)
-            # They are deleted of what there was, and not of what they have left.
+            # The percentage is of what there was before, not of what is left.
             both.replica_messages += self._earlier[0]
             both.replica_folders += self._earlier[2]
             reason = withhold(both, self.limit) if self.counted.total() else None

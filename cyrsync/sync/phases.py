@@ -24,7 +24,7 @@ class Phases:
         self._clock = clock
         self._since = clock()
         self._seconds = PhaseSeconds()
-        #: The later a phase, the more it counts: it goes on within the others.
+        #: The later a phase, the more it counts: it takes place within the others.
         self._active = {field.name: 0 for field in reversed(fields(PhaseSeconds))}
 
     @contextmanager

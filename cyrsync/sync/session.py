@@ -125,7 +125,7 @@ class Session:
     def directories(self, doing: str = "") -> Iterator[None]:
         """Hold the lock and make the directories that are this pair's alone; a dry run needs no lock.
 
-        Whoever finds the lock held is told what it is held for, if that is no mere run.
+        The lock says what it is held for, if not for an ordinary run.
         """
         if self.options.dry_run:
             with tempfile.TemporaryDirectory(prefix="cyrsync-") as temporary:

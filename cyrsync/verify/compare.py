@@ -26,7 +26,7 @@ def compare(
 ) -> Iterator[Audited]:
     """Yield what differs, folder by folder, and folders without a difference, too.
 
-    `note` is told of each folder that is one mailbox's on both sides.
+    `note` receives each folder that is one mailbox's on both sides.
     """
     unreadable: bytes | None = None
     unlisted: bytes | None = None  # on the replica

@@ -1,4 +1,4 @@
-"""The audit of what a replica keeps: every state has its messages, here or in the pool, and all of it can be read."""
+"""The audit of a history: every state has its messages, here or in the pool, and all of it can be read."""
 
 from __future__ import annotations
 

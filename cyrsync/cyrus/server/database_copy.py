@@ -106,8 +106,8 @@ def _written(descriptor: int, to: bytes) -> bytes:
 def _copy_sqlite(path: bytes, to: bytes, start: bytes, patience: float) -> Copied:
     """Copy a database and its journal, and roll back in the copy what a server that died has left half done.
 
-    Locked as SQLite's own readers lock it: who has begun to write may go on, but does not come to the database. SQLite
-    itself is not let near it: as root it would see to the owner of the journal, though told to read alone.
+    It is locked as SQLite's own readers lock it: a writer that has begun may continue, but cannot write to the
+    database. SQLite itself is not used for this: as root it would set the owner of the journal, even if it only reads.
     """
     if start[18] == _WAL:
         raise CopyError("an SQLite database in WAL mode: reading it would write beside it")

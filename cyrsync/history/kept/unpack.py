@@ -16,7 +16,7 @@ _PIECE = re.compile(rb"([0-9a-f]{2})/(\1[0-9a-f]{38})\.gz")
 
 
 class BadState(Exception):
-    """What cannot be read of what was kept: why, in a few words."""
+    """Something kept cannot be read: why, in a few words."""
 
 
 def gzip(data: bytes, most: int | None = None) -> bytes:

@@ -19,7 +19,7 @@ from cyrsync.cyrus.server.db.error import BusyDb, DbError, UnsupportedDb
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Where no lock is to be had, two readings that agree have to do, and the engine's checks; so many are made.
+#: Without locks, two readings that agree, and the engine's checks, must be enough; so many readings are made.
 _READINGS = 6
 _PAUSE = 0.02  # seconds between two of them
 _SQLITE = b"SQLite format 3\0"
