@@ -46,7 +46,7 @@ _PATIENCE = 5.0  # seconds
 class ChildTree:
     """A replica on this machine, read by a child process while this one reads the source.
 
-    What is done sooner than a child has started is done here; the rest is left to the child's tree.
+    What takes less time than to start a child is done here; the rest is left to the child's tree.
     """
 
     wants_other = False
@@ -123,11 +123,11 @@ class ChildTree:
         return Held(self._holds.share(), owner_files.boot_id(), alone=False)
 
     def hold(self, paths: Sequence[bytes]) -> Held:
-        """Hold the directories that stand at `paths`, all or none of them. Raise UnusableError."""
+        """Lock the directories at `paths`, all or none of them. Raise UnusableError."""
         return self._hold(paths, among=False)
 
     def hold_among(self, paths: Sequence[bytes]) -> Held:
-        """Let go of all, and hold these directories alone, or together with others who hold them so."""
+        """Release all locks, and lock these directories alone, or together with others who share them."""
         return self._hold(paths, among=True)
 
     def _hold(self, paths: Sequence[bytes], *, among: bool) -> Held:
@@ -238,7 +238,7 @@ class ChildTree:
         return self._child.stores
 
     def close(self) -> None:
-        """End the child, if there is one, and let go of the replica."""
+        """End the child, if there is one, and release the replica."""
         self._child.close()
         process.share(())
         self._holds.end(_PATIENCE)  # an rsync that failed ends some time before its own children

@@ -36,7 +36,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class UploadedMessage:
-    """A message that the server keeps ready, and what is to be said of it."""
+    """A message that the server keeps ready, and its record."""
 
     uid: int
     record: bytes

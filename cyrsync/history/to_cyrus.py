@@ -20,7 +20,7 @@ _BLOCK = 1 << 20
 
 
 class DirectoryInUse(Exception):
-    """Another mailbox was restored to the directory, whose files those of this one would replace."""
+    """Another mailbox was restored to this directory, and its files would be replaced."""
 
 
 def write(target: Target, selection: Selection, place: Place, restore: MailboxRestore) -> None:

@@ -79,7 +79,7 @@ class Orders(Protocol):
 
     @contextmanager
     def breaking_off(self) -> Iterator[None]:
-        """Let the order to stop break off what goes on meanwhile, by InterruptedRun: it may take hours."""
+        """Let the order to stop interrupt this block, by InterruptedRun: the block may take hours."""
         yield
 
 

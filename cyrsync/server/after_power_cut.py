@@ -42,7 +42,7 @@ def rows_there(store: Store, replica: Replica, partitions: dict[str, Roots]) -> 
 
 
 def _identity(unsynced: UnsyncedMailbox, row: MailboxRow | None, folder: Folder) -> tuple[str, int]:
-    """Return whose files these are, "" and 0 where that is not known."""
+    """Return the identity of the mailbox with these files, "" and 0 if unknown."""
     unknown = ("", 0)
     if row is None or (row.uniqueid, row.uidvalidity) != unsynced[1:]:
         return unknown

@@ -225,7 +225,7 @@ class ConfRun:
         return self._table.complete
 
     def learn(self, replica: Replica) -> None:
-        """Find out what the replica has already: who has no state knows of nothing that is gone."""
+        """Find out what the replica has: without a state, it is unknown what is gone."""
         there = files_there(self._files, replica, self._selection)
         self._table.forget()
         self._table.put(ConfRow(path, root, UNSEEN, b"") for path, root in there.files)
@@ -236,7 +236,7 @@ class ConfRun:
             self._table.mark_complete()
 
     def _has_all_below(self, directory: bytes) -> bool:
-        """Tell whether a directory can go with all that is in it, if it is gone."""
+        """Tell whether a directory that is gone can be deleted with all that is in it."""
         return self._selection is None or self._selection.has_file(self._files.owner(directory))
 
     def _send(self, file: ConfFile, staging: Staging, sender: ConfSender) -> None:

@@ -62,7 +62,7 @@ class MailboxChange:
         self.summary.messages_present += len(uids)
 
     def before(self) -> MailboxRow:
-        """Return what may be true of the replica as soon as anything is on its way."""
+        """Return what the replica may have as soon as something is being sent."""
         old = self.row or MailboxRow(self.location.key)
         names = tuple(sorted({*old.names, *self.mailbox.names()}))
         if not self.summary.messages_send and self.summary.state is State.CHANGED and names == old.names:
@@ -162,7 +162,7 @@ def deletions(plan: FolderPlan) -> FolderPlan:
 
 
 def plan_gone(row: MailboxRow, roots: Roots, *, whole: bytes | None) -> dict[bytes, FolderPlan]:
-    """Return what takes a mailbox from the replica: a `whole` directory, or only what is its own in its directories."""
+    """Return the plan that deletes a mailbox there: a `whole` directory, or only its own files in its directories."""
     plans = {}
     for root in roots.all():
         state = State.CHANGED if whole is None else State.GONE

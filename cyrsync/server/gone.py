@@ -38,7 +38,7 @@ class UnnamedMailboxes(NamedTuple):
     doubtful: list[tuple[MailboxRow, str]]  # whether it has cannot be told, for a reason
 
     def stay(self) -> list[MailboxRow]:
-        """Return what the replica has of those that stay there."""
+        """Return the replica's rows of mailboxes that stay there."""
         return [*self.there, *(row for row, _ in self.doubtful)]
 
     def would_go(self) -> list[FolderPlan]:
@@ -69,7 +69,7 @@ def find_not_named(
     not_named: Callable[[], list[MailboxRow]],
     refresh: Callable[[], object],
 ) -> tuple[UnnamedMailboxes, list[str]]:
-    """Sort out the mailboxes that mailboxes.db does not name; warnings tell of those that are there nevertheless.
+    """Sort out the mailboxes that mailboxes.db does not name; warnings name those that exist nevertheless.
 
     Mailboxes are made, renamed and deleted at any moment: such a mailbox is looked for again, by mailboxes.db as it is
     then, and there is no warning where something has moved meanwhile.
@@ -86,7 +86,7 @@ def find_not_named(
 
 
 def report_doubtful(session: Session, found: UnnamedMailboxes) -> None:
-    """Report once which mailboxes stay on the replica for want of knowledge; without --delete all do."""
+    """Report once which mailboxes stay on the replica because their absence is not seen; without --delete, all stay."""
     lines = [f"{path_text(row.key.path)}: {reason}" for row, reason in found.doubtful if session.options.delete]
     session.result.errors += [line for line in lines if line not in session.result.errors]
 

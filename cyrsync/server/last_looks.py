@@ -64,7 +64,7 @@ class LastLooks:
                 snapshots.moving[key] = reason
 
     def not_named(self) -> tuple[list[MailboxRow], UnnamedMailboxes]:
-        """Return what the replica has of mailboxes that mailboxes.db does not name, and what became of them.
+        """Return what the replica has of mailboxes that mailboxes.db does not name, and whether they are gone.
 
         One that this run has begun with, and that was deleted and made again meanwhile, is on the replica without its
         index: it is looked for until mailboxes.db names it.

@@ -88,7 +88,7 @@ class _Look(NamedTuple):
 
     @classmethod
     def at(cls, store: Store, key: Key) -> _Look | None:
-        """Return how a mailbox looks now, None where its index cannot be read."""
+        """Return the present look of a mailbox, None if its index cannot be read."""
         location = store.locations.get(key)
         try:
             return cls(

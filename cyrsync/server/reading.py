@@ -70,7 +70,7 @@ class MailboxState:
     index: Index | None = None  # of a known version
 
     def let_go(self) -> None:
-        """Keep no contents of files: with those of all changed mailboxes, a run would grow by their indexes."""
+        """Release the contents of files: a run must not keep the indexes of all changed mailboxes in memory."""
         self.snapshot_files = [(root, file._replace(data=b"")) for root, file in self.snapshot_files]
         self.index = None
 

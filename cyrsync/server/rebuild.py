@@ -14,7 +14,7 @@ from cyrsync.state.mailbox_row import Key, MailboxRow
 
 
 class Provenance(Enum):
-    """What is known of a mailbox that somebody has put on the replica."""
+    """How far a mailbox on the replica is trusted, whoever put it there."""
 
     #: The messages that its index names are the source's.
     PROVEN = "proven"

@@ -59,14 +59,14 @@ class Replica:
         return Throttled(sink, self._throttle) if self._throttle else sink
 
     def stream_tree(self, number: int) -> ReplicaTree:
-        """Return whom a stream is sent to: the agent, or another one beside it."""
+        """Return the agent for a stream: the first one, or another one beside it."""
         while len(self._more) < number:
             self._more.append(self._open())
         return self._more[number - 1] if number else self.tree
 
     @cached_property
     def agent(self) -> ReplicaTree:
-        """The agent on the replica, whether there is anything or not. Raise UsageError where none is to be had."""
+        """The agent for the replica, which need not exist. Raise UsageError if no agent is possible."""
         from cyrsync.ends.connections import Connections  # what a run that finds nothing does not need is not loaded
 
         options = self._options
@@ -87,7 +87,7 @@ class Replica:
 
     @cached_property
     def tree(self) -> ReplicaTree:
-        """The agent on a replica that is there. Raise UnusableError where it is not."""
+        """The agent for a replica that exists. Raise UnusableError if it does not."""
         if not self.agent.resolve(self.address.path).directory:
             raise UnusableError(
                 f"{self.address.text}: no such directory: is its disk mounted? "

@@ -40,7 +40,7 @@ class Selection:
         self._by_uniqueid: dict[str, str] = {}  # of an INBOX: user
 
     def learn(self, named: Iterable[MailboxName]) -> None:
-        """Take in the names of all mailboxes, and of those that the replica has still."""
+        """Learn the names of all mailboxes, and of those that only the replica has."""
         self._users, self._inboxes, self._by_uniqueid = set(), {}, {}
         for one in named:
             self.has_learned |= one.is_live

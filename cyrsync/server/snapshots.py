@@ -15,7 +15,7 @@ from cyrsync.state.store import Store
 
 
 class DirectSender(Protocol):
-    """Who sends mailboxes at once, while what was read of them is at hand."""
+    """Sends mailboxes at once, while their contents are in memory."""
 
     def accepts(self, change: MailboxChange, reader: MailboxReader) -> bool:
         """Send a mailbox that has just been read, or decline it."""
@@ -57,7 +57,7 @@ class Snapshots:
     def read(self, store: Store, key: Key, send: DirectSender | None = None) -> MailboxChange | None:
         """Read a mailbox and have it sent; return what is to be done for it, None if it has to stay as it is.
 
-        Afterwards it is being sent, unless `direct` declined it.
+        Afterwards it is being sent, unless `send` declined it.
         """
         location, row = store.locations.get(key), store.row(key)
         self._names[key] = location.name

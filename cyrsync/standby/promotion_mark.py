@@ -21,7 +21,7 @@ _LOOK_AGAIN = 0.2  # seconds
 
 @dataclass(slots=True)
 class OwnerFiles:
-    """What the roots say of themselves."""
+    """The owner files of the roots."""
 
     owner_files: dict[bytes, OwnerFile] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)

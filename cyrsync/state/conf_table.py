@@ -52,7 +52,7 @@ class ConfTable:
         return any(self._file.query("SELECT 1 FROM about WHERE name = 'conf'"))
 
     def mark_complete(self) -> None:
-        """Note that they are; whoever forgets all forgets this, too."""
+        """Note that they are complete; `forget` forgets this, too."""
         self._file.set_about("conf", b"complete")
 
     def put(self, rows: Iterable[ConfRow]) -> None:
@@ -62,7 +62,7 @@ class ConfTable:
         self._file.change(note_files(unsynced), ("INSERT OR REPLACE INTO main.conf VALUES (?, ?, ?, ?)", kept))
 
     def forget(self) -> None:
-        """Forget what the replica has: in a run for a part, of that."""
+        """Forget what the replica has; in a run for a part, only of that part."""
         self._file.change(("DELETE FROM main.conf WHERE path IN (SELECT path FROM conf)", [()]))
 
     def drop(self, rows: Iterable[ConfRow]) -> None:

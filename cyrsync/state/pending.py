@@ -49,7 +49,7 @@ class PendingTable:
         self._file.change_unsynced((_ADD, rows))
 
     def fail(self, rows: Iterable[Waiting]) -> None:
-        """Keep rows as they are after they have been tried in vain."""
+        """Update rows after a failed try."""
         self._file.change_unsynced(("INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?, ?)", rows))
 
     def drop(self, rows: Iterable[Waiting], *, follows: Iterable[Waiting] = ()) -> None:

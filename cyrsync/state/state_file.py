@@ -52,7 +52,7 @@ _VIEWS = [
     AND (p.path NOTNULL OR s.uniqueid = '' OR s.uniqueid NOT IN
     (SELECT uniqueid FROM main.place WHERE uniqueid != '' AND NOT in_part(partition, path, name)))""",
 ]
-#: What SQLite says of files that are not to blame.
+#: What SQLite says if the file itself is not damaged.
 _NO_DAMAGE = ("full", "locked", "I/O", "unable to open")
 
 #: A statement, and the rows of values that it is executed for.
