@@ -55,7 +55,7 @@ class Snapshots:
         return mailbox_text(key.path, self._names.get(key, b""))
 
     def read(self, store: Store, key: Key, send: DirectSender | None = None) -> MailboxChange | None:
-        """Read a mailbox and have it sent; return what is to be done for it, None if it has to stay as it is.
+        """Read a mailbox and send it; return its change, None if the mailbox has to stay as it is.
 
         Afterwards it is being sent, unless `send` declined it.
         """
