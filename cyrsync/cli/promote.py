@@ -30,7 +30,8 @@ def promote_command(
     """Make a server of a replica. Run this on the standby when the master is dead, or stopped for good.
 
     The replica is marked, so that no cyrsync writes to it again, cleaned of leftovers, and verified.
-    Its age is printed, and the commands that are left until Cyrus runs on it. -C names the standby's own imapd.conf.
+    Its age is printed, and the commands that are left until Cyrus runs on it.
+    -C names the standby's own imapd.conf.
     """
     from cyrsync.report import promotion  # what few runs need is not loaded by all
     from cyrsync.standby import promote

@@ -66,8 +66,8 @@ def prune_command(
 ) -> None:
     """Thin out the history on DEST that `sync -C --history` keeps, and remove messages that no kept state needs.
 
-    Without any --keep-..., every state of the last 7 days stays, and the state at the end of each of the last 48 hours,
-    14 days, 8 weeks and 12 months.
+    Without any --keep-..., every state of the last 7 days stays,
+    and the state at the end of each of the last 48 hours, 14 days, 8 weeks and 12 months.
     """
     from cyrsync.history.prune import Pruned, prune
 
