@@ -35,7 +35,7 @@ class FindListing:
         self._attributes: dict[bytes, Entry | None] = {}
 
     def read(self, items: Iterable[bytes]) -> bytes:
-        """Take all items, and return the status of `find`. Raise WireError, or another of wire.WRONG."""
+        """Read all items, and return the status of `find`. Raise WireError, or another of wire.WRONG."""
         current: ListedFolder | None = None
         where = status = b""
         for item in items:
@@ -107,7 +107,7 @@ def _bytes(text: bytes, most: int) -> bytes:
 
 
 def _attributes(text: bytes) -> tuple[bytes, Entry | None]:
-    """Read what GNU find printed of one entry; nothing is said of links and devices, rsync looks at those."""
+    """Read what GNU find printed for one entry; links and devices have no attributes here, rsync compares those."""
     match = _ENTRY.match(text)
     if not match:
         raise WireError(f"no entry: {wire.shown(text)}")

@@ -1,4 +1,4 @@
-"""Files that are made as a whole: of a process that is killed there is the old one or the new one, never a part.
+"""Files that are made as a whole: if the process is killed, there is the old file or the new one, never a part.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -17,7 +17,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def make(name: bytes, data: bytes, directory: int) -> None:
-    """Make a file with this content in an open directory; whoever gives it its name syncs it before. Raise OSError."""
+    """Make a file with this content in an open directory; sync it before it is renamed. Raise OSError."""
     descriptor = os.open(name, NEW_FILE, 0o600, dir_fd=directory)
     try:
         write_all(descriptor, data)
@@ -28,7 +28,7 @@ def make(name: bytes, data: bytes, directory: int) -> None:
 def replace(name: bytes, data: bytes, directory: int, temporary: bytes) -> None:
     """Put a file in place in an open directory, once its content is on the disk. Raise OSError.
 
-    Until then it is called `temporary`: what a killed process has left by that name is replaced.
+    Until then its name is `temporary`: a leftover of a killed process with that name is replaced.
     """
     with suppress(FileNotFoundError):
         os.unlink(temporary, dir_fd=directory)

@@ -1,4 +1,4 @@
-"""Which files beside the partitions a replica has: looked up there, where no state knows of them."""
+"""Which files beside the partitions a replica has: looked up there, if no state knows it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cyrsync.server.selection import Selection
 
 @dataclass(slots=True)
 class FilesThere:
-    """What a replica has."""
+    """The files of a replica."""
 
     files: list[tuple[bytes, bytes]] = field(default_factory=list)  # whole path on the source, and the root above it
     unseen: dict[bytes, int] = field(default_factory=dict)  # what could not be listed there, with the errno

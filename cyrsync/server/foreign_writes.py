@@ -1,6 +1,6 @@
 """Whether somebody else has written to a replica: a Cyrus that was started on it, or another server's run.
 
-Its indexes tell it: nobody but a Cyrus makes them newer than what was sent.
+Its indexes show it: only a Cyrus makes them newer than what was sent.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class ForeignWrites:
     """Compares the indexes of a replica with what was sent, and with the source's."""
 
     def __init__(self, replica: Replica, partitions: dict[str, Roots], *, times: bool, overwrite: bool) -> None:
-        """Without `times` those of the replica say nothing; with `overwrite` nothing is refused."""
+        """Without `times`, times on the replica are not compared; with `overwrite`, nothing is refused."""
         self._replica = replica
         self._partitions = partitions
         self._times = times
         self._overwrite = overwrite
         self._differing: list[tuple[bytes, bytes, int]] = []  # indexes here and there, with the time of the latter
-        #: Mailboxes of which it cannot be seen whether the replica has their index: its path, and the errno.
+        #: Mailboxes whose index on the replica cannot be seen: its path, and the errno.
         self.unseen: dict[Key, tuple[bytes, int]] = {}
 
     def drift(self, expected: Iterable[tuple[Key, int, int]]) -> str:
@@ -61,17 +61,16 @@ class ForeignWrites:
     def look(
         self, location: Location | None, root: bytes, folder: Folder, *, is_ours: bool, is_cut_off: bool
     ) -> Provenance:
-        """Return what is known of a mailbox on the replica that the state says nothing of; `root` is the replica's.
+        """Return how far to trust a mailbox on the replica that the state does not have; `root` is the replica's.
 
-        Where the replica `is_ours`, nobody else's server has sent there; where it `is_cut_off`, by a power cut, names
-        prove nothing.
-
-        Raise RefusedError where it has given more UIDs than the source's. Two servers that were both at work give the
-        same UIDs to different messages. What else may be newer there, `refuse_newer` looks into afterwards.
+        If the replica `is_ours`, no other server has sent there; if it `is_cut_off`, by a power cut, names prove
+        nothing.
+        Raise RefusedError if it has given more UIDs than the source: two servers that were both at work give the same
+        UIDs to different messages. `refuse_newer` compares the rest afterwards.
         """
         there = folder.metadata.get(kinds.INDEX)
         if location is None or there is None:
-            return Provenance.PROVEN  # of no mailbox of the source: it goes, or is sent whole
+            return Provenance.PROVEN  # of no mailbox of the source: it is deleted, or sent whole
         proven = Provenance.DOUBTED if is_cut_off else Provenance.PROVEN
         try:
             here = os.stat(location.index_path)
@@ -95,7 +94,7 @@ class ForeignWrites:
         return proven if is_ours else Provenance.DOUBTED
 
     def refuse_newer(self) -> None:
-        """Raise RefusedError if an index on the replica has a change that the source's has not, whatever clocks say."""
+        """Raise RefusedError if an index on the replica has a change that the source's lacks, whatever clocks say."""
         for start in range(0, len(self._differing), _HEADS):
             some = self._differing[start : start + _HEADS]
             heads = self._replica.tree.heads([path for _, path, _ in some])
@@ -105,7 +104,7 @@ class ForeignWrites:
 
 
 def is_newer(one: int, other: int) -> bool:
-    """Compare times in nanoseconds, of which either may have lost what is less than a second."""
+    """Compare times in nanoseconds; one of them may be cut to whole seconds."""
     if one % _SECOND and other % _SECOND:
         return one > other
     return one // _SECOND > other // _SECOND

@@ -1,4 +1,4 @@
-"""A session about one server: where its mailboxes lie, what of them is sent, and what writes them to its replica."""
+"""The session of one server: its mailboxes, the part that is sent, and the writers to its replica."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cyrsync.sync.session import Session
 
 @dataclass(frozen=True, slots=True)
 class ServerSession:
-    """What whole runs and single sends are made of."""
+    """The parts of whole runs and of single sends."""
 
     session: Session  # its source is the imapd.conf
     config: Config
@@ -33,13 +33,13 @@ class ServerSession:
 
     @classmethod
     def of(cls, session: Session, config: Config) -> ServerSession:
-        """Return what a session is about."""
+        """Return the server session of a session."""
         selection = Selection(session.options.part, config) if session.options.part else None
         roots = {partition.name: Roots.of(partition) for partition in config.partitions.values()}
         return cls(session, config, selection, roots)
 
     def conf_run(self, store: Store) -> ConfRun | None:
-        """Return what sends the files beside the partitions, None where those are not sent."""
+        """Return the sender of the files beside the partitions, None if these are not sent."""
         if not self.session.options.with_conf:
             return None
         return ConfRun(self.session, self.config, ConfTable(store.file), self.selection)
@@ -67,7 +67,7 @@ class ServerSession:
         )
 
     def snapshots(self, *, patience: float = snapshot.PATIENCE) -> Snapshots:
-        """Return what reads mailboxes; a writer is waited for so many seconds."""
+        """Return the reader of mailboxes; it waits so many seconds for a writer."""
         options = self.session.options
         left_out = kinds.DERIVED if options.policy.skip_derived else frozenset[bytes]()
         # On a disk: what stages metadata may be in memory.
@@ -77,5 +77,5 @@ class ServerSession:
         )
 
     def delivery(self, store: Store, replica: Replica, snapshots: Snapshots, sender: Sender) -> Delivery:
-        """Return what sends mailboxes as `snapshots` reads them."""
+        """Return the sender of the mailboxes that `snapshots` reads."""
         return Delivery(self.session, store, replica, self.roots, snapshots, sender)

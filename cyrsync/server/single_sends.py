@@ -1,6 +1,6 @@
 """Mailboxes and users' files sent one by one, between whole runs, over a state and a connection that stay open.
 
-Nothing here looks at all mailboxes, or a message would take the longer the larger the server is.
+Nothing here looks at all mailboxes: a message must not take longer on a larger server.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _PATIENCE = 0.5
 
 
 def glance(server: ServerSession, store: Store, replica: Replica) -> None:
-    """See that the replica is there, and ours to write to: of an index nothing is looked at."""
+    """Check that the replica exists and may be written to, without a look at any index."""
     server.ownership(store, replica, server.conf_run(store)).check(anew=False, at_a_glance=True)
 
 
 class SingleSends:
-    """Sends what has changed as long as the replica is held, from `begin` to `end`."""
+    """Sends what has changed while the replica is locked, from `begin` to `end`."""
 
     def __init__(self, server: ServerSession, store: Store, replica: Replica) -> None:
         self._server = server
@@ -40,7 +40,7 @@ class SingleSends:
     def begin(self, *, at_a_glance: bool, there: tuple[int, int]) -> str:
         """Begin to send; return why all mailboxes have to be compared first, "" if they need not be.
 
-        `at_a_glance`, nobody looks for a Cyrus that is at work there. The replica has so many messages and mailboxes.
+        With `at_a_glance`, a Cyrus at work there is not looked for. The replica has so many messages and mailboxes.
         """
         self._session.limit.begin()
         reason = self._ownership.check(anew=False, at_a_glance=True)
@@ -52,9 +52,9 @@ class SingleSends:
         return reason
 
     def has_drifted(self, keys: Sequence[Key]) -> str:
-        """Return why the replica may not have of these mailboxes what was sent, "" if it has.
+        """Return why the replica may lack what was sent of these mailboxes, "" if it has all.
 
-        Raise RefusedError where somebody else has written there since.
+        Raise RefusedError if somebody else has written there since.
         """
         return self._ownership.drift_of(keys)
 
@@ -94,10 +94,10 @@ class SingleSends:
         return self._went_wrong(before)
 
     def end(self) -> None:
-        """See that all that was sent is on the replica's disks, and say there that nobody writes."""
+        """Wait until all that was sent is on the replica's disks, and note there that nobody writes."""
         self._ownership.end(complete=False)
 
     def _went_wrong(self, before: int) -> str:
-        """Return why something is not on the replica, "" if it is; `before` it there were so many errors."""
+        """Return why something is not on the replica, "" if it is; there were so many errors `before` it."""
         full, self._session.full = self._session.full, None
         return str(full) if full else next(iter(self._session.result.errors[before:]), "")

@@ -59,7 +59,7 @@ class LocationTable:
         return self._file.first("SELECT 1 FROM place WHERE partition = ? AND path = ?", key) is not None
 
     def new(self) -> list[Key]:
-        """Return where `replace` has put a mailbox that was not there before, since this file was opened."""
+        """Return the mailboxes that `replace` has added since this file was opened."""
         if not self._file.first("SELECT 1 FROM sqlite_temp_master WHERE name = 'place_before'"):
             return []
         before = "SELECT partition, path, uniqueid FROM temp.place_before"
@@ -103,7 +103,7 @@ class LocationTable:
         return found
 
     def names(self) -> Iterator[MailboxName]:
-        """Yield the names of all mailboxes, and of those that the replica has still, as far as they are known."""
+        """Yield the names of all mailboxes, and those known of mailboxes that only the replica has."""
         for partition, path, name, is_live in self._file.query(
             "SELECT partition, path, name, 1 FROM main.place UNION ALL SELECT partition, path, name, 0 FROM former"
         ):

@@ -1,7 +1,7 @@
 """The SQLite file with the state of one source and destination: opened and checked, or set aside.
 
-What its tables are about, the modules beside this one say: store.py (the mailboxes of the replica), location_table.py,
-unsynced_table.py, conf_table.py and pending.py.
+The modules of its tables are store.py (the mailboxes of the replica), location_table.py, unsynced_table.py,
+conf_table.py and pending.py.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _TABLES = [
     partition TEXT, path BLOB, root BLOB, uniqueid TEXT, uidvalidity INTEGER, PRIMARY KEY (partition, path)
 ) WITHOUT ROWID""",
 ]
-#: In a run for a part, what a query finds of these tables is of that alone: the views stand before them. What is
-#: written, and what must be seen whole, is called `main.sent`. A mailbox that has gone to somebody outside the part is
-#: no longer of it, but is not gone either.
+#: In a run for a part, views hide the other rows of these tables from queries. `main.sent` is the whole table, for what
+#: is written and what must be seen whole. A mailbox that now belongs to somebody outside the part is no longer in it,
+#: but is not gone either.
 _VIEWS = [
     "CREATE TEMP VIEW conf AS SELECT * FROM main.conf WHERE file_in_part(path)",
     "CREATE TEMP VIEW place AS SELECT * FROM main.place WHERE in_part(partition, path, name)",
@@ -65,7 +65,7 @@ class StateFile:
     def __init__(self, path: Path, pair: str) -> None:
         """Open the file for this `pair` of source and destination, or make it."""
         self._pair = pair
-        #: Whether what is asked for is that of a part of the server.
+        #: Whether queries are limited to a part of the server.
         self.is_narrowed = False
         with _damage():
             regular_file.ensure(bytes(path))
@@ -73,7 +73,7 @@ class StateFile:
             # Only then is anything written to it.
             self._check()
             self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")  # else what is put may not be on disk
+            self._db.execute("PRAGMA synchronous = FULL")  # else rows may not be on disk
 
     def narrow(self, has: Callable[[str, bytes, bytes | None], bool], has_file: Callable[[bytes], bool]) -> None:
         """Do what `Store.narrow` says."""
@@ -85,7 +85,7 @@ class StateFile:
         self.is_narrowed = True
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._db.close()
 
     def query(self, statement: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
@@ -136,7 +136,7 @@ class StateFile:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Give the database for what is done as a whole or not at all, on disk when this ends."""
+        """Give the database for a transaction, which is on disk when this ends."""
         with _damage():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -195,7 +195,7 @@ def set_aside(path: Path) -> Path:
 
 @contextmanager
 def _damage() -> Iterator[None]:
-    """Make a StateDamaged of what SQLite says of a damaged file; a full disk is none."""
+    """Turn SQLite's error for a damaged file into StateDamaged; a full disk is no damage."""
     try:
         yield
     except sqlite3.OperationalError as error:

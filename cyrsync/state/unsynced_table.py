@@ -1,6 +1,6 @@
-"""What was written to a replica since its disks were last synced: a power cut there may cost it.
+"""What was written to a replica since its disks were last synced: a power cut there may lose it.
 
-It is noted before it is written, together with the row that says so, and forgotten when the disks are synced.
+It is noted before it is written, together with its row, and forgotten when the disks are synced.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def note_files(files: Iterable[tuple[bytes, bytes]]) -> Change:
 
 
 class UnsyncedTable:
-    """The part of a state that is about these, be they of the run's part or not.
+    """The table of a state for these, whether they belong to the run's part or not.
 
     Every method may raise StateDamaged.
     """
@@ -60,9 +60,9 @@ class UnsyncedTable:
         self._file.change(("DELETE FROM unsynced", [()]))
 
     def doubt(self, rows: Iterable[MailboxRow]) -> None:
-        """Put these rows in the place of what was known of all this; then it is no more than what the rows say.
+        """Replace all that was known of these mailboxes by these rows.
 
-        Of files beside the partitions it is from then on not known what the replica has.
+        From then on it is unknown what the replica has of files beside the partitions.
         """
         with self._file.transaction() as db:
             db.execute("DELETE FROM main.sent WHERE (partition, path) IN (SELECT partition, path FROM unsynced)")
