@@ -45,7 +45,7 @@ class AgentLink:
         return io.BufferedReader(Inflated(self._link.output, self._link.see_work))
 
     def ask(self, do: str, root: bytes = b"", **request: Any) -> None:
-        """Send a request; what more it says is what JSON can carry."""
+        """Send a request, with more values that JSON can carry."""
         self._left = MOST_BYTES
         request.update(do=do, root=root.decode("latin-1"))
         self.send(json.dumps(request).encode("ascii") + b"\n")

@@ -50,7 +50,7 @@ class WalkOrder:
     """The folders that a walk has announced: each has to be listed in its turn, and none is left out."""
 
     def __init__(self, users: frozenset[str], size: TreeSize | None = None) -> None:
-        """With `users`, only those users' folders come, and what leads to them is not listed; `size` counts all."""
+        """With `users`, only those users' folders are listed, and not what leads to them; `size` counts all."""
         self._users = users
         self._size = size
         #: Folders, and the names in each that have not come, the next one last: whole paths could take any room.

@@ -1,7 +1,7 @@
 """A process that is used over pipes: an agent, or a shell, here or at the far end of a connection.
 
-Whoever is waited for may hang: a far end from which no byte comes for too long is lost. An agent that is at work lets
-hear of itself meanwhile (far/output.py); one from which nothing else comes is lost, too, after a much longer time.
+The process may hang: a far end that sends no byte for too long is lost. An agent that is working sends a sign of life
+(far/output.py); one that sends nothing else is lost, too, after a much longer time.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Patience(NamedTuple):
 
 
 DEFAULT_PATIENCE = Patience()
-#: How many times as long one is waited for that says only that it is at work: no answer takes so long.
+#: How many times as long to wait for a far end that sends only signs of life: no answer takes so long.
 AT_WORK = 100
-#: Seconds: an agent at work lets hear of itself a few times in that.
+#: Seconds: an agent that is working sends a sign of life a few times in that.
 LEAST_SILENCE = 10.0
 #: Seconds for a first answer, where it does no harm to take a slow host for one that never answers.
 HURRIED = 10.0

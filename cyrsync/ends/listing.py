@@ -42,7 +42,7 @@ class Listing:
         self.size = TreeSize()
 
     def add_folder(self, path: bytes, found: ListedFolder) -> ListedFolder:
-        """Take a folder. Raise WireError for one that comes twice, or that is in none."""
+        """Add a folder. Raise WireError for one that is listed twice, or in no other folder."""
         self.size.add(path)
         wire.checked_path(path)
         if path in self.found or (path and path.rpartition(b"/")[0] not in self.found):

@@ -55,7 +55,7 @@ class Delivery:
             if change is None or key not in self._sender.read_again:
                 return change
         reason = self._sender.read_again.reasons.get(key)
-        self._snapshots.unreadable[key] = reason or "it changes faster than it can be sent"
+        self._snapshots.unreadable[key] = reason or "it changed too often while it was sent; the next run sends it"
         return None
 
     def settle(self) -> None:

@@ -183,10 +183,10 @@ class State:
         return excerpt.as_index(self.index()) if self.gone else self.index()
 
     def new_pieces(self, seen: dict[bytes, int]) -> tuple[bytes, list[bytes]] | None:
-        """Return its header, and its pieces that are not `seen`, which they are added to; in each are whole records.
+        """Return its header, and its pieces that are not `seen`; each has whole records.
 
-        Its own pieces are added to `seen`, with their sizes. None for an index that is not in pieces, or not cut
-        between records. Raise OSError, BadState, BadIndex.
+        These pieces are added to `seen`, with their sizes. None for an index that is not in pieces, or not cut between
+        records. Raise OSError, BadState, BadIndex.
         """
         found = self._in_pieces()
         if found is None:
