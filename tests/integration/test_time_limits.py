@@ -31,9 +31,9 @@ import time
 from cyrsync.far import agent, output
 output._BEAT = 0.1
 def slow(request, resolve=agent._resolve):
-    end = time.monotonic() + 4
+    end = time.monotonic() + {seconds}
     while time.monotonic() < end:
-        {}
+        {work}
     resolve(request)
 agent._SERVICES["resolve"] = slow
 ''' + bundle._START
@@ -81,7 +81,7 @@ def test_a_daemon_that_hangs(source: Path, deaf_daemon: str, command: tuple[str,
 def test_an_agent_at_work_is_not_silent(sshd: Sshd, source: Path, tmp_path: Path) -> None:
     """For four seconds it has nothing to say."""
     words = ("sync", "--timeout", "1", "--retries", "0", "-e", sshd.rsh, f"{source}/", sshd.at(f"{tmp_path}/replica/"))
-    with start_cyrsync(*words, first=SHORT + SLOW.format("pass")) as run:
+    with start_cyrsync(*words, first=SHORT + SLOW.format(work="pass", seconds=4)) as run:
         done = run.complete(timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert_same_tree(source, tmp_path / "replica")
@@ -89,7 +89,7 @@ def test_an_agent_at_work_is_not_silent(sshd: Sshd, source: Path, tmp_path: Path
 
 def test_an_agent_that_waits_for_its_disk_is(sshd: Sshd, source: Path, tmp_path: Path) -> None:
     words = ("sync", "--timeout", "1", "--retries", "0", "-e", sshd.rsh, f"{source}/", sshd.at(f"{tmp_path}/replica/"))
-    with start_cyrsync(*words, first=SHORT + SLOW.format("time.sleep(30)")) as run:
+    with start_cyrsync(*words, first=SHORT + SLOW.format(work="time.sleep(30)", seconds=4)) as run:
         done = run.complete(timeout=60)
     assert done.returncode == TIMEOUT, done.stderr
 
@@ -100,8 +100,8 @@ SOON = SHORT + "; from cyrsync.ends import link; link.AT_WORK = 2"
 
 def test_an_agent_that_works_for_ever_is(sshd: Sshd, source: Path, tmp_path: Path) -> None:
     words = ("sync", "--timeout", "1", "--retries", "0", "-e", sshd.rsh, f"{source}/", sshd.at(f"{tmp_path}/replica/"))
-    forever = "end += sum(range(20_000)); time.sleep(0.02)"
-    with start_cyrsync(*words, first=SOON + SLOW.format(forever)) as run:
+    slow = SLOW.format(work="sum(range(20_000)); time.sleep(0.02)", seconds=15)  # nobody ends it but itself
+    with start_cyrsync(*words, first=SOON + slow) as run:
         done = run.complete(timeout=60)
     assert done.returncode == TIMEOUT, done.stderr
     assert done.stderr.endswith("the connection failed: for 2 seconds it has said only that it is at work\n")
