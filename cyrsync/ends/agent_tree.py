@@ -13,7 +13,18 @@ from cyrsync.ends.agent_answers import About
 from cyrsync.ends.agent_link import AgentLink
 from cyrsync.ends.link import Link
 from cyrsync.ends.sink import Sink
-from cyrsync.ends.tree import Held, NotWrittenError, Removed, Rights, Status, UnderLocks, Writer, unseen
+from cyrsync.ends.tree import (
+    NO_OTHER,
+    Held,
+    NotWrittenError,
+    Other,
+    Removed,
+    Rights,
+    Status,
+    UnderLocks,
+    Writer,
+    unseen,
+)
 from cyrsync.ends.tree_size import TreeSize
 from cyrsync.errors import UnusableError
 from cyrsync.far import folder, quick_check, remove, wire
@@ -179,7 +190,7 @@ class AgentTree:
             found += self._agent.end(partial(agent_answers.heads, len(portion)))
         return found
 
-    def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
+    def walk(self, root: bytes, users: frozenset[str], other: Other = NO_OTHER) -> Iterator[Folder]:
         """Yield the folders below `root`; the agent starts at once and reads ahead."""
         self._agent.ask("walk", root, users=sorted(users))
         order = answers.WalkOrder(users, TreeSize() if self._agent.is_far else None)

@@ -16,7 +16,7 @@ from cyrsync.ends.agent_answers import About
 from cyrsync.ends.agent_tree import AgentTree, check_owner_file
 from cyrsync.ends.link import Link
 from cyrsync.ends.sink import Sink
-from cyrsync.ends.tree import Held, Removed, Rights, Status, UnderLocks, Writer, resolve_here
+from cyrsync.ends.tree import NO_OTHER, Held, Other, Removed, Rights, Status, UnderLocks, Writer, resolve_here
 from cyrsync.errors import UnusableError, error_text
 from cyrsync.far import guids, host, owner, quick_check, remove, to_disk
 from cyrsync.far import owner_file as owner_files
@@ -201,7 +201,7 @@ class ChildTree:
     def read(self, path: bytes) -> bytes:
         return self._child.read(path)
 
-    def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
+    def walk(self, root: bytes, users: frozenset[str], other: Other = NO_OTHER) -> Iterator[Folder]:
         return self._child.walk(root, users, other)
 
     def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:

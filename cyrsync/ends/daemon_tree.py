@@ -9,20 +9,22 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from cyrsync import process
 from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.cyrus.mailbox import header, index, regular_file
+from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.ends import answers
 from cyrsync.ends.address import Address
+from cyrsync.ends.daemon_files import DaemonFiles, Here
 from cyrsync.ends.listing import MAX_BYTES, MAX_ITEM, ListedFolder, Listing
-from cyrsync.ends.tree import Rights, Status, WithoutAgent
+from cyrsync.ends.tree import NO_OTHER, Other, Rights, Status, WithoutAgent
 from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, UnusableError, UsageError
 from cyrsync.far import owner_file, wire
 from cyrsync.far.digests import Digests, Question, of_folder
 from cyrsync.far.finding import Audited
-from cyrsync.far.folder import Entry, Folder, Incarnation, join
+from cyrsync.far.folder import Entry, Folder
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.wire import WireError
 from cyrsync.rsync import full_daemon, list_file, messages
@@ -60,7 +62,6 @@ class DaemonTree(WithoutAgent):
             self._words = (*words, f"--timeout={math.ceil(silence)}")
         self._directory = directory
         self._copies = directory / "daemon"
-        self._near: dict[bytes, Folder] = {}
 
     def resolve(self, path: bytes) -> Status:
         """Return whether the daemon has a directory at `path`."""
@@ -88,9 +89,9 @@ class DaemonTree(WithoutAgent):
                 raise self._failure(finished)
             return owner_file.read_text(os.fsencode(directory)) or "{}"
 
-    def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
-        """Yield the folders below `root`. An index that looks the same in the `other` tree is not fetched."""
-        self._near = {folder.path: folder for folder in other}
+    def walk(self, root: bytes, users: frozenset[str], other: Other = NO_OTHER) -> Iterator[Folder]:
+        """Yield the folders below `root`. What is the same in the `other` tree is not fetched."""
+        here = Here(other.root, {folder.path: folder for folder in other.folders})
         tree, finished = self._listing("-r", "--list-only", "-8", *_transient_filters(), self._address.for_rsync(root))
         if finished.code not in (Exit.DONE, Exit.PARTIAL, Exit.VANISHED):
             raise self._failure(finished)
@@ -102,7 +103,9 @@ class DaemonTree(WithoutAgent):
         except answers.WRONG as error:
             raise answers.wrong(self._address.text, error) from None
         metadata = {path: _metadata(found) for path, found, _ in folders if not found.problem}
-        incarnations = self._incarnations(root, metadata)
+        files = DaemonFiles(metadata, here, self._copies, partial(self._fetch, root))
+        files.fetch()
+        differing, incarnations = files.differing(), files.incarnations()
         for path, found, names in folders:
             if found.problem:
                 yield Folder(path, problem=found.problem)
@@ -115,6 +118,7 @@ class DaemonTree(WithoutAgent):
                     other_files={name: one for name, one in found.others.items() if not kinds.is_metadata(name)},
                     folders=names,
                     incarnation=incarnations.get(path),
+                    differing=differing.get(path, frozenset()),
                 )
 
     def digests(self, root: bytes, questions: Sequence[Question]) -> dict[bytes, Digests | None]:
@@ -156,49 +160,34 @@ class DaemonTree(WithoutAgent):
         """Return the folders that the daemon could not read. What has no name makes the listing worthless."""
         problems = {}
         for message in messages.read(said):
-            # A daemon names paths below its module, whose own name it leaves out.
-            inside = b"/" + root.partition(b"/")[2].strip(b"/")
-            path = messages.relative(message.path, [inside]) if message.path else None
+            path = self._below(root, message)
             if path is None:
                 raise UnusableError(f"{self._address.text}: {message.reason}")
             problems[path] = message.number or 5
         return problems
 
-    def _incarnations(self, root: bytes, metadata: dict[bytes, dict[bytes, Entry | None]]) -> dict[bytes, Incarnation]:
-        """Return which mailbox each folder is: headers are small; indexes are fetched where they differ."""
-        mailboxes = [p for p, found in metadata.items() if {kinds.HEADER, kinds.INDEX} <= found.keys()]
-        differing = [p for p in mailboxes if not self._same_index(p, metadata[p][kinds.INDEX])]
-        wanted = [join(p, kinds.HEADER) for p in mailboxes] + [join(p, kinds.INDEX) for p in differing]
-        copies = self._copies
-        copies.mkdir(exist_ok=True)
+    def _below(self, root: bytes, message: messages.Complaint) -> bytes | None:
+        """Return the path below `root` that a message is about; None for another, or none."""
+        # A daemon names paths below its module, whose own name it leaves out.
+        inside = b"/" + root.partition(b"/")[2].strip(b"/")
+        return messages.relative(message.path, [inside]) if message.path else None
+
+    def _fetch(self, root: bytes, paths: Iterable[bytes], words: tuple[str, ...]) -> set[bytes]:
+        """Fetch files below `root` into our copies, and return what could not be had; b"" stands for all."""
         entries = self._directory / "daemon.list"
         top, below = self._address.split(root)
-        if list_file.write(entries, wanted, below, pulled=True):
-            finished = self._rsync(
-                "-t",
-                "-0",
-                f"--max-size={regular_file.LARGEST}",
-                f"--files-from={entries}",
-                self._address.for_rsync(top),
-                f"{copies}/",
-            )
-            if finished.code not in (Exit.DONE, Exit.PARTIAL, Exit.VANISHED):
-                raise self._failure(finished)
-        incarnations = {}
-        for path in mailboxes:
-            uniqueid = header.uniqueid(_start(copies, join(path, kinds.HEADER), header.READ_SIZE))
-            head = index.head(_start(copies, join(path, kinds.INDEX), index.READ_SIZE))
-            near = self._near.get(path)
-            if path not in differing and near and near.incarnation:
-                head = index.IndexHead(near.incarnation.uidvalidity, near.incarnation.last_uid)
-            if uniqueid and head:
-                incarnations[path] = Incarnation(uniqueid, *head)
-        return incarnations
-
-    def _same_index(self, path: bytes, theirs: Entry | None) -> bool:
-        near = self._near.get(path)
-        ours = near.metadata.get(kinds.INDEX) if near and near.incarnation else None
-        return bool(ours and theirs and ours.size == theirs.size and ours.mtime // 10**9 == theirs.mtime // 10**9)
+        if not list_file.write(entries, paths, below, pulled=True):
+            return set()
+        finished = self._rsync(
+            *("-t", "-0", f"--max-size={regular_file.LARGEST}", *words),
+            *(f"--files-from={entries}", self._address.for_rsync(top), f"{self._copies}/"),
+        )
+        if finished.code == Exit.DONE:
+            return set()
+        if finished.code not in (Exit.PARTIAL, Exit.VANISHED):
+            raise self._failure(finished)
+        found = [self._below(root, one) for one in messages.read(finished.err.splitlines())]
+        return {b"" if path is None else path for path in found} or {b""}
 
 
 class _Lines:
@@ -268,10 +257,3 @@ def _mode(text: bytes) -> int:
 def _transient_filters() -> list[str]:
     rooted = sorted(name.decode() for name in kinds.ROOT_TRANSIENT)
     return ["--exclude=.*", "--exclude=cyrus.*.NEW", *(f"--exclude=/{name}" for name in rooted)]
-
-
-def _start(root: Path, path: bytes, size: int) -> bytes:
-    try:
-        return regular_file.start(bytes(root) + b"/" + path, size)
-    except OSError:
-        return b""

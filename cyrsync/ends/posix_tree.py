@@ -6,7 +6,7 @@ import io
 import os
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import IO, TypeVar
 
 from cyrsync.cyrus.mailbox import entry as kinds
@@ -16,7 +16,7 @@ from cyrsync.ends.find_listing import FindListing
 from cyrsync.ends.inflated import GZIP, Inflated
 from cyrsync.ends.link import Link
 from cyrsync.ends.listing import MAX_BYTES, MAX_ITEM
-from cyrsync.ends.tree import Rights, Status, WithoutAgent
+from cyrsync.ends.tree import NO_OTHER, Other, Rights, Status, WithoutAgent
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.far import owner_file, wire
 from cyrsync.far.at_work import Cyrus, conf_of_words, is_directory, settings
@@ -179,7 +179,7 @@ class PosixTree(WithoutAgent):
         self._link.send(_LINES.format(script=script).encode("latin-1"))
         return self._checked(lambda: shell_items.whole(self._answer()[b"l"]).split(b"\n")[:-1])
 
-    def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
+    def walk(self, root: bytes, users: frozenset[str], other: Other = NO_OTHER) -> Iterator[Folder]:
         """Yield the folders below `root`. `find` does not look for leftovers: their age is not to be had."""
         script = _FOLDER.format(header_size=header.READ_SIZE, index_size=index.READ_SIZE)
         self._link.send(

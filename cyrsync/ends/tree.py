@@ -114,10 +114,20 @@ class Writer(Protocol):
         """Write the owner file of a root. Raise NotWrittenError if that fails."""
 
 
+class Other(NamedTuple):
+    """The tree of the other side, which is on this machine, and its folders."""
+
+    root: bytes
+    folders: Iterable[Folder]
+
+
+NO_OTHER = Other(b"/", ())
+
+
 class Tree(Protocol):
     """What the engine asks of a tree, wherever it is."""
 
-    #: Whether `walk` is to be given the other side's folders, to spare the fetching of what is the same there.
+    #: Whether `walk` is to be given the other side's tree, to spare the fetching of what is the same there.
     wants_other: bool
 
     @property
@@ -141,7 +151,7 @@ class Tree(Protocol):
     def cyrus_at_work(self, roots: Sequence[bytes]) -> list[Cyrus]:
         """Return the processes of any Cyrus there that uses one of these directories."""
 
-    def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
+    def walk(self, root: bytes, users: frozenset[str], other: Other = NO_OTHER) -> Iterator[Folder]:
         """Yield the folders below `root` in order of their sort key; `other` as `wants_other` says."""
 
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
@@ -241,7 +251,7 @@ class NearTree:
         """Return the processes of any Cyrus here that uses one of these directories."""
         return at_work(roots)
 
-    def walk(self, root: bytes, users: frozenset[str], other: Iterable[Folder] = ()) -> Iterator[Folder]:
+    def walk(self, root: bytes, users: frozenset[str], other: Other = NO_OTHER) -> Iterator[Folder]:
         """Yield the folders below `root` in order of their sort key."""
         return walk(root, users)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from cyrsync.ends.address import Address
 from cyrsync.ends.connections import Connections
 from cyrsync.ends.link import DEFAULT_PATIENCE, Patience
-from cyrsync.ends.tree import Status, Tree
+from cyrsync.ends.tree import Other, Status, Tree
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.far.folder import Folder, owner_names
 from cyrsync.far.walk import Reader
@@ -71,10 +71,10 @@ class TreePair:
             return self.source.walk(source_root, users), iter(())
         if self.source.wants_other:
             theirs = list(self.replica.walk(replica_root, users))
-            return self.source.walk(source_root, users, theirs), iter(theirs)
+            return self.source.walk(source_root, users, Other(replica_root, theirs)), iter(theirs)
         if self.replica.wants_other:
             ours = list(self.source.walk(source_root, users))
-            return iter(ours), self.replica.walk(replica_root, users, ours)
+            return iter(ours), self.replica.walk(replica_root, users, Other(source_root, ours))
         # The replica's agent is asked first: it reads while the source is being read.
         replica = self.replica.walk(replica_root, users)
         return self.source.walk(source_root, users), replica

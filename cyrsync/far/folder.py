@@ -76,6 +76,7 @@ class Folder(NamedTuple):
     folders: "tuple[bytes, ...]" = ()  # names of sub-folders, sorted
     incarnation: "Incarnation | None" = None  # None: not a mailbox, or its header or index can't be read
     leftovers: "tuple[bytes, ...]" = ()  # rsync's temporary files, old enough to be nobody's
+    differing: "frozenset[bytes]" = frozenset()  # metadata that is listed as in the other tree, and differs; not sent
 
     def is_cyrus(self) -> bool:
         """Tell whether Cyrus keeps a mailbox here: message files or one of its main files give it away."""

@@ -9,7 +9,7 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.digests import Digests, Question
 from cyrsync.far.folder import NOBODY, Folder
-from cyrsync.spool.compare import compare, unchanged
+from cyrsync.spool.compare import compare, same_metadata
 from cyrsync.spool.likeness import Likeness, likeness
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.policy import Policy
@@ -30,9 +30,7 @@ def doubtful(source: Folder, plan: FolderPlan, policy: Policy) -> Doubtful | Non
     there = replica and replica.incarnation
     if not (replica and here and there and here.same_as(there)) or plan.state not in (State.SAME, State.CHANGED):
         return None
-    if kinds.INDEX not in source.metadata or unchanged(
-        source.metadata.get(kinds.INDEX), replica.metadata.get(kinds.INDEX), policy
-    ):
+    if kinds.INDEX not in source.metadata or same_metadata(kinds.INDEX, source, replica, policy):
         return None
     return Doubtful(source, plan, Question(plan.path, uid_sets.up_to(source.messages.uids, there.last_uid)))
 

@@ -101,6 +101,18 @@ def unchanged(source: Entry | None, replica: Entry | None, policy: Policy) -> bo
     return _same_attributes(source, replica, policy)
 
 
+def same_metadata(name: bytes, source: Folder, replica: Folder, policy: Policy) -> bool:
+    """Return whether rsync would find nothing to do for a metadata file, also if listings do not show that it would."""
+    if _differs_unseen(name, source, replica, policy):
+        return False
+    return unchanged(source.metadata.get(name), replica.metadata.get(name), policy)
+
+
+def _differs_unseen(name: bytes, source: Folder, replica: Folder, policy: Policy) -> bool:
+    """Return whether a file differs though its size and second are the same: rsync itself would not see that."""
+    return not policy.size_only and (name in source.differing or name in replica.differing)
+
+
 def _state(source: Folder, replica: Folder | None, *, doubted: bool) -> State:
     if replica is None:
         return State.NEW
@@ -177,9 +189,8 @@ def _plan_others(plan: FolderPlan, source: Folder, replica: Folder, policy: Poli
     moves_messages = plan.messages_send or (policy.deletes and plan.messages_delete)
     plan.by_size = policy.size_only and not (all_of_it or (plan.state is State.SAME and moves_messages))
     exact = replace(policy, size_only=False) if policy.size_only and not plan.by_size else policy
-    differing = sorted(
-        n for n in metadata if all_of_it or not unchanged(source.metadata[n], replica.metadata.get(n), exact)
-    )
+    differing = sorted(name for name in metadata if all_of_it or not same_metadata(name, source, replica, exact))
+    plan.unseen = policy.own_quick_check and any(_differs_unseen(name, source, replica, exact) for name in differing)
     plan.metadata = tuple(name for name in differing if name in kinds.SNAPSHOT)
     plan.derived = tuple(name for name in differing if name not in kinds.SNAPSHOT)
     plan.under_index = (

@@ -18,7 +18,7 @@ from cyrsync.far.digests import Digests, Question, of_index
 from cyrsync.far.extended import NO_KINDS, Kinds
 from cyrsync.far.folder import NOBODY, Folder, Incarnation
 from cyrsync.far.locked_folder import LockedFolder
-from cyrsync.spool.compare import compare, gone, unchanged
+from cyrsync.spool.compare import compare, gone, same_metadata
 from cyrsync.spool.likeness import Likeness, likeness
 from cyrsync.spool.losses import Losses
 from cyrsync.spool.staging import Staging
@@ -134,9 +134,7 @@ class FolderReader:
         assert plan.replica
         if kinds.INDEX not in plan.replica.metadata:
             return None  # copied with the whole tree: its index has not been sent yet
-        if unchanged(
-            locked_folder.folder.metadata.get(kinds.INDEX), plan.replica.metadata.get(kinds.INDEX), self._policy
-        ):
+        if same_metadata(kinds.INDEX, locked_folder.folder, plan.replica, self._policy):
             return None
         index = _index(locked_folder)
         if index is None:

@@ -26,8 +26,8 @@ from cyrsync.spool import deletions, lists
 from cyrsync.spool.account import Account, by_folder
 from cyrsync.sync.folder_plan import FolderPlan, State
 
-#: Neither size nor time distinguishes the files of two mailboxes.
-_WHOLE_NEW = "--ignore-times"
+#: Neither size nor time distinguishes the files of two mailboxes, nor what has changed within one second.
+_IGNORE_TIMES = "--ignore-times"
 #: Staged metadata is put in place when the last of it has arrived: a header and its index are not parted by a lost
 #: connection. Where it waits is rsync's default, but the user may have named another: there names might not be unique.
 _TOGETHER = ("--delay-updates", f"--partial-dir={kinds.UPDATES.decode()}")
@@ -105,12 +105,12 @@ class Transfer:
         With `coarse`, rsync would not see differences of less than a second, and is told to take all metadata that is
         listed for different.
         """
-        differing = ("--ignore-times",) if coarse else ()
+        differing = (_IGNORE_TIMES,) if coarse else ()
         for plan in self.plans:
             if plan.path in self.account.held:
                 self.account.give_up(plan, _last(plan))
-        renewed, others = _split(self.settled())
-        for plans, how in ((others, differing), (renewed, (_WHOLE_NEW,))):
+        unlike, others = _split(self.settled(), lambda plan: plan.unseen or _is_renewed(plan))
+        for plans, how in ((others, differing), (unlike, (_IGNORE_TIMES,))):
             staged = [plan for plan in plans if plan.staged]
             words = (*self._forced, *how)
             together = _TOGETHER if self._clear_updates(staged) and any(map(_in_parts, staged)) else ()
@@ -139,11 +139,11 @@ class Transfer:
         """Part the plans whose files rsync is to compare by size alone from the others."""
         if not self._size_only:
             return [(plans, ())]
-        exact, by_size = [plan for plan in plans if not is_so(plan)], [plan for plan in plans if is_so(plan)]
+        by_size, exact = _split(plans, is_so)
         return [(exact, ()), (by_size, ("--size-only",))]
 
     def _send_messages(self, plans: list[FolderPlan]) -> None:
-        renewed, others = _split(plans)
+        renewed, others = _split(plans, _is_renewed)
         under_index = [] if self._pretend else [plan for plan in others if plan.under_index]
         others = [plan for plan in others if self._pretend or not plan.under_index]
         words = (*self._forced, *self._filters)
@@ -151,7 +151,7 @@ class Transfer:
         replaced = self._to_be_replaced(under_index, words)
         self._take_indexes_away([*renewed, *replaced])
         self._step("messages", self._settled(replaced), lists.message_entries, words, _messages)
-        self._step("messages", self._settled(renewed), lists.message_entries, (*words, _WHOLE_NEW), _messages)
+        self._step("messages", self._settled(renewed), lists.message_entries, (*words, _IGNORE_TIMES), _messages)
 
     def settled(self) -> list[FolderPlan]:
         """Return the plans of the folders that are not held."""
@@ -460,7 +460,11 @@ def _is_new_at_top(plan: FolderPlan) -> bool:
     return plan.state is State.NEW and b"/" not in plan.path
 
 
-def _split(plans: list[FolderPlan]) -> tuple[list[FolderPlan], list[FolderPlan]]:
-    """Part the folders that are filled with another mailbox from the others; return those first."""
-    renewed = [plan for plan in plans if plan.state is State.RECREATED]
-    return renewed, [plan for plan in plans if plan.state is not State.RECREATED]
+def _is_renewed(plan: FolderPlan) -> bool:
+    """Return whether a folder is filled with another mailbox."""
+    return plan.state is State.RECREATED
+
+
+def _split(plans: list[FolderPlan], is_so: Callable[[FolderPlan], bool]) -> tuple[list[FolderPlan], list[FolderPlan]]:
+    """Part the plans of which something is so from the others; return those first."""
+    return [plan for plan in plans if is_so(plan)], [plan for plan in plans if not is_so(plan)]

@@ -53,6 +53,7 @@ class FolderPlan:
     spares: bool = False  # gone from the source, but not deleted as a whole: what is left out lies in it
     kept: bool = False  # nothing is deleted here: it was not asked for, or is withheld
     by_size: bool = False  # the metadata, too, is the same if its size is: no messages change beside it
+    unseen: bool = False  # some metadata differs in a way that rsync's quick check does not see
     touch: bool = False  # the folder's own mode, owner or time differ
     doubted: bool = False  # that a message has a name on the replica does not prove that it is there as it should be
     was_locked: bool = False  # as it was under Cyrus's locks: if it loses messages now, it can be read again

@@ -10,7 +10,7 @@ from cyrsync.far import uids as uid_sets
 from cyrsync.far.digests import Digests
 from cyrsync.far.finding import Audited, Problem
 from cyrsync.far.folder import Folder
-from cyrsync.spool.compare import unchanged, with_other_attributes
+from cyrsync.spool.compare import same_metadata, with_other_attributes
 from cyrsync.spool.likeness import Likeness, likeness
 from cyrsync.spool.walk_engine import pair
 from cyrsync.sync.policy import Policy
@@ -70,7 +70,7 @@ def _problems(ours: Folder, theirs: Folder, policy: Policy) -> Iterator[Problem]
             yield Problem("extra", tuple(extra))
     names = sorted(ours.metadata.keys() | theirs.metadata.keys())
     contents = replace(policy, preserve=policy.preserve._replace(perms=False, owner=False, group=False))
-    other = [n for n in names if not unchanged(ours.metadata.get(n), theirs.metadata.get(n), contents)]
+    other = [name for name in names if not same_metadata(name, ours, theirs, contents)]
     if other:
         yield Problem("metadata", detail=_listed(other))
     with_others = with_other_attributes(ours, theirs, policy)

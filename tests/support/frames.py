@@ -60,6 +60,7 @@ folders = st.builds(
     folders=st.frozensets(_listed, max_size=3).map(lambda found: tuple(sorted(found))),
     incarnation=st.none() | _incarnations,
     leftovers=st.lists(_leftovers, max_size=2).map(tuple),
+    differing=st.just(frozenset()),
 ) | st.builds(lambda path, problem: Folder(path, problem), paths, st.integers(1, 200))
 
 

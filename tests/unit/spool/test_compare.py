@@ -359,6 +359,20 @@ def test_quick_check(source: Entry | None, replica: Entry | None, policy: dict[s
 ROOT, USER, IN_MAIL = Rights(), Rights(root=False), Rights(root=False, groups=frozenset({8}))
 
 
+@pytest.mark.parametrize("listed", [0, 1])
+def test_metadata_that_differs_though_it_is_listed_alike(listed: int) -> None:
+    """Within one second, on a side whose listing has no more: rsync is to send it without a look at its time."""
+    metadata = {b"cyrus.index": FILE, b"cyrus.header": FILE}
+    pair = [folder(1, metadata=metadata), folder(1, metadata=metadata)]
+    pair[listed] = pair[listed]._replace(differing=frozenset({b"cyrus.index"}))
+    plan = compare(*pair, replace(POLICY, whole_seconds=True))
+    assert (plan.metadata, plan.unseen, plan.state) == ((b"cyrus.index",), True, State.CHANGED)
+    by_size = compare(*pair, replace(POLICY, size_only=True))
+    assert (by_size.metadata, by_size.unseen) == ((), False)
+    all_by_rsync = compare(*pair, replace(POLICY, own_quick_check=False))
+    assert (all_by_rsync.metadata, all_by_rsync.unseen) == ((b"cyrus.header", b"cyrus.index"), False)
+
+
 @pytest.mark.parametrize(
     ("source", "replica", "policy", "same"),
     [

@@ -132,6 +132,15 @@ def test_all_metadata_goes_where_rsync_sees_no_difference(coarse: bool) -> None:
     assert ["--ignore-times" in extra for _, extra in rsync.runs] == [False, coarse]
 
 
+def test_metadata_that_differs_unseen_is_sent_whatever_its_time() -> None:
+    rsync = FakeRsync()
+    plans = [plan(b"ann", metadata=INDEX), plan(b"joe", metadata=INDEX, unseen=True)]
+    send(Transfer(plans, rsync, FakeWriter(), b"/replica", lambda *_: None), None)  # type: ignore[arg-type]
+    lists = zip(rsync.lists, rsync.runs, strict=True)
+    found = [(listed, "--ignore-times" in extra) for listed, (_, extra) in lists]
+    assert found == [([b"ann/cyrus.index"], False), ([b"joe/cyrus.index"], True)]
+
+
 def test_what_rsync_did_not_come_to_is_not_sent() -> None:
     """It gave up as a whole in the first step: nothing that was planned counts as sent."""
     rsync = FakeRsync(answer=lambda _: fail())
