@@ -28,6 +28,7 @@ from cyrsync.far.folder import Entry
 from cyrsync.far.walk import Reader
 from cyrsync.server import large_metadata
 from cyrsync.server.absence import is_absent, is_seen_absent
+from cyrsync.server.conf_same_there import same_there
 from cyrsync.server.conf_sender import ConfSender
 from cyrsync.server.conf_there import files_there
 from cyrsync.server.contents import CutShort
@@ -224,11 +225,23 @@ class ConfRun:
         """Tell whether all that the replica has is known."""
         return self._table.complete
 
-    def learn(self, replica: Replica) -> None:
-        """Find out what the replica has: without a state, it is unknown what is gone."""
+    def same_there(self, replica: Replica) -> dict[bytes, ConfRow]:
+        """Return what is known of the files that the replica has as they are here, by path."""
+        rows, policy = self._table.rows(), self._session.options.policy
+        return {row.path: row for row in same_there(rows, replica, policy, self._files.may_be_link)}
+
+    def learn(self, replica: Replica, same: Mapping[bytes, ConfRow]) -> None:
+        """Find out what the replica has: without a state, it is unknown what is gone.
+
+        The rows of what is the `same` there are kept.
+        """
         there = files_there(self._files, replica, self._selection)
         self._table.forget()
-        self._table.put(ConfRow(path, root, UNSEEN, b"") for path, root in there.files)
+        self._table.put(same.get(path) or ConfRow(path, root, UNSEEN, b"") for path, root in there.files)
+        sent = same.get(self._files.mailbox_list)
+        if self._list and sent and sent.digest == self._list[0].digest:
+            self._table.put([self._list[0]])
+            self._list = None
         for path, number in there.unseen.items():
             reason = f"it cannot be listed on the replica: {os.strerror(number)}: it stays as it is there"
             self._session.result.errors.append(f"{path_text(path)}: {reason}")

@@ -119,9 +119,11 @@ def plan_mailbox(
     *,
     before: MailboxRow | None = None,
     left_out: frozenset[bytes] = frozenset(),
+    has_metadata: bool = False,
 ) -> MailboxChange:
     """Return the plan that brings the replica's mailbox up to date, except for metadata files that are `left_out`.
 
+    If the replica `has_metadata` as it is here, nothing is to do unless there are messages to send or files to delete.
     `before` is what the replica had when this run began, if that differs: it cannot lose more than that.
     """
     old = row or MailboxRow(location.key)
@@ -133,6 +135,11 @@ def plan_mailbox(
         plan.messages_send = len(plan.uids)
         plan.delete_uids = uid_sets.difference(uid_sets.union(proven, old.maybe), now)
     _count_deletions(plans, mailbox, roots, before or old)
+    gone = {*old.names, *old.stale}.difference(mailbox.names(), left_out)
+    moves = any(plan.messages_send or plan.delete_uids for plan in plans.values())
+    if has_metadata and state is State.CHANGED and not (moves or gone & roots.homes.keys()):
+        summary = _summary(location.key.path, State.SAME, plans, mailbox, old)
+        return MailboxChange(location, row, mailbox, plans, summary, left_alone=left_out.intersection(old.names))
     for root, file in mailbox.snapshot_files:
         if file.name == kinds.HEADER and state is State.CHANGED and same_header(old.seen, mailbox.seen):
             continue
@@ -142,7 +149,6 @@ def plan_mailbox(
         if name in left_out:
             continue
         plans[root].derived = (*plans[root].derived, name)
-    gone = {*old.names, *old.stale}.difference(mailbox.names(), left_out)
     for name in sorted(gone & roots.homes.keys()):
         plan = plans[roots.homes[name]]
         plan.delete_files = (*plan.delete_files, name)
@@ -226,7 +232,7 @@ def _summary(
         delete_uids=next((plan.delete_uids for plan in plans.values() if plan.delete_uids), uid_sets.empty()),
         messages_seen=seen,
         messages_send=send,
-        messages_present=seen - send if state is State.CHANGED else 0,
+        messages_present=seen - send if state in (State.CHANGED, State.SAME) else 0,
         messages_delete=sum(plan.messages_delete for plan in plans.values()),
         others_delete=sum(plan.others_delete for plan in plans.values()),
         metadata_seen=len(mailbox.names()),

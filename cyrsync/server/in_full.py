@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from cyrsync.far.folder import Folder, owner_names
+from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.far.folder import Folder
 from cyrsync.far.walk import Reader
 from cyrsync.server.absence import ABSENT
 from cyrsync.server.doubt import is_another_owners
@@ -15,6 +16,7 @@ from cyrsync.server.part_there import PartThere
 from cyrsync.server.rebuild import Provenance, rebuild
 from cyrsync.server.replica import Replica
 from cyrsync.server.roots import Roots
+from cyrsync.server.same_there import SameThere, policy_there
 from cyrsync.server.unlisted import UnlistedFolders
 from cyrsync.state.mailbox_row import Key, MailboxRow
 from cyrsync.state.store import Store
@@ -30,6 +32,8 @@ class FullComparison:
 
     unlisted: UnlistedFolders = field(default_factory=UnlistedFolders)
     leftovers: dict[bytes, list[FolderPlan]] = field(default_factory=dict)  # old ones, by root
+    #: Mailboxes whose metadata is the same there, with how header and index here were then: see `SameThere`.
+    same: dict[Key, bytes] = field(default_factory=dict)
     folders: int = 0
     messages: int = 0
 
@@ -41,33 +45,45 @@ def compare_in_full(
     replica: Replica,
     ownership: Ownership,
     part: PartThere | None,
+    *,
+    doubted: bool,
 ) -> FullComparison:
     """Make the state from what the replica has, or of that the part that the run is for.
 
-    What is known of the rest stays. The caller decides whether the state is complete.
+    What is known of the rest stays. The caller decides whether the state is complete. If it is `doubted` that the state
+    describes what is there, nothing counts as the same.
     """
     there = FullComparison()
     rows: list[MailboxRow] = []
     for name, roots in partitions.items():
         reader = Reader(roots.data)
-        policy = _policy_there(session.options.policy, replica, reader)
+        policy = policy_there(session.options.policy, replica, reader)
+        same = SameThere(roots, policy, reader, kinds.DERIVED if policy.skip_derived else frozenset())
 
         def look(
-            root: bytes, folder: Folder, name: str = name, policy: Policy = policy, reader: Reader = reader
+            root: bytes,
+            folder: Folder,
+            name: str = name,
+            policy: Policy = policy,
+            reader: Reader = reader,
+            same: SameThere = same,
         ) -> Provenance:
             key = Key(name, folder.path)
             location = store.locations.get(key) if store.locations.has(key) else None
             trust = ownership.look(location, root, folder)
             if trust is Provenance.PROVEN and location and is_another_owners(location, folder, policy, reader):
                 return Provenance.DOUBTED
+            if trust is Provenance.PROVEN and location and not doubted:
+                same.add(location, store.row(key))
             return trust
 
         unlisted: dict[bytes, int] = {}
 
-        def note(root: bytes, folder: Folder, unlisted: dict[bytes, int] = unlisted) -> None:
+        def note(root: bytes, folder: Folder, unlisted: dict[bytes, int] = unlisted, same: SameThere = same) -> None:
             there.folders += 1
             there.messages += len(folder.messages)
             session.progress.scan(there.folders, there.messages)
+            same.note(root, folder)
             if folder.problem and folder.problem not in ABSENT:
                 unlisted[folder.path] = folder.problem
             if folder.leftovers:
@@ -76,6 +92,7 @@ def compare_in_full(
 
         left = {key.path for key in store.left() if key.partition == name}
         rows += _rows_there(roots, replica, look, note, part, left)
+        there.same.update(same.found())
         for path, number in unlisted.items():
             there.unlisted.add(Key(name, path))
             reason = f"it cannot be listed on the replica: {os.strerror(number)}: it stays as it is there"
@@ -104,12 +121,3 @@ def _rows_there(
     if part:
         return part.settle(roots, [*rebuild(*where, look, note, part.accepts(roots.name), left)])
     return rebuild(*where, look, note, left=left)
-
-
-def _policy_there(policy: Policy, replica: Replica, reader: Reader) -> Policy:
-    """Return which differences matter, by the rights and the users on the replica's host."""
-    try:
-        names = owner_names(reader.entry(os.stat(reader.root)).owner)
-    except OSError:
-        names = set()
-    return replace(policy, rights=replica.tree.rights, numbers=replica.tree.numbers(names))

@@ -211,9 +211,11 @@ class ServerRun:
         """
         part = PartThere(self._selection, store, replica) if self._selection else None
         complete = part is None or (store.complete and not doubted)
-        self._there = compare_in_full(self._session, self._roots, store, replica, ownership, part)
+        same = self._conf.same_there(replica) if self._conf and not doubted else {}  # before the state is made anew
+        self._there = compare_in_full(self._session, self._roots, store, replica, ownership, part, doubted=doubted)
+        self.snapshots.same_there = self._there.same
         if self._conf:
-            self._conf.learn(replica)
+            self._conf.learn(replica, same)
             self._session.result.warnings += standby.warnings(replica, self._session.source.path, self._config)
         store.complete = complete and not self._there.unlisted
 

@@ -27,7 +27,7 @@ from cyrsync.server.linking import Linker, Linking, SentFiles
 from cyrsync.server.read_again import ReadAgain
 from cyrsync.server.reading import MailboxReader, UnreadableMailboxError, identity_of
 from cyrsync.server.replica import Replica
-from cyrsync.state.mailbox_row import Key
+from cyrsync.state.mailbox_row import Key, MailboxRow
 from cyrsync.state.store import Store
 from cyrsync.sync.folder_plan import State
 from cyrsync.sync.progress import Reporter
@@ -98,6 +98,7 @@ class Sender:
         self._lanes = [Lane(replica, number) for _ in range(_AT_ONCE) for number in range(jobs)]
         self._waiting: list[tuple[MailboxChange, list[Item]]] = []
         self._waiting_bytes = self._waiting_weight = 0  # of contents; and of the memory that all of it takes
+        self._same: list[MailboxRow] = []  # of mailboxes of which nothing is sent
         self._held: set[Key] = set()  # sent without metadata
         self._homes: set[tuple[str, int]] | None = None
         self._linker = linker
@@ -112,6 +113,9 @@ class Sender:
         """
         key = change.location.key
         self.read_again.discard(key)
+        if change.summary.state is State.SAME:
+            self._note_same(change)
+            return True
         if not self.is_late and (change.summary.state is State.RECREATED or self._may_be_renamed(change)):
             return False
         if not self._may_begin():
@@ -150,11 +154,22 @@ class Sender:
         """See that what was sent has arrived, and keep that in the state."""
         self._send_waiting(much=False)
         self._end_group()
+        self._put_same()
 
     def give_up(self) -> None:
         """Let nothing be half sent: whoever is at the other end is asked for something else now."""
         for lane in self._by_age():
             lane.give_up()
+
+    def _note_same(self, change: MailboxChange) -> None:
+        """Note a mailbox that the replica has as it is: nothing is sent."""
+        self._same.append(change.after(deleted=True))
+        if len(self._same) >= _GROUP:
+            self._put_same()
+
+    def _put_same(self) -> None:
+        same, self._same = self._same, []
+        self._store.put(same)
 
     def _may_be_renamed(self, change: MailboxChange) -> bool:
         if change.summary.state is not State.NEW:

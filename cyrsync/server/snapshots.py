@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from cyrsync.cyrus.mailbox import snapshot
@@ -10,7 +11,7 @@ from cyrsync.cyrus.server.names import mailbox_text
 from cyrsync.server.engine import MailboxChange, plan_mailbox
 from cyrsync.server.reading import MailboxReader, UnreadableMailboxError
 from cyrsync.server.roots import Roots
-from cyrsync.state.mailbox_row import Key, MailboxRow
+from cyrsync.state.mailbox_row import UNSEEN, Key, MailboxRow
 from cyrsync.state.store import Store
 
 
@@ -45,6 +46,8 @@ class Snapshots:
         self.last_look = last_look
         #: Where nothing moves any more: a header that mailboxes.db does not agree with stays so.
         self.settled: set[Key] = set()
+        #: Mailboxes whose metadata the replica has as it is here, with how header and index were when that was seen.
+        self.same_there: Mapping[Key, bytes] = {}
         self._readers = {name: MailboxReader(roots, directory, patience) for name, roots in partitions.items()}
         self._left_out = left_out
         self._before: dict[Key, MailboxRow] = {}
@@ -79,7 +82,13 @@ class Snapshots:
                 f"{self.text_of(key)}: an index of an unknown version: what is in the directory is sent"
             )
         change = plan_mailbox(
-            location, row, mailbox, reader.roots, before=self._before.get(key), left_out=self._left_out
+            location,
+            row,
+            mailbox,
+            reader.roots,
+            before=self._before.get(key),
+            left_out=self._left_out,
+            has_metadata=self.same_there.get(key) == mailbox.seen != UNSEEN,
         )
         if send and send.accepts(change, reader):
             change.going = True

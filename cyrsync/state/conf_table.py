@@ -21,7 +21,7 @@ class ConfRow(NamedTuple):
 class ConfTable:
     """The part of a state that is about these files. Every method may raise StateDamaged.
 
-    In a run for a part of the server, `seen` and `count` are of that alone.
+    In a run for a part of the server, `seen`, `rows` and `count` are of that alone.
     """
 
     def __init__(self, file: StateFile) -> None:
@@ -30,6 +30,10 @@ class ConfTable:
     def seen(self) -> dict[bytes, bytes]:
         """Return the look of each file by its path."""
         return dict(self._file.query("SELECT path, seen FROM conf"))
+
+    def rows(self) -> list[ConfRow]:
+        """Return what is known of all files."""
+        return [ConfRow(*row) for row in self._file.query("SELECT * FROM conf ORDER BY root, path")]
 
     def row(self, path: bytes) -> ConfRow | None:
         """Return what is known of one file."""
