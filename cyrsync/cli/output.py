@@ -52,17 +52,20 @@ def as_line(result: dict[str, Any]) -> str:
     return json.dumps({"job": _job, **result} if _job else result)
 
 
-def complain_of_all(messages: Iterable[str]) -> None:
-    """Print each message, those of one reason summed up."""
-    for message in summed(messages):
+def complain_of_all(messages: Iterable[str], *, every: bool = False) -> None:
+    """Print each message, those of one reason summed up, unless `every` one is wanted."""
+    for message in messages if every else summed(messages):
         complain(message)
 
 
 def complain_of_run(result: RunResult, *, verbose: bool) -> None:
-    """Print errors and warnings of a run. That another run holds the lock is printed only if somebody watches."""
+    """Print errors and warnings of a run, with `verbose` each one; nothing else prints them.
+
+    That another run holds the lock is printed only if somebody watches.
+    """
     watched = verbose or sys.stderr.isatty() or sys.stdout.isatty()
     errors = result.errors if watched or result.exit != Exit.LOCKED else ()
-    complain_of_all((*result.warnings, *errors))
+    complain_of_all((*result.warnings, *errors), every=verbose)
 
 
 def complain_by_reason(messages: Iterable[str], *, every: bool = False) -> None:

@@ -17,7 +17,7 @@ from rich.text import Text
 from cyrsync.cyrus.mailbox.user import text, user_of
 from cyrsync.cyrus.server.layout import user_of_name
 from cyrsync.cyrus.server.names import mailbox_of, shown_name
-from cyrsync.text import human_bytes, human_count, human_seconds, printable, summed
+from cyrsync.text import human_bytes, human_count, human_seconds, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from cyrsync.sync.result import FolderWork, RunResult
 
-#: Rows of each list and table, unless all are asked for. Of problems with one reason, five are shown.
+#: Rows of each list and table, unless all are asked for.
 FEW = 10
 ALARM = "bold red"
 ALARMING = frozenset(["unreadable", "failed"])
@@ -35,7 +35,7 @@ MARGIN = 13
 
 
 def render_run(result: RunResult, console: Console, verbose: bool) -> None:
-    """Print what a run did, with `verbose` every folder that had something to do, then what went wrong."""
+    """Print what a run did, with `verbose` every folder that had something to do, then how much went wrong."""
     _print_found(result, console)
     sent = f"{human_bytes(result.bytes_sent)} in {human_seconds(result.seconds)}"
     _print_fact("Files", _amounts(asdict(result.files)), console)
@@ -43,7 +43,7 @@ def render_run(result: RunResult, console: Console, verbose: bool) -> None:
     _print_fact("Transfer", Text(sent + runs), console)
     if verbose:
         _print_folders("Folders with something to do", result.work, console, verbose)
-    _print_problems(result, console, verbose)
+    _print_problems(result, console)
 
 
 def render_dry_run(result: RunResult, console: Console, verbose: bool) -> None:
@@ -57,7 +57,7 @@ def render_dry_run(result: RunResult, console: Console, verbose: bool) -> None:
     for state in ("new", "recreated", "gone"):
         _print_names(state, result.work, console, verbose)
     _print_users(result.work, console, verbose)
-    _print_problems(result, console, verbose)
+    _print_problems(result, console)
 
 
 def _print_found(result: RunResult, console: Console) -> None:
@@ -161,13 +161,14 @@ def _print_names(state: str, work: Sequence[FolderWork], console: Console, verbo
         _print_more(len(names) - len(shown), console)
 
 
-def _print_problems(result: RunResult, console: Console, verbose: bool) -> None:
+def _print_problems(result: RunResult, console: Console) -> None:
+    """Say how much is wrong: what it is, standard error has."""
     if result.withheld:
         withheld = f"{_number(result.withheld, 'deletion')} withheld: the replica keeps these for now."
         _print_lines(Text(withheld, ALARM), [], console)
-    if result.errors:
-        title = Text(_number(len(result.errors), "problem"), ALARM)
-        _print_lines(title, map(printable, result.errors if verbose else summed(result.errors)), console)
+    problems = len(result.errors) - bool(result.withheld)
+    if problems:
+        _print_lines(Text(f"{_number(problems, 'problem')}: see standard error", ALARM), [], console)
 
 
 def _print_lines(title: Text, lines: Iterable[str], console: Console) -> None:

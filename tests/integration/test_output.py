@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from datetime import datetime
@@ -15,6 +16,7 @@ import pytest
 
 import samplespool
 from cyrsync import __version__
+from support.tools import requires, unprivileged
 from support.tree import assert_same_tree, cyrsync_argv, plain_env, rsync, run_cyrsync, snapshot, sync
 
 MAN_PAGE = Path(__file__).parents[2] / "man" / "cyrsync-json.5"
@@ -64,7 +66,7 @@ def test_errors_are_lines_on_stderr(source: Path, replica: Path, option: tuple[s
     lines = done.stderr.splitlines()
     assert len(lines) == 2
     assert all(re.match(r"cyrsync: j/user/joe/(Sent|Trash): .", line) for line in lines)
-    assert ("Sent" in done.stdout) == (option in (("-v",), ("--json",)))
+    assert ("cannot be read" in done.stdout) is (option == ("--json",))
 
 
 @pytest.mark.parametrize("command", [("sync",), ("list",), ("rsync", "-a"), ("inspect",), ("verify",)])
@@ -286,3 +288,46 @@ def test_output_that_nobody_reads(source: Path, replica: Path) -> None:
     done = subprocess.run(argv, env=plain_env(), capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("141\n", "")
     assert_same_tree(source, replica)
+
+
+# --- Errors
+
+
+def on_terminal(words: tuple[str | Path, ...], stderr: Path | None = None) -> str:
+    """What a run prints on a terminal, but for what goes to a file."""
+    requires("script")
+    line = shlex.join(unprivileged(cyrsync_argv(*words))) + (f" 2>{stderr}" if stderr else "")
+    argv = ["timeout", "60", "script", "-qec", line, "/dev/null"]
+    done = subprocess.run(argv, env=plain_env(), stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert done.returncode == 23, done
+    return re.sub(r"\x1b\[[0-9;]*m|\r", "", done.stdout.decode())
+
+
+@pytest.mark.parametrize("words", [(), ("-v",), ("-n",), ("-q",)])
+def test_an_error_is_printed_once(source: Path, replica: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """On a terminal as elsewhere: on standard error, and the report counts it."""
+    unreadable = samplespool.folders(source)[3]
+    unreadable.chmod(0)
+    said = on_terminal(("sync", *words, source, replica))
+    (line,) = (line for line in said.splitlines() if "cannot be read" in line)
+    assert "Permission denied" in line
+    assert ("1 problem: see standard error" in said.splitlines()) is (words != ("-q",))
+    said = on_terminal(("sync", *words, source, replica), tmp_path / "errors")
+    assert "cannot be read" not in said
+    assert (tmp_path / "errors").read_text().count("cannot be read") == 1
+    done = run_cyrsync("sync", *words, source, replica, user=True)
+    assert (done.returncode, done.stderr.count("cannot be read"), done.stdout.count("cannot be read")) == (23, 1, 0)
+    unreadable.chmod(0o700)
+
+
+def test_errors_of_one_reason_are_summed_up(source: Path, replica: Path) -> None:
+    """With -v every one is printed."""
+    unreadable = [one for one in samplespool.folders(source) if not any(path.is_dir() for path in one.iterdir())]
+    assert len(unreadable) > 6
+    for folder in unreadable:
+        folder.chmod(0)
+    for words, lines in ((), 6), (("-v",), len(unreadable)):
+        done = run_cyrsync("sync", *words, source, replica, user=True)
+        assert (done.returncode, len(done.stderr.splitlines())) == (23, lines), done.stderr
+    for folder in unreadable:
+        folder.chmod(0o700)
