@@ -24,6 +24,7 @@ class Owners:
         self._files = ConfFiles(config)
         self._deletedprefix = config.deletedprefix
         self._hashed = config.hashimapspool
+        self._defaultdomain = b"" if config.virtdomains == "off" else config.defaultdomain
         self._inbox = inbox
         self._by_uniqueid: dict[str, str] = {}
 
@@ -39,6 +40,13 @@ class Owners:
         """Return whose a mailbox is, by its name."""
         user = layout.user_of_name(name, self._deletedprefix)
         return None if user is None else text(user)
+
+    def identifiers(self, user: str) -> frozenset[bytes]:
+        """Return what a user may be called in ACLs."""
+        name = os.fsencode(user)
+        return frozenset(
+            [name, name + b"@" + self._defaultdomain] if self._defaultdomain and b"@" not in name else [name]
+        )
 
     def of_state(self, state: KeptState) -> str | None:
         """Return whose a mailbox was in a state."""

@@ -33,7 +33,7 @@ class Pruned:
     states_kept: int = 0
     files: int = 0  # versions of other files, removed
     files_kept: int = 0
-    rewritten: int = 0  # versions of mailboxes.db, without the records of who was forgotten
+    rewritten: int = 0  # versions of mailboxes.db and quotas.db, without who was forgotten
     messages: int = 0  # removed from the pool
     size: int = 0  # bytes of these
     messages_unnamed: int = 0  # that no state needs, within their grace
@@ -215,10 +215,10 @@ def forget(
 
 
 def _erase_names(stores: ReplicaStores, user: str, result: Pruned) -> None:
-    """Erase a user's records from all versions of mailboxes.db: pieces that this leaves are removed with the states."""
-    for version in stores.mailbox_lists():
+    """Erase a user from all versions of databases: pieces that this leaves are removed with the states."""
+    for database, version in stores.databases():
         try:
-            result.rewritten += stores.erase_names(version, user)
+            result.rewritten += stores.erase_names(database, version, user)
         except (OSError, DbError) as error:
             path = path_text(os.path.join(version.root, STORE, version.path))
             reason = error.reason if isinstance(error, DbError) else error_text(error)

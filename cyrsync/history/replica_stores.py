@@ -15,7 +15,7 @@ from cyrsync.cyrus.server import layout
 from cyrsync.cyrus.server.conf_files import ConfFiles
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.db import flat, reader
-from cyrsync.cyrus.server.mailboxes import without
+from cyrsync.cyrus.server.mailboxes import without, without_quotas
 from cyrsync.ends.address import Address
 from cyrsync.ends.stores import Listed
 from cyrsync.ends.tree import owner_file_of
@@ -64,6 +64,7 @@ class ReplicaStores:
         self.problems = problems
         self.owners = Owners(config, self._inbox)
         self._mailbox_list = config.database("mboxlist")[1]
+        self._quotas = config.database("quota")[1]
         self._home = config.configdirectory
 
     @property
@@ -142,23 +143,31 @@ class ReplicaStores:
             if self.owners.of_file(root.source, file.path.removesuffix(VERSIONS)) == user:
                 yield from (Removal(root.path, _FILES + file.path + b"/" + name) for name in file.versions)
 
-    def mailbox_lists(self) -> Iterator[Removal]:
-        """Yield the versions of mailboxes.db, which has the names of users' mailboxes."""
+    def databases(self) -> Iterator[tuple[bytes, Removal]]:
+        """Yield the versions of databases that have the names of all users, and of which one each is."""
         for root in self.roots:
             for file in root.listed.files:
-                if os.path.join(root.source, file.path.removesuffix(VERSIONS)) == self._mailbox_list:
-                    yield from (Removal(root.path, _FILES + file.path + b"/" + name) for name in file.versions)
+                path = os.path.join(root.source, file.path.removesuffix(VERSIONS))
+                if path in (self._mailbox_list, self._quotas):
+                    yield from ((path, Removal(root.path, _FILES + file.path + b"/" + name)) for name in file.versions)
 
-    def erase_names(self, version: Removal, user: str) -> bool:
-        """Erase a user's records from a version of mailboxes.db, and tell whether it had any. Raise OSError, DbError.
+    def erase_names(self, path: bytes, version: Removal, user: str) -> bool:
+        """Erase a user's records, and rights, from a version of a database, and tell whether it had any.
 
-        What is left is a database of the engine flat.
+        What is left is a database of the engine flat. Raise OSError, DbError.
         """
         data = self.replica.tree.stores.version(*version)
-        records = without(reader.records(data, version.path), lambda name: self.owners.of_name(name) == user)
+        if path == self._quotas and not data:
+            return False  # nothing was left of it by the last user who was forgotten
+        pairs = reader.records(data, version.path)
+        if path == self._mailbox_list:
+            records = without(pairs, lambda name: self.owners.of_name(name) == user, self.owners.identifiers(user))
+            records = None if records is None else [*records, _ERASED]
+        else:
+            records = without_quotas(pairs, lambda name: self.owners.of_name(name) == user)
         if records is None:
             return False
-        self.replica.tree.stores.rewrite(*version, flat.written([*records, _ERASED]))
+        self.replica.tree.stores.rewrite(*version, flat.written(records))
         return True
 
     def lack_of_files(self) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
 import random
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from cyrsync.cyrus.server.db import reader
 from cyrsync.history import contents, reading
 from cyrsync.history.as_of import tree_as_of
 from cyrsync.history.choose import Request
@@ -39,9 +42,12 @@ class Past:
         self.conf = server.root / "imapd.conf"
         top.mkdir()
         for user in USERS:
-            server.create_user(user)
+            server.create_user(user, quota=10000)
             with server.login(user) as imap:
                 ok(imap.create("INBOX.Work"))
+                for other in {*USERS} - {user}:
+                    ok(imap.setacl("INBOX", other, "lrs"))
+                    ok(imap.setacl("INBOX", f"-{other}", "w"))
             self.deliver(user)
         self.sync()
         self.moments: list[tuple[int, Seen]] = []
@@ -102,6 +108,20 @@ class Past:
         done = run_cyrsync("verify", "--history", self.top, "-C", self.conf, "--content")
         assert (done.returncode, done.stderr) == (0, "")
 
+    def databases(self, name: str) -> list[bytes]:
+        """The kept versions of a database, all of which are packed."""
+        versions = self.top.rglob(f".cyrsync-history/files/{name}.versions/*.gz")
+        return [gzip.decompress(path.read_bytes()) for path in versions]
+
+    def assert_converts(self, data: bytes) -> None:
+        """Cyrus makes a database of its own of what is flat, with the same records."""
+        source, made = self.server.conf / "converted.flat", self.server.conf / "converted.db"
+        made.unlink(missing_ok=True)
+        source.write_bytes(data)
+        shutil.chown(source, self.server.user, self.server.group)
+        self.server.tool("cvt_cyrusdb", str(source), "flat", str(made), "twoskip")
+        assert reader.read(bytes(made)) == reader.records(data, b"")
+
     def pool(self) -> list[bytes]:
         return [path.read_bytes() for path in self.top.rglob(".cyrsync-history/messages/*/*")]
 
@@ -114,7 +134,8 @@ def of(user: str, seen: Seen) -> Seen:
 def test_what_is_kept_shows_what_it_showed(
     cyrus_server: Callable[..., CyrusServer], open_dir: Path, layout: str
 ) -> None:
-    past = Past(cyrus_server("primary", **LAYOUTS[layout]), open_dir / "replica", random.Random(layout).random())
+    server = cyrus_server("primary", quota_db="twoskip", **LAYOUTS[layout])
+    past = Past(server, open_dir / "replica", random.Random(layout).random())
     for _ in range(6):
         past.act()
     past.assert_sound()
@@ -144,6 +165,12 @@ def test_what_is_kept_shows_what_it_showed(
     assert not [name for name in kept if "ann." in name]
     past.assert_sound()
     assert past.seen() == now
+    for name in ("mailboxes.db", "quotas.db"):
+        versions = past.databases(name)
+        assert versions
+        for data in versions:
+            assert b"joe" in data and b"ann" not in data
+            past.assert_converts(data)
     for when, seen in past.moments:
         assert past.seen(when, "joe") == of("joe", seen)
     past.act()

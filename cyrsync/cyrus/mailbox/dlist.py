@@ -67,6 +67,22 @@ def items(data: bytes, key: bytes) -> "Iterator[Value]":
         at = _skip_space(data, at)
 
 
+def spans(data: bytes, at: int = 0) -> "Iterator[tuple[bytes, int, int, int]]":
+    """Yield, of a `%(key value ...)` that begins there, each key, and where it begins, its value begins, and that ends.
+
+    Raise DlistError, also for what is no such list.
+    """
+    if not data.startswith(b"%(", at):
+        raise DlistError(at, "no list of keys and values")
+    start = _skip_space(data, at + 2)
+    while not data.startswith(b")", start):
+        key, end = _string(data, start)
+        begin = _skip_space(data, end)
+        _, end = _value(data, begin, 1)
+        yield key, start, begin, end
+        start = _skip_space(data, end)
+
+
 def encode(value: Value) -> bytes:
     """Return the bytes for a value, in the form that a client sends: literals are `{6+}`, which need no answer."""
     if value is None:

@@ -79,17 +79,64 @@ def read(pairs: "Iterable[tuple[bytes, bytes]]") -> "Iterator[Mailbox]":
 
 
 def without(
-    pairs: "Iterable[tuple[bytes, bytes]]", is_meant: "Callable[[bytes], bool]"
+    pairs: "Iterable[tuple[bytes, bytes]]", is_meant: "Callable[[bytes], bool]", who: "frozenset[bytes]" = frozenset()
 ) -> "list[tuple[bytes, bytes]] | None":
-    """Return the records but for those of some mailboxes, told by the internal name; None where none is of these.
+    """Return the records but for those of some mailboxes, told by the internal name, and without somebody's rights.
 
-    What Cyrus can make anew ($RACL and such) is left out, too. Raise DbError for a value that cannot be read.
+    `who` has all that somebody is called in ACLs; rights that are taken away (`-joe`) are left out as well.
+    None where nothing changes. What Cyrus can make anew ($RACL and such) is left out, too. Raise DbError for a value
+    that cannot be read.
     """
     pairs = list(pairs)
     lettered = any(_has_letter(key, value) for key, value in pairs)
     named = [(_name_of(key, value, lettered), key, value) for key, value in pairs if not key.startswith(b"$")]
-    stay = [(key, value) for name, key, value in named if name is None or not is_meant(name)]
-    return stay if len(stay) < len(named) else None
+    there = [(key, value) for name, key, value in named if name is None or not is_meant(name)]
+    everybody = who | {b"-" + one for one in who}
+    stay = [(key, _without_rights(key, value, everybody)) for key, value in there]
+    return stay if len(stay) < len(named) or stay != there else None
+
+
+def _without_rights(key: bytes, value: bytes, who: "frozenset[bytes]") -> bytes:
+    """Return a record without the rights of somebody, and all else as it is. Raise DbError."""
+    if not any(one in value for one in who) and b"\\" not in value:
+        return value
+    if value.startswith(b"%"):
+        try:
+            return _without_in_dlist(value, who)
+        except ValueError as error:
+            raise DbError(f"the record of {repr(key)[2:-1]} cannot be read: {error}") from None
+    match = _OLD.fullmatch(value)
+    if not match:
+        return value
+    words = match[5].split(b"\t")
+    rights = list(zip(words[::2], words[1::2], strict=False))
+    if not any(one in who for one, _ in rights):
+        return value
+    return value[: match.start(5)] + b"".join([b"%b\t%b\t" % pair for pair in rights if pair[0] not in who])
+
+
+def _without_in_dlist(value: bytes, who: "frozenset[bytes]") -> bytes:
+    for key, _, begin, end in dlist.spans(value):
+        if key == b"A" and value.startswith(b"%(", begin):
+            rights = [(one, value[at:until]) for one, at, _, until in dlist.spans(value, begin)]
+            stay = [text for one, text in rights if one not in who]
+            if len(stay) == len(rights):
+                return value
+            return value[:begin] + b"%%(%b)" % b" ".join(stay) + value[end:]
+    return value
+
+
+def without_quotas(
+    pairs: "Iterable[tuple[bytes, bytes]]", is_meant: "Callable[[bytes], bool]"
+) -> "list[tuple[bytes, bytes]] | None":
+    """Return the records of a quotas.db but for those of some quota roots, told by the internal name; None for none.
+
+    There is one where `quota_db` is not quotalegacy; its keys are internal names (V 3.6.1), or like those of
+    mailboxes.db.
+    """
+    pairs = list(pairs)
+    stay = [pair for pair in pairs if not is_meant(internal_name(pair[0]) if b"\x1f" in pair[0] else pair[0])]
+    return stay if len(stay) < len(pairs) else None
 
 
 def _name_of(key: bytes, value: bytes, lettered: bool) -> "bytes | None":
