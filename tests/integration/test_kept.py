@@ -314,4 +314,4 @@ def test_uids_that_were_given_later(tmp_path: Path) -> None:
     replica.sync()
     words = ("user/joe", "--as-of", then, "--as", "cyrus", "--to", tmp_path / "mail")
     (warning,) = restore(replica.top, "-C", replica.conf, *words)["warnings"]
-    assert warning.startswith(f"user/joe: UIDs {last - 1} to {last} were given later")
+    assert warning.startswith(f"user/joe: Cyrus gave UIDs {last - 1} to {last} later")
