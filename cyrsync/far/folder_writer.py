@@ -203,10 +203,23 @@ class FolderWriter:
             directory = _open_directory(name, above)
             if directory is None and aside and path == part.path:
                 directory = self._make_aside(above)
+            is_made = directory is None
             if directory is None:
                 _make_directory(name, above)
                 directory = os.open(name, _DIRECTORY, dir_fd=above)
             self._opened.append((directory, entry))
+            if is_made:
+                self._dress_early(directory, entry)
+
+    def _dress_early(self, directory: int, entry: "Entry") -> None:
+        """Give a directory that was just made its owner and mode, as far as we can write into it then.
+
+        The mailbox may be given up, or we killed, and no other one be sent that the directory is above.
+        """
+        try:
+            dress(directory, entry._replace(mode=entry.mode | stat.S_IRWXU), numeric_ids=self._numeric_ids)
+        except OSError:
+            pass  # when all has its place, that is tried again, and told
 
     def _make_aside(self, above: int) -> "Optional[int]":
         """Make a folder in the hidden directory; None where another file system is mounted on the way."""

@@ -171,6 +171,26 @@ def test_a_stream_that_ends_leaves_nothing_of_what_it_did_not_commit(source: Pat
     assert contents(replica) == before
 
 
+def test_directories_above_what_is_given_up_are_as_on_the_source(source: Path, tmp_path: Path) -> None:
+    """No other mailbox may be sent below them, and Cyrus has to be able to make some there."""
+    requires_root()
+    replica = tmp_path / "empty"
+    replica.mkdir()
+    for folder, mode in ((source / "j", 0o2711), (source / "j/user", 0o550)):
+        os.chown(folder, 1, 2)
+        folder.chmod(mode)
+    receiver = Receiver(numeric_ids=True)
+    send(receiver, source, replica, "1.")
+    made = [(replica / name).stat() for name in ("j", "j/user")]  # were we killed now
+    assert [(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) for status in made] == [
+        (1, 2, 0o2711),
+        (1, 2, 0o750),
+    ]
+    receiver.abandon()
+    assert receiver.end() == []
+    assert not (replica / "j/user/joe").exists()
+
+
 def test_several_parts_are_one_mailbox(source: Path, replica: Path, tmp_path: Path) -> None:
     """Where the second cannot be written, the first has not its place either, if it comes first."""
     receiver = Receiver(numeric_ids=False)
