@@ -15,7 +15,7 @@ from cyrsync.state.pending import Waiting
 
 
 class Passed(NamedTuple):
-    """The result of a pass over all mailboxes; `seconds` is the time without what it sent."""
+    """The result of a pass over all mailboxes; `seconds` is what one costs that finds no change, without any wait."""
 
     exit: int
     error: str  # "" if it did all that is to be done

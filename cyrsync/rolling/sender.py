@@ -203,5 +203,4 @@ class ServerSender:
         if withheld:
             text = f"{text}; {withheld}" if text else str(withheld)
         unsent = frozenset(names[key] for key in run.unsent(self.store) if key in names) if errors else frozenset()
-        seconds = session.phases.seconds().scan
-        return Passed(int(result.exit), next(iter(errors), ""), failed, changed, text, seconds, unsent)
+        return Passed(int(result.exit), next(iter(errors), ""), failed, changed, text, run.seconds_looked, unsent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -64,6 +65,8 @@ class ServerRun:
         self._sender: Sender | None = None
         self._delivery: Delivery | None = None
         self._mailboxes_read = 0
+        #: Seconds that the stats of all mailboxes took: what a run costs that finds no change, without any wait.
+        self.seconds_looked = 0.0
         #: Mailboxes that are not as they were when they were last sent; False for those that were never sent.
         self.changed: dict[Key, bool] = {}
         #: Of the errors, those of mailboxes that could not be read.
@@ -248,7 +251,9 @@ class ServerRun:
         not_named, warnings = find_not_named(self._session, self._roots, *looks)
         found = ServerPlan(gone=not_named.gone, stay=not_named.would_go(), warnings=warnings)
         counts = self._session.result
+        began = time.monotonic()
         seen = changes.find(store, self._session.progress, delete=self._session.options.delete)
+        self.seconds_looked = time.monotonic() - began
         mounted.check_indexes(self._roots, store, seen.total, seen.missing)
         changed = [key for key in seen.changed if key not in self._there.unlisted]
         self.changed, found.changed, found.mailboxes = seen.known_before, bool(changed), sum(seen.total.values())

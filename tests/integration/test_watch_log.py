@@ -34,12 +34,24 @@ _CALLS = (
 )
 #: It is looked with each message whether the replica is still ours: else it would be once in half a minute.
 _ALWAYS = "from cyrsync.rolling import sender; sender._LOOK = -1.0"
+#: Reading a mailbox takes long, by the clock: somebody keeps it locked, or there is much to send.
+_SLOW = """
+import time
+real, late = time.monotonic, [0.0]
+time.monotonic = lambda: real() + late[0]
+from cyrsync.server import snapshots
+read = snapshots.Snapshots.read
+def slow(*words):
+    late[0] += 10.0
+    return read(*words)
+snapshots.Snapshots.read = slow
+"""
 
 
 class Server:
     """A made-up server with a sync log, whose users have files; and a watcher of it."""
 
-    def __init__(self, root: Path, mailboxes: int) -> None:
+    def __init__(self, root: Path, mailboxes: int, before: str = _ALWAYS) -> None:
         self.sample = SampleServer(root / "mail", messages=mailboxes, folder_count=mailboxes)
         self.conf = root / "mail/conf"
         with self.sample.conf.open("a") as conf:
@@ -52,7 +64,7 @@ class Server:
                 file.write_text("0\n")
         self.replica = root / "replica"
         self.replica.mkdir()
-        self.watcher = Watcher(self.sample.conf, "--delete", self.replica, said=root / "said", before=_ALWAYS)
+        self.watcher = Watcher(self.sample.conf, "--delete", self.replica, said=root / "said", before=before)
 
     def files(self, inbox: Path) -> list[Path]:
         """The subscriptions of a user, and the quota."""
@@ -167,3 +179,17 @@ def test_an_index_that_is_gone_has_everything_compared(server: Server) -> None:
     server.logs(inbox)
     server.watcher.wait(lambda: server.is_there(inbox), name="the message")
     server.watcher.wait((below(server.replica, server.inboxes()[1]) / "cyrus.index").exists, name="the other index")
+
+
+def test_a_pass_that_took_long_to_send_does_not_delay_the_next_one(tmp_path: Path, state_dir: Path) -> None:
+    """What passes cost is told by those that find nothing: else a new mailbox would wait ten times as long."""
+    server = Server(tmp_path, 20, before=_SLOW)
+    try:
+        server.watcher.start()
+        new = samplespool.create_folder(server.sample.spool, f"user/{server.inboxes()[0].name}/New")
+        samplespool.deliver(new, 1)
+        server.sample.record()
+        server.logs(new)
+        server.watcher.wait(lambda: server.is_there(new), name="the new mailbox")
+    finally:
+        server.watcher.close()
