@@ -97,6 +97,7 @@ class Parts:
     publish: Callable[[Status], None]
     blind: Callable[[], str]  # why the log cannot be believed just now
     wants_pass: Callable[[], bool] = lambda: False  # whether somebody has asked for one
+    relisted: Callable[[], bool] = lambda: False  # whether mailboxes.db is not as it was when the last pass began
     alive: Callable[[], None] = lambda: None  # tells the watchdog
     clock: Callable[[], float] = time.time
     luck: Callable[[], float] = random.random

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -48,12 +49,14 @@ class ServerSender:
     _sends: tuple[Session, SingleSends] | None = None
     _looked: float = float("-inf")
     _proven: set[Key] = field(default_factory=set)  # mailboxes of which the index was looked at there, since then
+    _list: tuple[int, ...] | None = None  # how mailboxes.db looked when the last whole run began
     _there: tuple[int, int] = (0, 0)  # messages and mailboxes that the replica had at the end of the last whole run
 
     def everything(self) -> Passed:
         """Do one whole run."""
         self.rest()
         self._names = None
+        self._list = self._look_at_list()
         session = self._session(full=self.wants_full())
         run = ServerRun(session, self.config)
         began = time.monotonic()
@@ -108,6 +111,18 @@ class ServerSender:
         """Return the uniqueid of the INBOX of the user who has a mailbox, b"" if its directory is not named so."""
         key = self._keys().get(owner_of_name(name))
         return key.path.rpartition(b"/")[2] if key and key.path.startswith(b"uuid/") else b""
+
+    def relisted(self) -> bool:
+        """Tell whether mailboxes.db is not as it was when the last whole run began."""
+        now = self._look_at_list()
+        return now is not None and now != self._list
+
+    def _look_at_list(self) -> tuple[int, ...] | None:
+        try:
+            now = os.stat(self.config.database("mboxlist")[1])
+        except OSError:
+            return None
+        return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
 
     def look(self) -> None:
         """See whether the replica is there."""

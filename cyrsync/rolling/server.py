@@ -135,6 +135,7 @@ class _Server:
                     publish=self._publish,
                     blind=self._blind,
                     wants_pass=wants_full,
+                    relisted=sender.relisted,
                     alive=self.service.feed,
                 )
                 Watch(parts, self.pace, self.name, os.getpid(), self.counts).run()

@@ -167,6 +167,11 @@ class Watch:
         due = not self._connected or now - self._last_pass >= every
         if due or (whole is None and self.parts.wants_pass()):
             self.parts.table.add([waiting(ALL, now, now)])
+        elif self.parts.relisted():
+            # Not everything that writes to mailboxes.db logs it; what does may do so a moment later.
+            soon = max(self._after_relist(now), now + self.pace.relisted)
+            if whole is None or soon < whole.not_before:
+                self.parts.table.add([waiting(ALL, now, soon)])
 
     # --- The work
 

@@ -193,3 +193,12 @@ def test_a_pass_that_took_long_to_send_does_not_delay_the_next_one(tmp_path: Pat
         server.watcher.wait(lambda: server.is_there(new), name="the new mailbox")
     finally:
         server.watcher.close()
+
+
+def test_a_mailbox_that_is_made_unlogged_is_there_before_the_next_regular_pass(server: Server) -> None:
+    new = samplespool.create_folder(server.sample.spool, f"user/{server.inboxes()[0].name}/New")
+    samplespool.deliver(new, 1)
+    time.sleep(0.03)
+    server.sample.record()
+    server.watcher.wait(lambda: server.is_there(new), name="the new mailbox")
+    server.watcher.wait(lambda: "did users arrive by replication?" in server.watcher.said(), name="it is told")

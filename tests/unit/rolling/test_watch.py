@@ -48,6 +48,7 @@ class World:
     paused: float = 0.0  # seconds, whether there was a log or not
     full: bool = False  # the disk of the state
     unreadable: bool = False  # likewise
+    relisted: bool = False  # since the last pass began
 
     @property
     def table(self) -> PendingTable:
@@ -56,6 +57,7 @@ class World:
     # The sender
     def everything(self) -> Passed:
         self._call("pass")
+        self.relisted = False
         self.data, self.meanwhile = self.data + self.meanwhile, b""
         return self.passed.pop(0) if self.passed else NOTHING
 
@@ -131,6 +133,7 @@ class World:
             blind=lambda: self.why_blind,
             clock=lambda: self.now,
             luck=lambda: 1.0,
+            relisted=lambda: self.relisted,
         )
         Watch(parts, pace or Pace(), "cyrsync", 1).run()
 
@@ -253,6 +256,34 @@ def test_a_mailbox_that_is_not_known_has_a_pass_follow(world: World) -> None:
     world.run(20)
     assert world.times("pass") == [0, 10]
     assert world.waiting() == []
+
+
+def test_another_list_of_mailboxes_has_a_pass_follow(world: World) -> None:
+    """Not at once: what is logged of it may come a moment later, and was not missed then."""
+    world.at[1010.0] = lambda: setattr(world, "relisted", True)
+    world.logs(10.5, b"MAILBOX user.new\n")
+    world.reasons[b"user.new"] = None
+    world.passed = [NOTHING, NOTHING._replace(changed={b"user.new": False})]
+    world.run(100)
+    assert world.times("pass") == [0, 10.5]
+    assert world.last().counts.log_missed == 0
+
+
+def test_another_list_of_mailboxes_that_nobody_logs_is_counted(world: World) -> None:
+    for when in (10, 10.2, 10.4, 300):
+        world.at[1000.0 + when] = lambda: setattr(world, "relisted", True)
+    world.passed = [NOTHING, NOTHING._replace(changed={b"user.new": False})]
+    world.run(400)
+    assert world.times("pass") == [0, 11, 301]
+    assert world.last().counts.log_missed == 1
+
+
+def test_lists_of_mailboxes_that_change_all_the_time_do_not_cost_passes_all_the_time(world: World) -> None:
+    for number in range(1000):
+        world.at[1010.0 + number / 100] = lambda: setattr(world, "relisted", True)
+    world.passed = [NOTHING._replace(seconds=0.4)] * 100
+    world.run(30)
+    assert world.times("pass") == [0, 11, 15, 19, 23]
 
 
 def test_a_failure_belongs_to_its_mailbox(world: World) -> None:
