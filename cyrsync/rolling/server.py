@@ -121,7 +121,7 @@ class _Server:
     def work(self, path: Path) -> None:
         """Watch until there are orders."""
         ours = channel(self.config, self.name)
-        owner = os.stat(self.config.database("mboxlist")[1]).st_uid
+        log = SyncLog(ours, lambda: os.stat(self.config.database("mboxlist")[1]).st_uid)
         store, warning = Store.open(path, self.outer.key)
         if warning:
             self.told.event(Event("state", warning, True))
@@ -130,7 +130,7 @@ class _Server:
             sender = ServerSender(self.outer, self.config, store, self.counts, self.deleted, self._passed, wants_full)
             with LogWait(ours, self.orders.fileno()) as wait:
                 parts = Parts(
-                    *(sender, SyncLog(ours, owner), PendingTable(store.file), self.orders, wait.wait, wait.pause),
+                    *(sender, log, PendingTable(store.file), self.orders, wait.wait, wait.pause),
                     tell=self.told.event,
                     publish=self._publish,
                     blind=self._blind,
@@ -140,6 +140,7 @@ class _Server:
                 )
                 Watch(parts, self.pace, self.name, os.getpid(), self.counts).run()
         finally:
+            log.close()
             store.close()
 
     def _passed(self, session: Session, in_full: bool) -> None:

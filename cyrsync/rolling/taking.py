@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from cyrsync.cyrus.mailbox import regular_file
@@ -34,12 +34,15 @@ class LogError(Exception):
 
 
 class SyncLog:
-    """The log of one channel. Every method may raise LogError."""
+    """The log of one channel, which nobody else watches meanwhile. `take` and `done` may raise LogError."""
 
-    def __init__(self, channel: Channel, owner: int) -> None:
-        """`owner` is Cyrus's user. In a directory of another's nothing is renamed: a link may have led there."""
+    def __init__(self, channel: Channel, owner: Callable[[], int]) -> None:
+        """`owner` returns Cyrus's user. In a directory of another's nothing is renamed: a link may have led there."""
         self._channel = channel
-        self._owner = owner
+        self._owner_now = owner
+        self._owner = -1
+        self._held = -1  # the directory, locked
+        self._held_as = (0, 0)  # its device and inode
 
     def take(self) -> Lines | None:
         """Return what the log says, None if there is none. `done` has to follow before the next one is taken."""
@@ -61,6 +64,12 @@ class SyncLog:
         with suppress(FileNotFoundError), self._opened() as directory:
             os.unlink(_TAKEN, dir_fd=directory)
 
+    def close(self) -> None:
+        """Leave the channel to others."""
+        if self._held >= 0:
+            os.close(self._held)
+        self._held, self._held_as = -1, (0, 0)
+
     @contextmanager
     def _opened(self) -> Iterator[int]:
         """Open the channel's directory; what fails meanwhile is a LogError, except that something is not there."""
@@ -68,10 +77,13 @@ class SyncLog:
         try:
             directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                found = os.fstat(directory).st_uid
-                if found != self._owner:
-                    reason = f"it belongs to uid {found}, not to Cyrus's user (uid {self._owner})"
+                found = os.fstat(directory)
+                if found.st_uid != self._owner:
+                    self._owner = self._owner_now()
+                if found.st_uid != self._owner:
+                    reason = f"it belongs to uid {found.st_uid}, not to Cyrus's user (uid {self._owner})"
                     raise LogError(f"{path_text(path)}: {reason}")
+                self._hold(directory, (found.st_dev, found.st_ino))
                 path = self._channel.log
                 yield directory
             finally:
@@ -81,15 +93,33 @@ class SyncLog:
         except OSError as error:
             raise LogError(f"{path_text(path)}: {error.strerror}") from None
 
+    def _hold(self, directory: int, identity: tuple[int, int]) -> None:
+        """Keep other watchers from the channel: each would miss what the other takes."""
+        if identity == self._held_as:
+            return
+        self.close()
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            reason = "another watcher takes the log: name a channel for each, by --channel"
+            raise LogError(f"{path_text(self._channel.directory)}: {reason}") from None
+        except OSError:
+            pass  # there are no locks here
+        self._held, self._held_as = os.dup(directory), identity
+
     def _lines(self, descriptor: int) -> Lines:
-        regular_file.check(descriptor, self._channel.taken)
+        owner = regular_file.check(descriptor, self._channel.taken).st_uid
         self._await_writer(descriptor)
         size, where = os.fstat(descriptor).st_size, path_text(self._channel.log)
         if not size:
             return Lines(doubts=[f"{where}: it is empty: was there no room for a line?"])
         if size > _LARGEST:
             return Lines(relist=True, doubts=[f"{where}: {human_bytes(size)}: it was not read for long"])
-        return parse(regular_file.contents(descriptor))
+        lines = parse(regular_file.contents(descriptor))
+        if owner != self._owner:
+            reason = f"it belongs to uid {owner}: could Cyrus's user (uid {self._owner}) write to it?"
+            lines.doubts.append(f"{where}: {reason}")
+        return lines
 
     def _await_writer(self, descriptor: int) -> None:
         """Have the log alone for a moment."""

@@ -15,7 +15,7 @@ from support.campaign import amount
 from support.servers import SampleServer, below
 from support.strace import OPEN_CALLS, STAT_CALLS, attached
 from support.tree import messages
-from support.watcher import Watcher
+from support.watcher import Watcher, watching
 
 #: How much more may be asked by chance: a status is written now and then, and a wait is broken off.
 _ROUGHLY = 1.2
@@ -202,3 +202,41 @@ def test_a_mailbox_that_is_made_unlogged_is_there_before_the_next_regular_pass(s
     server.sample.record()
     server.watcher.wait(lambda: server.is_there(new), name="the new mailbox")
     server.watcher.wait(lambda: "did users arrive by replication?" in server.watcher.said(), name="it is told")
+
+
+def test_two_watchers_of_one_channel_miss_nothing(server: Server, tmp_path: Path) -> None:
+    """One has the log, and the other looks at all mailboxes, and says why."""
+    other = tmp_path / "other"
+    other.mkdir()
+    words = ("--delete", "--pass-every", "1", other)
+    with watching(server.sample.conf, *words, said=tmp_path / "other-said") as second:
+        second.wait(lambda: "another watcher takes the log" in second.said(), name="it is told")
+        for inbox in server.inboxes()[:2]:
+            samplespool.deliver(inbox, 1)
+            server.logs(inbox)
+            server.watcher.wait(lambda: server.is_there(inbox), name="the message")  # noqa: B023
+            second.wait(lambda: messages(below(other, inbox)) == messages(inbox), name="the message")  # noqa: B023
+        assert server.watcher.stop() == 0
+        second.wait(lambda: "no longer: " in second.said(), name="the log is its own now")
+        assert second.stop() == 0
+
+
+def test_a_list_of_mailboxes_that_is_away_for_a_while(tmp_path: Path, state_dir: Path) -> None:
+    """It is being put in place while the watcher starts, and again later."""
+    server = Server(tmp_path, 20)
+    aside = server.sample.database.with_suffix(".aside")
+    server.sample.database.rename(aside)
+    try:
+        server.watcher.start_only()
+        server.watcher.wait(lambda: "mailboxes.db cannot be read" in server.watcher.said(), name="it is told")
+        aside.rename(server.sample.database)
+        inbox = server.inboxes()[0]
+        server.watcher.wait(lambda: server.is_there(inbox), name="a copy")
+        server.sample.database.rename(aside)
+        samplespool.deliver(inbox, 1)
+        server.logs(inbox)
+        server.watcher.wait(lambda: server.is_there(inbox), name="the message")
+        aside.rename(server.sample.database)
+        assert server.watcher.stop() == 0
+    finally:
+        server.watcher.close()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from cyrsync.rolling import taking
 from cyrsync.rolling.channel import Channel
 from cyrsync.rolling.taking import LogError, SyncLog
 from cyrsync.rolling.waiting import LogWait
-from support.tools import unprivileged
+from support.tools import requires_root, unprivileged
 from support.tree import plain_env
 
 #: Appends lines as imap/sync_log.c does.
@@ -46,8 +47,10 @@ def channel(tmp_path: Path) -> Channel:
 
 
 @pytest.fixture
-def log(channel: Channel) -> SyncLog:
-    return SyncLog(channel, os.geteuid())
+def log(channel: Channel) -> Iterator[SyncLog]:
+    log = SyncLog(channel, os.geteuid)
+    yield log
+    log.close()
 
 
 def put(path: bytes, data: bytes) -> None:
@@ -164,18 +167,61 @@ def test_a_log_that_nobody_read_for_long(log: SyncLog, channel: Channel, monkeyp
     assert "it was not read for long" in lines.doubts[0]
 
 
+def test_a_log_of_somebody_else(log: SyncLog, channel: Channel) -> None:
+    """Cyrus answers OK all the same where it cannot write to it."""
+    requires_root()
+    put(channel.log, b"MAILBOX a\n")
+    os.chown(channel.log, 1, 1)
+    lines = log.take()
+    assert lines
+    assert [name for _, name in lines.changes] == [b"a"]
+    assert lines.doubts == [f"{os.fsdecode(channel.log)}: it belongs to uid 1: could Cyrus's user (uid 0) write to it?"]
+
+
 def test_a_directory_of_somebody_else(channel: Channel) -> None:
     put(channel.log, b"MAILBOX a\n")
     with pytest.raises(LogError, match="it belongs to uid"):
-        SyncLog(channel, os.geteuid() + 1).take()
+        SyncLog(channel, lambda: os.geteuid() + 1).take()
     assert os.listdir(channel.directory) == [b"log"]
+
+
+def test_a_directory_whose_owner_is_cyruss_only_later(channel: Channel) -> None:
+    """mailboxes.db was put there by root, and is given to Cyrus."""
+    put(channel.log, b"MAILBOX a\n")
+    owners = iter([os.geteuid() + 1, os.geteuid()])
+    log = SyncLog(channel, lambda: next(owners))
+    with pytest.raises(LogError, match="it belongs to uid"):
+        log.take()
+    for _ in range(3):
+        assert names(log) == [b"a"]
+    log.close()
+
+
+def test_a_channel_has_one_watcher(log: SyncLog, channel: Channel) -> None:
+    put(channel.log, b"MAILBOX a\n")
+    assert names(log) == [b"a"]
+    log.done()
+    other = SyncLog(channel, os.geteuid)
+    put(channel.log, b"MAILBOX b\n")
+    with pytest.raises(LogError, match="another watcher takes the log: name a channel for each, by --channel"):
+        other.take()
+    assert names(log) == [b"b"]
+    log.done()
+    os.rename(channel.directory, channel.directory + b"-old")
+    os.mkdir(channel.directory)
+    put(channel.log, b"MAILBOX c\n")
+    assert names(other) == [b"c"]
+    with pytest.raises(LogError, match="another watcher"):
+        log.take()
+    other.close()
+    assert names(log) == [b"c"]
 
 
 def test_a_log_that_may_not_be_renamed(log: SyncLog, channel: Channel) -> None:
     put(channel.log, b"MAILBOX a\n")
     os.chmod(channel.directory, 0o555)
     code = "import os, sys; from cyrsync.rolling.taking import *; from cyrsync.rolling.channel import Channel\n"
-    code += "try: SyncLog(Channel('c', os.fsencode(sys.argv[1])), os.geteuid()).take()\n"
+    code += "try: SyncLog(Channel('c', os.fsencode(sys.argv[1])), os.geteuid).take()\n"
     code += "except LogError as error: print(error)"
     words = unprivileged([sys.executable, "-c", code, os.fsdecode(channel.directory)])
     done = subprocess.run(words, capture_output=True, text=True, check=True, env=plain_env())
