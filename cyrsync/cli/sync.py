@@ -253,7 +253,6 @@ def _watch(
     where = address.Address(conf, os.path.realpath(os.fsencode(conf)))
     # Another run of this pair will end.
     session = Session(where, replica, replace(options, wait=options.wait or _FOR_EVER), engine="index")
-    session.partitions = tuple(read_conf(conf).partitions)
     watch_server(session, partial(read_conf, conf), Wanted(*wanted))
     raise typer.Exit
 

@@ -32,7 +32,7 @@ from cyrsync.state.state_file import set_aside
 from cyrsync.state.store import Store
 from cyrsync.sync.session import Session
 
-#: Seconds between two looks for processes that are older than imapd.conf.
+#: Seconds between two looks whether imapd.conf has changed, and for processes that are older than it is.
 _LOOK = 60.0
 #: Seconds between two looks whether there is room for the log: where there is hardly any, that changes all the time.
 _LOOK_FOR_ROOM = 4.0
@@ -81,7 +81,8 @@ def watch(outer: Session, read: Callable[[], Config], name: str, pace: Pace, ord
             while not orders.stop:
                 service.ready()
                 try:
-                    _Server(outer, config, name, pace, orders, told, service, counts, deleted).work(path)
+                    outer.partitions = tuple(config.partitions)
+                    _Server(outer, read, config, name, pace, orders, told, service, counts, deleted).work(path)
                 except StateDamaged as error:
                     if time.monotonic() - damaged < _SOON:
                         reason = f"{error}: damaged again right after it was made anew: look for a failing disk"
@@ -104,6 +105,7 @@ class _Server:
     """A server with one reading of its settings."""
 
     outer: Session
+    read: Callable[[], Config]
     config: Config
     name: str
     pace: Pace
@@ -113,6 +115,7 @@ class _Server:
     counts: Counts
     deleted: Deleted
     _looked: float = float("-inf")
+    _changed: str = ""
     _old: str = ""
     _room_looked: float = float("-inf")
     _no_room: str = ""
@@ -162,14 +165,28 @@ class _Server:
     def _blind(self) -> str:
         """Return why the log cannot be believed, "" if it can."""
         conf = self.outer.source.text
+        if time.monotonic() - self._looked > _LOOK:
+            self._looked = time.monotonic()
+            self._changed = self._conf_changed()
+            old = [] if self._changed else older_than(conf)[1]
+            self._old = f"{len(old)} processes are older than {conf} (first {min(old)})" if old else ""
+        if self._changed:
+            return self._changed
         if not is_set(self.config, self.name):
             lines = lines_to_add(self.config, self.name)
             return f"{conf} has no channel {self.name}: put {lines} into it, and restart Cyrus"
-        if time.monotonic() - self._looked > _LOOK:
-            self._looked = time.monotonic()
-            _, old = older_than(conf)
-            self._old = f"{len(old)} processes are older than {conf} (first {min(old)})" if old else ""
         if time.monotonic() - self._room_looked > _LOOK_FOR_ROOM:
             self._room_looked = time.monotonic()
             self._no_room = no_room(self.config, channel(self.config, self.name))
         return self._old or self._no_room
+
+    def _conf_changed(self) -> str:
+        """Return what to do where imapd.conf says something else now, "" where it does not.
+
+        It is not read again unasked: it may be half written.
+        """
+        try:
+            is_same = self.read().says_the_same_as(self.config)
+        except UnusableError as error:
+            return f"{error}: until that is mended, what it said before counts"
+        return "" if is_same else f"{self.outer.source.text} was changed: send SIGHUP, so that it is read again"

@@ -293,6 +293,43 @@ def test_what_was_deleted_within_the_hour_counts_when_the_settings_are_read_agai
     assert inside.sessions[-1].result.withheld
 
 
+def test_an_imapd_conf_that_was_changed(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who forgets to tell the watcher of another channel, or another partition, hears of it."""
+    monkeypatch.setattr(rolling, "_LOOK", 0.0)
+    conf = inside.server.conf
+    text = conf.read_text()
+
+    def tell_nothing_new() -> None:
+        conf.write_text(f"# A comment.\n{text}popminpoll: 5\n")
+
+    def remove() -> None:
+        conf.unlink()
+
+    def write_half() -> None:
+        conf.write_text("configdir")
+
+    def write_all() -> None:
+        lines = f"partition-second: {conf.parent}/second\nsync_log: yes\nsync_log_channels: cyrsync\n"
+        conf.write_text(text + lines)
+
+    def reload() -> None:
+        inside.reload = True
+
+    inside.run(monkeypatch, tell_nothing_new, remove, write_half, write_all, reload, nothing)
+    assert [event for event in inside.events if event.kind == "connection" and event.failed] == []
+    channel = "`sync_log: yes` and `sync_log_channels: cyrsync`"
+    every, before = "all mailboxes are looked at every 0.1 s", "until that is mended, what it said before counts"
+    assert [event.text.removesuffix(f": {every}") for event in inside.events if event.kind == "log"] == [
+        f"{conf} has no channel cyrsync: put {channel} into it, and restart Cyrus",
+        f"{conf}:1: can't read {conf}: No such file or directory: {before}",
+        f"{conf}:1: not an option's name with a colon after it: {before}",
+        f"{conf} was changed: send SIGHUP, so that it is read again",
+    ]
+    assert inside.published[-1].blind == ""
+    assert inside.sessions[0].partitions == ("default",)
+    assert inside.sessions[-1].partitions == ("default", "second")
+
+
 def test_a_watcher_keeps_what_the_replica_loses_but_not_each_state(
     tmp_path: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -204,6 +204,14 @@ class Config:
         channels = [channel for channel in self.text("sync_log_channels").split(" ") if channel]
         return ["" if channel == '""' else channel for channel in channels] or [""]
 
+    def says_the_same_as(self, other: "Config") -> bool:
+        """Tell whether another reading says the same in all that is known here."""
+        return self._set() == other._set()
+
+    def _set(self) -> "dict[str, bytes]":
+        known = (key for key in self._settings if key in _KNOWN or _ROOT_OF.search(key))
+        return {key: self._settings[key].value for key in known}
+
     def database(self, name: str) -> "tuple[str, bytes]":
         """Return the type that is configured, and the path; b"" for what every user or mailbox has its own of.
 
