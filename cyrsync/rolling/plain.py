@@ -21,7 +21,8 @@ class Pace:
 
     passes: float = 600.0
     blind: float = 10.0  # passes, while the log cannot be believed
-    mailbox: float = 0.2  # between two times that one mailbox is sent
+    mailbox: float = 0.2  # between two times that one mailbox is sent, at least
+    mailbox_most: float = 1.0  # likewise, where there is much to do
     files: float = 5.0
     relisted: float = 1.0  # passes for the sake of mailboxes that were renamed or deleted
     rest: float = 0.5  # without work, before the replica is let go of

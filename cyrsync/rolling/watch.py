@@ -46,7 +46,7 @@ class Watch:
     _pass_began: float = 0.0
     _complete: float = 0.0  # when the last pass began that did all, or else the watcher
     _last_exit: int = 0
-    _pass_took: float = 0.0
+    _passes_took: tuple[float, float] = (0.0, 0.0)  # seconds, the last two
     _blind: str = ""
     _log_error: str = ""
     _told: set[str] = field(default_factory=set)
@@ -146,8 +146,11 @@ class Watch:
         return waiting(FILES, now, max(now, self._files_at + self.pace.files))
 
     def _after_relist(self, now: float) -> float:
-        """Return when a pass may begin that mailboxes ask for: not all the time, where these always change."""
-        return max(now, self._last_pass + max(self.pace.relisted, 10 * self._pass_took))
+        """Return when a pass may begin that mailboxes ask for: not all the time, where these always change.
+
+        Of one pass that was slow, the next ones need not be so.
+        """
+        return max(now, self._last_pass + max(self.pace.relisted, 10 * min(self._passes_took)))
 
     def _see_whether_blind(self) -> None:
         """See whether the log tells all, and whether a pass is due for no other reason than that none was for long."""
@@ -202,7 +205,7 @@ class Watch:
             self.parts.alive()
         self._worked = self.parts.clock()
         # Who has much to do does it less often.
-        self._interval = max(self.pace.mailbox, 2 * (self._worked - began))
+        self._interval = min(max(self.pace.mailbox, 2 * (self._worked - began)), self.pace.mailbox_most)
         if self._worked - self._held > self.pace.hold:
             self._rest()
         return True
@@ -267,7 +270,8 @@ class Watch:
         self._connect()
         if not passed.error:
             self._complete = self._pass_began
-        self._last_pass, self._last_exit, self._pass_took = now, passed.exit, passed.seconds
+        self._last_pass, self._last_exit = now, passed.exit
+        self._passes_took = self._passes_took[1], passed.seconds
         self._files_at, self._worked, self._held = now, now, 0.0
         self.counts.passes += 1
         settled = settle(before, passed, now)

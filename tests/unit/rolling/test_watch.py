@@ -33,7 +33,7 @@ class World:
     until: float = 0.0
     data: bytes = b""
     taken: bytes = b""
-    meanwhile: bytes = b""  # what is logged while the next pass goes on
+    meanwhile: bytes = b""  # what is logged while the next pass goes on, or a mailbox is sent that takes long
     sent: list[tuple[float, str]] = field(default_factory=list)
     together: list[int] = field(default_factory=list)  # mailboxes
     events: list[Event] = field(default_factory=list)
@@ -49,6 +49,7 @@ class World:
     full: bool = False  # the disk of the state
     unreadable: bool = False  # likewise
     relisted: bool = False  # since the last pass began
+    takes: dict[bytes, float] = field(default_factory=dict)  # seconds for the next time that a mailbox is sent
 
     @property
     def table(self) -> PendingTable:
@@ -65,6 +66,9 @@ class World:
         self.together.append(len(names))
         for name in names:
             self._call(name.decode())
+            if name in self.takes:
+                self.now += self.takes.pop(name)
+                self.data, self.meanwhile = self.data + self.meanwhile, b""
         return {name: self.reasons.get(name, "") for name in names}
 
     def files(self, names: Sequence[bytes]) -> dict[bytes, str | None]:
@@ -212,6 +216,15 @@ def test_a_busy_mailbox_is_sent_less_often_than_it_is_named(world: World) -> Non
     assert len(world.times("files")) == 2
 
 
+def test_once_that_it_took_long_to_send_delays_nothing_later(world: World) -> None:
+    """The far end stood still, or a message was large: what came into the same mailbox meanwhile is sent soon."""
+    world.takes[b"user.joe"] = 25.0
+    world.logs(10, b"MAILBOX user.joe\n")
+    world.at[1009.0] = lambda: setattr(world, "meanwhile", b"MAILBOX user.joe\n")
+    world.run(100)
+    assert world.times("user.joe") == [10, 36]
+
+
 def test_mailboxes_that_are_due_are_sent_together_and_then_files(world: World) -> None:
     world.logs(10, b"".join(b"MAILBOX user.%d\n" % number for number in range(120)))
     world.run(20)
@@ -241,6 +254,16 @@ def test_renames_all_the_time_do_not_cost_passes_all_the_time(world: World) -> N
         world.logs(10 + number / 100, b"UNMAILBOX a\n")
     world.run(30)
     assert 10 <= len(world.times("pass")) <= 13
+
+
+def test_one_slow_pass_does_not_delay_the_next_ones(world: World) -> None:
+    """The first one after the machine has started, or one beside a backup."""
+    slow = NOTHING._replace(seconds=20.0)
+    world.passed = [slow, NOTHING, slow, NOTHING, NOTHING, slow, slow]
+    for when in (10, 20, 30, 40, 50, 60, 70):
+        world.logs(when, b"UNMAILBOX a\n")
+    world.run(300)
+    assert world.times("pass") == [0, 10, 20, 30, 40, 50, 60, 260]
 
 
 def test_a_line_that_is_not_believed_has_a_pass_follow(world: World) -> None:
