@@ -24,6 +24,9 @@ KILLS = amount(5, long=50)
 #: So often something happens to the far end; and so many seconds it stands still, or is gone, at the most.
 MISFORTUNES, STILL = amount(3, long=60), amount(2.0, long=15.0)
 
+#: A lost connection is tried again after some seconds at the most: not a minute, which is as long as a test waits.
+_SOON = "from cyrsync.rolling import backoff; backoff._CONNECTION = 8.0"
+
 in_each_layout = pytest.mark.parametrize(
     "box", [NAME, UNIQUEID], ids=["name directories", "uniqueid directories"], indirect=True
 )
@@ -228,7 +231,7 @@ def test_a_far_end_that_dies_stands_still_and_goes_away_under_load(
 
     misfortunes = [kill_the_receiver, stand_still, go_away]
     words = ("--delete", "--max-delete", "100%", "--timeout", "10", "-e", mortal_sshd.rsh, mortal_sshd.at(far))
-    with watching(box.conf, *words, said=tmp_path / "said") as watcher:
+    with watching(box.conf, *words, said=tmp_path / "said", before=_SOON) as watcher:
         with under_load(box.server, seed, expire=False, users=users):
             for number in range(MISFORTUNES):
                 time.sleep(rng.uniform(0.1, 1.5))

@@ -105,9 +105,9 @@ class Watcher:
 
 
 @contextmanager
-def watching(conf: Path, *words: str | Path, said: Path) -> Iterator[Watcher]:
+def watching(conf: Path, *words: str | Path, said: Path, before: str = "") -> Iterator[Watcher]:
     """A watcher that is at work; it may be ended and started again meanwhile."""
-    watcher = Watcher(conf, *words, said=said)
+    watcher = Watcher(conf, *words, said=said, before=before)
     try:
         watcher.start()
         yield watcher
