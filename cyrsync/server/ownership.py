@@ -270,7 +270,7 @@ class Ownership:
         are mapped otherwise.
         """
         memory = self._store.memory
-        late = time.time() - memory.looked > _LOOK_AT_LEAST
+        late = abs(time.time() - memory.looked) > _LOOK_AT_LEAST  # or the clock has been set back
         return bool(memory.replica) and (not memory.ended or late or memory.mapped != self._mapped)
 
     def enter(self) -> str:

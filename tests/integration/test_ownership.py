@@ -14,6 +14,7 @@ import pytest
 import samplespool
 from cyrsync.far import owner_file
 from cyrsync.far.hold import Holds
+from cyrsync.state.store import Store
 from support.boxes import Box
 from support.replicas import Pair
 from support.servers import below, replica_conf, roots, sync_server
@@ -71,6 +72,19 @@ def test_a_run_that_finds_nothing_does_not_ask(pair: Pair) -> None:
     assert pair.everything() == before
     pair.replica.rename(pair.replica.with_name("away"))
     pair.sync()
+
+
+@pytest.mark.parametrize("seconds", [-700.0, 365 * 86400.0])
+def test_a_run_that_finds_nothing_looks_now_and_then(pair: Pair, state_dir: Path, seconds: float) -> None:
+    """Also where the last look was at a time that is yet to come: the clock has been set back."""
+    pair.sync()
+    pair.sync()
+    (state,) = set(state_dir.glob("*.sqlite")) - {state_dir / "runs.sqlite"}
+    with closing(Store(state, state.stem)) as store:
+        store.memory = store.memory._replace(looked=time.time() + seconds)
+    pair.replica.rename(pair.replica.with_name("away"))
+    (error,) = pair.sync(expect=3)["errors"]
+    assert "no such directory" in error
 
 
 def test_a_dry_run_leaves_none(pair: Pair) -> None:
