@@ -31,6 +31,7 @@ class LogWait:
         self._channel = channel
         self._others = others
         self._inotify = -1
+        self._heard = False  # whether the kernel said something in the last pause
         self._tried = float("-inf")
 
     def __enter__(self) -> LogWait:
@@ -57,8 +58,12 @@ class LogWait:
                 self._tried = time.monotonic()
                 self._ask()
                 continue  # it may have come before that
-            if self._pause(left if self.is_told else min(left, _LOOK)):
+            was_told = self.is_told
+            if self._pause(left if was_told else min(left, _LOOK)):
                 return self._is_there()
+            if was_told and not self._heard and self._is_there():
+                self._let_go()  # another directory has the name: one above it was moved away
+                self._tried = float("-inf")
         return True
 
     def pause(self, seconds: float) -> None:
@@ -77,7 +82,8 @@ class LogWait:
         for descriptor in (*self._others, *[self._inotify] * self.is_told):
             poll.register(descriptor, select.POLLIN)
         ready = [descriptor for descriptor, _ in poll.poll(max(int(seconds * 1000), 1))]
-        if self._inotify in ready:
+        self._heard = self._inotify in ready
+        if self._heard:
             self._drain()
         return any(descriptor in self._others for descriptor in ready)
 

@@ -278,6 +278,35 @@ def test_the_directory_is_removed_and_made_again(channel: Channel) -> None:
         timer.join()
 
 
+def test_another_directory_has_its_name(channel: Channel) -> None:
+    """The one above was moved away, of which the kernel says nothing to who watches the one below."""
+    above = os.path.dirname(channel.directory)
+    reading, writing = os.pipe()
+
+    def give_up() -> None:
+        os.unlink(channel.log)
+        os.write(writing, b"x")
+
+    with LogWait(channel, reading) as wait:
+        wait.wait(0.01)
+        os.rename(above, above + b"-old")
+        os.makedirs(channel.directory)
+        timer = threading.Timer(0.05, put, (channel.log, b"MAILBOX a\n"))
+        timer.start()
+        assert wait.wait(0.5)  # it is seen at the end
+        timer.join()
+        os.unlink(channel.log)
+        timers = [threading.Timer(0.05, put, (channel.log, b"MAILBOX a\n")), threading.Timer(5, give_up)]
+        for timer in timers:
+            timer.start()
+        assert wait.wait(60)
+        for timer in timers:
+            timer.cancel()
+            timer.join()
+    os.close(reading)
+    os.close(writing)
+
+
 def test_orders_end_the_waiting(channel: Channel) -> None:
     reading, writing = os.pipe()
     with LogWait(channel, reading) as wait:
