@@ -157,10 +157,14 @@ class Packer:
     def _pack_all(self, notes: "list[bytes]") -> None:
         for start in range(0, len(notes), _MANY):
             some = [(note, self._store.noted(note)) for note in notes[start : start + _MANY]]
-            for _, path in some:
-                if path:
-                    self._pack(path)
-            self._settle()
+            try:
+                for _, path in some:
+                    if path:
+                        self._pack(path)
+                self._settle()
+            except OSError:
+                self._give_up()
+                raise
             for note, path in some:
                 if path:
                     self._store.forget(note)
@@ -218,6 +222,13 @@ class Packer:
         temporary = b".%b.%b" % (name, os.urandom(4).hex().encode("ascii"))
         whole_file.make(temporary, data, self._directory(directory))
         self._made.append((directory, temporary, name))
+
+    def _give_up(self) -> None:
+        """Remove what was made and has no name yet: on a full disk, every later try would fill more of it."""
+        for directory, temporary, _ in self._made:
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=self._directory(directory))
+        self._close()
 
     def _settle(self) -> None:
         """Rename what was made when it is on the disk, and remove what it replaces."""

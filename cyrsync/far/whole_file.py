@@ -17,10 +17,17 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def make(name: bytes, data: bytes, directory: int) -> None:
-    """Make a file with this content in an open directory; sync it before it is renamed. Raise OSError."""
+    """Make a file with this content in an open directory; sync it before it is renamed.
+
+    Raise OSError; then it is not there, unless another process has made it.
+    """
     descriptor = os.open(name, NEW_FILE, 0o600, dir_fd=directory)
     try:
         write_all(descriptor, data)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=directory)
+        raise
     finally:
         os.close(descriptor)
 

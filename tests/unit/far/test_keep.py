@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -268,6 +270,33 @@ def test_what_is_not_large_waits_to_be_packed_until_there_is_much(
         waiting.append([(state / "cyrus.index").exists() for state in mailbox.states()])
     assert waiting == [[True], [True] * 2, [True, True, False], [False] * 4]
     assert not list((mailbox.kept.parents[1] / "unpacked").iterdir())
+
+
+def test_a_full_disk_has_no_more_on_it_after_each_try_to_pack(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        samplespool.deliver(mailbox.folder, 1)
+        mailbox.keep(keeper_of(mailbox))
+    before = sorted(mailbox.kept.rglob("*"))
+    for step, call in (("write_all", 1), ("write_all", 3), ("to_disk", 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(packed.whole_file if step == "write_all" else packed, step, _full_at(call))
+            with pytest.raises(OSError, match="No space left"):
+                pack(mailbox)
+        assert sorted(mailbox.kept.rglob("*")) == before
+    pack(mailbox)
+    assert not list(mailbox.kept.rglob("cyrus.index"))
+
+
+def _full_at(number: int) -> Callable[..., None]:
+    calls = iter(range(1, number + 1))
+
+    def write(*_: object) -> None:
+        if next(calls) == number:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return write
 
 
 def test_a_large_mailbox_that_changes_a_little_costs_a_little(tmp_path: Path) -> None:

@@ -62,3 +62,15 @@ def test_a_new_file_takes_no_place_of_another(tmp_path: Path, directory: int) ->
     assert (tmp_path / "file").read_bytes() == b"data"
     with pytest.raises(FileExistsError):
         whole_file.make(b"file", b"other", directory)
+
+
+def test_what_cannot_be_written_whole_is_not_there(
+    tmp_path: Path, directory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", fail)
+    with pytest.raises(OSError, match="No space left"):
+        whole_file.make(b"file", b"data", directory)
+    assert os.listdir(tmp_path) == []
