@@ -24,6 +24,7 @@ from cyrsync.far.store import (
     PIECES,
     STATE,
     STORE,
+    UNPACKED,
     VERSION,
     VERSIONS,
 )
@@ -132,15 +133,30 @@ class StoreReader:
                     pending.append(below)
 
     def leftovers(self) -> "Iterator[Tuple[bytes, ...]]":
-        """Yield what killed runs have left of states, as directory and name. Raise OSError."""
+        """Yield what killed runs have left of states, and in those to be packed: directory and name. Raise OSError."""
         for mailbox in self.shown(MAILBOXES):
             for name in self.names(MAILBOXES, mailbox):
                 if name.startswith(b"."):
                     yield MAILBOXES + b"/" + mailbox, name
+        for path in self._unpacked_states():
+            for name in self.names(path):
+                if name.startswith(b"."):
+                    yield path, name
         for file in self.files():
             for name in self.names(FILES, file.path):
                 if name.startswith(b"."):
                     yield FILES + b"/" + file.path, name
+
+    def _unpacked_states(self) -> "Iterator[bytes]":
+        """Yield the paths of the states that are to be packed. Raise OSError."""
+        for note in self.names(UNPACKED):
+            try:
+                top, _, rest = self.link(UNPACKED, note).partition(b"/")
+            except OSError:
+                continue  # it is no note
+            mailbox, _, state = rest.partition(b"/")
+            if top == MAILBOXES and _DIRECTORY.match(mailbox) and STATE.match(state):
+                yield b"/".join((top, mailbox, state))
 
     def ended(self, *path: bytes) -> int:
         """Return until when the newest state held, in nanoseconds since 1970: then it was kept. Raise OSError."""

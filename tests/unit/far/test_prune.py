@@ -16,7 +16,9 @@ import samplespool
 from cyrsync.cyrus.mailbox import records
 from cyrsync.far import stored
 from cyrsync.far.named import named
+from cyrsync.far.packed import Packer
 from cyrsync.far.prune import Pruner, Swept
+from cyrsync.far.store import Store
 from cyrsync.far.stored import StoreReader
 from cyrsync.far.unnamed import Removal
 from support.made_store import MadeStore, ago
@@ -101,6 +103,28 @@ def test_messages_that_no_state_names_are_deleted(tmp_path: Path, packed: str) -
     for mailbox in store.mailboxes():
         for state in mailbox.states:
             assert named(store, mailbox.name, state, {})
+
+
+def test_what_a_killed_run_has_packed_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path / "root")
+    store = Store(os.fsencode(spool.root))
+    states = [state for states in spool.states.values() for state in states]
+    before = {state: sorted(state.iterdir()) for state in states}
+    for state in states:
+        store.note(os.fsencode(state.relative_to(spool.kept.store)))
+    for wrong in (b"../../..", b"mailboxes/../../..", b"files/x"):
+        store.note(wrong)
+    with monkeypatch.context() as patch:
+        killed = KeyboardInterrupt  # which nothing cleans up after, as after SIGKILL
+        patch.setattr(Packer, "_settle", lambda _: (_ for _ in ()).throw(killed))
+        with pytest.raises(killed):
+            Packer(os.fsencode(spool.root)).pack()
+    (spool.root / ".hidden").touch()
+    (spool.kept.store / "unpacked/no-note").touch()
+    assert {state: sorted(state.iterdir()) for state in states} != before
+    assert prune(spool.root, [])[1] == []
+    assert {state: sorted(state.iterdir()) for state in states} == before
+    assert (spool.root / ".hidden").exists()
 
 
 def test_there_is_a_grace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
