@@ -114,6 +114,7 @@ def _forget(request: "Request") -> None:
     swept = Swept()
     try:
         pruner.remove(removals, stored.FORGOTTEN)
+        pruner.settle()
         hidden = pruner.hidden(stored.FORGOTTEN)
         if request.flag("sweep"):
             swept = pruner.delete_messages(pruner.named_by(hidden))

@@ -172,6 +172,6 @@ def read_marks(store: StoreReader) -> "Dict[bytes, int]":
 
 
 def write_marks(store: StoreReader, marks: "Dict[bytes, int]") -> None:
-    """Put such a list in place, durable when this returns. Raise OSError."""
+    """Put such a list in place; after a power cut, the one before may be there, and more stays. Raise OSError."""
     data = b"".join([b"%d %b\n" % (since, path) for path, since in sorted(marks.items())])
     whole_file.replace(UNNAMED, data, store.directory(), _NEW)

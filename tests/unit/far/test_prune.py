@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import errno
+import io
+import json
 import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 import samplespool
 from cyrsync.cyrus.mailbox import records
-from cyrsync.far import stored
+from cyrsync.far import store_service, stored
 from cyrsync.far.named import named
 from cyrsync.far.packed import Packer
 from cyrsync.far.prune import Pruner, Swept
@@ -288,6 +291,31 @@ def test_forgetting_deletes_at_once_what_only_these_states_name(tmp_path: Path) 
     assert set(spool.kept.pool()) == {shared.name, unnamed.name}.union(*spool.pooled[ann])
     assert not spool.kept.mailbox(joe).exists()
     assert len(spool.kept.states(ann)) == 5
+
+
+def test_nothing_that_is_forgotten_is_deleted_before_its_names_are_off_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path / "root", packed="pieces")
+    joe, _ = spool.folders
+    removals = [[0, spool.removal(state).path.decode()] for state in spool.states[joe]]
+    pool, mailbox = set(spool.kept.pool()), spool.kept.mailbox(joe)
+    pieces = set(mailbox.glob("pieces/*/*"))
+    synced: list[tuple[list[str], bool]] = []
+
+    def sync(_: object) -> None:
+        is_whole = set(spool.kept.pool()) == pool and set(mailbox.glob("pieces/*/*")) == pieces
+        synced.append(([path.name for path in mailbox.glob("2*")], is_whole))
+
+    monkeypatch.setattr("cyrsync.far.prune.to_disk", sync)
+    request = Mock(
+        fields={"what": "forget"},
+        source=io.BytesIO(b"".join(json.dumps(line).encode() + b"\n" for line in (*removals, None))),
+    )
+    request.whole_paths.return_value = [os.fsencode(spool.root)]
+    store_service.serve(request)
+    assert synced == [([], True), ([], False)]
+    assert set(spool.kept.pool()) < pool and not mailbox.exists()
 
 
 def test_of_other_damage_nothing_is_forgotten_but_the_states(tmp_path: Path) -> None:
