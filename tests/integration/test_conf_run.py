@@ -93,7 +93,7 @@ def test_words_for_rsync_are_refused(synced: Pair) -> None:
     for words in (("--", "--chmod=a+r"), ("--rsync-path", "rsync")):
         done = run_cyrsync("sync", "-C", synced.conf, synced.replica, *words)
         assert done.returncode == 2
-        assert "without rsync: give SRC and DEST for that" in done.stderr
+        assert "-C runs no rsync: give SRC and DEST for that" in done.stderr
     assert snapshot(synced.replica, skip_hidden=False) == before
 
 
