@@ -82,7 +82,7 @@ def test_a_job_stands_for_its_replica(replica: Replica, tmp_path: Path) -> None:
     config.write_text(f'[spool]\nsource = "{replica.server.spool}"\ndestination = "{replica.top}"\n')
     done = run_cyrsync("verify", "@spool", "--history", "--config", config)
     assert done.returncode == 2
-    assert "a replica here, of a whole server" in done.stderr
+    assert "reads the replica of a whole server: run it on the replica's host" in done.stderr
 
 
 def first(store: Path, pattern: str) -> Path:
