@@ -19,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
@@ -124,13 +125,16 @@ class Running:
 
     def kill(self) -> None:
         """End it with SIGKILL, if it has not ended."""
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
+        self._end_by(os.kill)
 
     def kill_group(self) -> None:
-        """End it and what it has started."""
+        """End it and what it has started, if it has not ended."""
+        self._end_by(os.killpg)
+
+    def _end_by(self, kill: Callable[[int, int], None]) -> None:
         if self.poll() is None:
-            os.killpg(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has just ended
+                kill(self.pid, signal.SIGKILL)
 
     def complete(self, timeout: float) -> subprocess.CompletedProcess[str]:
         """Wait for the end, and return what it said; kill it when that takes too long."""
@@ -176,14 +180,16 @@ def _serve(requests: socket.socket) -> dict[str, Any]:
             sys.exit()
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            request: dict[str, Any] = json.loads(data)
             pid = os.fork()
+            if request["own_group"]:
+                os.setpgid(pid, pid)  # in both: neither may go on before
             if pid:
                 _wait(pid, socket.socket(fileno=files[3]))
             for number, file in enumerate(files[:3]):
                 os.dup2(file, number)
             requests.close()
             os.closerange(3, max(files) + 1)
-            request: dict[str, Any] = json.loads(data)
             return request
         for file in files:
             os.close(file)
@@ -236,8 +242,6 @@ def _main() -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
-    if request["own_group"]:
-        os.setsid()
     if coverage is not None:
         coverage.start()
     exec(request["first"], {})
