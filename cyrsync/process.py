@@ -177,7 +177,7 @@ def run(
     """
     with _forked(lambda: _start(words, out, err, env or environment()), _stop) as running:
         began = time.monotonic()
-        while running.is_alive():
+        while not _has_ended(running.pid):
             if tick:
                 tick()
             time.sleep(min(max(_FIRST_PAUSE, (time.monotonic() - began) * _PAUSE_SHARE), _LONGEST_PAUSE))
@@ -291,9 +291,20 @@ def _stop(running: sh.RunningCommand) -> None:
             running.signal(number)
         except ProcessLookupError:
             pass
-        while running.is_alive() and time.monotonic() < deadline:
+        while not _has_ended(running.pid) and time.monotonic() < deadline:
             time.sleep(_FIRST_PAUSE)
     running.wait()
+
+
+def _has_ended(pid: int) -> bool:
+    """Tell whether a child has ended, and leave its exit code to who waits for it.
+
+    sh is not asked: it takes a lock for that, and a signal that came right then would leave it locked for ever.
+    """
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 def _end(running: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -7,12 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from cyrsync import process
+from cyrsync.errors import InterruptedRun
 from support.tools import wait_for
 
 
@@ -93,3 +96,32 @@ def test_a_signal_between_fork_and_exec_is_heeded(how: str, whom: str, number: s
         assert int(ended) in (-number, 128 + number)
     else:
         assert ended == "interrupted"
+
+
+def test_a_signal_at_any_line_ends_a_command_that_is_waited_for() -> None:
+    """Its exception may come between any two lines, also of a library that has just taken a lock."""
+    ended: list[int] = []
+
+    def work(number: int) -> None:
+        left = [number]
+
+        def trace(_frame: FrameType, event: str, _arg: object) -> Any:
+            if event == "line":
+                if not left[0]:
+                    sys.settrace(None)
+                    raise InterruptedRun("a signal")
+                left[0] -= 1
+            return trace
+
+        try:
+            process.run(["sleep", "60"], None, None, lambda: sys.settrace(trace))
+        except InterruptedRun:
+            ended.append(number)
+        finally:
+            sys.settrace(None)
+
+    for number in range(15):
+        worker = threading.Thread(target=work, args=[number], daemon=True)
+        worker.start()
+        worker.join(20)
+        assert ended == [*range(number + 1)]
