@@ -25,6 +25,7 @@ class MailboxChange:
     going: bool = False  # on its way to the replica
     left_alone: frozenset[bytes] = frozenset()  # metadata files that the replica has, and is to keep
     lacking: bool = False  # the index names messages that have no file
+    arrived: bool = False  # though whose files there are is unknown, the index there is that of this mailbox
 
     def deletes(self) -> bool:
         """Tell whether anything is to be deleted."""
@@ -49,9 +50,10 @@ class MailboxChange:
 
     def doubtful(self, root: bytes) -> array[int]:
         """Return the messages that are to be sent, and that the replica may have."""
-        if not self.row or self.summary.state is not State.CHANGED:
+        uids = self.plans[root].uids
+        if not self.row or (self.summary.state is State.RECREATED and self.row.uniqueid):
             return uid_sets.empty()
-        return uid_sets.common(self.plans[root].uids, self.row.maybe)
+        return uids if self.summary.state is State.RECREATED else uid_sets.common(uids, self.row.maybe)
 
     def has(self, root: bytes, uids: array[int]) -> None:
         """Note that the replica has messages that were to be sent."""

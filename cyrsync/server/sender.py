@@ -17,7 +17,6 @@ from cyrsync.cyrus.server.names import mailbox_text
 from cyrsync.ends.sink import Sink
 from cyrsync.errors import hint
 from cyrsync.far.beginning import Beginning
-from cyrsync.far.quick_check import Question
 from cyrsync.far.receive import Failure
 from cyrsync.far.remove import Removal
 from cyrsync.server.contents import Contents, CutShort, Item, UnreadableFileError
@@ -27,6 +26,7 @@ from cyrsync.server.linking import Linker, Linking, SentFiles
 from cyrsync.server.read_again import ReadAgain
 from cyrsync.server.reading import MailboxReader, UnreadableMailboxError, identity_of
 from cyrsync.server.replica import Replica
+from cyrsync.server.same_messages import leave_same
 from cyrsync.state.mailbox_row import Key, MailboxRow
 from cyrsync.state.store import Store
 from cyrsync.sync.folder_plan import State
@@ -41,8 +41,6 @@ _AT_ONCE = 2
 _PORTION_BYTES, _PORTION = 4 << 20, 50
 #: Bytes of memory that a message takes while it waits, beside its contents.
 _ITEM = 512
-#: So many messages that the replica may have are asked for at once.
-_ASKED = 10_000
 #: What a full disk says.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 #: What two file systems say of a link from one to the other, and one that has no links.
@@ -186,14 +184,9 @@ class Sender:
 
     def _leave_same(self, change: MailboxChange, reader: MailboxReader) -> None:
         """Do without messages that the replica may have, and has."""
-        for root, plan in change.plans.items():
-            doubtful = change.doubtful(root)
-            if doubtful:
-                self._end_group()
-            for start in range(0, len(doubtful), _ASKED):
-                messages = reader.entries(root, plan.path, doubtful[start : start + _ASKED])
-                question = Question(self._replica.root(root, make=True), plan.path, tuple(messages))
-                change.has(root, self._replica.tree.same(question, numeric_ids=self._replica.numeric_ids))
+        if any(change.doubtful(root) for root in change.plans):
+            self._end_group()
+            leave_same(change, reader, self._replica)
 
     def _contents(self, change: MailboxChange, reader: MailboxReader) -> Contents:
         self._leave_out_lacking(change)
@@ -262,7 +255,7 @@ class Sender:
         key = change.location.key
         self._send_waiting(much=True)
         self._store.put([change.before()])
-        if change.summary.state is State.RECREATED:
+        if change.summary.state is State.RECREATED and (contents.count() or not change.arrived):
             self._end_group()
             if not self._clear(change, contents):
                 return True

@@ -19,7 +19,7 @@ import pytest
 import samplespool
 from cyrsync.far import folder_writer, owner_file
 from cyrsync.far.folder import Entry
-from cyrsync.server import contents, large_metadata, sender
+from cyrsync.server import contents, large_metadata, same_messages, sender
 from cyrsync.server.reading import MailboxReader
 from cyrsync.server.sender import Sender
 from cyrsync.state.mailbox_row import MailboxRow, StateDamaged
@@ -153,7 +153,7 @@ def test_what_is_large_is_not_in_memory(either: Pair, monkeypatch: pytest.Monkey
 
 def test_messages_that_may_be_there_are_asked_for_some_at_a_time(either: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is known of a million at once would fill the memory."""
-    monkeypatch.setattr(sender, "_ASKED", 2)
+    monkeypatch.setattr(same_messages, "_ASKED", 2)
     kept, asked = MailboxReader.entries, list[int]()
 
     def entries(self: MailboxReader, root: bytes, path: bytes, uids: array[int]) -> list[tuple[int, Entry]]:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import samplespool
+from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import snapshot as snapshots
+from cyrsync.ends.child_tree import ChildTree
+from cyrsync.ends.tree import Removed
+from cyrsync.errors import InterruptedRun
+from cyrsync.far.remove import Removal
 from cyrsync.server import last_looks, sender
 from cyrsync.server.conf_run import ConfRun
 from cyrsync.server.contents import Contents, Item
+from cyrsync.server.delivery import Delivery
 from cyrsync.state.store import Store
 from support.inside import sync_here
 from support.meanwhile import launch
@@ -134,6 +140,45 @@ def test_a_mailbox_that_is_made_again_while_it_is_sent(pair: Pair, monkeypatch: 
         samplespool.deliver(samplespool.create_folder(pair.server.spool, name), 3)
 
     sync_while_away(pair, monkeypatch, folder, lambda: samplespool.delete_folder(folder), make)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_mailbox_that_was_made_again_and_has_arrived_stays(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    """The run that sent it was cut off before it deleted what the one before had, also under UIDs that come now."""
+    folder = samplespool.create_folder(pair.server.spool, "user/joe/Again")
+    samplespool.deliver(folder, 9)
+    pair.server.record()
+    pair.sync()
+    samplespool.recreate_folder(folder, 2)
+    delete, there, removed = Delivery.delete_sent, pair.there(folder), list[Removal]()
+    monkeypatch.setattr(Delivery, "delete_sent", cut_off)
+    pair.sync(expect=20)
+    assert {"3.", "cyrus.index"} <= set(os.listdir(there))
+    before = {uid: (there / f"{uid}.").stat().st_ino for uid in (1, 2)}
+    for uid in samplespool.deliver(folder, more):
+        status = (folder / f"{uid}.").stat()
+        (there / f"{uid}.").write_bytes(b"x" * status.st_size)
+        os.utime(there / f"{uid}.", ns=(status.st_mtime_ns, status.st_mtime_ns))
+    remove = ChildTree.remove
+
+    def look(self: ChildTree, root: bytes, removals: Iterable[Removal], **how: bool) -> Removed:
+        these = list(removals)
+        removed.extend(these)
+        return remove(self, root, these, **how)
+
+    monkeypatch.setattr(Delivery, "delete_sent", delete)
+    monkeypatch.setattr(ChildTree, "remove", look)
+    report = pair.sync()
+    assert report["messages"]["send"] == more
+    assert {uid: (there / f"{uid}.").stat().st_ino for uid in (1, 2)} == before
+    assert any(kinds.INDEX in one.files for one in removed) == bool(more)
+    pair.assert_same()
+
+
+def cut_off(*_: object) -> None:
+    raise InterruptedRun("interrupted")
 
 
 def test_a_new_mailbox_that_is_away_for_a_moment(pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
