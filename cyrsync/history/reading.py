@@ -160,12 +160,8 @@ def _may_name(data: bytes, request: Request) -> bool:
 def _part(data: bytes, request: Request, is_index: bool) -> _Part:
     """Return the selected records of one file. Raise BadIndex."""
     if request.message is None:
-        # A few of a million records are looked at; flags that are damaged disagree with the header's counts.
-        index = records.read(data, check_records=not request.only_expunged, sorted_uids=is_index)
-        numbers = _wanted(index, request, not is_index)
-        if request.only_expunged:
-            _check(data, index, numbers)
-        return _Part(index, numbers, not is_index)
+        index = records.read(data, sorted_uids=is_index)
+        return _Part(index, _wanted(index, request, not is_index), not is_index)
     index = records.read(data, check_records=False, sorted_uids=False)
     numbers = [number for number in _numbers_of(index, request.message) if not index.unlinked[number]]
     _check(data, index, numbers)
