@@ -13,8 +13,9 @@ import typer
 
 from cyrsync.cli import signals
 from cyrsync.cli.operands import ConfigFile, operand
-from cyrsync.cli.options import CONF, Conf, Maps, Rsh, RsyncPath, StateDirectory
+from cyrsync.cli.options import Conf, Maps, Rsh, RsyncPath, StateDirectory
 from cyrsync.cli.output import console
+from cyrsync.cyrus.server import CONF
 from cyrsync.ends import address
 from cyrsync.server import mapping
 from cyrsync.state.lock import state_path

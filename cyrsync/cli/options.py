@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cyrsync.cyrus.server import CONF
 from cyrsync.errors import UnusableError, UsageError
 
 if TYPE_CHECKING:
     from cyrsync.cyrus.server.config import Config
-
-#: Where Cyrus itself looks.
-CONF = "/etc/imapd.conf"
 
 _LOGS = ("syslog", "journal")
 

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from cyrsync.cli import signals
-from cyrsync.cli.options import CONF, Conf, read_conf
+from cyrsync.cli.options import Conf, read_conf
 from cyrsync.cli.output import complain_of_all, console, progress
+from cyrsync.cyrus.server import CONF
 from cyrsync.errors import UsageError
 
 

@@ -16,7 +16,7 @@ import typer
 
 from cyrsync.cli import signals
 from cyrsync.cli.operands import ConfigFile, destination, user_or_destination
-from cyrsync.cli.options import CONF, AsJson, Conf, DryRun, Quiet, Rsh, Timeout, Verbose, Wait, read_conf
+from cyrsync.cli.options import AsJson, Conf, DryRun, Quiet, Rsh, Timeout, Verbose, Wait, read_conf
 from cyrsync.cli.output import as_line, complain_by_reason, console, progress
 from cyrsync.cli.retention import (
     Grace,
@@ -29,6 +29,7 @@ from cyrsync.cli.retention import (
     KeepYearly,
     retention_of,
 )
+from cyrsync.cyrus.server import CONF
 from cyrsync.errors import InterruptedRun, UsageError
 from cyrsync.text import printable
 

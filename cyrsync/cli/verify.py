@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cyrsync.cli.operands import ConfigFile, operand, tree_to_check
-from cyrsync.cli.options import CONF, Conf, Rsh, read_conf
+from cyrsync.cli.options import Conf, Rsh, read_conf
 from cyrsync.cli.output import progress, show_audit
+from cyrsync.cyrus.server import CONF
 from cyrsync.ends import address
 from cyrsync.errors import UnusableError, UsageError
 from cyrsync.sync.progress import Reporter

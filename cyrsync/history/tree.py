@@ -14,6 +14,7 @@ from typing import Protocol
 
 from cyrsync.cyrus.mailbox import entry, regular_file, snapshot
 from cyrsync.cyrus.mailbox.snapshot import MetaFiles
+from cyrsync.cyrus.server import CONF
 from cyrsync.cyrus.server import config as imapd_conf
 from cyrsync.cyrus.server.config import Config, ConfigError
 from cyrsync.cyrus.server.db import reader
@@ -27,8 +28,6 @@ from cyrsync.history.rooted import is_within, rooted
 from cyrsync.sync.progress import NoProgress, Reporter
 from cyrsync.text import path_text
 
-#: Where Cyrus itself looks.
-CONF = b"/etc/imapd.conf"
 #: Bytes of an imapd.conf.
 _LARGEST = 1 << 20
 
@@ -176,14 +175,14 @@ def open_tree(top: bytes, conf: str | None) -> Tree:
     except ConfigError as error:
         raise UnusableError(str(error)) from None
     if config is None and top == b"/":
-        raise UnusableError(f"{path_text(CONF)}: no such file: name the server's imapd.conf with -C FILE")
+        raise UnusableError(f"{CONF}: no such file: name the server's imapd.conf with -C FILE")
     return Tree(top, config)
 
 
 def _config(top: bytes, conf: str | None) -> Config | None:
     if conf is not None:
         return _moved(imapd_conf.read(conf), top)
-    own = rooted(top, CONF)
+    own = rooted(top, os.fsencode(CONF))
     if os.path.isfile(own):
         return _moved(imapd_conf.read(CONF, load=lambda name: regular_file.read(rooted(top, name), _LARGEST)), top)
     if top != b"/" and os.path.isfile(CONF):

@@ -14,6 +14,7 @@ from cyrsync.cyrus.server import layout
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.server import Located
 from cyrsync.far.finding import Problem
+from cyrsync.standby import starting
 from cyrsync.standby.ownership import Identity
 from cyrsync.standby.sweep import Swept
 from cyrsync.text import path_text, printable
@@ -66,7 +67,7 @@ class Commands:
 
     def steps(self, swept: Swept, problems: Sequence[tuple[bytes, Problem]], source: str) -> list[Step]:
         """Return what is to do, in order."""
-        reconstructing = list(self._reconstructing(problems))
+        reconstructing, home = list(self._reconstructing(problems)), os.fsdecode(self._config.configdirectory)
         quota = self._cyrus("counts again how much of the quotas is used", "quota", "-f")
         if not all(step.words for step in reconstructing):
             # It ends at a mailbox without a directory.
@@ -82,7 +83,7 @@ class Commands:
             _operators(
                 f"# see that the old master ({source}) cannot start: it would receive mail that is missing here"
             ),
-            _operators("systemctl start cyrus-imapd", "by whatever name Cyrus has here"),
+            *(_operators(*one) for one in starting.commands(self._conf, home, self._tools)),
             _operators("# lead clients and mail here: DNS, or the address that the old master had"),
             *self._searching(),
         ]

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from cyrsync.cyrus.server.settings import layout_settings
 from cyrsync.far import owner_file
 from cyrsync.far.owner_file import OwnerFile
 from support.imapd import CyrusServer, dump, folders, ok
-from support.tools import requires_root
+from support.tools import requires_root, wait_for
 from support.tree import run_cyrsync
 
 LAYOUTS = {
@@ -131,6 +132,24 @@ def test_a_sound_replica_is_ready_and_shows_the_same(
     assert {step["exit"] for step in found["steps"] if not step["operator"]} == {0}
     with spare:
         assert dump(spare, ["joe"]) == seen
+
+
+def test_the_command_that_is_printed_starts_the_server(
+    cyrus_server: Callable[..., CyrusServer], open_dir: Path
+) -> None:
+    primary = cyrus_server("primary")
+    fill(primary)
+    seen = dump(primary, ["joe"])
+    primary.stop()
+    spare = replicate(primary, open_dir / "spare")
+    found = promote(spare, "--run", code=0)
+    (start,) = [step["command"] for step in found["steps"] if " -M " in step["command"]]
+    subprocess.run(["sh", "-c", start], check=True, env=spare.environment, timeout=60)
+    try:
+        wait_for(spare.answers, seconds=30, name="the server that was started")
+        assert dump(spare, ["joe"]) == seen
+    finally:
+        os.kill(int((spare.conf / "master.pid").read_text()), signal.SIGTERM)
 
 
 @pytest.mark.parametrize("options", LAYOUTS.values(), ids=LAYOUTS)

@@ -47,7 +47,7 @@ ELSEWHERE = {
     "cd /srv/rehearsal": "as well",
     "PATH=/usr/lib/cyrus/bin": "as well",
     "curl -u joe": "as well",
-    "kill $(cat /srv/rehearsal/pid)": "as well",
+    "kill $(cat /srv/rehearsal/var/lib/cyrus/master.pid)": "as well",
     "cyrsync verify -C /srv/rehearsal/imapd.conf": "as well",
     "rm -r /srv/rehearsal": "as well",
 }

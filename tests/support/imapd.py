@@ -111,11 +111,11 @@ class CyrusServer:
                 f"{self.root}/run/pid",
                 "-D",
             ],
-            env=self._env,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-        wait_for(self._answers, seconds=30, name=f"Cyrus in {self.root}, see syslog")
+        wait_for(self.answers, seconds=30, name=f"Cyrus in {self.root}, see syslog")
 
     def stop(self) -> None:
         """Stop cleanly: everything is on disk afterwards."""
@@ -129,7 +129,7 @@ class CyrusServer:
         assert program is not None
         argv = [program, "-C", self._config, *args]
         who: dict[str, Any] = {"user": self.user, "group": self.group} if os.geteuid() == 0 else {}
-        done = subprocess.run(argv, env=self._env, capture_output=True, text=True, check=False, **who)
+        done = subprocess.run(argv, env=self.environment, capture_output=True, text=True, check=False, **who)
         assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
         output: str = done.stdout
         return output
@@ -169,7 +169,7 @@ class CyrusServer:
         return f"{self.root}/imapd.conf"
 
     @property
-    def _env(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         return {"PATH": SERVER_PATH, "CYRUS_USER": self.user, "CYRUS_GROUP": self.group}
 
     def _write_config(self) -> None:
@@ -205,7 +205,7 @@ class CyrusServer:
         for path in (directory, *directory.rglob("*")):
             shutil.chown(path, self.user, self.group)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
                 return connection.recv(4) == b"* OK"

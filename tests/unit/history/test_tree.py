@@ -48,7 +48,7 @@ def test_the_trees_own_with_what_it_includes(top: Path, tmp_path: Path) -> None:
 
 def test_this_hosts_where_it_leads_into_the_tree(top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a backup server with a Cyrus of its own, and as on one where nothing of that is in the tree."""
-    monkeypatch.setattr(tree, "CONF", os.fsencode(tmp_path / "imapd.conf"))
+    monkeypatch.setattr(tree, "CONF", str(tmp_path / "imapd.conf"))
     found = open_tree(os.fsencode(top), None)
     assert found.config is not None and found.config.configdirectory == os.fsencode(top / "var" / "conf")
     (tmp_path / "imapd.conf").write_text("configdirectory: /srv/cyrus\npartition-default: /srv/spool\n")
@@ -66,7 +66,7 @@ def test_the_machine_itself(top: Path, tmp_path: Path) -> None:
 
 def test_a_machine_without_an_imapd_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of its disks are not looked through."""
-    monkeypatch.setattr(tree, "CONF", os.fsencode(tmp_path / "none.conf"))
+    monkeypatch.setattr(tree, "CONF", str(tmp_path / "none.conf"))
     with pytest.raises(UnusableError, match=r"none\.conf: no such file: name the server's imapd\.conf with -C FILE"):
         open_tree(b"/", None)
 
