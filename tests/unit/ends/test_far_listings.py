@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import random
 from array import array
 from pathlib import Path
@@ -21,6 +20,7 @@ from cyrsync.ends.posix_tree import PosixTree
 from cyrsync.errors import ConnectionFailed, UnusableError, WrongAnswer
 from cyrsync.far.digests import Question, of_data
 from cyrsync.far.folder import Entry, Folder
+from support.fake_link import FakeLink
 
 ATTRIBUTES = [
     b"ad 755 4096 1700000000.5000000000 0:8:root:mail .",
@@ -54,22 +54,6 @@ LINES = [
 PIECES = st.sampled_from(
     [b"", b"/", b"..", b"../x", b"/etc", b"./", b"\\#000", b"9" * 5000, b"-1", b" ", b"\xff", b"d", b"e"]
 )
-
-
-class FakeLink:
-    name = "host"
-
-    def __init__(self, answer: bytes) -> None:
-        self.output = io.BufferedReader(io.BytesIO(answer))  # type: ignore[arg-type]
-
-    def send(self, data: bytes) -> None:
-        """Nobody listens."""
-
-    def see_work(self, since: float) -> None:
-        """Nobody waits for long."""
-
-    def failure(self) -> ConnectionFailed:
-        return ConnectionFailed("host: the connection failed")
 
 
 def shell(answer: bytes) -> PosixTree:

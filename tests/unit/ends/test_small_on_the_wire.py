@@ -24,36 +24,14 @@ from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.remove import Removal
 from cyrsync.far.wire import WireError
 from support import frames
+from support.fake_link import fake_agent
 
 LINE = 32 << 20  # bytes that are read as one
 REMOVAL = Removal(b"a", files=(b"x",))
 
 
-class FakeLink:
-    """A far end that has said all that it says, compressed."""
-
-    name = "host"
-
-    def __init__(self, answer: bytes) -> None:
-        self.output = io.BufferedReader(io.BytesIO(zlib.compress(answer)))
-
-    def wait_for(self, *lines: bytes) -> bytes:
-        return lines[0]
-
-    def send(self, data: bytes) -> None:
-        """Nobody listens."""
-
-    def see_work(self, since: float) -> None:
-        """Nobody waits for long."""
-
-    def failure(self) -> ConnectionFailed:
-        return ConnectionFailed("host: the connection failed")
-
-
 def tree(answer: bytes) -> AgentTree:
-    made = AgentTree(lambda: FakeLink(answer), compressed=True)  # type: ignore[arg-type, return-value]
-    made._agent._taught = True
-    return made
+    return fake_agent(zlib.compress(answer), compressed=True)
 
 
 def walk(answer: bytes) -> list[Folder]:

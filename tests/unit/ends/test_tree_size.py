@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tracemalloc
 import zlib
@@ -19,38 +18,15 @@ from cyrsync.ends.daemon_tree import DaemonTree
 from cyrsync.ends.posix_tree import PosixTree
 from cyrsync.errors import ConnectionFailed, WrongAnswer
 from cyrsync.far.folder import Folder
+from support.fake_link import FakeLink, fake_agent
 
 #: Of folders, other files and messages, in these tests.
 MOST = 100
 END = b'{"end": true}\n'
 
 
-class FakeLink:
-    """A far end that has said all that it says."""
-
-    name = "host"
-
-    def __init__(self, answer: bytes) -> None:
-        self.output = io.BufferedReader(io.BytesIO(answer))  # type: ignore[arg-type]
-
-    def wait_for(self, *lines: bytes) -> bytes:
-        return lines[0]
-
-    def send(self, data: bytes) -> None:
-        """Nobody listens."""
-
-    def see_work(self, since: float) -> None:
-        """Nobody waits for long."""
-
-    def failure(self) -> ConnectionFailed:
-        return ConnectionFailed("host: the connection failed")
-
-
 def agent(answer: bytes, *, far: bool = True) -> AgentTree:
-    link = FakeLink(zlib.compress(answer) if far else answer)
-    made = AgentTree(lambda: link, compressed=far)  # type: ignore[arg-type, return-value]
-    made._agent._taught = True
-    return made
+    return fake_agent(zlib.compress(answer) if far else answer, compressed=far)
 
 
 def frame(path: bytes, folders: Iterable[bytes] = (), others: Iterable[str] = (), messages: bytes = b"") -> bytes:

@@ -39,6 +39,7 @@ from cyrsync.far.owner_file import UNOWNED
 from cyrsync.far.request import Request
 from cyrsync.far.wire import WireError
 from support import frames
+from support.fake_link import fake_agent
 
 #: Each decoder, of either direction, as it reads a stream.
 DECODERS: dict[str, Callable[[io.BytesIO], object]] = {
@@ -274,31 +275,8 @@ ASKED: dict[str, tuple[Callable[[AgentTree], object], bytes]] = {
 }
 
 
-class FakeLink:
-    """What a far end has said, to the end."""
-
-    name = "host"
-
-    def __init__(self, answer: bytes) -> None:
-        self.output = io.BytesIO(answer)
-
-    def wait_for(self, *lines: bytes) -> bytes:
-        return lines[0]
-
-    def send(self, data: bytes) -> None:
-        """Nobody listens."""
-
-    def see_work(self, since: float) -> None:
-        """Nobody waits for long."""
-
-    def failure(self) -> ConnectionFailed:
-        return ConnectionFailed("host: the connection failed")
-
-
 def ask(name: str, answer: bytes) -> object:
-    tree = AgentTree(lambda: FakeLink(answer), compressed=False)  # type: ignore[arg-type, return-value]
-    tree._agent._taught = True
-    return ASKED[name][0](tree)
+    return ASKED[name][0](fake_agent(answer, compressed=False))
 
 
 @pytest.mark.parametrize("name", ASKED)
