@@ -88,3 +88,14 @@ def a_whole_path(trees: Trees) -> None:
     path = bytes(trees.outside)
     trees.put(b"Q" * len(path) + b"/file")
     trees.renamed = {b"Q" * len(path): path}
+
+
+#: Lies that all rsyncs can tell.
+LIES = [
+    a_file_more,
+    a_message_that_is_there_already,
+    an_index,
+    the_owner_file,
+    a_path_that_leads_up,
+    a_whole_path,
+]
