@@ -61,15 +61,8 @@ class Server(Pair):
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Server:
+def pair(tmp_path: Path) -> Server:
     return Server(tmp_path)
-
-
-@pytest.fixture
-def synced(server: Server) -> Server:
-    """One whose replica is up to date."""
-    server.sync()
-    return server
 
 
 @pytest.fixture
@@ -112,16 +105,16 @@ def lose_state(state_dir: Path) -> None:
 # --- What is sent
 
 
-def test_a_user_has_mailboxes_and_files(server: Server) -> None:
-    report = server.sync_only(*JOE)
+def test_a_user_has_mailboxes_and_files(pair: Server) -> None:
+    report = pair.sync_only(*JOE)
     assert report["part"] == ["--user=joe"]
-    assert report["folders"]["seen"] == report["folders"]["new"] == len(server.folders("joe"))
-    assert server.files_there() == server.of("joe")
+    assert report["folders"]["seen"] == report["folders"]["new"] == len(pair.folders("joe"))
+    assert pair.files_there() == pair.of("joe")
 
 
-def test_several_users(server: Server) -> None:
-    server.sync_only(*JOE, "--user", "joe1")
-    assert server.files_there() == server.of("joe") | server.of("joe1")
+def test_several_users(pair: Server) -> None:
+    pair.sync_only(*JOE, "--user", "joe1")
+    assert pair.files_there() == pair.of("joe") | pair.of("joe1")
 
 
 @pytest.mark.parametrize(
@@ -167,13 +160,13 @@ def test_a_user_on_a_partition(box: Box, replica: Path) -> None:
     assert files_beside(box, replica) == set()
 
 
-def test_without_the_files_beside_the_partitions(server: Server) -> None:
-    server.sync_only(*JOE, "--no-config")
-    assert server.files_there() == {name for name in server.of("joe") if "/spool-" in name}
+def test_without_the_files_beside_the_partitions(pair: Server) -> None:
+    pair.sync_only(*JOE, "--no-config")
+    assert pair.files_there() == {name for name in pair.of("joe") if "/spool-" in name}
 
 
-def test_the_walk_has_no_partitions(server: Server) -> None:
-    done = run_cyrsync("sync", "--partition", "default", server.server.spool, server.replica)
+def test_the_walk_has_no_partitions(pair: Server) -> None:
+    done = run_cyrsync("sync", "--partition", "default", pair.server.spool, pair.replica)
     assert (done.returncode, done.stdout) == (2, "")
     assert "-C" in done.stderr
 
@@ -182,17 +175,17 @@ def test_the_walk_has_no_partitions(server: Server) -> None:
 
 
 @pytest.mark.parametrize("words", [JOE, ("--partition", "part2"), (*JOE, "--user", "ann")])
-def test_all_after_a_part_is_sent_once(server: Server, state_dir: Path, words: tuple[str, ...]) -> None:
-    part = server.sync(*words)
+def test_all_after_a_part_is_sent_once(pair: Server, state_dir: Path, words: tuple[str, ...]) -> None:
+    part = pair.sync(*words)
     assert not is_complete(state_dir)
-    whole = server.sync()
+    whole = pair.sync()
     assert part["messages"]["send"] > 0
     assert part["messages"]["send"] + whole["messages"]["send"] == 120
     assert whole["messages"]["present"] == part["messages"]["send"]
-    server.assert_same()
-    assert_sound(server.conf, server.replica)
+    pair.assert_same()
+    assert_sound(pair.conf, pair.replica)
     assert is_complete(state_dir)
-    assert server.sync()["files"]["planned"] == 0
+    assert pair.sync()["files"]["planned"] == 0
 
 
 def test_all_after_a_part_with_directories_by_uniqueid(box: Box, replica: Path) -> None:
@@ -457,22 +450,22 @@ def test_a_dry_run_does_nothing(synced: Server) -> None:
 # --- What is said
 
 
-def test_a_part_is_no_success_of_the_whole(server: Server, tmp_path: Path) -> None:
+def test_a_part_is_no_success_of_the_whole(pair: Server, tmp_path: Path) -> None:
     metrics = tmp_path / "cyrsync.prom"
-    server.sync_only(*JOE, "--partition", "default", "--metrics", metrics)
+    pair.sync_only(*JOE, "--partition", "default", "--metrics", metrics)
     assert "\ncyrsync_last_success_timestamp_seconds{" in metrics.read_text()
     (success,) = [
         line for line in metrics.read_text().splitlines() if line.startswith("cyrsync_last_success_timestamp")
     ]
     assert success.endswith(" 0.0")
-    done = run_cyrsync("status", "--json", server.replica)
+    done = run_cyrsync("status", "--json", pair.replica)
     found = json.loads(done.stdout)
     assert found["last_success"] is None
     assert [(run["part"], run["users"], run["exit"]) for run in found["runs"]] == [
         (["--user=joe", "--partition=default"], ["joe"], 0)
     ]
-    assert "Part" in run_cyrsync("status", server.replica).stdout
-    assert run_cyrsync("status", server.replica, "--max-age", "1d").returncode == 1
+    assert "Part" in run_cyrsync("status", pair.replica).stdout
+    assert run_cyrsync("status", pair.replica, "--max-age", "1d").returncode == 1
 
 
 @pytest.mark.parametrize(
@@ -487,12 +480,12 @@ def test_a_part_is_no_success_of_the_whole(server: Server, tmp_path: Path) -> No
         (("--shard", "4/3"), 2, "there is no shard 4 of 3"),
     ],
 )
-def test_what_cannot_be(server: Server, words: tuple[str, ...], code: int, said: str) -> None:
-    done = run_cyrsync("sync", "-C", server.conf, *words, server.replica)
+def test_what_cannot_be(pair: Server, words: tuple[str, ...], code: int, said: str) -> None:
+    done = run_cyrsync("sync", "-C", pair.conf, *words, pair.replica)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert server.files_there() == set()
+    assert pair.files_there() == set()
 
 
 def test_a_partition_that_is_not_mounted(synced: Server) -> None:
@@ -521,58 +514,58 @@ def test_a_user_whose_directory_alone_is_not_there(synced: Server) -> None:
 SHARDS = [("--shard", f"{number}/3") for number in (1, 2, 3)]
 
 
-def test_shards_and_a_run_for_all(server: Server, state_dir: Path) -> None:
+def test_shards_and_a_run_for_all(pair: Server, state_dir: Path) -> None:
     """Each is a part with a state of its own; what no user owns is left to the run for all."""
-    reports = [server.sync(*words) for words in SHARDS]
-    users = {name for user in ("joe", "ann", "joe1") for name in server.of(user)}
-    assert server.files_there() >= users
+    reports = [pair.sync(*words) for words in SHARDS]
+    users = {name for user in ("joe", "ann", "joe1") for name in pair.of(user)}
+    assert pair.files_there() >= users
     assert sum(report["messages"]["send"] for report in reports) == 120
-    assert sum(report["folders"]["new"] for report in reports) == len(server.server.folders())
+    assert sum(report["folders"]["new"] for report in reports) == len(pair.server.folders())
     assert [report["part"] for report in reports] == [["--shard=1/3"], ["--shard=2/3"], ["--shard=3/3"]]
-    whole = server.sync("--full")
+    whole = pair.sync("--full")
     assert (whole["messages"]["send"], whole["warnings"], whole["files"]["deleted"]) == (0, [], 0)
-    server.assert_same()
-    assert_sound(server.conf, server.replica)
-    assert server.sync()["files"]["planned"] == 0
-    assert [owner_file and bool(owner_file.ended) for owner_file in server.owner_files()] == [True, True]
+    pair.assert_same()
+    assert_sound(pair.conf, pair.replica)
+    assert pair.sync()["files"]["planned"] == 0
+    assert [owner_file and bool(owner_file.ended) for owner_file in pair.owner_files()] == [True, True]
 
 
-def test_a_shard_leaves_what_others_are_making(server: Server) -> None:
+def test_a_shard_leaves_what_others_are_making(pair: Server) -> None:
     """Nobody tells what a killed run has left from it; a run for all does, as it is alone."""
-    hidden = server.there(server.server.spool) / ".cyrsync-renamed"
+    hidden = pair.there(pair.server.spool) / ".cyrsync-renamed"
     (hidden / "new.1").mkdir(parents=True)
-    server.sync("--shard", "1/3")
+    pair.sync("--shard", "1/3")
     assert (hidden / "new.1").exists()
-    server.sync("--full")
+    pair.sync("--full")
     assert not hidden.exists()
-    server.assert_same()
+    pair.assert_same()
 
 
 @pytest.mark.parametrize("over_ssh", [False, True])
-def test_shards_side_by_side(server: Server, request: pytest.FixtureRequest, over_ssh: bool) -> None:
+def test_shards_side_by_side(pair: Server, request: pytest.FixtureRequest, over_ssh: bool) -> None:
     """The first says whose the replica is, and none keeps the others out."""
-    where: tuple[str | Path, ...] = (server.replica,)
+    where: tuple[str | Path, ...] = (pair.replica,)
     if over_ssh:
         sshd: Sshd = request.getfixturevalue("sshd")
-        where = ("-e", sshd.rsh, sshd.at(server.replica))
-    commands = [cyrsync_argv("sync", "-C", server.conf, *words, *where) for words in SHARDS]
+        where = ("-e", sshd.rsh, sshd.at(pair.replica))
+    commands = [cyrsync_argv("sync", "-C", pair.conf, *words, *where) for words in SHARDS]
     running = [subprocess.Popen(argv, env=plain_env(), stderr=subprocess.PIPE, text=True) for argv in commands]
     assert [(process.communicate()[1], process.returncode) for process in running] == [("", 0)] * 3
-    first, second = server.owner_files()
+    first, second = pair.owner_files()
     assert first
     assert first == second
     assert not first.ended  # that is for the run for all to say
-    assert server.sync("--full")["messages"]["send"] == 0
-    server.assert_same()
-    assert_sound(server.conf, server.replica)
+    assert pair.sync("--full")["messages"]["send"] == 0
+    pair.assert_same()
+    assert_sound(pair.conf, pair.replica)
 
 
-def test_a_shard_that_is_run_again(server: Server) -> None:
+def test_a_shard_that_is_run_again(pair: Server) -> None:
     for words in SHARDS:
-        server.sync(*words)
-    samplespool.deliver(server.folders("joe")[0], 2)
-    samplespool.deliver(server.folders("ann")[0], 3)
-    assert sum(server.sync(*words)["messages"]["send"] for words in SHARDS) == 5
+        pair.sync(*words)
+    samplespool.deliver(pair.folders("joe")[0], 2)
+    samplespool.deliver(pair.folders("ann")[0], 3)
+    assert sum(pair.sync(*words)["messages"]["send"] for words in SHARDS) == 5
 
 
 def test_all_shards_after_a_run_for_all(synced: Server) -> None:
@@ -603,10 +596,10 @@ def test_a_shard_is_kept_from_anothers_replica(synced: Server, tmp_path: Path) -
     assert synced.everything() == before
 
 
-def test_runs_of_shards_are_of_one_pair(server: Server) -> None:
+def test_runs_of_shards_are_of_one_pair(pair: Server) -> None:
     for words in SHARDS:
-        server.sync(*words)
-    (found,) = [json.loads(line) for line in run_cyrsync("status", "--json", server.replica).stdout.splitlines()]
+        pair.sync(*words)
+    (found,) = [json.loads(line) for line in run_cyrsync("status", "--json", pair.replica).stdout.splitlines()]
     assert (found["last_success"], [run["part"] for run in found["runs"]]) == (
         None,
         [["--shard=3/3"], ["--shard=2/3"], ["--shard=1/3"]],
