@@ -21,6 +21,8 @@ import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from cyrsync.far import whole_file
+
 if TYPE_CHECKING:
     from typing import Optional, Tuple
 
@@ -201,7 +203,9 @@ def _write_in_place(directory: int, text: bytes) -> bool:
         if not last or len(packed) != size:
             return False
         older = 1 if found[0] and found[0][0] == last else 0
-        _write_all(descriptor, packed, older * size)
+        os.lseek(descriptor, older * size, os.SEEK_SET)
+        whole_file.write_all(descriptor, packed)
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
     return True
@@ -214,28 +218,9 @@ def _make(directory: int, text: bytes) -> None:
     size = max(_SLOT, -(-2 * len(text) // _SLOT) * _SLOT)
     if 2 * size > LARGEST:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), NAME)
-    with suppress(FileNotFoundError):
-        os.unlink(_NEW, dir_fd=directory)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(_NEW, flags, 0o600, dir_fd=directory)
     try:
-        _write_all(descriptor, _packed(text, number, size).ljust(2 * size), 0)
-        os.fchmod(descriptor, 0o644)
-        os.rename(_NEW, NAME, src_dir_fd=directory, dst_dir_fd=directory)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(_NEW, dir_fd=directory)
-        raise
+        whole_file.replace(NAME, _packed(text, number, size).ljust(2 * size), directory, _NEW, mode=0o644)
     finally:
-        os.close(descriptor)
         with suppress(PermissionError):  # who may write there need not own it
             os.utime(directory, ns=(before.st_atime_ns, before.st_mtime_ns))
     os.fsync(directory)
-
-
-def _write_all(descriptor: int, data: bytes, begin: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, begin)
-        view, begin = view[written:], begin + written
-    os.fsync(descriptor)

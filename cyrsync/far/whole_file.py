@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OURS = 0o600  # the mode of a file that only we read
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -21,7 +22,7 @@ def make(name: bytes, data: bytes, directory: int) -> None:
 
     Raise OSError; then it is not there, unless another process has made it.
     """
-    descriptor = os.open(name, NEW_FILE, 0o600, dir_fd=directory)
+    descriptor = os.open(name, NEW_FILE, _OURS, dir_fd=directory)
     try:
         write_all(descriptor, data)
     except OSError:
@@ -32,17 +33,19 @@ def make(name: bytes, data: bytes, directory: int) -> None:
         os.close(descriptor)
 
 
-def replace(name: bytes, data: bytes, directory: int, temporary: bytes) -> None:
+def replace(name: bytes, data: bytes, directory: int, temporary: bytes, mode: int = _OURS) -> None:
     """Put a file in place in an open directory, once its content is on the disk. Raise OSError.
 
     Until then its name is `temporary`: a leftover of a killed process with that name is replaced.
     """
     with suppress(FileNotFoundError):
         os.unlink(temporary, dir_fd=directory)
-    descriptor = os.open(temporary, NEW_FILE, 0o600, dir_fd=directory)
+    descriptor = os.open(temporary, NEW_FILE, _OURS, dir_fd=directory)
     try:
         try:
             write_all(descriptor, data)
+            if mode != _OURS:
+                os.fchmod(descriptor, mode)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

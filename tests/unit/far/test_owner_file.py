@@ -194,7 +194,7 @@ owner_file.write(os.fsencode(sys.argv[1]), owner_file.from_json(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("call", ["pwrite", "fsync", "rename"])
+@pytest.mark.parametrize("call", ["write", "fsync", "rename"])
 @pytest.mark.parametrize("old", [None, TOKEN])
 def test_killed_on_the_way(tmp_path: Path, old: OwnerFile | None, call: str) -> None:
     root, new = os.fsencode(tmp_path), TOKEN._replace(run=8)
@@ -204,7 +204,7 @@ def test_killed_on_the_way(tmp_path: Path, old: OwnerFile | None, call: str) -> 
     done = subprocess.run(argv, env=plain_env(), check=False).returncode
     # What is written in its place needs no rename.
     assert done == (0 if old and call == "rename" else -signal.SIGKILL)
-    assert owner_file.read(root) == (new if old and call != "pwrite" else old)
+    assert owner_file.read(root) == (new if old and call != "write" else old)
     assert owner_file.is_bare(root)
     owner_file.write(root, TOKEN._replace(run=9))
     assert owner_file.read(root) == TOKEN._replace(run=9)
