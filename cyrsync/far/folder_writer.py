@@ -17,6 +17,7 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far.attributes import dress, dress_link, settable
 from cyrsync.far.owner import owner_here
 from cyrsync.far.remove import RENAMED
+from cyrsync.far.whole_file import NEW_FILE, write_all
 
 if TYPE_CHECKING:
     from typing import Optional
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _DIRECTORY = _ROOT | os.O_NOFOLLOW
 _OLD_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 1 << 17  # bytes that are compared at once
 _TRIES = 20  # to make a directory in one that others remove when it is empty
 _LONGEST = 255 - len("..123456")  # bytes of a name that a temporary one can have in it
@@ -86,13 +86,13 @@ class FolderWriter:
             self._others.append((temporary, name))
             dress_link(temporary, folder, entry, self._numeric_ids)
             return
-        self._file = os.open(temporary, _NEW_FILE, 0o600, dir_fd=folder)
+        self._file = os.open(temporary, NEW_FILE, 0o600, dir_fd=folder)
         if is_message:
             self._messages.append(int(name[:-1]))
         else:
             self._others.append((temporary, name))
         self._entry = entry
-        _write(self._file, data)
+        write_all(self._file, data)
         self._left = entry.size - len(data)
         if not self._left:
             self._finish()
@@ -136,14 +136,14 @@ class FolderWriter:
     def more(self, data: bytes) -> None:
         """Write the next piece of the file. Raise OSError."""
         if self._tail >= 0:
-            _write(self._tail, data)
+            write_all(self._tail, data)
             self._left -= len(data)
             if not self._left:
                 assert self._entry is not None
                 dress(self._tail, self._entry, numeric_ids=self._numeric_ids)
                 self._tail = -1
             return
-        _write(self._file, data)
+        write_all(self._file, data)
         self._left -= len(data)
         if not self._left:
             self._finish()
@@ -354,7 +354,7 @@ class FolderWriter:
             if grown:
                 self._lengthened.append((descriptor, entry.mtime))
                 os.utime(descriptor, ns=(now.st_atime_ns, 0))
-                _write(descriptor, memoryview(data)[now.st_size :])
+                write_all(descriptor, memoryview(data)[now.st_size :])
                 dress(descriptor, entry._replace(mtime=0), numeric_ids=self._numeric_ids)
         finally:
             if not grown:
@@ -414,9 +414,3 @@ def _begins_with(data: bytes, descriptor: int, size: int) -> bool:
             return False
         at += len(block)
     return True
-
-
-def _write(descriptor: int, data: "bytes | memoryview") -> None:
-    written = os.write(descriptor, data) if data else 0
-    while written < len(data):
-        written += os.write(descriptor, memoryview(data)[written:])

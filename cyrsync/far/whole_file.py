@@ -10,11 +10,11 @@ NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OURS = 0o600  # the mode of a file that only we read
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: "bytes | memoryview") -> None:
     """Write all of the bytes to an open file. Raise OSError."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    written = os.write(descriptor, data) if data else 0
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])
 
 
 def make(name: bytes, data: bytes, directory: int) -> None:

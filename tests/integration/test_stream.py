@@ -437,7 +437,7 @@ def test_there_is_no_room_for_one(pair: Pair, monkeypatch: pytest.MonkeyPatch) -
     folders = pair.folders[:2]
     for folder in folders:
         samplespool.deliver(folder, 2)
-    kept, calls = folder_writer._write, []
+    kept, calls = folder_writer.write_all, []
 
     def full(descriptor: int, data: bytes) -> None:
         calls.append(descriptor)
@@ -445,7 +445,7 @@ def test_there_is_no_room_for_one(pair: Pair, monkeypatch: pytest.MonkeyPatch) -
             raise OSError(28, "No space left on device")
         kept(descriptor, data)
 
-    monkeypatch.setattr(folder_writer, "_write", full)
+    monkeypatch.setattr(folder_writer, "write_all", full)
     report = pair.sync()
     assert report["files"]["sent"] == report["files"]["planned"]
     pair.assert_same()
@@ -460,7 +460,7 @@ def test_there_is_no_room_at_all(pair: Pair, monkeypatch: pytest.MonkeyPatch) ->
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(folder_writer, "_write", full)
+        patched.setattr(folder_writer, "write_all", full)
         report = pair.sync(expect=11)
     assert "No space left on device" in report["errors"][0]
     after = {path: entry._replace(mtime_ns=0) for path, entry in snapshot(pair.replica).items()}
