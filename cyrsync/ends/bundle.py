@@ -27,6 +27,7 @@ MODULES = (
     "cyrsync.far.frames",
     "cyrsync.far.attributes",
     "cyrsync.far.whole_file",
+    "cyrsync.far.opened_folder",
     "cyrsync.far.folder_writer",
     "cyrsync.far.receive",
     "cyrsync.far.owner_file",

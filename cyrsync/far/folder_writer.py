@@ -1,8 +1,8 @@
 """One folder of a replica while it is written: its files are beside their places, and take them together.
 
-A folder that is not there is made in a hidden directory, and renamed into its place as a whole. In one that is there,
-every file is written under a hidden name, and then all are renamed: messages first, then other files in the order in
-which they came. No link is followed below a root. A link or a file that stands where a directory has to be makes way.
+A folder that is not there is made aside, and renamed into its place as a whole (opened_folder.py). In one that is
+there, every file is written under a hidden name, and then all are renamed: messages first, then other files in the
+order in which they came.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far.attributes import dress, dress_link, settable
+from cyrsync.far.opened_folder import OpenedFolder
 from cyrsync.far.owner import owner_here
-from cyrsync.far.remove import RENAMED
 from cyrsync.far.whole_file import NEW_FILE, write_all
 
 if TYPE_CHECKING:
@@ -26,11 +26,8 @@ if TYPE_CHECKING:
     from cyrsync.far.frames import Part
     from cyrsync.far.keep import Keeper
 
-_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_DIRECTORY = _ROOT | os.O_NOFOLLOW
 _OLD_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BLOCK = 1 << 17  # bytes that are compared at once
-_TRIES = 20  # to make a directory in one that others remove when it is empty
 _LONGEST = 255 - len("..123456")  # bytes of a name that a temporary one can have in it
 
 
@@ -45,11 +42,9 @@ class FolderWriter:
         self.name = b""  # of the file at work
         #: Directories, by path, whose owner, mode or time could not be set, each with the errno.
         self.undressed = []  # type: list[tuple[bytes, int]]
-        self._above = [path for path, _ in part.above]
         self._numeric_ids = numeric_ids
-        self._opened = []  # type: list[tuple[int, Entry]]
-        self._aside = b""  # the name, in the hidden directory, of a folder that was not there
-        self._hidden = -1  # that directory
+        self._opened = OpenedFolder(part, numeric_ids, aside)
+        self._folder = self._opened.descriptor
         self._suffix = os.urandom(3).hex().encode("ascii")
         self._messages = array("I")  # that are written, by UID
         self._linked = set()  # type: set[int]  # of these, the ones that are links
@@ -61,32 +56,26 @@ class FolderWriter:
         self._entry = None  # type: Optional[Entry]
         #: By the owner and the mode of an original, what a new file is to be given: None for what it has.
         self._to_give = {}  # type: dict[tuple[str, int], tuple[Optional[tuple[int, int]], Optional[int]]]
-        try:
-            self._open(part, aside)
-        except BaseException:
-            self.close()
-            raise
 
     def is_aside(self) -> bool:
         """Tell whether the folder is one that was not there."""
-        return bool(self._aside)
+        return bool(self._opened.aside)
 
     def begin(self, name: bytes, entry: "Entry", data: bytes, is_message: bool) -> None:
         """Write a file, or the first piece of it. Raise OSError."""
         self.name = name
         if self._file >= 0 or self._tail >= 0:
             self._finish()
-        folder = self._opened[-1][0]
-        bare = not self._aside and not is_message and name not in kinds.SNAPSHOT and len(data) == entry.size
-        if bare and (self._is_same(name, entry, folder) or self._lengthen(name, entry, data, folder)):
+        bare = not self._opened.aside and not is_message and name not in kinds.SNAPSHOT and len(data) == entry.size
+        if bare and (self._is_same(name, entry) or self._lengthen(name, entry, data)):
             return
-        temporary = name if self._aside else self._temporary(name)
+        temporary = name if self._opened.aside else self._temporary(name)
         if stat.S_ISLNK(entry.mode):
-            os.symlink(entry.extra.encode("latin-1"), temporary, dir_fd=folder)
+            os.symlink(entry.extra.encode("latin-1"), temporary, dir_fd=self._folder)
             self._others.append((temporary, name))
-            dress_link(temporary, folder, entry, self._numeric_ids)
+            dress_link(temporary, self._folder, entry, self._numeric_ids)
             return
-        self._file = os.open(temporary, NEW_FILE, 0o600, dir_fd=folder)
+        self._file = os.open(temporary, NEW_FILE, 0o600, dir_fd=self._folder)
         if is_message:
             self._messages.append(int(name[:-1]))
         else:
@@ -104,27 +93,26 @@ class FolderWriter:
         """
         name = self.name = b"%d." % uid
         self._finish()
-        folder = self._opened[-1][0]
-        temporary = name if self._aside else self._temporary(name)
+        temporary = name if self._opened.aside else self._temporary(name)
         if other is None:
             self._link_here(b"%d." % number, temporary)
         else:
-            os.link(b"%d." % number, temporary, src_dir_fd=other, dst_dir_fd=folder, follow_symlinks=False)
+            os.link(b"%d." % number, temporary, src_dir_fd=other, dst_dir_fd=self._folder, follow_symlinks=False)
         self._messages.append(uid)
         self._linked.add(uid)
-        now = os.stat(temporary, dir_fd=folder, follow_symlinks=False)
+        now = os.stat(temporary, dir_fd=self._folder, follow_symlinks=False)
         wanted = settable(entry, now.st_uid, now.st_gid, self._numeric_ids)
         same = (now.st_mode, now.st_size, now.st_uid, now.st_gid) == (entry.mode, entry.size, *wanted)
         if not same:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         if now.st_mtime_ns != entry.mtime:
-            os.utime(temporary, ns=(entry.mtime, entry.mtime), dir_fd=folder, follow_symlinks=False)
+            os.utime(temporary, ns=(entry.mtime, entry.mtime), dir_fd=self._folder, follow_symlinks=False)
 
     def begin_tail(self, name: bytes, entry: "Entry", offset: int, data: bytes) -> None:
         """Write the end of a file that is here, or the first piece of it. Raise OSError."""
         self.name = name
         self._finish()
-        descriptor = os.open(name, _OLD_FILE, dir_fd=self._opened[-1][0])
+        descriptor = os.open(name, _OLD_FILE, dir_fd=self._folder)
         self._lengthened.append((descriptor, entry.mtime))
         now = os.fstat(descriptor)
         if not stat.S_ISREG(now.st_mode) or now.st_nlink != 1 or now.st_size != offset:
@@ -154,19 +142,13 @@ class FolderWriter:
         How its directories look is no part of that: others than root cannot set it for those that are not theirs.
         """
         self._finish()
-        if self._aside:
-            dress(*self._opened[-1], numeric_ids=self._numeric_ids)
-            name = self.name = self.path.rpartition(b"/")[2]
-            os.rename(self._aside, name, src_dir_fd=self._hidden, dst_dir_fd=self._opened[-2][0])
-            self._aside = b""
+        if self._opened.aside:
+            self.name = self.path.rpartition(b"/")[2]
+            self._opened.give_place(self.name)
             self._forget()
         else:
             self._rename()
-        for path, (directory, entry) in zip(reversed(self._above), reversed(self._opened)):
-            try:
-                dress(directory, entry, numeric_ids=self._numeric_ids)
-            except OSError as error:
-                self.undressed.append((path, error.errno or errno.EIO))
+        self.undressed = self._opened.dress()
 
     def take_lengthened(self) -> "list[tuple[int, int]]":
         """Return the files that were lengthened, open, each with its time."""
@@ -179,105 +161,50 @@ class FolderWriter:
             _close(self._file)
             self._file = -1
         for uid in self._messages:
-            _discard(b"%d." % uid if self._aside else self._temporary(b"%d." % uid), self._opened[-1][0])
+            _discard(b"%d." % uid if self._opened.aside else self._temporary(b"%d." % uid), self._folder)
         for temporary, _ in self._others:
-            _discard(temporary, self._opened[-1][0])
-        if self._aside:
-            _discard(self._aside, self._hidden, is_directory=True)
-        for directory, _ in self._opened:
-            _close(directory)
-        if self._hidden >= 0:
-            _close(self._hidden)
+            _discard(temporary, self._folder)
+        self._opened.close()
+        self._folder = -1
         for descriptor, _ in self._lengthened:
             _close(descriptor)
-        self._opened, self._aside, self._hidden, self._lengthened = [], b"", -1, []
+        self._lengthened = []
         self._forget()
-
-    def _open(self, part: "Part", aside: bool) -> None:
-        for path, entry in part.above:
-            if not self._opened:
-                self._opened.append((os.open(part.root, _ROOT), entry))
-                continue
-            above = self._opened[-1][0]
-            name = path.rpartition(b"/")[2]
-            directory = _open_directory(name, above)
-            if directory is None and aside and path == part.path:
-                directory = self._make_aside(above)
-            is_made = directory is None
-            if directory is None:
-                _make_directory(name, above)
-                directory = os.open(name, _DIRECTORY, dir_fd=above)
-            self._opened.append((directory, entry))
-            if is_made:
-                self._dress_early(directory, entry)
-
-    def _dress_early(self, directory: int, entry: "Entry") -> None:
-        """Give a directory that was just made its owner and mode, as far as we can write into it then.
-
-        The mailbox may be given up, or we killed, and no other one be sent that the directory is above.
-        """
-        try:
-            dress(directory, entry._replace(mode=entry.mode | stat.S_IRWXU), numeric_ids=self._numeric_ids)
-        except OSError:
-            pass  # when all has its place, that is tried again, and told
-
-    def _make_aside(self, above: int) -> "Optional[int]":
-        """Make a folder in the hidden directory; None where another file system is mounted on the way."""
-        root = self._opened[0][0]
-        name = b"new.%b" % os.urandom(8).hex().encode("ascii")
-        for left in range(_TRIES, -1, -1):
-            _make_directory(RENAMED, root)
-            try:
-                self._hidden = os.open(RENAMED, _DIRECTORY, dir_fd=root)
-                if os.fstat(self._hidden).st_dev != os.fstat(above).st_dev:
-                    return None
-                os.mkdir(name, 0o700, dir_fd=self._hidden)
-                break
-            except FileNotFoundError:  # another receiver has just removed the hidden directory, as it was empty
-                if self._hidden >= 0:
-                    os.close(self._hidden)
-                    self._hidden = -1
-                if not left:
-                    raise
-        self._aside = name
-        return os.open(name, _DIRECTORY, dir_fd=self._hidden)
 
     def _keep(self, keeper: "Keeper") -> None:
         """Keep what is about to be replaced."""
-        folder, coming = self._opened[-1][0], {name: temporary for temporary, name in self._others}
+        coming = {name: temporary for temporary, name in self._others}
         if kinds.INDEX in coming:
             bound = {name: temporary for name, temporary in coming.items() if name in kinds.SNAPSHOT}
-            keeper.keep_state(folder, self.path, bound)
+            keeper.keep_state(self._folder, self.path, bound)
         for name, temporary in coming.items():
             if not kinds.is_metadata(name):
-                keeper.keep_file(folder, self.path, name, temporary)
+                keeper.keep_file(self._folder, self.path, name, temporary)
 
     def _rename(self) -> None:
-        folder = self._opened[-1][0]
         if self._keeper:
             self._keep(self._keeper)
         self._messages.reverse()
         while self._messages:
             name = self.name = b"%d." % self._messages[-1]
-            os.rename(self._temporary(name), name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.rename(self._temporary(name), name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             if self._messages.pop() in self._linked:
-                _discard(self._temporary(name), folder)  # rename(2) leaves it where both were one file already
+                _discard(self._temporary(name), self._folder)  # rename(2) leaves it where both were one file already
         if {kinds.HEADER, kinds.INDEX} <= {name for _, name in self._others}:
             # Were we killed between the two, an index would stand beside a header that it was not written with.
-            _discard(kinds.INDEX, folder)
+            _discard(kinds.INDEX, self._folder)
         self._others.reverse()
         while self._others:
             temporary, name = self._others[-1]
             self.name = name
-            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.rename(temporary, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             self._others.pop()
 
     def _link_here(self, name: bytes, temporary: bytes) -> None:
         """Link a message of this folder, be it one that waits for its place or one that was here."""
-        folder = self._opened[-1][0]
-        for old in dict.fromkeys([name if self._aside else self._temporary(name), name]):
+        for old in dict.fromkeys([name if self._opened.aside else self._temporary(name), name]):
             try:
-                os.link(old, temporary, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+                os.link(old, temporary, src_dir_fd=self._folder, dst_dir_fd=self._folder, follow_symlinks=False)
                 return
             except FileNotFoundError:
                 if old == name:
@@ -324,18 +251,18 @@ class FolderWriter:
             os.chmod(descriptor, mode_to_give)
         os.utime(descriptor, ns=(entry.mtime, entry.mtime))
 
-    def _is_same(self, name: bytes, entry: "Entry", folder: int) -> bool:
+    def _is_same(self, name: bytes, entry: "Entry") -> bool:
         """Tell whether a file needs no sending, by rsync's quick check, and no attributes."""
         if stat.S_ISLNK(entry.mode) or not kinds.is_metadata(name):
             return False  # what is no mailbox's was seen to differ
         try:
-            now = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            now = os.stat(name, dir_fd=self._folder, follow_symlinks=False)
         except FileNotFoundError:
             return False
         same_owner = (now.st_uid, now.st_gid) == owner_here(entry.owner, self._numeric_ids)
         return same_owner and (now.st_mode, now.st_size, now.st_mtime_ns) == (entry.mode, entry.size, entry.mtime)
 
-    def _lengthen(self, name: bytes, entry: "Entry", data: bytes, folder: int) -> bool:
+    def _lengthen(self, name: bytes, entry: "Entry", data: bytes) -> bool:
         """Write the end of a metadata file that has grown, and tell whether it has: a cache is seldom rewritten.
 
         One that has other names is left: they are copies that somebody keeps. Its time is no original's at first.
@@ -343,7 +270,7 @@ class FolderWriter:
         if not kinds.is_metadata(name):
             return False
         try:
-            descriptor = os.open(name, _OLD_FILE, dir_fd=folder)
+            descriptor = os.open(name, _OLD_FILE, dir_fd=self._folder)
         except OSError:
             return False
         grown = False
@@ -362,37 +289,9 @@ class FolderWriter:
         return grown
 
 
-def _make_directory(name: bytes, above: int) -> None:
-    """Make a directory, unless another receiver has."""
+def _discard(name: bytes, directory: int) -> None:
     try:
-        os.mkdir(name, 0o700, dir_fd=above)
-    except FileExistsError:
-        pass
-
-
-def _open_directory(name: bytes, above: int) -> "Optional[int]":
-    """Open a directory; None where none is there. What else is there makes way, as it does for rsync."""
-    try:
-        return os.open(name, _DIRECTORY, dir_fd=above)
-    except FileNotFoundError:
-        return None
-    except PermissionError:
-        # It is as the original: one that its owner may not read. It gets its mode back in the end.
-        os.chmod(name, 0o700, dir_fd=above)
-        return os.open(name, _DIRECTORY, dir_fd=above)
-    except OSError as error:
-        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-            raise
-    os.unlink(name, dir_fd=above)
-    return None
-
-
-def _discard(name: bytes, directory: int, *, is_directory: bool = False) -> None:
-    try:
-        if is_directory:
-            os.rmdir(name, dir_fd=directory)
-        else:
-            os.unlink(name, dir_fd=directory)
+        os.unlink(name, dir_fd=directory)
     except OSError:
         pass  # whoever comes next removes it
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.far import folder_writer
+from cyrsync.far import opened_folder
 from cyrsync.far.folder import Entry
 from cyrsync.far.frames import PIECE, Part, Target
 from cyrsync.far.receive import Failure, Receiver
@@ -313,14 +313,14 @@ def test_a_directory_that_cannot_be_made_as_on_the_source(
     if is_new:
         shutil.rmtree(replica / "j/user/joe")
     (replica / "j").chmod(0o700)
-    dressing = folder_writer.dress
+    dressing = opened_folder.dress
 
     def dress(descriptor: int, entry: Entry, *, numeric_ids: bool) -> None:
         if os.path.samestat(os.fstat(descriptor), os.stat(replica / "j")):
             raise PermissionError(errno.EPERM, "")
         dressing(descriptor, entry, numeric_ids=numeric_ids)
 
-    monkeypatch.setattr(folder_writer, "dress", dress)
+    monkeypatch.setattr(opened_folder, "dress", dress)
     receiver = Receiver(numeric_ids=False)
     for _ in range(2):
         send(receiver, source, replica, "2.", "cyrus.index")
