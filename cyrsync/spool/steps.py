@@ -21,18 +21,13 @@ from cyrsync.rsync import list_file
 from cyrsync.rsync.asked import Own
 from cyrsync.rsync.driver import Rsync
 from cyrsync.rsync.filters import NO_RULES, Rules
-from cyrsync.rsync.messages import Complaint
-from cyrsync.spool import deletions, lists
+from cyrsync.spool import deletions, lists, planned
 from cyrsync.spool.account import Account, by_folder
+from cyrsync.spool.rsync_step import TOGETHER, RsyncStep, Tick
 from cyrsync.sync.folder_plan import FolderPlan, State
 
 #: Neither size nor time distinguishes the files of two mailboxes, nor what has changed within one second.
 _IGNORE_TIMES = "--ignore-times"
-#: Staged metadata is put in place when the last of it has arrived: a header and its index are not parted by a lost
-#: connection. Where it waits is rsync's default, but the user may have named another: there names might not be unique.
-_TOGETHER = ("--delay-updates", f"--partial-dir={kinds.UPDATES.decode()}")
-
-Tick = Callable[[str, int, int, int], None]
 
 
 class Transfer:
@@ -70,7 +65,8 @@ class Transfer:
         self._rsync = rsync
         self.writer = writer
         self.root = root
-        self._tick = tick
+        self._by_path = {plan.path: plan for plan in self.plans}
+        self._step = RsyncStep(rsync, self.account, self._by_path, tick)
         self._pretend = pretend
         self._staging = staging
         self._may_delete = may_delete
@@ -78,7 +74,6 @@ class Transfer:
         self._size_only = size_only
         self._forced: tuple[str, ...] = ()
         self._unnamed: set[bytes] = set()  # but for messages that no index names
-        self._by_path = {plan.path: plan for plan in self.plans}
         self._without_index: set[bytes] = set()  # folders whose index this run has removed
 
     def send_messages(self, *, force: bool) -> None:
@@ -89,7 +84,7 @@ class Transfer:
     def send_again(self, plans: list[FolderPlan]) -> None:
         """Take these plans, made since, for those of the same folders, and send what messages they still lack."""
         for plan in plans:
-            self.account.plan(plan.files_planned() - _last(self._by_path[plan.path]))
+            self.account.plan(plan.files_planned() - planned.last(self._by_path[plan.path]))
             self._by_path[plan.path] = plan
         self.plans = [plan for plan in self._by_path.values() if plan.sends() or plan.deletes()]
         self._send_messages(plans)
@@ -108,22 +103,22 @@ class Transfer:
         differing = (_IGNORE_TIMES,) if coarse else ()
         for plan in self.plans:
             if plan.path in self.account.held:
-                self.account.give_up(plan, _last(plan))
+                self.account.give_up(plan, planned.last(plan))
         unlike, others = _split(self.settled(), lambda plan: plan.unseen or _is_renewed(plan))
         for plans, how in ((others, differing), (unlike, (_IGNORE_TIMES,))):
             staged = [plan for plan in plans if plan.staged]
             words = (*self._forced, *how)
-            together = _TOGETHER if self._clear_updates(staged) and any(map(_in_parts, staged)) else ()
+            together = TOGETHER if self._clear_updates(staged) and any(map(_in_parts, staged)) else ()
             for some, by_size in self._by_size(staged, _compares_metadata_by_size):
                 extra = (*words, *together, *by_size)
-                self._step("metadata", some, lists.staged_entries, extra, _staged, self._staging)
+                self._step.run("metadata", some, lists.staged_entries, extra, planned.staged, self._staging)
             for some, by_size in self._by_size(plans, _compares_others_by_size):
-                self._step("metadata", some, lists.other_entries, (*words, *by_size), _unstaged)
+                self._step.run("metadata", some, lists.other_entries, (*words, *by_size), planned.unstaged)
         root = self._root_left()
         if root:
             alone = () if self._rsync and self._rsync.ends.name else (lists.ROOT_ALONE,)
             words = (*self._forced, *alone)
-            self._step("metadata", self._settled([root]), lambda _: iter([Own(list_file.ROOT)]), words, lambda _: 0)
+            self._step.run("metadata", self._settled([root]), lambda _: iter([Own(list_file.ROOT)]), words, lambda _: 0)
 
     def _root_left(self) -> FolderPlan | None:
         """Return the root, if its own attributes, or what this run has made of them, are seen to by no other list."""
@@ -147,11 +142,13 @@ class Transfer:
         under_index = [] if self._pretend else [plan for plan in others if plan.under_index]
         others = [plan for plan in others if self._pretend or not plan.under_index]
         words = (*self._forced, *self._filters)
-        self._step("messages", others, lists.message_entries, words, _messages)
+        self._step.run("messages", others, lists.message_entries, words, planned.messages)
         replaced = self._to_be_replaced(under_index, words)
         self._take_indexes_away([*renewed, *replaced])
-        self._step("messages", self._settled(replaced), lists.message_entries, words, _messages)
-        self._step("messages", self._settled(renewed), lists.message_entries, (*words, _IGNORE_TIMES), _messages)
+        self._step.run("messages", self._settled(replaced), lists.message_entries, words, planned.messages)
+        self._step.run(
+            "messages", self._settled(renewed), lists.message_entries, (*words, _IGNORE_TIMES), planned.messages
+        )
 
     def settled(self) -> list[FolderPlan]:
         """Return the plans of the folders that are not held."""
@@ -181,7 +178,7 @@ class Transfer:
         folders = sorted({removal.path for removal in self._removals()})
         words = ("--delete", "--existing", "--ignore-existing", f"--max-delete={limit}", *protected)
         outcome = self._rsync.transfer((path + b"/" if path else b"" for path in folders), words)
-        self._note({**outcome.failed, **outcome.attributes})
+        self._step.note({**outcome.failed, **outcome.attributes})
         if self._rsync.verbatim:
             # What it deleted and what it left it reported to the user only.
             self.account.deleted += len(set(self.goes()).difference(outcome.failed))
@@ -244,7 +241,7 @@ class Transfer:
         try:
             self._take_indexes_away(self.plans)
         except ReplicaFull as error:
-            self.account.no_room(error, self.plans, _messages)
+            self.account.no_room(error, self.plans, planned.messages)
 
     def size_of_deleted(self, plan: FolderPlan) -> list[int]:
         """Return the sizes of the replica's files that a folder loses: its messages that are deleted, and its index."""
@@ -305,7 +302,7 @@ class Transfer:
                 plan.metadata, plan.restored = tuple(sorted((*plan.metadata, *plan.restored))), ()
                 plan.touch = plan.touch or plan.staged
             else:
-                self.account.plan(-_messages(plan))
+                self.account.plan(-planned.messages(plan))
                 self.account.same_messages += plan.messages_send
                 plan.uids, plan.whole, plan.nonstandard, plan.derived, plan.messages_send = (
                     uid_sets.empty(),
@@ -333,7 +330,7 @@ class Transfer:
             removals = (Removal(plan.path, files=(kinds.INDEX,)) for plan in renewed)
             for path, number in self.writer.remove(self.root, removals, keep_times=False).failed:
                 self.account.errors[path] = hint(f"cannot be replaced: {os.strerror(number)}")
-                self.account.hold_back([path], renewed, _messages)
+                self.account.hold_back([path], renewed, planned.messages)
         elif self._rsync:
             blank = self._rsync.directory / "blank" / os.fsdecode(self._rsync.ends.name)
             indexes = [join(plan.path, kinds.INDEX) for plan in renewed]
@@ -342,8 +339,8 @@ class Transfer:
                 empty.parent.mkdir(parents=True, exist_ok=True)
                 empty.touch()
             outcome = self._rsync.transfer(indexes, ("--no-implied-dirs", "--omit-dir-times"), instead=blank)
-            self._note(outcome.failed)
-            self.account.hold_back(outcome.failed, renewed, _messages)
+            self._step.note(outcome.failed)
+            self.account.hold_back(outcome.failed, renewed, planned.messages)
 
     def _clear_updates(self, plans: list[FolderPlan]) -> bool:
         """Remove what a run that was cut off left of new metadata, and return whether that could be done.
@@ -355,70 +352,6 @@ class Transfer:
         removals = [Removal(plan.path, folders=(kinds.UPDATES,)) for plan in plans if plan.metadata]
         return not (removals and self.writer.remove(self.root, removals, keep_times=False).failed)
 
-    def _step(
-        self,
-        name: str,
-        plans: list[FolderPlan],
-        entries: Callable[[FolderPlan], Iterator[bytes]],
-        extra: tuple[str, ...],
-        planned: Callable[[FolderPlan], int],
-        staging: Path | None = None,
-    ) -> None:
-        """Run rsync over the entries of these plans, twice over those that may succeed then, and record the outcome."""
-        if not self._rsync:
-            return
-        try:
-            self._send(name, plans, entries, extra, planned, staging)
-        except ReplicaFull as error:
-            listed = [plan for plan in plans if next(entries(plan), None) is not None]
-            self.account.no_room(error, listed, planned)
-
-    def _send(
-        self,
-        name: str,
-        plans: list[FolderPlan],
-        entries: Callable[[FolderPlan], Iterator[bytes]],
-        extra: tuple[str, ...],
-        planned: Callable[[FolderPlan], int],
-        staging: Path | None,
-    ) -> None:
-        assert self._rsync
-        total = sum(planned(plan) for plan in plans)
-
-        def tick(done: int, size: int) -> None:
-            self.account.arriving = done
-            self._tick(name, done, total, size)
-
-        listed = (entry for plan in plans for entry in entries(plan))
-        outcome = self._rsync.transfer(listed, extra, tick, staging)
-        self.account.bytes_sent += outcome.bytes_sent
-        again = sorted(path for path, message in outcome.failed.items() if message.worth_another_try())
-        entries_again = (entry for path in again for entry in self._entries_of(path, entries))
-        extra_again = tuple(word for word in extra if word not in _TOGETHER)
-        second = self._rsync.transfer(entries_again, extra_again, instead=staging)
-        self.account.bytes_sent += second.bytes_sent
-        for path in again:
-            del outcome.failed[path]
-        outcome.failed.update(second.failed)
-        outcome.vanished.update(second.vanished)
-        outcome.attributes.update(second.attributes)
-        self._note(self.account.record(outcome, plans, planned))
-
-    def _entries_of(self, path: bytes, entries: Callable[[FolderPlan], Iterator[bytes]]) -> Iterable[bytes]:
-        """Return what to list again of a path that failed: of a folder, all of it."""
-        plan = self._by_path.get(path)
-        return entries(plan) if plan else [path]
-
-    def _note(self, complaints: dict[bytes, Complaint]) -> None:
-        if self._rsync and self._rsync.verbatim:
-            return  # the user has seen rsync's own words
-        for path, message in complaints.items():
-            self.account.errors[path] = hint(message.reason)
-
-
-def _messages(plan: FolderPlan) -> int:
-    return plan.messages_send + len(plan.derived)
-
 
 def _had_no_index(plan: FolderPlan) -> bool:
     """Return whether the replica had no index, or one that was emptied, when it was listed."""
@@ -426,10 +359,6 @@ def _had_no_index(plan: FolderPlan) -> bool:
         return False
     index = plan.replica.metadata.get(kinds.INDEX)
     return kinds.INDEX not in plan.replica.metadata or (index is not None and not index.size)
-
-
-def _staged(plan: FolderPlan) -> int:
-    return len(plan.metadata) if plan.staged else 0
 
 
 def _in_parts(plan: FolderPlan) -> bool:
@@ -444,15 +373,6 @@ def _compares_metadata_by_size(plan: FolderPlan) -> bool:
 def _compares_others_by_size(plan: FolderPlan) -> bool:
     """Tell so of what is not staged: with a staged copy, that is other files alone."""
     return plan.state is not State.RECREATED and (plan.by_size or plan.staged or not plan.metadata)
-
-
-def _unstaged(plan: FolderPlan) -> int:
-    return len(plan.other_files) + (0 if plan.staged else len(plan.metadata))
-
-
-def _last(plan: FolderPlan) -> int:
-    """Return how many files are sent after the messages."""
-    return len(plan.metadata) + len(plan.other_files)
 
 
 def _is_new_at_top(plan: FolderPlan) -> bool:
