@@ -1,7 +1,7 @@
 """`imapd.conf`: where a Cyrus keeps its files, and how it names their directories.
 
 The rules of the file are the same from 2.3.12 to 3.13 (lib/libconfig.c, config_read_file); what an option is when the
-file does not name it depends on the version (lib/imapoptions). Options that are not known here are kept as they are.
+file does not name it depends on the version (imapd_options.py). Options that are not known here are kept as they are.
 """
 
 import os
@@ -10,84 +10,19 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from cyrsync.cyrus.mailbox import regular_file
+from cyrsync.cyrus.server.imapd_options import (
+    DEFAULTS,
+    ENUMS,
+    FILES,
+    KNOWN,
+    META_WORDS,
+    NO_FILE,
+    RENAMED,
+    STRINGS,
+    SWITCHES,
+    Version,
+)
 
-Version = tuple[int, ...]
-
-_STRINGS = """
-    caldav_alarm_db_path configdirectory defaultdomain defaultpartition defaultsearchtier deletedprefix
-    mboxname_lockpath mboxname_userpath proc_path sharedprefix sieve_folder sievedir sync_log_channels
-    sync_log_unsuppressable_channels sync_rightnow_channel temp_path tlscache_db_path userprefix
-""".split()
-_SWITCHES = """
-    altnamespace archive_enabled archive_keepflagged conversations cyrusdb_autoconvert fulldirhash global_lock
-    hashimapspool mailbox_legacy_dirs object_storage_enabled reverseacls sieveusehomedir singleinstancestore statuscache
-    sync_log sync_log_chain unixhierarchysep
-""".split()
-#: Kept as they stand, {configdirectory} included: durations, sizes and types of databases. A type this module has never
-#: heard of is no error, since it is the file's first bytes that count.
-_PLAIN = "archive_after archive_days archive_maxsize tlscache_db".split()
-#: One of these words (metapartition_files: any number), of whichever version.
-_ENUMS = {
-    "delete_mode": "immediate delayed".split(),
-    "expunge_mode": "default immediate semidelayed delayed".split(),
-    "virtdomains": "off userid on".split(),
-}
-_META_WORDS = "header index cache expunge squat annotations lock dav archivecache".split()
-#: By the name in front of `_db` and `_db_path`: the file below configdirectory.
-_FILES = {
-    "annotation": b"annotations.db",
-    "duplicate": b"deliver.db",
-    "mboxlist": b"mailboxes.db",
-    "ptscache": b"ptclient/ptscache.db",
-    "quota": b"quotas.db",
-    "statuscache": b"statuscache.db",
-    "tls_sessions": b"tls_sessions.db",
-    "userdeny": b"user_deny.db",
-    "zoneinfo": b"zoneinfo.db",
-}
-#: Every user has one of these, or every index, or nobody as long as there is no path.
-_NO_FILE = "conversations mboxkey search_indexed seenstate subscription sync_cache".split()
-_PLAIN += [name + "_db" for name in [*_FILES, *_NO_FILE]]
-_STRINGS += [name + "_db_path" for name in [*_FILES, *_NO_FILE]]
-_KNOWN = frozenset([*_STRINGS, *_SWITCHES, *_PLAIN, *_ENUMS, "metapartition_files"])
-#: Old names: each counts as long as the new one is not in the file.
-_RENAMED = {
-    "archive_days": "archive_after",
-    "tlscache_db": "tls_sessions_db",
-    "tlscache_db_path": "tls_sessions_db_path",
-}
-#: What holds where the file is silent, from a version on; the last that fits. Else a switch is off, the rest is "".
-_DEFAULTS: "list[tuple[Version, str, str]]" = [
-    ((0,), "berkeley", "ptscache_db"),
-    ((0,), "berkeley-nosync", "duplicate_db statuscache_db tls_sessions_db"),
-    ((0,), "flat", "subscription_db userdeny_db"),
-    ((0,), "quotalegacy", "quota_db"),
-    ((0,), "skiplist", "annotation_db conversations_db mboxkey_db mboxlist_db seenstate_db"),
-    ((0,), "twoskip", "search_indexed_db sync_cache_db zoneinfo_db"),
-    ((2, 4), "skiplist", "duplicate_db ptscache_db statuscache_db tls_sessions_db"),
-    ((2, 5), "twoskip", "annotation_db mboxkey_db mboxlist_db seenstate_db"),
-    ((2, 5), "twoskip", "duplicate_db ptscache_db statuscache_db tls_sessions_db"),
-    ((0,), "immediate", "delete_mode expunge_mode"),
-    ((2, 4), "default", "expunge_mode"),
-    ((2, 5), "delayed", "delete_mode expunge_mode"),
-    ((0,), "default", "defaultpartition"),
-    ((2, 3, 19), "", "defaultpartition"),
-    ((0,), "on", "singleinstancestore"),
-    ((3, 0), "on", "altnamespace unixhierarchysep"),
-    ((3, 12), "on", "global_lock"),
-    ((0,), "off", "virtdomains"),
-    ((3, 0), "internal", "defaultdomain"),
-    ((0,), "DELETED", "deletedprefix"),
-    ((0,), "{configdirectory}", "mboxname_userpath"),
-    ((0,), "/usr/sieve", "sievedir"),
-    ((0,), "#sieve", "sieve_folder"),
-    ((0,), "/tmp", "temp_path"),
-    ((0,), "Shared Folders", "sharedprefix"),
-    ((0,), "Other Users", "userprefix"),
-    ((0,), "7d", "archive_after"),
-    ((0,), "1024", "archive_maxsize"),
-    ((2, 5), "squatter", "sync_log_unsuppressable_channels"),
-]
 #: A switch is decided by how its value begins, in lower case. An enum has these spellings of on and off, and no other.
 _ON, _OFF = re.compile(b"[1yt]|on"), re.compile(b"[0nf]|of")
 _SAME = {
@@ -142,7 +77,7 @@ class Partition(NamedTuple):
 
     def root_of(self, word: str) -> bytes:
         """Return the root below which a kind of metadata lies: a word of metapartition_files (mboxname_metapath)."""
-        if word not in _META_WORDS:
+        if word not in META_WORDS:
             raise ValueError(word)
         # There is no key of their own for annotations.
         key = "index" if word == "annotations" else word
@@ -180,7 +115,7 @@ class Config:
         """Return a value as bytes, b"" for one that is neither set nor has a default."""
         setting = self._found(option)
         value = setting.value if setting else self._default(option).encode("ascii")
-        if option in _STRINGS and option != "configdirectory" and value[: len(_HOME)].lower() == _HOME:
+        if option in STRINGS and option != "configdirectory" and value[: len(_HOME)].lower() == _HOME:
             return self._configdirectory() + value[len(_HOME) :]
         return value
 
@@ -188,7 +123,7 @@ class Config:
         return _text(self.raw(option))
 
     def switch(self, option: str) -> bool:
-        if option not in _SWITCHES:
+        if option not in SWITCHES:
             raise ValueError(option)
         return self.raw(option) == b"on"
 
@@ -209,7 +144,7 @@ class Config:
         return self._set() == other._set()
 
     def _set(self) -> "dict[str, bytes]":
-        known = (key for key in self._settings if key in _KNOWN or _ROOT_OF.search(key))
+        known = (key for key in self._settings if key in KNOWN or _ROOT_OF.search(key))
         return {key: self._settings[key].value for key in known}
 
     def database(self, name: str) -> "tuple[str, bytes]":
@@ -218,18 +153,18 @@ class Config:
         The name is that in front of `_db`. From 2.4 on the file may be of another type: look at its first bytes.
         """
         path = self.raw(name + "_db_path")
-        if not path and name not in _NO_FILE:
-            path = self.configdirectory + b"/" + _FILES[name]
+        if not path and name not in NO_FILE:
+            path = self.configdirectory + b"/" + FILES[name]
         return self.text(name + "_db"), path
 
     def _found(self, option: str) -> "_Setting | None":
-        if option in _KNOWN:
+        if option in KNOWN:
             return self._settings.get(option)
         return self._settings.get(self._prefix + option) or self._settings.get(option)
 
     def _default(self, option: str) -> str:
-        fitting = [value for since, value, options in _DEFAULTS if since <= self.version and option in options.split()]
-        return fitting[-1] if fitting else "off" if option in _SWITCHES else ""
+        fitting = [value for since, value, options in DEFAULTS if since <= self.version and option in options.split()]
+        return fitting[-1] if fitting else "off" if option in SWITCHES else ""
 
     def _configdirectory(self) -> bytes:
         return self._settings["configdirectory"].value
@@ -288,7 +223,7 @@ def read(
         if before and before.own == setting.own:
             raise setting.error(f"was already set in line {before.line} of {_text(before.path)}")
         settings[setting.key] = setting._replace(value=_checked(setting))
-    for old, new in _RENAMED.items():
+    for old, new in RENAMED.items():
         if old in settings:
             settings.setdefault(new, settings[old])
     home = settings.get("configdirectory")
@@ -333,7 +268,7 @@ def _settings(path: bytes, prefix: str, load: "Callable[[bytes], bytes]") -> "It
         if not value:
             raise ConfigError(path, line, f"{key}: has no value")
         if not key.startswith("@"):
-            own = bool(prefix) and key.startswith(prefix) and key[len(prefix) :] in _KNOWN
+            own = bool(prefix) and key.startswith(prefix) and key[len(prefix) :] in KNOWN
             yield _Setting(path, line, key[len(prefix) :] if own else key, value, own)
         elif key != "@include":
             raise ConfigError(path, line, f"{key}: no such directive")
@@ -380,18 +315,18 @@ def _content(path: bytes) -> bytes:
 def _checked(setting: _Setting) -> bytes:
     """Return the value in the one spelling that the others stand for; raise for one that can't be."""
     key, value = setting.key, setting.value
-    if key in _SWITCHES:
+    if key in SWITCHES:
         off, on = _OFF.match(value), _ON.match(value)
         if not off and not on:
             raise setting.error(f"{_text(value)} is neither on nor off")
         return b"on" if on else b"off"
-    if key in _ENUMS:
+    if key in ENUMS:
         value = _SAME.get(value, value)
-        if _text(value) not in _ENUMS[key]:
-            raise setting.error("{} is none of {}".format(_text(value), ", ".join(_ENUMS[key])))
+        if _text(value) not in ENUMS[key]:
+            raise setting.error("{} is none of {}".format(_text(value), ", ".join(ENUMS[key])))
     if key == "metapartition_files":
         for word in _text(value).split():
-            if word not in _META_WORDS:
+            if word not in META_WORDS:
                 raise setting.error(f"there is no {word}")
     return value
 

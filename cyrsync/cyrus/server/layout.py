@@ -11,7 +11,8 @@ import re
 from typing import NamedTuple
 
 from cyrsync.cyrus.mailbox.user import WORD_32, Place, full_hash, letters_fit
-from cyrsync.cyrus.server.config import Config, Version
+from cyrsync.cyrus.server.config import Config
+from cyrsync.cyrus.server.imapd_options import Version
 
 #: From here on the letter is that of the name as people see it, `john.doe`, of which fulldirhash takes what is before
 #: the dot. Up to 2.5 it was that of `john^doe`.
