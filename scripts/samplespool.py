@@ -17,27 +17,36 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+
+from sampleindex import (
+    ANSWERED,
+    EXPUNGED,
+    FLAGGED,
+    FLAGS_AT,
+    GONE,
+    HEADER_SIZE,
+    RECORD,
+    RECORD_SIZE,
+    SEEN,
+    UNLINKED,
+    get,
+    get_long,
+    live_records,
+    read_index,
+    set_record,
+    write_index,
+)
+from samplemail import USERS, mail
 
 _PREAMBLE = (
     b"\xa1\x02\x8b\x0dCyrus mailbox header\n"
     b'"The best thing about this system was that it had lots of goals."\n\t--Jim Morris on Andrew\n'
 )
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
-_HEADER_SIZE, _RECORD_SIZE = 160, 112
-# uid internaldate sentdate size header_size gmtime cache_offset last_updated system_flags | user_flags |
-# savedate cache_version | guid | modseq cid createdmodseq cache_crc
-_RECORD = struct.Struct(">9I16s2I20s3QI")
-_FLAGS_AT, _MODSEQ_AT, _RECORD_CRC_AT = 32, 80, 108
-_ANSWERED, _FLAGGED, _DELETED, _SEEN = 1 << 0, 1 << 1, 1 << 2, 1 << 4
-_EXPUNGED, _UNLINKED = 1 << 31, 1 << 30
-_GONE = _EXPUNGED | _UNLINKED  # expunged, and its file unlinked: the record stays until the next repack
 _YEARS = 5 * 365 * 86400
-_USERS = "joe ann bob eve kim lou max ned ola pat quin rosa sam tom uma vic will xena yara zoe".split()
 _BELOW_INBOX = ["", "Sent", "Trash", "Archive", "Archive/2023", "Drafts", "Entw&APw-rfe", "Sent Items", "Lists"]
-_WORDS = b"mail spool replica folder message the of and to a in that is was he for it with as his on be at".split()
 
 
 class _Mail(NamedTuple):
@@ -79,7 +88,7 @@ def change(
     Return how many messages were delivered and expunged, and in how many folders flags were set.
     """
     rng = random.Random(seed)
-    sizes = {folder: len(_live_records(_read_index(folder))) for folder in folders(root)}
+    sizes = {folder: len(live_records(read_index(folder))) for folder in folders(root)}
     total, weights = sum(sizes.values()), [size + 1 for size in sizes.values()]
     delivered = Counter(rng.choices(list(sizes), weights, k=round(total * new)))
     expunging = Counter(rng.choices(list(sizes), weights, k=round(total * expunged)))
@@ -114,7 +123,7 @@ def delete_folder(folder: Path) -> None:
 def recreate_folder(folder: Path, count: int = 0, *, rng: random.Random | None = None) -> None:
     """Delete a mailbox and create it again: another uniqueid and UIDVALIDITY, and UIDs from 1."""
     rng = rng or random.Random()
-    uidvalidity = _get(_read_index(folder), 44) + rng.randint(1, 1000)
+    uidvalidity = get(read_index(folder), 44) + rng.randint(1, 1000)
     delete_folder(folder)
     folder.mkdir(exist_ok=True)
     _write_new(folder, rng, uidvalidity)
@@ -144,30 +153,30 @@ def deliver(
 ) -> list[int]:
     """Add messages that arrived within the last `age` seconds; return their UIDs."""
     rng = rng or random.Random()
-    index, now = _read_index(folder), int(time.time())
-    uid, validity, mails = _get(index, 28), _get(index, 44), list[_Mail]()
+    index, now = read_index(folder), int(time.time())
+    uid, validity, mails = get(index, 28), get(index, 44), list[_Mail]()
     prefix = os.path.join(os.fspath(folder), "")
     for date in sorted(now - int(rng.random() * age) for _ in range(count)):
         uid += 1 if not gaps or rng.random() < 0.9 else rng.randint(2, 12)
-        head, body = _mail(f"{uid}.{validity}", date, rng, size)
+        head, body = mail(f"{uid}.{validity}", date, rng, size)
         _write_message(f"{prefix}{uid}.", head + body, date)
-        guid, flags = hashlib.sha1(head + body).digest(), 0 if rng.random() < 0.2 else _SEEN
+        guid, flags = hashlib.sha1(head + body).digest(), 0 if rng.random() < 0.2 else SEEN
         mails.append(_Mail(uid, date, head, len(head) + len(body), guid, flags))
     _append(folder, index, mails)
-    return [mail.uid for mail in mails]
+    return [one.uid for one in mails]
 
 
 def move(source: Path, target: Path, count: int, *, rng: random.Random | None = None) -> int:
     """Move at most so many messages to another mailbox, by links; return how many it were."""
     rng = rng or random.Random()
-    index, there = _read_index(source), _read_index(target)
-    live = _live_records(index)
+    index, there = read_index(source), read_index(target)
+    live = live_records(index)
     chosen = sorted(rng.sample(live, min(count, len(live))))
     mails = list[_Mail]()
-    for uid, at in enumerate(chosen, start=_get(there, 28) + 1):
-        path = source / f"{_get(index, at)}."
-        content, size = path.read_bytes(), _get(index, at + 16)
-        date, flags = _get(index, at + 4), _get(index, at + _FLAGS_AT)
+    for uid, at in enumerate(chosen, start=get(there, 28) + 1):
+        path = source / f"{get(index, at)}."
+        content, size = path.read_bytes(), get(index, at + 16)
+        date, flags = get(index, at + 4), get(index, at + FLAGS_AT)
         mails.append(_Mail(uid, date, content[:size], len(content), hashlib.sha1(content).digest(), flags))
         os.link(path, target / f"{uid}.")
     _append(target, there, mails)
@@ -177,13 +186,13 @@ def move(source: Path, target: Path, count: int, *, rng: random.Random | None = 
 
 def _append(folder: Path, index: bytearray, mails: list[_Mail]) -> None:
     """Write the records of messages whose files are there."""
-    modseq, now = _get_long(index, 68), int(time.time())
-    used, cache, records, cache_size = _get_long(index, 32), [], [], (folder / "cyrus.cache").stat().st_size
+    modseq, now = get_long(index, 68), int(time.time())
+    used, cache, records, cache_size = get_long(index, 32), [], [], (folder / "cyrus.cache").stat().st_size
     for uid, date, head, length, guid, flags in mails:
         modseq += 1
         cached, day = _cache_record(head), date // 86400 * 86400
         dates_and_sizes = (date, day, length, len(head), date, cache_size, now)
-        record = _RECORD.pack(
+        record = RECORD.pack(
             uid, *dates_and_sizes, flags, bytes(16), date, 11, guid, modseq, 0, modseq, zlib.crc32(cached)
         )
         records.append(record + zlib.crc32(record).to_bytes(4, "big"))
@@ -193,16 +202,16 @@ def _append(folder: Path, index: bytearray, mails: list[_Mail]) -> None:
     with open(folder / "cyrus.cache", "ab") as stream:
         stream.writelines(cache)
     index += b"".join(records)
-    last_uid = mails[-1].uid if mails else _get(index, 28)
-    struct.pack_into(">3I", index, 20, _get(index, 20) + len(mails), now, last_uid)
+    last_uid = mails[-1].uid if mails else get(index, 28)
+    struct.pack_into(">3I", index, 20, get(index, 20) + len(mails), now, last_uid)
     struct.pack_into(">Q", index, 32, used)
-    _write_index(folder, index, modseq)
+    write_index(folder, index, modseq)
 
 
 def expunge(folder: Path, count: int, *, rng: random.Random | None = None) -> int:
     """Expunge at most so many messages (expunge_mode immediate), files and all; return how many it were."""
-    index = _read_index(folder)
-    live = _live_records(index)
+    index = read_index(folder)
+    live = live_records(index)
     chosen = (rng or random.Random()).sample(live, min(count, len(live)))
     _expunge(folder, index, chosen)
     return len(chosen)
@@ -210,106 +219,87 @@ def expunge(folder: Path, count: int, *, rng: random.Random | None = None) -> in
 
 def _expunge(folder: Path, index: bytearray, chosen: list[int]) -> None:
     """Expunge the messages whose records begin there."""
-    modseq, used = _get_long(index, 68) + 1, _get_long(index, 32)
+    modseq, used = get_long(index, 68) + 1, get_long(index, 32)
     for at in chosen:
-        _set_record(index, at, _get(index, at + _FLAGS_AT) | _GONE, modseq)
-        used -= _get(index, at + 12)
+        set_record(index, at, get(index, at + FLAGS_AT) | GONE, modseq)
+        used -= get(index, at + 12)
     struct.pack_into(">Q", index, 32, used)
     struct.pack_into(">I", index, 88, int(time.time()))
-    _write_index(folder, index, modseq)
+    write_index(folder, index, modseq)
     for at in chosen:
-        (folder / f"{_get(index, at)}.").unlink()
+        (folder / f"{get(index, at)}.").unlink()
 
 
 def copy(folder: Path, uids: Iterable[int], to: Path) -> list[int]:
     """Copy messages as IMAP's COPY does, by hard links; return their new UIDs."""
-    old, index, copies = _read_index(folder), _read_index(to), []
-    places = {_get(old, at): at for at in range(_HEADER_SIZE, len(old), _RECORD_SIZE)}
-    uid, modseq, cache = _get(index, 28), _get_long(index, 68), bytearray((to / "cyrus.cache").read_bytes())
+    old, index, copies = read_index(folder), read_index(to), []
+    places = {get(old, at): at for at in range(HEADER_SIZE, len(old), RECORD_SIZE)}
+    uid, modseq, cache = get(index, 28), get_long(index, 68), bytearray((to / "cyrus.cache").read_bytes())
     for number in uids:
         uid, modseq, at = uid + 1, modseq + 1, places[number]
         os.link(folder / f"{number}.", to / f"{uid}.")
         with open(folder / "cyrus.cache", "rb") as stream:
-            stream.seek(_get(old, at + 24))
+            stream.seek(get(old, at + 24))
             cached = bytearray(stream.read(12))
-            cached += stream.read((_get(cached, 8) + 3) // 4 * 4 + 28)
-        record = bytearray(old[at : at + _RECORD_SIZE])
+            cached += stream.read((get(cached, 8) + 3) // 4 * 4 + 28)
+        record = bytearray(old[at : at + RECORD_SIZE])
         struct.pack_into(">I", record, 0, uid)
         struct.pack_into(">I", record, 24, len(cache))
-        _set_record(record, 0, _get(record, _FLAGS_AT) & ~_GONE, modseq)
-        struct.pack_into(">Q", index, 32, _get_long(index, 32) + _get(record, 12))
+        set_record(record, 0, get(record, FLAGS_AT) & ~GONE, modseq)
+        struct.pack_into(">Q", index, 32, get_long(index, 32) + get(record, 12))
         cache += cached
         index += record
         copies.append(uid)
     (to / "cyrus.cache").write_bytes(cache)
-    struct.pack_into(">I", index, 20, _get(index, 20) + len(copies))
+    struct.pack_into(">I", index, 20, get(index, 20) + len(copies))
     struct.pack_into(">I", index, 28, uid)
-    _write_index(to, index, modseq)
+    write_index(to, index, modseq)
     return copies
 
 
 def remove(folder: Path, uids: Iterable[int], *, mode: str = "immediate") -> None:
     """Expunge these messages. With the mode `delayed` their files stay, with `semidelayed` only their records do."""
-    index, wanted = _read_index(folder), set(uids)
-    modseq = _get_long(index, 68) + 1
-    for at in _live_records(index):
-        if _get(index, at) in wanted:
-            gone = _EXPUNGED if mode == "delayed" else _GONE
-            _set_record(index, at, _get(index, at + _FLAGS_AT) | gone, modseq)
-            struct.pack_into(">Q", index, 32, _get_long(index, 32) - _get(index, at + 12))
+    index, wanted = read_index(folder), set(uids)
+    modseq = get_long(index, 68) + 1
+    for at in live_records(index):
+        if get(index, at) in wanted:
+            gone = EXPUNGED if mode == "delayed" else GONE
+            set_record(index, at, get(index, at + FLAGS_AT) | gone, modseq)
+            struct.pack_into(">Q", index, 32, get_long(index, 32) - get(index, at + 12))
             if mode != "delayed":
-                (folder / f"{_get(index, at)}.").unlink()
+                (folder / f"{get(index, at)}.").unlink()
     struct.pack_into(">I", index, 88, int(time.time()))
     if mode == "immediate":
-        records = [index[at : at + _RECORD_SIZE] for at in range(_HEADER_SIZE, len(index), _RECORD_SIZE)]
-        index[_HEADER_SIZE:] = b"".join(one for one in records if not _get(one, _FLAGS_AT) & _UNLINKED)
-        struct.pack_into(">I", index, 20, (len(index) - _HEADER_SIZE) // _RECORD_SIZE)
+        records = [index[at : at + RECORD_SIZE] for at in range(HEADER_SIZE, len(index), RECORD_SIZE)]
+        index[HEADER_SIZE:] = b"".join(one for one in records if not get(one, FLAGS_AT) & UNLINKED)
+        struct.pack_into(">I", index, 20, (len(index) - HEADER_SIZE) // RECORD_SIZE)
         (folder / "cyrus.index.NEW").touch()
         (folder / "cyrus.index.NEW").replace(folder / "cyrus.index")
-    _write_index(folder, index, modseq)
+    write_index(folder, index, modseq)
 
 
 def set_flags(folder: Path, *, rng: random.Random | None = None) -> None:
     """Change the flags of a few messages: `cyrus.index` changes in place, and keeps its size."""
     rng = rng or random.Random()
-    index = _read_index(folder)
-    live = _live_records(index)
-    modseq = _get_long(index, 68) + 1
+    index = read_index(folder)
+    live = live_records(index)
+    modseq = get_long(index, 68) + 1
     for at in rng.sample(live, min(5, len(live))):
-        _set_record(index, at, _get(index, at + _FLAGS_AT) ^ rng.choice([_ANSWERED, _FLAGGED, _SEEN]), modseq)
-    _write_index(folder, index, modseq)
+        set_record(
+            index,
+            at,
+            get(index, at + FLAGS_AT) ^ rng.choice([ANSWERED, FLAGGED, SEEN]),
+            modseq,
+        )
+    write_index(folder, index, modseq)
 
 
 def _names(count: int) -> Iterator[str]:
     """Yield users with some folders each; few have many."""
     for number in range(count):
         user, below = divmod(number, len(_BELOW_INBOX))
-        login = _USERS[user % len(_USERS)] + (str(user // len(_USERS)) if user >= len(_USERS) else "")
+        login = USERS[user % len(USERS)] + (str(user // len(USERS)) if user >= len(USERS) else "")
         yield os.path.join("user", login, _BELOW_INBOX[below]).rstrip("/")
-
-
-def _mail(ident: str, date: int, rng: random.Random, size: int | None) -> tuple[bytes, bytes]:
-    """Return the header and the body of a mail."""
-    head = f"Message-ID: <{ident}@example.org>\r\n"
-    if size is not None:
-        return f"{head}\r\n".encode(), b"x" * max(0, size - len(head) - 2)
-    sender, to = rng.choice(_USERS), rng.choice(_USERS)
-    head = (
-        f"Return-Path: <{sender}@example.org>\r\n"
-        f"Received: from mx.example.org (mx.example.org [192.0.2.{rng.randrange(256)}])\r\n"
-        f"\tby imap.example.org (Postfix) with ESMTP id {rng.getrandbits(40):010X}\r\n{head}"
-        f"Date: {time.strftime('%a, %d %b %Y %H:%M:%S +0000', time.gmtime(date))}\r\n"
-        f"From: {sender.title()} <{sender}@example.org>\r\nTo: {to}@example.org\r\nSubject: Message {ident}\r\n"
-        "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
-    )
-    return head.encode(), b"".join(rng.choices(_lines(), k=rng.randint(10, 45)))
-
-
-@cache
-def _lines() -> list[bytes]:
-    """Return what mails consist of: to make each line of them anew would take most of the time."""
-    rng = random.Random(1)
-    return [b" ".join(rng.choices(_WORDS, k=12)) + b"\r\n" for _ in range(1000)]
 
 
 def _write_message(path: str, content: bytes, internal_date: int) -> None:
@@ -335,8 +325,8 @@ def _write_new(folder: Path, rng: random.Random, uidvalidity: int) -> None:
         header = b"%s%%(T el N %s I %s Q user.%s A %%(%s lrswipkxtecdan) U ($Label1))\n" % (
             *(_PREAMBLE, _mailbox(folder), ident, owner, owner),
         )
-    index = bytearray(_HEADER_SIZE)
-    struct.pack_into(">5I", index, 0, 0, 0, 17, _HEADER_SIZE, _RECORD_SIZE)
+    index = bytearray(HEADER_SIZE)
+    struct.pack_into(">5I", index, 0, 0, 0, 17, HEADER_SIZE, RECORD_SIZE)
     struct.pack_into(">I", index, 44, uidvalidity)
     struct.pack_into(">QI", index, 128, 1, 1)
     (folder / "cyrus.cache").write_bytes(bytes(4))
@@ -356,46 +346,9 @@ def replace_header(folder: Path, header: bytes) -> None:
     fresh = folder / "cyrus.header.NEW"
     fresh.write_bytes(header)
     fresh.replace(folder / "cyrus.header")
-    index = _read_index(folder)
+    index = read_index(folder)
     struct.pack_into(">I", index, 96, zlib.crc32(header))
-    _write_index(folder, index, _get_long(index, 68))
-
-
-def _read_index(folder: Path) -> bytearray:
-    return bytearray((folder / "cyrus.index").read_bytes())
-
-
-def _write_index(folder: Path, index: bytearray, modseq: int) -> None:
-    """Bring the header's counts and checksum up to date, and write the file in place."""
-    flags = [_get(index, at + _FLAGS_AT) for at in _live_records(index)]
-    counts = (sum(bool(value & flag) for value in flags) for flag in (_DELETED, _ANSWERED, _FLAGGED))
-    struct.pack_into(">3I", index, 48, *counts)
-    struct.pack_into(">Q", index, 68, max(modseq, 1))
-    struct.pack_into(">I", index, 84, len(flags))
-    struct.pack_into(">I", index, 124, sum(not value & _SEEN for value in flags))
-    struct.pack_into(">I", index, _HEADER_SIZE - 4, zlib.crc32(index[: _HEADER_SIZE - 4]))
-    with open(folder / "cyrus.index", "r+b") as stream:
-        stream.write(index)
-
-
-def _live_records(index: bytearray) -> list[int]:
-    """Return where the records of messages that are not expunged begin."""
-    records = range(_HEADER_SIZE, len(index), _RECORD_SIZE)
-    return [at for at in records if not index[at + _FLAGS_AT] & (_GONE >> 24)]
-
-
-def _set_record(index: bytearray, at: int, flags: int, modseq: int) -> None:
-    struct.pack_into(">I", index, at + _FLAGS_AT, flags)
-    struct.pack_into(">Q", index, at + _MODSEQ_AT, modseq)
-    struct.pack_into(">I", index, at + _RECORD_CRC_AT, zlib.crc32(index[at : at + _RECORD_CRC_AT]))
-
-
-def _get(index: bytearray, at: int) -> int:
-    return int.from_bytes(index[at : at + 4], "big")
-
-
-def _get_long(index: bytearray, at: int) -> int:
-    return int.from_bytes(index[at : at + 8], "big")
+    write_index(folder, index, get_long(index, 68))
 
 
 def _parse() -> argparse.Namespace:

@@ -13,6 +13,7 @@ from unittest import mock
 
 import pytest
 
+import sampleindex
 import samplespool
 from cyrsync.cyrus.mailbox import header
 from cyrsync.cyrus.server.db import reader
@@ -82,12 +83,12 @@ class Actor:
 
     def _move(self, folder: Path, other: Path) -> None:
         """To another folder: one message there gets the bytes of one here, which is expunged."""
-        index = samplespool._read_index(folder)
-        live = samplespool._live_records(index)
+        index = sampleindex.read_index(folder)
+        live = sampleindex.live_records(index)
         if live:
             at = self.rng.choice(live)
-            data = (folder / f"{samplespool._get(index, at)}.").read_bytes()
-            with mock.patch.object(samplespool, "_mail", return_value=(data, b"")):
+            data = (folder / f"{sampleindex.get(index, at)}.").read_bytes()
+            with mock.patch.object(samplespool, "mail", return_value=(data, b"")):
                 samplespool.deliver(other, 1, rng=self.rng)
             samplespool.expunge(folder, 1, rng=self.rng)
 
@@ -176,13 +177,13 @@ def test_partitions_for_metadata_and_for_old_mail(tmp_path: Path) -> None:
     index, gone = bytearray(path.read_bytes()), []
     for folder in (place.data, place.archive):
         name = min(name for name in os.listdir(folder) if name.endswith(b".") and name[:-1].isdigit())
-        at = next(at for at in samplespool._live_records(index) if samplespool._get(index, at) == int(name[:-1]))
-        samplespool._set_record(index, at, samplespool._get(index, at + 32) | samplespool._GONE, 1)
+        at = next(at for at in sampleindex.live_records(index) if sampleindex.get(index, at) == int(name[:-1]))
+        sampleindex.set_record(index, at, sampleindex.get(index, at + 32) | sampleindex.GONE, 1)
         gone.append(Path(os.fsdecode(os.path.join(folder, name))))
     alone = tmp_path / "alone"
     alone.mkdir()
     (alone / path.name).write_bytes(index)
-    samplespool._write_index(alone, index, samplespool._get_long(index, 68))
+    sampleindex.write_index(alone, index, sampleindex.get_long(index, 68))
     path.write_bytes((alone / path.name).read_bytes())
     for one in gone:
         one.unlink()

@@ -15,6 +15,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import sampleindex
 import samplespool
 from cyrsync.cyrus.server.db import reader
 from cyrsync.history import moment
@@ -111,7 +112,7 @@ def test_every_command_about_the_history(tmp_path: Path) -> None:
     head = bytearray(index[:160])
     struct.pack_into(">I", head, 20, 0)
     (sent / "cyrus.index").write_bytes(head)
-    samplespool._write_index(sent, head, samplespool._get_long(head, 68))
+    sampleindex.write_index(sent, head, sampleindex.get_long(head, 68))
     samplespool.delete_folder(q1)
     database = box.root / "conf" / "mailboxes.db"
     pairs = [pair for pair in reader.read(bytes(database)) if pair[0] != b"user.joe.Archive.2023.Q1"]

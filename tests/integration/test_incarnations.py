@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import sampleindex
 import samplespool
 from support.strace import OPEN_CALLS, STAT_CALLS, strace_calls
 from support.tree import assert_same_tree, cyrsync_argv, messages, plain_env, rsync, sync
@@ -197,4 +198,4 @@ def test_a_recreated_mailbox_killed_half_way(pair: Pair, arrived: int, lost: tup
 def set_uidvalidity(folder: Path, uidvalidity: int) -> None:
     index = bytearray((folder / "cyrus.index").read_bytes())
     index[44:48] = uidvalidity.to_bytes(4, "big")
-    samplespool._write_index(folder, index, 5)
+    sampleindex.write_index(folder, index, 5)

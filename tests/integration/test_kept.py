@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import sampleindex
 import samplespool
 from cyrsync.cyrus.mailbox import records
 from cyrsync.far import packed
@@ -249,8 +250,8 @@ def test_what_came_and_went_between_two_states(tmp_path: Path) -> None:
     samplespool.expunge(joe, 0)
     raw = bytearray(index)
     last = len(raw) - 112
-    samplespool._set_record(raw, last, samplespool._get(raw, last + 32) | samplespool._GONE, 9999)
-    samplespool._write_index(joe, raw, 9999)
+    sampleindex.set_record(raw, last, sampleindex.get(raw, last + 32) | sampleindex.GONE, 9999)
+    sampleindex.write_index(joe, raw, 9999)
     time.sleep(TICK)
     replica.sync()
     found = history(replica.top, "-C", replica.conf, "--user", "joe", "--deleted")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import sampleindex
 import samplespool
 from support.inside import sync_here
 from support.sshd import Sshd
@@ -24,7 +25,7 @@ TIME = 1_700_000_000
 
 def deliver(folder: Path, text: str, number: int = 1) -> None:
     """Deliver messages of one size and time, with the GUIDs of what is in them."""
-    real = samplespool._mail, samplespool._write_message
+    real = samplespool.mail, samplespool._write_message
 
     def mail(ident: str, *_: Any) -> tuple[bytes, bytes]:
         return b"Subject: x\r\n\r\n", f"{text} {ident}".ljust(SIZE).encode()
@@ -32,11 +33,11 @@ def deliver(folder: Path, text: str, number: int = 1) -> None:
     def write(path: str, content: bytes, _: int) -> None:
         real[1](path, content, TIME)
 
-    samplespool._mail, samplespool._write_message = mail, write
+    samplespool.mail, samplespool._write_message = mail, write
     try:
         samplespool.deliver(folder, number, rng=random.Random(1), age=0)
     finally:
-        samplespool._mail, samplespool._write_message = real
+        samplespool.mail, samplespool._write_message = real
     # Two of these in a row may be of one tick of the clock, which two servers' are not.
     index, when = folder / "cyrus.index", int.from_bytes(text.encode()[-6:], "big")
     os.utime(index, ns=(when, index.stat().st_mtime_ns // 10**9 * 10**9 + when % 10**9))
@@ -174,12 +175,12 @@ def test_an_index_that_cannot_be_read_there_is_no_proof(pair: Pair) -> None:
 def test_what_happens_every_day_costs_no_look_at_messages(pair: Pair, tmp_path: Path) -> None:
     """New mail, flags, expunged mail, and a repack that takes its records away."""
     samplespool.expunge(pair.folder, 2, rng=random.Random(4))
-    index = samplespool._read_index(pair.folder)
-    kept = [index[at : at + 112] for at in samplespool._live_records(index)]
+    index = sampleindex.read_index(pair.folder)
+    kept = [index[at : at + 112] for at in sampleindex.live_records(index)]
     repacked = index[:160] + b"".join(kept)
     repacked[20:24] = len(kept).to_bytes(4, "big")
     (pair.folder / "cyrus.index").write_bytes(b"")
-    samplespool._write_index(pair.folder, repacked, samplespool._get_long(index, 68))
+    sampleindex.write_index(pair.folder, repacked, sampleindex.get_long(index, 68))
     samplespool.set_flags(pair.folder, rng=random.Random(5))
     both = {
         os.path.join(os.fsencode(root), path) for path in messages(pair.source) for root in (pair.source, pair.replica)

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+import sampleindex
 import samplespool
 from cyrsync.far.remove import Removal, Remover
 from cyrsync.server import sender
@@ -168,12 +169,12 @@ ARCHIVED, GONE = 1 << 29, 3 << 30
 def change_record(box: Box, mailbox: dict[str, Any], uid: int, flags: Callable[[int], int]) -> None:
     """Change the flags of a record, as Cyrus does it: in place, with checksums and counts."""
     folder = box.root / mailbox["metadir"]
-    index = samplespool._read_index(folder)
+    index = sampleindex.read_index(folder)
     for at in range(160, len(index), 112):
         if struct.unpack_from(">I", index, at)[0] == uid:
-            modseq = samplespool._get_long(index, 68) + 1
-            samplespool._set_record(index, at, flags(struct.unpack_from(">I", index, at + 32)[0]), modseq)
-            samplespool._write_index(folder, index, modseq)
+            modseq = sampleindex.get_long(index, 68) + 1
+            sampleindex.set_record(index, at, flags(struct.unpack_from(">I", index, at + 32)[0]), modseq)
+            sampleindex.write_index(folder, index, modseq)
 
 
 def archived_message(box: Box) -> tuple[dict[str, Any], dict[str, Any]]:

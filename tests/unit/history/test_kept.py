@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sampleindex
 import samplespool
 from cyrsync.cyrus.mailbox import records
 from cyrsync.cyrus.server.server import Located
@@ -106,9 +107,9 @@ def test_a_message_without_a_guid(server: SampleServer, tmp_path: Path) -> None:
     for at in range(160, len(data), 112):
         guid = data[at + 60 : at + 80].hex()
         if guid in gone:
-            lines.append(f"{header.uidvalidity} {samplespool._get(data, at)} {guid}\n")
+            lines.append(f"{header.uidvalidity} {sampleindex.get(data, at)} {guid}\n")
             data[at + 60 : at + 80] = bytes(20)
-            samplespool._set_record(data, at, samplespool._get(data, at + 32), samplespool._get_long(data, at + 80))
+            sampleindex.set_record(data, at, sampleindex.get(data, at + 32), sampleindex.get_long(data, at + 80))
     (state / "cyrus.index").unlink()
     (state / "cyrus.index").write_bytes(data)
     (state.parent / "hashed").write_text(f"{''.join(lines)}nonsense\n1 2 3\n{'9' * 99} 1 {'0' * 40}\n")
