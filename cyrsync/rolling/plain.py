@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 
@@ -33,6 +33,8 @@ class Pace:
 
 #: Bounds of the histogram of the seconds from a line in the log to the replica.
 BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0)
+#: Things that wait and are named to programs; all of them are counted.
+_NAMED = 100
 
 
 @dataclass(slots=True)
@@ -98,6 +100,6 @@ class Status:
 
     def to_json(self, now: float) -> dict[str, Any]:
         """Return what is shown to programs."""
-        record = asdict(self)
+        record = asdict(replace(self, failed=self.failed[:_NAMED]))
         record["lag_seconds"] = round(self.lag(now), 3)
         return record

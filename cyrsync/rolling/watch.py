@@ -383,7 +383,7 @@ class Watch:
             blind=self._blind,
             oldest=min(behind, default=0.0),
             pending=sum(row.kind != Kind.ALL.value for row in rows),
-            failed=failed[:100],
+            failed=failed,
             last_pass=self._last_pass,
             last_pass_exit=self._last_exit,
             counts=self.counts,

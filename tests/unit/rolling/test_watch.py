@@ -559,3 +559,13 @@ def test_status_as_a_line_and_as_json(world: World) -> None:
     status = world.last()
     assert status.line(status.oldest + 2) == "2.0 s behind, 1 pending, 1 failed, connected"
     assert status.to_json(status.oldest + 2)["lag_seconds"] == 2
+
+
+def test_all_failures_are_counted_and_not_all_are_named(world: World) -> None:
+    names = [b"user.%03d" % number for number in range(120)]
+    world.reasons.update(dict.fromkeys(names, "locked"))
+    world.logs(10, b"".join(b"MAILBOX %s\n" % name for name in names))
+    world.run(20)
+    status = world.last()
+    assert "120 pending, 120 failed" in status.line(status.written)
+    assert len(status.to_json(status.written)["failed"]) == 100
