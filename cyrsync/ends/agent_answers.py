@@ -11,7 +11,6 @@ from cyrsync.ends import answers
 from cyrsync.ends.tree import Held, Rights, Status
 from cyrsync.far import agent, wire
 from cyrsync.far.at_work import Cyrus
-from cyrsync.far.beginning import Beginning
 from cyrsync.far.hold import Busy
 from cyrsync.far.host import Room
 from cyrsync.far.receive import Failure
@@ -177,15 +176,6 @@ def not_removed(record: Any, asked: answers.Asked) -> tuple[bytes, int]:
     """Return what could not be deleted, with its errno."""
     path, number = record
     return asked.check(wire.path(path)), wire.number(number, wire.MAX_ERRNO)
-
-
-def _beginning(size: Any, digest: Any) -> Beginning:
-    return Beginning(wire.number(size, wire.MAX_SIZE), wire.text(digest, _MAX_DIGEST))
-
-
-def beginnings(count: int, found: dict[str, Any]) -> list[Beginning | None]:
-    """Return what each file holds, None if that is no help."""
-    return _so_many(count, [None if one is None else _beginning(*one) for one in wire.list_of(found["found"])])
 
 
 def not_received(record: Any, mailboxes: int) -> Failure:

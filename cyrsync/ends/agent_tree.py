@@ -30,7 +30,6 @@ from cyrsync.errors import UnusableError
 from cyrsync.far import folder, quick_check, remove, wire
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.at_work import Cyrus
-from cyrsync.far.beginning import Beginning
 from cyrsync.far.extended import NO_KINDS, Kinds
 from cyrsync.far.finding import Audited, from_record
 from cyrsync.far.folder import Folder
@@ -231,12 +230,6 @@ class AgentTree:
         found = self._agent.checked(partial(self._read_uids, uid_sets.of([uid for uid, _ in question.messages])))
         self._agent.end(agent_answers.nothing)
         return found
-
-    def beginnings(self, paths: Sequence[bytes]) -> list[Beginning | None]:
-        """Return what files hold that may have grown here since, by their whole paths; None if that is no help."""
-        self._agent.teach()
-        self._agent.ask("beginnings", paths=answers.texts(paths))
-        return self._agent.end(partial(agent_answers.beginnings, len(paths)))
 
     def keep(self, homes: Mapping[bytes, bytes], spacing: int) -> None:
         """Keep from now on what is replaced or deleted below roots; `homes`, by root, are those with the indexes.

@@ -21,7 +21,6 @@ from cyrsync.errors import UnusableError, error_text
 from cyrsync.far import guids, host, owner, quick_check, remove, to_disk
 from cyrsync.far import owner_file as owner_files
 from cyrsync.far.at_work import Cyrus, at_work
-from cyrsync.far.beginning import Beginning
 from cyrsync.far.extended import NO_KINDS, Kinds
 from cyrsync.far.finding import Audited
 from cyrsync.far.folder import Folder
@@ -153,10 +152,6 @@ class ChildTree:
     def same(self, question: quick_check.Question, *, numeric_ids: bool) -> array[int]:
         """Return the UIDs of messages that are the same there as here; owners and permissions are set."""
         return quick_check.same(question, numeric_ids)
-
-    def beginnings(self, paths: Sequence[bytes]) -> list[Beginning | None]:
-        """Return nothing: here it costs as much to look at a file as to send all of it."""
-        return [None] * len(paths)
 
     def keep(self, homes: Mapping[bytes, bytes], spacing: int) -> None:
         """Keep from now on what is replaced or deleted below roots: see `AgentTree.keep`."""

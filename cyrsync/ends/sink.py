@@ -6,6 +6,7 @@ from typing import Protocol
 
 from cyrsync.far.folder import Entry
 from cyrsync.far.frames import Part, Target
+from cyrsync.far.grown import Cache
 
 
 class Sink(Protocol):
@@ -23,8 +24,8 @@ class Sink(Protocol):
     def file(self, name: bytes, entry: Entry, data: bytes) -> None:
         """Receive another file, or its first piece, or a symbolic link."""
 
-    def tail(self, name: bytes, entry: Entry, offset: int, data: bytes) -> None:
-        """Receive the rest of a file behind so many bytes that exist already, or the first piece of the rest."""
+    def tail(self, name: bytes, entry: Entry, old: Cache, data: bytes) -> None:
+        """Receive what a cache has grown by, or the first piece of that."""
 
     def more(self, data: bytes) -> None:
         """Receive the next piece of a file."""

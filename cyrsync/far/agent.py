@@ -286,12 +286,6 @@ def _compare(request: Request) -> None:
     request.output.end()
 
 
-def _beginnings(request: Request) -> None:
-    from cyrsync.far.beginning import whole
-
-    request.output.end(found=[whole(path) for path in request.whole_paths()])
-
-
 def _remove(request: Request) -> None:
     remover = Remover(request.root, request.flag("keep_times"), request.output.is_heard)
     if request.flag("temporary"):
@@ -342,7 +336,6 @@ _SERVICES: "dict[str, Callable[[Request], None]]" = {
     "to_disk": _to_disk,
     "receive": _receive,
     "compare": _compare,
-    "beginnings": _beginnings,
     "remove": _remove,
     "keep": _keep,
     "pack": _pack,

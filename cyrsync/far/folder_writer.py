@@ -14,6 +14,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from cyrsync.cyrus.mailbox import entry as kinds
+from cyrsync.far import grown
 from cyrsync.far.attributes import dress, dress_link, settable
 from cyrsync.far.opened_folder import OpenedFolder
 from cyrsync.far.owner import owner_here
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
     from cyrsync.far.folder import Entry
     from cyrsync.far.frames import Part
+    from cyrsync.far.grown import Cache
     from cyrsync.far.keep import Keeper
 
 _OLD_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_BLOCK = 1 << 17  # bytes that are compared at once
 _LONGEST = 255 - len("..123456")  # bytes of a name that a temporary one can have in it
 
 
@@ -67,7 +68,7 @@ class FolderWriter:
         if self._file >= 0 or self._tail >= 0:
             self._finish()
         bare = not self._opened.aside and not is_message and name not in kinds.SNAPSHOT and len(data) == entry.size
-        if bare and (self._is_same(name, entry) or self._lengthen(name, entry, data)):
+        if bare and self._is_there(name, entry):
             return
         temporary = name if self._opened.aside else self._temporary(name)
         if stat.S_ISLNK(entry.mode):
@@ -108,17 +109,32 @@ class FolderWriter:
         if now.st_mtime_ns != entry.mtime:
             os.utime(temporary, ns=(entry.mtime, entry.mtime), dir_fd=self._folder, follow_symlinks=False)
 
-    def begin_tail(self, name: bytes, entry: "Entry", offset: int, data: bytes) -> None:
-        """Write the end of a file that is here, or the first piece of it. Raise OSError."""
+    def begin_tail(self, name: bytes, entry: "Entry", old: "Cache", data: bytes) -> None:
+        """Write what a cache has grown by, or the first piece of that. Raise OSError, ESTALE if it is another one.
+
+        One that has other names is left: they are copies that somebody keeps. Its time is no original's at first.
+        """
         self.name = name
         self._finish()
         descriptor = os.open(name, _OLD_FILE, dir_fd=self._folder)
-        self._lengthened.append((descriptor, entry.mtime))
-        now = os.fstat(descriptor)
-        if not stat.S_ISREG(now.st_mode) or now.st_nlink != 1 or now.st_size != offset:
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-        os.lseek(descriptor, offset, os.SEEK_SET)
-        self._tail, self._left, self._entry = descriptor, entry.size - offset, entry._replace(mtime=0)
+        grows = False
+        try:
+            now = os.fstat(descriptor)
+            is_old = stat.S_ISREG(now.st_mode) and (now.st_size, now.st_mtime_ns) == (old.size, old.mtime)
+            if not is_old or now.st_nlink != 1 or not grown.has_grown(old, descriptor, now.st_size):
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            grows = entry.size > old.size
+            if not grows:
+                if not self._is_same(now, entry):
+                    dress(descriptor, entry, numeric_ids=self._numeric_ids)
+                return
+            self._lengthened.append((descriptor, entry.mtime))
+        finally:
+            if not grows:
+                os.close(descriptor)
+        os.utime(descriptor, ns=(now.st_atime_ns, 0))
+        os.lseek(descriptor, old.size, os.SEEK_SET)
+        self._tail, self._left, self._entry = descriptor, entry.size - old.size, entry._replace(mtime=0)
         self.more(data)
 
     def more(self, data: bytes) -> None:
@@ -251,42 +267,19 @@ class FolderWriter:
             os.chmod(descriptor, mode_to_give)
         os.utime(descriptor, ns=(entry.mtime, entry.mtime))
 
-    def _is_same(self, name: bytes, entry: "Entry") -> bool:
-        """Tell whether a file needs no sending, by rsync's quick check, and no attributes."""
+    def _is_there(self, name: bytes, entry: "Entry") -> bool:
+        """Tell whether a metadata file is here as it is to be."""
         if stat.S_ISLNK(entry.mode) or not kinds.is_metadata(name):
             return False  # what is no mailbox's was seen to differ
         try:
-            now = os.stat(name, dir_fd=self._folder, follow_symlinks=False)
+            return self._is_same(os.stat(name, dir_fd=self._folder, follow_symlinks=False), entry)
         except FileNotFoundError:
             return False
+
+    def _is_same(self, now: os.stat_result, entry: "Entry") -> bool:
+        """Tell whether a file needs no sending, by rsync's quick check, and no attributes."""
         same_owner = (now.st_uid, now.st_gid) == owner_here(entry.owner, self._numeric_ids)
         return same_owner and (now.st_mode, now.st_size, now.st_mtime_ns) == (entry.mode, entry.size, entry.mtime)
-
-    def _lengthen(self, name: bytes, entry: "Entry", data: bytes) -> bool:
-        """Write the end of a metadata file that has grown, and tell whether it has: a cache is seldom rewritten.
-
-        One that has other names is left: they are copies that somebody keeps. Its time is no original's at first.
-        """
-        if not kinds.is_metadata(name):
-            return False
-        try:
-            descriptor = os.open(name, _OLD_FILE, dir_fd=self._folder)
-        except OSError:
-            return False
-        grown = False
-        try:
-            now = os.fstat(descriptor)
-            candidate = stat.S_ISREG(now.st_mode) and now.st_nlink == 1 and 0 < now.st_size < len(data)
-            grown = candidate and _begins_with(data, descriptor, now.st_size)
-            if grown:
-                self._lengthened.append((descriptor, entry.mtime))
-                os.utime(descriptor, ns=(now.st_atime_ns, 0))
-                write_all(descriptor, memoryview(data)[now.st_size :])
-                dress(descriptor, entry._replace(mtime=0), numeric_ids=self._numeric_ids)
-        finally:
-            if not grown:
-                os.close(descriptor)
-        return grown
 
 
 def _discard(name: bytes, directory: int) -> None:
@@ -302,14 +295,3 @@ def _close(descriptor: int) -> None:
         os.close(descriptor)
     except OSError:
         pass
-
-
-def _begins_with(data: bytes, descriptor: int, size: int) -> bool:
-    """Tell whether data begins with the so many bytes of a file that is open at its start."""
-    view, at = memoryview(data), 0
-    while at < size:
-        block = os.read(descriptor, min(_BLOCK, size - at))
-        if not block or block != view[at : at + len(block)]:
-            return False
-        at += len(block)
-    return True

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far import folder as folders
+from cyrsync.far import grown, wire
 from cyrsync.far import uids as uid_sets
-from cyrsync.far import wire
 from cyrsync.far.folder import Entry
+from cyrsync.far.grown import Cache
 from cyrsync.far.wire import WireError
 
 if TYPE_CHECKING:
@@ -151,9 +152,9 @@ class Encoder:
         line = _line([_text(name), entry])
         self._put(_HEAD.pack(b"F", len(line) + len(data)) + line, data)
 
-    def tail(self, name: bytes, entry: Entry, offset: int, data: bytes) -> None:
-        """Send what a file has beyond so many bytes, which are there, or the first piece of it."""
-        line = _line([_text(name), entry, offset])
+    def tail(self, name: bytes, entry: Entry, old: Cache, data: bytes) -> None:
+        """Send what a cache has grown by, or the first piece of that."""
+        line = _line([_text(name), entry, *old])
         self._put(_HEAD.pack(b"T", len(line) + len(data)) + line, data)
 
     def more(self, data: bytes) -> None:
@@ -293,13 +294,15 @@ class _Decoder:
     @wire.one_error
     def _tail(self, data: bytes) -> None:
         line, _, data = data.partition(b"\n")
-        name_text, fields, offset = wire.parse(line)
+        name_text, fields, size, mtime, sample = wire.parse(line)
         (name,) = wire.names([name_text])
         entry = folders.regular(fields)
-        if not kinds.is_metadata(name):
-            raise WireError("no metadata: " + wire.shown(name))
-        self._begin(entry.size - wire.number(offset, entry.size), data)
-        self._sink.tail(name, entry, offset, data)
+        if name != kinds.CACHE:
+            raise WireError("no cache: " + wire.shown(name))
+        most = wire.MAX_TIME
+        old = Cache(wire.number(size, entry.size), wire.number(mtime, most, -most), wire.text(sample, grown.LENGTH))
+        self._begin(entry.size - old.size, data)
+        self._sink.tail(name, entry, old, data)
 
     def _more(self, data: bytes) -> None:
         if not 0 < len(data) <= self._left:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from cyrsync.far.folder import Entry
     from cyrsync.far.frames import Part, Target
+    from cyrsync.far.grown import Cache
     from cyrsync.far.keeping import Keeping
 
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -91,13 +92,13 @@ class Receiver:
         """Write another file, or the first piece of it, or a symbolic link."""
         self._write(name, entry, data, is_message=False)
 
-    def tail(self, name: bytes, entry: "Entry", offset: int, data: bytes) -> None:
-        """Write what a file has beyond so many bytes, which are here, or the first piece of it."""
+    def tail(self, name: bytes, entry: "Entry", old: "Cache", data: bytes) -> None:
+        """Write what a cache has grown by, or the first piece of that."""
         if not self._may_write(name):
             return
         part = self._parts[-1]
         try:
-            part.begin_tail(name, entry, offset, data)
+            part.begin_tail(name, entry, old, data)
         except OSError as error:
             self._fail(error, part.root, os.path.join(part.path, name))
 

@@ -20,11 +20,11 @@ from typing import Any, NamedTuple, Protocol
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox.on_disk import OnDisk
 from cyrsync.cyrus.mailbox.records import Index
-from cyrsync.far import beginning
+from cyrsync.far import grown
 from cyrsync.far import uids as uid_sets
-from cyrsync.far.beginning import Beginning
 from cyrsync.far.folder import Entry
 from cyrsync.far.frames import PIECE, Part, Target
+from cyrsync.far.grown import Cache
 from cyrsync.server.engine import MailboxChange
 from cyrsync.server.large_metadata import Data
 from cyrsync.server.linking import Linking
@@ -92,11 +92,11 @@ class File(NamedTuple):
 class _Tail(NamedTuple):
     name: bytes
     entry: Entry
-    offset: int
+    old: Cache
     data: bytes
 
     def put(self, sink: Any) -> None:
-        sink.tail(self.name, self.entry, self.offset, self.data)
+        sink.tail(self.name, self.entry, self.old, self.data)
 
 
 class _More(NamedTuple):
@@ -131,14 +131,14 @@ class Contents:
         reader: MailboxReader,
         wanted: Mapping[bytes, array[int]],
         there: Callable[[bytes], bytes],
-        known: Mapping[tuple[bytes, bytes], Beginning],
         bad: Mapping[bytes, str],
+        caches: Mapping[bytes, Cache] | None = None,
         links: Linking | None = None,
     ) -> None:
         """`wanted` are the messages to send, by root; `there` tells where a root has its replica.
 
-        `known` is what the replica has of other metadata, by root and name; `bad` files could not be read to their
-        end, for these reasons, and are left out. `links` finds what the replica has under another name.
+        `bad` files could not be read to their end, for these reasons, and are left out. The replica has these `caches`;
+        `links` finds what it has under another name.
         """
         self.lost = {root: list[int]() for root in wanted}  # messages that are not there any more
         self.unreadable: list[tuple[bytes, str]] = []  # names of files, and why they cannot be read
@@ -150,7 +150,7 @@ class Contents:
         self._change = change
         self._reader = reader
         self._there = there
-        self._known = known
+        self._caches = caches or {}
         self._bad = bad
         self._index = change.mailbox.index
 
@@ -289,15 +289,18 @@ class Contents:
             yield from self._counted(pieces_of(file.name, entry, file.data))
 
     def _file(self, root: bytes, name: bytes, entry: Entry, descriptor: int) -> Iterator[Item]:
-        """Yield a file, or of one that has only grown since the replica got it, the end."""
-        known = self._known.get((root, name))
-        if known and known.size <= entry.size and beginning.of(descriptor, known.size) == known:
-            data = os.read(descriptor, min(entry.size - known.size, PIECE))
-            yield _Tail(name, entry, known.size, data)
-            for piece in _pieces(descriptor, entry.size - known.size - len(data)):
-                yield _More(piece)
-            return
-        os.lseek(descriptor, 0, os.SEEK_SET)
+        """Yield a file, or what a cache has grown by."""
+        if name == kinds.CACHE:
+            sample = grown.sample(descriptor, entry.size)
+            self._change.mailbox.caches[root] = Cache(entry.size, entry.mtime, sample)
+            old = self._caches.get(root)
+            if old and grown.has_grown(old, descriptor, entry.size):
+                os.lseek(descriptor, old.size, os.SEEK_SET)
+                data = os.read(descriptor, min(entry.size - old.size, PIECE))
+                yield _Tail(name, entry, old, data)
+                for piece in _pieces(descriptor, entry.size - old.size - len(data)):
+                    yield _More(piece)
+                return
         yield from pieces_of(name, entry, descriptor)
 
     def _is_bad(self, name: bytes) -> bool:
@@ -325,7 +328,7 @@ _WHOLE = 15 << 20
 
 def pieces_of(name: bytes, entry: Entry, contents: int | Data) -> Iterator[Item]:
     """Yield a file that is open, or was read. Raise CutShort or OSError."""
-    # What is small is compared with what the replica has of it, and of what has grown the end is written.
+    # What comes whole is compared with what the replica has of it, by size and time.
     first = _WHOLE if kinds.is_metadata(name) else PIECE
     if isinstance(contents, int):
         data = os.read(contents, min(entry.size, first))

@@ -59,12 +59,12 @@ class Delivery:
         return None
 
     def settle(self) -> None:
-        """Wait until what was sent has arrived; what could not be linked is sent with the late mailboxes."""
+        """Wait until what was sent has arrived; what the replica proved not to have is sent with the late mailboxes."""
         self._sender.settle()
-        not_linked, self._sender.not_linked = self._sender.not_linked, {}
-        self.late.update(not_linked)
-        if self._sender.is_late and not_linked:
-            for key in sorted(not_linked):
+        distrusted, self._sender.to_distrust = self._sender.to_distrust, {}
+        self.late.update(distrusted)
+        if self._sender.is_late and distrusted:
+            for key in sorted(distrusted):
                 self.send_late(key)
             self._sender.settle()
 

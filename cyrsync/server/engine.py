@@ -68,12 +68,14 @@ class MailboxChange:
         old = self.row or MailboxRow(self.location.key)
         names = tuple(sorted({*old.names, *self.mailbox.names()}))
         if not self.summary.messages_send and self.summary.state is State.CHANGED and names == old.names:
-            return replace(old, seen=UNSEEN)  # the index there may be newer than the last one known to have arrived
+            return replace(
+                old, seen=UNSEEN, caches={}
+            )  # the index there may be newer than the last one known to have arrived
         if self.summary.state is State.CHANGED:
             messages = uid_sets.difference(self.mailbox.messages, old.uids)
             archived = uid_sets.difference(self.mailbox.archived, old.archived)
             maybe = uid_sets.union(old.maybe, uid_sets.union(messages, archived))
-            return replace(old, seen=UNSEEN, maybe=maybe, names=names)
+            return replace(old, seen=UNSEEN, maybe=maybe, names=names, caches={})
         coming = uid_sets.union(self.mailbox.messages, self.mailbox.archived)
         there = uid_sets.union(uid_sets.union(old.uids, old.archived), old.maybe)
         found = self.mailbox.incarnation if self.summary.state is State.NEW else None
@@ -104,6 +106,7 @@ class MailboxChange:
             maybe=left,
             names=tuple(sorted({*mailbox.names(), *self.left_alone})),
             stale=() if deleted else self.summary.delete_files,
+            caches=mailbox.caches,
         )
 
     def _going(self) -> array[int]:

@@ -17,8 +17,10 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import header, records, regular_file, snapshot
 from cyrsync.cyrus.mailbox.records import Index
 from cyrsync.cyrus.mailbox.snapshot import MetaFiles
+from cyrsync.far import grown
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.folder import Entry, Incarnation
+from cyrsync.far.grown import Cache
 from cyrsync.far.locked_folder import have_file, need_file
 from cyrsync.far.walk import Reader, incarnation_in, names_in
 from cyrsync.server import large_metadata
@@ -68,6 +70,7 @@ class MailboxState:
     identity: tuple[object, ...] = ()  # what changes if another mailbox takes the directory
     known_version: bool = True  # False: the messages are those in the directories
     index: Index | None = None  # of a known version
+    caches: dict[bytes, Cache] = field(default_factory=dict)  # that the replica has when this has arrived
 
     def let_go(self) -> None:
         """Release the contents of files: a run must not keep the indexes of all changed mailboxes in memory."""
@@ -140,12 +143,18 @@ class MailboxReader:
                 os.close(directory)
         return found
 
-    def size(self, root: bytes, path: bytes, name: bytes) -> int:
-        """Return how many bytes a file of a mailbox has, 0 where that cannot be seen."""
-        try:
-            return os.lstat(os.path.join(self.directory(root, path), name)).st_size
-        except OSError:
-            return 0
+    def caches(self, path: bytes) -> dict[bytes, Cache]:
+        """Return the caches of a mailbox by root, as far as they can be read."""
+        found = {}
+        for root, name in self.roots.derived():
+            if name == kinds.CACHE:
+                with suppress(OSError):
+                    descriptor, entry = self.open(root, path, name)
+                    try:
+                        found[root] = Cache(entry.size, entry.mtime, grown.sample(descriptor, entry.size))
+                    finally:
+                        os.close(descriptor)
+        return found
 
     def open(self, root: bytes, path: bytes, name: bytes) -> tuple[int, Entry]:
         """Open a file of a mailbox below a root; return its entry, too. Raise OSError, also for no regular file."""

@@ -13,11 +13,10 @@ _WORDS = {
     kinds.INDEX: "index",
     kinds.EXPUNGE: "expunge",
     kinds.ANNOTATIONS: "annotations",
-    b"cyrus.cache": "cache",
+    kinds.CACHE: "cache",
     b"cyrus.squat": "squat",
     b"cyrus.dav": "dav",
 }
-CACHE = b"cyrus.cache"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,4 +43,4 @@ class Roots:
     def derived(self) -> list[tuple[bytes, bytes]]:
         """Return (root, name) of the metadata that is not of one moment with the index."""
         found = [(root, name) for name, root in self.homes.items() if name not in kinds.SNAPSHOT]
-        return list(dict.fromkeys([*found, (self.archive_cache, CACHE)]))
+        return list(dict.fromkeys([*found, (self.archive_cache, kinds.CACHE)]))

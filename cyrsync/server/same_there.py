@@ -11,10 +11,11 @@ import os
 import stat
 from dataclasses import replace
 
+from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far.folder import Entry, Folder, owner_names
 from cyrsync.far.walk import Reader
 from cyrsync.server.replica import Replica
-from cyrsync.server.roots import CACHE, Roots
+from cyrsync.server.roots import Roots
 from cyrsync.spool.compare import unchanged
 from cyrsync.state.mailbox_row import UNSEEN, Key, Location, MailboxRow, seen_of
 from cyrsync.sync.policy import Policy
@@ -31,8 +32,8 @@ class SameThere:
         self._names: dict[bytes, set[bytes]] = {root: set() for root in roots.all()}
         for root, name in ((root, name) for name, root in roots.homes.items() if name not in left_out):
             self._names[root].add(name)
-        if CACHE not in left_out:
-            self._names[roots.archive_cache].add(CACHE)
+        if kinds.CACHE not in left_out:
+            self._names[roots.archive_cache].add(kinds.CACHE)
         self._as_sent: dict[bytes, bytes] = {}  # by path, what the state has of header and index
         self._listed: set[tuple[bytes, bytes]] = set()  # roots and paths
         self._differing: set[bytes] = set()

@@ -16,7 +16,6 @@ from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.server.names import mailbox_text
 from cyrsync.ends.sink import Sink
 from cyrsync.errors import hint
-from cyrsync.far.beginning import Beginning
 from cyrsync.far.receive import Failure
 from cyrsync.far.remove import Removal
 from cyrsync.server.contents import Contents, CutShort, Item, UnreadableFileError
@@ -45,8 +44,6 @@ _ITEM = 512
 FULL = (errno.ENOSPC, errno.EDQUOT)
 #: What two file systems say of a link from one to the other, and one that has no links.
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
-#: Bytes of other metadata from which on it is asked what the replica has of it, if that is far.
-_LARGE = 128 << 10
 #: So many messages are named of one mailbox.
 _NAMED = 3
 
@@ -84,8 +81,9 @@ class Sender:
         self.failed: set[Key] = set()
         #: Mailboxes that were offered, and are to be read again: they have changed since.
         self.read_again = ReadAgain()
-        #: Mailboxes of which a message could not be linked: they are to be sent without links.
-        self.not_linked: dict[Key, MailboxChange] = {}
+        #: Mailboxes of which a message could not be linked, or that have another cache on the replica than was sent:
+        #: they are to be sent without trust in what is there.
+        self.to_distrust: dict[Key, MailboxChange] = {}
         self._store = store
         self._replica = replica
         self._enter = enter
@@ -101,7 +99,7 @@ class Sender:
         self._homes: set[tuple[str, int]] | None = None
         self._linker = linker
         self._links: dict[Key, Linking] = {}  # of mailboxes that are on their way, and have some
-        self._without_links: set[Key] = set()
+        self._distrusted: set[Key] = set()
 
     def accepts(self, change: MailboxChange, reader: MailboxReader) -> bool:
         """Send a mailbox that has just been read, or leave it.
@@ -112,7 +110,7 @@ class Sender:
         key = change.location.key
         self.read_again.discard(key)
         if change.summary.state is State.SAME:
-            self._note_same(change)
+            self._note_same(change, reader)
             return True
         if not self.is_late and (change.summary.state is State.RECREATED or self._may_be_renamed(change)):
             return False
@@ -159,8 +157,9 @@ class Sender:
         for lane in self._by_age():
             lane.give_up()
 
-    def _note_same(self, change: MailboxChange) -> None:
+    def _note_same(self, change: MailboxChange, reader: MailboxReader) -> None:
         """Note a mailbox that the replica has as it is: nothing is sent."""
+        change.mailbox.caches = reader.caches(change.location.key.path)
         self._same.append(change.after(deleted=True))
         if len(self._same) >= _GROUP:
             self._put_same()
@@ -190,32 +189,15 @@ class Sender:
 
     def _contents(self, change: MailboxChange, reader: MailboxReader) -> Contents:
         self._leave_out_lacking(change)
-        wanted = self.read_again.wanted(change)
-        known, bad = self._known(change, reader), self.read_again.bad(change)
-        links = None
-        if change.location.key not in self._without_links:
-            links = self._linker.of(change, ChainMap(*self._files_going()))
-        return Contents(change, reader, wanted, self._there, known, bad, links)
+        wanted, bad = self.read_again.wanted(change), self.read_again.bad(change)
+        if change.location.key in self._distrusted:
+            return Contents(change, reader, wanted, self._there, bad)
+        caches = change.row.caches if change.row and change.summary.state is State.CHANGED else {}
+        links = self._linker.of(change, ChainMap(*self._files_going()))
+        return Contents(change, reader, wanted, self._there, bad, caches, links)
 
     def _there(self, root: bytes) -> bytes:
         return self._replica.root(root, make=True)
-
-    def _known(self, change: MailboxChange, reader: MailboxReader) -> dict[tuple[bytes, bytes], Beginning]:
-        """Return what the replica has of large metadata that is not of one moment with the index: a cache grows."""
-        if change.summary.state is not State.CHANGED or self._replica.address.local:
-            return {}
-        large = [
-            (root, name)
-            for root, plan in change.plans.items()
-            for name in plan.derived
-            if reader.size(root, plan.path, name) >= _LARGE
-        ]
-        if not large:
-            return {}
-        self._end_group()
-        paths = [os.path.join(self._there(root), change.location.key.path, name) for root, name in large]
-        found = zip(large, self._replica.tree.beginnings(paths), strict=True)
-        return {where: beginning for where, beginning in found if beginning}
 
     def _leave_out_lacking(self, change: MailboxChange) -> None:
         """Do without messages that have no file, and say so."""
@@ -394,10 +376,11 @@ class Sender:
         if number in FULL:
             self.full[change.location.key] = (change, path)
             return
-        if links:
-            self.not_linked[change.location.key] = change
-            self._without_links.add(change.location.key)
-            self._linker.apart |= links.roots if number in _NO_LINKS else set()
+        trusts = links or (change.row and change.row.caches)
+        if trusts and change.location.key not in self._distrusted:
+            self.to_distrust[change.location.key] = change
+            self._distrusted.add(change.location.key)
+            self._linker.apart |= links.roots if links and number in _NO_LINKS else set()
             return
         self.failed.add(change.location.key)
         self.files_failed += change.summary.files_planned()

@@ -7,6 +7,7 @@ import time
 from cyrsync.ends.sink import Sink
 from cyrsync.far.folder import Entry
 from cyrsync.far.frames import Part, Target
+from cyrsync.far.grown import Cache
 
 #: Seconds that are worth waiting for.
 _LEAST = 0.02
@@ -53,9 +54,9 @@ class Throttled:
         self._sink.file(name, entry, data)
         self._throttle.passed(len(data))
 
-    def tail(self, name: bytes, entry: Entry, offset: int, data: bytes) -> None:
-        """Receive the rest of a file behind so many bytes that exist already, or the first piece of the rest."""
-        self._sink.tail(name, entry, offset, data)
+    def tail(self, name: bytes, entry: Entry, old: Cache, data: bytes) -> None:
+        """Receive what a cache has grown by, or the first piece of that."""
+        self._sink.tail(name, entry, old, data)
         self._throttle.passed(len(data))
 
     def more(self, data: bytes) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from cyrsync.far import uids as uid_sets
+from cyrsync.far.grown import Cache
 from cyrsync.text import path_text
 
 #: What is known of header and index, each: inode, size, times of modification and change (nanoseconds).
@@ -19,7 +20,7 @@ SEEN = struct.Struct("<8Q")
 #: Nothing is known of the files: they have to be looked into.
 UNSEEN = b""
 #: The statement that keeps a row, see `columns_of`.
-PUT = "INSERT OR REPLACE INTO main.sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+PUT = "INSERT OR REPLACE INTO main.sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class StateDamaged(Exception):
@@ -58,6 +59,7 @@ class MailboxRow:
     maybe: array[int] = field(default_factory=uid_sets.empty)  # in either, perhaps: unproven, or to be deleted
     names: tuple[bytes, ...] = ()  # metadata files
     stale: tuple[bytes, ...] = ()  # metadata files that are to be deleted
+    caches: dict[bytes, Cache] = field(default_factory=dict)  # by the root of the source that they are below
 
     def has(self, uid: int) -> bool:
         """Tell whether a message is there for certain."""
@@ -96,17 +98,17 @@ def columns_of(row: MailboxRow) -> tuple[object, ...]:
     sets = (_packed(uids) for uids in (row.uids, row.archived, row.maybe))
     count = len(row.uids) + len(row.archived)
     names, stale = text_of(row.names), text_of(row.stale)
-    return (*row.key, row.uniqueid, row.uidvalidity, row.seen, count, *sets, names, stale)
+    return (*row.key, row.uniqueid, row.uidvalidity, row.seen, count, *sets, names, stale, _text_of_caches(row.caches))
 
 
 def row_of(columns: Sequence[Any]) -> MailboxRow:
     """Return what such columns say. Raise StateDamaged where they are not what was written."""
-    partition, path, uniqueid, uidvalidity, seen, _, uids, archived, maybe, names, stale = columns
+    partition, path, uniqueid, uidvalidity, seen, _, uids, archived, maybe, names, stale, caches = columns
     try:
         return MailboxRow(
             *(Key(partition, path), uniqueid, uidvalidity, seen),
             *(_unpacked(uids), _unpacked(archived), _unpacked(maybe)),
-            *(names_in(names), names_in(stale)),
+            *(names_in(names), names_in(stale), _caches_in(caches)),
         )
     except (AttributeError, LookupError, TypeError, ValueError, zlib.error) as error:
         name = path_text(path) if isinstance(path, bytes) else str(path)
@@ -121,6 +123,18 @@ def text_of(names: tuple[bytes, ...]) -> str | None:
 def names_in(text: str | None) -> tuple[bytes, ...]:
     """Return the names in such a text."""
     return tuple(name.encode("latin-1") for name in json.loads(text)) if text is not None else ()
+
+
+def _text_of_caches(caches: dict[bytes, Cache]) -> str | None:
+    return json.dumps({root.decode("latin-1"): cache for root, cache in caches.items()}) if caches else None
+
+
+def _caches_in(text: str | None) -> dict[bytes, Cache]:
+    found = json.loads(text) if text is not None else {}
+    return {
+        root.encode("latin-1"): Cache(int(size), int(mtime), str(sample))
+        for root, (size, mtime, sample) in found.items()
+    }
 
 
 def _packed(uids: array[int]) -> bytes | None:

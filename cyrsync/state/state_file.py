@@ -19,7 +19,7 @@ from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.state.mailbox_row import StateDamaged
 
 #: `application_id` and `user_version` of a state file that is ours, and of this shape.
-_APPLICATION, _VERSION = 0x63797273, 5
+_APPLICATION, _VERSION = 0x63797273, 6
 _TABLES = [
     "CREATE TABLE about (name TEXT PRIMARY KEY, value BLOB)",
     "CREATE TABLE conf (path BLOB PRIMARY KEY, root BLOB, seen BLOB, digest BLOB) WITHOUT ROWID",
@@ -33,7 +33,7 @@ _TABLES = [
 ) WITHOUT ROWID""",
     """CREATE TABLE sent (
     partition TEXT, path BLOB, uniqueid TEXT, uidvalidity INTEGER, seen BLOB, messages INTEGER, uids BLOB,
-    archived BLOB, maybe BLOB, names BLOB, stale BLOB, PRIMARY KEY (partition, path)
+    archived BLOB, maybe BLOB, names BLOB, stale BLOB, caches TEXT, PRIMARY KEY (partition, path)
 ) WITHOUT ROWID""",
     """CREATE TABLE unsynced (
     partition TEXT, path BLOB, root BLOB, uniqueid TEXT, uidvalidity INTEGER, PRIMARY KEY (partition, path)

@@ -13,8 +13,9 @@ LEFTOVER = re.compile(rb"\.(?:[0-9]+\.?|cyrus\..+)\.[A-Za-z0-9]{6}\Z", re.DOTALL
 _TEMPORARY = re.compile(rb"\.(.+)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
 #: The directory in a folder where rsync keeps new metadata until all of it is there.
 UPDATES = b".~tmp~"
+CACHE = b"cyrus.cache"
 #: Rebuilt by `reconstruct` and `squatter`: what --skip-derived leaves out.
-DERIVED = frozenset([b"cyrus.cache", b"cyrus.squat"])
+DERIVED = frozenset([CACHE, b"cyrus.squat"])
 #: Transient directories at the root of a partition (Cyrus's staging, fsck's finds).
 ROOT_TRANSIENT = frozenset([b"stage.", b"sync.", b"lost+found"])
 HEADER = b"cyrus.header"
@@ -24,7 +25,7 @@ ANNOTATIONS = b"cyrus.annotations"
 #: Sent last, and all of one moment. Other metadata may be newer than these; Cyrus rebuilds it where it does not fit.
 SNAPSHOT = frozenset([HEADER, INDEX, EXPUNGE, ANNOTATIONS])
 #: Files of every mailbox, or of its part in an archive partition: other names with the prefix may be anything.
-MAIN_FILES = frozenset([HEADER, INDEX, b"cyrus.cache"])
+MAIN_FILES = frozenset([HEADER, INDEX, CACHE])
 METADATA_PREFIX = b"cyrus."
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from cyrsync.far import frames as far_frames
 from cyrsync.far.folder import Entry
 from cyrsync.far.frames import Deflated, Encoder, Inflated, Part, Target, decode
+from cyrsync.far.grown import Cache
 from cyrsync.far.wire import WireError
 from support import campaign, frames
 
@@ -50,7 +51,10 @@ def _calls(draw: st.DrawFn) -> list[tuple[object, ...]]:
             for pieces in draw(st.lists(_sizes, max_size=1)):
                 offset = draw(st.integers(0, 2**40))
                 entry = draw(frames.regular_files)._replace(size=offset + sum(map(len, pieces)), extra="")
-                calls.append(("tail", b"cyrus.cache", entry, offset, pieces[0]))
+                old = Cache(
+                    offset, draw(st.integers(-(10**18), 10**18)), draw(st.text("0123456789abcdef", max_size=40))
+                )
+                calls.append(("tail", b"cyrus.cache", entry, old, pieces[0]))
                 calls += [("more", piece) for piece in pieces[1:]]
             for target in draw(st.lists(_targets, max_size=2)):
                 entry = draw(frames.regular_files)._replace(extra="")
@@ -241,11 +245,14 @@ def _link(target: bytes, **fields: int) -> bytes:
         _frame(b"P", b'["/r","../x",[["",[16832,0,0,"0:0::",""]]]]\n'),
         _frame(b"P", b'["/r","a/b",[["",[16832,0,0,"0:0::",""]]]]\n'),
         _frame(b"P", b'["/r","",[["",[33188,0,0,"0:0::",""]]]]\n'),
-        _frame(b"T", b'["cyrus.cache",[33188,2,0,"0:0::",""],3]\n'),
-        _frame(b"T", b'["cyrus.cache",[33188,2,0,"0:0::",""],-1]\n'),
-        _frame(b"T", b'["cyrus.cache",[33188,4,0,"0:0::",""],3]\nxx'),
-        _frame(b"T", b'["1.",[33188,4,0,"0:0::",""],3]\nx'),
-        _frame(b"T", b'["cyrus.../x",[33188,4,0,"0:0::",""],3]\nx'),
+        _frame(b"T", b'["cyrus.cache",[33188,2,0,"0:0::",""],3,0,"ab"]\n'),
+        _frame(b"T", b'["cyrus.cache",[33188,2,0,"0:0::",""],-1,0,"ab"]\n'),
+        _frame(b"T", b'["cyrus.cache",[33188,4,0,"0:0::",""],3,0,"ab"]\nxx'),
+        _frame(b"T", b'["1.",[33188,4,0,"0:0::",""],3,0,"ab"]\nx'),
+        _frame(b"T", b'["cyrus.squat",[33188,4,0,"0:0::",""],3,0,"ab"]\nx'),
+        _frame(b"T", b'["cyrus.cache",[33188,4,0,"0:0::",""],3,0.5,"ab"]\nx'),
+        _frame(b"T", b'["cyrus.cache",[33188,4,0,"0:0::",""],3,10000000000000000000000000000,"ab"]\nx'),
+        _frame(b"T", b'["cyrus.cache",[33188,4,0,"0:0::",""],3,0,"' + b"a" * 41 + b'"]\nx'),
         _frame(b"O", b"0:0"),
         _frame(b"O", b"\xff"),
     ],

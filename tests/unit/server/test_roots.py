@@ -8,7 +8,7 @@ import pytest
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.server import config
-from cyrsync.server.roots import CACHE, Roots
+from cyrsync.server.roots import Roots
 
 PLAIN = "partition-p: /data\n"
 META = PLAIN + "metapartition-p: /meta\n"
@@ -64,7 +64,7 @@ def moved(found: Roots) -> dict[bytes, bytes]:
         (
             PLAIN + "metadir-index-p: /fast\nmetadir-cache-p: /big\n",
             (b"/big", b"/fast", b"/data"),
-            {kinds.INDEX: b"/fast", kinds.ANNOTATIONS: b"/fast", CACHE: b"/big"},
+            {kinds.INDEX: b"/fast", kinds.ANNOTATIONS: b"/fast", kinds.CACHE: b"/big"},
             b"/data",
             b"/data",
         ),
