@@ -110,7 +110,9 @@ class Keeper:
         try:
             descriptor = os.open(store.HASHED, _APPEND, 0o600, dir_fd=mailbox)
             try:
-                os.write(descriptor, "{} {} {}\n".format(uidvalidity, uid, digest.hex()).encode("ascii"))
+                # A line that a full disk or a power cut has torn must not tear the next one.
+                line = "\n{} {} {}\n".format(uidvalidity, uid, digest.hex()).encode("ascii")
+                whole_file.write_all(descriptor, line)
             finally:
                 os.close(descriptor)
         finally:

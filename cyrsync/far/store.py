@@ -4,7 +4,7 @@
         mailboxes/UNIQUEID/SINCE/        one state of a mailbox: cyrus.header, cyrus.index, ..., folder -> PATH
         mailboxes/UNIQUEID/SINCE.gone/   records of messages that arrived and were deleted in between
         mailboxes/UNIQUEID/pieces/       of packed indexes: XX/SHA1.gz
-        mailboxes/UNIQUEID/hashed        messages whose SHA-1 no index tells: lines "UIDVALIDITY UID SHA1"
+        mailboxes/UNIQUEID/hashed        messages whose SHA-1 no index tells: lines "UIDVALIDITY UID SHA1", or blank
         messages/XX/SHA1                 messages that were deleted
         files/PATH.versions/SINCE        one state of another file
         files/pieces.gz/                 of packed files: XX/SHA1.gz

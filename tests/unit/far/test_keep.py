@@ -18,7 +18,9 @@ from cyrsync.far import packed, pool, store
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.keep import Keeper
 from cyrsync.far.keeping import Keeping
+from cyrsync.far.named import read_hashed
 from cyrsync.far.remove import Removal, Remover
+from cyrsync.far.stored import StoreReader
 
 HOUR = 3600 * 10**9
 
@@ -239,6 +241,33 @@ def test_messages_without_a_guid_are_noted(mailbox: Mailbox) -> None:
     assert f"{head.uidvalidity} {uid} {hashlib.sha1(body).hexdigest()}" in lines
 
 
+def test_a_message_whose_note_is_torn_stays_and_tears_no_other(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk a note may be written in part; the next one begins a line of its own."""
+    mailbox.keep(keeper_of(mailbox))
+    uid = mailbox.uids()[0]
+    (mailbox.folder / f"{uid}.").write_bytes(b"cut off")
+    write, left = os.write, 10
+
+    def short(file: int, data: bytes) -> int:
+        nonlocal left
+        if not left:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = write(file, data[:left])
+        left -= written
+        return written
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", short)
+        assert [number for _, number in remove(mailbox, Removal(mailbox.path, uid_sets.of([uid]))).failed] == [28]
+    assert uid in mailbox.uids()
+    assert not remove(mailbox, Removal(mailbox.path, uid_sets.of([uid]))).failed
+    uidvalidity = records.read(mailbox.index()).header.uidvalidity
+    hashed = read_hashed(StoreReader(os.fsencode(mailbox.root)), os.fsencode(mailbox.uniqueid))
+    assert hashed == {(uidvalidity, uid): hashlib.sha1(b"cut off").digest()}
+
+
 def index_of(state: Path) -> bytes:
     if (state / "cyrus.index.gz").exists():
         return gzip.decompress((state / "cyrus.index.gz").read_bytes())
@@ -376,7 +405,7 @@ def test_a_message_that_is_not_of_its_records_size_is_noted(mailbox: Mailbox) ->
     remove(mailbox, Removal(mailbox.path, uid_sets.of([uid])))
     uidvalidity = records.read(mailbox.index()).header.uidvalidity
     line = f"{uidvalidity} {uid} {hashlib.sha1(b'cut off').hexdigest()}"
-    assert (mailbox.kept / "hashed").read_text().splitlines() == [line]
+    assert (mailbox.kept / "hashed").read_text().split("\n") == ["", line, ""]
 
 
 def test_a_state_of_another_uidvalidity_says_nothing_of_a_message(mailbox: Mailbox) -> None:
