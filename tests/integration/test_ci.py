@@ -30,6 +30,7 @@ FOUND = (
     "/var/lib/cyrsync/pair.lock",
     "/dev/shm/made",
     "/tmp/cyrsync-staging-0-x",
+    "/tmp/tmp.x.cyrsync-build",  # of the scripts' own, the suffix tells
 )
 
 
