@@ -148,14 +148,14 @@ class AgentTree:
         self._agent.ask("share")
         found = self._agent.end(agent_answers.held)
         if isinstance(found, str):
-            raise UnusableError(f"what is held cannot be shared: {found}")
+            raise UnusableError(f"its lock cannot be shared: {found}")
         return found
 
     def _hold(self, paths: Sequence[bytes], *, among: bool) -> Held:
         self._agent.ask("hold", paths=answers.texts(paths), among=among)
         found = self._agent.end(agent_answers.held)
         if isinstance(found, str):
-            raise UnusableError(f"{os.fsdecode(paths[0])}: it cannot be held: {found}")
+            raise UnusableError(f"{os.fsdecode(paths[0])}: it cannot be locked: {found}")
         return found
 
     def put_owner_file(self, root: bytes, owner_file: OwnerFile) -> None:

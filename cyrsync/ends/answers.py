@@ -31,9 +31,7 @@ WRONG = (*wire.WRONG, zlib.error, MemoryError)
 def wrong(name: str, error: BaseException) -> WrongAnswer:
     """Return the error for a wrong answer of the far end with this name."""
     why = str(error) if isinstance(error, WireError) else f"{type(error).__name__} {wire.shown(str(error))}".strip()
-    return WrongAnswer(
-        f"{name}: its answer cannot be right ({why}): nothing more is done with it; look at what runs there"
-    )
+    return WrongAnswer(f"{name}: its answer cannot be right ({why}): cyrsync ends here; check what runs there")
 
 
 def checked(link: Link, read: Callable[[], Answer]) -> Answer:

@@ -137,7 +137,7 @@ class ChildTree:
             else:
                 busy = self._holds.hold(paths)
         except OSError as error:
-            raise UnusableError(f"{error_text(error)}: it cannot be held") from None
+            raise UnusableError(f"{error_text(error)}: it cannot be locked") from None
         process.share(self._holds.descriptors())
         return Held(busy, owner_files.boot_id(), alone)
 

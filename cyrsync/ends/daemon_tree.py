@@ -129,7 +129,7 @@ class DaemonTree(WithoutAgent):
 
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Refuse: an agent is needed for that."""
-        raise UsageError(f"{self._address.text}: an rsync daemon cannot run an audit: audit it where it lies")
+        raise UsageError(f"{self._address.text}: an rsync daemon cannot run an audit: run `cyrsync verify` on its host")
 
     def close(self) -> None:
         """Nothing is held."""

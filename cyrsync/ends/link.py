@@ -158,7 +158,7 @@ class Link:
 
     def failure(self) -> ConnectionFailed:
         """Return the error for a far end that stopped answering, in the words of ssh if there are any."""
-        reason = self._last_words() or "it hung up without a word"
+        reason = self._last_words() or "it ended without a message"
         code = Exit.SSH if self.process.returncode == Exit.SSH else Exit.STREAM
         if self._why_lost:
             reason, code = self._why_lost, Exit.TIMEOUT
@@ -197,10 +197,10 @@ class Link:
             self._early += data
 
     def see_work(self, since: float) -> None:
-        """See that a far end which since then says only that it is at work has not said so for too long."""
+        """Raise ConnectionFailed if the far end has sent only signs of life since then, for too long."""
         most = AT_WORK * self._silence
         if most and time.monotonic() - since > most:
-            raise self._lost(f"for {most:.0f} seconds it has said only that it is at work")
+            raise self._lost(f"for {most:.0f} seconds it has sent only signs of life")
 
     def _lost(self, why: str = "") -> ConnectionFailed:
         self._why_lost = why or f"it has sent nothing for {self._silence:.0f} seconds"

@@ -220,7 +220,9 @@ class PosixTree(WithoutAgent):
 
     def audit(self, root: bytes, content: bool) -> Iterator[Audited]:
         """Refuse: an agent is needed for that."""
-        raise UsageError(f"{self._link.name}: an audit needs python3 there: audit it where it lies")
+        raise UsageError(
+            f"{self._link.name}: an audit needs python3 there: install it, or run `cyrsync verify` on that host"
+        )
 
     def close(self) -> None:
         """End the shell."""

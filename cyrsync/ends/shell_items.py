@@ -56,7 +56,7 @@ def text(item: bytes, kind: bytes) -> bytes:
 def whole(text: bytes) -> bytes:
     """Return what is before the x that keeps blank lines at an end. Raise WireError where there is none."""
     if not text.endswith(b"x"):
-        raise WireError(f"an end that is none: {wire.shown(text[-20:])}")
+        raise WireError(f"an item without its end: {wire.shown(text[-20:])}")
     return text[:-1]
 
 

@@ -111,5 +111,5 @@ class TreePair:
         if self.source_address.local and address.local:
             ours, theirs = self.source_status.root.rstrip(b"/") + b"/", status.root.rstrip(b"/") + b"/"
             if ours.startswith(theirs) or theirs.startswith(ours):
-                raise UnusableError(f"{text}: source and destination are one inside the other")
+                raise UnusableError(f"{text}: one of source and destination lies inside the other")
         return status

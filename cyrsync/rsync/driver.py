@@ -35,7 +35,7 @@ _LENDS_NO_RIGHTS = "--chmod=Fug-s"
 _FILES_ALONE = ("--safe-links", "--no-devices")
 _TELL = "--info=name1"
 #: What a directory of ours lacked.
-_EMPTIED = "its staged copy is gone: keep RemoveIPC (logind.conf) and cleaners of temporary files from /dev/shm"
+_EMPTIED = "its staged copy is gone: exclude /dev/shm from RemoveIPC (logind.conf) and from cleaners of temporary files"
 
 
 def await_orphans(directory: Path) -> None:

@@ -187,7 +187,7 @@ class DropIn:
             raise self._busy
         limit = session.options.max_delete
         if limit and session.limit.counted.total() > limit.number:
-            reason = f"--max-delete={limit.number} ends within {session.limit.counted.total()} deletions"
+            reason = f"--max-delete={limit.number} is less than the {session.limit.counted.total()} deletions planned"
             raise NotForUs(reason, spool=True)
         if limit is None:
             session.limit.decide()

@@ -79,7 +79,7 @@ def _own(session: Session, trees: TreePair) -> WalkOwnership:
         writer.make(trees.replica_status.root)
         trees.hold()
         if trees.replica_status.owner_file or not trees.replica_status.bare:
-            raise LockedError(f"{session.replica.text}: another run has begun to fill it meanwhile: run again")
+            raise LockedError(f"{session.replica.text}: another run has just begun to write there: run again")
     ownership = WalkOwnership(trees.replica.writer, trees.replica_status, trees.boot)
     warning = ownership.begin()
     session.result.warnings += [warning] if warning else []

@@ -30,7 +30,7 @@ from cyrsync.text import path_text
 
 #: Bytes of metadata that one batch may stage, and messages that it may list.
 _STAGED_BYTES, _LISTED = 256 << 20, 1_000_000
-_BUSY = f"a writer keeps it locked, or never rests: left as it is after {PATIENCE:g} seconds, until the next run"
+_BUSY = f"locked by a writer, or changed all the time, for {PATIENCE:g} seconds; will be retried in the next run"
 
 
 def batches(plans: list[FolderPlan]) -> Iterator[list[FolderPlan]]:

@@ -32,7 +32,7 @@ def entries(
         for plan in engine.plans(*trees.folders(options.part.users)):
             if plan.state is State.UNREADABLE or plan.problem:
                 name = path_text(plan.path) or source.text
-                unreadable.append(f"{name}: cannot be read, and left out: {hint(os.strerror(plan.problem))}")
+                unreadable.append(f"{name}: cannot be read; left out: {hint(os.strerror(plan.problem))}")
             found = found or (plan.is_cyrus and plan.state is not State.GONE)
             yield from lists.message_entries(plan)
             yield from plan.entries((*plan.metadata, *plan.other_files))

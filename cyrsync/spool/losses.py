@@ -86,7 +86,9 @@ class Losses:
         transfer = self._transfer
         if removals and transfer.writer:
             for path, number in transfer.writer.remove(transfer.root, removals, keep_times=False).failed:
-                transfer.account.errors[path] = hint(f"it may be another mailbox's, and stays: {os.strerror(number)}")
+                transfer.account.errors[path] = hint(
+                    f"it may belong to another mailbox, and cannot be removed: {os.strerror(number)}"
+                )
 
 
 def _is_another(old: FolderPlan, new: FolderPlan) -> bool:

@@ -14,7 +14,7 @@ from cyrsync.sync.folder_plan import FolderPlan
 
 #: So often a folder is read again because it lost a message before that was sent; after that it is too busy for now.
 _READS = 5
-_BUSY = "changed too often while being copied: left as it is until the next run"
+_BUSY = "changed too often while being copied; will be retried in the next run"
 
 
 class Source(Protocol):

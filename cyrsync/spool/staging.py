@@ -25,7 +25,7 @@ _COPY = b"copy"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-_EMPTIED = "it was emptied while in use: keep RemoveIPC (logind.conf) and cleaners of temporary files from it"
+_EMPTIED = "it was emptied while in use: exclude it from RemoveIPC (logind.conf) and from cleaners of temporary files"
 
 
 class Staging:

@@ -166,7 +166,7 @@ class Transfer:
         for path, number in removed.failed:
             if number == HIDDEN and self._is_left_out(path):
                 continue
-            reason = os.strerror(number) if number else "hidden files are left alone, and so is their folder"
+            reason = os.strerror(number) if number else "hidden files are never deleted, so their folder stays"
             self.account.errors[path] = hint(f"not deleted: {reason}")
 
     def _is_left_out(self, path: bytes) -> bool:

@@ -104,7 +104,7 @@ def test_an_agent_that_works_for_ever_is(sshd: Sshd, source: Path, tmp_path: Pat
     with start_cyrsync(*words, first=SOON + slow) as run:
         done = run.complete(timeout=60)
     assert done.returncode == TIMEOUT, done.stderr
-    assert done.stderr.endswith("the connection failed: for 2 seconds it has said only that it is at work\n")
+    assert done.stderr.endswith("the connection failed: for 2 seconds it has sent only signs of life\n")
 
 
 #: Says hello, and then every moment what stands for nothing; listens only if it is told to.
@@ -138,20 +138,20 @@ def far_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Link]]:
 
 def test_an_agent_that_only_says_that_it_works(far_end: Callable[[str], Link]) -> None:
     link = far_end(AGENT.format(listen=LISTEN))
-    with pytest.raises(ConnectionFailed, match="for 1 seconds it has said only that it is at work") as raised:
+    with pytest.raises(ConnectionFailed, match="for 1 seconds it has sent only signs of life") as raised:
         AgentTree(lambda: link, compressed=True).about()
     assert raised.value.code == TIMEOUT
 
 
 def test_and_listens_to_nothing(far_end: Callable[[str], Link]) -> None:
     link = far_end(AGENT.format(listen=""))
-    with pytest.raises(ConnectionFailed, match="for 1 seconds it has said only that it is at work"):
+    with pytest.raises(ConnectionFailed, match="for 1 seconds it has sent only signs of life"):
         link.send(bytes(8 << 20))
 
 
 def test_a_shell_that_only_says_that_it_works(far_end: Callable[[str], Link]) -> None:
     tree = PosixTree(far_end(SHELL))
-    with pytest.raises(ConnectionFailed, match="for 1 seconds it has said only that it is at work"):
+    with pytest.raises(ConnectionFailed, match="for 1 seconds it has sent only signs of life"):
         list(tree.walk(b"/r", frozenset()))
 
 

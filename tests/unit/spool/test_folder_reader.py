@@ -333,7 +333,9 @@ def test_a_folder_that_is_gone_meanwhile(case: Case) -> None:
     assert case.result.messages.send == len(joe.uids)
 
 
-@pytest.mark.parametrize(("problem", "said"), [(errno.EBUSY, "a writer"), (errno.EACCES, "Permission denied")])
+@pytest.mark.parametrize(
+    ("problem", "said"), [(errno.EBUSY, "locked by a writer"), (errno.EACCES, "Permission denied")]
+)
 def test_a_folder_that_cannot_be_read_is_left(case: Case, problem: int, said: str) -> None:
     case.source.problems[SENT] = problem
     joe, sent = case.reader.read([case.plan(JOE), case.plan(SENT)])

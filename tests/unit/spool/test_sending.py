@@ -329,7 +329,7 @@ def test_a_folder_that_never_rests_is_held_and_named() -> None:
     assert b"joe/cyrus.index" not in [entry for listed in rsync.lists for entry in listed]
     assert not transfer.deletes()
     assert transfer.account.errors.keys() == {b"joe"}
-    assert "until the next run" in transfer.account.errors[b"joe"]
+    assert "will be retried in the next run" in transfer.account.errors[b"joe"]
     assert (transfer.account.vanished, transfer.account.failed, transfer.account.sent) == (ROUNDS + 1, 1, 2)
     assert_adds_up(transfer.account)
 
