@@ -105,13 +105,13 @@ class OpenedFolder:
     def _make_aside(self, above: int) -> "Optional[int]":
         """Make a folder in the hidden directory; None where another file system is mounted on the way."""
         root = self._opened[0][0]
+        if os.fstat(root).st_dev != os.fstat(above).st_dev:
+            return None
         name = b"new.%b" % os.urandom(8).hex().encode("ascii")
         for left in range(_TRIES, -1, -1):
             _make_directory(RENAMED, root)
             try:
                 self._hidden = os.open(RENAMED, _DIRECTORY, dir_fd=root)
-                if os.fstat(self._hidden).st_dev != os.fstat(above).st_dev:
-                    return None
                 os.mkdir(name, 0o700, dir_fd=self._hidden)
                 break
             except FileNotFoundError:  # another receiver has just removed the hidden directory, as it was empty

@@ -685,6 +685,29 @@ def test_a_link_across_file_systems_fails(source: Path, replica: Path, other: Pa
         assert numbers(linked_from(source, replica, target)) == [(0, errno.EXDEV)]
 
 
+def test_a_folder_on_another_file_system_than_its_root_is_made_in_its_place(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could not be renamed from the root's hidden directory."""
+    replica = tmp_path / "new"
+    (replica / "j/user").mkdir(parents=True)
+    mounted, real = (replica / "j/user").stat().st_ino, os.fstat
+
+    def fstat(descriptor: int) -> os.stat_result:
+        status = real(descriptor)
+        return os.stat_result((*status[:2], 999, *status[3:])) if status.st_ino == mounted else status
+
+    receiver = Receiver(numeric_ids=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", fstat)
+        send(receiver, source, replica, "2.", "cyrus.index")
+    assert len(os.listdir(replica / "j/user/joe")) == 2
+    receiver.commit()
+    assert not receiver.end()
+    assert sorted(os.listdir(replica / "j/user/joe")) == ["2.", "cyrus.index"]
+    assert not (replica / os.fsdecode(RENAMED)).exists()
+
+
 def test_as_many_links_as_there_can_be(
     source: Path, replica: Path, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
