@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from array import array
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +61,26 @@ def test_pieces_of_views_are_those_of_bytes(tmp_path: Path) -> None:
     pieces = [bytes(one) for one in packed.cut_index(lambda at, size: view[at : at + size], len(data))]
     assert pieces == list(packed.cut_index(lambda at, size: data[at : at + size], len(data)))
     assert b"".join(pieces) == data and len(pieces) > 8
+
+
+@pytest.mark.parametrize("cut", [1, 4, 8, 12])
+def test_a_packed_file_that_is_cut_off_is_torn(cut: int) -> None:
+    data = packed.compressed(b"index")
+    assert packed.unpacked(data) == b"index"
+    for torn in (data[:-cut], data + data[:cut]):
+        with pytest.raises(ValueError, match="torn"):
+            packed.unpacked(torn)
+
+
+def test_no_more_is_unpacked_than_there_may_be() -> None:
+    """Whoever owns the root may have put anything there, and it is not even in memory."""
+    data = packed.compressed(bytes(256 << 20))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="too large"):
+        packed.unpacked(data, 1 << 20)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20
 
 
 def test_uids_of_records_alone(tmp_path: Path) -> None:

@@ -143,6 +143,18 @@ def test_there_is_a_grace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert set(spool.kept.pool()) == before - lost
 
 
+def test_the_grace_of_an_old_message_begins_when_its_last_state_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path / "root")
+    lost = {name for pooled in spool.pooled.values() for name in pooled[0]}
+    later(monkeypatch, 48 * HOUR)
+    swept, _ = prune(spool.root, spool.first_ones(), grace=24 * HOUR)
+    assert (swept.messages, swept.unnamed) == (0, len(lost))
+    later(monkeypatch, 73 * HOUR)
+    assert prune(spool.root, [], grace=24 * HOUR)[0].messages == len(lost)
+
+
 def test_a_message_that_is_named_again_is_not_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = Spool(tmp_path / "root")
     data = b"Subject: one more\r\n\r\n"
@@ -327,6 +339,17 @@ def test_of_other_damage_nothing_is_forgotten_but_the_states(tmp_path: Path) -> 
     assert (swept.messages, len(problems)) == (0, 1)
     assert spool.kept.pool() == before
     assert not spool.kept.mailbox(joe).exists()
+
+
+def test_forgetting_leaves_all_pieces_beside_a_name_that_is_unknown(tmp_path: Path) -> None:
+    """It may be a state that somebody has renamed, and needs its pieces."""
+    spool = Spool(tmp_path / "root", packed="pieces")
+    joe, ann = spool.folders
+    unknown_name(spool, spool.states[ann][1])
+    pieces = sorted(spool.kept.mailbox(ann).rglob("*.gz"))
+    swept, problems = forget(spool.root, [spool.removal(state) for state in spool.states[joe]])
+    assert (swept.messages, swept.pieces, len(problems)) == (0, 0, 1)
+    assert sorted(spool.kept.mailbox(ann).rglob("*.gz")) == pieces
 
 
 def test_a_damaged_state_that_is_forgotten_keeps_nothing_else(tmp_path: Path) -> None:
