@@ -305,8 +305,9 @@ def test_forgetting_deletes_at_once_what_only_these_states_name(tmp_path: Path) 
     assert len(spool.kept.states(ann)) == 5
 
 
-def test_nothing_that_is_forgotten_is_deleted_before_its_names_are_off_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("what", "syncs"), [("prune", [True]), ("forget", [True, False])])
+def test_no_message_is_deleted_before_its_names_are_off_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, syncs: list[bool]
 ) -> None:
     spool = Spool(tmp_path / "root", packed="pieces")
     joe, _ = spool.folders
@@ -321,12 +322,13 @@ def test_nothing_that_is_forgotten_is_deleted_before_its_names_are_off_the_disk(
 
     monkeypatch.setattr("cyrsync.far.prune.to_disk", sync)
     request = Mock(
-        fields={"what": "forget"},
+        fields={"what": what, "grace": 0},
+        flag={"dry_run": False, "sweep": True}.get,
         source=io.BytesIO(b"".join(json.dumps(line).encode() + b"\n" for line in (*removals, None))),
     )
     request.whole_paths.return_value = [os.fsencode(spool.root)]
     store_service.serve(request)
-    assert synced == [([], True), ([], False)]
+    assert synced == [([], is_whole) for is_whole in syncs]
     assert set(spool.kept.pool()) < pool and not mailbox.exists()
 
 
