@@ -45,7 +45,7 @@ def relink(
     result: RunResult,
 ) -> None:
     """Link on the replica the messages that renamed mailboxes have there; the others remain to be sent."""
-    moves, plans = [], []
+    moves = []
     for change, row in renamed:
         if row.key.partition not in roots:
             continue
@@ -55,21 +55,29 @@ def relink(
             common = uid_sets.difference(plan.uids, uid_sets.difference(plan.uids, uids))
             if common:
                 there = replica.root(new_root, make=True)
-                moves.append(Move((replica.root(old_root), row.key.path), (there, change.location.key.path), common))
-                plans.append((change, plan))
+                move = Move((replica.root(old_root), row.key.path), (there, change.location.key.path), common)
+                moves.append((change, plan, move))
     if not moves:
         return
     # From here on, nobody could tell any more whose messages lie where, were this run to die.
     store.put(change.before() for change, _ in renamed)
-    for change, _ in renamed:
-        if change.summary.state is State.RECREATED:
-            for root in {root for root, file in change.mailbox.snapshot_files if file.name == kinds.INDEX}:
-                removal = Removal(change.location.key.path, files=(kinds.INDEX,))
-                replica.tree.remove(replica.root(root, make=True), [removal], keep_times=False)
-    for (change, plan), linked in zip(plans, replica.tree.relink(moves), strict=True):
+    with_old_index = {change.location.key for change, _ in renamed if not _remove_index(change, replica)}
+    possible = [one for one in moves if one[0].location.key not in with_old_index]
+    for (change, plan, _), linked in zip(possible, replica.tree.relink([one[2] for one in possible]), strict=True):
         plan.uids = uid_sets.difference(plan.uids, linked)
         plan.messages_send -= len(linked)
         change.summary.messages_send -= len(linked)
         change.summary.messages_present += len(linked)
         result.messages.send -= len(linked)
         result.messages.present += len(linked)
+
+
+def _remove_index(change: MailboxChange, replica: Replica) -> bool:
+    """Remove another mailbox's index from the place of a renamed one; tell whether there is none."""
+    if change.summary.state is not State.RECREATED:
+        return True
+    removal = Removal(change.location.key.path, files=(kinds.INDEX,))
+    roots = {root for root, file in change.mailbox.snapshot_files if file.name == kinds.INDEX}
+    return not any(
+        replica.tree.remove(replica.root(root, make=True), [removal], keep_times=False).failed for root in roots
+    )
