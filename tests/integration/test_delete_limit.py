@@ -100,10 +100,11 @@ def test_the_next_run_with_leave_to_do_so_deletes_them(case: Case) -> None:
 
 
 def test_a_mailbox_that_could_not_be_read_at_first(index: Case) -> None:
-    index.one.rename(away := index.server.root / "away")
+    first, last = sorted([index.one, index.other])
+    first.rename(away := index.server.root / "away")
     samplespool.expunge(away, 10**6)
-    samplespool.deliver(index.other, MANY)
-    index.late(f"Path({str(away)!r}).rename(one)")
+    samplespool.deliver(last, MANY)
+    index.late(f"Path({str(away)!r}).rename({str(first)!r})")  # when the first look at it is over
     before = messages(index.there).keys()
     report = index.sync(25)
     assert messages(index.there).keys() >= before
