@@ -42,10 +42,10 @@ class Sender(Protocol):
         """See whether the replica is there."""
 
     def rest(self) -> None:
-        """Let go of the replica: all that was sent is on its disks."""
+        """Release the replica; all that was sent is on its disks then."""
 
     def close(self) -> None:
-        """Let go of the connection, in whatever state it is."""
+        """Close the connection, whatever its state."""
 
 
 class Log(Protocol):
@@ -71,7 +71,7 @@ class Table(Protocol):
 
 
 class Orders(Protocol):
-    """What the user has told us by signals."""
+    """The orders that the user gives by signals."""
 
     @property
     def ends(self) -> bool:

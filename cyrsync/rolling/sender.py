@@ -1,4 +1,4 @@
-"""What a watcher has done: whole runs of a server and single mailboxes, over one connection that stays open."""
+"""Does the work of a watcher: whole runs of a server and single mailboxes, over one connection that stays open."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class ServerSender:
         replica.tree.let_go()
 
     def rest(self) -> None:
-        """Let go of the replica."""
+        """Release the replica."""
         if not self._sends:
             return
         (session, sends), self._sends = self._sends, None
@@ -142,7 +142,7 @@ class ServerSender:
         self._opened().tree.let_go()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._sends:
             self._book(self._sends[0])
         self._sends = None
@@ -152,7 +152,7 @@ class ServerSender:
         self._replica = None
 
     def _session(self, *, full: bool = False) -> Session:
-        """Return what counts for one run."""
+        """Return the session of one run."""
         outer = self.outer
         options = replace(outer.options, full=full, wait=0.0)  # whoever else has the replica: it is tried again
         session = Session(outer.source, outer.replica, options, outer.progress, engine=outer.engine).within(outer)
@@ -193,7 +193,7 @@ class ServerSender:
         return self._names
 
     def _book(self, session: Session) -> None:
-        """Add what a run has done to what the watcher has."""
+        """Add the counts of a run to those of the watcher."""
         counts, files = self.counts, session.result.files
         counts.messages += session.result.messages.send
         counts.bytes_sent += session.result.bytes_sent
@@ -204,7 +204,7 @@ class ServerSender:
             self._there = self._there[0] - spent[0], self._there[1] - spent[2]
 
     def _told(self, session: Session, run: ServerRun) -> Passed:
-        """Return what came of a whole run."""
+        """Return the result of a whole run."""
         result = session.result
         names = {key: name for name, key in self._keys().items()}
         withheld = result.withheld and session.limit.reason

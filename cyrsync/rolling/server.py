@@ -1,4 +1,4 @@
-"""Watching one server: what a watcher works with, put together; anew when the settings are to be read again."""
+"""Watches one server: makes the parts of a watcher, and makes them anew when the settings are read again."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Orders(WatchOrders, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """To whom a watcher tells what."""
+    """What receives the events, the status and the whole runs of a watcher."""
 
     event: Callable[[Event], None]
     status: Callable[[Status], None]
@@ -188,5 +188,5 @@ class _Server:
         try:
             is_same = self.read().says_the_same_as(self.config)
         except UnusableError as error:
-            return f"{error}: until that is mended, what it said before counts"
+            return f"{error}: until it is corrected, the settings that were read before are used"
         return "" if is_same else f"{self.outer.source.text} was changed: send SIGHUP, so that it is read again"

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 
 class Service:
-    """The service manager that started us; without one, nothing is told."""
+    """The service manager that started us; without one, nothing is reported."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         """Find it by NOTIFY_SOCKET, and how often it wants to hear of us by WATCHDOG_USEC and WATCHDOG_PID."""
@@ -20,7 +20,7 @@ class Service:
         self._status = ""
 
     def ready(self) -> None:
-        """Tell that work has begun."""
+        """Report that work has begun."""
         self._send("READY=1")
 
     def status(self, text: str) -> None:

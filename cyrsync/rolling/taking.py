@@ -1,7 +1,7 @@
 """Taking the sync log as Cyrus's own reader does: rename it, wait for whoever is writing to it, and read it.
 
 A writer locks the log, and looks whether it is still the one with that name before it writes: so after the log was
-renamed, and locked once, nothing is added to it. The lock is let go of at once, or deliveries would wait for us.
+renamed, and locked once, nothing is added to it. The lock is released at once, or deliveries would wait for us.
 What was taken stays, as `log-run`, until all that it names is noted elsewhere.
 """
 
@@ -19,7 +19,7 @@ from cyrsync.rolling.channel import Channel
 from cyrsync.rolling.log_lines import Lines, parse
 from cyrsync.text import human_bytes, path_text
 
-#: Bytes of a log. A larger one was not read for long: to look at all mailboxes takes less time.
+#: Bytes of a log. One that is larger has waited for long: to look at all mailboxes takes less time.
 _LARGEST = 16 << 20
 #: Seconds that a writer may take for a line, and between two looks whether it has ended.
 _PATIENCE, _LOOK_AGAIN = 10.0, 0.001
@@ -30,7 +30,7 @@ _LOG, _TAKEN = b"log", b"log-run"
 
 
 class LogError(Exception):
-    """The log cannot be taken: in one line, why."""
+    """The log cannot be read: why, in one line."""
 
 
 class SyncLog:
@@ -72,7 +72,7 @@ class SyncLog:
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
-        """Open the channel's directory; what fails meanwhile is a LogError, except that something is not there."""
+        """Open the channel's directory; an OSError in the block becomes LogError, unless it is FileNotFoundError."""
         path = self._channel.directory
         try:
             directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -94,14 +94,14 @@ class SyncLog:
             raise LogError(f"{path_text(path)}: {error.strerror}") from None
 
     def _hold(self, directory: int, identity: tuple[int, int]) -> None:
-        """Keep other watchers from the channel: each would miss what the other takes."""
+        """Lock the channel against other watchers: each would miss the lines that the other one reads."""
         if identity == self._held_as:
             return
         self.close()
         try:
             fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            reason = "another watcher takes the log: name a channel for each, by --channel"
+            reason = "another watcher reads this log: give each watcher a --channel of its own"
             raise LogError(f"{path_text(self._channel.directory)}: {reason}") from None
         except OSError:
             pass  # there are no locks here
@@ -114,7 +114,7 @@ class SyncLog:
         if not size:
             return Lines(doubts=[f"{where}: it is empty: was there no room for a line?"])
         if size > _LARGEST:
-            return Lines(relist=True, doubts=[f"{where}: {human_bytes(size)}: it was not read for long"])
+            return Lines(relist=True, doubts=[f"{where}: {human_bytes(size)}: nobody has read it for long"])
         lines = parse(regular_file.contents(descriptor))
         if owner != self._owner:
             reason = f"it belongs to uid {owner}: could Cyrus's user (uid {self._owner}) write to it?"
@@ -132,7 +132,7 @@ class SyncLog:
                 if error.errno not in (errno.EACCES, errno.EAGAIN):
                     return  # there are no locks here
                 if time.monotonic() > deadline:
-                    raise LogError(f"{path_text(self._channel.taken)}: a writer keeps it locked") from None
+                    raise LogError(f"{path_text(self._channel.taken)}: a writer has kept it locked") from None
                 time.sleep(pause)
                 pause = min(2 * pause, 50 * _LOOK_AGAIN)
             else:

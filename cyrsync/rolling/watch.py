@@ -93,7 +93,7 @@ class Watch:
         self._publish()
 
     def _mind_the_clock(self) -> None:
-        """Where the clock was set back, let nothing wait for what is past."""
+        """If the clock was set back, let no row wait for a time that was reached before."""
         now = self.parts.clock()
         if now < self._now - _BACK:
             rows = self.parts.table.all()
@@ -137,23 +137,23 @@ class Watch:
         self.parts.table.add(rows)
 
     def _row(self, change: Change, at_once: bool, now: float) -> Waiting:
-        """Return what is to be noted of a change: nothing is sent again at once that has just been sent."""
+        """Return the row for a change; a mailbox that has just been sent is not sent again at once."""
         if change.kind is Kind.MAILBOX:
             due = max(now, self._sent_at.get(change.name, 0.0) + self._interval)
             return waiting(change, now, due if at_once else max(due, now + self.pace.relisted))
         if change.kind is Kind.USER:
-            return waiting(ALL, now, self._after_relist(now), "a user was renamed, or came")
+            return waiting(ALL, now, self._after_relist(now), "a user was renamed or added")
         return waiting(FILES, now, max(now, self._files_at + self.pace.files))
 
     def _after_relist(self, now: float) -> float:
-        """Return when a pass may begin that mailboxes ask for: not all the time, where these always change.
+        """Return when a pass may begin because of renamed or deleted mailboxes: passes must not take all the time.
 
-        Of one pass that was slow, the next ones need not be so.
+        The quicker one of the last two passes counts: one that was slow says little of the next.
         """
         return max(now, self._last_pass + max(self.pace.relisted, 10 * min(self._passes_took)))
 
     def _see_whether_blind(self) -> None:
-        """See whether the log tells all, and whether a pass is due for no other reason than that none was for long."""
+        """Check whether the log can be believed, and whether a pass is due because of the time."""
         before, self._blind = self._blind, self._log_error or self.parts.blind()
         now = self.parts.clock()
         if self._blind:
@@ -162,7 +162,7 @@ class Watch:
         elif before:
             self._told.discard(before)
             self.parts.tell(Event("log", f"no longer: {before}"))
-            self.parts.table.add([waiting(ALL, now, self._after_relist(now), "until now the log did not tell all")])
+            self.parts.table.add([waiting(ALL, now, self._after_relist(now), "the log was incomplete until now")])
         every = self.pace.blind if self._blind else self.pace.passes
         whole = self._whole()
         if now < self._retry or (whole and whole.not_before <= now):
@@ -238,14 +238,14 @@ class Watch:
             self._left_over(row, reasons[row.name])
 
     def _left_over(self, row: Waiting, reason: str | None) -> None:
-        """See to what was not sent."""
+        """Reschedule a row that was not sent."""
         if reason is None:
             self._leave(row)
         elif reason:
             self._failed(row, reason)
 
     def _leave(self, row: Waiting) -> None:
-        """Leave something to a pass, which is due soon; to a retry of the last one, where that has failed at it."""
+        """Leave a row to the next pass, which is due soon; if the last pass failed at it, to the retry of that one."""
         soon = self._after_relist(self.parts.clock())
         whole = self._whole()
         if whole and whole.tries and row.since < self._pass_began:
@@ -260,7 +260,7 @@ class Watch:
             self.parts.tell(Event("failure", f"{shown(row)}: {reason}", True))
 
     def _pass(self, whole: Waiting) -> None:
-        """Look at everything. What waited before is done then, but for what the pass could not do either."""
+        """Look at all mailboxes. Rows that waited before are done by that, except those that failed again."""
         before = self.parts.table.all()
         self._pass_began = self.parts.clock()
         was_connected = self._connected
@@ -292,7 +292,7 @@ class Watch:
             self.parts.tell(Event("pass", passed.error or passed.text, bool(passed.error)))
 
     def _count_missed(self, passed: Passed, known: set[bytes], whole: Waiting) -> None:
-        """Count what has changed without a line in the log; not where it was known that the log does not tell all."""
+        """Count changes without a line in the log, unless the log was known to be incomplete."""
         if whole.reason or self._blind:
             return
         for names, text in missed(passed, known):
@@ -307,7 +307,7 @@ class Watch:
             self.parts.tell(Event("connection", "connected"))
 
     def _disconnected(self, reason: str) -> None:
-        """Let go of everything, and try again after a while."""
+        """Close the connection, and try again later."""
         now = self.parts.clock()
         self.parts.sender.close()
         self._held = 0.0
@@ -364,7 +364,7 @@ class Watch:
                 self.parts.publish(self.status())
 
     def status(self) -> Status:
-        """Return how it goes."""
+        """Return the status of the watcher."""
         rows = self.parts.table.all()
         failed = [Late(shown(row), row.since, row.tries, row.reason) for row in rows if row.tries]
         # A pass that is merely due says nothing of changes.

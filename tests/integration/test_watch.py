@@ -318,7 +318,10 @@ def test_an_imapd_conf_that_was_changed(inside: Inside, monkeypatch: pytest.Monk
     inside.run(monkeypatch, tell_nothing_new, remove, write_half, write_all, reload, nothing)
     assert [event for event in inside.events if event.kind == "connection" and event.failed] == []
     channel = "`sync_log: yes` and `sync_log_channels: cyrsync`"
-    every, before = "all mailboxes are looked at every 0.1 s", "until that is mended, what it said before counts"
+    every, before = (
+        "all mailboxes are looked at every 0.1 s",
+        "until it is corrected, the settings that were read before are used",
+    )
     assert [event.text.removesuffix(f": {every}") for event in inside.events if event.kind == "log"] == [
         f"{conf} has no channel cyrsync: put {channel} into it, and restart Cyrus",
         f"{conf}:1: can't read {conf}: No such file or directory: {before}",

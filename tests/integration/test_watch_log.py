@@ -210,7 +210,7 @@ def test_two_watchers_of_one_channel_miss_nothing(server: Server, tmp_path: Path
     other.mkdir()
     words = ("--delete", "--pass-every", "1", other)
     with watching(server.sample.conf, *words, said=tmp_path / "other-said") as second:
-        second.wait(lambda: "another watcher takes the log" in second.said(), name="it is told")
+        second.wait(lambda: "another watcher reads this log" in second.said(), name="it is told")
         for inbox in server.inboxes()[:2]:
             samplespool.deliver(inbox, 1)
             server.logs(inbox)

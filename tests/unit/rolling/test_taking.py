@@ -126,7 +126,7 @@ def test_a_writer_is_waited_for(log: SyncLog, channel: Channel, monkeypatch: pyt
     with subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe) as writer:
         assert writer.stdout
         writer.stdout.readline()
-        with pytest.raises(LogError, match="a writer keeps it locked"):
+        with pytest.raises(LogError, match="a writer has kept it locked"):
             log.take()
         assert os.listdir(channel.directory) == [b"log-run"]
         writer.communicate(b"\n")
@@ -164,7 +164,7 @@ def test_a_log_that_nobody_read_for_long(log: SyncLog, channel: Channel, monkeyp
     put(channel.log, b"MAILBOX a\n")
     lines = log.take()
     assert lines
-    assert "it was not read for long" in lines.doubts[0]
+    assert "nobody has read it for long" in lines.doubts[0]
 
 
 def test_a_log_of_somebody_else(log: SyncLog, channel: Channel) -> None:
@@ -203,7 +203,7 @@ def test_a_channel_has_one_watcher(log: SyncLog, channel: Channel) -> None:
     log.done()
     other = SyncLog(channel, os.geteuid)
     put(channel.log, b"MAILBOX b\n")
-    with pytest.raises(LogError, match="another watcher takes the log: name a channel for each, by --channel"):
+    with pytest.raises(LogError, match="another watcher reads this log: give each watcher a --channel of its own"):
         other.take()
     assert names(log) == [b"b"]
     log.done()
