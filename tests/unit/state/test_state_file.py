@@ -221,6 +221,20 @@ def test_a_second_connection_sees_what_was_put(store: Store, path: Path) -> None
         assert store.rows() == 2
 
 
+def test_a_change_that_need_not_be_on_the_disk_leaves_the_others_there(store: Store) -> None:
+    """SQLite's name for what is on the disk at a commit is FULL, 2 (pragma.html)."""
+
+    def mode() -> int:
+        ((found,),) = store.file.query("PRAGMA synchronous")
+        return int(found)
+
+    modes = [mode()]
+    store.file.change_unsynced(("DELETE FROM pending WHERE ?", (modes.append(mode()) or (0,) for _ in range(1))))
+    with pytest.raises(StateDamaged):
+        store.file.change_unsynced(("DELETE FROM nothing", [()]))
+    assert [*modes, mode()] == [2, 1, 2]
+
+
 def test_a_database_that_another_process_has_locked(store: Store, path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other, closing(store):
         store.file._db.execute("PRAGMA busy_timeout = 10")
