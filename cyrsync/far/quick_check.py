@@ -1,6 +1,6 @@
 """Messages that the replica may have already: rsync's quick check by size and time tells which of them are to be sent.
 
-One that is the same but for its owner or its permissions is given them.
+One that is the same but for its owner or its permissions is given them, unless it has more names than one.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cyrsync.far import uids as uid_sets
 from cyrsync.far import wire
-from cyrsync.far.attributes import dress
+from cyrsync.far.attributes import dress, settable
 from cyrsync.far.descent import Descent
 from cyrsync.far.folder import Entry
 from cyrsync.far.wire import WireError
@@ -89,6 +89,9 @@ def _is_same(folder: int, uid: int, entry: Entry, numeric_ids: bool) -> bool:
         now = os.fstat(descriptor)
         if not stat.S_ISREG(now.st_mode) or (now.st_size, now.st_mtime_ns) != (entry.size, entry.mtime):
             return False
+        wanted = entry.mode, *settable(entry, now.st_uid, now.st_gid, numeric_ids)
+        if now.st_nlink > 1 and (now.st_mode, now.st_uid, now.st_gid) != wanted:
+            return False  # the other name may be of a file that is no message: it is not given away
         dress(descriptor, entry, numeric_ids=numeric_ids)
     except OSError:
         return False
