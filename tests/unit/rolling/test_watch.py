@@ -196,6 +196,21 @@ def test_a_mailbox_is_sent_when_the_log_names_it_and_files_follow(world: World) 
     assert world.last().counts.sent == 1
 
 
+def test_the_log_is_removed_when_the_state_has_what_it_names(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a watcher that is killed in between would know nothing of that."""
+    known: list[list[str]] = []
+    done = world.done
+
+    def seen() -> None:
+        known.append(world.waiting())
+        done()
+
+    monkeypatch.setattr(world, "done", seen)
+    world.logs(10, b"MAILBOX user.joe\n")
+    world.run(20)
+    assert known == [["user.joe"]]
+
+
 def test_an_append_waits_for_its_mailbox(world: World) -> None:
     world.logs(10, b"APPEND user.joe\n")
     world.logs(10.02, b"MAILBOX user.joe\n")
