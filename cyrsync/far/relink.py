@@ -102,7 +102,10 @@ def _place(move: Move, number: int, uids: "array[int]", guard: "Optional[Guard]"
     """Rename gathered messages into their mailbox's directory, over what has their names there."""
     if not uids:
         return uids
-    hidden = _open(move.new[0], _hidden(number))
+    try:
+        hidden = _open(move.new[0], _hidden(number))
+    except OSError:
+        return uid_sets.empty()
     try:
         new = _open(move.new[0], move.new[1], make=True)
         try:
