@@ -40,6 +40,13 @@ def test_held_and_released(tmp_path: Path) -> None:
     assert held.read(StoreReader(root)) == {}
 
 
+def test_a_hold_is_on_the_disk_before_it_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[dict[bytes, bytes]] = []
+    monkeypatch.setattr(held, "to_disk", lambda roots: synced.extend(held.read(StoreReader(root)) for root in roots))
+    held.hold(os.fsencode(tmp_path), b"joe", b"{}")
+    assert synced == [{b"joe": b"{}"}]
+
+
 def test_one_whose_file_cannot_be_read_is_held(tmp_path: Path) -> None:
     (tmp_path / ".cyrsync-history" / "held").mkdir(parents=True)
     (tmp_path / ".cyrsync-history" / "held" / "joe").symlink_to("/etc/passwd")

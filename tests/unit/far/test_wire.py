@@ -357,6 +357,24 @@ def test_the_folders_of_one_user(paths: list[bytes], fits: bool) -> None:
         assert fits
 
 
+@pytest.mark.parametrize(
+    ("users", "folders"),
+    [
+        (frozenset(), []),
+        (frozenset(), [Folder(b"", folders=(b"a",))]),
+        (frozenset(), [Folder(b"", folders=(b"a", b"b")), Folder(b"a")]),
+        (JOE, [Folder(b"user/joe", folders=(b"a",))]),
+    ],
+)
+def test_a_walk_that_ends_before_all_folders_have_come(users: frozenset[str], folders: list[Folder]) -> None:
+    """What is missing at its end would be deleted, or sent anew."""
+    order = answers.WalkOrder(users)
+    for one in folders:
+        order.add(one)
+    with pytest.raises(WireError, match="announced and not sent"):
+        order.end()
+
+
 def test_bits_that_lend_rights_are_not_taken() -> None:
     for mode in (0o104755, 0o102755, 0o101755, 0o777, 0o200000):
         with pytest.raises(WireError):

@@ -29,7 +29,10 @@ class Source:
         root = os.fsencode(directory)
         self.roots = Roots("default", root, root, dict.fromkeys(NAMES, root), root)
         self.rows = [self._row(directory, folder) for folder in (self.joe, self.ann)]
+        self.meta = b"/metapartition"
         self.deleted: list[bytes] = []
+        self.roots_deleted: list[bytes] = []
+        self.stays: set[bytes] = set()  # what cannot be deleted in the metapartition
         self.session = Mock()
         self.session.result.errors = []
         monkeypatch.setattr(gone, "delete", self._delete)
@@ -42,7 +45,8 @@ class Source:
 
     def _delete(self, session: Any, replica: Any, root: bytes, plans: list[FolderPlan]) -> set[bytes]:
         self.deleted += [plan.path for plan in plans]
-        return set()
+        self.roots_deleted += [root for _ in plans]
+        return self.stays if root == self.meta else set()
 
     def remove_gone(self) -> list[Key]:
         """Return what the state forgets."""
@@ -85,3 +89,17 @@ def test_one_that_cannot_be_seen_stays_and_is_named(source: Source, monkeypatch:
         assert source.remove_gone() == [source.rows[1].key]
     (error,) = source.session.result.errors
     assert "whether it is gone cannot be seen: Input/output error" in error
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_where_an_index_stays_so_do_the_messages_in_another_root(
+    source: Source, stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One mailbox that cannot be deleted costs only itself."""
+    source.roots = Roots("default", source.roots.data, source.roots.data, dict.fromkeys(NAMES, source.meta), b"")
+    source.stays = {source.rows[0].key.path} if stays else set()
+    monkeypatch.setattr(gone, "_has_mailbox", lambda *_: False)
+    forgotten = source.rows[1:] if stays else source.rows
+    assert source.remove_gone() == [row.key for row in forgotten]
+    data = [path for path, root in zip(source.deleted, source.roots_deleted, strict=True) if root == source.roots.data]
+    assert len(data) == len(forgotten)
