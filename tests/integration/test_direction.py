@@ -10,6 +10,7 @@ import pytest
 import samplespool
 from cyrsync.far import owner_file
 from cyrsync.far.owner_file import OwnerFile
+from support.servers import SampleServer
 from support.tree import run_cyrsync, snapshot, sync
 
 REFUSED, UNUSABLE = 4, 3
@@ -52,6 +53,23 @@ def test_a_replica_as_a_source(far: Far, tmp_path: Path) -> None:
     assert len(list(replica.rglob("*."))) == 30
     owner_file.write(os.fsencode(far.tree), PROMOTED)  # a server like any other
     sync(*rsh, source, replica)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_replica_as_a_server(tmp_path: Path, number: int) -> None:
+    """Whichever of its directories says so: nothing of it is sent."""
+    server, replica = SampleServer(tmp_path / "server", messages=30, folder_count=4), tmp_path / "replica"
+    replica.mkdir()
+    root = (server.spool, server.root / "conf")[number]
+    owner_file.write(bytes(root), REPLICA)
+    done = run_cyrsync("sync", "-C", server.conf, replica)
+    assert done.returncode == REFUSED, done.stderr
+    assert "it is the replica of master:/etc/imapd.conf, and was not promoted" in done.stderr
+    assert not list(replica.iterdir())
+    sync("-C", server.conf, "--from-replica", replica)
+    assert len(list(replica.rglob("[0-9]*."))) == 30
+    owner_file.write(bytes(root), PROMOTED)
+    sync("-C", server.conf, "--full", replica)
 
 
 def test_a_promoted_replica_as_a_destination(far: Far, tmp_path: Path) -> None:
