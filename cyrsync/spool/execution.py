@@ -21,6 +21,7 @@ from cyrsync.spool.sending import send
 from cyrsync.spool.staging import Staging
 from cyrsync.spool.steps import Transfer
 from cyrsync.spool.transport import rsync_between
+from cyrsync.state import under_way
 from cyrsync.sync.extended import Extended
 from cyrsync.sync.folder_plan import FolderPlan
 from cyrsync.sync.ownership import WalkOwnership
@@ -35,12 +36,15 @@ _LOST_ATTRIBUTES = (
 )
 
 
-def execute(session: Session, trees: TreePair, planned: Planned, manner: Manner, *, cut_off: bool) -> set[int]:
+def execute(
+    session: Session, trees: TreePair, planned: Planned, manner: Manner, *, doubtful: frozenset[bytes] | None
+) -> set[int]:
     """Transfer and delete, and return the codes that rsync ended with.
 
-    `cut_off`: the last run that wrote to the replica did not end. Otherwise a run that finds nothing starts no rsync,
-    and does not even ask for its version.
+    `doubtful` are the folders in which the last run wrote, if a power cut ended it, None for any. If there are none, a
+    run that finds nothing starts no rsync, and does not even ask for its version.
     """
+    cut_off = doubtful != frozenset()
     if not (planned.plans or cut_off):
         return set()
     options = session.options
@@ -49,7 +53,7 @@ def execute(session: Session, trees: TreePair, planned: Planned, manner: Manner,
         rsync = rsync_between(session, trees, verbatim=manner.verbatim)
         if options.trial:
             manner.try_words(rsync)
-    ownership = None if options.dry_run else _own(session, trees)
+    ownership = None if options.dry_run else _own(session, trees, planned, doubtful)
     session.result.files = FileCounts()
     try:
         _Execution(session, trees, planned, manner, rsync).run()
@@ -57,11 +61,12 @@ def execute(session: Session, trees: TreePair, planned: Planned, manner: Manner,
         session.note_withheld()
         if rsync:
             session.result.rsync_runs += rsync.runs
-    if not options.dry_run:
+    if ownership and not trees.replica.writer:
         trees.replica.to_disk([trees.replica_status.root])
     if ownership:
         compared = (options.full or cut_off) and not (options.part.users or session.result.errors)
-        ownership.end(compared=compared and not (session.result.files.failed or session.full))
+        if ownership.end(compared=compared and not (session.result.files.failed or session.full)):
+            under_way.forget(options.state, session.key)
     return rsync.codes if rsync else set()
 
 
@@ -72,7 +77,7 @@ def extended_of(session: Session, trees: TreePair) -> Extended | None:
     return Extended(session.kinds, Descent(trees.source_status.root).where if session.source.local else None)
 
 
-def _own(session: Session, trees: TreePair) -> WalkOwnership:
+def _own(session: Session, trees: TreePair, planned: Planned, doubtful: frozenset[bytes] | None) -> WalkOwnership:
     """Make the replica's root, if there is none, and say there that a run is writing."""
     writer = trees.replica.writer
     if writer and not trees.replica_status.exists:
@@ -81,9 +86,18 @@ def _own(session: Session, trees: TreePair) -> WalkOwnership:
         if trees.replica_status.owner_file or not trees.replica_status.bare:
             raise LockedError(f"{session.replica.text}: another run has just begun to write there: run again")
     ownership = WalkOwnership(trees.replica.writer, trees.replica_status, trees.boot)
-    warning = ownership.begin()
+    warning = ownership.begin(partial(_note, session, planned, doubtful))
     session.result.warnings += [warning] if warning else []
     return ownership
+
+
+def _note(session: Session, planned: Planned, doubtful: frozenset[bytes] | None, replica: str) -> None:
+    """Note which folders this run may write to; in a first copy, rsync decides that."""
+    where = session.options.state, session.key
+    if doubtful is None or planned.all_new:
+        under_way.forget(*where)
+    else:
+        under_way.note(*where, replica, doubtful.union(plan.path for plan in planned.plans))
 
 
 class _Execution:

@@ -33,20 +33,20 @@ class Planned:
     all_new: bool = True  # the replica has none of the folders, nor others, and all could be read
 
 
-def plan(session: Session, trees: TreePair, *, doubted: bool) -> Planned:
+def plan(session: Session, trees: TreePair, *, doubtful: frozenset[bytes] | None) -> Planned:
     """List both trees and compare them; once more where owners turn up whose numbers there were not asked for.
 
-    With `doubted`, names prove nothing in any folder.
+    In the folders that are `doubtful`, None for all, names prove nothing.
     """
     numbers = trees.replica.numbers(trees.names_of_owner())
-    planned, names = _compare(session, trees, _policy(session, trees, numbers), doubted=doubted)
+    planned, names = _compare(session, trees, _policy(session, trees, numbers), doubtful=doubtful)
     unknown = {name for name in names if not _has_number(numbers, name)}
     more = trees.replica.numbers(unknown) if unknown else {}
     if more:
         session.start_over()
         session.limit.begin()
         policy = _policy(session, trees, {**numbers, **more})
-        planned, _ = _compare(session, trees, policy, doubted=doubted)
+        planned, _ = _compare(session, trees, policy, doubtful=doubtful)
     session.result.warnings += links_warning(trees, planned.links)
     return planned
 
@@ -71,9 +71,11 @@ def _policy(session: Session, trees: TreePair, numbers: Mapping[str, int | None]
     return replace(session.options.policy, rights=trees.replica.rights, numbers=numbers, whole_seconds=daemon)
 
 
-def _compare(session: Session, trees: TreePair, policy: Policy, *, doubted: bool) -> tuple[Planned, set[str]]:
+def _compare(
+    session: Session, trees: TreePair, policy: Policy, *, doubtful: frozenset[bytes] | None
+) -> tuple[Planned, set[str]]:
     """Return the plan, and the names of owners that files on the replica do not have."""
-    engine = WalkEngine(policy, doubted=doubted, under_locks=bool(trees.source.under_locks))
+    engine = WalkEngine(policy, doubtful=doubtful, under_locks=bool(trees.source.under_locks))
     planned, counts = Planned(policy), session.result
     for one in engine.plans(*trees.folders(session.options.part.users)):
         if one.state in UNKNOWN and not one.path:

@@ -13,6 +13,7 @@ from cyrsync.errors import GuardError
 from cyrsync.spool.execution import execute
 from cyrsync.spool.manner import Manner
 from cyrsync.spool.planning import Planned, for_users, plan
+from cyrsync.state import under_way
 from cyrsync.sync import direction, known_roots, mounts, ownership
 from cyrsync.sync.ownership import CUT_OFF, WalkOwnership
 from cyrsync.sync.result import RunResult
@@ -55,20 +56,29 @@ def hold(session: Session, tree: Tree) -> str:
 
 def walk(session: Session, trees: TreePair, manner: Manner) -> set[int]:
     """Plan, guard and execute; return the codes that rsync ended with."""
-    cut_off = WalkOwnership(trees.replica.writer, trees.replica_status, trees.boot).cut_off
-    if cut_off:
-        session.result.warnings.append(f"{session.replica.text}: {CUT_OFF}: all messages are compared")
+    doubtful = _doubtful(session, trees)
     with session.phases.phase("scan"):
-        planned = plan(session, trees, doubted=session.options.full or cut_off)
+        planned = plan(session, trees, doubtful=None if session.options.full else doubtful)
     manner.guard(planned)
     codes = set[int]()
     if manner.verbatim or not session.options.dry_run:
         with session.phases.phase("transfer"):
-            codes = execute(session, trees, planned, manner, cut_off=cut_off)
+            codes = execute(session, trees, planned, manner, doubtful=doubtful)
     if session.full:
         raise session.full
     session.result.exit = session.result.exit_code()
     return codes
+
+
+def _doubtful(session: Session, trees: TreePair) -> frozenset[bytes] | None:
+    """Return the folders in which names prove nothing, as a power cut ended the run that wrote there; None for all."""
+    ownership = WalkOwnership(trees.replica.writer, trees.replica_status, trees.boot)
+    if not ownership.cut_off:
+        return frozenset()
+    doubtful = under_way.recall(session.options.state, session.key, ownership.replica)
+    what = "all messages are" if doubtful is None else "what was under way then is"
+    session.result.warnings.append(f"{session.replica.text}: {CUT_OFF}: {what} compared")
+    return doubtful
 
 
 def _check_direction(session: Session, trees: TreePair) -> None:

@@ -37,13 +37,15 @@ def pair(source: Iterator[Folder], replica: Iterator[Folder]) -> Iterator[tuple[
 class WalkEngine:
     """Makes plans, and remembers what no single plan knows."""
 
-    def __init__(self, policy: Policy, *, doubted: bool = False, under_locks: bool = True) -> None:
-        """With `doubted`, names prove nothing in folders that both sides have: rsync compares all then.
+    def __init__(
+        self, policy: Policy, *, doubtful: frozenset[bytes] | None = frozenset(), under_locks: bool = True
+    ) -> None:
+        """In folders that are `doubtful`, None for all, names prove nothing: rsync compares what both sides have.
 
         `under_locks`: folders are read so before they are sent, and both their indexes are asked then.
         """
         self.policy = policy
-        self._doubted = doubted
+        self._doubtful = doubtful
         self._under_locks = under_locks
         #: The folders whose indexes are to be asked.
         self.doubtful: list[Doubtful] = []
@@ -77,7 +79,8 @@ class WalkEngine:
             elif ours is not None:
                 if theirs is not None and not self.policy.preserve.numeric_ids:
                     self.names_in_doubt |= compare.names_in_doubt(ours, theirs)
-                plan = compare.compare(ours, theirs, self.policy, doubted=theirs is not None and self._doubted)
+                doubted = theirs is not None and (self._doubtful is None or theirs.path in self._doubtful)
+                plan = compare.compare(ours, theirs, self.policy, doubted=doubted)
                 asked = None if self._under_locks else doubtful(compare.without(ours, rules), plan, self.policy)
                 self.doubtful += [asked] if asked else []
                 unknown = ours.path if plan.state in UNKNOWN else unknown

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from cyrsync.ends.tree import Held, NotWrittenError, Status, Tree, Writer, owner_file_of, refuse_promoted
@@ -65,15 +65,26 @@ class WalkOwnership:
         """Tell whether a power cut ended a run that was writing, and what it wrote has not been compared since."""
         return bool(self._found and self._found.cut_off(self._boot))
 
-    def begin(self) -> str:
-        """Say that a run is writing; return a warning where there is no owner file, and none can be made."""
+    @property
+    def replica(self) -> str:
+        """The name that the last run to write gave to the replica, "" for none."""
+        return self._found.replica if self._found else ""
+
+    def begin(self, note: Callable[[str], None] = lambda _: None) -> str:
+        """Say that a run is writing, after a `note` of the replica's new name.
+
+        Return a warning where there is no owner file, and none can be made.
+        """
         if not (self._writer and self._boot):
             return ""
+        if self._found is None or self._found.writing:
+            self._writer.to_disk([self._root])  # who wrote it has not had it synced, and nobody will know what it was
         owner_file = self._found or UNOWNED
         # Nobody's state speaks of this replica any more.
         owner_file = owner_file._replace(
             replica=os.urandom(16).hex(), promoted="", writing=self._boot, doubtful=owner_file.cut_off(self._boot)
         )
+        note(owner_file.replica)
         try:
             self._writer.put_owner_file(self._root, owner_file)
         except NotWrittenError as error:
@@ -83,8 +94,16 @@ class WalkOwnership:
         self._owner_file = owner_file
         return ""
 
-    def end(self, *, compared: bool) -> None:
-        """Note that the run is over; `compared`: it has compared all that it found there."""
-        if self._writer and self._owner_file:
-            doubtful = self._owner_file.doubtful and not compared
-            self._writer.put_owner_file(self._root, self._owner_file._replace(writing="", doubtful=doubtful))
+    def end(self, *, compared: bool) -> bool:
+        """See that all is on the disks, and note that the run is over; `compared`: it has compared all that was there.
+
+        Return whether nothing there is in doubt.
+        """
+        if not self._writer:
+            return True
+        self._writer.to_disk([self._root])
+        if not self._owner_file:
+            return True
+        doubtful = self._owner_file.doubtful and not compared
+        self._writer.put_owner_file(self._root, self._owner_file._replace(writing="", doubtful=doubtful))
+        return not doubtful

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from support.meanwhile import COMMITS, launch
 from support.power import Disk, Host
 from support.servers import SampleServer, below
 from support.tools import which, write_program
-from support.tree import assert_same_tree, messages, sync
+from support.tree import assert_same_tree, messages, plain_env, sync
 
 
 @pytest.fixture
@@ -45,7 +46,8 @@ def words(engine: str, server: SampleServer, disk: Disk) -> tuple[str, ...]:
         return ("sync", "--json", "-C", str(server.conf), "--delete", "--max-delete=1000", str(disk.mount))
     if engine == "walk":
         return ("sync", "--json", "--delete", "--max-delete=1000", f"{server.spool}/", f"{spool}/")
-    return ("rsync", "-a", "--delete", f"{server.spool}/", f"{spool}/")
+    handed_over = ("--checksum",) if engine == "handed over" else ()
+    return ("rsync", "-a", "--delete", *handed_over, f"{server.spool}/", f"{spool}/")
 
 
 def run(host: Host, *words: str, env: dict[str, str] | None = None) -> None:
@@ -66,13 +68,18 @@ def something_happens(server: SampleServer) -> None:
     server.record()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", [*ENGINES, "handed over"])
 def test_what_was_reported_as_done_is_on_the_disk(
     engine: str, server: SampleServer, disk: Disk, tmp_path: Path
 ) -> None:
     host = Host(tmp_path)
     command = words(engine, server, disk)
+    if engine == "handed over":
+        run(host, *words("drop-in", server, disk))
+        something_happens(server)
     for _ in range(2):
+        if engine == "handed over":
+            time.sleep(1.01)  # rsync leaves a directory that was written in the second of its original's time as it is
         run(host, *command)
         disk.cut_power()
         host.boot()
@@ -185,6 +192,59 @@ def test_only_what_was_under_way_is_compared(
     assert (done.returncode, report["warnings"], report["files"]["deleted"]) == (0, [], 0)
     found = owner_file.read(os.fsencode(below(disk.mount, server.spool)))
     assert found and not found.writing and not found.doubtful
+
+
+#: Before a walk that has written says that it is over.
+WALK_ENDS = ("cyrsync.sync.ownership", "WalkOwnership", "end")
+
+
+@pytest.mark.parametrize(("state", "names"), [("known", True), ("lost", False), ("of another run", True)])
+def test_a_walk_compares_only_what_was_under_way(
+    server: SampleServer, disk: Disk, tmp_path: Path, state: str, names: bool
+) -> None:
+    """Its own last run knows what that was; where another one has written since, nobody does."""
+    host = Host(tmp_path)
+    command = words("walk", server, disk)
+    run(host, *command)
+    changed, expunged, flagged, gone, again, *rest = server.folders()
+    samplespool.deliver(changed, 3)
+    samplespool.expunge(expunged, 2)
+    samplespool.set_flags(flagged)
+    samplespool.recreate_folder(again, 4)
+    samplespool.deliver(samplespool.create_folder(server.spool, "user/zoe/New"), 3)
+    server.delete(gone)
+    image, kept = tmp_path / "images/cut", tmp_path / "state"
+    commit = disk.commit() if names else "true"
+    copy = f"{commit}; cp --sparse=always {shlex.quote(str(disk.image))} {image}; cp -a $CYRSYNC_STATE {kept}"
+    script = f"import subprocess\nsubprocess.run({copy!r}, shell=True, check=True)"
+    if state == "of another run":
+        killed = host.run(argv=["setsid", "-w", *launch("import os\nos.kill(0, 9)", *command, at=WALK_ENDS)])
+        assert killed.returncode != 0
+        samplespool.deliver(changed, 1)
+        script = script.replace("$CYRSYNC_STATE", shlex.quote(plain_env()["CYRSYNC_STATE"]))
+        done = host.run(argv=launch(script, *command, "--state", str(tmp_path / "another"), at=WALK_ENDS))
+    else:
+        done = host.run(argv=launch(script, *command, at=WALK_ENDS))
+    assert (done.returncode, image.exists()) == (0, True), done.stderr
+    disk.cut_power(image)
+    host.boot()
+    (note,) = kept.glob("*.writing")
+    if state == "lost":
+        note.unlink()
+    harmed = min(below(disk.mount, rest[0]).glob("[0-9]*."))
+    os.truncate(harmed, 0)
+    report = host.sync(*command[2:], env={"CYRSYNC_STATE": str(kept)})
+    (warning,) = report["warnings"]
+    what = "what was under way then is" if state == "known" else "all messages are"
+    assert warning.endswith(f"a power cut ended a run that was writing there: {what} compared")
+    assert (harmed.stat().st_size == 0) is (state == "known")
+    if state == "known":
+        harmed.unlink()
+        host.sync(*command[2:], env={"CYRSYNC_STATE": str(kept)})
+    assert_whole(server, disk)
+    report = host.sync(*command[2:], env={"CYRSYNC_STATE": str(kept)})
+    assert (report["warnings"], report["files"]["planned"]) == ([], 0)
+    assert not list(kept.glob("*.writing"))
 
 
 def test_what_was_under_way_is_not_forgotten(server: SampleServer, disk: Disk, tmp_path: Path) -> None:

@@ -35,11 +35,11 @@ def before_part(monkeypatch: pytest.MonkeyPatch, number: int, happens: Callable[
 _LAUNCHER = """\
 from {module} import {name} as victim
 kept, calls = victim.{method}, []
-def method(self, *words):
+def method(self, *words, **options):
     number = len(calls)
     calls.append(words)
     happen(number)
-    return kept(self, *words)
+    return kept(self, *words, **options)
 victim.{method} = method
 def happen(number):
 {script}
