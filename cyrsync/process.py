@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import selectors
 import shutil
@@ -42,6 +43,7 @@ _PIPE_SIZE = 1 << 20
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.25  # seconds between two looks at a running process
 #: As a share of the time that it has run: a copy of hours does not need us a hundred times a second.
 _PAUSE_SHARE = 0.02
+_WATCH_PAUSE = 1.0  # seconds between two looks at what a command does
 _ORPHANS_PAUSE = 0.02  # seconds between two looks at all processes
 #: Descriptors that the processes of `run` have, too.
 _shared: tuple[int, ...] = ()
@@ -110,10 +112,17 @@ def environment_of(found: str, env: Mapping[str, str]) -> dict[str, str]:
     return {**env, STARTED_RSYNCS: os.pathsep.join(filter(None, (env.get(STARTED_RSYNCS), found)))}
 
 
-def capture(words: Sequence[str], seconds: float = 0.0, take: Callable[[bytes], None] | None = None) -> Finished:
+def capture(
+    words: Sequence[str],
+    seconds: float = 0.0,
+    take: Callable[[bytes], None] | None = None,
+    watch: Callable[[], None] | None = None,
+) -> Finished:
     """Run a command to its end and return what it wrote; `take`, if given, receives its standard output instead.
 
-    An error of `take` ends the command. Raise ConnectionFailed after `seconds`, TooMuchError if it writes too much.
+    `watch` is called every second. An error of either ends the command.
+
+    Raise ConnectionFailed after `seconds`, TooMuchError if it writes too much.
     """
     found = program(words[0])
     with subprocess.Popen(
@@ -124,7 +133,7 @@ def capture(words: Sequence[str], seconds: float = 0.0, take: Callable[[bytes], 
         env=environment_of(found, environment()),
     ) as running:
         try:
-            out, err = _listen(running, take, time.monotonic() + seconds if seconds else None)
+            out, err = _listen(running, take, time.monotonic() + seconds if seconds else math.inf, watch)
         except TimeoutError:
             running.kill()
             raise ConnectionFailed(f"{words[0]}: no answer within {seconds:.0f} seconds", Exit.TIMEOUT) from None
@@ -135,7 +144,10 @@ def capture(words: Sequence[str], seconds: float = 0.0, take: Callable[[bytes], 
 
 
 def _listen(
-    running: subprocess.Popen[bytes], take: Callable[[bytes], None] | None, deadline: float | None
+    running: subprocess.Popen[bytes],
+    take: Callable[[bytes], None] | None,
+    deadline: float,
+    watch: Callable[[], None] | None,
 ) -> tuple[bytearray, bytearray]:
     """Return what a process writes, to its end. Raise TimeoutError after the deadline, TooMuchError."""
     assert running.stdout and running.stderr
@@ -143,10 +155,14 @@ def _listen(
     with selectors.DefaultSelector() as selector:
         selector.register(running.stdout, selectors.EVENT_READ, take or out.extend)
         selector.register(running.stderr, selectors.EVENT_READ, err.extend)
+        look_again = time.monotonic() + _WATCH_PAUSE if watch else math.inf
         while selector.get_map():
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            ready = selector.select(left)
-            if not ready:
+            ready = selector.select(_until(min(deadline, look_again)))
+            now = time.monotonic()
+            if watch and now >= look_again:
+                watch()
+                look_again = now + _WATCH_PAUSE
+            if not ready and now >= deadline:
                 raise TimeoutError
             for key, _ in ready:
                 data = os.read(key.fd, _PIPE_SIZE)
@@ -157,10 +173,15 @@ def _listen(
             if max(len(out), len(err)) > _MOST_SAID:
                 raise TooMuchError(f"more than {_MOST_SAID} bytes were said")
     try:
-        running.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        running.wait(_until(deadline))
     except subprocess.TimeoutExpired:
         raise TimeoutError from None
     return out, err
+
+
+def _until(deadline: float) -> float | None:
+    """Return how many seconds are left, None for any number."""
+    return None if math.isinf(deadline) else max(0.0, deadline - time.monotonic())
 
 
 def run(

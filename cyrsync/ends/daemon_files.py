@@ -23,8 +23,9 @@ from cyrsync.rsync import features
 
 #: Metadata by name, as a listing has it.
 Metadata = Mapping[bytes, "Entry | None"]
-#: Fetches files by their paths, with these words for rsync, and returns what could not be had; b"" stands for all.
-Fetch = Callable[[Iterable[bytes], tuple[str, ...]], set[bytes]]
+#: Fetches files by their paths, with these words for rsync, and returns what could not be had; b"" stands for all. The
+#: number is how many bytes they have, by the listing.
+Fetch = Callable[[Iterable[bytes], tuple[str, ...], int], set[bytes]]
 
 _SECOND = 10**9
 _EXACTLY, _ALL = "--modify-window=-1", "--ignore-times"
@@ -47,6 +48,7 @@ class DaemonFiles:
         self._copies = bytes(copies)
         self._fetch = fetch
         self._descent = Descent(here.root)
+        self._metadata = metadata
         self._mailboxes = [path for path, found in metadata.items() if {kinds.HEADER, kinds.INDEX} <= found.keys()]
         self._alike = {path for folder, found in metadata.items() for path in self._names_alike(folder, found)}
         self._fetched: set[bytes] = set()
@@ -88,8 +90,13 @@ class DaemonFiles:
         return [join(path, name) for name in both if folder and _look_alike(found[name], folder.metadata[name])]
 
     def _fetch_some(self, paths: set[bytes], words: tuple[str, ...]) -> None:
-        self._failed |= self._fetch(sorted(paths), words)
+        self._failed |= self._fetch(sorted(paths), words, sum(map(self._size, paths)))
         self._fetched |= {path for path in paths if os.path.lexists(self._copy(path))}
+
+    def _size(self, path: bytes) -> int:
+        folder, _, name = path.rpartition(b"/")
+        entry = self._metadata[folder][name]
+        return entry.size if entry else 0
 
     def _nanoseconds_are_sent(self) -> bool:
         """Return whether a time shows it: one that rsync found to be that of the file here, or of a file fetched."""

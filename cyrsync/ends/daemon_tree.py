@@ -18,6 +18,7 @@ from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.ends import answers
 from cyrsync.ends.address import Address
 from cyrsync.ends.daemon_files import DaemonFiles, Here
+from cyrsync.ends.fetched_size import FetchedSize
 from cyrsync.ends.listing import MAX_BYTES, MAX_ITEM, ListedFolder, Listing
 from cyrsync.ends.tree import NO_OTHER, Other, Rights, Status, WithoutAgent
 from cyrsync.errors import CONNECTION_CODES, ConnectionFailed, Exit, UnusableError, UsageError
@@ -84,7 +85,7 @@ class DaemonTree(WithoutAgent):
         # A directory for nothing else: some rsyncs write whatever file the daemon says.
         with tempfile.TemporaryDirectory(prefix="owner", dir=self._directory) as directory:
             words = (f"--max-size={owner_file.LARGEST}", f"{self._address.for_rsync(root)}{_OWNER}", f"{directory}/")
-            finished = self._rsync(*words)
+            finished = self._rsync(*words, watch=FetchedSize(os.fsencode(directory), owner_file.LARGEST).check)
             if finished.code not in (Exit.DONE, Exit.PARTIAL, Exit.VANISHED):
                 raise self._failure(finished)
             return owner_file.read_text(os.fsencode(directory)) or "{}"
@@ -134,11 +135,13 @@ class DaemonTree(WithoutAgent):
     def close(self) -> None:
         """Nothing is held."""
 
-    def _rsync(self, *words: str, take: Callable[[bytes], None] | None = None) -> process.Finished:
+    def _rsync(
+        self, *words: str, take: Callable[[bytes], None] | None = None, watch: Callable[[], None] | None = None
+    ) -> process.Finished:
         command = ["rsync", *self._words, *words]
         try:
             return full_daemon.wait_for_place(
-                lambda: process.capture(command, take=take), lambda ended: ended.err.splitlines()
+                lambda: process.capture(command, take=take, watch=watch), lambda ended: ended.err.splitlines()
             )
         except answers.WRONG as error:
             raise answers.wrong(self._address.text, error) from None
@@ -172,8 +175,8 @@ class DaemonTree(WithoutAgent):
         inside = b"/" + root.partition(b"/")[2].strip(b"/")
         return messages.relative(message.path, [inside]) if message.path else None
 
-    def _fetch(self, root: bytes, paths: Iterable[bytes], words: tuple[str, ...]) -> set[bytes]:
-        """Fetch files below `root` into our copies, and return what could not be had; b"" stands for all."""
+    def _fetch(self, root: bytes, paths: Iterable[bytes], words: tuple[str, ...], listed: int) -> set[bytes]:
+        """Fetch files of so many bytes below `root` into our copies; return what could not be had, b"" for all."""
         entries = self._directory / "daemon.list"
         top, below = self._address.split(root)
         if not list_file.write(entries, paths, below, pulled=True):
@@ -181,6 +184,7 @@ class DaemonTree(WithoutAgent):
         finished = self._rsync(
             *("-t", "-0", f"--max-size={regular_file.LARGEST}", *words),
             *(f"--files-from={entries}", self._address.for_rsync(top), f"{self._copies}/"),
+            watch=FetchedSize(bytes(self._copies), listed).check,
         )
         if finished.code == Exit.DONE:
             return set()

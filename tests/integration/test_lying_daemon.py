@@ -14,9 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from cyrsync.ends import fetched_size
+from cyrsync.ends.address import Address
+from cyrsync.ends.daemon_tree import DaemonTree
+from cyrsync.errors import WrongAnswer
 from support.daemon import RsyncDaemon
 from support.lies import LIES, Trees, an_index
-from support.tools import requires_root
+from support.tools import requires_root, write_program
 from support.tree import run_cyrsync
 
 #: Directories of the module: what is listed, and what is served in its place.
@@ -176,3 +180,27 @@ def test_nothing_is_written_that_was_not_asked_for(liar: Liar, lie: Callable[[Tr
     for path in asked & after.keys():
         assert after[path].kind == "file"
         assert not after[path].mode & 0o7000
+
+
+@pytest.mark.parametrize(("spare", "error"), [(0, WrongAnswer), (1 << 60, OSError)], ids=["listed", "disk"])
+def test_no_more_is_fetched_than_was_listed_nor_is_the_disk_filled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spare: int, error: type[Exception]
+) -> None:
+    """The rsync here writes without an end, as one does to which a daemon sends without an end."""
+    lines = [b"drwxr-xr-x 4,096 2026/11/28 04:00:00 .", b"drwxr-xr-x 4,096 2026/11/28 04:00:00 joe"]
+    lines += [b"-rw------- 12 2026/11/28 04:00:00 joe/" + name for name in (b"cyrus.header", b"cyrus.index")]
+    (tmp_path / "lines").write_bytes(b"\n".join([*lines, b""]))
+    write_program(
+        tmp_path / "rsync",
+        f'case "$*" in *--list-only*) exec cat {tmp_path}/lines ;; esac\n'
+        'for last; do :; done\nmkdir "$last/joe"\n'
+        'while head -c 65536 /dev/zero >>"$last/joe/.cyrus.index.x"; do sleep 0.01; done',
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(fetched_size, "_GROWTH", 1 << 20)
+    monkeypatch.setattr(fetched_size, "_SPARE", spare)
+    if spare:
+        monkeypatch.setattr(fetched_size, "_SPARE_SHARE", 1)
+    address = Address("host::m/", b"m/", "host", daemon=True)
+    with pytest.raises(error):
+        list(DaemonTree(address, (), tmp_path).walk(b"m", frozenset()))

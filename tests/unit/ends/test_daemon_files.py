@@ -34,9 +34,10 @@ class Daemon:
             samplespool.deliver(samplespool.create_folder(self.tree, f"user/{name}"), 2)
         shutil.copytree(self.tree, self.here)
 
-    def fetch(self, paths: Iterable[bytes], words: tuple[str, ...]) -> set[bytes]:
+    def fetch(self, paths: Iterable[bytes], words: tuple[str, ...], listed: int) -> set[bytes]:
         *_, how = words or ("all",)
         paths = list(paths)
+        assert listed == sum((self.tree / os.fsdecode(path)).stat().st_size for path in paths)
         self.asked += [(len(paths), how)] if paths else []
         for path in map(os.fsdecode, paths):
             there, here, copy = self.tree / path, self.here / path, self.copies / path

@@ -71,7 +71,7 @@ def listed(answer: bytes) -> list[Folder]:
 def by_rsync(directory: Path, data: bytes) -> list[Folder]:
     """What a daemon's listing comes to; nothing is fetched."""
 
-    def capture(words: list[str], seconds: float = 0.0, take: object = None) -> process.Finished:
+    def capture(words: list[str], seconds: float = 0.0, take: object = None, **_: object) -> process.Finished:
         if callable(take):
             for at in range(0, len(data), 50):
                 take(data[at : at + 50])

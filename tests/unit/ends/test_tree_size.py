@@ -163,7 +163,7 @@ FOLDER, FILE = b"drwxr-xr-x 4,096 2026/11/28 04:00:00 ", b"-rw-r--r-- 12 2026/11
     ids=["folders", "files", "files in a long path"],
 )
 def test_a_daemons_tree_has_an_end(tmp_path: Path, lines: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    def capture(words: list[str], seconds: float = 0.0, take: Any = None) -> process.Finished:
+    def capture(words: list[str], seconds: float = 0.0, take: Any = None, **_: object) -> process.Finished:
         take(b"\n".join([FOLDER + b".", *lines]) + b"\n")
         return process.Finished(0, b"", b"")
 
