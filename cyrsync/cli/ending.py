@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from cyrsync.cli.output import complain, complain_of_end
+from cyrsync.cli.output import complain, return_end
 from cyrsync.errors import ConfigurationError, CyrsyncError, Exit, error_text
 
 
@@ -13,8 +13,8 @@ def ended(command: Callable[[], int | None]) -> int:
     try:
         return command() or Exit.DONE
     except SystemExit as end:
-        _hint(end.__context__)
-        return end.code if isinstance(end.code, int) else int(bool(end.code))
+        code = end.code if isinstance(end.code, int) else int(bool(end.code))
+        return _refused(end.__context__, code) if code else code
     except ConfigurationError as error:
         return _end(error.lines, error.code)
     except CyrsyncError as error:
@@ -25,6 +25,13 @@ def ended(command: Callable[[], int | None]) -> int:
         from cyrsync.cli import unforeseen  # what no right run needs is not loaded by all
 
         return unforeseen.report(error)
+
+
+def _refused(error: BaseException | None, code: int) -> int:
+    """After typer has said what is wrong with the words: return the exit code, and all that is said besides."""
+    _hint(error)
+    said = getattr(error, "format_message", None)
+    return _returned([said()], code) if said else code
 
 
 def _hint(error: BaseException | None) -> None:
@@ -40,8 +47,15 @@ def _hint(error: BaseException | None) -> None:
 
 
 def _end(messages: Sequence[str], code: int) -> int:
+    for message in messages:
+        complain(message)
+    return _returned(messages, code)
+
+
+def _returned(messages: Sequence[str], code: int) -> int:
+    """Print the error as an object, where a program reads it; return the exit code."""
     try:
-        complain_of_end(messages, code)
+        return_end(messages, code)
     except OSError as error:
         complain(error_text(error))
     return code

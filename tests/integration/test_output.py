@@ -234,6 +234,22 @@ def test_wrong_usage(words: tuple[str, ...], tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("sync", "--json", "--bogus", "a", "b"), "No such option: --bogus"),
+        (("history", "--json"), "Missing argument"),
+        (("status", "--json", "--max-age"), "--max-age"),
+    ],
+)
+def test_wrong_usage_is_an_object_too(words: tuple[str, ...], said: str) -> None:
+    done = run_cyrsync(*words)
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["exit"]) == (2, 2)
+    assert said in report["errors"][0]
+    assert "Error" in done.stderr
+
+
 def test_version_tells_rsyncs_too() -> None:
     theirs = subprocess.run(["rsync", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
     done = run_cyrsync("--version")
