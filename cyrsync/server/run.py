@@ -54,8 +54,9 @@ class ServerRun:
 
     snapshots: Snapshots  # of the present look at the server
 
-    def __init__(self, session: Session, config: Config) -> None:
-        """The session's source is the imapd.conf."""
+    def __init__(self, session: Session, config: Config, *, looks: bool = False) -> None:
+        """The session's source is the imapd.conf. The run `looks` at the replica, also where it has nothing to do."""
+        self._looks = looks
         self._server = ServerSession.of(session, config)
         self._session = session
         self._config = config
@@ -166,7 +167,7 @@ class ServerRun:
         if not reason:
             self._guard_server(found, conf)
             to_do = self._has_to_do(found, conf) or ownership.begun
-            if not (in_full or ownership.begun) and (to_do or ownership.is_due()):
+            if not (in_full or ownership.begun) and (to_do or self._looks or ownership.is_due()):
                 reason = ownership.check(anew=False)
         if reason:
             what = "what was under way then" if ownership.knows_doubts else "all of it"

@@ -25,7 +25,7 @@ def run_findings(replica: Address, options: Options, source: Source, directory: 
     options = replace(options, dry_run=True, delete=True, retries=0, state=state, with_conf=with_conf)
     try:
         session = Session(Address(source.conf, where), replica, options, engine="index")
-        result = session.execute(ServerRun(session, source.config).attempt)
+        result = session.execute(ServerRun(session, source.config, looks=True).attempt)
     except UnusableError as error:
         yield fail("run", str(error), f"sync would end there (exit {error.code})")
         return

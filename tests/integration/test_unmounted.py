@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.boxes import Box
-from support.servers import sync_server
+from support.servers import SampleServer, below, sync_server
 from support.tree import run_cyrsync, snapshot
 
 
@@ -45,6 +45,21 @@ def test_a_mail_partition_that_is_not_mounted(
     shutil.rmtree(root)
     root.with_name("away").rename(root)
     sync_server(box.conf, "--delete", replica)
+
+
+@pytest.mark.parametrize("name", ["configdirectory", "partition-default"])
+def test_check_sees_that_the_replicas_disk_is_not_mounted(tmp_path: Path, state_dir: Path, name: str) -> None:
+    """Though nothing has changed on the source, and a run would not look at the replica for that."""
+    server, replica = SampleServer(tmp_path / "server", messages=5, folder_count=1), tmp_path / "replica"
+    replica.mkdir()
+    sync_server(server.conf, replica)
+    lines = dict(line.split(": ", 1) for line in server.conf.read_text().splitlines() if ": " in line)
+    root = below(replica, Path(lines[name]))
+    assert run_cyrsync("check", "-C", server.conf, replica).returncode == 0
+    shutil.rmtree(root)
+    root.mkdir()
+    done = run_cyrsync("check", "-C", server.conf, replica)
+    assert (done.returncode, f"{root}: nothing of the replica is there any more" in done.stdout) == (1, True)
 
 
 def test_check_says_so(box: Box, tmp_path: Path) -> None:
