@@ -24,9 +24,7 @@ def found(state: Path, destination: str | None, now: datetime, *, any_will_do: b
     """
     host = printable(os.uname().nodename)
     holders = running.holders(state)
-    plain = [
-        one for one in handed_over.known(state) if destination is None or one.destination == printable(destination)
-    ]
+    plain = [one for one in handed_over.known(state) if destination is None or is_at(destination, one.destination)]
     pairs = _pairs(state, destination)
     first = list(_first_copies(holders, pairs, destination, host, now))
     if destination is None:
@@ -41,6 +39,11 @@ def found(state: Path, destination: str | None, now: datetime, *, any_will_do: b
         *first,
         *(_plain(one, host, now) for one in plain),
     ]
+
+
+def is_at(destination: str, recorded: str) -> bool:
+    """Tell whether a destination, as it is given here, is the one that was recorded."""
+    return printable(absolute(address.parse(destination))).rstrip("/") == recorded.rstrip("/")
 
 
 def _pairs(state: Path, destination: str | None) -> list[Pair]:
@@ -68,11 +71,10 @@ def _first_copies(
     holders: list[Holder], pairs: list[Pair], destination: str | None, host: str, now: datetime
 ) -> Iterator[Known]:
     """Yield what is at work for the first time: nothing is on record of it."""
-    wanted = None if destination is None else printable(absolute(address.parse(destination)))
     recorded = {_key(pair) for pair in pairs}
     new = {one.pair: one for one in holders if one.destination and one.pair not in recorded}
     for key, one in new.items():
-        if wanted in (None, one.destination):
+        if destination is None or is_at(destination, one.destination):
             at_work = running_of([other for other in holders if other.pair == key])
             yield Known(one.source, one.destination, host, reported=now, running=at_work)
 

@@ -86,7 +86,7 @@ def _is_news(words: list[str], line: RsyncLine, settings: Settings, reason: str)
     ):
         return False
     key = run_key(identity(source), identity(replica))
-    texts = (printable(source.text), printable(replica.text), printable(reason))
+    texts = (printable(address.absolute(source)), printable(address.absolute(replica)), printable(reason))
     return handed_over.note(state_path(), key, *texts, words)
 
 

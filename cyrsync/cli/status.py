@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,11 +85,12 @@ def status_command(
 
 
 def _forget(state: Path, destination: str | None) -> None:
+    from cyrsync.cli.known_here import is_at
     from cyrsync.state import handed_over, history
 
     if destination is None:
         raise UsageError("--forget needs the DEST that is to be forgotten")
-    handed = handed_over.forget_replica(state, printable(destination))
+    handed = handed_over.forget_replica(state, partial(is_at, destination))
     if not history.forget(state, printable(identity(address.parse(destination))), printable(destination)) + handed:
         raise UnusableError(f"no run is known of {destination}")
 

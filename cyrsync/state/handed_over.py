@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,7 +26,7 @@ _LOOKS = 200
 class HandedOver(NamedTuple):
     """A line that is left to plain rsync. `line` is a digest of its words."""
 
-    source: str
+    source: str  # a whole path, if it is here, as is the destination
     destination: str
     reason: str
     since: str  # ISO 8601, in UTC
@@ -56,13 +56,13 @@ def forget(state: Path, key: str) -> None:
         (state / _DIRECTORY / f"{key}.json").unlink(missing_ok=True)
 
 
-def forget_replica(state: Path, destination: str) -> int:
-    """Forget all that was handed over to a replica, and return how many lines there were."""
+def forget_replica(state: Path, is_replica: Callable[[str], bool]) -> int:
+    """Forget all that was handed over to a replica's destination, and return how many lines there were."""
     count = 0
     with suppress(OSError, UnusableError):
         for path in (state / _DIRECTORY).glob("*.json"):
             one = _read(path)
-            if one and one.destination == destination:
+            if one and is_replica(one.destination):
                 path.unlink(missing_ok=True)
                 count += 1
     return count

@@ -248,6 +248,17 @@ def test_the_first_time_is_told_of(source: Path, replica: Path, tmp_path: Path) 
     assert "--checksum" not in run_cyrsync("status", replica).stdout
 
 
+def test_status_names_handed_over_lines_by_whole_paths(source: Path, replica: Path) -> None:
+    """The line may have been given in another directory, as may DEST here."""
+    words = ("-ac", f"{source.name}/", os.path.relpath(replica, source.parent))
+    assert run_cyrsync("rsync", *words, cwd=source.parent).returncode == 0
+    for where, name in ((replica.parent, str(replica)), (replica.parent, replica.name)):
+        (plain,) = map(json.loads, run_cyrsync("status", "--json", name, cwd=where).stdout.splitlines())
+        assert (plain["source"], plain["destination"]) == (f"{source}/", str(replica))
+    assert run_cyrsync("status", "--forget", replica.name, cwd=replica.parent).returncode == 0
+    assert run_cyrsync("status", replica).returncode == 3
+
+
 def test_rsync_gets_the_words_as_they_are(source: Path, tmp_path: Path) -> None:
     fake_rsync(tmp_path, 'printf "<%s>" "$@"; exit 42')
     words = ["-aPc", "-e", "ssh -p 22", "--exclude=a b", "-f- *.x", "", f"{source}/", "--", "-x", "two words\n"]
