@@ -76,7 +76,10 @@ def _locations(
     def nowhere(mailbox: Mailbox) -> None:
         wrong(mailbox, "no directory can be told from its record in mailboxes.db: left out")
 
-    for one in located(config, records, nowhere):
+    def unread(mailbox: Mailbox) -> None:
+        wrong(mailbox, "its record in mailboxes.db cannot be read: left out")
+
+    for one in located(config, records, nowhere, unread):
         mailbox = one.mailbox
         if not one.data:
             wrong(mailbox, f"imapd.conf has no partition {mailbox.partition}")

@@ -23,6 +23,7 @@ from cyrsync.cyrus.server.config import Config, ConfigError
 from cyrsync.cyrus.server.database_copy import CopyError
 from cyrsync.cyrus.server.db import reader, skiplist, twom, twoskip
 from cyrsync.cyrus.server.db.error import DbError
+from cyrsync.cyrus.server.mailboxes import Mailbox
 from cyrsync.cyrus.server.server import Located, located
 from cyrsync.errors import ConnectionFailed, RefusedError, UnusableError, UsageError, error_text
 from cyrsync.far import host, message_files
@@ -117,10 +118,14 @@ class Source:
     def _list(self, config: Config) -> Findings:
         path = config.database("mboxlist")[1]
         data = reader.stable(path)[0]
-        places = list(located(config, reader.records(data, path)))
+        lost: list[Mailbox] = []
+        places = list(located(config, reader.records(data, path), lost.append, lost.append))
         if not places:
             raise UnusableError(f"{path_text(path)}: no mailbox on this server: is it the right file, and servername?")
         self._places = [one for one in places if one.data]
+        if lost:
+            text = f"no directory can be told from {len(lost)} records, of {path_text(lost[0].name)} first"
+            yield fail("mailboxes.db", text, "these mailboxes are not sent")
         for name, number in Counter(one.mailbox.partition for one in places if not one.data).items():
             yield fail("mailboxes.db", f"{number} mailboxes in {name}, no partition of imapd.conf", "they are not sent")
         engine = next((name for magic, name in _ENGINES.items() if data.startswith(magic)), "flat")

@@ -59,7 +59,7 @@ def standby_conf(server: SampleServer, replica: Path) -> str:
 def record(server: SampleServer, replica: Path) -> str:
     """A record of mailboxes.db is none."""
     server.database.write_bytes(server.database.read_bytes() + b"user.zz\xc3\t%(A (\n")
-    return "the record of user.zz"
+    return "its record in mailboxes.db cannot be read"
 
 
 def state(server: SampleServer, replica: Path) -> str:

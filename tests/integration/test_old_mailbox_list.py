@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import time
 import zlib
@@ -15,8 +16,9 @@ import pytest
 import samplespool
 from cyrsync.cyrus.mailbox import records
 from support.replicas import Pair
+from support.servers import SampleServer, below, sync_server
 from support.spool import leaves
-from support.tree import run_cyrsync, snapshot
+from support.tree import assert_same_tree, run_cyrsync, snapshot
 
 
 @pytest.fixture
@@ -278,3 +280,25 @@ def test_the_time_that_it_costs(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> 
     pair.server.record()
     pair.sync()
     assert pauses == []
+
+
+def test_a_record_that_cannot_be_read_costs_only_its_mailbox(tmp_path: Path) -> None:
+    """Mail for others arrives, and nothing of that mailbox is deleted; all is well when the record is."""
+    server, there = SampleServer(tmp_path / "server", messages=20, folder_count=3), tmp_path / "replica"
+    there.mkdir()
+    sync_server(server.conf, "--delete", there)
+    whole = server.database.read_bytes()
+    box, other = server.folders()[:2]
+    name = b".".join(map(os.fsencode, box.relative_to(server.spool).parts[1:]))
+    lines = whole.splitlines(keepends=True)
+    spoilt = [name + b"\t%(A (\n" if line.startswith(name + b"\t") else line for line in lines]
+    server.database.write_bytes(b"".join(spoilt))
+    samplespool.deliver(other, 2)
+    (error,) = sync_server(server.conf, "--delete", there, expect=(23,))["errors"][:1]
+    assert error == f"{os.fsdecode(name)}: its record in mailboxes.db cannot be read: left out"
+    assert_same_tree(server.spool, below(there, server.spool))
+    done = run_cyrsync("check", "-C", server.conf, there)
+    assert (done.returncode, "no directory can be told from 1 records" in done.stdout) == (1, True)
+    server.database.write_bytes(whole)
+    sync_server(server.conf, "--delete", there)
+    assert_same_tree(server.spool, below(there, server.spool))

@@ -63,8 +63,13 @@ class Mailbox(NamedTuple):
     acl: Acl
 
 
-def read(pairs: "Iterable[tuple[bytes, bytes]]") -> "Iterator[Mailbox]":
-    """Yield what the records of a mailboxes.db say, in their order; DbError for a value that cannot be read."""
+def read(
+    pairs: "Iterable[tuple[bytes, bytes]]", unread: "Callable[[Mailbox], None] | None" = None
+) -> "Iterator[Mailbox]":
+    """Yield what the records of a mailboxes.db say, in their order.
+
+    One whose value cannot be read is given to `unread`, with its name alone; without that, DbError is raised.
+    """
     pairs = list(pairs)
     lettered = any(_has_letter(key, value) for key, value in pairs)
     for key, value in pairs:
@@ -73,9 +78,13 @@ def read(pairs: "Iterable[tuple[bytes, bytes]]") -> "Iterator[Mailbox]":
             try:
                 mailbox = _mailbox(key, value, lettered)
             except ValueError as error:
-                name = repr(key)[2:-1]  # in one line, whatever is in it
-                raise DbError(f"the record of {name} cannot be read: {error}") from None
-            yield mailbox
+                if unread is None:
+                    shown = repr(key)[2:-1]  # in one line, whatever is in it
+                    raise DbError(f"the record of {shown} cannot be read: {error}") from None
+                name = internal_name(key[1:]) if lettered else key
+                unread(Mailbox(name, "", "", 0, "", False, False, "", False, False, not lettered, ()))
+            else:
+                yield mailbox
 
 
 def without(

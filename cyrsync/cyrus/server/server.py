@@ -32,16 +32,18 @@ def located(
     config: "Config",
     records: "list[tuple[bytes, bytes]] | None" = None,
     nowhere: "Callable[[Mailbox], None] | None" = None,
+    unread: "Callable[[Mailbox], None] | None" = None,
 ) -> "Iterator[Located]":
     """Yield every mailbox that has a directory on this server, as mailboxes.db knows them now, or by its `records`.
 
-    One whose name, uniqueid or partition cannot lead to a directory is left out, and given to `nowhere`. Raise OSError
-    or DbError where mailboxes.db cannot be read.
+    One whose name, uniqueid or partition cannot lead to a directory is left out, and given to `nowhere`; one whose
+    record cannot be read, to `unread`. Raise OSError or DbError where mailboxes.db cannot be read, without `unread`
+    also for such a record.
     """
     servername = config.text("servername")
     if records is None:
         records = reader.read(config.database("mboxlist")[1])
-    for mailbox in mailboxes.read(records):
+    for mailbox in mailboxes.read(records, unread):
         if mailboxes.live(mailbox, servername):
             try:
                 # What is no text can be no partition's name, and no part of a path that Cyrus has made.
