@@ -5,7 +5,7 @@ or so that it has arrived. Then both have one SHA-1, too: a file that has gone l
 
 Or an earlier run has sent it. Then the indexes of the user's other mailboxes are looked through for its GUID, and what
 is found is proven: the state says that the replica has that message, and on the source it is the same file. Or it was
-lost with its file, by a MOVE; then one other takes its place.
+lost with its file, by a MOVE, or with its mailbox; then one other takes its place.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sqlite3
 import struct
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from cyrsync.cyrus.mailbox import guids
@@ -66,20 +67,21 @@ class Linker:
         self._roots = roots
         self._table = _Table()
         self._new: set[Key] = set()  # mailboxes of which all was sent by this run
-        self._changed: list[Key] = []  # mailboxes that may have lost messages
+        self._find_lost: Callable[[], Iterator[Lost]] | None = None  # once, before anything is sent
         self._losers: set[bytes] = set()  # users of whom the table has messages that were lost
 
-    def expect_lost(self, changed: list[Key]) -> None:
-        """Note the messages that changed mailboxes have lost, before anything is sent; forget those noted before."""
-        self._changed = changed
+    def expect_lost(self, changed: list[Key], gone: list[MailboxRow], *, at_once: bool) -> None:
+        """Look for the messages that mailboxes have lost before anything is sent, see `lost.find`; forget others."""
+        of_this = (self._store, self._roots, self._replica, changed, gone)
+        self._find_lost = partial(lost.find, *of_this, at_once=at_once) if gone or at_once else None
         self._losers = set()
         self._table.forget_lost()
 
     def of(self, change: MailboxChange, going: Mapping[bytes, SentFile]) -> Linking:
         """Return the finder of a mailbox's messages; what is `going` to the same receiver is installed before."""
-        changed, self._changed = self._changed, []
-        if changed:
-            self._losers = self._table.put_lost(lost.find(self._store, self._roots, self._replica, changed))
+        find, self._find_lost = self._find_lost, None
+        if find:
+            self._losers = self._table.put_lost(find())
         if change.row is None:
             self._new.add(change.location.key)
         owner = owner_of_name(change.location.name) if self._losers else b""

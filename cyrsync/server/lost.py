@@ -1,14 +1,16 @@
 """Messages that mailboxes have lost since the last run, while others of the same user have got some: perhaps the same.
 
 Where Cyrus expunges with a delay, the file of a message that was moved stays, and is found as that of a copy is. Where
-it does not, only an index tells what the message was: Cyrus's own until it is rewritten, and then the replica's.
+it does not, only an index tells what the message was: Cyrus's own until it is rewritten, and then the replica's. The
+replica's also tells what a mailbox had that is gone, or has another name, as Cyrus gives it one to delete it later.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from typing import NamedTuple
 
 from cyrsync.cyrus.mailbox import entry as kinds
@@ -49,19 +51,32 @@ class Lost(NamedTuple):
     message: Message
 
 
-def find(store: Store, roots: dict[str, Roots], replica: Replica, changed: list[Key]) -> Iterator[Lost]:
-    """Yield messages that changed mailboxes have lost to others of the user, perhaps; nothing may be under way."""
+def find(
+    store: Store,
+    roots: dict[str, Roots],
+    replica: Replica,
+    changed: list[Key],
+    gone: list[MailboxRow],
+    *,
+    at_once: bool,
+) -> Iterator[Lost]:
+    """Yield messages that the user's other mailboxes have got, perhaps; nothing may be under way.
+
+    They are those of mailboxes that are `gone`, and, if Cyrus expunges `at_once`, those that changed ones have lost.
+    """
     asked: list[tuple[bytes, MailboxRow, array[int]]] = []
     waiting = 0
-    for owner, row, index in _that_may_have_lost(store, changed):
-        gone = uid_sets.difference(uid_sets.union(row.uids, row.archived), have_file(index))
-        unknown = uid_sets.empty()
-        for uid in gone:
-            guid = index.guid_of(uid)
-            if guid:
-                yield Lost(owner, guid, message_of(row, roots[row.key.partition], uid))
-            else:
-                unknown.append(uid)
+    changed_ones = _that_may_have_lost(store, changed) if at_once else ()
+    for owner, row, index in chain(changed_ones, _that_are_gone(store, changed, gone)):
+        unknown = uid_sets.union(row.uids, row.archived)
+        if index is not None:  # one without records is false
+            lost, unknown = uid_sets.difference(unknown, have_file(index)), uid_sets.empty()
+            for uid in lost:
+                guid = index.guid_of(uid)
+                if guid:
+                    yield Lost(owner, guid, message_of(row, roots[row.key.partition], uid))
+                else:
+                    unknown.append(uid)
         for start in range(0, len(unknown), _PORTION):
             asked.append((owner, row, unknown[start : start + _PORTION]))
             waiting += len(asked[-1][2])
@@ -109,14 +124,18 @@ class _Look(NamedTuple):
         records_new = header.num_records - (index_size(row.seen) - header.start_offset) // header.record_size
         return row if header.exists < header.num_records or records_new != self._uids_new() else None
 
+    def life(self) -> tuple[str, int] | None:
+        """Return uniqueid and UIDVALIDITY of the mailbox, None if they cannot be read."""
+        now = incarnation_in(self.location.header_path, self.location.index_path)
+        return now[:2] if now else None
+
     def index_of(self, row: MailboxRow) -> Index | None:
         """Return the index as it is now, None if it is not that of the mailbox which was sent."""
         try:
             index = records.read(regular_file.read(self.location.index_path), check_records=False)
         except (OSError, records.BadIndex):
             return None
-        now = incarnation_in(self.location.header_path, self.location.index_path)
-        return index if now and now[:2] == (row.uniqueid, row.uidvalidity) else None
+        return index if self.life() == (row.uniqueid, row.uidvalidity) else None
 
     def _uids_new(self) -> int:
         return self.header.last_uid - (self.row.last_uid() if self.row else 0)
@@ -135,8 +154,24 @@ def _that_may_have_lost(store: Store, changed: list[Key]) -> Iterator[tuple[byte
         for look in looks:
             row = look.lost_from() if grown not in ([], [look]) else None
             index = look.index_of(row) if row else None
-            if row and index is not None:  # one without records is false
+            if row and index is not None:
                 yield owner, row, index
+
+
+def _that_are_gone(
+    store: Store, changed: list[Key], gone: list[MailboxRow]
+) -> Iterator[tuple[bytes, MailboxRow, None]]:
+    """Yield what the replica has of mailboxes that are gone, with the user; not if they were only renamed."""
+    rows = {row.key: row for row in gone if row.uniqueid}
+    if not (rows and changed):
+        return
+    lives = {(row.uniqueid, row.uidvalidity) for row in rows.values()}
+    looks = [look for look in map(partial(_Look.at, store), changed) if look and look.may_have_got()]
+    growing = {owner_of_name(look.location.name) for look in looks if look.life() not in lives}
+    for one in store.locations.names():
+        owner = owner_of_name(one.name)
+        if not one.is_live and owner in growing and one.key in rows:
+            yield owner, rows[one.key], None
 
 
 def _asked(

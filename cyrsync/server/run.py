@@ -260,8 +260,9 @@ class ServerRun:
         self.changed, found.changed, found.mailboxes = seen.known_before, bool(changed), sum(seen.total.values())
         away = mounted.empty_roots(self._roots, store)
         late = delivery.late if delivery else {}
-        if delivery and lost.is_expected(self._config, store, changed):
-            self._linker.expect_lost(changed)
+        if delivery:
+            at_once = lost.is_expected(self._config, store, changed)
+            self._linker.expect_lost(changed, not_named.gone, at_once=at_once)
         unchanged = there = store.messages()
         for key in changed:
             sends = delivery is not None and key.partition not in away

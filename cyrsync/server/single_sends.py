@@ -68,7 +68,7 @@ class SingleSends:
         sender.is_late = True
         delivery = self._server.delivery(self._store, self._replica, snapshots, sender)
         if len(keys) > 1 and lost.is_expected(self._server.config, self._store, keys):
-            self._linker.expect_lost(keys)  # the log names both mailboxes of a move at once
+            self._linker.expect_lost(keys, [], at_once=True)  # the log names both mailboxes of a move at once
         for key in keys:
             delivery.send_late(key, [key])
         delivery.settle()

@@ -224,6 +224,42 @@ def test_a_mailbox_that_has_lost_all(either: Pair, how: str) -> None:
     either.assert_same()
 
 
+@pytest.mark.parametrize("delayed", [False, True], ids=["deleted at once", "deleted with a delay"])
+@pytest.mark.parametrize("how", [MOVES[1], MOVES[3]])
+def test_a_mailbox_that_has_lost_all_and_was_deleted(pair: Pair, how: str, delayed: bool) -> None:
+    """Also where mailboxes are read before it that have got some: one that was there, and a new one."""
+    expunging(pair, how)
+    folder, to = pair.server.folder("user/joe/Sent"), pair.server.folder("user/joe/Archive")
+    uids, more = large(folder), large(folder)
+    pair.sync()
+    new = samplespool.create_folder(pair.server.spool, "user/joe/New")
+    move(folder, uids, to, how)
+    move(folder, more, new, how)
+    if delayed:
+        deleted = pair.server.spool / "u/DELETED/user/joe/Sent/6B039BC5"
+        deleted.parent.mkdir(parents=True)
+        folder.rename(deleted)
+        pair.server.record()
+    else:
+        pair.server.delete(folder)
+    report = pair.sync()
+    assert report["bytes_sent"] < SIZE
+    assert report["messages"]["linked"] == 2 * COUNT
+    pair.assert_same()
+
+
+def test_where_a_mailbox_was_only_renamed_nothing_is_asked(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lost, "Question", None)
+    folder = pair.server.folder("user/joe/Sent")
+    large(folder, 1)
+    pair.sync()
+    samplespool.deliver(folder, 1)
+    folder.rename(folder.with_name("New"))
+    pair.server.record()
+    assert pair.sync()["messages"]["send"] == 1
+    pair.assert_same()
+
+
 def test_mailboxes_of_one_uidvalidity_that_were_swapped(pair: Pair) -> None:
     """As Cyrus gives it to those that are made in the same second: the uniqueid tells whose a record is."""
     expunging(pair, "MOVE, semidelayed")
