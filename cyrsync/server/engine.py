@@ -31,11 +31,6 @@ class MailboxChange:
         """Tell whether anything is to be deleted."""
         return any(plan.delete_uids or plan.delete_files for plan in self.plans.values())
 
-    def keep(self) -> None:
-        """Withdraw the deletions, for now."""
-        for plan in self.plans.values():
-            plan.keep()
-
     def leave_out(self, root: bytes, uid: int) -> bool:
         """Do without a message that has no file; False if it was not to be sent."""
         plan, one = self.plans[root], uid_sets.of([uid])
@@ -95,7 +90,6 @@ class MailboxChange:
         give, the owner of the files is unknown.
         """
         mailbox = self.mailbox
-        deleted = deleted and not any(plan.kept for plan in self.plans.values())
         left = uid_sets.empty() if deleted else self._going()
         mixed = bool(left) and self.summary.state is State.RECREATED
         return MailboxRow(

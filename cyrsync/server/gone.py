@@ -152,18 +152,11 @@ def _states(rows: Iterable[MailboxRow], partitions: dict[str, Roots]) -> dict[Ke
         directory = os.path.join(partitions[row.key.partition].homes[kinds.INDEX], row.key.path)
         with suppress(OSError):
             status = os.stat(directory)
-            if not _is_marked_deleted(os.path.join(directory, kinds.INDEX)):
+            index = os.path.join(directory, kinds.INDEX)
+            # The directory of a deleted mailbox stays while a client has it open.
+            if not records.is_of_deleted(regular_file.start(index, cyrus_index.READ_SIZE)):
                 states[row.key] = (status.st_ino, status.st_mtime_ns)
     return states
-
-
-def _is_marked_deleted(index: bytes) -> bool:
-    """Tell whether an index says that its mailbox is deleted: the directory stays while a client has it open."""
-    try:
-        options = records.read_header(regular_file.start(index, cyrus_index.READ_SIZE)).options
-    except records.BadIndex:
-        return False
-    return bool(options & records.MAILBOX_DELETED)
 
 
 def _has_mailbox(roots: Roots, row: MailboxRow) -> bool:
