@@ -21,10 +21,6 @@ _PLAIN_ACL = struct.pack("<IHHIHHIHHI", 2, 1, 7, 0xFFFFFFFF, 4, 0, 0xFFFFFFFF, 3
 class Kinds(extended.Kinds):
     """What rsync is to keep, of what is staged here."""
 
-    def below(self, root: bytes) -> Extended | None:
-        """Return what gives them to copies of what lies below a root, wherever links lead; None for nothing to give."""
-        return Extended(self, lambda path: os.path.join(root, path), follow=True) if self else None
-
     def can_be_staged(self, directory: int) -> bool:
         """Tell whether the file system of an open directory of ours takes them."""
         try:
@@ -45,12 +41,11 @@ NO_KINDS = Kinds()
 class Extended:
     """Gives copies what their originals have; `where` tells the place of an original's directory here.
 
-    With `follow`, an original may be a link to a file. Without `where`, originals have what was `told` of them.
+    Without `where`, originals have what was `told` of them.
     """
 
     kinds: Kinds
     where: Callable[[bytes], bytes] | None = None
-    follow: bool = False
     told: dict[bytes, Attributes] = field(default_factory=dict)
 
     def of(self, path: bytes, *, directory: bool) -> Attributes:
@@ -61,7 +56,7 @@ class Extended:
         if directory:
             return extended.read(self.where(path), self.kinds, follow=True)
         above, _, name = path.rpartition(b"/")
-        return extended.read(os.path.join(self.where(above), name), self.kinds, follow=self.follow)
+        return extended.read(os.path.join(self.where(above), name), self.kinds, follow=False)
 
     def give(self, path: bytes, copy: int, *, directory: bool) -> None:
         """Give an open copy what the original of that path has, and nothing else. Raise OSError."""
