@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cyrsync.cyrus.mailbox.records import Index
 
 _NANO = 10**9
-_FIRST_WITH_NANO, _FIRST_WITH_CREATED = 20, 16
+_FIRST_WITH_NANO = 20
 
 
 def internal_dates(index: "Index") -> "array[int]":
@@ -23,13 +23,6 @@ def internal_dates(index: "Index") -> "array[int]":
 def last_changes(index: "Index") -> "array[int]":
     """Return when every record was last written: of an expunged message, when it was expunged."""
     return _times(index, 28, 112)
-
-
-def created_modseqs(index: "Index") -> "array[int]":
-    """Return the modseq with which every message came, 0 where the version does not keep it."""
-    if index.header.minor_version < _FIRST_WITH_CREATED:
-        return array("Q", bytes(8 * len(index)))
-    return index.column(96, 8)
 
 
 def _times(index: "Index", old: int, new: int) -> "array[int]":

@@ -8,7 +8,6 @@ The letters are there with hashimapspool. Paths are bytes, relative, without a l
 """
 
 import re
-from typing import NamedTuple
 
 from cyrsync.cyrus.mailbox.user import WORD_32, Place, full_hash, letters_fit
 from cyrsync.cyrus.server.config import Config
@@ -21,26 +20,11 @@ _DECODED = (3, 0)
 _UNIQUEID = re.compile(rb"[^/.\0][^/.\0][^/\0]*")
 
 
-class Directories(NamedTuple):
-    """A mailbox's directories, absolute. What kind of metadata is in which: `Partition.root_of`."""
-
-    data: bytes
-    meta: bytes
-    archive: bytes
-
-
-def directories(config: Config, name: bytes, partition: str, uniqueid: bytes, legacy: bool) -> Directories:
-    """Return where a mailbox is; KeyError for a partition that imapd.conf does not have.
+def mailbox_path(config: Config, name: bytes, uniqueid: bytes, legacy: bool) -> bytes:
+    """Return the mailbox's directory below every root of its partition.
 
     `legacy` is the `l` of its type in mailboxes.db from 3.6 on, and true for all mailboxes of older versions.
     """
-    roots = config.partitions[partition]
-    path = mailbox_path(config, name, uniqueid, legacy)
-    return Directories(roots.data + b"/" + path, roots.meta + b"/" + path, roots.archive + b"/" + path)
-
-
-def mailbox_path(config: Config, name: bytes, uniqueid: bytes, legacy: bool) -> bytes:
-    """Return what is the same below every root of the mailbox's partition."""
     if not legacy:
         return uuid_path(uniqueid)
     return legacy_path(name, config.hashimapspool, config.fulldirhash, config.version)
@@ -138,14 +122,6 @@ def external(name: bytes, separator: bytes) -> bytes:
     if separator == b"/":
         local = local.replace(b".", b"/").replace(b"^", b".")
     return local + b"@" + domain if domain else local
-
-
-def internal(name: bytes, separator: bytes, domains: bool = False) -> bytes:
-    """Return Cyrus's own name for one as administrators write it; `domains` tells whether virtdomains is on."""
-    local, _, domain = name.rpartition(b"@") if domains and b"@" in name else (name, b"", b"")
-    if separator == b"/":
-        local = local.replace(b".", b"^").replace(b"/", b".")
-    return domain + b"!" + local if domain else local
 
 
 def user_file(name: bytes, suffix: bytes, full: bool, version: Version, uniqueid: bytes = b"") -> bytes:
