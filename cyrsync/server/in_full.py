@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 
 from cyrsync.cyrus.mailbox import entry as kinds
@@ -21,7 +20,6 @@ from cyrsync.server.unlisted import UnlistedFolders
 from cyrsync.state.mailbox_row import Key, MailboxRow
 from cyrsync.state.store import Store
 from cyrsync.sync.folder_plan import FolderPlan, State
-from cyrsync.sync.policy import Policy
 from cyrsync.sync.session import Session
 from cyrsync.text import path_text
 
@@ -55,48 +53,8 @@ def compare_in_full(
     """
     there = FullComparison()
     rows: list[MailboxRow] = []
-    for name, roots in partitions.items():
-        reader = Reader(roots.data)
-        policy = policy_there(session.options.policy, replica, reader)
-        same = SameThere(roots, policy, reader, kinds.DERIVED if policy.skip_derived else frozenset())
-
-        def look(
-            root: bytes,
-            folder: Folder,
-            name: str = name,
-            policy: Policy = policy,
-            reader: Reader = reader,
-            same: SameThere = same,
-        ) -> Provenance:
-            key = Key(name, folder.path)
-            location = store.locations.get(key) if store.locations.has(key) else None
-            trust = ownership.look(location, root, folder)
-            if trust is Provenance.PROVEN and location and is_another_owners(location, folder, policy, reader):
-                return Provenance.DOUBTED
-            if trust is Provenance.PROVEN and location and not doubted:
-                same.add(location, store.row(key))
-            return trust
-
-        unlisted: dict[bytes, int] = {}
-
-        def note(root: bytes, folder: Folder, unlisted: dict[bytes, int] = unlisted, same: SameThere = same) -> None:
-            there.folders += 1
-            there.messages += len(folder.messages)
-            session.progress.scan(there.folders, there.messages)
-            same.note(root, folder)
-            if folder.problem and folder.problem not in ABSENT:
-                unlisted[folder.path] = folder.problem
-            if folder.leftovers:
-                plan = FolderPlan(folder.path, State.CHANGED, leftovers=folder.leftovers)
-                there.leftovers.setdefault(root, []).append(plan)
-
-        left = {key.path for key in store.left() if key.partition == name}
-        rows += _rows_there(roots, replica, look, note, part, left)
-        there.same.update(same.found())
-        for path, number in unlisted.items():
-            there.unlisted.add(Key(name, path))
-            reason = f"it cannot be listed on the replica: {os.strerror(number)}: it stays as it is there"
-            session.result.errors.append(f"{path_text(path) or name}: {reason}")
+    for roots in partitions.values():
+        rows += _Partition(session, roots, store, replica, ownership, there, doubted=doubted).compare(part)
     ownership.foreign_writes.refuse_newer()
     # What is known of folders that could not be listed stays; of the others, nothing else than what they have.
     kept = [row for row in store.all_rows() if row.key in there.unlisted]
@@ -106,18 +64,72 @@ def compare_in_full(
     return there
 
 
-def _rows_there(
-    roots: Roots,
-    replica: Replica,
-    look: Callable[[bytes, Folder], Provenance],
-    note: Callable[[bytes, Folder], None],
-    part: PartThere | None,
-    left: Container[bytes],
-) -> Iterable[MailboxRow]:
-    """Return what the replica has of a partition, or of the part of it that the run is for; see `rebuild`."""
-    if part and not part.may_have(roots.name):
-        return []
-    where = (roots, replica.tree, {root: replica.root(root) for root in roots.all()})
-    if part:
-        return part.settle(roots, [*rebuild(*where, look, note, part.accepts(roots.name), left)])
-    return rebuild(*where, look, note, left=left)
+class _Partition:
+    """The comparison of one partition."""
+
+    def __init__(
+        self,
+        session: Session,
+        roots: Roots,
+        store: Store,
+        replica: Replica,
+        ownership: Ownership,
+        there: FullComparison,
+        *,
+        doubted: bool,
+    ) -> None:
+        """What is found out is added to what is known to be `there`."""
+        self._progress = session.progress
+        self._errors = session.result.errors
+        self._roots = roots
+        self._store = store
+        self._replica = replica
+        self._ownership = ownership
+        self._there = there
+        self._doubted = doubted
+        self._reader = Reader(roots.data)
+        self._policy = policy_there(session.options.policy, replica, self._reader)
+        left_out = kinds.DERIVED if self._policy.skip_derived else frozenset[bytes]()
+        self._same = SameThere(roots, self._policy, self._reader, left_out)
+
+    def compare(self, part: PartThere | None) -> list[MailboxRow]:
+        """Return what the replica has of the partition, or of the part of it that the run is for; see `rebuild`."""
+        rows: list[MailboxRow] = []
+        name = self._roots.name
+        left = {key.path for key in self._store.left() if key.partition == name}
+        where = (self._roots, self._replica.tree, {root: self._replica.root(root) for root in self._roots.all()})
+        if part is None:
+            rows = [*rebuild(*where, self._look, self._note, left=left)]
+        elif part.may_have(name):
+            found = rebuild(*where, self._look, self._note, part.accepts(name), left)
+            rows = [*part.settle(self._roots, [*found])]
+        self._there.same.update(self._same.found())
+        return rows
+
+    def _look(self, root: bytes, folder: Folder) -> Provenance:
+        """Return how far a mailbox with an index is trusted."""
+        key = Key(self._roots.name, folder.path)
+        location = self._store.locations.get(key) if self._store.locations.has(key) else None
+        trust = self._ownership.look(location, root, folder)
+        if trust is Provenance.PROVEN and location:
+            if is_another_owners(location, folder, self._policy, self._reader):
+                return Provenance.DOUBTED
+            if not self._doubted:
+                self._same.add(location, self._store.row(key))
+        return trust
+
+    def _note(self, root: bytes, folder: Folder) -> None:
+        """Note a folder that was listed, or could not be."""
+        there = self._there
+        there.folders += 1
+        there.messages += len(folder.messages)
+        self._progress.scan(there.folders, there.messages)
+        self._same.note(root, folder)
+        if folder.problem and folder.problem not in ABSENT:
+            there.unlisted.add(Key(self._roots.name, folder.path))
+            reason = f"it cannot be listed on the replica: {os.strerror(folder.problem)}: it stays as it is there"
+            error = f"{path_text(folder.path) or self._roots.name}: {reason}"
+            self._errors += [] if error in self._errors else [error]
+        if folder.leftovers:
+            plan = FolderPlan(folder.path, State.CHANGED, leftovers=folder.leftovers)
+            there.leftovers.setdefault(root, []).append(plan)
