@@ -35,7 +35,6 @@ class Keeper:
 
     def __init__(self, root: bytes, spacing: int = 0) -> None:
         """A mailbox's state is not kept if it began less than `spacing` nanoseconds after the last kept one."""
-        self._root = root
         self._spacing = spacing
         self._store = Store(root)
         self._former = {}  # type: dict[bytes, bytes]  # where the states are of mailboxes that had these folders

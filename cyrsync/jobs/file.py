@@ -73,7 +73,7 @@ def parse(path: str, text: str, keys: Mapping[str, Key], one_run: Iterable[str] 
     except toml.NotToml as error:
         place = f"{shown_path}:{error.line}" if error.line else shown_path
         raise ConfigurationError([f"{place}: {error}"]) from None
-    reader = _Reader(shown_path, keys, frozenset(one_run))
+    reader = _Reader(keys, frozenset(one_run))
     jobs = reader.jobs(tables)
     if reader.wrong:
         lines = toml.lines_of(text)
@@ -90,8 +90,8 @@ def _line(lines: toml.Lines, at: tuple[str, ...]) -> int:
 class _Reader:
     """Reads tables, and notes what is wrong, each with its table and key."""
 
-    def __init__(self, path: str, keys: Mapping[str, Key], one_run: frozenset[str]) -> None:
-        self._path, self._keys, self._one_run = path, keys, one_run
+    def __init__(self, keys: Mapping[str, Key], one_run: frozenset[str]) -> None:
+        self._keys, self._one_run = keys, one_run
         self.wrong: list[tuple[tuple[str, ...], str]] = []
 
     def jobs(self, tables: Mapping[str, Any]) -> dict[str, Job]:
