@@ -16,10 +16,11 @@ import struct
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 from cyrsync.cyrus.mailbox import guids
-from cyrsync.cyrus.server.layout import owner_of_name
+from cyrsync.cyrus.server.layout import deleted_name, owner_of_name
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.frames import Target
 from cyrsync.far.walk import incarnation_in
@@ -67,11 +68,13 @@ class Linker:
         self._roots = roots
         self._table = _Table()
         self._new: set[Key] = set()  # mailboxes of which all was sent by this run
+        self._changed: set[Key] = set()  # mailboxes that this run has found so
         self._find_lost: Callable[[], Iterator[Lost]] | None = None  # once, before anything is sent
         self._losers: set[bytes] = set()  # users of whom the table has messages that were lost
 
     def expect_lost(self, changed: list[Key], gone: list[MailboxRow], *, at_once: bool) -> None:
         """Look for the messages that mailboxes have lost before anything is sent, see `lost.find`; forget others."""
+        self._changed = set(changed)
         of_this = (self._store, self._roots, self._replica, changed, gone)
         self._find_lost = partial(lost.find, *of_this, at_once=at_once) if gone or at_once else None
         self._losers = set()
@@ -106,7 +109,10 @@ class Linker:
     def in_siblings(self, name: bytes, wanted: set[bytes]) -> dict[bytes, list[Message]]:
         """Return which messages of before this run have these GUIDs, in mailboxes of the user who has this one."""
         found: dict[bytes, list[Message]] = {}
-        for key in self._store.locations.siblings(owner_of_name(name)):
+        owner, siblings = owner_of_name(name), self._store.locations.siblings
+        # Nobody has copied from those that had been deleted before.
+        deleted = (key for key in siblings(deleted_name(owner)) if key in self._changed)
+        for key in chain(siblings(owner), deleted):
             row = self._store.row(key) if key not in self._new else None
             if row and row.uniqueid and (row.uids or row.archived):
                 for guid, uid in self._in_index(row, wanted):

@@ -116,6 +116,13 @@ def owner_of_name(name: bytes, deletedprefix: bytes = b"DELETED") -> bytes:
     return domain + b"!" + owner if domain else owner
 
 
+def deleted_name(owner: bytes, deletedprefix: bytes = b"DELETED") -> bytes:
+    """Return the name that those have in front which were deleted of what `owner_of_name` returns."""
+    domain, local = cut(owner)
+    deleted = deletedprefix + b"." + local
+    return domain + b"!" + deleted if domain else deleted
+
+
 def external(name: bytes, separator: bytes) -> bytes:
     """Return the name as administrators write it: `user/john.doe/Sent@example.com`, or `user.joe.Sent`."""
     domain, local = cut(name)

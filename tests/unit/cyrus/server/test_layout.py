@@ -315,6 +315,7 @@ def test_users(name: bytes, user: bytes | None) -> None:
 )
 def test_whom_a_mailbox_belongs_to(name: bytes, owner: bytes) -> None:
     assert layout.owner_of_name(name) == owner
+    assert layout.owner_of_name(layout.deleted_name(owner) + b".5F3A1B2C") == owner
 
 
 def test_another_prefix_of_deleted_mailboxes() -> None:
