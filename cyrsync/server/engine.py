@@ -139,15 +139,8 @@ def plan_mailbox(
     if has_metadata and state is State.CHANGED and not (moves or gone & roots.homes.keys()):
         summary = _summary(location.key.path, State.SAME, plans, mailbox, old)
         return MailboxChange(location, row, mailbox, plans, summary, left_alone=left_out.intersection(old.names))
-    for root, file in mailbox.snapshot_files:
-        if file.name == kinds.HEADER and state is State.CHANGED and same_header(old.seen, mailbox.seen):
-            continue
-        plans[root].metadata = (*plans[root].metadata, file.name)
-        plans[root].metadata_bytes += len(file.data)
-    for root, name in mailbox.derived:
-        if name in left_out:
-            continue
-        plans[root].derived = (*plans[root].derived, name)
+    has_header = state is State.CHANGED and same_header(old.seen, mailbox.seen)
+    _plan_metadata(plans, mailbox, left_out | {kinds.HEADER} if has_header else left_out)
     for name in sorted(gone & roots.homes.keys()):
         plan = plans[roots.homes[name]]
         plan.delete_files = (*plan.delete_files, name)
@@ -158,6 +151,16 @@ def plan_mailbox(
     plans[roots.data].touch = mailbox.has_directory and not old.uids
     summary = _summary(location.key.path, state, plans, mailbox, old)
     return MailboxChange(location, row, mailbox, plans, summary, left_alone=left_out.intersection(old.names))
+
+
+def _plan_metadata(plans: dict[bytes, FolderPlan], mailbox: MailboxState, left_out: frozenset[bytes]) -> None:
+    for root, file in mailbox.snapshot_files:
+        if file.name not in left_out:
+            plans[root].metadata = (*plans[root].metadata, file.name)
+            plans[root].metadata_bytes += len(file.data)
+    for root, name in mailbox.derived:
+        if name not in left_out:
+            plans[root].derived = (*plans[root].derived, name)
 
 
 def deletions(plan: FolderPlan) -> FolderPlan:
