@@ -30,6 +30,8 @@ from cyrsync.state.store import Store
 
 #: Messages that the replica is asked about at once.
 _PORTION = 50_000
+#: Of a mailbox that is gone, so many GUIDs are worth asking for, for each message that others have got.
+_WORTH = 1000
 #: The first minor version of an index that a Cyrus writes which expunges with a delay if imapd.conf is silent (2.5).
 _FIRST_DELAYED = 13
 
@@ -114,7 +116,7 @@ class _Look(NamedTuple):
 
     def may_have_got(self) -> bool:
         """Tell whether there may be messages that the replica does not have."""
-        return self._uids_new() > 0
+        return self.uids_new() > 0
 
     def lost_from(self) -> MailboxRow | None:
         """Return what the replica has if some of it may be lost: not as many records have come as UIDs."""
@@ -122,7 +124,7 @@ class _Look(NamedTuple):
         if row is None or not row.uniqueid or row.uidvalidity != header.uidvalidity:
             return None
         records_new = header.num_records - (index_size(row.seen) - header.start_offset) // header.record_size
-        return row if header.exists < header.num_records or records_new != self._uids_new() else None
+        return row if header.exists < header.num_records or records_new != self.uids_new() else None
 
     def life(self) -> tuple[str, int] | None:
         """Return uniqueid and UIDVALIDITY of the mailbox, None if they cannot be read."""
@@ -137,7 +139,8 @@ class _Look(NamedTuple):
             return None
         return index if self.life() == (row.uniqueid, row.uidvalidity) else None
 
-    def _uids_new(self) -> int:
+    def uids_new(self) -> int:
+        """Return how many UIDs were given since."""
         return self.header.last_uid - (self.row.last_uid() if self.row else 0)
 
 
@@ -167,11 +170,15 @@ def _that_are_gone(
         return
     lives = {(row.uniqueid, row.uidvalidity) for row in rows.values()}
     looks = [look for look in map(partial(_Look.at, store), changed) if look and look.may_have_got()]
-    growing = {owner_of_name(look.location.name) for look in looks if look.life() not in lives}
+    got: dict[bytes, int] = {}
+    for look in looks:
+        if look.life() not in lives:
+            owner = owner_of_name(look.location.name)
+            got[owner] = got.get(owner, 0) + look.uids_new()
     for one in store.locations.names():
-        owner = owner_of_name(one.name)
-        if not one.is_live and owner in growing and one.key in rows:
-            yield owner, rows[one.key], None
+        row, owner = None if one.is_live else rows.get(one.key), owner_of_name(one.name)
+        if row and len(row.uids) + len(row.archived) <= got.get(owner, 0) * _WORTH:
+            yield owner, row, None
 
 
 def _asked(

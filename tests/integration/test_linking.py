@@ -260,6 +260,18 @@ def test_where_a_mailbox_was_only_renamed_nothing_is_asked(pair: Pair, monkeypat
     pair.assert_same()
 
 
+def test_a_large_mailbox_is_not_asked_for_because_of_one_message(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lost, "Question", None)
+    monkeypatch.setattr(lost, "_WORTH", 2)
+    folder = pair.server.folder("user/joe/Sent")
+    large(folder, 3)
+    pair.sync()
+    samplespool.deliver(pair.server.folder("user/joe"), 1)
+    pair.server.delete(folder)
+    assert pair.sync("--max-delete", "100%")["messages"]["send"] == 1
+    pair.assert_same()
+
+
 def test_mailboxes_of_one_uidvalidity_that_were_swapped(pair: Pair) -> None:
     """As Cyrus gives it to those that are made in the same second: the uniqueid tells whose a record is."""
     expunging(pair, "MOVE, semidelayed")
