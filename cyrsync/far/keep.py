@@ -52,7 +52,7 @@ class Keeper:
         try:
             status = regular_file.check(index, kinds.INDEX)
             name = _directory_of(folder)
-            if name and not (coming and all(_is_equal(folder, *names) for names in coming.items())):
+            if name and not (coming and all(_is_same(folder, *names) for names in coming.items())):
                 new = coming.get(kinds.INDEX) if coming else None
                 self._former[path] = name
                 mailbox = self._store.open(store.MAILBOXES, name)
@@ -65,7 +65,7 @@ class Keeper:
 
     def keep_file(self, folder: int, path: bytes, name: bytes, coming: bytes = b"") -> None:
         """Keep a file that is no mailbox's before it is removed, or another one, that is `coming`, takes its place."""
-        if coming and _is_equal(folder, name, coming):
+        if coming and _is_same(folder, name, coming):
             return
         try:
             file = os.open(name, _FILE, dir_fd=folder)
@@ -247,13 +247,18 @@ def _free_place(directory: int, file: int, status: os.stat_result, suffix: bytes
     raise OSError(errno.EEXIST, "too many states of one time", name)
 
 
-def _is_equal(folder: int, name: bytes, other: bytes) -> bool:
-    """Tell whether two files of a folder hold the same; what is no file is equal to nothing."""
+def _is_same(folder: int, name: bytes, other: bytes) -> bool:
+    """Tell whether two files of a folder hold the same since the same time; what is no file is the same as nothing.
+
+    Cyrus may write an index anew as it was. It has a later time then, but what is in it was so before, too.
+    """
     try:
         looks = [os.lstat(one, dir_fd=folder) for one in (name, other)]
     except FileNotFoundError:
         return False
-    if looks[0].st_size != looks[1].st_size or not all(stat.S_ISREG(one.st_mode) for one in looks):
+    if not all(stat.S_ISREG(look.st_mode) for look in looks):
+        return False
+    if len({(look.st_size, look.st_mtime_ns) for look in looks}) > 1:
         return False
     one, two = os.open(name, _FILE, dir_fd=folder), os.open(other, _FILE, dir_fd=folder)
     try:

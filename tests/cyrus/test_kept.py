@@ -161,6 +161,14 @@ class History(RuleBasedStateMachine):
             ok(imap.append(_one(folders(imap), which), "(\\Flagged $Label1)", date, self._mail()))
         self._replicate(run)
 
+    @rule(user=ANY, which=ANY, run=st.booleans())
+    def open(self, user: int, which: int, run: bool) -> None:
+        """Read nothing: Cyrus may write the index anew, as it was."""
+        with self.server.login(_one(self.users, user)) as imap:
+            ok(imap.select(_one(folders(imap), which)))
+            ok(imap.unselect())
+        self._replicate(run)
+
     @rule(user=ANY, which=ANY, some=ANY, flag=st.sampled_from(["\\Seen", "\\Answered", "NonJunk"]), run=st.booleans())
     def flag(self, user: int, which: int, some: int, flag: str, run: bool) -> None:
         with self.server.login(_one(self.users, user)) as imap:

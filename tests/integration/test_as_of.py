@@ -163,6 +163,33 @@ def test_every_moment_of_a_random_history(tmp_path: Path, kept_by: str, known_by
     assert [one for one in live.warnings if "looked for" not in one] == []
 
 
+def test_what_was_written_anew_as_it_was(tmp_path: Path) -> None:
+    """So Cyrus does with an index when another user opens a shared folder: what is in it was so before, too."""
+    server = SampleServer(tmp_path / "server", messages=20, folder_count=3)
+    replica, actor = SyncedReplica(server, tmp_path / "replica"), Actor(server, 1, uniqueids=True)
+    actor.record()
+    folder = server.folders()[0]
+
+    def change(name: str) -> None:
+        samplespool.deliver(folder, 1, rng=actor.rng)
+        samplespool.create_folder(server.spool, f"user/ann/{name}", rng=actor.rng)
+        actor.record()
+        time.sleep(TICK)
+
+    replica.sync()
+    change("One")
+    when, seen = time.time_ns(), fingerprint(open_tree(b"/", str(server.conf)))
+    time.sleep(TICK)
+    replica.sync()
+    for path in (folder / "cyrus.index", server.database):
+        path.touch()
+    replica.sync()
+    change("Two")
+    replica.sync()
+    live = open_tree(os.fsencode(replica.top), str(server.conf))
+    assert not differences(seen, fingerprint(tree_as_of(live, when)))
+
+
 def test_partitions_for_metadata_and_for_old_mail(tmp_path: Path) -> None:
     """The states are in one root, and messages that are gone in two others."""
     box = Box("3.6.1-rich", tmp_path)

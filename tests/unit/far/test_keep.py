@@ -107,11 +107,26 @@ def test_two_states_of_one_time_are_both_kept(mailbox: Mailbox, is_packed: bool)
     assert [store.time_of(os.fsencode(state.name)) for state in mailbox.states()] == [mtime, mtime + 1]
 
 
-def test_a_state_that_comes_again_is_not_kept(mailbox: Mailbox) -> None:
-    """A run that compares everything sends all indexes."""
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_state_that_comes_again_is_not_kept(mailbox: Mailbox, later: int) -> None:
+    """A run that compares everything sends all indexes. Where Cyrus has written one anew, it was so before, too."""
+    mtime = (mailbox.folder / "cyrus.index").stat().st_mtime_ns
     (mailbox.folder / "coming").write_bytes(mailbox.index())
+    os.utime(mailbox.folder / "coming", ns=(mtime + later, mtime + later))
     mailbox.keep(keeper_of(mailbox), b"coming")
-    assert not mailbox.kept.exists()
+    assert [store.time_of(os.fsencode(state.name)) for state in mailbox.states()] == [mtime][:later]
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_file_that_comes_again_is_not_kept(tmp_path: Path, later: int) -> None:
+    for name, mtime in (("seen", 10**18), ("coming", 10**18 + later)):
+        (tmp_path / name).write_bytes(b"the same")
+        os.utime(tmp_path / name, ns=(mtime, mtime))
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    Keeper(os.fsencode(tmp_path)).keep_file(descriptor, b"user/j", b"seen", b"coming")
+    os.close(descriptor)
+    versions = (tmp_path / os.fsdecode(store.STORE)).glob("files/user/j/seen.versions/*")
+    assert [store.time_of(os.fsencode(one.name)) for one in versions] == [10**18][:later]
 
 
 def test_what_is_no_mailbox_has_no_state(mailbox: Mailbox) -> None:
