@@ -234,7 +234,7 @@ class AgentTree:
     def keep(self, homes: Mapping[bytes, bytes], spacing: int) -> None:
         """Keep from now on what is replaced or deleted below roots; `homes`, by root, are those with the indexes.
 
-        A mailbox's state is not kept if it began less than `spacing` nanoseconds after the last kept one.
+        A mailbox's state is not kept less than `spacing` nanoseconds after another one was.
         """
         self._agent.teach()
         self._agent.ask(

@@ -9,6 +9,7 @@ Also runs at the far end of a connection: standard library only, Python 3.6.
 import errno
 import os
 import stat
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ class Keeper:
     """Keeps what is about to be lost below one root. If a method raises OSError, nothing must be lost."""
 
     def __init__(self, root: bytes, spacing: int = 0) -> None:
-        """A mailbox's state is not kept if it began less than `spacing` nanoseconds after the last kept one."""
+        """A mailbox's state is not kept less than `spacing` nanoseconds after another one was, by the clock here."""
         self._spacing = spacing
         self._store = Store(root)
         self._former = {}  # type: dict[bytes, bytes]  # where the states are of mailboxes that had these folders
@@ -127,7 +128,7 @@ class Keeper:
         status: os.stat_result,
         new: "Optional[bytes]",
     ) -> None:
-        lost = self._lost(mailbox, folder, index, status, new)
+        lost = self._lost(mailbox, folder, index, new)
         if lost is not None and not lost:
             return
         suffix = b"" if lost is None else store.GONE
@@ -153,17 +154,16 @@ class Keeper:
         if lost is None:
             self._store.note(b"/".join([store.MAILBOXES, name, place]), waits=not packed.is_large(status.st_size))
 
-    def _lost(
-        self, mailbox: int, folder: int, index: int, status: os.stat_result, new: "Optional[bytes]"
-    ) -> "Optional[bytes]":
+    def _lost(self, mailbox: int, folder: int, index: int, new: "Optional[bytes]") -> "Optional[bytes]":
         """Return what is to be kept of a state that is too near to the last one: the records that the next one lacks.
 
+        How near is said by when both were kept: a state that began soon after the last one may be there for long.
         They come behind their index's header; b"" where there are none. None for a state that is kept as a whole.
         """
         if not self._spacing or new is None:
             return None
         newest = packed.newest(mailbox)
-        if newest is None or status.st_mtime_ns >= store.time_of(newest) + self._spacing:
+        if newest is None or abs(_age(mailbox, newest)) >= self._spacing:
             return None
         try:
             old = records.read(regular_file.contents(index), check_records=False)
@@ -245,6 +245,15 @@ def _free_place(directory: int, file: int, status: os.stat_result, suffix: bytes
         if known:
             return b""
     raise OSError(errno.EEXIST, "too many states of one time", name)
+
+
+def _age(mailbox: int, state: bytes) -> float:
+    """Return how long ago a state was kept, in nanoseconds; less than 0 if the clock has been set back."""
+    try:
+        kept = os.lstat(os.path.join(state, store.FOLDER), dir_fd=mailbox).st_mtime
+    except FileNotFoundError:
+        kept = 0.0  # it is damaged
+    return (time.time() - kept) * 10**9
 
 
 def _is_same(folder: int, name: bytes, other: bytes) -> bool:

@@ -17,7 +17,7 @@ from cyrsync.sync.policy import Policy
 class History:
     """How a history is kept.
 
-    A mailbox's state is not kept if it began less than `spacing` seconds after the last kept one.
+    A mailbox's state is not kept less than `spacing` seconds after another one was.
     """
 
     spacing: int = 0

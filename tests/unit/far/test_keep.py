@@ -6,6 +6,7 @@ import errno
 import gzip
 import hashlib
 import os
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -147,6 +148,12 @@ def test_annotations_are_copied_as_cyrus_changes_them_in_their_place(mailbox: Ma
     assert (state / "cyrus.index").stat().st_ino == (mailbox.folder / "cyrus.index").stat().st_ino
 
 
+def age(state: Path, seconds: float) -> None:
+    """Have a state been kept so long ago."""
+    made = time.time() - seconds
+    os.utime(state / "folder", times=(made, made), follow_symlinks=False)
+
+
 def test_states_that_are_near_to_the_last_one_are_not_kept_but_what_they_alone_have(mailbox: Mailbox) -> None:
     keeper = keeper_of(mailbox, HOUR)
     start = 1_600_000_000 * 10**9
@@ -161,6 +168,7 @@ def test_states_that_are_near_to_the_last_one_are_not_kept_but_what_they_alone_h
     mailbox.keep(keeper, b"coming")
     mailbox.replace_index(with_it, start + HOUR // 2)
     (mailbox.folder / "coming").write_bytes(with_it + b"more")  # nothing goes
+    age(mailbox.states()[0], 3590)
     mailbox.keep(keeper, b"coming")
     assert [state.name for state in mailbox.states()] == [os.fsdecode(store.since(start))]
     (gone,) = mailbox.kept.glob("*.gone")
@@ -169,9 +177,26 @@ def test_states_that_are_near_to_the_last_one_are_not_kept_but_what_they_alone_h
     size, begin = whole.header.record_size, whole.header.start_offset
     assert len(index) == begin + size
     assert index[begin:] == with_it[begin + whole.uids.index(uid) * size :][:size]
-    mailbox.replace_index(with_it, start + HOUR)
+    age(mailbox.states()[0], 3601)
     mailbox.keep(keeper, b"coming")
     assert len(mailbox.states()) == 2
+
+
+@pytest.mark.parametrize("seconds", [3601, -3601])
+def test_a_state_that_began_soon_after_the_last_one_and_was_there_for_long_is_kept(
+    mailbox: Mailbox, seconds: float
+) -> None:
+    """Else it would never be known. Where the clock has been set back, nothing tells how long it was."""
+    keeper = keeper_of(mailbox, HOUR)
+    start = 1_600_000_000 * 10**9
+    mailbox.replace_index(mailbox.index(), start)
+    mailbox.keep(keeper)
+    age(mailbox.states()[0], seconds)
+    samplespool.deliver(mailbox.folder, 1)
+    mailbox.replace_index(mailbox.index(), start + 10**9)
+    (mailbox.folder / "coming").write_bytes(mailbox.index() + b"more")
+    mailbox.keep(keeper, b"coming")
+    assert [store.time_of(os.fsencode(state.name)) for state in mailbox.states()] == [start, start + 10**9]
 
 
 def test_a_message_is_moved_by_what_its_record_says_without_being_read(
