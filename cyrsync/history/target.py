@@ -167,10 +167,11 @@ class Target:
             raise LockedError(f"{path_text(self.path)}: another restore is writing to it") from None
         except OSError:
             pass  # a file system without locks
-        found = os.listdir(self._top)
+        # A restore that was killed while it wrote the mark has left nothing else.
+        found = set(names_in(self._top)) - {_PARTIAL + MARK}
         if not found:
             self.write(self._top, MARK, [f"{form}\n".encode()])
-        elif MARK.decode() not in found or not may_go_on:
+        elif MARK not in found or not may_go_on:
             raise UnusableError(f"{path_text(self.path)}: not empty: name a new directory")
         elif self._mark() != form:
             raise UnusableError(f"{path_text(self.path)}: something else was restored to it: name a new directory")

@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,7 +20,7 @@ from cyrsync.far.packed import Packer
 from cyrsync.far.receive import Receiver
 from cyrsync.far.remove import Removal, Remover
 from cyrsync.far.walk import Reader
-from support.killed import killed_before
+from support.killed import killed_before, makes_a_file
 
 #: What changes a disk. After the last one that a run needs, it ends by itself.
 CALLS = ("link", "mkdir", "open", "rename", "rmdir", "symlink", "unlink", "write")
@@ -99,11 +98,6 @@ def index_of(state: Path) -> bytes:
     return raw.read_bytes() if raw.exists() else gzip.decompress((state / "cyrus.index.gz").read_bytes())
 
 
-def counts(name: str, *words: Any) -> bool:
-    """Whether a call changes a disk: to open does only where a file is made."""
-    return name != "open" or bool(words[1] & os.O_CREAT)
-
-
 @pytest.mark.parametrize("what", ["update", "remove"])
 def test_killed_anywhere(tmp_path: Path, what: str) -> None:
     template = Replica(tmp_path / "template")
@@ -114,7 +108,7 @@ def test_killed_anywhere(tmp_path: Path, what: str) -> None:
         replica.__dict__.update(template.__dict__)
         replica.there = tmp_path / str(number) / "spool"
         shutil.copytree(template.there, replica.there)
-        killed = killed_before(number, getattr(replica, what), CALLS, counts)
+        killed = killed_before(number, getattr(replica, what), CALLS, makes_a_file)
         replica.assert_whole()
         getattr(replica, what)()
         assert before in replica.assert_whole()
