@@ -6,11 +6,12 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -436,6 +437,10 @@ def test_a_restore_that_was_cut_off_left_an_empty_mailbox(site: Site) -> None:
     assert seen_of(site, user, "Work") == before
 
 
+class Dead(Exception):
+    """What stands for the death of a restore."""
+
+
 def test_a_restore_that_dies_leaves_nothing_behind(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync_apply, "BATCH_MESSAGES", 1)
     user = site.user("Work")
@@ -443,9 +448,6 @@ def test_a_restore_that_dies_leaves_nothing_behind(site: Site, monkeypatch: pyte
     before = seen_of(site, user, "Work")
     found = site.selections(site.remember(), Request(mailbox=f"user.{user}.Work"))
     site.purge(user, "Work")
-
-    class Dead(Exception):
-        pass
 
     def some() -> Iterator[Message]:
         """Messages, two of which the server has got when this process dies."""
@@ -459,6 +461,65 @@ def test_a_restore_that_dies_leaves_nothing_behind(site: Site, monkeypatch: pyte
     assert site.folder("Work").strip('"') not in names_of(site, user)
     assert [one.how for one in site.restore_these(found).mailboxes] == ["made again"]
     assert seen_of(site, user, "Work") == before
+
+
+@contextmanager
+def dying(number: int, when: str) -> Iterator[Callable[[], bool]]:
+    """Have a restore die at the command of that number, from 0; give what tells whether it has."""
+    send, left = Connection._send, number
+
+    def sent(self: Connection, tag: bytes, pieces: tuple[bytes, ...], parts: Iterable[bytes]) -> None:
+        nonlocal left
+        if pieces[0] == b"LOGOUT":  # as dead after the command before it
+            send(self, tag, pieces, parts)
+            return
+        left -= 1
+        if left >= 0 or (left == -1 and when == "done"):
+            send(self, tag, pieces, parts)
+        if left == -1 and when == "done":
+            self._answer(tag)
+        elif left == -1:
+            data = b" ".join([tag, *pieces]) + b"".join(parts)
+            self._socket.sendall(data[: len(data) // 2])
+        if left < 0:
+            self._socket.shutdown(socket.SHUT_RDWR)  # also of the other connections
+        if left == -1:
+            raise Dead
+
+    with pytest.MonkeyPatch.context() as patch, suppress(Dead):
+        patch.setattr(Connection, "_send", sent)
+        yield lambda: left < 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("when", ["half sent", "done"])
+def test_a_restore_that_dies_at_any_command_is_finished_by_the_next_one(site: Site, when: str) -> None:
+    number, again = 0, True
+    while again:
+        user = site.user("Gone", "Deleted", "Lacks")
+        for name in ("Gone", "Deleted", "Lacks"):
+            fill(site, user, name, 2)
+        before = seen_of_all(site, user)
+        found = site.selections(site.remember(), Request(user=user))
+        site.purge(user, "Gone")
+        delete(site, user, "Deleted")
+        expunge(site, user, "Lacks", "1")
+        with dying(number, when) as has_died:
+            site.restore_these(found)
+        again = has_died()
+        assert site.restore_these(found).errors == []
+        after = seen_of_all(site, user)
+        assert after["Gone"] == before["Gone"]
+        assert after["Deleted"]["MAILBOXID"] == before["Deleted"]["MAILBOXID"]
+        for name, one in before.items():
+            assert subjects(after[name]) == subjects(one), number
+        number += 1
+    assert number > 15  # or it never died
+
+
+def seen_of_all(site: Site, user: str) -> dict[str, dict[str, Any]]:
+    """What `seen_of` returns, of those three."""
+    return {name: seen_of(site, user, name) for name in ("Gone", "Deleted", "Lacks")}
 
 
 @pytest.mark.parametrize("size", [0, 1 << 40])
