@@ -764,20 +764,28 @@ def small(place: Path) -> Iterator[Path]:
 
 
 def test_a_message_gives_no_orders_where_the_disk_is_full(site: Site, small: Path) -> None:
-    """Cyrus would take what it has no room for as commands of the administrator's."""
+    """Cyrus would take what it has no room for as commands of the administrator's; the next restore finishes."""
     user = site.user("Work")
     with site.server.login(user) as imap:
         orders = b"x1 CREATE user.intruder\r\n" * 200_000
-        ok(imap.append(site.folder("Work"), None, None, mail("orders") + orders))
-    found = site.selections(site.remember(), Request(mailbox=f"user.{user}.Work"))
-    here = replace(found[0], mailbox=replace(found[0].mailbox, partition="small"))
+        for body in (mail("orders") + orders, mail("another")):
+            ok(imap.append(site.folder("Work"), None, None, body))
+    before = seen_of(site, user, "Work")["MESSAGES"]
+    found = site.selections(site.remember(), Request(user=user))
+    here = [replace(one, mailbox=replace(one.mailbox, partition="small")) for one in found]
     with CyrusServer(small.parent / f"beside-{small.name}", **{"partition-small": str(small)}) as server:
         other = Site(server, small)
-        result = other.restore_these([here])
+        result = other.restore_these(here)
         with server.admin() as imap:
-            assert not [name for name in folders(imap) if "user" in name]
+            assert [name for name in folders(imap) if "user" in name] == [f'"user.{user}"']
+        subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
+        again = other.restore_these(here)
+        with server.admin() as imap:
+            assert not [name for name in folders(imap) if "intruder" in name]
+        assert seen_of(other, user, "Work")["MESSAGES"] == before
     assert (result.exit, result.restored, len(result.errors)) == (23, 0, 1)
     assert "no room" in result.errors[0]
+    assert (again.exit, again.restored) == (0, 2)
 
 
 def test_starttls_where_the_server_wants_it(place: Path) -> None:
