@@ -22,14 +22,14 @@ def killed_before(
 
 
 def full_before(
-    number: int, work: Callable[[], None], calls: Iterable[str], counts: Callable[..., bool], expected: type[Exception]
+    number: int, work: Callable[[], None], calls: Iterable[str], counts: Callable[..., bool], *expected: type[Exception]
 ) -> bool:
-    """Do the same, but for that call there is no room on the disk; the work may end with the `expected` exception."""
+    """Do the same, but for that call there is no room on the disk; the work may end with an `expected` exception."""
 
     def fill() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    return _before(number, work, calls, counts, fill, expected)
+    return _before(number, work, calls, counts, fill, *expected)
 
 
 def makes_a_file(name: str, *words: Any) -> bool:

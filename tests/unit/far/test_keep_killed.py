@@ -1,4 +1,4 @@
-"""Killed at any call that changes the disk, a replica has all messages of every state that it keeps."""
+"""Killed at any call that changes the disk, or full there, a replica has all messages of every state that it keeps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cyrsync.far.packed import Packer
 from cyrsync.far.receive import Receiver
 from cyrsync.far.remove import Removal, Remover
 from cyrsync.far.walk import Reader
-from support.killed import killed_before, makes_a_file
+from support.killed import full_before, killed_before, makes_a_file
 
 #: What changes a disk. After the last one that a run needs, it ends by itself.
 CALLS = ("link", "mkdir", "open", "rename", "rmdir", "symlink", "unlink", "write")
@@ -99,18 +99,22 @@ def index_of(state: Path) -> bytes:
 
 
 @pytest.mark.parametrize("what", ["update", "remove"])
-def test_killed_anywhere(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("how", ["killed", "full"])
+def test_at_any_call(tmp_path: Path, what: str, how: str) -> None:
     template = Replica(tmp_path / "template")
     before = (template.there / os.fsdecode(template.path) / "cyrus.index").read_bytes()
-    number, killed = 0, True
-    while killed:
+    number, again = 0, True
+    while again:
         replica = Replica.__new__(Replica)
         replica.__dict__.update(template.__dict__)
         replica.there = tmp_path / str(number) / "spool"
         shutil.copytree(template.there, replica.there)
-        killed = killed_before(number, getattr(replica, what), CALLS, makes_a_file)
+        if how == "killed":
+            again = killed_before(number, getattr(replica, what), CALLS, makes_a_file)
+        else:  # what it says then is none of this
+            again = full_before(number, getattr(replica, what), CALLS, makes_a_file, OSError, AssertionError)
         replica.assert_whole()
         getattr(replica, what)()
         assert before in replica.assert_whole()
         number += 1
-    assert number > 15  # or nothing was killed
+    assert number > 15  # or nothing was reached
