@@ -67,8 +67,7 @@ class Actor:
         self.record()
 
     def record(self) -> None:
-        """Write mailboxes.db where it would be another."""
-        before = self.server.database.read_bytes(), self.server.database.stat().st_mtime_ns
+        """Write mailboxes.db, be it as it was."""
         self.server.record()
         if self.uniqueids:
             lines = []
@@ -78,8 +77,6 @@ class Actor:
                 uniqueid = header.uniqueid(path.read_bytes()).encode()
                 lines.append(b"%s\t%%(A %%() I %s P default)\n" % (name.encode(), uniqueid))
             self.server.database.write_bytes(b"".join(lines))
-        if self.server.database.read_bytes() == before[0]:
-            os.utime(self.server.database, ns=(before[1], before[1]))
 
     def _move(self, folder: Path, other: Path) -> None:
         """To another folder: one message there gets the bytes of one here, which is expunged."""
