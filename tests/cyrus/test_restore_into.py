@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -18,9 +19,10 @@ from typing import Any
 
 import pytest
 
-from cyrsync.cyrus.mailbox import dlist
+from cyrsync.cyrus.mailbox import dlist, entry, records
 from cyrsync.errors import ConnectionFailed
 from cyrsync.history import imap_address, imap_server, reading, restore_into, sync_apply
+from cyrsync.history.as_of import tree_as_of
 from cyrsync.history.by_append import restore_by_append
 from cyrsync.history.choose import Request
 from cyrsync.history.imap_server import CommandRefused, Connection
@@ -36,6 +38,7 @@ from support import memory
 from support.boxes import NAMES, Box
 from support.imap_script import certificate
 from support.imapd import CyrusServer, dump, folders, ok
+from support.inside import sync_server_here
 from support.tools import requires, requires_root
 from support.tree import run_cyrsync
 
@@ -86,6 +89,15 @@ class Site:
             shutil.copytree(path, f"{top}{path}", ignore=shutil.ignore_patterns("socket", "proc", "lock"))
         return top
 
+    def keep(self, top: Path | None = None) -> Path:
+        """A replica of the server, with its history."""
+        if top is None:
+            self._trees += 1
+            top = self._directory / f"tree{self._trees}"
+            top.mkdir()
+        sync_server_here(self.server.root / "imapd.conf", "--delete", "--history", str(top))
+        return top
+
     def connect(self, owner: str = "") -> Connection:
         address = imap_address.parse(f"imap://cyrus@127.0.0.1:{self.server.port}")
         return imap_server.connect(address, "any", owner=owner)
@@ -94,8 +106,9 @@ class Site:
         with self.connect() as connection:
             return connection.command(*words)
 
-    def selections(self, top: Path, request: Request) -> list[Selection]:
+    def selections(self, top: Path, request: Request, when: int | None = None) -> list[Selection]:
         tree = open_tree(os.fsencode(top), str(self.server.root / "imapd.conf"))
+        tree = tree if when is None else tree_as_of(tree, when)
         unreadable: list[str] = []
         found = list(reading.selections(tree, request, unreadable.append))
         assert not unreadable
@@ -300,6 +313,54 @@ def test_no_uid_is_used_again(site: Site) -> None:
     site.restore(top, Request(mailbox=f"user.{user}.Work"))
     fill(site, user, "Work", 1, first=6)
     assert list(seen_of(site, user, "Work")["MESSAGES"]) == [1, 2, 3, 6]
+
+
+def test_a_client_never_sees_a_modseq_again(site: Site) -> None:
+    """HIGHESTMODSEQ is the highest that the folder ever had: of a later state, and of the folder as it was deleted."""
+    user = site.user("Work")
+    fill(site, user, "Work")
+    top, request = site.keep(), Request(mailbox=f"user.{user}.Work")
+    when = time.time_ns()
+    for number in range(8):
+        with site.server.login(user) as imap:
+            ok(imap.select(site.folder("Work")))
+            ok(imap.uid("STORE", "1:3", "+FLAGS", f"($Step{number})"))
+    before = modseq_of(site, user, "Work")
+    site.keep(top)
+    site.purge(user, "Work")
+    site.keep(top)
+    found = site.selections(top, request, when)
+    then = records.read_header(found[0].metadata[entry.INDEX]).highestmodseq
+    assert then < before
+    assert site.restore_these(found).errors == []
+    assert not any("Step" in one["FLAGS"] for one in seen_of(site, user, "Work")["MESSAGES"].values())
+    assert modseq_of(site, user, "Work") >= before
+    fill(site, user, "Work", 1, first=6)
+    assert modseq_of(site, user, "Work") > before
+
+
+def modseq_of(site: Site, user: str, name: str) -> int:
+    with site.server.login(user) as imap:
+        found = re.search(r"HIGHESTMODSEQ ([0-9]+)", str(ok(imap.status(site.folder(name), "(HIGHESTMODSEQ)"))))
+    assert found
+    return int(found[1])
+
+
+def test_a_folder_whose_messages_have_no_record_is_not_an_empty_one(site: Site) -> None:
+    """The server does not show records of messages without a file: what LAST_UID is, they do not tell."""
+    user = site.user("Work")
+    fill(site, user, "Work")
+    top = site.remember()
+    expunge(site, user, "Work", "1:5")
+    site.server.tool("cyr_expire", "-E", "1", "-X", "0")
+    answer = site.command(b"SYNCGET FULLMAILBOX", dlist.encode(f"user.{user}.Work".encode()))
+    assert not list(sync_apply.messages(answer))
+    before = seen_of(site, user, "Work")
+    result = site.restore(top, Request(mailbox=f"user.{user}.Work"))
+    assert [(one.how, one.restored) for one in result.mailboxes] == [("appended to", 5)]
+    after = seen_of(site, user, "Work")
+    assert after["MAILBOXID"] == before["MAILBOXID"]
+    assert list(after["MESSAGES"]) == [6, 7, 8, 9, 10]
 
 
 def test_a_uniqueid_that_lives_in_a_deleted_mailbox(site: Site) -> None:
