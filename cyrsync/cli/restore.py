@@ -235,6 +235,7 @@ def _into(
 
 def _plan(tree: Tree, request: Request, outcome: Outcome, told: Told | None) -> None:
     """Record what would be restored to a directory."""
+    from cyrsync.history import server_files
     from cyrsync.history.choose import shown
     from cyrsync.history.restore_to import found
 
@@ -243,6 +244,8 @@ def _plan(tree: Tree, request: Request, outcome: Outcome, told: Told | None) -> 
         one.bytes = selection.size
         if told is not None:
             told(selection)
+    if request.every:
+        outcome.files = len(server_files.of(tree, request, outcome))
 
 
 def _print_messages(selection: Selection) -> None:

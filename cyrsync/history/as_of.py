@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.db import reader
@@ -22,6 +23,10 @@ from cyrsync.history.kept.store import State, Version
 from cyrsync.history.mailbox_files import MailboxFiles, Unreadable
 from cyrsync.history.tree import Tree
 from cyrsync.text import path_text
+
+_Result = TypeVar("_Result")
+#: A version, and since when it was so, in nanoseconds since 1970; None for the file itself.
+_Known = tuple[int, Version | None]
 
 
 def tree_as_of(tree: Tree, when: int) -> Tree:
@@ -75,13 +80,35 @@ class AsOf:
 
     def database(self, path: bytes) -> list[tuple[bytes, bytes]]:
         """Return the pairs of a database as it was. Raise OSError, DbError."""
-        for version in self._versions(path):
+        return self._read(self._versions(path), path, lambda data, _: reader.records(data, path))
+
+    def paths(self) -> Iterator[bytes]:
+        """Yield the paths in the tree of the files beside the mailboxes that are kept. Raise OSError."""
+        return self.kept.paths()
+
+    def had(self, path: bytes) -> bool:
+        """Tell whether there was such a file, as far as is known."""
+        every = self._all_versions(path)
+        found = [version for since, version in every if since <= self.when]
+        if not found or len(found) < len(every) or found[-1] is None:
+            return bool(found)
+        # It is gone, and was kept when it was deleted; one that was packed is known to have been packed later.
+        return found[-1].ended() > self.when
+
+    def contents(self, path: bytes) -> tuple[bytes, int]:
+        """Return what was in a file, and when it was changed last, in seconds since 1970. Raise OSError, DbError."""
+        versions = self._versions(path)
+        return self._read(versions, path, lambda data, since: (data, since // 10**9))
+
+    def _read(self, versions: Iterable[_Known], path: bytes, read: Callable[[bytes, int], _Result]) -> _Result:
+        """Return what `read` makes of the first version that can be read. Raise OSError, DbError."""
+        for since, version in versions:
             try:
                 data = reader.stable(self.kept.tree.place(path))[0] if version is None else version.contents()
-                return reader.records(data, path)
+                return read(data, since)
             except (DbError, *WRONG) as error:
-                since = f" of {moment.shown(version.since)}" if version else ""
-                self.kept.tree.warnings.append(f"{path_text(path)}{since}: {error_text(error)}: skipped")
+                which = f" of {moment.shown(since)}" if version else ""
+                self.kept.tree.warnings.append(f"{path_text(path)}{which}: {error_text(error)}: skipped")
         raise FileNotFoundError(errno.ENOENT, "no version of it is kept", path)
 
     def unknown(self, reason: str) -> str:
@@ -148,22 +175,22 @@ class AsOf:
             self.kept.tree.warnings.append(f"{path_text(path)}: {text}")
             return None
 
-    def _versions(self, path: bytes) -> Iterator[Version | None]:
-        """Yield the versions of a file that were not later, the newest first, None for the file itself.
-
-        If there is none, yield the earliest.
-        """
-        every: list[tuple[int, Version | None]] = [(one.since, one) for one in self.kept.versions(path)]
-        with suppress(OSError):
-            every.append((os.stat(self.kept.tree.place(path)).st_mtime_ns, None))
-        every.sort(key=lambda one: one[0])
+    def _versions(self, path: bytes) -> Iterator[_Known]:
+        """Yield the versions of a file that were not later, the newest first; if there is none, the earliest."""
+        every = self._all_versions(path)
         found = [one for one in every if one[0] <= self.when]
         if not found and every:
             text = f"not known as of {moment.shown(self.when)}: the earliest, of {moment.shown(every[0][0])}, is used"
             self.kept.tree.warnings.append(f"{path_text(path)}: {text}")
             found = every[:1]
-        for _, version in reversed(found):
-            yield version
+        yield from reversed(found)
+
+    def _all_versions(self, path: bytes) -> list[_Known]:
+        """Return the versions of a file, the oldest first, with the file itself."""
+        every: list[_Known] = [(one.since, one) for one in self.kept.versions(path)]
+        with suppress(OSError):
+            every.append((os.stat(self.kept.tree.place(path)).st_mtime_ns, None))
+        return sorted(every, key=lambda one: one[0])
 
     def _by_states(self) -> Iterator[Located]:
         """Yield the mailboxes by their states; of several with the same name, the newest."""

@@ -49,6 +49,7 @@ class Outcome:
     target: str
     dry_run: bool = False
     mailboxes: list[MailboxOutcome] = field(default_factory=list)
+    files: int = 0  # beside the mailboxes
     errors: list[str] = field(default_factory=list)  # what is lacking, a line each
     warnings: list[str] = field(default_factory=list)
 
@@ -92,6 +93,7 @@ class Outcome:
             ],
             "restored": self.restored,
             "present": self.present,
+            "files": self.files,
             "errors": self.errors,
             "warnings": self.warnings,
             "exit": int(self.exit),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import chain
 
 from cyrsync.errors import UnusableError
-from cyrsync.history import in_past, to_cyrus, to_files, to_maildir
+from cyrsync.history import in_past, server_files, to_cyrus, to_files, to_maildir
 from cyrsync.history.choose import Request, named, shown
 from cyrsync.history.contents import Damaged
 from cyrsync.history.destinations import place
@@ -73,6 +73,8 @@ def restore_to(tree: Tree, request: Request, directory: bytes, form: str, outcom
             outcome.errors += [f"{one.name}: {error}" for error in restore.damaged if error.uid not in vanished]
             if request.message is not None and one.restored + one.present:
                 break
+        if form == "cyrus":
+            server_files.write(tree, server_files.of(tree, request, outcome), target, outcome)
         target.settle()
     except NotWritten as error:
         rest = "" if form == "cyrus" else "; the same command restores the others"

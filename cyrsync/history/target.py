@@ -113,6 +113,13 @@ class Target:
             raise
         return size
 
+    def link(self, directory: int, name: bytes, text: bytes) -> None:
+        """Make a symbolic link in a directory. Raise NotWritten."""
+        try:
+            os.symlink(text, name, dir_fd=directory)
+        except OSError as error:
+            raise self.failed(error, name) from None
+
     def write_message(
         self, directory: int, name: bytes, message: Message, restore: MailboxRestore, to: int | None = None
     ) -> bool:

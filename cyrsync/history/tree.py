@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -43,6 +44,15 @@ class Past(Protocol):
 
     def database(self, path: bytes) -> list[tuple[bytes, bytes]]:
         """Return the pairs of one of Cyrus's databases. Raise OSError, DbError."""
+
+    def paths(self) -> Iterator[bytes]:
+        """Yield the paths in the tree of the files beside the mailboxes that are kept. Raise OSError."""
+
+    def had(self, path: bytes) -> bool:
+        """Tell whether there was such a file, as far as is known."""
+
+    def contents(self, path: bytes) -> tuple[bytes, int]:
+        """Return what was in a file, and when it was changed last, in seconds since 1970. Raise OSError, DbError."""
 
     def unknown(self, reason: str) -> str:
         """Return why something is not found, with the time, and from when on something is known."""
@@ -112,6 +122,20 @@ class Tree:
     def database(self, path: bytes) -> list[tuple[bytes, bytes]]:
         """Return the pairs of one of Cyrus's databases. Raise OSError, DbError."""
         return self.past.database(path) if self.past is not None else reader.read(self.place(path))
+
+    def contents(self, path: bytes) -> tuple[bytes, int]:
+        """Return what is in a file beside the mailboxes, and when it was changed. Raise OSError, DbError."""
+        if self.past is not None:
+            return self.past.contents(path)
+        placed = self.place(path)
+        if self.config and path == self.config.database("mboxlist")[1]:
+            data, status = reader.stable(placed)
+            return data, int(status.st_mtime)
+        descriptor, status = regular_file.opened(placed)
+        try:
+            return regular_file.contents(descriptor), int(status.st_mtime)
+        finally:
+            os.close(descriptor)
 
     def placed(self, place: Located) -> Located:
         """Return a mailbox with its directories as they are in the tree. Raise OSError."""

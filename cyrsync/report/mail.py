@@ -46,6 +46,8 @@ def render_outcome(outcome: Outcome, console: Console) -> None:
         heads.remove("Messages")
         rows = [[row[0], *row[2:]] for row in rows]
     _print(heads, rows, console)
+    if outcome.files:
+        console.print(f"{verb}, beside the mailboxes: {human_count(outcome.files)} files")
 
 
 def render_findings(

@@ -127,7 +127,9 @@ def test_every_command_about_the_history(tmp_path: Path) -> None:
             assert "275eff072ccb9ebbbee1bbcb3dbadadedff57f3d" in done.stdout
         if words[-1] == "user/joe/Sent":
             assert " (now)" in done.stdout
-    assert [words[0] for words, _ in others].count("restore") == 6
+    assert [words[0] for words, _ in others].count("restore") == 8
+    assert [name for name in ("joe-files", "server-then") if any((root / name / "server.files").rglob("joe.sub"))] != []
+    assert any((root / "server-then" / "server.files").rglob("mailboxes.db"))
     (message,) = (root / "joe-kept").glob("*.eml")
     assert message.read_bytes().startswith(b"From: ")
     assert len(list((root / "sent-then" / "cur").iterdir())) == box.mailbox("user.joe.Sent")["n_visible"]

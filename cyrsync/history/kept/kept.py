@@ -14,7 +14,7 @@ from cyrsync.cyrus.mailbox.records import BadIndex, IndexHeader
 from cyrsync.cyrus.mailbox.snapshot import MetaFiles
 from cyrsync.cyrus.server.server import Located
 from cyrsync.errors import UnusableError, error_text
-from cyrsync.far.store import directory_of
+from cyrsync.far.store import VERSIONS, directory_of
 from cyrsync.history import by_directory
 from cyrsync.history.kept import excerpt
 from cyrsync.history.kept.roots import has_store, roots_of, roots_of_tree
@@ -131,6 +131,12 @@ class Kept:
                 if found:
                     return found
         return []
+
+    def paths(self) -> Iterator[bytes]:
+        """Yield the paths in the tree of the files that are no mailbox's and have versions. Raise OSError."""
+        for root, store in self._stores.items():
+            for path in dict.fromkeys(version.directory for version in store.every_version()):
+                yield os.path.join(root, path.removesuffix(VERSIONS))
 
     def located(self, state: State) -> Located:
         """Return what a state tells of its mailbox, and where that was. Raise OSError, BadState, HeaderError."""

@@ -10,6 +10,7 @@ import errno
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -257,6 +258,14 @@ class Version:
     @property
     def _path(self) -> tuple[bytes, ...]:
         return (names.FILES, *self.directory.split(b"/"), names.since(self.since))
+
+    def ended(self) -> int:
+        """Return until when it held, or when it was packed, in nanoseconds since 1970. Raise OSError."""
+        *above, name = self._path
+        for ending in (b"", names.PACKED, names.IN_PIECES):
+            with suppress(FileNotFoundError):
+                return self.store.reader.ended(*above, name + ending)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
 
     def contents(self) -> bytes:
         """Return what was in it. Raise OSError, BadState."""
