@@ -8,8 +8,10 @@ import os
 import struct
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -309,6 +311,39 @@ def test_every_flipped_bit_is_seen(minor: int) -> None:
     data = made(minor)
     for bit in range(8 * len(data)):
         bad(flipped(data, bit))
+
+
+MANY = tuple(range(1, 501))
+
+
+@pytest.fixture(scope="module")
+def many() -> Iterator[bytes]:
+    with mock.patch.object(records, "_SWAPPED", 4 * records._TOGETHER):
+        yield made(17, MANY)
+
+
+@given(st.data())
+@settings(max_examples=30)
+def test_the_first_of_many_records_that_is_damaged_is_named(many: bytes, data: st.DataObject) -> None:
+    """Also where several are, in the same way."""
+    start, size = SIZES[17]
+    damaged = bytearray(many)
+    number = st.integers(0, len(MANY) - 1)
+    near = st.integers(0, 3 * records._TOGETHER)
+    numbers = sorted(data.draw(st.sets(data.draw(st.sampled_from([number, near])), min_size=1, max_size=4)))
+    at, bits = data.draw(st.integers(0, size - 1)), data.draw(st.integers(1, 255))
+    for one in numbers:
+        damaged[start + one * size + at] ^= bits
+    error = bad(bytes(damaged))
+    assert (error.reason, error.offset) == ("wrong CRC of a record", start + numbers[0] * size + size - 4)
+
+
+def test_records_that_are_lost_in_zeros(many: bytes) -> None:
+    start, size = SIZES[17]
+    for first, count in ((0, 1), (5, 64), (64, 64), (100, 300)):
+        at = start + first * size
+        error = bad(many[:at] + bytes(count * size) + many[at + count * size :])
+        assert (error.reason, error.offset) == ("wrong CRC of a record", at + size - 4)
 
 
 @pytest.mark.parametrize("minor", WITH_CRC)
