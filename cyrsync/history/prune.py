@@ -33,7 +33,7 @@ class Pruned:
     states_kept: int = 0
     files: int = 0  # versions of other files, removed
     files_kept: int = 0
-    rewritten: int = 0  # versions of mailboxes.db and quotas.db, without who was forgotten
+    rewritten: int = 0  # versions of databases, without who was forgotten
     messages: int = 0  # removed from the pool
     size: int = 0  # bytes of these
     messages_unnamed: int = 0  # that no state needs, within their grace

@@ -15,7 +15,7 @@ from cyrsync.cyrus.server import layout
 from cyrsync.cyrus.server.conf_files import ConfFiles
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.db import flat, reader
-from cyrsync.cyrus.server.mailboxes import without, without_quotas
+from cyrsync.cyrus.server.mailboxes import without, without_annotations, without_quotas
 from cyrsync.ends.address import Address
 from cyrsync.ends.stores import Listed
 from cyrsync.ends.tree import owner_file_of
@@ -65,6 +65,7 @@ class ReplicaStores:
         self.owners = Owners(config, self._inbox)
         self._mailbox_list = config.database("mboxlist")[1]
         self._quotas = config.database("quota")[1]
+        self._annotations = config.database("annotation")[1]
         self._home = config.configdirectory
 
     @property
@@ -148,7 +149,7 @@ class ReplicaStores:
         for root in self.roots:
             for file in root.listed.files:
                 path = os.path.join(root.source, file.path.removesuffix(VERSIONS))
-                if path in (self._mailbox_list, self._quotas):
+                if path in (self._mailbox_list, self._quotas, self._annotations):
                     yield from ((path, Removal(root.path, _FILES + file.path + b"/" + name)) for name in file.versions)
 
     def erase_names(self, path: bytes, version: Removal, user: str) -> bool:
@@ -157,18 +158,30 @@ class ReplicaStores:
         What is left is a database of the engine flat. Raise OSError, DbError.
         """
         data = self.replica.tree.stores.version(*version)
-        if path == self._quotas and not data:
+        if path != self._mailbox_list and not data:
             return False  # nothing was left of it by the last user who was forgotten
         pairs = reader.records(data, version.path)
         if path == self._mailbox_list:
             records = without(pairs, lambda name: self.owners.of_name(name) == user, self.owners.identifiers(user))
             records = None if records is None else [*records, _ERASED]
+        elif path == self._annotations:
+            uniqueids = self._uniqueids(user)
+            records = without_annotations(
+                pairs,
+                lambda mailbox: mailbox in uniqueids or self.owners.of_name(mailbox) == user,
+                self.owners.identifiers(user),
+            )
         else:
             records = without_quotas(pairs, lambda name: self.owners.of_name(name) == user)
         if records is None:
             return False
         self.replica.tree.stores.rewrite(*version, flat.written(records))
         return True
+
+    def _uniqueids(self, user: str) -> frozenset[bytes]:
+        """Return the uniqueids of a user's mailboxes, as far as states of them are kept."""
+        every = (mailbox for root in self.roots for mailbox in root.listed.mailboxes)
+        return frozenset(one.directory for one in every if user in map(self.owners.of_state, one.states))
 
     def lack_of_files(self) -> str:
         """Return the note for a replica without users' files, as with `--no-config`, else ""."""

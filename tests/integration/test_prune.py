@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import samplespool
+from cyrsync.cyrus.mailbox import header
 from cyrsync.cyrus.server.db import flat
 from cyrsync.far import owner_file, versions
 from cyrsync.far import packed as packing
@@ -318,6 +319,44 @@ def test_names_of_a_forgotten_user_are_erased_from_kept_lists(
     asked = f"{when[:4]}-{when[4:6]}-{when[6:8]} {when[9:11]}:{when[11:13]}:{when[13:15]}"
     done = run_cyrsync("history", kept.replica, "-C", kept.server.conf, "--as-of", f"{asked}+00:00", "--json")
     assert (done.returncode, f"user.{other}" in done.stdout, f"user.{user}" in done.stdout) == (0, True, False)
+
+
+def test_annotations_of_a_forgotten_user_are_erased_from_kept_databases(tmp_path: Path) -> None:
+    """Those of the user's mailboxes, by name or by uniqueid, and the user's own ones of others' mailboxes."""
+    kept = History(tmp_path)
+    user, other, *_ = kept.users
+    mine = next(one for one in kept.folders if kept.user(one) == user)
+    uniqueid = header.read((kept.server.spool / mine / "cyrus.header").read_bytes()).uniqueid
+    stay = [
+        (b"", b"/motd", b""),
+        (f"user.{other}".encode(), b"/comment", other.encode()),
+        (b"other-uniqueid", b"/c", b""),
+    ]
+    lost = [(f"user.{user}.Gone".encode(), b"/comment", b""), (uniqueid.encode(), b"/c", b"[.OwNeR.]")]
+    lost += [(b"other-uniqueid", b"/comment", user.encode()), (f"DELETED.user.{user}.x.5".encode(), b"/comment", b"")]
+    database = kept.server.root / "conf" / "annotations.db"
+
+    def write(value: bytes) -> None:
+        pairs = [(b"".join(part + b"\0" for part in key), value) for key in [*stay, *lost]]
+        database.write_bytes(flat.written(pairs))
+        kept.sync()
+
+    for number in range(3):
+        write(bytes(8) + b"\n%d" % number)
+    conf = below(kept.replica, kept.server.root / "conf")
+    directory = b"files/annotations.db.versions"
+
+    def keys() -> list[list[bytes]]:
+        reader = StoreReader(bytes(conf))
+        names = reader.shown(*directory.split(b"/"))
+        found = [versions.read(reader, directory + b"/" + name) for name in names]
+        return [sorted(key for key, _ in flat.records(data)) for data in found]
+
+    assert [len(some) for some in keys()] == [7, 7]
+    assert kept.run("forget", user, "--yes")["rewritten"] >= 2
+    assert keys() == 2 * [sorted(b"".join(part + b"\0" for part in key) for key in stay)]
+    assert kept.run("forget", other, "--yes")["errors"] == []
+    assert kept.run("forget", user, "--yes")["rewritten"] == 0
 
 
 def test_a_kept_list_of_mailboxes_that_cannot_be_read_is_named(kept: History) -> None:

@@ -148,6 +148,23 @@ def without_quotas(
     return stay if len(stay) < len(pairs) else None
 
 
+def without_annotations(
+    pairs: "Iterable[tuple[bytes, bytes]]", is_meant: "Callable[[bytes], bool]", who: "frozenset[bytes]"
+) -> "list[tuple[bytes, bytes]] | None":
+    """Return the records of an annotations.db but for those of some mailboxes, and somebody's own; None for none.
+
+    A mailbox is told by its internal name [up to 3.4], or by its uniqueid [3.6+]; `who` has all that somebody is
+    called. Keys are mailbox, entry and user, each with a NUL behind (imap/annotate.c, make_key).
+    """
+    pairs = list(pairs)
+    stay = []
+    for pair in pairs:
+        mailbox, *rest = pair[0].split(b"\0")
+        if not (len(rest) == 3 and (rest[1] in who or is_meant(mailbox))):
+            stay.append(pair)
+    return stay if len(stay) < len(pairs) else None
+
+
 def _name_of(key: bytes, value: bytes, lettered: bool) -> "bytes | None":
     """Return the internal name of the mailbox that a record is of, None for none."""
     if not lettered:
