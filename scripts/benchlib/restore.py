@@ -86,12 +86,14 @@ def cases(cyrsync: list[str], conf: Path, spool: Path, out: Path) -> list[Case]:
 
 def table(rows: list[Row]) -> Iterator[str]:
     """Yield the lines of a Markdown table."""
-    yield "| to find or restore | by hand (grep, cp) | median | slowest | goal | peak memory |"
-    yield "|---|--:|--:|--:|--:|--:|"
+    yield "| to find or restore | by hand (grep, cp) | median | computing time | slowest | goal | peak memory |"
+    yield "|---|--:|--:|--:|--:|--:|--:|"
     for row in rows:
         seconds = [sample.seconds for sample in row.samples]
         megabytes = max(sample.kibibytes for sample in row.samples) * 1024 / 1e6
         hand = f"{row.by_hand.seconds:.2f} s" if row.case.by_hand != ["true"] else "-"
-        cells = [row.case.name, hand, f"{statistics.median(seconds):.2f} s", f"{max(seconds):.2f} s"]
+        computing = statistics.median(sample.cpu for sample in row.samples)
+        times = (statistics.median(seconds), computing, max(seconds))
+        cells = [row.case.name, hand, *(f"{one:.2f} s" for one in times)]
         cells += [f"{row.case.goal:g} s", f"{megabytes:.0f} MB"]
         yield f"| {' | '.join(cells)} |"

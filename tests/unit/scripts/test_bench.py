@@ -228,9 +228,9 @@ def test_what_is_restored_is_there(tmp_path: Path) -> None:
 def test_the_table_of_restoring_has_the_goals(tmp_path: Path) -> None:
     case = restore.Case("a folder", ["cp"], ["cyrsync"], 10)
     head, rule, line = restore.table(
-        [restore.Row(case, Sample(0.2, 1, 0), [Sample(0.5, 1, 0), Sample(0.9, 50_000, 0)])]
+        [restore.Row(case, Sample(0.2, 1, 0), [Sample(0.5, 1, 0.3), Sample(0.9, 50_000, 0.5)])]
     )
-    assert line == "| a folder | 0.20 s | 0.70 s | 0.90 s | 10 s | 51 MB |"
+    assert line == "| a folder | 0.20 s | 0.70 s | 0.40 s | 0.90 s | 10 s | 51 MB |"
     assert head.count("|") == rule.count("|") == line.count("|")
 
 
