@@ -21,7 +21,7 @@ import pytest
 
 from cyrsync.cyrus.mailbox import dlist, entry, records
 from cyrsync.errors import ConnectionFailed
-from cyrsync.history import imap_address, imap_server, reading, restore_into, sync_apply
+from cyrsync.history import imap_address, imap_server, moment, reading, restore_into, sync_apply
 from cyrsync.history.as_of import tree_as_of
 from cyrsync.history.by_append import restore_by_append
 from cyrsync.history.choose import Request
@@ -38,7 +38,7 @@ from support import memory
 from support.boxes import NAMES, Box
 from support.imap_script import certificate
 from support.imapd import CyrusServer, dump, folders, ok
-from support.inside import sync_server_here
+from support.inside import run_here, sync_server_here
 from support.tools import requires, requires_root
 from support.tree import run_cyrsync
 
@@ -654,6 +654,35 @@ def test_a_damaged_message_costs_only_itself(site: Site) -> None:
     assert len(result.errors) == 1 and "UID 2" in result.errors[0]
     del before["MESSAGES"][2]
     assert seen_of(site, user, "Work")["MESSAGES"] == before["MESSAGES"]
+
+
+def test_subscriptions_of_a_time_are_put_back_as_files(site: Site, tmp_path: Path) -> None:
+    user = site.user("Work", "Lists")
+
+    def subscribed() -> list[Any]:
+        with site.server.login(user) as imap:
+            return sorted(ok(imap.lsub()))
+
+    with site.server.login(user) as imap:
+        ok(imap.subscribe(site.folder("Work")))
+        ok(imap.subscribe(site.folder("Lists")))
+    before, top = subscribed(), site.keep()
+    when = moment.iso(time.time_ns()) or ""
+    with site.server.login(user) as imap:
+        ok(imap.unsubscribe(site.folder("Work")))
+    site.keep(top)
+    assert subscribed() != before
+    words = ["--user", user, "-C", site.server.root / "imapd.conf", "--as", "cyrus", "--to", tmp_path / "out"]
+    done = run_here("restore", top, *words, "--as-of", when)
+    assert (done.exit_code, done.stderr) == (0, "")
+    restored = tmp_path / "out" / "server.files"
+    files = [path for path in restored.rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        place = Path("/") / path.relative_to(restored)
+        shutil.copy(path, place)
+        shutil.chown(place, site.server.user, site.server.group)
+    assert subscribed() == before
 
 
 def flags_of(site: Site, user: str, name: str) -> dict[int, str]:

@@ -155,3 +155,17 @@ def test_without_its_imapd_conf_a_warning_is_given(site: Site) -> None:
     done = run_here("restore", site.replica, "--as", "cyrus", "--user", "joe", "--to", site.out, "--json")
     assert done.exit_code == 0
     assert "-C" in json.loads(done.stdout)["warnings"][0]
+
+
+@pytest.mark.parametrize("name", ["..", ".", "%2e%2e", "a%b\nc", "joe.sub"])
+def test_names_in_a_store_lead_nowhere_else(site: Site, tmp_path: Path, name: str) -> None:
+    """Whoever may write there gives a version the name of another directory."""
+    versions = Path(f"{site.replica}{site.root}/conf/.cyrsync-history/files/user/j/{name}.versions")
+    versions.mkdir(parents=True)
+    (versions / "20200101T000000.000000000Z").write_text("intruder\n")
+    before = {path for path in tmp_path.rglob("*") if "out" not in path.parts}
+    site.restore("--as-of", site.moments[0])
+    assert {path for path in tmp_path.rglob("*") if "out" not in path.parts} == before
+    top = Path(f"{site.out}/server.files{site.root}/conf/user/j")
+    intruders = [path for path in site.out.rglob("*") if path.is_file() and path.read_bytes() == b"intruder\n"]
+    assert {path.parent for path in intruders} <= {top}
