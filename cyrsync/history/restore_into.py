@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from cyrsync.cyrus.mailbox import entry, records
 from cyrsync.history import into_plan, sync_apply
 from cyrsync.history.choose import shown
 from cyrsync.history.imap_server import CommandRefused
@@ -102,14 +103,19 @@ class _Run:
         mailbox = sync_apply.in_domain(replace(plan.selection.mailbox, name=plan.name), place.prefix)
         if plan.action is Action.MAKE_ANEW:
             mailbox = sync_apply.as_new(mailbox, uuid.uuid4().hex, now)
-        sent = self._send(place.partition, plan.messages(), plan.had)
+        messages = plan.messages()
+        if _was_changed_since(plan.selection):
+            # Clients that know how the mailbox was later ask for what has changed since.
+            mailbox = replace(mailbox, highest_modseq=mailbox.highest_modseq + 1)
+            messages = (replace(message, modseq=mailbox.highest_modseq) for message in messages)
+        sent = self._send(place.partition, messages, plan.had)
         if not sent and self._damaged:
             return  # each of its messages has a line: rather no mailbox than an empty one
-        records = [one.record for one in sent]
+        lines = [one.record for one in sent]
         if mailbox.last_uid > max((one.uid for one in sent), default=0):
-            records.append(sync_apply.last_uid(mailbox.last_uid, now))
+            lines.append(sync_apply.last_uid(mailbox.last_uid, now))
         try:
-            self._server.restore(sync_apply.restore(mailbox, place.partition, records), len(records))
+            self._server.restore(sync_apply.restore(mailbox, place.partition, lines), len(lines))
         except CommandRefused:
             self._clear_away_failed(mailbox)
             raise
@@ -163,6 +169,13 @@ class _Run:
     def _add(self, sent: Iterable[UploadedMessage]) -> None:
         for one in sent:
             self._one.add(one.size)
+
+
+def _was_changed_since(selection: Selection) -> bool:
+    """Tell whether a mailbox is known to have been changed after the state that is restored."""
+    if selection.since is None:
+        return False
+    return selection.mailbox.highest_modseq > records.read_header(selection.metadata[entry.INDEX]).highestmodseq
 
 
 def _batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
