@@ -58,7 +58,7 @@ class ServerSender:
         self._names = None
         self._list = self._look_at_list()
         session = self._session(full=self.wants_full())
-        run = ServerRun(session, self.config)
+        run = ServerRun(session, self.config, patient=False)
         began = time.monotonic()
         try:
             run.over(self.store, self._opened())
@@ -175,7 +175,7 @@ class ServerSender:
         """Return what sends single mailboxes; None where a whole run has to come first."""
         if not self._sends:
             session = self._session()
-            server = ServerSession.of(session, self.config)
+            server = ServerSession.of(session, self.config, patient=False)
             sends = SingleSends(server, self.store, self._opened())
             at_a_glance = time.monotonic() - self._looked < _LOOK
             if sends.begin(at_a_glance=at_a_glance, there=self._there):

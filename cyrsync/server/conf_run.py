@@ -19,7 +19,7 @@ from itertools import groupby
 from cyrsync.cyrus.server import database_copy
 from cyrsync.cyrus.server.conf_files import ConfFile, ConfFiles
 from cyrsync.cyrus.server.config import Config
-from cyrsync.cyrus.server.database_copy import Copied, CopyError
+from cyrsync.cyrus.server.database_copy import Copied, CopyError, LockedCopyError
 from cyrsync.cyrus.server.user_files import may_change
 from cyrsync.errors import Exit, ReplicaFull, error_text, hint
 from cyrsync.far import owner_file
@@ -35,6 +35,7 @@ from cyrsync.server.contents import CutShort
 from cyrsync.server.deleting import delete
 from cyrsync.server.locations import MailboxList
 from cyrsync.server.replica import Replica
+from cyrsync.server.run_patience import RunPatience
 from cyrsync.server.selection import Selection
 from cyrsync.server.sender import FULL, undressed
 from cyrsync.spool.staging import Staging
@@ -62,9 +63,17 @@ class ConfChanges:
 class ConfRun:
     """One run's part with these files."""
 
-    def __init__(self, session: Session, config: Config, table: ConfTable, selection: Selection | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        config: Config,
+        table: ConfTable,
+        patience: RunPatience,
+        selection: Selection | None = None,
+    ) -> None:
         """With a `selection` it is for that part, and mailboxes.db stays as it is."""
         self._session = session
+        self._patience = patience
         self._selection = selection
         self._config = config
         self._files = ConfFiles(config)
@@ -293,13 +302,16 @@ class ConfRun:
 
     def _copy(self, file: ConfFile, staging: Staging) -> Copied:
         """Copy one file; where it lies among users' files no link is followed, whatever becomes of a directory."""
-        if self._files.may_be_link(file.whole_path):
-            return database_copy.copy(_target(file), staging.begin_copy())
-        above, name = os.path.split(file.path)
-        descent = Descent(file.root)
-        path = os.path.join(descent.where(above), name)
+        path = _target(file)
+        if not self._files.may_be_link(file.whole_path):
+            above, name = os.path.split(file.path)
+            descent = Descent(file.root)
+            path = os.path.join(descent.where(above), name)
         try:
-            return database_copy.copy(path, staging.begin_copy())
+            return database_copy.copy(path, staging.begin_copy(), self._patience.seconds)
+        except LockedCopyError:
+            self._patience.was_in_vain()
+            raise
         except CopyError as error:
             raise CopyError(str(error).replace(os.fsdecode(path), os.fsdecode(file.whole_path))) from None
 

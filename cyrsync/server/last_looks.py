@@ -17,6 +17,8 @@ from cyrsync.state.store import Store
 #: Seconds before each further look at mailboxes that could not be read; how many, for one that is damaged, says
 #: `Transitions`. Where something moves still after the last of them, that is left for the next run.
 PAUSES = (0.0, 0.2, 0.5, 0.3, 0.3, 0.5, 0.5, 1.0)
+#: As many of them as tell a damaged mailbox: the looks of a run that is followed by another one soon.
+_FEW = 3
 #: Looks at what was moving still, with no pause between.
 _LAST_LOOKS = 20
 
@@ -32,8 +34,11 @@ class LastLooks:
         delivery: Delivery,
         refresh: Callable[[], bool],
         unlisted: UnlistedFolders,
+        *,
+        patient: bool,
     ) -> None:
-        """`refresh` reads mailboxes.db if it has changed, and tells whether it has."""
+        """`refresh` reads mailboxes.db if it has changed, and tells whether it has. For `patient` see `RunPatience`."""
+        self._pauses = PAUSES if patient else PAUSES[:_FEW]
         self._store = store
         self._roots = roots
         self._snapshots = snapshots
@@ -44,7 +49,7 @@ class LastLooks:
     def look(self, *, anew: bool = False) -> None:
         """Send what could not be read at first. With `anew`, mailboxes.db is looked at in any case."""
         store, snapshots, transitions = self._store, self._snapshots, Transitions()
-        for pause in PAUSES:
+        for pause in self._pauses:
             waiting = self._waiting()
             if all(map(transitions.is_still, waiting)) and not anew:
                 break
@@ -71,7 +76,7 @@ class LastLooks:
         """
         rows = self._unlisted.without(self._store.gone())
         now = sort_out(rows, self._roots)
-        for pause in PAUSES:
+        for pause in self._pauses:
             if all(row.seen != UNSEEN for row in now.there):
                 break
             time.sleep(pause)

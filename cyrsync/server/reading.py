@@ -85,21 +85,23 @@ class MailboxState:
 class MailboxReader:
     """Reads the mailboxes of one partition; remembers the names of owners."""
 
-    def __init__(self, roots: Roots, directory: str | None = None, patience: float = snapshot.PATIENCE) -> None:
-        """Large files are copied to the `directory`, see `large_metadata`; a writer is waited for so many seconds."""
+    def __init__(self, roots: Roots, directory: str | None = None) -> None:
+        """Large files are copied to the `directory`, see `large_metadata`."""
         self.roots = roots
-        self._patience = patience
         self._read_file = partial(large_metadata.read, directory=directory)
         self._readers = {root: Reader(root) for root in roots.all()}
 
-    def read(self, location: Location) -> MailboxState:
-        """Return one mailbox as it is now. Raise UnreadableMailboxError, or LockTimeout where a writer keeps it."""
+    def read(self, location: Location, patience: float = snapshot.PATIENCE) -> MailboxState:
+        """Return one mailbox as it is now; a writer is waited for so many seconds.
+
+        Raise UnreadableMailboxError, or LockTimeout where a writer keeps it.
+        """
         files = MetaFiles(location.header_path, location.index_path, location.expunge_path, location.name_lock)
         annotations = self._whole(self.roots.homes[kinds.ANNOTATIONS], location, kinds.ANNOTATIONS)
         for _ in range(_LOOKS):
             now = time.time_ns()
             try:
-                found, locked = snapshot.under_locks(files, [annotations], self._read_file, self._patience)
+                found, locked = snapshot.under_locks(files, [annotations], self._read_file, patience)
                 return self._mailbox(location, {path: _Part(*part) for path, part in found.items()}, now)
             except OSError as error:
                 self._refuse_broken_links(location)

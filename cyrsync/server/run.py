@@ -54,10 +54,13 @@ class ServerRun:
 
     snapshots: Snapshots  # of the present look at the server
 
-    def __init__(self, session: Session, config: Config, *, looks: bool = False) -> None:
-        """The session's source is the imapd.conf. The run `looks` at the replica, also where it has nothing to do."""
+    def __init__(self, session: Session, config: Config, *, looks: bool = False, patient: bool = True) -> None:
+        """The session's source is the imapd.conf. The run `looks` at the replica, also where it has nothing to do.
+
+        For `patient` see `RunPatience`.
+        """
         self._looks = looks
-        self._server = ServerSession.of(session, config)
+        self._server = ServerSession.of(session, config, patient=patient)
         self._session = session
         self._config = config
         self._selection = self._server.selection
@@ -333,7 +336,8 @@ class ServerRun:
             relink(store, replica, self._roots, found.renamed, self._session.result)
         delivery.send_all_late()
         refresh = partial(self._refresh, store)
-        last_looks = LastLooks(store, self._roots, self.snapshots, delivery, refresh, self._there.unlisted)
+        looks = (store, self._roots, self.snapshots, delivery, refresh, self._there.unlisted)
+        last_looks = LastLooks(*looks, patient=self._server.patience.patient)
         last_looks.look()
         # Also what has gone since: what was sent of it is not to wait for the next run without an index.
         rows, now = last_looks.not_named()

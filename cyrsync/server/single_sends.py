@@ -15,9 +15,6 @@ from cyrsync.server.server_session import ServerSession
 from cyrsync.state.mailbox_row import Key
 from cyrsync.state.store import Store
 
-#: Seconds that a writer may keep a mailbox from those that are sent with it; that one is tried again.
-_PATIENCE = 0.5
-
 
 def glance(server: ServerSession, store: Store, replica: Replica) -> None:
     """Check that the replica exists and may be written to, without a look at any index."""
@@ -34,7 +31,7 @@ class SingleSends:
         self._replica = replica
         self._linker = Linker(store, replica, server.roots)
         self._conf = server.conf_run(store)
-        self._snapshots = server.snapshots(patience=_PATIENCE)
+        self._snapshots = server.snapshots()
         self._ownership = server.ownership(store, replica, self._conf)
 
     def begin(self, *, at_a_glance: bool, there: tuple[int, int]) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from cyrsync.cyrus.mailbox import snapshot
 from cyrsync.cyrus.mailbox.locks import LockTimeout
 from cyrsync.cyrus.server.names import mailbox_text
 from cyrsync.server.engine import MailboxChange, plan_mailbox
 from cyrsync.server.reading import MailboxReader, UnreadableMailboxError
 from cyrsync.server.roots import Roots
+from cyrsync.server.run_patience import RunPatience
 from cyrsync.state.mailbox_row import UNSEEN, Key, MailboxRow
 from cyrsync.state.store import Store
 
@@ -28,15 +28,15 @@ class Snapshots:
     def __init__(
         self,
         partitions: dict[str, Roots],
+        patience: RunPatience,
         *,
         last_look: bool,
         left_out: frozenset[bytes] = frozenset(),
         directory: str | None = None,
-        patience: float = snapshot.PATIENCE,
     ) -> None:
         """For `last_look` see the attribute; of metadata, files that are `left_out` are neither sent nor deleted.
 
-        What is large is copied to the `directory`; a writer is waited for so many seconds.
+        What is large is copied to the `directory`.
         """
         self.unreadable: dict[Key, str] = {}  # with the reason
         self.locked: dict[Key, str] = {}  # by somebody else, for too long
@@ -48,8 +48,9 @@ class Snapshots:
         self.settled: set[Key] = set()
         #: Mailboxes whose metadata the replica has as it is here, with how header and index were when that was seen.
         self.same_there: Mapping[Key, bytes] = {}
-        self._readers = {name: MailboxReader(roots, directory, patience) for name, roots in partitions.items()}
+        self._readers = {name: MailboxReader(roots, directory) for name, roots in partitions.items()}
         self._left_out = left_out
+        self._patience = patience
         self._before: dict[Key, MailboxRow] = {}
         self._names: dict[Key, bytes] = {}  # of those that were looked at
 
@@ -66,8 +67,9 @@ class Snapshots:
         self._names[key] = location.name
         reader = self._readers[key.partition]
         try:
-            mailbox = reader.read(location)
+            mailbox = reader.read(location, self._patience.seconds)
         except LockTimeout as error:
+            self._patience.was_in_vain()
             self.locked[key] = str(error)
             return None
         except UnreadableMailboxError as error:

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ import samplespool
 from cyrsync.far import owner_file
 from cyrsync.far.owner_file import OwnerFile
 from cyrsync.server.ownership import source_name
+from support.locked import locked
 from support.servers import SampleServer, below
 from support.spool import leaves
 from support.sshd import Sshd
@@ -107,20 +107,6 @@ def program(path: Path, text: str) -> Path:
     path.write_text(text)
     path.chmod(0o755)
     return path
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Another process is a writer that does not come to an end."""
-    script = (
-        "import fcntl, sys; f = open(sys.argv[1], 'r+b'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
-    )
-    pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", script, str(path)], stdin=pipe, stdout=pipe) as writer:
-        assert writer.stdout
-        writer.stdout.readline()
-        yield
-        writer.communicate(b"\n")
 
 
 def put_owner_file(server: SampleServer, replica: Path, **fields: Any) -> None:

@@ -275,7 +275,7 @@ def test_mailboxes_db_is_that_of_the_mailboxes(synced: Pair, tmp_path: Path, mon
 
 def test_a_locked_database(synced: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is named; all else goes, mailboxes.db too, and the next run sends it."""
-    monkeypatch.setattr(database_copy.copy, "__defaults__", (0.1,))
+    monkeypatch.setattr("cyrsync.cyrus.mailbox.snapshot.PATIENCE", 0.1)
     path = synced.write("user/j/joe.seen", bytes(Skiplist(PAIRS).data))
     synced.write("user/a/ann.sub")
     synced.change()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,9 +24,10 @@ from cyrsync.far.store import STORE
 from cyrsync.rolling import server as rolling
 from cyrsync.rolling.alive import Alive
 from cyrsync.rolling.plain import Event, Pace, Status
-from cyrsync.server import changes
+from cyrsync.server import changes, last_looks
 from cyrsync.server.run import ServerRun
 from cyrsync.server.snapshots import Snapshots
+from cyrsync.server.transition import Transitions
 from cyrsync.state import watching
 from cyrsync.state.pending import PendingTable, Waiting
 from cyrsync.state.store import Store
@@ -193,6 +195,23 @@ def test_a_mailbox_that_cannot_be_read_waits_by_itself(inside: Inside, monkeypat
     (row,) = inside.pending()
     assert (row.kind, row.name) == ("mailbox", inside.name(folder))
     assert [event.text for event in inside.events if event.kind == "pass" and event.failed] == []
+
+
+def test_a_mailbox_that_moves_all_the_time_holds_up_no_pass(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside.run(monkeypatch, nothing)
+    folder = inside.server.folders()[0]
+    index, pauses = (folder / "cyrus.index").read_bytes(), list[float]()
+    with monkeypatch.context() as patch:
+        patch.setattr(Transitions, "is_still", lambda *_: False)
+        patch.setattr(last_looks, "time", SimpleNamespace(sleep=pauses.append))
+        (folder / "cyrus.index").write_bytes(b"torn")
+        inside.run(monkeypatch, nothing)
+    assert 0 < sum(pauses) < 1
+    (row,) = inside.pending()
+    assert (row.kind, row.name) == ("mailbox", inside.name(folder))
+    (folder / "cyrus.index").write_bytes(index)
+    inside.run(monkeypatch, nothing)
+    assert inside.pending() == []
 
 
 def test_a_mailbox_that_cannot_be_written_waits_still(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 import samplespool
+from cyrsync.cyrus.mailbox import snapshot
 from support.campaign import amount
+from support.cyrusdb import Skiplist
+from support.locked import locked
 from support.servers import SampleServer, below
 from support.strace import OPEN_CALLS, STAT_CALLS, attached
 from support.tree import messages
@@ -45,6 +48,15 @@ def slow(*words):
     late[0] += 10.0
     return read(*words)
 snapshots.Snapshots.read = slow
+"""
+#: It is told how long was waited in vain for each lock.
+_TOLD = """
+from cyrsync.cyrus.mailbox import locks
+class Told(locks.LockTimeout):
+    def __init__(self, path, patience):
+        print("waited", patience, flush=True)
+        super().__init__(path, patience)
+locks.LockTimeout = Told
 """
 
 
@@ -157,6 +169,42 @@ def test_messages_that_were_moved_at_once_are_linked(server: Server) -> None:
     server.logs(other, inbox)
     server.watcher.wait(lambda: server.is_there(other) and server.is_there(inbox), name="the move")
     assert (below(server.replica, other) / f"{moved}.").stat().st_ino == inode
+
+
+def test_what_somebody_keeps_locked_holds_up_nothing_else(tmp_path: Path, state_dir: Path) -> None:
+    """Neither in a pass nor after it: whoever stands still may hold many locks."""
+    server = Server(tmp_path, 20, before=_ALWAYS + _TOLD)
+    *some, other = server.inboxes()[:5]
+    files = [server.files(inbox)[0].with_suffix(".seen") for inbox in some]
+
+    def waited() -> float:
+        lines = server.watcher.said().splitlines()
+        return sum(float(line.split()[1]) for line in lines if line.startswith("waited "))
+
+    try:
+        for file in files:
+            file.write_bytes(bytes(Skiplist({b"a": b"b"}).data))
+        server.watcher.start()
+        for inbox, file in zip(some, files, strict=True):
+            samplespool.deliver(inbox, 1)
+            file.write_bytes(bytes(Skiplist({b"a": b"c"}).data))
+        with locked(*files, *(inbox / "cyrus.index" for inbox in some)):
+            (wish,) = [path.with_suffix(".full") for path in state_dir.glob("*.watch")]
+            wish.touch()
+            server.logs(*some)
+            for _ in range(2):
+                before = waited()
+                samplespool.deliver(other, 1)
+                server.logs(other)
+                server.watcher.wait(lambda: server.is_there(other), name="the message")
+                assert waited() - before < snapshot.PATIENCE
+            server.watcher.wait(lambda: not wish.exists(), name="a pass")
+            assert waited()
+            server.logs(other)
+        for inbox in some:
+            server.watcher.wait(lambda: server.is_there(inbox), name="what was locked")  # noqa: B023
+    finally:
+        server.watcher.close()
 
 
 def test_an_index_that_somebody_else_has_written_ends_it(server: Server) -> None:

@@ -33,6 +33,10 @@ class CopyError(Exception):
     """Why a file cannot be copied as it is at one moment; in one line."""
 
 
+class LockedCopyError(CopyError):
+    """A writer kept the file locked for too long."""
+
+
 class Copied(NamedTuple):
     """How the original looked, and what tells two copies apart."""
 
@@ -68,7 +72,7 @@ def copy(path: bytes, to: bytes, patience: float = 5.0) -> Copied:
                 _compare_again(descriptor, copied.digest)
             return copied
     except locks.LockTimeout:
-        raise CopyError(f"locked by a writer for {patience:g} seconds") from None
+        raise LockedCopyError(f"locked by a writer for {patience:g} seconds") from None
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from cyrsync.server import large_metadata, locations
 from cyrsync.server.engine import MailboxChange
 from cyrsync.server.reading import MailboxReader, MailboxState, UnreadableMailboxError
 from cyrsync.server.roots import Roots
+from cyrsync.server.run_patience import RunPatience
 from cyrsync.server.snapshots import Snapshots
 from cyrsync.state.mailbox_row import UNSEEN, Key, Location, seen_of
 from cyrsync.state.store import Store
@@ -99,7 +100,7 @@ def test_whose_they_are(real: Server) -> None:
 
 def test_what_is_taken_is_no_longer_in_memory(server: Server) -> None:
     """With the metadata of all mailboxes a run would grow."""
-    snapshots = Snapshots(server.roots, last_look=False)
+    snapshots = Snapshots(server.roots, RunPatience(), last_look=False)
     offered = []
 
     class Taker:
