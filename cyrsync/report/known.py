@@ -230,7 +230,7 @@ def _error(record: Record) -> str:
 def _of_watcher(watcher: Mapping[str, Any]) -> str:
     if watcher["blind"]:
         return printable(watcher["blind"])
-    first, more = watcher["failed"][0], len(watcher["failed"]) - 1
+    first, more = watcher["waiting"][0], watcher["failed"] - 1
     return printable(f"{first['name']}: {first['reason']}") + (f" (and {human_count(more)} more)" if more else "")
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.errors import UnusableError, error_text
 from cyrsync.report.known import Known, Run, Running
+from cyrsync.rolling.plain import BOUNDS, Counts
 from cyrsync.text import path_text, printable
 
 _T = TypeVar("_T")
@@ -102,17 +104,33 @@ def _running(found: Any) -> Running:
 
 def _watcher(found: Any) -> Mapping[str, Any]:
     keys = _Keys(found)
+    if keys.whole("failed") and not keys.several("waiting"):
+        raise ValueError("of what has failed, the first one is named")
     return {
         "pid": keys.whole("pid"),
         "channel": keys.text("channel"),
+        "began": keys.moment("began"),
         "written": keys.moment("written"),
         "connected": keys.flag("connected"),
         "since": keys.moment("since"),
         "blind": keys.text("blind"),
         "lag_seconds": keys.number("lag_seconds"),
         "pending": keys.whole("pending"),
-        "failed": [_late(one) for one in keys.several("failed")],
+        "failed": keys.whole("failed"),
+        "waiting": [_late(one) for one in keys.several("waiting")],
+        "last_pass": keys.moment("last_pass"),
+        "last_pass_exit": keys.whole("last_pass_exit"),
+        "counts": _counts(found.get("counts")),
     }
+
+
+def _counts(found: Any) -> Mapping[str, Any]:
+    keys = _Keys(found)
+    names = [field.name for field in fields(Counts) if field.name not in ("delays", "delay_sum")]
+    delays = [_whole(one) for one in keys.several("delays")]
+    if len(delays) != len(BOUNDS) + 1:
+        raise ValueError
+    return {**{name: keys.whole(name) for name in names}, "delays": delays, "delay_sum": keys.number("delay_sum")}
 
 
 def _late(found: Any) -> Mapping[str, Any]:

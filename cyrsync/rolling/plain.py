@@ -62,11 +62,11 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """What waits, and failed before."""
+    """What waits."""
 
     name: str
     since: float  # seconds since 1970
-    tries: int
+    tries: int  # that have failed
     reason: str
 
 
@@ -83,10 +83,15 @@ class Status:
     blind: str  # why the log cannot be believed, "" if it can
     oldest: float  # change that is not on the replica, or may not be; 0 for none
     pending: int
-    failed: list[Late]
+    waiting: list[Late]  # all that is pending, and all mailboxes if a pass has to see to some: failures first
     last_pass: float
     last_pass_exit: int
     counts: Counts
+
+    @property
+    def failed(self) -> int:
+        """How many could not be sent when they were last tried."""
+        return sum(one.tries > 0 for one in self.waiting)
 
     def lag(self, now: float) -> float:
         """Return the age of the oldest change that is not on the replica; 0 if there is none."""
@@ -96,10 +101,9 @@ class Status:
         """Return all that matters, for `systemctl status`."""
         link = "connected" if self.connected else "not connected"
         blind = f"; {self.blind}" if self.blind else ""
-        return f"{self.lag(now):.1f} s behind, {self.pending} pending, {len(self.failed)} failed, {link}{blind}"
+        return f"{self.lag(now):.1f} s behind, {self.pending} pending, {self.failed} failed, {link}{blind}"
 
     def to_json(self, now: float) -> dict[str, Any]:
         """Return what is shown to programs."""
-        record = asdict(replace(self, failed=self.failed[:_NAMED]))
-        record["lag_seconds"] = round(self.lag(now), 3)
-        return record
+        record = asdict(replace(self, waiting=self.waiting[:_NAMED]))
+        return {**record, "failed": self.failed, "lag_seconds": round(self.lag(now), 3)}

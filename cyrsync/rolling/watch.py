@@ -366,9 +366,10 @@ class Watch:
     def status(self) -> Status:
         """Return the status of the watcher."""
         rows = self.parts.table.all()
-        failed = [Late(shown(row), row.since, row.tries, row.reason) for row in rows if row.tries]
         # A pass that is merely due says nothing of changes.
-        behind = [row.since for row in rows if row.kind != Kind.ALL.value or (row.reason and not row.tries)]
+        late = [row for row in rows if row.kind != Kind.ALL.value or row.reason]
+        late.sort(key=lambda row: not row.tries)
+        behind = [row.since for row in late if row.kind != Kind.ALL.value or not row.tries]
         if self._blind or not self._last_pass:
             behind.append(self._complete)
         if not self._connected:
@@ -383,7 +384,7 @@ class Watch:
             blind=self._blind,
             oldest=min(behind, default=0.0),
             pending=sum(row.kind != Kind.ALL.value for row in rows),
-            failed=failed,
+            waiting=[Late(shown(row), row.since, row.tries, row.reason) for row in late],
             last_pass=self._last_pass,
             last_pass_exit=self._last_exit,
             counts=self.counts,

@@ -150,9 +150,8 @@ def test_a_mailbox_that_cannot_be_sent_holds_up_none_that_is_sent_with_it(server
     in_the_way.mkdir(parents=True)
     server.logs(*some)
     server.watcher.wait(lambda: server.is_there(some[0]) and server.is_there(some[2]), name="the others")
-    server.watcher.wait(lambda: server.watcher.status(state_dir)["failed"], name="it is told")
-    (failed,) = server.watcher.status(state_dir)["failed"]
-    assert failed["name"] == f"user.{some[1].name}"
+    server.watcher.wait(lambda: server.watcher.status(state_dir)["failed"] == 1, name="it is told")
+    assert server.watcher.status(state_dir)["waiting"][0]["name"] == f"user.{some[1].name}"
     shutil.rmtree(in_the_way.parent)
     server.watcher.wait(lambda: server.is_there(some[1]), name="the message")
 

@@ -28,7 +28,7 @@ def bare(**more: Any) -> Known:
 
 
 def watcher(**more: Any) -> dict[str, Any]:
-    return {"connected": True, "blind": "", "failed": [], **more}
+    return {"connected": True, "blind": "", "failed": 0, "waiting": [], **more}
 
 
 LATE = [{"name": "user/joe", "reason": "gone\x1b", "since": 1, "tries": 1}]
@@ -51,7 +51,7 @@ FAILED = record(599, 23, run=result(599, 23, errors=["folder: cannot be read"]))
         (bare(plain_rsync="--link-dest"), 60, "plain rsync: --link-dest"),
         (known(record(599), watcher=watcher(connected=False)), 60, "the watcher is not connected"),
         (known(record(599), watcher=watcher(blind="torn\n")), 60, "torn\\x0a"),
-        (known(record(599), watcher=watcher(failed=LATE * 3)), 60, "user/joe: gone\\x1b (and 2 more)"),
+        (known(record(599), watcher=watcher(failed=3, waiting=LATE * 3)), 60, "user/joe: gone\\x1b (and 2 more)"),
     ],
 )
 def test_what_needs_attention_next(found: Known, limit: float | None, problem: str) -> None:

@@ -47,7 +47,8 @@ def test_what_was_printed_is_read_as_it_was(tmp_path: Path) -> None:
         # Of the watcher only what is shown.
         assert {**kept, "watcher": None} == {**printed, "watcher": None}
         assert one.problem(later) == other.problem(later)
-    assert dict(found[0].watcher or {}).items() <= json.loads(json.dumps(STATUS.to_json(36000.0))).items()
+    whole = json.loads(json.dumps(STATUS.to_json(36000.0)))
+    assert found[0].watcher == {key: whole[key] for key in found[0].watcher or {}}
 
 
 def test_all_files_of_a_directory(tmp_path: Path) -> None:
@@ -87,7 +88,9 @@ def changed(*path: str | int, to: Any) -> dict[str, Any]:
         (changed("runs", 0, to=[]), ""),
         (changed("running", 0, "pid", to=1.5), "pid"),
         (changed("watcher", "since", to=1e300), "since"),
-        (changed("watcher", "failed", to=[{}]), "name"),
+        (changed("watcher", "waiting", to=[{}]), "name"),
+        (changed("watcher", "waiting", to=[]), "watcher"),
+        (changed("watcher", "counts", "delays", to=[1]), "watcher"),
         (changed("watcher", to=[]), "watcher"),
         ({"source": "a", "destination": "b", "host": "c", "plain_rsync": 1, "since": "x"}, "since"),
         ({"errors": ["no run is known"], "exit": 3}, "source"),

@@ -12,22 +12,21 @@ from rich.console import Console
 
 from cyrsync.report import status
 from cyrsync.report.known import Known, of_pair
+from cyrsync.rolling.plain import Counts, Late, Status
 from cyrsync.state.history import Pair, Record
 from cyrsync.sync.result import FileCounts, MessageCounts
 from support.runs import record, result
 
 NOW = datetime.fromtimestamp(3600 * 10, timezone.utc)
-WATCHER = {
-    "pid": 1,
-    "channel": "cyrsync",
-    "written": 36000.0,
-    "connected": True,
-    "since": 30000.0,
-    "blind": "",
-    "lag_seconds": 0.0,
-    "pending": 0,
-    "failed": [],
-}
+WAITING = [
+    Late("user/joe", 35880.0, 2, "locked"),
+    Late("user/ann", 35990.0, 0, ""),
+    Late("all mailboxes", 35999.0, 0, "mailboxes renamed or deleted"),
+]
+DELAYS = [60, 39, *[0] * 10, 1]
+COUNTS = Counts(1200, 3 << 20, 4, passes=7, log_missed=5, log_doubts=1, connections_lost=2, sent=100, delays=DELAYS)
+STATUS = Status(1, 36000.0, 600.0, "cyrsync", True, 1200.0, "", 35880.0, 20, WAITING, 1800.0, 23, COUNTS)
+WATCHER = STATUS.to_json(36000.0)
 
 
 def pair(*runs: Record) -> Pair:
@@ -150,6 +149,31 @@ def test_names_cannot_speak() -> None:
     text = rendered(pair(failure), force_terminal=True, color_system=None)
     assert "[red]x[/]\\x0a:smile:\\x1b[31m" in text
     assert "\x1b" not in text
+
+
+def test_a_watcher() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    status.render(known(pair(record(500)), watcher=WATCHER), console, every=False, now=NOW)
+    found = console.file.getvalue()  # type: ignore[attr-defined]
+    shown = found[found.index("Watcher") : found.index("\n\n")].splitlines()
+    assert [line[: status.MARGIN].strip() for line in shown] == [
+        *("Watcher", "Lag", "Connection", "Log", "Not logged", "Last pass", "Sent", "Delay", "Waits", "Waits", "Waits"),
+        "",
+    ]
+    assert [line[status.MARGIN :] for line in shown] == [
+        "process 1, channel cyrsync",
+        "2 min 00 s, 20 pending, 1 failed",
+        f"connected since {local(20)}, lost 2 times",
+        "believed",
+        "5 changed mailboxes; 1 logs were not believed",
+        f"{local(30)}, exit 23; 7 in all",
+        f"1,200 messages, 3.0 MiB, 100 mailboxes; 4 files deleted, since {local(10)}",
+        "50% within 0.01 s, 99% within 0.025 s, 100% in more than 300 s",
+        f"user/joe: since {local(598)}, 2 tries: locked",
+        f"user/ann: since {local(599)[:-2]}50, not tried yet",
+        f"all mailboxes: since {local(599)[:-2]}59, not tried yet: mailboxes renamed or deleted",
+        "... and 10 more",
+    ]
 
 
 # --- The plot

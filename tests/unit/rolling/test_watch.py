@@ -330,7 +330,7 @@ def test_a_failure_belongs_to_its_mailbox(world: World) -> None:
     world.run(75)
     assert world.times("user.jane") == [10]
     assert world.times("user.joe") == [10, 11, 13, 17, 25, 41, 73]
-    (late,) = world.last().failed
+    (late,) = world.last().waiting
     assert (late.name, late.reason, late.tries) == ("user.joe", "Input/output error", 7)
     assert world.last().lag(1075) == pytest.approx(65)
     assert [event.text for event in world.events if event.kind == "failure"] == ["user.joe: Input/output error"]
@@ -340,7 +340,7 @@ def test_what_a_pass_could_not_do_is_tried_again(world: World) -> None:
     world.passed = [Passed(23, "", {b"user.joe": "damaged"}, {}, "", 0.0)]
     world.run(20)
     assert world.times("user.joe") == [1]
-    assert world.last().failed == []
+    assert world.last().waiting == []
 
 
 def test_a_pass_that_fails_is_tried_again(world: World) -> None:
@@ -583,4 +583,15 @@ def test_all_failures_are_counted_and_not_all_are_named(world: World) -> None:
     world.run(20)
     status = world.last()
     assert "120 pending, 120 failed" in status.line(status.written)
-    assert len(status.to_json(status.written)["failed"]) == 100
+    found = status.to_json(status.written)
+    assert (found["failed"], len(found["waiting"])) == (120, 100)
+
+
+def test_what_waits_is_named_before_it_is_tried_and_failures_first(world: World) -> None:
+    world.reasons[b"user.joe"] = "locked"
+    world.logs(10, b"MAILBOX user.ann\nMAILBOX user.joe\n")
+    world.fails(11, *[ConnectionFailed("hung up")] * 9)
+    world.logs(12, b"MAILBOX user.jane\nRENAME a b\n")
+    world.run(20)
+    named = [(late.name, late.since - 1000, late.tries > 0) for late in world.last().waiting]
+    assert [one for one in named if one[0].startswith("user.")] == [("user.joe", 10, True), ("user.jane", 12, False)]
