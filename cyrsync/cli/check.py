@@ -17,6 +17,7 @@ from cyrsync.cli.options import Conf, Maps, Rsh, RsyncPath, StateDirectory
 from cyrsync.cli.output import console
 from cyrsync.cyrus.server import CONF
 from cyrsync.ends import address
+from cyrsync.rolling.channel import checked
 from cyrsync.server import mapping
 from cyrsync.state.lock import state_path
 from cyrsync.sync.options import Options
@@ -34,6 +35,9 @@ def check_command(
     rsh: Rsh = None,
     rsync_path: RsyncPath = None,
     maps: Maps = None,
+    channel: Annotated[
+        str, typer.Option("--channel", metavar="NAME", help="Check for a sync --watch with this channel.")
+    ] = "cyrsync",
     no_config: Annotated[bool, typer.Option("--no-config", help="Check for a sync with --no-config.")] = False,
     state: StateDirectory = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
@@ -47,11 +51,11 @@ def check_command(
     from cyrsync.standby.check import Source
     from cyrsync.standby.checked import Checked
 
-    replica = address.parse(destination)
+    replica, channel = address.parse(destination), checked(channel)
     result, output = Checked(conf or CONF, destination), console(a_line_each=True)
     with tempfile.TemporaryDirectory(prefix="cyrsync-") as directory, signals.pipe_may_break():
         options = Options(rsh=rsh, rsync_path=rsync_path, state=state_path(state), maps=mapping.parse(maps or []))
-        source = Source(result.conf, options.state, with_conf=not no_config)
+        source = Source(result.conf, options.state, channel, with_conf=not no_config)
         found = _noted(_findings(replica, options, source, Path(directory), with_conf=not no_config), result)
         for finding in summed(found):
             if not (quiet or as_json):

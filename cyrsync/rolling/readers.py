@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from cyrsync.far import at_work, hold
+from cyrsync.rolling.channel import Channel
 
 #: Programs that read a channel all the time: the letters that ask for it, and the channel where none is named.
 _PROGRAMS = {b"sync_client": (b"rR", ""), b"squatter": (b"R", "squatter")}
+#: What a reader of ours is called.
+WATCHER = "cyrsync"
 #: The one that only starts others.
 _MASTERS = frozenset([b"master", b"cyrmaster", b"cyrus-master"])
 #: Seconds by which the start of a process may seem to be too early: the system counts them from a whole one.
@@ -27,6 +31,15 @@ class Reader(NamedTuple):
 def readers(conf: bytes) -> list[Reader]:
     """Return the processes that read a channel of the server with this imapd.conf."""
     return [reader for pid in at_work.processes() for reader in _reader(pid, os.path.realpath(conf))]
+
+
+def watcher(channel: Channel) -> Iterator[Reader]:
+    """Yield the watcher of ours that reads a channel: it locks the directory, see `SyncLog`."""
+    with suppress(OSError):
+        pid, _ = hold.holder(os.stat(channel.directory))
+        # The kernel's list may mean a file of another file system.
+        if pid and any(os.fsencode(WATCHER) in word for word in at_work.command_line(pid)):
+            yield Reader(channel.name, WATCHER, pid)
 
 
 def reading(words: list[bytes]) -> tuple[str, bytes] | None:

@@ -70,8 +70,9 @@ def _advice(error: Exception) -> str:
 class Source:
     """The server here, as far as it can be understood."""
 
-    def __init__(self, conf: str, state: Path, *, with_conf: bool) -> None:
+    def __init__(self, conf: str, state: Path, channel: str, *, with_conf: bool) -> None:
         self.conf = conf
+        self.channel = channel  # of the sync log, that a watcher is to read
         self.config: Config | None = None
         self.needs: dict[bytes, tuple[int, int]] = defaultdict(lambda: (0, 0))  # bytes and inodes, by root
         self._with_conf = with_conf

@@ -13,7 +13,7 @@ from cyrsync.far import host
 from cyrsync.rolling import channel as channels
 from cyrsync.rolling.channel import Channel
 from cyrsync.rolling.log_lines import parse
-from cyrsync.rolling.readers import Reader, older_than, readers
+from cyrsync.rolling.readers import WATCHER, Reader, older_than, readers, watcher
 from cyrsync.standby.check import Findings, Source, note, ok, told
 from cyrsync.text import human_bytes, human_seconds, path_text
 
@@ -25,14 +25,14 @@ _LATE, _LOOKED_INTO = 60.0, 16 << 20
 def log_findings(source: Source) -> Findings:
     """Look at the channels that imapd.conf has, if that is understood."""
     if source.config:
-        yield from told(_CHECK, _findings(source.config, source.conf))
+        yield from told(_CHECK, _findings(source.config, source.conf, source.channel))
 
 
-def _findings(config: Config, conf: str) -> Findings:
+def _findings(config: Config, conf: str, ours: str) -> Findings:
     """Say which channels there are, and what keeps a change from being logged to them, or read."""
     names = config.sync_log_channels
     if not names:
-        lines = channels.lines_to_add(config, channels.DEFAULT)
+        lines = channels.lines_to_add(config, ours)
         yield ok(
             _CHECK,
             "off: Cyrus logs no changes",
@@ -44,16 +44,16 @@ def _findings(config: Config, conf: str) -> Findings:
     for name in dict.fromkeys(names):
         one = channels.channel(config, name)
         yield from _rights(one, owner)
-        yield from _reading(one, config, conf, [reader for reader in known if reader.channel == name])
+        found = [*watcher(one), *(reader for reader in known if reader.channel == name)]
+        yield from _reading(one, config, conf, found, is_ours=name == ours)
         yield from _contents(one)
-    yield from _ours(config, conf)
+    yield from _ours(config, conf, ours)
     yield from _old_processes(conf)
     yield ok(_CHECK, f"{conf}: on, for {', '.join(map(_shown, names))}")
 
 
-def _ours(config: Config, conf: str) -> Findings:
+def _ours(config: Config, conf: str, name: str) -> Findings:
     """Say what imapd.conf lacks for a watcher, if it has its channel."""
-    name = channels.DEFAULT
     if not channels.is_set(config, name):
         yield ok(
             _CHECK,
@@ -88,11 +88,11 @@ def _rights(one: Channel, owner: int) -> Findings:
             return
 
 
-def _reading(one: Channel, config: Config, conf: str, found: list[Reader]) -> Findings:
+def _reading(one: Channel, config: Config, conf: str, found: list[Reader], *, is_ours: bool) -> Findings:
     """Report who reads a channel; a log that nobody reads grows for ever."""
     for reader in found:
         yield ok(_CHECK, f"{_shown(one.name)}: read by {reader.program} (process {reader.pid})")
-    if len(found) > 1 or (found and one.name == channels.DEFAULT):
+    if len(found) > 1 or (is_ours and any(reader.program != WATCHER for reader in found)):
         names = ", ".join(f"{reader.program} (process {reader.pid})" for reader in found)
         advice = "each reader needs its own: the lines that one reads are gone for the others"
         yield note(_CHECK, f"{_shown(one.name)}: read by {names}", advice)
@@ -102,7 +102,7 @@ def _reading(one: Channel, config: Config, conf: str, found: list[Reader]) -> Fi
         return
     size = human_bytes(sum(status.st_size for _, status in waits))
     advice = "start its reader"
-    if one.name != channels.DEFAULT:
+    if not is_ours:
         others = [name for name in config.sync_log_channels if name != one.name]
         rest = " ".join(name or '""' for name in others)
         lines = f"`sync_log_channels: {rest}`" if rest else "`sync_log: no`"

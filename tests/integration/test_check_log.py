@@ -38,18 +38,18 @@ def log(server: SampleServer, channel: str, data: bytes = b"MAILBOX user.joe\n",
     return path
 
 
-def found(server: SampleServer, tmp_path: Path) -> list[tuple[str, str]]:
+def found(server: SampleServer, tmp_path: Path, *words: str | Path) -> list[tuple[str, str]]:
     """Verdicts and texts about the log."""
     (tmp_path / "replica").mkdir(exist_ok=True)
-    done = run_cyrsync("check", "-C", server.conf, "--json", tmp_path / "replica")
+    done = run_cyrsync("check", "--json", *(words or ("-C", server.conf, tmp_path / "replica")))
     assert (done.returncode, done.stderr) == (0, "")
     checks = [one for one in json.loads(done.stdout)["checks"] if one["check"] == "sync_log"]
     return [(one["verdict"], f"{one['found']}: {one['advice']}") for one in checks]
 
 
-def note(server: SampleServer, tmp_path: Path) -> str:
+def note(server: SampleServer, tmp_path: Path, *words: str | Path) -> str:
     """The one note there is."""
-    (text,) = [text for verdict, text in found(server, tmp_path) if verdict == "note"]
+    (text,) = [text for verdict, text in found(server, tmp_path, *words) if verdict == "note"]
     return text
 
 
@@ -144,3 +144,26 @@ def test_processes_that_are_older_than_the_setting(server: SampleServer, tmp_pat
 def test_a_channel_that_bypasses_the_log(server: SampleServer, tmp_path: Path) -> None:
     setting(server, "cyrsync", more=f"{ARRIVING}sync_rightnow_channel: cyrsync\n")
     assert "sync_rightnow_channel" in note(server, tmp_path)
+
+
+def test_a_job_with_another_channel(server: SampleServer, tmp_path: Path) -> None:
+    config = tmp_path / "cyrsync.toml"
+    config.write_text(f'[a]\nsource = "{server.conf}"\ndestination = "{tmp_path}/replica"\nchannel = "second"\n')
+    words = ("--config", config, "@a")
+    ((_, text),) = found(server, tmp_path, *words)
+    assert "`sync_log_channels: second`" in text
+    setting(server, "cyrsync")
+    assert any("`sync_log_channels: cyrsync second`" in text for _, text in found(server, tmp_path, *words))
+    text = server.conf.read_text()
+    server.conf.write_text(text.replace("sync_log_channels: cyrsync", "sync_log_channels: cyrsync second"))
+    assert "`sync_log_unsuppressable_channels: squatter cyrsync second`" in note(server, tmp_path, *words)
+    replica = tmp_path / "replica"
+    assert {verdict for verdict, _ in found(server, tmp_path, "-C", server.conf, "--channel", "cyrsync", replica)} == {
+        "ok"
+    }
+
+
+def test_a_name_that_is_no_channel(server: SampleServer, tmp_path: Path) -> None:
+    done = run_cyrsync("check", "--channel", "a/b", "-C", server.conf, tmp_path)
+    assert done.returncode == 2
+    assert "--channel a/b" in done.stderr

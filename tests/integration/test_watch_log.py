@@ -17,7 +17,7 @@ from support.cyrusdb import Skiplist
 from support.locked import locked
 from support.servers import SampleServer, below
 from support.strace import OPEN_CALLS, STAT_CALLS, attached
-from support.tree import messages
+from support.tree import messages, run_cyrsync
 from support.watcher import Watcher, watching
 
 #: How much more may be asked by chance: a status is written now and then, and a wait is broken off.
@@ -154,6 +154,13 @@ def test_a_mailbox_that_cannot_be_sent_holds_up_none_that_is_sent_with_it(server
     assert server.watcher.status(state_dir)["waiting"][0]["name"] == f"user.{some[1].name}"
     shutil.rmtree(in_the_way.parent)
     server.watcher.wait(lambda: server.is_there(some[1]), name="the message")
+
+
+def test_check_knows_who_reads_the_channel(server: Server) -> None:
+    server.deliver(server.inboxes()[0])
+    done = run_cyrsync("check", "-C", server.sample.conf, server.replica)
+    assert f"channel cyrsync: read by cyrsync (process {server.watcher.pid})" in done.stdout
+    assert "each reader needs its own" not in done.stdout
 
 
 def test_messages_that_were_moved_at_once_are_linked(server: Server) -> None:
