@@ -13,6 +13,8 @@ from typing import NoReturn
 from cyrsync.errors import InterruptedRun
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Seconds until an exception is raised that would be lost now.
+_MOMENT = 0.01
 _interrupted = False
 
 
@@ -28,8 +30,13 @@ def interrupted() -> bool:
     return _interrupted
 
 
-def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     global _interrupted
+    if frame and frame.f_code.co_filename.startswith("<frozen importlib"):
+        # A callback there drops what is raised in it.
+        signal.signal(signal.SIGALRM, lambda _, later: _interrupt(number, later))
+        signal.setitimer(signal.ITIMER_REAL, _MOMENT)
+        return
     _interrupted = True
     for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)

@@ -67,3 +67,25 @@ def test_a_server_with_nothing_new_needs_neither_rsync_nor_the_far_end(tmp_path:
     unused = {"ends.agent_side", "ends.connections", "far.agent", "rsync.driver", "spool.run", "spool.steps"}
     assert not found & {f"cyrsync.{name}" for name in unused}
     assert not found & {"ctypes", "rich", "sh", "typer.rich_utils"}
+
+
+#: What Python does while it imports a module: what is raised in a callback of a weak reference is printed, and lost.
+_IMPORTS = """
+import signal, weakref
+class Lock: pass
+def told(_): signal.raise_signal(signal.SIGTERM)
+lock = Lock()
+kept = weakref.ref(lock, told)
+del lock
+"""
+
+
+def test_a_signal_in_the_middle_of_an_import_is_not_lost() -> None:
+    """Nor is each later one ignored then."""
+    lines = "import time; from cyrsync.cli import signals; signals.install()"
+    lines += f"\nexec(compile({_IMPORTS!r}, '<frozen importlib._bootstrap>', 'exec'))\ntime.sleep(30)"
+    done = subprocess.run(
+        [cyrsync_argv()[0], "-c", lines], env=plain_env(), capture_output=True, text=True, check=False, timeout=20
+    )
+    assert "InterruptedRun: interrupted by SIGTERM" in done.stderr
+    assert "ignored" not in done.stderr
