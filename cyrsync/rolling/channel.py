@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from typing import NamedTuple
 
 from cyrsync.cyrus.server.config import Config
@@ -62,6 +63,22 @@ def no_room(config: Config, channel: Channel) -> str:
             return f"{path_text(directory)}: there is no room left for the log: Cyrus cannot say what changes"
         break
     return ""
+
+
+def not_writable(channel: Channel, owner: int) -> bytes:
+    """Return where Cyrus's user, who logs, may not write: in the log's directory, or to the log; b"" if nowhere.
+
+    Cyrus tells only syslog of it. Raise OSError for what we cannot see.
+    """
+    directory = channel.directory if os.path.lexists(channel.directory) else os.path.dirname(channel.directory)
+    for path in (directory, channel.log):
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            continue  # Cyrus makes it
+        if not (status.st_uid == owner and status.st_mode & stat.S_IWUSR) and not status.st_mode & stat.S_IWOTH:
+            return path
+    return b""
 
 
 def lines_to_add(config: Config, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Protocol
 from cyrsync.cyrus.server.config import Config
 from cyrsync.errors import Exit, UnusableError, error_text
 from cyrsync.rolling.alive import Alive
-from cyrsync.rolling.channel import channel, is_set, lines_to_add, no_room
+from cyrsync.rolling.channel import Channel, channel, is_set, lines_to_add, no_room, not_writable
 from cyrsync.rolling.parts import Orders as WatchOrders
 from cyrsync.rolling.parts import Parts
 from cyrsync.rolling.plain import Counts, Event, Pace, Status
@@ -31,11 +31,12 @@ from cyrsync.state.pending import PendingTable
 from cyrsync.state.state_file import set_aside
 from cyrsync.state.store import Store
 from cyrsync.sync.session import Session
+from cyrsync.text import path_text
 
 #: Seconds between two looks whether imapd.conf has changed, and for processes that are older than it is.
 _LOOK = 60.0
-#: Seconds between two looks whether there is room for the log: where there is hardly any, that changes all the time.
-_LOOK_FOR_ROOM = 4.0
+#: Seconds between two looks whether Cyrus has room and rights for the log: room comes and goes.
+_LOOK_AT_LOG = 4.0
 #: Seconds within which a state that is damaged once more tells of a bad disk.
 _SOON = 60.0
 
@@ -117,14 +118,14 @@ class _Server:
     _looked: float = float("-inf")
     _changed: str = ""
     _old: str = ""
-    _room_looked: float = float("-inf")
-    _no_room: str = ""
+    _log_looked: float = float("-inf")
+    _unlogged: str = ""
     _unwritten: bool = False
 
     def work(self, path: Path) -> None:
         """Watch until there are orders."""
         ours = channel(self.config, self.name)
-        log = SyncLog(ours, lambda: os.stat(self.config.database("mboxlist")[1]).st_uid)
+        log = SyncLog(ours, self._owner)
         store, warning = Store.open(path, self.outer.key)
         if warning:
             self.told.event(Event("state", warning, True))
@@ -175,10 +176,22 @@ class _Server:
         if not is_set(self.config, self.name):
             lines = lines_to_add(self.config, self.name)
             return f"{conf} has no channel {self.name}: put {lines} into it, and restart Cyrus"
-        if time.monotonic() - self._room_looked > _LOOK_FOR_ROOM:
-            self._room_looked = time.monotonic()
-            self._no_room = no_room(self.config, channel(self.config, self.name))
-        return self._old or self._no_room
+        if time.monotonic() - self._log_looked > _LOOK_AT_LOG:
+            self._log_looked = time.monotonic()
+            ours = channel(self.config, self.name)
+            self._unlogged = no_room(self.config, ours) or self._no_right(ours)
+        return self._old or self._unlogged
+
+    def _no_right(self, ours: Channel) -> str:
+        """Return where Cyrus cannot log for want of rights, "" if it can."""
+        with suppress(OSError):  # of a list of mailboxes that is away just now
+            path = not_writable(ours, self._owner())
+            return f"{path_text(path)}: Cyrus's user may not write there: changes are not logged" if path else ""
+        return ""
+
+    def _owner(self) -> int:
+        """Return Cyrus's user. Raise OSError."""
+        return os.stat(self.config.database("mboxlist")[1]).st_uid
 
     def _conf_changed(self) -> str:
         """Return what to do where imapd.conf says something else now, "" where it does not.

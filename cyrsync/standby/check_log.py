@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 import time
 from contextlib import suppress
 
 from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.cyrus.server.config import Config
+from cyrsync.errors import error_text
 from cyrsync.far import host
 from cyrsync.rolling import channel as channels
 from cyrsync.rolling.channel import Channel
@@ -72,20 +72,15 @@ def _ours(config: Config, conf: str, name: str) -> Findings:
 
 def _rights(one: Channel, owner: int) -> Findings:
     """Check whether Cyrus can write its log: if not, it still answers OK, and tells only syslog."""
-    user = host.user_name(owner)
-    for path in (os.path.dirname(one.directory), one.directory, one.log):
-        try:
-            status = os.stat(path)
-        except FileNotFoundError:
-            continue  # Cyrus makes it
-        except OSError as error:
-            yield note(_CHECK, f"{path_text(path)}: {error.strerror}", "run cyrsync as root, or as Cyrus's own user")
-            return
-        writable = status.st_uid == owner and status.st_mode & stat.S_IWUSR
-        if not writable and not status.st_mode & stat.S_IWOTH:
-            what = f"{path_text(path)}: {user} may not write there: changes are not logged"
-            yield note(_CHECK, what, f"`chown {user} {path_text(path)}` and `chmod u+rwX {path_text(path)}`")
-            return
+    try:
+        path = channels.not_writable(one, owner)
+    except OSError as error:
+        yield note(_CHECK, error_text(error), "run cyrsync as root, or as Cyrus's own user")
+        return
+    if path:
+        user = host.user_name(owner)
+        what = f"{path_text(path)}: {user} may not write there: changes are not logged"
+        yield note(_CHECK, what, f"`chown {user} {path_text(path)}` and `chmod u+rwX {path_text(path)}`")
 
 
 def _reading(one: Channel, config: Config, conf: str, found: list[Reader], *, is_ours: bool) -> Findings:
