@@ -23,6 +23,8 @@ from support.watcher import Watcher, watching
 KILLS = amount(5, long=50)
 #: So often something happens to the far end; and so many seconds it stands still, or is gone, at the most.
 MISFORTUNES, STILL = amount(3, long=60), amount(2.0, long=15.0)
+#: So often it is told to end while it sends.
+ENDED = 20
 
 #: A lost connection is tried again after some seconds at the most: not a minute, which is as long as a test waits.
 _SOON = "from cyrsync.rolling import backoff; backoff._CONNECTION = 8.0"
@@ -289,6 +291,53 @@ def test_settings_are_read_again_and_wrong_ones_end_it(box: Box, tmp_path: Path)
 def test_signals_end_it_well(box: Box, watcher: Watcher, number: signal.Signals) -> None:
     watcher.signal(number)
     assert watcher.end() == 0
+
+
+@pytest.mark.long
+def test_it_is_ended_while_the_far_end_stands_still(
+    box: Box, tmp_path: Path, mortal_sshd: Sshd, state_dir: Path
+) -> None:
+    """In the middle of a message, that is: it does not wait for it, and the next one sends it again."""
+    joe, far = user(box, "joe"), tmp_path / "far"
+    far.mkdir()
+    there = Path(f"{far}{box.server.spool}")
+    hasty = "from cyrsync.cli import orders; orders._GRACE = 0.5"
+    with watching(
+        box.conf, "-e", mortal_sshd.rsh, mortal_sshd.at(far), said=tmp_path / "said", before=hasty
+    ) as watcher:
+        with mortal_sshd.stopped():
+            box.server.deliver(mail(f"{joe}-1"), joe)
+            watcher.wait(lambda: not list(box.log.parent.iterdir()), name="the log is taken")
+            watcher.signal(signal.SIGTERM)
+            assert watcher.end() == 0
+        watcher.start()
+        watcher.wait(lambda: messages(box.server.spool) == messages(there), name="the same messages")
+        assert watcher.stop() == 0
+    assert "Traceback" not in watcher.said()
+
+
+@pytest.mark.long
+def test_it_is_ended_again_and_again_while_it_sends_to_a_far_end(box: Box, tmp_path: Path, sshd: Sshd) -> None:
+    """What is under way is finished, or cleanly given up, whenever that is; what is there is whole."""
+    seed = int.from_bytes(os.urandom(4), "big")
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    users = [f"end{number}x{rng.randrange(10**6)}" for number in range(3)]
+    far = tmp_path / "far"
+    far.mkdir()
+    words = ("--delete", "--max-delete", "100%", "-e", sshd.rsh, sshd.at(far))
+    with watching(box.conf, *words, said=tmp_path / "said") as watcher:
+        with under_load(box.server, seed, expire=False, users=users):
+            for _ in range(ENDED):
+                time.sleep(rng.uniform(0.0, 1.0))
+                assert watcher.stop() == 0
+                watcher.start()
+        there = Path(f"{far}{box.server.spool}")
+        watcher.wait(lambda: messages(box.server.spool) == messages(there), name="the same messages")
+        assert watcher.stop() == 0
+    assert "Traceback" not in watcher.said()
+    done = run_cyrsync("sync", "-C", box.conf, "--full", *words)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_metrics(box: Box, tmp_path: Path) -> None:
