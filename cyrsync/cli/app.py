@@ -38,7 +38,6 @@ def _run() -> int | None:
         from cyrsync.cli.rsync import drop_in
 
         return drop_in(sys.argv[2:])
-    from cyrsync.cli.commands import app
+    from cyrsync.cli.command_line import run
 
-    app()
-    return None
+    return run()

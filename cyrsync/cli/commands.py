@@ -31,6 +31,7 @@ _MODULES = {
     "status": "status",
     "rsync": "app",
 }
+NAMES = tuple(_MODULES)
 
 
 @cache

@@ -42,7 +42,7 @@ def _maps(value: list[str] | None) -> list[str] | None:
         from cyrsync.server import mapping
 
         mapping.parse(value)
-    return value
+    return value or []  # typer 0.16 counts what a callback returns
 
 
 def _seconds(parameter: typer.CallbackParam, value: float | None) -> float | None:

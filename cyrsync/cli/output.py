@@ -122,8 +122,10 @@ def show_audit(result: AuditResult, *, as_json: bool, verbose: bool, quiet: bool
             complain(line)
 
 
-def return_end(messages: Sequence[str], code: int) -> None:
-    """Print the error that ends a command as an object, where a program reads its output."""
+def complain_of_end(messages: Sequence[str], code: int) -> None:
+    """Print the error that ends a command; where a program reads its output, as an object there, too."""
+    for message in messages:
+        complain(message)
     words = sys.argv[1:]
     if "--json" in words[: words.index("--") if "--" in words else None]:
         print(as_line({"errors": list(messages), "exit": int(code)}))

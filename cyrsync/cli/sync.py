@@ -58,7 +58,7 @@ def sync_command(
     source: Annotated[
         str,
         typer.Argument(metavar="[SRC]", help="The spool: PATH, HOST:PATH or rsync://HOST/MODULE. With -C, nothing."),
-    ],
+    ] = "",
     destination: Annotated[
         str,
         typer.Argument(
@@ -145,7 +145,7 @@ def sync_command(
     if conf is not None:
         # There is no SRC: the words are one fewer.
         source, destination, extra = "", source, [*([destination] if destination else []), *extra]
-        if extra and not extra[0].startswith("-"):
+        if not destination or (extra and not extra[0].startswith("-")):
             raise UsageError("-C names the source: give DEST alone")
     elif not destination:
         raise UsageError("give SRC and DEST, or -C IMAPD_CONF and DEST")

@@ -11,22 +11,19 @@ import traceback
 from itertools import pairwise
 
 from cyrsync import __version__
-from cyrsync.cli.output import complain
-from cyrsync.errors import Exit, error_text
+from cyrsync.errors import error_text
 from cyrsync.state.lock import state_directory, state_path
 
 
-def report(error: Exception) -> Exit:
-    """Print one line that names the error and a file with its traceback; return the exit code."""
+def message(error: Exception) -> str:
+    """Return the line that names the error and a file with its traceback, which it writes."""
     text = _text(error)
     what = f"{type(error).__name__}: {error}".splitlines()[0]
     try:
         where = _write(text)
     except Exception as failure:  # noqa: BLE001 - whatever keeps the file from being written, the line is printed
-        complain(f"a fault of cyrsync itself: {what}; its traceback could not be written: {error_text(failure)}")
-    else:
-        complain(f"a fault of cyrsync itself: {what}; please report it with {where}")
-    return Exit.FAULT
+        return f"a fault of cyrsync itself: {what}; its traceback could not be written: {error_text(failure)}"
+    return f"a fault of cyrsync itself: {what}; please report it with {where}"
 
 
 def _text(error: Exception) -> str:

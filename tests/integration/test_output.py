@@ -247,7 +247,7 @@ def test_wrong_usage_is_an_object_too(words: tuple[str, ...], said: str) -> None
     report = json.loads(done.stdout)
     assert (done.returncode, report["exit"]) == (2, 2)
     assert said in report["errors"][0]
-    assert "Error" in done.stderr
+    assert done.stderr == f"cyrsync: {report['errors'][0]}\n"
 
 
 def test_version_tells_rsyncs_too() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from cyrsync.text import printable
+
 _BROKEN = """\
 import sys
 from cyrsync.cli import app, commands, rsync
-def broken(*_):
+def broken(*_, **_options):
     raise RuntimeError("a \\x1b[31m name\\nand more")
 commands.app = rsync.drop_in = broken
 sys.argv = ["cyrsync", *sys.argv[1:]]
@@ -35,6 +38,13 @@ def test_one_line_names_the_file_with_the_traceback(words: tuple[str, ...], stat
     text = path.read_text()
     assert "Traceback (most recent call last)" in text and repr(list(words)) in text
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_program_reads_an_object(state_dir: Path) -> None:
+    ended = run("sync", "--json", "/a", "/b")
+    said = json.loads(ended.stdout)
+    assert said["exit"] == 70
+    assert [f"cyrsync: {printable(error)}\n" for error in said["errors"]] == [ended.stderr]
 
 
 @pytest.mark.parametrize("joined", [True, False])
