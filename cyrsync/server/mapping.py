@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import permutations
 from typing import TYPE_CHECKING
 
-from cyrsync.errors import UsageError
+from cyrsync.errors import UnusableError, UsageError
 from cyrsync.text import path_text
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def check(maps: Maps, prefix: bytes, roots: Iterable[bytes], *, local: bool) -> 
             raise UsageError(f"{_text(source, place)}: the server has no such directory; it has {names}")
     refuse_overlaps(maps, [(root, _place(maps, prefix, root)) for root in known])
     if local:
-        _refuse_own(maps, known)
+        refuse_own(maps, prefix, known)
 
 
 def refuse_overlaps(maps: Maps, pairs: Sequence[tuple[bytes, bytes]]) -> None:
@@ -92,15 +92,20 @@ def is_within(path: bytes, directory: bytes) -> bool:
     return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
 
 
-def _refuse_own(maps: Maps, roots: Sequence[bytes]) -> None:
-    """Raise UsageError where a replica on this machine would lie in the server itself, or around it."""
+def refuse_own(maps: Maps, prefix: bytes, roots: Sequence[bytes]) -> None:
+    """Refuse a replica on this machine that would lie in the server itself, or around it.
+
+    Raise UsageError where a map leads there, else UnusableError.
+    """
     for root in roots:
-        place = mapped(maps, root)
-        if place is None:
-            continue
+        place = os.path.realpath(_place(maps, prefix, root))
         for own in map(os.path.realpath, roots):
-            if is_within(os.path.realpath(place), own) or is_within(own, os.path.realpath(place)):
-                raise UsageError(f"{_text(root, place)}: that is the server itself: {path_text(own)}")
+            if is_within(place, own) or is_within(own, place):
+                what = f"that is the server itself: {path_text(own)}"
+                given = mapped(maps, root)
+                if given:
+                    raise UsageError(f"{_text(root, given)}: {what}")
+                raise UnusableError(f"{path_text(prefix)}: {what}")
 
 
 def _place(maps: Maps, prefix: bytes, root: bytes) -> bytes:

@@ -116,6 +116,8 @@ class Ownership:
         the replica is not there; `anew`, one that was written to and is empty now may be filled.
         """
         self._checked = True
+        if self._replica.address.local and not at_a_glance:
+            mapping.refuse_own(self._replica.maps, self._replica.address.path, self._roots)
         memory = self._store.memory
         reasons = []
         if not self._from_replica:

@@ -148,8 +148,6 @@ class Replica:
             if make:
                 self.tree.make(path)
             status = self.tree.resolve(path)
-            if self.address.local and os.path.realpath(source) == status.root:
-                raise UnusableError(f"{self.address.text}: that is the server itself: {os.fsdecode(source)}")
             if make and not status.directory:
                 raise UnusableError(f"{os.fsdecode(path)}: not a directory")
             if not make:

@@ -95,6 +95,8 @@ def _able(check: str, known: features.Features, version: str) -> Finding:
 def _destination(replica: Replica, source: Source) -> Findings:
     if source.config:
         mapping.check_server(replica.maps, replica.address, source.config, source.roots())
+        if replica.address.local:
+            mapping.refuse_own(replica.maps, replica.address.path, source.roots())
     for root in source.roots():
         status, found = replica.status(root), replica.root(root)
         if status.exists and not status.directory:

@@ -565,9 +565,10 @@ def test_a_prefix_that_is_not_there(server: SampleServer, tmp_path: Path) -> Non
     assert not (tmp_path / "missing").exists()
 
 
-@pytest.mark.parametrize("prefix", ["/", "link"])
+@pytest.mark.parametrize("prefix", ["/", "link", "{spool}", "{spool}/j", "{conf}"])
 def test_the_server_itself_is_no_replica(server: SampleServer, tmp_path: Path, prefix: str) -> None:
     (tmp_path / "link").symlink_to("/")
+    prefix = prefix.format(spool=server.spool, conf=server.conf.parent / "conf")
     before = snapshot(server.spool)
     done = run_cyrsync("sync", "-C", server.conf, "--delete", tmp_path / prefix)
     assert (done.returncode, "the server itself" in done.stderr) == (3, True), done.stderr
