@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
+import re
 import sys
-from typing import Any
+from contextlib import redirect_stdout
+from typing import Any, NoReturn
 
 import typer
 
@@ -14,6 +18,8 @@ from cyrsync.errors import Exit
 
 def run() -> int | None:
     """Run the command that is asked for, and return its exit code. Raise what the command raises."""
+    if os.environ.get("_CYRSYNC_COMPLETE") == "complete_bash":
+        _complete_for_bash()
     try:
         return app(standalone_mode=False)  # type: ignore[no-any-return]
     except typer.Abort:
@@ -23,6 +29,21 @@ def run() -> int | None:
         if not hasattr(error, "format_message"):  # what typer refuses has it, whether its click is its own or not
             raise
         return _refuse(error)
+
+
+def _complete_for_bash() -> NoReturn:
+    """Print what a word may become as one types it. To bash, `@JOB` is two words."""
+    words, number = os.environ.get("COMP_WORDS", ""), int(os.environ.get("COMP_CWORD") or 0)
+    parted = words.split("\n")[:number].count("@")
+    os.environ.update(COMP_WORDS=words.replace("\n@\n", "\n@"), COMP_CWORD=str(number - parted))
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            app()
+    finally:
+        for line in printed.getvalue().splitlines():
+            print(re.sub(r"[^\w@%+=:,./-]", r"\\\g<0>", line))
+    sys.exit()
 
 
 def _refuse(error: Any) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cyrsync.cli import signals
+from cyrsync.cli import complete, signals
 from cyrsync.cli.options import Conf, read_conf
 from cyrsync.cli.output import complain_of_all, console
 from cyrsync.errors import Exit
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 def inspect_command(
     wanted: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MAILBOX|FOLDER...]", help="Only these; folders alone need no imapd.conf."),
+        typer.Argument(
+            metavar="[MAILBOX|FOLDER...]",
+            help="Only these; folders alone need no imapd.conf.",
+            autocompletion=complete.mailboxes,
+        ),
     ] = None,
     conf: Conf = None,
     messages: Annotated[bool, typer.Option("--messages", help="Show each message's record, too.")] = False,

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from cyrsync.cli import signals
-from cyrsync.cli.operands import ConfigFile, operand
-from cyrsync.cli.options import Rsh, RsyncPath, SkipDerived, Users, users_of
+from cyrsync.cli.operands import ConfigFile, Users, operand
+from cyrsync.cli.options import Rsh, RsyncPath, SkipDerived, users_of
 from cyrsync.cli.output import complain_of_all
 from cyrsync.ends import address
 from cyrsync.errors import UnreadableError, UsageError

@@ -1,10 +1,12 @@
-"""How commands declare what has to do with jobs of the configuration file: `@JOB` for an operand, names, the file."""
+"""How commands declare what has names to complete: jobs (`@JOB` for an operand, names, the file), and users."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 import typer
+
+from cyrsync.cli import complete
 
 
 def _of_job(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
@@ -47,6 +49,10 @@ def _complete_at(incomplete: str) -> list[str]:
     return jobs.complete_at(incomplete)
 
 
+def _complete_user_or_at(context: typer.Context, incomplete: str) -> list[str]:
+    return _complete_at(incomplete) or complete.users(context, incomplete)
+
+
 def _complete_job(incomplete: str) -> list[str]:
     from cyrsync.cli import jobs
 
@@ -79,9 +85,8 @@ def destination(help: str) -> Any:  # noqa: A002 - as typer calls it
 
 def user_or_destination(metavar: str, help: str) -> Any:  # noqa: A002 - as typer calls it
     """Return the declaration of an operand in whose place the DEST of a whole server may stand, or `@JOB`."""
-    return typer.Argument(
-        metavar=metavar, help=help, callback=_replica_of_job, is_eager=True, autocompletion=_complete_at
-    )
+    names = _complete_user_or_at if metavar == "USER" else _complete_at
+    return typer.Argument(metavar=metavar, help=help, callback=_replica_of_job, is_eager=True, autocompletion=names)
 
 
 ConfigFile = Annotated[
@@ -93,4 +98,13 @@ ConfigFile = Annotated[
 JobNames = Annotated[
     list[str] | None,
     typer.Argument(metavar="[JOB...]", help="Tables of the configuration file.", autocompletion=_complete_job),
+]
+Users = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--user",
+        metavar="NAME",
+        help="Only this user (repeatable); without -C, the path has to name the user.",
+        autocompletion=complete.users,
+    ),
 ]

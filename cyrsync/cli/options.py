@@ -63,12 +63,6 @@ def _log(value: str | None) -> str | None:
 Conf = Annotated[str | None, typer.Option("-C", "--conf", metavar="FILE", help=f"The server's imapd.conf ({CONF}).")]
 Rsh = Annotated[str | None, typer.Option("-e", "--rsh", metavar="COMMAND", help="The remote shell to use.")]
 RsyncPath = Annotated[str | None, typer.Option(metavar="PROGRAM", help="The rsync to run at the far end.")]
-Users = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--user", metavar="NAME", help="Only this user (repeatable); without -C, the path has to name the user."
-    ),
-]
 Partitions = Annotated[
     list[str] | None,
     typer.Option("--partition", metavar="NAME", help="With -C: only this partition (repeatable)."),

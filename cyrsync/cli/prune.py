@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cyrsync.cli import signals
+from cyrsync.cli import complete, signals
 from cyrsync.cli.operands import ConfigFile, destination, user_or_destination
 from cyrsync.cli.options import AsJson, Conf, DryRun, Quiet, Rsh, Timeout, Verbose, Wait, read_conf
 from cyrsync.cli.output import as_line, complain_by_reason, console, progress
@@ -128,7 +128,7 @@ def hold_command(
 
 
 def forget_command(
-    user: Annotated[str, typer.Argument(metavar="USER", help="The user to erase.")],
+    user: Annotated[str, typer.Argument(metavar="USER", help="The user to erase.", autocompletion=complete.users)],
     destination: Destination,
     _config: ConfigFile = None,
     conf: Conf = None,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cyrsync.cli import signals
+from cyrsync.cli import complete, signals
 from cyrsync.cli.operands import ConfigFile
 from cyrsync.cli.operands import tree as tree_operand
 from cyrsync.cli.output import complain_by_reason, console, progress
@@ -41,9 +41,17 @@ class Form(str, Enum):
 
 Tree_ = Annotated[str, tree_operand("A replica, a snapshot or a mounted backup of it, or /; @JOB: the job's DEST.")]
 Mailbox = Annotated[
-    str | None, typer.Argument(metavar="[MAILBOX]", help="The mailbox: user/joe/Sent, user.joe.Sent, or its uniqueid.")
+    str | None,
+    typer.Argument(
+        metavar="[MAILBOX]",
+        help="The mailbox: user/joe/Sent, user.joe.Sent, or its uniqueid.",
+        autocompletion=complete.mailboxes_of_tree,
+    ),
 ]
-User = Annotated[str | None, typer.Option("--user", metavar="NAME", help="All mailboxes of this user.")]
+User = Annotated[
+    str | None,
+    typer.Option("--user", metavar="NAME", help="All mailboxes of this user.", autocompletion=complete.users),
+]
 TreeConf = Annotated[
     str | None,
     typer.Option("-C", "--conf", metavar="FILE", help="The server's imapd.conf (TREE/etc/imapd.conf, or this host's)."),

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from cyrsync.cli.operands import Users
 from cyrsync.cli.options import (
     AsJson,
     Bandwidth,
@@ -27,7 +28,6 @@ from cyrsync.cli.options import (
     SkipDerived,
     StateDirectory,
     Timeout,
-    Users,
     Verbose,
     Wait,
     read_conf,

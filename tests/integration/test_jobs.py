@@ -270,22 +270,6 @@ def test_in_an_empty_environment_as_crons(place: Place) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_names_of_jobs_are_completed(place: Place) -> None:
-    place.write(place.job("standby"), place.job("store"), place.job("two"))
-    for words, expected in ((["run", "st"], ["standby", "store"]), (["check", "@t"], ["@two"]), (["run", "x"], [])):
-        env = {
-            "CYRSYNC_CONFIG": str(place.config),
-            "_CYRSYNC_COMPLETE": "complete_bash",
-            "COMP_WORDS": " ".join(["cyrsync", *words]),
-            "COMP_CWORD": str(len(words)),
-        }
-        code = "import sys; sys.argv[0] = 'cyrsync'; from cyrsync.cli.commands import app; app(prog_name='cyrsync')"
-        done = subprocess.run(
-            [cyrsync_argv()[0], "-c", code], env=plain_env(env), capture_output=True, text=True, check=False
-        )
-        assert done.stdout.split() == expected
-
-
 def test_what_finds_nothing_to_read_in_a_file_does_not_load_it() -> None:
     code = "import sys; import cyrsync.cli.commands; print(*(m for m in sys.modules if 'toml' in m))"
     # Who measures coverage in this process reads a file of its own.
