@@ -74,7 +74,9 @@ def status_command(
 
         found = known_here.found(where, destination, now, any_will_do=limit is None)
     if html:
-        _write_page(html, found, now, limit)
+        from cyrsync.report import page, whole_file
+
+        whole_file.write(html, page.page(found, now, limit))
     else:
         with signals.pipe_may_break():
             _print(found, now, limit, as_json=as_json, as_mail=mail_report, every=verbose, one=destination is not None)
@@ -104,15 +106,6 @@ def _reported(paths: Sequence[str], destination: str | None) -> list[Known]:
     if not wanted:
         raise UnusableError(f"{', '.join(paths)}: no replica is reported" + (f" as {destination}" if found else ""))
     return sorted(wanted, key=lambda known: (known.host, known.destination, known.source))
-
-
-def _write_page(path: str, found: Sequence[Known], now: datetime, limit: float | None) -> None:
-    from cyrsync.report import page, whole_file
-
-    try:
-        whole_file.write(path, page.page(found, now, limit))
-    except OSError as error:  # its name would be that of the temporary file
-        raise OSError(error.errno, error.strerror, path) from None
 
 
 def _print(

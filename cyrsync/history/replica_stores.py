@@ -238,6 +238,8 @@ def opened(
     """
     replica = Replica(address, options, directory)
     try:
+        if not replica.agent.resolve(address.path).directory:
+            raise UnusableError(f"{address.text}: no such directory: is its disk mounted?")
         problems: list[str] = []
         groups = list(_groups(replica, config, "", problems))
         paths = [root.path for group in groups for root in group.roots]

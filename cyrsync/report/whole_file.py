@@ -9,8 +9,15 @@ import tempfile
 def write(path: str, text: str) -> None:
     """Put the text in place of a file, for everybody to read; whoever reads it sees the old one or the new one.
 
-    Raise OSError.
+    Raise OSError that names it.
     """
+    try:
+        _write(path, text)
+    except OSError as error:  # its name would be that of the temporary file
+        raise OSError(error.errno, error.strerror, path) from None
+
+
+def _write(path: str, text: str) -> None:
     directory, name = os.path.split(os.path.abspath(path))
     # The collector of Prometheus's node exporter reads *.prom only.
     descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".new", dir=directory)

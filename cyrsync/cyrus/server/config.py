@@ -38,7 +38,7 @@ _ROOT_OF = re.compile(r"partition-|metadir-\w+-")
 
 
 class ConfigError(Exception):
-    """A file that Cyrus would not run with, or that can't be read; `line` counts from 1."""
+    """A file that Cyrus would not run with, or that can't be read; `line` counts from 1; 0: all of it."""
 
     def __init__(self, path: bytes, line: int, reason: str) -> None:
         super().__init__(path, line, reason)
@@ -47,7 +47,7 @@ class ConfigError(Exception):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{os.fsdecode(self.path)}:{self.line}: {self.reason}"
+        return f"{os.fsdecode(self.path)}:{self.line}: {self.reason}" if self.line else self.reason
 
 
 class _Setting(NamedTuple):
@@ -252,7 +252,7 @@ def _is_path(setting: _Setting) -> bool:
 def _settings(path: bytes, prefix: str, load: "Callable[[bytes], bytes]") -> "Iterator[_Setting]":
     """Yield what is set, in order, the included files' where they are included."""
     included = {path}
-    pending = [_lines(path, path, 1, load)]
+    pending = [_lines(path, path, 0, load)]
     while pending:
         found = next(pending[-1], None)
         if found is None:

@@ -86,7 +86,7 @@ def test_an_imapd_conf_that_is_none(top: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.conf").write_text("nonsense\n")
     with pytest.raises(UnusableError, match=r"bad\.conf:1: "):
         open_tree(os.fsencode(top), str(tmp_path / "bad.conf"))
-    with pytest.raises(UnusableError, match=r"none\.conf:1: can't read "):
+    with pytest.raises(UnusableError, match=r"can't read .*/none\.conf: "):
         open_tree(os.fsencode(top), str(tmp_path / "none.conf"))
 
 

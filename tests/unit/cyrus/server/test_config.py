@@ -175,7 +175,8 @@ def test_configdirectory_is_required(tmp_path: Path, text: bytes, line: int) -> 
 def test_a_file_that_cannot_be_read(path: str | bytes) -> None:
     with pytest.raises(ConfigError, match="can't read") as caught:
         read(path)
-    assert (caught.value.path, caught.value.line) == (os.fsencode(path), 1)
+    assert (caught.value.path, caught.value.line) == (os.fsencode(path), 0)
+    assert str(caught.value).startswith(f"can't read {os.fsdecode(path)}: ")
 
 
 # Included files.
