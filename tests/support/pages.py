@@ -60,10 +60,11 @@ def commands(lines: list[str]) -> Iterator[Line]:
 
     Where a block shows output, its commands stand behind a prompt.
     """
-    shows_output = any(line.startswith("# cyrsync ") for line in lines)
+    prompts = ("# cyrsync ", "# join ")
+    shows_output = any(line.startswith(prompts) for line in lines)
     text = ""
     for line in lines:
-        if shows_output and not text and not line.startswith("# cyrsync "):
+        if shows_output and not text and not line.startswith(prompts):
             continue
         text += line.removeprefix("# ") + "\n"
         if shell_words(text) is not None and not text.rstrip().endswith("|"):
