@@ -140,10 +140,19 @@ def _open_directory(name: bytes, above: int) -> "Optional[int]":
         return None
     except PermissionError:
         # It is as the original: one that its owner may not read. It gets its mode back in the end.
-        os.chmod(name, 0o700, dir_fd=above)
+        _make_readable(name, above)
         return os.open(name, _DIRECTORY, dir_fd=above)
     except OSError as error:
         if error.errno not in (errno.ENOTDIR, errno.ELOOP):
             raise
     os.unlink(name, dir_fd=above)
     return None
+
+
+def _make_readable(name: bytes, above: int) -> None:
+    """Give the owner all rights to a directory, and to nothing that a link in its place leads to."""
+    directory = os.open(name, os.O_PATH | _DIRECTORY, dir_fd=above)
+    try:
+        os.chmod("/proc/self/fd/{}".format(directory), 0o700)
+    finally:
+        os.close(directory)

@@ -723,3 +723,23 @@ def test_a_link_of_no_part_is_refused(source: Path, replica: Path) -> None:
     link(receiver, source, 2, target_of(replica, "j/user/joe", 1))
     receiver.commit()
     assert numbers(receiver.end()) == [(0, errno.EINVAL)]
+
+
+def test_no_right_is_given_behind_a_link(
+    source: Path, replica: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory that its owner may not read is swapped for a link right after that is seen."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o500)
+    folder, real = replica / os.fsdecode(PATH), os.open
+    folder.rename(tmp_path / "away")
+    folder.symlink_to(elsewhere)
+
+    def fail_first(path: bytes, flags: int, *rest: int, dir_fd: int | None = None) -> int:
+        if path == b"joe" and not flags & os.O_PATH:
+            raise PermissionError(errno.EACCES, "")
+        return real(path, flags, *rest, dir_fd=dir_fd)
+
+    monkeypatch.setattr(opened_folder.os, "open", fail_first)
+    assert numbers(put(source, replica, "2.")) == [(0, errno.ENOTDIR)]
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o500
