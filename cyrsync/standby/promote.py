@@ -25,6 +25,7 @@ from cyrsync.standby.ownership import identity
 from cyrsync.standby.promotion import Promotion
 from cyrsync.standby.promotion_mark import OwnerFiles
 from cyrsync.standby.sweep import Swept, sweep
+from cyrsync.sync.ownership import CUT_OFF
 from cyrsync.text import path_text
 from cyrsync.verify.server import audit_again, audit_server
 
@@ -57,7 +58,7 @@ def promote_tree(tree: str, result: Promotion, options: Options, tick: Tick) -> 
         raise UnusableError(f"{tree}: no such directory here")
     with promotion_mark.held([root], options.wait):
         _refuse_cyrus([root])
-        _mark(result, [root], promotion_mark.read([root]))
+        _mark(result, [root], promotion_mark.read([root]), options)
         swept = Swept()
         sweep(root, leftovers.in_partition, None, (), swept)
         result.take_swept(swept)
@@ -73,7 +74,7 @@ def promote_server(config: Config, result: Promotion, options: Options, tick: Ti
         raise UnusableError("Cyrus's programs are not installed here, or not in PATH: --run needs ctl_cyrusdb")
     with promotion_mark.held(server.roots, options.wait):
         found = server.check()
-        _mark(result, server.roots, found)
+        _mark(result, server.roots, found, options)
         swept = server.sweep()
         result.take_swept(swept)
         _audit(result, audit_server(config, options.content), tick)
@@ -185,7 +186,7 @@ def _has_owner_file(root: bytes) -> bool:
     return os.path.lexists(os.path.join(root, owner_file.NAME))
 
 
-def _mark(result: Promotion, roots: Sequence[bytes], found: OwnerFiles) -> None:
+def _mark(result: Promotion, roots: Sequence[bytes], found: OwnerFiles, options: Options) -> None:
     """Mark the replica before anything else is done: from here on nothing overwrites it, however this ends."""
     newest = found.newest
     result.warnings += found.warnings
@@ -194,7 +195,10 @@ def _mark(result: Promotion, roots: Sequence[bytes], found: OwnerFiles) -> None:
     if newest:
         result.source, result.begun = newest.source, newest.begun
         result.complete, result.cut_off = found.complete, found.cut_off
-    result.promoted = promotion_mark.promote(roots, found)
+    if not options.content:
+        said = f"{CUT_OFF}: what it sent may be empty: give --content"
+        result.warnings += [f"{path_text(root)}: {said}" for root in promotion_mark.doubtful(found)]
+    result.promoted = promotion_mark.promote(roots, found, compared=options.content)
 
 
 def _audit(result: Promotion, audits: Iterator[Audited], tick: Tick) -> None:

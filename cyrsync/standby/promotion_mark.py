@@ -94,14 +94,25 @@ def _doubts(roots: Sequence[bytes], owner_files: dict[bytes, OwnerFile]) -> Iter
         yield f"these are not of one replica and one run: {groups}"
 
 
-def promote(roots: Sequence[bytes], found: OwnerFiles) -> str:
-    """Mark all roots and return since when they are: the first time counts. Raise UnusableError where it fails."""
+def doubtful(found: OwnerFiles) -> list[bytes]:
+    """Return the roots at which a power cut ended a run that was writing, and not all has been compared since."""
+    boot = owner_file.boot_id()
+    return [root for root, one in found.owner_files.items() if one.cut_off(boot)]
+
+
+def promote(roots: Sequence[bytes], found: OwnerFiles, *, compared: bool) -> str:
+    """Mark all roots and return since when they are: the first time counts. Raise UnusableError where it fails.
+
+    All messages will be `compared` with their indexes then, or what is doubtful stays so.
+    """
     earlier = sorted(one.promoted for one in found.owner_files.values() if one.promoted)
     since = earlier[0] if earlier else datetime.now(timezone.utc).isoformat(timespec="seconds")
+    doubts = [] if compared else doubtful(found)
     for root in roots:
+        one = found.owner_files.get(root, UNOWNED)
         try:
             for _ in range(2):  # in both slots: should one be damaged, the other does not tell otherwise
-                owner_file.write(root, found.owner_files.get(root, UNOWNED)._replace(promoted=since, writing=""))
+                owner_file.write(root, one._replace(promoted=since, writing="", doubtful=root in doubts))
         except OSError as error:
             raise UnusableError(f"{path_text(root)}: it cannot be marked as promoted: {error_text(error)}") from None
     return since

@@ -120,6 +120,22 @@ def test_says_how_old_it_is(replica: SampleServer) -> None:
     assert "began 2 h 00 min ago" in done.stdout
 
 
+def test_says_that_a_power_cut_ended_the_last_run(replica: SampleServer) -> None:
+    """Messages of that run may be empty, which only reading them shows. It is said until they are read."""
+    root = os.fsencode(replica.spool)
+    before = owner_file.read(root)
+    assert before
+    owner_file.write(root, before._replace(writing="another boot"))
+    for _ in range(2):
+        (warning,) = promote(replica)["warnings"]
+        assert "a power cut ended a run that was writing there: what it sent may be empty: give --content" in warning
+        after = owner_file.read(root)
+        assert after and after.promoted and after.doubtful and not after.writing
+    assert promote(replica, "--content")["warnings"] == []
+    after = owner_file.read(root)
+    assert after and not after.doubtful
+
+
 def test_prints_the_commands_without_a_terminal_and_nothing_with_quiet(replica: SampleServer) -> None:
     done = run("-C", replica.conf, code=0)
     _, _, remaining = done.stdout.partition("What remains to be done\n")
