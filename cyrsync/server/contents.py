@@ -145,7 +145,7 @@ class Contents:
         self.unopened: list[bytes] = []  # roots below which the directory with the messages cannot be opened
         self.wanted = wanted
         self.wrong: list[int] = []  # messages whose contents are not what the index says
-        self.messages = self.bytes = 0  # that were read
+        self.messages = 0  # that were read
         self.links = links
         self._change = change
         self._reader = reader
@@ -259,7 +259,6 @@ class Contents:
     def _note_message(self, root: bytes, uid: int, status: os.stat_result, digest: bytes) -> None:
         """Note a message that was read, and whether it is what the index says."""
         self.messages += 1
-        self.bytes += status.st_size
         if self.links and status.st_nlink > 1:
             self.links.add(root, uid, status, digest)
         if self._index and not _is_right(self._index, uid, status.st_size, digest):
@@ -276,7 +275,7 @@ class Contents:
                 continue
             try:
                 with _to_its_end(name):
-                    yield from self._counted(self._file(root, name, entry, descriptor))
+                    yield from self._file(root, name, entry, descriptor)
             finally:
                 os.close(descriptor)
         if not self.is_whole():
@@ -286,7 +285,7 @@ class Contents:
         ]
         for file in sorted(snapshot_files, key=lambda file: file.name == kinds.INDEX):
             entry = file.entry._replace(size=len(file.data))
-            yield from self._counted(pieces_of(file.name, entry, file.data))
+            yield from pieces_of(file.name, entry, file.data)
 
     def _file(self, root: bytes, name: bytes, entry: Entry, descriptor: int) -> Iterator[Item]:
         """Yield a file, or what a cache has grown by."""
@@ -315,11 +314,6 @@ class Contents:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
             raise error
         self.unreadable.append((name, what + (error.strerror or str(error))))
-
-    def _counted(self, items: Iterator[Item]) -> Iterator[Item]:
-        for item in items:
-            self.bytes += len(item.data)
-            yield item
 
 
 #: Bytes of other metadata that are sent in one frame.
