@@ -31,12 +31,12 @@ LAYOUTS = [
 def test_what_is_restored_into_a_busy_server_is_replicated(box: Box, tmp_path: Path) -> None:
     name = user(box, "joe")
     with box.server.login(name) as imap:
-        for folder in ("INBOX.Work", "INBOX.Work.Deep"):
+        for folder in ("INBOX.Plans", "INBOX.Plans.Deep"):
             ok(imap.create(folder))
         for number in range(MESSAGES):
-            folder = "INBOX.Work" if number % 10 else "INBOX.Work.Deep"
-            ok(imap.append(folder, ("", "\\Seen", "$Work")[number % 3], None, mail(f"{name}-{number}")))
-        ok(imap.select("INBOX.Work"))
+            folder = "INBOX.Plans" if number % 10 else "INBOX.Plans.Deep"
+            ok(imap.append(folder, ("", "\\Seen", "$Plans")[number % 3], None, mail(f"{name}-{number}")))
+        ok(imap.select("INBOX.Plans"))
         ok(imap.uid("STORE", "2:4", "+FLAGS", "(\\Deleted)"))
         ok(imap.expunge())
     before = seen_of(box, name)
@@ -46,7 +46,7 @@ def test_what_is_restored_into_a_busy_server_is_replicated(box: Box, tmp_path: P
         with under_load(box.server, 1, expire=True, users=USERS[:CLIENTS]) as clients:
             when = moment.iso(time.time_ns()) or ""
             with box.server.login(name) as imap:
-                for folder in ("INBOX.Work.Deep", "INBOX.Work"):
+                for folder in ("INBOX.Plans.Deep", "INBOX.Plans"):
                     ok(imap.delete(folder))
             watcher.wait(lambda: not box.is_there(f"{name}-1"), name="the folders to be deleted on the replica")
             done = [client.done for client in clients]
@@ -57,8 +57,8 @@ def test_what_is_restored_into_a_busy_server_is_replicated(box: Box, tmp_path: P
                 one["mailbox"]: (one["how"], one["restored"]) for one in json.loads(restored.stdout)["mailboxes"]
             } == {
                 f"user/{name}": ("left as it is", 0),
-                f"user/{name}/Work": ("made again", MESSAGES - MESSAGES // 10 - 3),
-                f"user/{name}/Work/Deep": ("made again", MESSAGES // 10),
+                f"user/{name}/Plans": ("made again", MESSAGES - MESSAGES // 10 - 3),
+                f"user/{name}/Plans/Deep": ("made again", MESSAGES // 10),
             }
             assert all(client.done > number for client, number in zip(clients, done, strict=True))
         assert seen_of(box, name) == before
