@@ -42,6 +42,7 @@ MODULES = (
 #: What an audit needs besides, and a source whose metadata is read under locks.
 MORE_MODULES = (
     "cyrsync.cyrus.mailbox.dlist",
+    "cyrsync.cyrus.mailbox.crcs",
     "cyrsync.cyrus.mailbox.records",
     "cyrsync.cyrus.mailbox.guids",
     "cyrsync.cyrus.mailbox.locks",

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cyrsync.cyrus.mailbox import header, records
+from cyrsync.cyrus.mailbox import crcs, header, records
 from cyrsync.cyrus.mailbox import on_disk as on_disk_files
 from cyrsync.cyrus.mailbox.index import head
 from cyrsync.cyrus.mailbox.on_disk import OnDisk
@@ -318,7 +318,7 @@ MANY = tuple(range(1, 501))
 
 @pytest.fixture(scope="module")
 def many() -> Iterator[bytes]:
-    with mock.patch.object(records, "_SWAPPED", 4 * records._TOGETHER):
+    with mock.patch.object(crcs, "_SWAPPED", 4 * crcs._TOGETHER):
         yield made(17, MANY)
 
 
@@ -329,7 +329,7 @@ def test_the_first_of_many_records_that_is_damaged_is_named(many: bytes, data: s
     start, size = SIZES[17]
     damaged = bytearray(many)
     number = st.integers(0, len(MANY) - 1)
-    near = st.integers(0, 3 * records._TOGETHER)
+    near = st.integers(0, 3 * crcs._TOGETHER)
     numbers = sorted(data.draw(st.sets(data.draw(st.sampled_from([number, near])), min_size=1, max_size=4)))
     at, bits = data.draw(st.integers(0, size - 1)), data.draw(st.integers(1, 255))
     for one in numbers:
