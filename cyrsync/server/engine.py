@@ -63,9 +63,8 @@ class MailboxChange:
         old = self.row or MailboxRow(self.location.key)
         names = tuple(sorted({*old.names, *self.mailbox.names()}))
         if not self.summary.messages_send and self.summary.state is State.CHANGED and names == old.names:
-            return replace(
-                old, seen=UNSEEN, caches={}
-            )  # the index there may be newer than the last one known to have arrived
+            # The index there may be newer than the last one known to have arrived, the cache longer.
+            return replace(old, seen=UNSEEN, caches={})
         if self.summary.state is State.CHANGED:
             messages = uid_sets.difference(self.mailbox.messages, old.uids)
             archived = uid_sets.difference(self.mailbox.archived, old.archived)

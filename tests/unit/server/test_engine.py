@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.far.folder import Entry, Folder, Incarnation
+from cyrsync.far.grown import Cache
 from cyrsync.far.locked_folder import File
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.server.engine import MailboxChange, count_gone, plan_gone, plan_mailbox
@@ -198,6 +199,17 @@ def test_before_metadata_of_another_name_is_sent_it_may_be_there() -> None:
     row = plan(row_after(mailbox((1,))), mailbox((1,), names=names)).before()
     assert row
     assert row.names == (kinds.ANNOTATIONS, b"cyrus.cache", kinds.HEADER, kinds.INDEX)
+
+
+@pytest.mark.parametrize("new", [(), (2,)], ids=["flags", "mail"])
+def test_what_a_cache_is_while_it_is_sent_is_not_known(new: tuple[int, ...]) -> None:
+    """It may be cut off in the middle. What has arrived is known."""
+    old, found = mailbox((1,)), mailbox((1, *new))
+    old.caches, found.caches = {META: Cache(9, 5, "old")}, {META: Cache(12, 6, "new")}
+    change = plan(row_after(old), found)
+    assert change.row and change.row.caches == old.caches
+    assert change.before().caches == {}
+    assert change.after(deleted=True).caches == found.caches
 
 
 def test_before_a_first_copy_it_is_known_whose_it_will_be() -> None:
