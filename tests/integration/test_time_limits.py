@@ -101,7 +101,8 @@ SOON = SHORT + "; from cyrsync.ends import link; link.AT_WORK = 0.7"
 
 def test_an_agent_that_works_for_ever_is(sshd: Sshd, source: Path, tmp_path: Path) -> None:
     words = ("sync", "--timeout", "3", "--retries", "0", "-e", sshd.rsh, f"{source}/", sshd.at(f"{tmp_path}/replica/"))
-    slow = SLOW.format(work="sum(range(20_000)); time.sleep(0.02)", seconds=15)  # nobody ends it but itself
+    # Each turn takes more computing time than shows that it works, on a fast machine too; nobody ends it but itself.
+    slow = SLOW.format(work="sum(range(300_000)); time.sleep(0.02)", seconds=15)
     with start_cyrsync(*words, first=SOON + slow) as run:
         done = run.complete(timeout=60)
     assert done.returncode == TIMEOUT, done.stderr
