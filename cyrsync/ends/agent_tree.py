@@ -163,6 +163,10 @@ class AgentTree:
         self._agent.ask("put_owner_file", root, owner_file=owner_file.to_json())
         check_owner_file(root, *self._agent.end(agent_answers.written))
 
+    def write_back(self, roots: Sequence[bytes]) -> None:
+        """Write to the disks, beside all else, what is written to these directories until `to_disk` is called."""
+        self._agent.ask("write_back", paths=answers.texts(roots))
+
     def to_disk(self, roots: Sequence[bytes]) -> None:
         """Wait until all that was written to these directories is on their disks. Raise OSError."""
         self._agent.ask("to_disk", paths=answers.texts(roots))

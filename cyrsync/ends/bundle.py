@@ -23,6 +23,7 @@ MODULES = (
     "cyrsync.far.walk",
     "cyrsync.far.remove",
     "cyrsync.far.to_disk",
+    "cyrsync.far.write_back",
     "cyrsync.far.owner",
     "cyrsync.far.grown",
     "cyrsync.far.frames",

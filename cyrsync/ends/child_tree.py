@@ -18,7 +18,7 @@ from cyrsync.ends.link import Link
 from cyrsync.ends.sink import Sink
 from cyrsync.ends.tree import NO_OTHER, Held, Other, Removed, Rights, Status, UnderLocks, Writer, resolve_here
 from cyrsync.errors import UnusableError, error_text
-from cyrsync.far import guids, host, owner, quick_check, remove, to_disk
+from cyrsync.far import guids, host, owner, quick_check, remove
 from cyrsync.far import owner_file as owner_files
 from cyrsync.far.at_work import Cyrus, at_work
 from cyrsync.far.extended import NO_KINDS, Kinds
@@ -28,6 +28,7 @@ from cyrsync.far.hold import Holds
 from cyrsync.far.host import Room
 from cyrsync.far.receive import Failure, Receiver
 from cyrsync.far.remove import Removal
+from cyrsync.far.write_back import WriteBack
 
 if TYPE_CHECKING:
     from array import array
@@ -57,6 +58,7 @@ class ChildTree:
             lambda: Link([sys.executable, "-I", "-S", "-c", start], "the local agent"), compressed=False
         )
         self._holds = Holds()
+        self._write_back = WriteBack()
         self._receiver: Receiver | None = None
         self._keeping: Keeping | None = None
         #: For each stream that was ended, what tells what of it has not arrived, be it here or in the child.
@@ -145,9 +147,13 @@ class ChildTree:
         """Write the owner file of a root. Raise NotWrittenError if that fails."""
         check_owner_file(root, *host.put_owner_file(root, owner_file.to_json()))
 
+    def write_back(self, roots: Sequence[bytes]) -> None:
+        """Do what `AgentTree.write_back` does."""
+        self._write_back.begin(roots)
+
     def to_disk(self, roots: Sequence[bytes]) -> None:
         """Wait until all that was written to these directories is on their disks. Raise OSError."""
-        to_disk.to_disk(roots)
+        self._write_back.end(roots)
 
     def same(self, question: quick_check.Question, *, numeric_ids: bool) -> array[int]:
         """Return the UIDs of messages that are the same there as here; owners and permissions are set."""
@@ -234,6 +240,7 @@ class ChildTree:
 
     def close(self) -> None:
         """End the child, if there is one, and release the replica."""
+        self._write_back.stop()
         self._child.close()
         process.share(())
         self._holds.end(_PATIENCE)  # an rsync that failed ends some time before its own children

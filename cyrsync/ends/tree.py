@@ -113,6 +113,9 @@ class Writer(Protocol):
     def put_owner_file(self, root: bytes, owner_file: OwnerFile) -> None:
         """Write the owner file of a root. Raise NotWrittenError if that fails."""
 
+    def write_back(self, roots: Sequence[bytes]) -> None:
+        """Write to the disks, beside all else, what is written to these directories until `to_disk` is called."""
+
     def to_disk(self, roots: Sequence[bytes]) -> None:
         """Wait until all that was written to these directories is on their disks. Raise OSError."""
 

@@ -24,8 +24,8 @@ from cyrsync.far.at_work import at_work
 from cyrsync.far.output import Output
 from cyrsync.far.remove import Remover, clear, decode
 from cyrsync.far.request import Request
-from cyrsync.far.to_disk import to_disk
 from cyrsync.far.walk import Reader, walk
+from cyrsync.far.write_back import WriteBack
 
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
@@ -239,9 +239,13 @@ def _put_owner_file(request: Request) -> None:
     request.output.end(number=number, error=error)
 
 
+def _write_back(request: Request) -> None:
+    _written_back.begin(request.whole_paths())  # nobody waits for an answer
+
+
 def _to_disk(request: Request) -> None:
     try:
-        to_disk(request.whole_paths())
+        _written_back.end(request.whole_paths())
     except OSError as error:
         request.output.end(number=error.errno)
     else:
@@ -306,6 +310,7 @@ def _store(request: Request) -> None:
 
 #: Until this process ends.
 _holds = hold.Holds()
+_written_back = WriteBack()
 #: What is kept of the replica, if anything is.
 _keeping: "list[Keeping]" = []
 _SERVICES: "dict[str, Callable[[Request], None]]" = {
@@ -333,6 +338,7 @@ _SERVICES: "dict[str, Callable[[Request], None]]" = {
     "let_go": _let_go,
     "share": _share,
     "put_owner_file": _put_owner_file,
+    "write_back": _write_back,
     "to_disk": _to_disk,
     "receive": _receive,
     "compare": _compare,

@@ -303,6 +303,7 @@ class Ownership:
         partitions = self._partitions.values()
         homes = {root: one.homes[kinds.INDEX] for one in partitions for root in one.all()}
         self._replica.keep({root: homes.get(root, root) for root in self._roots})
+        self._replica.tree.write_back([self._replica.root(root) for root in self._roots])
 
     def _write(self, source: str) -> None:
         memory = self._store.memory

@@ -91,6 +91,7 @@ class WalkOwnership:
             if self._found or error.number not in _NO_FILE:
                 raise
             return f"{error}: should the power fail there during a run, the next one would not know"
+        self._writer.write_back([self._root])
         self._owner_file = owner_file
         return ""
 

@@ -43,6 +43,8 @@ def method(self, *words, **options):
 victim.{method} = method
 def happen(number):
 {script}
+from cyrsync.far import write_back
+write_back.PAUSE = 3600.0  # what is on a disk at a moment does not depend on how long the run has taken
 from cyrsync.cli.app import main
 main()
 """
