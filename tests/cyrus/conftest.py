@@ -28,5 +28,6 @@ def box(request: pytest.FixtureRequest) -> Iterator[Box]:
 
 @pytest.fixture
 def watcher(box: Box, tmp_path: Path) -> Iterator[Watcher]:
-    with watching(box.conf, "--delete", box.replica, said=tmp_path / "said") as found:
+    # cyr_expire deletes at once what all tests before have expunged.
+    with watching(box.conf, "--delete", "--max-delete", "100%", box.replica, said=tmp_path / "said") as found:
         yield found
