@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import IO, Any, TypeVar
 
@@ -53,6 +53,12 @@ class AgentLink:
     def send(self, data: bytes) -> None:
         """Send the data that follows the line of a request."""
         self._link.send(data)
+
+    def send_all(self, rows: Iterable[bytes]) -> None:
+        """Send rows that follow the line of a request, and their end."""
+        for row in rows:
+            self.send(row)
+        self.send(b"null\n")
 
     def send_later(self, data: bytes) -> None:
         """Send as much as there is room for; the rest waits for `push`, or until an answer is read."""

@@ -216,10 +216,13 @@ class AgentTree:
     def _remove(self, root: bytes, removals: Iterable[Removal], *, keep_times: bool, temporary: bool) -> Removed:
         self._agent.ask("remove", root, keep_times=keep_times, temporary=temporary)
         asked = answers.Asked()
-        for removal in removals:
-            asked.add(removal.path)
-            self._agent.send(remove.encode(removal))
-        self._agent.send(b"null\n")
+
+        def rows() -> Iterator[bytes]:
+            for removal in removals:
+                asked.add(removal.path)
+                yield remove.encode(removal)
+
+        self._agent.send_all(rows())
         failed: list[tuple[bytes, int]] = []
         files, folders = self._agent.end(
             agent_answers.counts, lambda record: failed.append(agent_answers.not_removed(record, asked))
@@ -330,9 +333,7 @@ class AgentTree:
             asked = questions[start : start + _QUESTIONS]
             self._agent.teach()
             self._agent.ask("digest", root)
-            for question in asked:
-                self._agent.send(encode(question))
-            self._agent.send(b"null\n")
+            self._agent.send_all(map(encode, asked))
             told = self._agent.end(partial(agent_answers.digests, len(asked)))
             found.update((question.path, one) for question, one in zip(asked, told, strict=True))
         return found
@@ -346,9 +347,7 @@ class AgentTree:
 
         self._agent.teach()
         self._agent.ask("guids", root)
-        for question in questions:
-            self._agent.send(encode(question))
-        self._agent.send(b"null\n")
+        self._agent.send_all(map(encode, questions))
         return self._agent.end(partial(agent_answers.guids, [len(question.uids) for question in questions]))
 
     def look(self, root: bytes, paths: Sequence[bytes]) -> Iterator[Folder]:
@@ -367,9 +366,7 @@ class AgentTree:
 
         self._agent.teach()
         self._agent.ask("relink")
-        for move in moves:
-            self._agent.send(encode(move))
-        self._agent.send(b"null\n")
+        self._agent.send_all(map(encode, moves))
         for move in moves:
             yield self._agent.checked(partial(self._read_uids, move.uids))
         self._agent.end(agent_answers.nothing)

@@ -101,7 +101,7 @@ class Link:
             if b"\0" in seen or len(seen) > _NOISE:
                 raise self._no_agent("rsync answers" if b"\0" in seen else "something else answers")
             now = time.monotonic()
-            if _poll(self._out, select.POLLIN, _LOOK_AGAIN):
+            if _can_be_read(self._out, _LOOK_AGAIN):
                 data = os.read(self._out, _BLOCK)
                 if not data:
                     raise self._refused(seen)
@@ -153,7 +153,7 @@ class Link:
             try:
                 return os.readv(self._out, [buffer])
             except BlockingIOError:
-                if not _poll(self._out, select.POLLIN, self._silence):
+                if not _can_be_read(self._out, self._silence):
                     raise self._lost() from None
 
     def failure(self) -> ConnectionFailed:
@@ -255,8 +255,8 @@ class _Output(io.RawIOBase):
         return self._read_into(buffer)
 
 
-def _poll(descriptor: int, event: int, seconds: float) -> bool:
-    """Wait for a descriptor, with 0 seconds for ever; tell whether it is ready, or at its end."""
+def _can_be_read(descriptor: int, seconds: float) -> bool:
+    """Wait for a descriptor, with 0 seconds for ever; tell whether it has more to be read, or is at its end."""
     poll = select.poll()
-    poll.register(descriptor, event)
+    poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(seconds * 1000 if seconds else None))

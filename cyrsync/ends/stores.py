@@ -146,9 +146,8 @@ class Stores:
     def _removed(
         self, roots: Sequence[bytes], removals: Iterable[Removal], tell: Callable[[int], object]
     ) -> tuple[Swept, list[tuple[bytes, str]]]:
-        for root, path in removals:
-            self._agent.send(json.dumps([roots.index(root), path.decode("latin-1")]).encode("ascii") + b"\n")
-        self._agent.send(b"null\n")
+        rows = ([roots.index(root), path.decode("latin-1")] for root, path in removals)
+        self._agent.send_all(json.dumps(row).encode("ascii") + b"\n" for row in rows)
         listed = Listed()
 
         def each(record: Any) -> None:
