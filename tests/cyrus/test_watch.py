@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -28,6 +29,31 @@ ENDED = 20
 
 #: A lost connection is tried again after some seconds at the most: not a minute, which is as long as a test waits.
 _SOON = "from cyrsync.rolling import backoff; backoff._CONNECTION = 8.0"
+
+
+class Load(NamedTuple):
+    """What clients do in a test, at random: the same again with the same seed, for users of this test alone."""
+
+    seed: int
+    rng: random.Random
+    users: list[str]
+
+
+@pytest.fixture
+def load() -> Load:
+    seed = int.from_bytes(os.urandom(4), "big")
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    return Load(seed, rng, [f"load{number}x{rng.randrange(10**6)}" for number in range(4)])
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Path:
+    """Where the replica lies at a far end."""
+    path = tmp_path / "far"
+    path.mkdir()
+    return path
+
 
 in_each_layout = pytest.mark.parametrize(
     "box", [NAME, UNIQUEID], ids=["name directories", "uniqueid directories"], indirect=True
@@ -165,17 +191,13 @@ def test_no_such_channel(box: Box, tmp_path: Path, state_dir: Path) -> None:
 
 
 @in_each_layout
-def test_killed_watchers_lose_nothing_under_load(box: Box, tmp_path: Path) -> None:
-    seed = int.from_bytes(os.urandom(4), "big")
-    print(f"seed {seed}")
-    rng = random.Random(seed)
-    users = [f"load{number}x{rng.randrange(10**6)}" for number in range(4)]
+def test_killed_watchers_lose_nothing_under_load(box: Box, tmp_path: Path, load: Load) -> None:
     with (
         watching(box.conf, "--delete", "--max-delete", "100%", box.replica, said=tmp_path / "said") as watcher,
-        under_load(box.server, seed, expire=False, users=users),
+        under_load(box.server, load.seed, expire=False, users=load.users),
     ):
         for _ in range(KILLS):
-            moment = rng.uniform(0.1, 1.5)
+            moment = load.rng.uniform(0.1, 1.5)
             time.sleep(moment)
             watcher.kill()
             watcher.start_only()
@@ -183,10 +205,10 @@ def test_killed_watchers_lose_nothing_under_load(box: Box, tmp_path: Path) -> No
     box.assert_equal()
 
 
-def test_the_far_end_dies_and_is_away_for_a_while(box: Box, tmp_path: Path, mortal_sshd: Sshd, state_dir: Path) -> None:
+def test_the_far_end_dies_and_is_away_for_a_while(
+    box: Box, tmp_path: Path, far: Path, mortal_sshd: Sshd, state_dir: Path
+) -> None:
     joe = user(box, "joe")
-    far = tmp_path / "far"
-    far.mkdir()
     words = ("--delete", "-e", mortal_sshd.rsh, mortal_sshd.at(far))
     with watching(box.conf, *words, said=tmp_path / "said") as watcher:
 
@@ -210,33 +232,26 @@ def test_the_far_end_dies_and_is_away_for_a_while(box: Box, tmp_path: Path, mort
 
 
 def test_a_far_end_that_dies_stands_still_and_goes_away_under_load(
-    box: Box, tmp_path: Path, mortal_sshd: Sshd, state_dir: Path
+    box: Box, tmp_path: Path, far: Path, mortal_sshd: Sshd, load: Load, state_dir: Path
 ) -> None:
-    seed = int.from_bytes(os.urandom(4), "big")
-    print(f"seed {seed}")
-    rng = random.Random(seed)
-    users = [f"far{number}x{rng.randrange(10**6)}" for number in range(4)]
-    far = tmp_path / "far"
-    far.mkdir()
-
     def kill_the_receiver() -> None:
         mortal_sshd.hang_up()
 
     def stand_still() -> None:
         with mortal_sshd.stopped():
-            time.sleep(rng.uniform(0, STILL))
+            time.sleep(load.rng.uniform(0, STILL))
 
     def go_away() -> None:
         mortal_sshd.stop()
-        time.sleep(rng.uniform(0, STILL))
+        time.sleep(load.rng.uniform(0, STILL))
         mortal_sshd.start()
 
     misfortunes = [kill_the_receiver, stand_still, go_away]
     words = ("--delete", "--max-delete", "100%", "--timeout", "10", "-e", mortal_sshd.rsh, mortal_sshd.at(far))
     with watching(box.conf, *words, said=tmp_path / "said", before=_SOON) as watcher:
-        with under_load(box.server, seed, expire=False, users=users):
+        with under_load(box.server, load.seed, expire=False, users=load.users):
             for number in range(MISFORTUNES):
-                time.sleep(rng.uniform(0.1, 1.5))
+                time.sleep(load.rng.uniform(0.1, 1.5))
                 misfortunes[number % len(misfortunes)]()
         there = Path(f"{far}{box.server.spool}")
         watcher.wait(lambda: messages(box.server.spool) == messages(there), name="the same messages")
@@ -295,11 +310,10 @@ def test_signals_end_it_well(box: Box, watcher: Watcher, number: signal.Signals)
 
 @pytest.mark.long
 def test_it_is_ended_while_the_far_end_stands_still(
-    box: Box, tmp_path: Path, mortal_sshd: Sshd, state_dir: Path
+    box: Box, tmp_path: Path, far: Path, mortal_sshd: Sshd, state_dir: Path
 ) -> None:
     """In the middle of a message, that is: it does not wait for it, and the next one sends it again."""
-    joe, far = user(box, "joe"), tmp_path / "far"
-    far.mkdir()
+    joe = user(box, "joe")
     there = Path(f"{far}{box.server.spool}")
     hasty = "from cyrsync.cli import orders; orders._GRACE = 0.5"
     with watching(
@@ -317,19 +331,15 @@ def test_it_is_ended_while_the_far_end_stands_still(
 
 
 @pytest.mark.long
-def test_it_is_ended_again_and_again_while_it_sends_to_a_far_end(box: Box, tmp_path: Path, sshd: Sshd) -> None:
+def test_it_is_ended_again_and_again_while_it_sends_to_a_far_end(
+    box: Box, tmp_path: Path, far: Path, sshd: Sshd, load: Load
+) -> None:
     """What is under way is finished, or cleanly given up, whenever that is; what is there is whole."""
-    seed = int.from_bytes(os.urandom(4), "big")
-    print(f"seed {seed}")
-    rng = random.Random(seed)
-    users = [f"end{number}x{rng.randrange(10**6)}" for number in range(3)]
-    far = tmp_path / "far"
-    far.mkdir()
     words = ("--delete", "--max-delete", "100%", "-e", sshd.rsh, sshd.at(far))
     with watching(box.conf, *words, said=tmp_path / "said") as watcher:
-        with under_load(box.server, seed, expire=False, users=users):
+        with under_load(box.server, load.seed, expire=False, users=load.users):
             for _ in range(ENDED):
-                time.sleep(rng.uniform(0.0, 1.0))
+                time.sleep(load.rng.uniform(0.0, 1.0))
                 assert watcher.stop() == 0
                 watcher.start()
         there = Path(f"{far}{box.server.spool}")
