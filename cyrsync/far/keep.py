@@ -225,10 +225,12 @@ def _incarnation(folder: int) -> "Optional[int]":
 def _free_place(directory: int, file: int, status: os.stat_result, suffix: bytes, below: bytes) -> bytes:
     """Return the name for a state of an open file that came to be when that was modified; b"" where it is kept already.
 
-    The file is `below` the state's name, or the state itself.
+    The file is `below` the state's name, or the state itself. A source whose clock was set back since says an earlier
+    time than of a state that was kept before: names rise nevertheless.
     """
+    last = store.last(map(os.fsencode, os.listdir(directory)), int(time.time() * 10**9))
     for later in range(_MOST):
-        name = store.since(status.st_mtime_ns + later) + suffix
+        name = store.since(max(status.st_mtime_ns, last) + later) + suffix
         if below and not store.is_there(name, directory):
             return name
         whole = os.path.join(name, below) if below else name

@@ -13,8 +13,8 @@
         unnamed                          since when no state has named which messages and pieces: lines "TIME PATH"
         forgotten                        who was forgotten: a line of JSON each
 
-SINCE is when the state came to be: the time of modification that the index, or the file, has from the source. Names
-that begin with a dot are being made.
+SINCE is when the state came to be: the time of modification that the index, or the file, has from the source, but not
+before the states that were kept earlier (`last`). Names that begin with a dot are being made.
 
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
@@ -24,6 +24,10 @@ import os
 import re
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: Below a root; only its owner may look at what others had.
 STORE = b".cyrsync-history"
@@ -38,6 +42,7 @@ PACKED, IN_PIECES = b".gz", b".pieces"
 PIECES, FILE_PIECES = b"pieces", b"pieces.gz"
 _SINCE = rb"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]\.[0-9]{9}Z"
 SINCE = re.compile(_SINCE + rb"\Z")
+_LENGTH = len("20261120T100000.000000000Z")
 #: Names of states, of records of messages that are gone, and of versions, which may be packed.
 STATE, VERSION = re.compile(_SINCE + rb"(\.gone)?\Z"), re.compile(_SINCE + rb"(\.gz|\.pieces)?\Z")
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -58,6 +63,17 @@ def time_of(name: bytes) -> int:
 
     parts = [int(name[start:end]) for start, end in ((0, 4), (4, 6), (6, 8), (9, 11), (11, 13), (13, 15))]
     return int(timegm((*parts, 0, 0, 0))) * _SECOND + int(name[16:25])
+
+
+def last(names: "Iterable[bytes]", now: int) -> int:
+    """Return when the newest of these states came to be, all in nanoseconds since 1970; 0 for none.
+
+    What was kept later is no earlier than that. States from times after `now` do not count: a clock was wrong then, and
+    what is kept afterwards must not have to wait for that time.
+    """
+    until = since(now)
+    known = [name[:_LENGTH] for name in names if SINCE.match(name[:_LENGTH]) and name[:_LENGTH] <= until]
+    return time_of(max(known)) if known else 0
 
 
 def directory_of(uniqueid: str) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -62,11 +61,11 @@ class AsOf:
         mailbox = directory_of(uniqueid) if uniqueid else self._by_path.get((place.mailbox.partition, place.data))
         if mailbox is None:
             raise Unreadable(self.unknown("nothing is known of it"))
-        since = self._live_since(mailbox)
+        since = self.kept.live_since(mailbox)
         states = self._states(mailbox)
         while states and states[-1] is None:
             found = self.kept.live_files(mailbox)
-            again = self._live_since(mailbox)
+            again = self.kept.live_since(mailbox)
             if again == since:
                 return replace(found, since=since)
             since, states = again, self._states(mailbox)  # a run has replaced it meanwhile, and kept it
@@ -121,27 +120,19 @@ class AsOf:
 
     def _unknown_state(self, mailbox: bytes) -> str:
         """Return why there is no state of a mailbox."""
-        live = self._live_since(mailbox)
+        live = self.kept.live_since(mailbox)
         known = [state.since for state in self.kept.states(mailbox) if not state.gone] + ([live] if live else [])
         later = [when for when in known if when > self.when]
         if not later:
             return f"nothing is known of it as of {moment.shown(self.when)}"
         return f"not known as of {moment.shown(self.when)}: the earliest is of {moment.shown(min(later))}"
 
-    def _live_since(self, mailbox: bytes) -> int | None:
-        live = self.kept.live.get(mailbox)
-        return self.kept.live_since(live) if live else None
-
     def _states(self, mailbox: bytes) -> list[State | None]:
         """Return the states that were not later, the oldest first; None for the mailbox as it is now."""
-        found: list[State | None] = []
-        last = 0
-        for state in self.kept.states(mailbox):
-            if not state.gone and state.since <= self.when:
-                found.append(state)
-                last = state.since
-        since = self._live_since(mailbox)
-        if since is not None and last <= since <= self.when:
+        states = self.kept.states(mailbox)
+        found: list[State | None] = [one for one in states if not one.gone and one.since <= self.when]
+        since = self.kept.live_since(mailbox)
+        if since is not None and since <= self.when:
             found.append(None)
         return found
 
@@ -188,8 +179,9 @@ class AsOf:
     def _all_versions(self, path: bytes) -> list[_Known]:
         """Return the versions of a file, the oldest first, with the file itself."""
         every: list[_Known] = [(one.since, one) for one in self.kept.versions(path)]
-        with suppress(OSError):
-            every.append((os.stat(self.kept.tree.place(path)).st_mtime_ns, None))
+        since = self.kept.file_since(path)
+        if since is not None:
+            every.append((since, None))
         return sorted(every, key=lambda one: one[0])
 
     def _by_states(self) -> Iterator[Located]:
@@ -224,7 +216,7 @@ class AsOf:
                 continue
             with suppress(*WRONG):
                 place = self.kept.located(state) if isinstance(state, State) else state
-                since = (state.since if isinstance(state, State) else self._live_since(mailbox)) or 0
+                since = (state.since if isinstance(state, State) else self.kept.live_since(mailbox)) or 0
                 key = place.mailbox.partition, place.data
                 found[key] = max(found.get(key, (0, b"")), (since, mailbox))
         return {key: mailbox for key, (_, mailbox) in found.items()}

@@ -86,7 +86,7 @@ class Removed:
                 seen.update((packed.name_of(piece), len(piece)) for piece in pieces)
         except (LockTimeout, *WRONG):
             pass  # told of elsewhere
-        return self._kept.live_since(live) or 0
+        return self._kept.live_since(self._mailbox) or 0
 
     def _read(self, files: MailboxFiles, uids: frozenset[int]) -> Selection:
         return read(self._kept.tree, self._place, _EVERY, files, uids)

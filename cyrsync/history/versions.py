@@ -85,7 +85,7 @@ def _indexes(kept: Kept, mailbox: bytes) -> Iterator[tuple[int, bool | None, Cal
         else:
             yield state.since, False, state.index
     live = kept.live.get(mailbox)
-    since = kept.live_since(live) if live else None
+    since = kept.live_since(mailbox)
     if live and since is not None:
         yield since, True, lambda: kept.tree.files(live).metadata[entry.INDEX]
 

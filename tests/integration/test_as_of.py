@@ -12,14 +12,17 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import sampleindex
 import samplespool
-from cyrsync.cyrus.mailbox import header
+from cyrsync.cyrus.mailbox import header, records
 from cyrsync.cyrus.server.db import reader
 from cyrsync.history import contents, reading
 from cyrsync.history.as_of import tree_as_of
 from cyrsync.history.choose import Request
+from cyrsync.history.kept.kept import Kept
 from cyrsync.history.tree import Tree, open_tree
 from support.boxes import Box
 from support.cyrusdb import Skiplist
@@ -185,6 +188,31 @@ def test_what_was_written_anew_as_it_was(tmp_path: Path) -> None:
     replica.sync()
     live = open_tree(os.fsencode(replica.top), str(server.conf))
     assert not differences(seen, fingerprint(tree_as_of(live, when)))
+
+
+@settings(max_examples=5)
+@given(hours=st.lists(st.integers(-5, 5), min_size=1, max_size=4))
+def test_a_clock_that_is_set_back(tmp_path_factory: pytest.TempPathFactory, hours: list[int]) -> None:
+    """What was there last holds from then on, whatever the source's clock says. `hours` is how far that is set."""
+    root = tmp_path_factory.mktemp("clock")
+    server = SampleServer(root / "server", messages=20, folder_count=3)
+    replica, actor = SyncedReplica(server, root / "replica"), Actor(server, 1, uniqueids=True)
+    folder, wrong = server.folders()[0], time.time_ns() - 100 * 3600 * 10**9
+    for number, change in enumerate([0, *hours]):
+        wrong += change * 3600 * 10**9
+        samplespool.create_folder(server.spool, f"user/ann/Made{number}", rng=actor.rng)
+        samplespool.deliver(folder, 1, rng=actor.rng)
+        actor.record()
+        for path in (folder / "cyrus.index", server.database):
+            os.utime(path, ns=(wrong, wrong))
+        seen = fingerprint(open_tree(b"/", str(server.conf)))
+        replica.sync()
+        live = open_tree(os.fsencode(replica.top), str(server.conf))
+        assert not differences(seen, fingerprint(tree_as_of(live, time.time_ns()) if number else live)), number
+    kept = Kept(live)
+    for mailbox in kept.mailboxes:
+        sizes = [len(records.read(state.index()).uids) for state in kept.states(mailbox)]
+        assert sizes == sorted(sizes)
 
 
 def test_partitions_for_metadata_and_for_old_mail(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -14,7 +15,7 @@ from cyrsync.cyrus.mailbox.records import BadIndex, IndexHeader
 from cyrsync.cyrus.mailbox.snapshot import MetaFiles
 from cyrsync.cyrus.server.server import Located
 from cyrsync.errors import UnusableError, error_text
-from cyrsync.far.store import VERSIONS, directory_of
+from cyrsync.far.store import VERSIONS, directory_of, last, since
 from cyrsync.history import by_directory
 from cyrsync.history.kept import excerpt
 from cyrsync.history.kept.roots import has_store, roots_of, roots_of_tree
@@ -116,12 +117,27 @@ class Kept:
         """Return the newest whole state of a mailbox."""
         return next((state for state in reversed(self.readable_states(mailbox)) if not state.gone), None)
 
-    def live_since(self, place: Located) -> int | None:
-        """Return since when a mailbox is as it is now, in nanoseconds since 1970; None where it is not there."""
+    def live_since(self, mailbox: bytes) -> int | None:
+        """Return since when a mailbox is as it is now, in nanoseconds since 1970; None where it is not there.
+
+        That is after its states, also if the source's clock was set back since (`far.store.last`).
+        """
+        place = self.live.get(mailbox)
+        if place is None:
+            return None
         try:
-            return os.stat(self.tree.placed(place).files.index_path, follow_symlinks=False).st_mtime_ns
+            changed = os.stat(self.tree.placed(place).files.index_path, follow_symlinks=False).st_mtime_ns
         except OSError:
             return None
+        return _after(changed, (state.name for state in self.readable_states(mailbox)))
+
+    def file_since(self, path: bytes) -> int | None:
+        """Return the same of a file that is no mailbox's, by its path in the tree."""
+        try:
+            changed = os.stat(self.tree.place(path)).st_mtime_ns
+        except OSError:
+            return None
+        return _after(changed, (since(version.since) for version in self.versions(path)))
 
     def versions(self, path: bytes) -> list[Version]:
         """Return the versions of a file that is no mailbox's, by its path in the tree, the oldest first."""
@@ -265,6 +281,12 @@ def _starts_with(path: bytes, data: bytes) -> bool:
         return regular_file.start(path, len(data)) == data
     except OSError:
         return False
+
+
+def _after(changed: int, names: Iterable[bytes]) -> int:
+    """Return since when something is as it is now that changed at a time, and has states of these names."""
+    newest = last(names, time.time_ns())
+    return changed if changed > newest else newest + 1
 
 
 def no_store(tree: Tree) -> UnusableError:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import samplespool
 from cyrsync.cyrus.mailbox import header, records
@@ -106,6 +108,55 @@ def test_two_states_of_one_time_are_both_kept(mailbox: Mailbox, is_packed: bool)
     os.utime(mailbox.folder / "cyrus.index", ns=(mtime, mtime))
     mailbox.keep(keeper_of(mailbox))
     assert [store.time_of(os.fsencode(state.name)) for state in mailbox.states()] == [mtime, mtime + 1]
+
+
+@given(ages=st.lists(st.integers(0, 50), min_size=1, max_size=12))
+def test_states_rise_in_the_order_in_which_they_were_kept(
+    tmp_path_factory: pytest.TempPathFactory, ages: list[int]
+) -> None:
+    """The source's clock may be set back in between. A state that is later than all before has its own time."""
+    mailbox, start = Mailbox(tmp_path_factory.mktemp("box")), time.time_ns() - 100 * HOUR
+    newest = 0
+    for number, age in enumerate(ages):
+        mtime = start + age * HOUR
+        samplespool.deliver(mailbox.folder, 1)
+        mailbox.replace_index(mailbox.index(), mtime)
+        for _ in range(2):  # by a run that is killed then, and the next one
+            mailbox.keep(keeper_of(mailbox))
+        states = mailbox.states()
+        assert len(states) == number + 1
+        assert (states[-1] / "cyrus.index").read_bytes() == mailbox.index()
+        found = store.time_of(os.fsencode(states[-1].name))
+        assert found == mtime if mtime > newest else newest < found <= newest + len(ages)
+        newest = found
+
+
+def test_a_state_from_the_future_holds_up_no_other(mailbox: Mailbox) -> None:
+    """The source's clock was wrong, and put right."""
+    now = time.time_ns()
+    for mtime in (now + 1000 * HOUR, now - HOUR, now - 2 * HOUR):
+        samplespool.deliver(mailbox.folder, 1)
+        mailbox.replace_index(mailbox.index(), mtime)
+        mailbox.keep(keeper_of(mailbox))
+    assert [store.time_of(os.fsencode(state.name)) - now for state in mailbox.states()] == [
+        -HOUR,
+        1 - HOUR,
+        1000 * HOUR,
+    ]
+
+
+def test_versions_of_a_file_rise_in_the_order_in_which_they_were_kept(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    for number, mtime in enumerate((10**18, 10**18 - HOUR, 10**18 - 2 * HOUR)):
+        (tmp_path / "new").write_text(str(number))
+        os.utime(tmp_path / "new", ns=(mtime, mtime))
+        (tmp_path / "new").rename(tmp_path / "seen")
+        for _ in range(2):
+            Keeper(os.fsencode(tmp_path)).keep_file(descriptor, b"user/j", b"seen")
+        packed.Packer(os.fsencode(tmp_path)).pack()
+    os.close(descriptor)
+    versions = sorted((tmp_path / os.fsdecode(store.STORE)).glob("files/user/j/seen.versions/*"))
+    assert [gzip.decompress(one.read_bytes()) for one in versions] == [b"0", b"1", b"2"]
 
 
 @pytest.mark.parametrize("later", [0, 1])
