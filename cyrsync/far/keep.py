@@ -105,16 +105,23 @@ class Keeper:
         return finder if finder and now in (None, finder.header.uidvalidity) else None
 
     def note_digest(self, path: bytes, uidvalidity: int, uid: int, digest: bytes) -> None:
-        """Remember what a message is called in the pool whose index record does not tell; `path` is its folder."""
+        """Remember what a message is called in the pool whose index record does not tell; `path` is its folder.
+
+        That is on the disk before the message leaves its folder: after a power cut, nothing else would tell.
+        """
         mailbox = self._store.open(store.MAILBOXES, self._former[path])
         try:
             descriptor = os.open(store.HASHED, _APPEND, 0o600, dir_fd=mailbox)
             try:
                 # A line that a full disk or a power cut has torn must not tear the next one.
                 line = "\n{} {} {}\n".format(uidvalidity, uid, digest.hex()).encode("ascii")
+                is_new = os.fstat(descriptor).st_size == 0
                 whole_file.write_all(descriptor, line)
+                os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+            if is_new:
+                os.fsync(mailbox)
         finally:
             os.close(mailbox)
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from cyrsync.cyrus.mailbox import regular_file
 from cyrsync.errors import CyrsyncError, Exit, LockedError, UnusableError
+from cyrsync.far import whole_file
 from cyrsync.far.to_disk import to_disk
 from cyrsync.history import contents
 from cyrsync.history.outcome import MailboxRestore
@@ -79,6 +80,14 @@ class Target:
             os.close(descriptor)
             raise self.failed(error, *path) from None
         return descriptor
+
+    def write_durably(self, directory: int, name: bytes, data: bytes) -> None:
+        """Write a file that the next restore needs: it is in place only once it is on the disk. Raise NotWritten."""
+        try:
+            whole_file.replace(name, data, directory, _PARTIAL + name)
+            os.fsync(directory)
+        except OSError as error:
+            raise self.failed(error, name) from None
 
     def write(
         self, directory: int, name: bytes, blocks: Iterable[bytes], time: int | None = None, to: int | None = None
@@ -177,7 +186,7 @@ class Target:
         # A restore that was killed while it wrote the mark has left nothing else.
         found = set(names_in(self._top)) - {_PARTIAL + MARK}
         if not found:
-            self.write(self._top, MARK, [f"{form}\n".encode()])
+            self.write_durably(self._top, MARK, f"{form}\n".encode())
         elif MARK not in found or not may_go_on:
             raise UnusableError(f"{path_text(self.path)}: not empty: name a new directory")
         elif self._mark() != form:

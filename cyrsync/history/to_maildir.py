@@ -83,9 +83,10 @@ def _close(made: _Folder) -> None:
 def _letters(target: Target, folder: int, selection: Selection) -> dict[str, str]:
     """Write the names of the user flags there are, and return the letter of each flag."""
     try:
-        lines = target.read(folder, _KEYWORDS).decode("latin-1").splitlines()
+        there = target.read(folder, _KEYWORDS)
     except OSError:
-        lines = []
+        there = b""
+    lines = there.decode("latin-1").splitlines()
     # Numbers that were given before stay: names of files have their letters.
     known = {int(match[1]): match[2] for line in lines if (match := _KEYWORD.fullmatch(line))}
     named = [flag.decode("latin-1") for flag in selection.mailbox.user_flags if flag]
@@ -93,7 +94,8 @@ def _letters(target: Target, folder: int, selection: Selection) -> dict[str, str
     free = [number for number in range(_MOST_KEYWORDS) if number not in known]
     known.update(zip(free, new, strict=False))
     if known:
-        text = [f"{number} {name}\n".encode("latin-1") for number, name in sorted(known.items())]
-        target.write(folder, _KEYWORDS, text)
+        text = "".join(f"{number} {name}\n" for number, name in sorted(known.items())).encode("latin-1")
+        if text != there:
+            target.write_durably(folder, _KEYWORDS, text)
     keywords = {name: chr(ord("a") + number) for number, name in known.items() if number < _MOST_KEYWORDS}
     return {**_LETTERS, **keywords}

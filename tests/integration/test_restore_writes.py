@@ -135,6 +135,35 @@ def test_a_mark_that_is_no_file(box: Box, tmp_path: Path) -> None:
         (mail / MARK.decode()).unlink()
 
 
+@pytest.mark.parametrize("name", [MARK, b"dovecot-keywords"], ids=os.fsdecode)
+def test_what_the_next_restore_needs_is_on_the_disk_first(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes
+) -> None:
+    """After a power cut, an empty mark would let no restore go on; and keywords, no file's flags be known."""
+    mail = tmp_path / "mail"
+    synced: list[tuple[str, bool]] = []
+    sync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), (mail / os.fsdecode(name)).exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    target = Target(os.fsencode(mail), "maildir", [], may_go_on=True)
+    try:
+        if name != MARK:
+            outcome = Outcome("", "")
+            outcome.begin("", 1)
+            chosen = selection(b"user.joe", message(box.conf), (b"$Label1",))
+            where = place(b"user.joe", Request(), b"user.joe")
+            restore_to.FORMS["maildir"](target, chosen, where, MailboxRestore(outcome, NoProgress()))
+    finally:
+        target.close()
+    partial = f"{mail}/.cyrsync-partial-{os.fsdecode(name)}"
+    assert [there for path, there in synced if path == partial] == [False]
+    assert (str(mail), True) in synced
+
+
 def test_two_at_once(box: Box, tmp_path: Path) -> None:
     target = Target(os.fsencode(tmp_path / "mail"), "maildir", [], may_go_on=True)
     try:

@@ -392,6 +392,19 @@ def test_what_is_not_large_waits_to_be_packed_until_there_is_much(
     assert not list((mailbox.kept.parents[1] / "unpacked").iterdir())
 
 
+def test_what_no_index_tells_is_on_the_disk_before_its_message_moves(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, list[int]]] = []
+    monkeypatch.setattr(os, "fsync", lambda one: synced.append((os.readlink(f"/proc/self/fd/{one}"), mailbox.uids())))
+    (mailbox.folder / "3.").write_bytes(b"cut off")
+    before = mailbox.uids()
+    mailbox.keep(keeper_of(mailbox))
+    remove(mailbox, Removal(mailbox.path, uid_sets.of([3])))
+    assert synced == [(str(mailbox.kept / "hashed"), before), (str(mailbox.kept), before)]
+    assert mailbox.uids() == [uid for uid in before if uid != 3]
+
+
 def test_a_full_disk_has_no_more_on_it_after_each_try_to_pack(
     mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
