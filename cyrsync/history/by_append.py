@@ -49,6 +49,10 @@ def restore_by_append(
         try:
             connection, own_name = logins.of(name)
             there = _is_there(connection, own_name)
+            inbox = None if there else into_plan.inbox_of(name)
+            planned = {other.name for other in outcome.mailboxes}
+            if inbox and shown(inbox) not in planned and not _is_there(*logins.of(inbox)):
+                raise into_plan.no_user(inbox)
             had = _digests(connection, own_name, selection) if there else frozenset()
             lacking = partial(_lacking, selection, had)
             if outcome.dry_run:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from cyrsync.cyrus.server import layout
-from cyrsync.history.choose import former_name
+from cyrsync.history.choose import former_name, shown
+from cyrsync.history.imap_server import CommandRefused
 from cyrsync.history.selected import Mailbox, Message, Selection
 from cyrsync.history.sync_apply import Remote
 from cyrsync.history.sync_server import SyncServer
+from cyrsync.text import path_text
 
 #: 16 hexadecimal digits up to 2.4, then a UUID, or 24 letters and digits.
 _UNIQUEID = re.compile(r"[0-9A-Za-z-]{1,64}")
@@ -47,15 +49,18 @@ class Plan:
         return (one for one in self.selection.messages() if one.guid not in self.had)
 
 
-def decide(server: SyncServer, selection: Selection, shown: str, had: frozenset[bytes]) -> Plan:
-    """Return what to do. `had` are GUIDs to be left out anyway. Raise CommandRefused, ConnectionFailed."""
+def decide(server: SyncServer, selection: Selection, label: str, had: frozenset[bytes]) -> Plan:
+    """Return what to do. `label` is the mailbox for people, `had` are GUIDs to be left out anyway.
+
+    Raise CommandRefused, ConnectionFailed.
+    """
     mailbox = selection.mailbox
     name = name_of(mailbox)
     there = server.mailbox(name)
     if there is None:
         if not _UNIQUEID.fullmatch(mailbox.uniqueid):
             # The server would make directories of that name.
-            note = f"{shown}: its uniqueid cannot be right: restored with a new one"
+            note = f"{label}: its uniqueid cannot be right: restored with a new one"
             return Plan(selection, name, Action.MAKE_ANEW, None, had, note)
         lives = server.with_uniqueid(mailbox.uniqueid)
         if lives is None:
@@ -63,7 +68,7 @@ def decide(server: SyncServer, selection: Selection, shown: str, had: frozenset[
         former = _former(lives.name)
         # A server leaves out its default domain.
         if former is None or former not in (name, name.rpartition(b"!")[2]):
-            note = f"{shown}: its uniqueid is that of another mailbox now: restored with a new one"
+            note = f"{label}: its uniqueid is that of another mailbox now: restored with a new one"
             return Plan(selection, name, Action.MAKE_ANEW, None, had, note)
         if _is_empty_copy(lives, mailbox):
             return Plan(selection, former, Action.MAKE_OVER_EMPTY, lives, had)
@@ -76,6 +81,19 @@ def decide(server: SyncServer, selection: Selection, shown: str, had: frozenset[
 def name_of(mailbox: Mailbox) -> bytes:
     """Return the name to restore a mailbox under: of a deleted one the name that it had."""
     return (_former(mailbox.name) if mailbox.deleted else None) or mailbox.name
+
+
+def inbox_of(name: bytes) -> bytes | None:
+    """Return the INBOX of the user whose folder this is; None for an INBOX itself, and what is no user's."""
+    domain, mark, local = name.rpartition(b"!")
+    words = local.split(b".")
+    return domain + mark + b".".join(words[:2]) if words[0] == b"user" and len(words) > 2 else None
+
+
+def no_user(inbox: bytes) -> CommandRefused:
+    """Return the error for a folder of a user whom the server does not have: Cyrus makes none without the INBOX."""
+    user = path_text(layout.user_of_name(inbox) or b"")
+    return CommandRefused("NO", f"it has no user {user}: make {shown(inbox)} there, or restore all with --user {user}")
 
 
 def _former(name: bytes) -> bytes | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from cyrsync.cyrus.mailbox import entry, records
@@ -48,6 +48,8 @@ def restore_into(
             if plan.note:
                 outcome.warnings.append(plan.note)
             if outcome.dry_run:
+                if plan.action in (Action.MAKE, Action.MAKE_ANEW):
+                    _check_user(server, plan.name, {other.name for other in outcome.mailboxes})
                 one.show(selection, plan.messages, told)
             else:
                 plan = _Run(server, outcome, one, reporter).execute(plan, left_out)
@@ -99,6 +101,7 @@ class _Run:
     def _make(self, plan: Plan) -> None:
         """Make a mailbox with all that it had, in one command: nobody sees half of it."""
         now = int(time.time())
+        _check_user(self._server, plan.name)
         place = self._server.place_for(plan.name, plan.selection.mailbox.partition)
         mailbox = sync_apply.in_domain(replace(plan.selection.mailbox, name=plan.name), place.prefix)
         if plan.action is Action.MAKE_ANEW:
@@ -116,9 +119,9 @@ class _Run:
             lines.append(sync_apply.last_uid(mailbox.last_uid, now))
         try:
             self._server.restore(sync_apply.restore(mailbox, place.partition, lines), len(lines))
-        except CommandRefused:
+        except CommandRefused as refused:
             self._clear_away_failed(mailbox)
-            raise
+            raise CommandRefused(refused.status, f"{refused}: its log may say why") from None
         self._add(sent)
 
     def _append(self, plan: Plan, partition: bytes) -> None:
@@ -169,6 +172,13 @@ class _Run:
     def _add(self, sent: Iterable[UploadedMessage]) -> None:
         for one in sent:
             self._one.add(one.size)
+
+
+def _check_user(server: SyncServer, name: bytes, planned: Collection[str] = ()) -> None:
+    """Raise CommandRefused for the folder of a user who has no INBOX there, and none of the `planned` names is one."""
+    inbox = into_plan.inbox_of(name)
+    if inbox and shown(inbox) not in planned and server.mailbox(inbox) is None:
+        raise into_plan.no_user(inbox)
 
 
 def _was_changed_since(selection: Selection) -> bool:

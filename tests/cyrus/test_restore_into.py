@@ -630,6 +630,28 @@ def test_a_user_who_is_gone(site: Site, purged: bool) -> None:
         assert {name: subjects(after[name]) for name in before} == {name: subjects(before[name]) for name in before}
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_folder_of_a_user_whom_the_server_does_not_have(site: Site, dry_run: bool) -> None:
+    user = site.user("Work")
+    fill(site, user, "Work")
+    (found,) = site.selections(site.remember(), Request(mailbox=f"user.{user}.Work"))
+    fresh = f"none{user}"
+    stranger = replace(found.mailbox, name=f"user.{fresh}.Work".encode(), uniqueid=f"none{user}")
+    work = replace(found, mailbox=stranger)
+    inbox = replace(work, mailbox=replace(stranger, name=f"user.{fresh}".encode(), uniqueid=f"{user}none"))
+    line = (
+        f"user/{fresh}/Work: the server refused: it has no user {fresh}: make user/{fresh} there, or restore all with "
+        f"--user {fresh}"
+    )
+    result = site.restore_these([work], dry_run=dry_run)
+    assert (result.errors, result.exit, result.restored) == ([line], 23, 0)
+    outcome = Outcome("", "", dry_run)
+    with closing(OwnerLogins(site.connect)) as logins:
+        restore_by_append(logins, [work], outcome, NoProgress())
+    assert (outcome.errors, outcome.exit) == ([line], 23)
+    assert site.restore_these([inbox, work], dry_run=dry_run).errors == []
+
+
 def test_only_what_the_user_has_nowhere(site: Site) -> None:
     user = site.user("Work", "Archive")
     fill(site, user, "Work")
