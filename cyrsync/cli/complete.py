@@ -58,5 +58,6 @@ def _known(context: typer.Context) -> list[Mailbox]:
         if opened.config:
             database = opened.config.database("mboxlist")[1]
             if os.stat(opened.place(database)).st_size <= _LARGEST:
-                return list(mailboxes.read(opened.database(database)))
+                unread: list[Mailbox] = []
+                return [*mailboxes.read(opened.database(database), unread.append), *unread]
     return []

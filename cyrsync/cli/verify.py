@@ -53,7 +53,7 @@ def verify_command(
     With --history, the history in TREE is checked: each kept state has its messages.
     """
     from cyrsync.verify.result import AuditResult
-    from cyrsync.verify.server import audit_server  # what few runs need is not loaded by all
+    from cyrsync.verify.server import verify_server  # what few runs need is not loaded by all
     from cyrsync.verify.trees import audits
 
     if history and (tree is None or replica):
@@ -74,7 +74,7 @@ def verify_command(
         if history and tree:
             _take_history(result, tree, conf, reporter)
         elif tree is None:
-            _take(result, audit_server(read_conf(conf), content), reporter)
+            _take(result, verify_server(read_conf(conf), content), reporter)
         else:
             with audits(
                 *(address.parse(tree), address.parse(replica) if replica else None, content, rsh, result.warnings)

@@ -12,15 +12,14 @@ from typing import TypeVar
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.db import reader
 from cyrsync.cyrus.server.db.error import DbError
-from cyrsync.cyrus.server.mailboxes import Mailbox
-from cyrsync.cyrus.server.server import Located, located
+from cyrsync.cyrus.server.server import Located
 from cyrsync.errors import UnusableError, error_text
 from cyrsync.far.store import directory_of
 from cyrsync.history import moment
 from cyrsync.history.kept.kept import WRONG, Kept, no_store
 from cyrsync.history.kept.store import State, Version
 from cyrsync.history.mailbox_files import MailboxFiles, Unreadable
-from cyrsync.history.tree import Tree
+from cyrsync.history.tree import Tree, by_records
 from cyrsync.text import path_text
 
 _Result = TypeVar("_Result")
@@ -48,7 +47,7 @@ class AsOf:
         config = self.kept.tree.config
         records = self._records(config) if config else None
         if config is not None and records is not None:
-            found = list(located(config, records, self._leads_nowhere))
+            found = by_records(config, records, self.kept.tree.warnings, lambda _: self._by_states())
         else:
             found = list(self._by_states())
         if not found:
@@ -220,6 +219,3 @@ class AsOf:
                 key = place.mailbox.partition, place.data
                 found[key] = max(found.get(key, (0, b"")), (since, mailbox))
         return {key: mailbox for key, (_, mailbox) in found.items()}
-
-    def _leads_nowhere(self, mailbox: Mailbox) -> None:
-        self.kept.tree.warnings.append(f"{path_text(mailbox.name)}: its record in mailboxes.db leads to no directory")

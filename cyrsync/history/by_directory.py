@@ -31,7 +31,7 @@ def in_partitions(config: Config, unreadable: Unreadable, reporter: Reporter) ->
     for partition in config.partitions.values():
         for folder in _folders(partition.root_of("header"), unreadable, reporter):
             if entry.HEADER in folder.metadata:
-                yield _located(partition, folder.path, config.hashimapspool)
+                yield located_at(partition, folder.path, config.hashimapspool)
 
 
 def anywhere(top: bytes, unreadable: Unreadable, reporter: Reporter) -> Iterator[Located]:
@@ -61,7 +61,7 @@ def anywhere(top: bytes, unreadable: Unreadable, reporter: Reporter) -> Iterator
         data = sorted(messages.get(below, [root]), key=lambda one: one != root)
         home, first, last = (_join(above, one) for one in (root, data[0], data[-1]))
         partition = Partition("", first, home, _METADATA, last, {})
-        yield _located(partition, below, None)
+        yield located_at(partition, below, None)
 
 
 def _folders(root: bytes, unreadable: Unreadable, reporter: Reporter) -> Iterator[Folder]:
@@ -94,7 +94,7 @@ def _below(path: bytes, root: bytes) -> bytes:
     return path[len(root) :].lstrip(b"/")
 
 
-def _located(partition: Partition, path: bytes, hashed: bool | None) -> Located:
+def located_at(partition: Partition, path: bytes, hashed: bool | None) -> Located:
     """Return a mailbox by its path below the root; whether there are letters in it may be not known (None)."""
     header_path, index_path = (
         os.path.join(partition.root_of(word), path, b"cyrus." + word.encode()) for word in ("header", "index")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -20,7 +20,7 @@ from cyrsync.cyrus.server import config as imapd_conf
 from cyrsync.cyrus.server.config import Config, ConfigError
 from cyrsync.cyrus.server.db import reader
 from cyrsync.cyrus.server.db.error import DbError
-from cyrsync.cyrus.server.mailboxes import Mailbox as Record
+from cyrsync.cyrus.server.mailboxes import Mailbox
 from cyrsync.cyrus.server.server import Located, located
 from cyrsync.errors import UnusableError, error_text
 from cyrsync.history import by_directory
@@ -166,16 +166,36 @@ class Tree:
         database = self.config.database("mboxlist")[1]
         try:
             records = reader.read(self.place(database))
-            return list(located(self.config, records, self._leads_nowhere))
+            return by_records(self.config, records, self.warnings, self._by_directory)
         except FileNotFoundError:
             reason = "no such file"
         except (DbError, OSError) as error:
             reason = error.reason if isinstance(error, DbError) else error_text(error)
         self.warnings.append(f"{path_text(database)}: {reason}: mailboxes are looked for by their directories")
-        return list(by_directory.in_partitions(self.config, self.unreadable.append, self.reporter))
+        return list(self._by_directory(self.config))
 
-    def _leads_nowhere(self, mailbox: Record) -> None:
-        self.warnings.append(f"{path_text(mailbox.name)}: its record in mailboxes.db leads to no directory")
+    def _by_directory(self, config: Config) -> Iterator[Located]:
+        return by_directory.in_partitions(config, self.unreadable.append, self.reporter)
+
+
+def by_records(
+    config: Config,
+    records: list[tuple[bytes, bytes]],
+    warnings: list[str],
+    otherwise: Callable[[Config], Iterator[Located]],
+) -> list[Located]:
+    """Return the mailboxes that the records of a mailboxes.db name. Raise OSError.
+
+    Those whose record cannot be read, or leads to no directory, are looked for `otherwise`, and `warnings` say so.
+    """
+    left_out: dict[bytes, str] = {}
+
+    def wrong(mailbox: Mailbox, reason: str) -> None:
+        left_out[mailbox.name] = reason
+
+    found = list(located(config, records, wrong))
+    warnings += [f"{path_text(name)}: {reason}" for name, reason in left_out.items()]
+    return found + [one for one in otherwise(config) if one.mailbox.name in left_out] if left_out else found
 
 
 def message_places(place: Located, uid: int, archived: bool) -> tuple[bytes, ...]:

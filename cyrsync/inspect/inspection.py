@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from cyrsync.cyrus.mailbox import mailbox
 from cyrsync.cyrus.mailbox.locks import LockTimeout
@@ -12,6 +13,7 @@ from cyrsync.cyrus.mailbox.snapshot import MetaFiles, beside
 from cyrsync.cyrus.server import layout
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.db.error import DbError
+from cyrsync.cyrus.server.mailboxes import Mailbox
 from cyrsync.cyrus.server.names import mailbox_of
 from cyrsync.cyrus.server.server import Located, located
 from cyrsync.ends.tree import resolve_here
@@ -24,30 +26,54 @@ def inspect(wanted: list[str], config: Config | None) -> Iterator[Inspected]:
 
     Without a `config`, only folders can be asked for. Raise UnusableError for one that does not exist.
     """
-    known = places(config) if config else []
+    known = places(config) if config else Places([], {})
     if not wanted:
-        yield from map(_located, known)
+        yield from map(_located, known.located)
+        yield from (_left_out(*one) for one in known.left_out.items())
     for name in wanted:
-        matching = [place for place in known if config and _is_meant(name, place, config)]
-        if not matching and not os.path.isdir(name):
+        matching = [place for place in known.located if config and _is_meant(name, place, config)]
+        left_out = [one for one in known.left_out.items() if config and os.fsencode(name) in _names(one[0], config)]
+        if not (matching or left_out or os.path.isdir(name)):
             raise UnusableError(f"{name}: no such mailbox in mailboxes.db, and no such folder")
-        yield from map(_located, matching) if matching else [_folder(name)]
+        yield from map(_located, matching)
+        yield from (_left_out(*one) for one in left_out)
+        if not (matching or left_out):
+            yield _folder(name)
 
 
-def places(config: Config) -> list[Located]:
+class Places(NamedTuple):
+    """Where each mailbox of a server lies, and by their names why some are left out."""
+
+    located: list[Located]
+    left_out: dict[bytes, str]
+
+
+def places(config: Config) -> Places:
     """Return where each mailbox of a server lies. Raise UnusableError when mailboxes.db cannot be read."""
+    left_out: dict[bytes, str] = {}
+
+    def wrong(mailbox: Mailbox, reason: str) -> None:
+        left_out[mailbox.name] = reason
+
     try:
-        return list(located(config))
+        found = located(config, left_out=wrong)
+        return Places(list(found), left_out)
     except (DbError, OSError) as error:
         raise UnusableError(f"mailboxes.db cannot be read: {error_text(error)}") from None
 
 
 def _is_meant(name: str, place: Located, config: Config) -> bool:
-    given = os.fsencode(name)
-    inside = place.mailbox.name
-    return given in (inside, layout.external(inside, config.separator), place.data, place.meta) or (
-        place.mailbox.uniqueid == name
-    )
+    given = (*_names(place.mailbox.name, config), place.data, place.meta)
+    return os.fsencode(name) in given or place.mailbox.uniqueid == name
+
+
+def _names(inside: bytes, config: Config) -> tuple[bytes, bytes]:
+    return inside, layout.external(inside, config.separator)
+
+
+def _left_out(name: bytes, reason: str) -> Inspected:
+    deleted = layout.is_deleted(name)
+    return Inspected(os.fsdecode(name), None, b"", b"", b"", "", deleted, error=reason)
 
 
 def _located(place: Located) -> Inspected:

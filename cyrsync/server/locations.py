@@ -73,13 +73,7 @@ def _locations(
     def wrong(mailbox: Mailbox, reason: str) -> None:
         errors.append((mailbox, f"{path_text(mailbox.name)}: {reason}"))
 
-    def nowhere(mailbox: Mailbox) -> None:
-        wrong(mailbox, "no directory can be told from its record in mailboxes.db: left out")
-
-    def unread(mailbox: Mailbox) -> None:
-        wrong(mailbox, "its record in mailboxes.db cannot be read: left out")
-
-    for one in located(config, records, nowhere, unread):
+    for one in located(config, records, lambda mailbox, reason: wrong(mailbox, f"{reason}: left out")):
         mailbox = one.mailbox
         if not one.data:
             wrong(mailbox, f"imapd.conf has no partition {mailbox.partition}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import struct
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -28,8 +27,8 @@ from cyrsync.cyrus.server.server import Located, located
 from cyrsync.errors import ConnectionFailed, RefusedError, UnusableError, UsageError, error_text
 from cyrsync.far import host, message_files
 from cyrsync.far.message_files import MessageFiles
-from cyrsync.far.owner_file import is_bare
 from cyrsync.far.uids import file_names
+from cyrsync.server.mounted import INDEX_HEAD, lacks_messages
 from cyrsync.server.roots import Roots
 from cyrsync.standby.checked import Finding, Verdict
 from cyrsync.state.lock import refuse_shared
@@ -41,8 +40,6 @@ ok, note, fail = (partial(Finding, verdict) for verdict in Verdict)
 #: Errors that end one check, and not the others.
 TOLD = (ConfigError, DbError, UsageError, UnusableError, RefusedError, ConnectionFailed, LockTimeout, OSError)
 
-#: The beginning of an index: the number of its records, and the bytes of the messages that users see.
-_INDEX = struct.Struct(">20xI8xQ")
 _HALF_A_BLOCK = 2048  # of a disk's, which a message wastes
 _SAMPLE = 20  # mailboxes to lock, and kinds of files to copy
 _STAGED, _ROW = 256 << 20, 4096  # bytes: what a run stages at most, and what the state has of a mailbox
@@ -120,7 +117,7 @@ class Source:
         path = config.database("mboxlist")[1]
         data = reader.stable(path)[0]
         lost: list[Mailbox] = []
-        places = list(located(config, reader.records(data, path), lost.append, lost.append))
+        places = list(located(config, reader.records(data, path), lambda one, _: lost.append(one)))
         if not places:
             raise UnusableError(f"{path_text(path)}: no mailbox on this server: is it the right file, and servername?")
         self._places = [one for one in places if one.data]
@@ -163,21 +160,17 @@ class Source:
         """Yield directories for messages that have nothing in them, with their partitions, whose indexes name some."""
         for partition in config.partitions.values():
             roots = Roots.of(partition)
-            if roots.data == roots.homes[kinds.INDEX] or not os.path.isdir(roots.data) or not is_bare(roots.data):
-                continue
-            for place in self._places:
-                if place.mailbox.partition == partition.name and _names_messages(place.files.index_path):
-                    yield roots.data, partition.name
-                    break
+            if lacks_messages(roots, (one for one in self._places if one.mailbox.partition == partition.name)):
+                yield roots.data, partition.name
 
     def _count(self, config: Config, place: Located) -> None:
         """Count what a mailbox needs on a replica, at least: its index tells. Raise OSError."""
         descriptor, status = regular_file.opened(place.files.index_path)
         try:
-            head = os.read(descriptor, _INDEX.size).ljust(_INDEX.size, b"\0")
+            head = os.read(descriptor, INDEX_HEAD.size).ljust(INDEX_HEAD.size, b"\0")
         finally:
             os.close(descriptor)
-        records, size = _INDEX.unpack(head)
+        records, size = INDEX_HEAD.unpack(head)
         roots = Roots.of(config.partitions[place.mailbox.partition])
         self._need(roots.data, size + records * _HALF_A_BLOCK, records)
         self._need(roots.homes[kinds.INDEX], status.st_size, len(kinds.SNAPSHOT))
@@ -268,16 +261,3 @@ def _copy(file: ConfFile, to: bytes) -> Findings:
     except CopyError as error:
         raise UnusableError(f"{path_text(file.whole_path)}: {error}") from None
     yield from ()
-
-
-def _names_messages(index: bytes) -> bool:
-    """Tell whether an index has a record."""
-    try:
-        descriptor = regular_file.opened(index)[0]
-        try:
-            records, _ = _INDEX.unpack(os.read(descriptor, _INDEX.size).ljust(_INDEX.size, b"\0"))
-            return bool(records)
-        finally:
-            os.close(descriptor)
-    except OSError:
-        return False

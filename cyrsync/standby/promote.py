@@ -103,6 +103,7 @@ class _Server:
         #: What owner files are looked for in, and written to.
         self.roots = list(dict.fromkeys([*self._partitions, home, *more]))
         self._places: list[Located] = []
+        self._left_out: dict[bytes, str] = {}
 
     def check(self) -> OwnerFiles:
         """Return the owner files. Raise UnusableError where Cyrus is at work, or could not work with what is there."""
@@ -110,7 +111,7 @@ class _Server:
         if pids:
             raise UnusableError(f"{self._conf}: a Cyrus is using it, process {pids[0]}: stop it first")
         _refuse_cyrus(self.roots)
-        self._places = places(self._config)
+        self._places, self._left_out = places(self._config)
         for name in sorted({one.mailbox.partition for one in self._places if one.data}):
             roots = Roots.of(self._config.partitions[name])
             for root in dict.fromkeys([roots.data, roots.homes[kinds.INDEX]]):
@@ -135,7 +136,7 @@ class _Server:
         for root in self._partitions:
             sweep(root, leftovers.in_partition, self._owner, every, swept)
         full = self._config.fulldirhash
-        names = [one.mailbox.name for one in self._places]
+        names = [*(one.mailbox.name for one in self._places), *self._left_out]
         no_leftovers = frozenset(layout.quota_file(name, full) for name in names if name.endswith(b".NEW"))
         for root in self._state:
             sweep(root, partial(leftovers.in_state, quota_files=no_leftovers), self._owner, every, swept)

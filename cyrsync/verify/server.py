@@ -15,8 +15,11 @@ from cyrsync.far.finding import Audited, Problem
 from cyrsync.far.folder import Folder
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.walk import walk
-from cyrsync.inspect.inspection import places
+from cyrsync.history.by_directory import located_at
+from cyrsync.inspect.inspection import Places, places
 from cyrsync.server.absence import ABSENT, is_absent
+from cyrsync.server.mounted import check_roots
+from cyrsync.server.roots import Roots
 from cyrsync.spool.walk_engine import links_in
 
 #: Looks at what seems wrong, and seconds between them.
@@ -24,12 +27,19 @@ _ROUNDS, _PAUSE = 20, 0.2
 _NO_LINKS: Mapping[bytes, bytes] = {}
 
 
+def verify_server(config: Config, content: bool) -> Iterator[Audited]:
+    """Audit every mailbox of a server whose disks are mounted. Raise UnusableError where one seems not to be."""
+    check_roots(config, places(config).located)
+    yield from audit_server(config, content)
+
+
 def audit_server(config: Config, content: bool) -> Iterator[Audited]:
     """Audit every mailbox, and tell of mailboxes without a directory and directories without a mailbox.
 
     The paths are absolute. Raise UnusableError where mailboxes.db cannot be read.
     """
-    expected = _by_directory(config)
+    known = places(config)
+    expected = _by_directory(known)
     suspects: dict[bytes, Audited | None] = {}
     links: dict[bytes, bytes] = {}
     for root in sorted({partition.data for partition in config.partitions.values()}):
@@ -46,6 +56,7 @@ def audit_server(config: Config, content: bool) -> Iterator[Audited]:
             elif folder.problem or folder.is_cyrus():
                 suspects[directory] = None
     suspects.update(dict.fromkeys(expected))
+    suspects.update(dict.fromkeys(known.left_out))
     suspects.update(dict.fromkeys(_strange_elsewhere(config)))
     yield from _settled(config, suspects, content, links)
 
@@ -65,12 +76,15 @@ def _settled(
     """
     before: dict[bytes, object] = {}
     for left in reversed(range(_ROUNDS)):
-        now = _by_directory(config)
+        known = places(config)
+        now = _by_directory(known)
         owned = {path for place in now.values() for path in _directories(place)}
         for directory in sorted(suspects):
             state = _state(directory)
             found = None
-            if directory in now or not _is_owned(directory, owned, links):
+            if directory in known.left_out:
+                found = _left_out(directory, known.left_out[directory])
+            elif directory in now or not (_is_owned(directory, owned, links) or _is_named(directory, config, known)):
                 found = _look_again(directory, now, content)
             if found is None:
                 del suspects[directory]
@@ -87,6 +101,21 @@ def _is_owned(directory: bytes, owned: set[bytes], links: Mapping[bytes, bytes])
     """Tell whether a directory is a mailbox's, perhaps by a link that leads to it, or to one above it."""
     tops = (top for top in links if (directory + b"/").startswith(top + b"/"))
     return directory in owned or any(links[top] + directory[len(top) :] in owned for top in tops)
+
+
+def _is_named(directory: bytes, config: Config, known: Places) -> bool:
+    """Tell whether a directory has the name of a mailbox that is left out: by its path, else by its header."""
+    for partition in config.partitions.values() if known.left_out else ():
+        for root in Roots.of(partition).all():
+            if directory.startswith(root + b"/"):
+                place = located_at(partition, directory[len(root) + 1 :], config.hashimapspool)
+                if place.mailbox.name in known.left_out:
+                    return True
+    return False
+
+
+def _left_out(name: bytes, reason: str) -> Audited:
+    return Audited(name, problems=(Problem("unreadable", detail=reason),), mailbox=name)
 
 
 def _look_again(directory: bytes, now: dict[bytes, Located], content: bool) -> Audited | None:
@@ -133,7 +162,7 @@ def _strange_elsewhere(config: Config) -> dict[bytes, Folder]:
     """Return the folders on meta- and archive partitions that have something in them and are no mailbox's."""
     partitions = config.partitions.values()
     roots = {root for one in partitions for root in (one.meta, one.archive, *one.elsewhere.values())}
-    known = {path for place in places(config) for path in _directories(place)}
+    known = {path for place in places(config).located for path in _directories(place)}
     found = {}
     for root in sorted(roots - {one.data for one in partitions}):
         for directory, folder in _folders(root):
@@ -147,9 +176,9 @@ def _directories(place: Located) -> set[bytes]:
     return {place.data, place.meta, place.archive, *map(os.path.dirname, files)}
 
 
-def _by_directory(config: Config) -> dict[bytes, Located]:
+def _by_directory(known: Places) -> dict[bytes, Located]:
     """Return the mailboxes by their directories, those of an unknown partition by their names."""
-    return {place.data or place.mailbox.name: place for place in places(config)}
+    return {place.data or place.mailbox.name: place for place in known.located}
 
 
 def _audit(place: Located, listed: MessageFiles, content: bool) -> Audited:

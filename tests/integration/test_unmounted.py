@@ -68,3 +68,38 @@ def test_check_says_so(box: Box, tmp_path: Path) -> None:
     done = run_cyrsync("check", "-C", box.conf, replica, "--json")
     assert done.returncode == 1
     assert f"{root}: it is empty, but the indexes of partition" in done.stdout
+
+
+def verify_names_it(conf: Path, root: Path) -> None:
+    """One line, exit 3."""
+    done = run_cyrsync("verify", "-C", conf)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"{root}: " in line
+    assert line.endswith("is it mounted?")
+
+
+def test_verify_names_a_mail_partition_that_is_not_mounted(box: Box) -> None:
+    """Not thousands of messages that are missing."""
+    verify_names_it(box.conf, unmount(box))
+
+
+@pytest.mark.parametrize("point", ["empty", "lost+found", "gone"])
+def test_verify_names_a_partition_that_is_not_mounted(tmp_path: Path, point: str) -> None:
+    server = SampleServer(tmp_path / "server", messages=20, folder_count=4, partitions="default other")
+    root = server.spools["other"]
+    shutil.rmtree(root)
+    if point != "gone":
+        root.mkdir()
+    if point == "lost+found":
+        (root / point).mkdir()
+    verify_names_it(server.conf, root)
+
+
+def test_verify_of_a_partition_without_mailboxes(tmp_path: Path) -> None:
+    """It may be empty: it is new."""
+    server = SampleServer(tmp_path / "server", messages=20, folder_count=4)
+    new = tmp_path / "new"
+    new.mkdir()
+    server.conf.write_text(f"{server.conf.read_text()}partition-new: {new}\n")
+    assert run_cyrsync("verify", "-C", server.conf).returncode == 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cyrsync.cyrus.mailbox.snapshot import MetaFiles
 from cyrsync.cyrus.server import layout, mailboxes
 from cyrsync.cyrus.server.db import reader
+from cyrsync.cyrus.server.db.error import DbError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,27 +32,31 @@ class Located(NamedTuple):
 def located(
     config: "Config",
     records: "list[tuple[bytes, bytes]] | None" = None,
-    nowhere: "Callable[[Mailbox], None] | None" = None,
-    unread: "Callable[[Mailbox], None] | None" = None,
+    left_out: "Callable[[Mailbox, str], None] | None" = None,
 ) -> "Iterator[Located]":
     """Yield every mailbox that has a directory on this server, as mailboxes.db knows them now, or by its `records`.
 
-    One whose name, uniqueid or partition cannot lead to a directory is left out, and given to `nowhere`; one whose
-    record cannot be read, to `unread`. Raise OSError or DbError where mailboxes.db cannot be read, without `unread`
-    also for such a record.
+    One whose record cannot be read, or leads to no directory, is given to `left_out`, with the reason; of one that
+    cannot be read only the name is known. Raise OSError or DbError where mailboxes.db cannot be read, without
+    `left_out` also for such a record.
     """
+
+    def wrong(mailbox: "Mailbox", reason: str) -> None:
+        if left_out is None:
+            raise DbError(f"{repr(mailbox.name)[2:-1]}: {reason}")  # in one line, whatever is in it
+        left_out(mailbox, reason)
+
     servername = config.text("servername")
     if records is None:
         records = reader.read(config.database("mboxlist")[1])
-    for mailbox in mailboxes.read(records, unread):
+    for mailbox in mailboxes.read(records, lambda one: wrong(one, "its record in mailboxes.db cannot be read")):
         if mailboxes.live(mailbox, servername):
             try:
                 # What is no text can be no partition's name, and no part of a path that Cyrus has made.
                 (mailbox.partition + mailbox.uniqueid).encode("utf-8")
                 one = _locate(config, mailbox)
             except ValueError:
-                if nowhere:
-                    nowhere(mailbox)
+                wrong(mailbox, "no directory can be told from its record in mailboxes.db")
             else:
                 yield one
 
