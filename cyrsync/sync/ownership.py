@@ -57,6 +57,7 @@ class WalkOwnership:
         self._writer = writer
         self._root = status.root
         self._boot = boot
+        self._bare = status.bare
         self._found = owner_file_of(status)
         self._owner_file: OwnerFile | None = None
 
@@ -77,7 +78,7 @@ class WalkOwnership:
         """
         if not (self._writer and self._boot):
             return ""
-        if self._found is None or self._found.writing:
+        if (self._found is None and not self._bare) or (self._found and self._found.writing):
             self._writer.to_disk([self._root])  # who wrote it has not had it synced, and nobody will know what it was
         owner_file = self._found or UNOWNED
         # Nobody's state speaks of this replica any more.
