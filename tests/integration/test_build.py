@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -12,8 +11,9 @@ from pathlib import Path
 
 import samplespool
 from support.overlay import overlay
+from support.packages import PROJECT, build, only
 from support.sshd import Sshd
-from support.tools import requires, unavailable
+from support.tools import requires
 from support.tree import assert_same_tree, plain_env
 
 #: What a newcomer does with the package, step by step; then it is removed, and at last nothing of it is there.
@@ -44,7 +44,6 @@ dpkg -P cyrsync
 find /usr /lib /etc /var/lib -xdev -name '*cyrsync*' >/tmp/left
 echo purged: $(cat /tmp/left)
 """
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 def test_build(tmp_path: Path, sshd: Sshd) -> None:
@@ -56,28 +55,6 @@ def test_build(tmp_path: Path, sshd: Sshd) -> None:
     lintian_has_no_errors(built)
     if os.geteuid() == 0:  # nobody else can install it
         the_package_is_installed_used_and_removed(built)
-
-
-def build(directory: Path) -> Path:
-    requires("bash")
-    for module in ("build", "shiv", "twine", "wheel", "setuptools"):
-        if importlib.util.find_spec(module) is None:
-            unavailable(f"no Python package {module}")
-    requires("dpkg-deb")
-    env = plain_env({"CYRSYNC_BUILD_PYTHON": sys.executable, "DEBEMAIL": "cyrsync@packages.debian.org"})
-    done = subprocess.run(
-        [PROJECT / "scripts" / "build", directory], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
-    if "No matching distribution" in done.stderr:
-        unavailable("no package index")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("PASSED") == 2
-    return directory
-
-
-def only(directory: Path, pattern: str) -> Path:
-    [found] = directory.glob(pattern)
-    return found
 
 
 def the_wheel_has_the_man_pages_and_every_module(built: Path) -> None:
