@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -12,6 +14,7 @@ from pathlib import Path
 import samplespool
 from support.overlay import overlay
 from support.packages import PROJECT, build, only
+from support.pages import broken_links
 from support.sshd import Sshd
 from support.tools import requires
 from support.tree import assert_same_tree, plain_env
@@ -50,6 +53,8 @@ def test_build(tmp_path: Path, sshd: Sshd) -> None:
     """All in one test: to build takes long, and is done once, whoever runs the tests side by side."""
     built = build(tmp_path / "built")
     the_wheel_has_the_man_pages_and_every_module(built)
+    the_description_needs_no_other_file(built)
+    no_link_leads_nowhere(built, tmp_path)
     the_sdist_can_be_tested(built)
     one_file_is_all_that_is_needed(built, tmp_path, sshd)
     lintian_has_no_errors(built)
@@ -62,9 +67,37 @@ def the_wheel_has_the_man_pages_and_every_module(built: Path) -> None:
         names = wheel.namelist()
     share = [name.partition("/data/")[2] for name in names if "/data/" in name]
     assert {f"share/man/man{path.suffix[1]}/{path.name}" for path in (PROJECT / "man").iterdir()} <= set(share)
-    assert {f"share/doc/cyrsync/{path.name}" for path in (PROJECT / "docs").iterdir()} <= set(share)
+    assert {f"share/doc/cyrsync/docs/{path.name}" for path in (PROJECT / "docs").iterdir()} <= set(share)
     modules = {str(path.relative_to(PROJECT)) for path in (PROJECT / "cyrsync").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
+
+
+def the_description_needs_no_other_file(built: Path) -> None:
+    """Whoever shows it has nothing but the text."""
+    with zipfile.ZipFile(only(built, "*.whl")) as wheel:
+        [metadata] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+        text = wheel.read(metadata).decode()
+    assert "share/doc/cyrsync" in text and "docs/hot-spare.md" in text
+    assert re.findall(r"\]\((?!https?:)[^)]*\)|<img|<source", text) == []
+
+
+def no_link_leads_nowhere(built: Path, tmp_path: Path) -> None:
+    """What is installed is all that there is: no other file, no address of the project."""
+    debian, wheel = tmp_path / "debian", tmp_path / "wheel"
+    subprocess.run(["dpkg-deb", "--extract", only(built, "*.deb"), debian], check=True)
+    with zipfile.ZipFile(only(built, "*.whl")) as archive:
+        archive.extractall(wheel)
+    for share in (debian / "usr" / "share", *wheel.glob("*.data/data/share")):
+        found = sorted((share / "doc" / "cyrsync").rglob("*.md"))
+        assert {"README.md", "CHANGELOG.md", "hot-spare.md"} <= {path.name for path in found}
+        assert {path.name: broken for path in found if (broken := broken_links(path))} == {}
+        for page in sorted((share / "man").rglob("*.[15]*")):
+            text = (gzip.decompress(page.read_bytes()) if page.suffix == ".gz" else page.read_bytes()).decode()
+            text = text.replace("\\-", "-")
+            for name in re.findall(r"share/(doc/cyrsync[\w/.-]*)", text):
+                assert (share / name).exists(), (page.name, name)
+            for other, section in re.findall(r"^\.BR (cyrsync[\w.-]*) \((\d)\)", text, re.MULTILINE):
+                assert list((share / f"man/man{section}").glob(f"{other}.{section}*")), (page.name, other)
 
 
 def the_sdist_can_be_tested(built: Path) -> None:

@@ -55,6 +55,18 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w -]", "", head).replace(" ", "-").lower() for head in heads}
 
 
+def broken_links(path: Path) -> list[str]:
+    """Return what the page of this file links to or shows, and what is not there."""
+    text, broken = path.read_text("utf-8"), []
+    for name, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]+))?\)", text):
+        target = path.parent / name if name else path
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text("utf-8"))):
+            broken.append(f"{name}#{anchor}")
+    return broken + [
+        name for name in re.findall(r'(?:src|srcset)="([^"]+)"', text) if not (path.parent / name).exists()
+    ]
+
+
 def commands(lines: list[str]) -> Iterator[Line]:
     """The commands of a block, each with all of its lines.
 
