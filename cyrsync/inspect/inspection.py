@@ -20,6 +20,9 @@ from cyrsync.ends.tree import resolve_here
 from cyrsync.errors import UnusableError, error_text
 from cyrsync.inspect.inspected import Inspected
 
+#: What Cyrus puts before the names of deleted mailboxes, where no imapd.conf tells.
+_DELETED = b"DELETED"
+
 
 def inspect(wanted: list[str], config: Config | None) -> Iterator[Inspected]:
     """Yield the mailboxes and folders that are asked for, in that order, or all mailboxes.
@@ -27,18 +30,19 @@ def inspect(wanted: list[str], config: Config | None) -> Iterator[Inspected]:
     Without a `config`, only folders can be asked for. Raise UnusableError for one that does not exist.
     """
     known = places(config) if config else Places([], {})
+    prefix = config.deletedprefix if config else _DELETED
     if not wanted:
-        yield from map(_located, known.located)
-        yield from (_left_out(*one) for one in known.left_out.items())
+        yield from (_located(place, prefix) for place in known.located)
+        yield from (_left_out(*one, prefix) for one in known.left_out.items())
     for name in wanted:
         matching = [place for place in known.located if config and _is_meant(name, place, config)]
         left_out = [one for one in known.left_out.items() if config and os.fsencode(name) in _names(one[0], config)]
         if not (matching or left_out or os.path.isdir(name)):
             raise UnusableError(f"{name}: no such mailbox in mailboxes.db, and no such folder")
-        yield from map(_located, matching)
-        yield from (_left_out(*one) for one in left_out)
+        yield from (_located(place, prefix) for place in matching)
+        yield from (_left_out(*one, prefix) for one in left_out)
         if not (matching or left_out):
-            yield _folder(name)
+            yield _folder(name, prefix)
 
 
 class Places(NamedTuple):
@@ -71,25 +75,25 @@ def _names(inside: bytes, config: Config) -> tuple[bytes, bytes]:
     return inside, layout.external(inside, config.separator)
 
 
-def _left_out(name: bytes, reason: str) -> Inspected:
-    deleted = layout.is_deleted(name)
+def _left_out(name: bytes, reason: str, prefix: bytes) -> Inspected:
+    deleted = layout.is_deleted(name, prefix)
     return Inspected(os.fsdecode(name), None, b"", b"", b"", "", deleted, error=reason)
 
 
-def _located(place: Located) -> Inspected:
+def _located(place: Located, prefix: bytes) -> Inspected:
     known = place.mailbox
-    deleted = layout.is_deleted(known.name)
+    deleted = layout.is_deleted(known.name, prefix)
     name = os.fsdecode(known.name)
     one = Inspected(name, known.partition, place.data, place.meta, place.archive, known.uniqueid, deleted)
     return _opened(one, place.files)
 
 
-def _folder(name: str) -> Inspected:
+def _folder(name: str, prefix: bytes) -> Inspected:
     path = resolve_here(os.fsencode(name)).root
     one = _opened(Inspected(mailbox_of(path), None, path, path, path, "", deleted=False), beside(path))
     if one.opened and one.opened.header.name:
         one.name = os.fsdecode(one.opened.header.name)
-        one.deleted = layout.is_deleted(one.opened.header.name)
+        one.deleted = layout.is_deleted(one.opened.header.name, prefix)
     return one
 
 

@@ -109,7 +109,7 @@ class ServerSender:
 
     def _uniqueid(self, name: bytes) -> bytes:
         """Return the uniqueid of the INBOX of the user who has a mailbox, b"" if its directory is not named so."""
-        key = self._keys().get(owner_of_name(name))
+        key = self._keys().get(owner_of_name(name, self.config.deletedprefix))
         return key.path.rpartition(b"/")[2] if key and key.path.startswith(b"uuid/") else b""
 
     def relisted(self) -> bool:

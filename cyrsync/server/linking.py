@@ -60,12 +60,14 @@ SentFiles = dict[bytes, SentFile]
 class Linker:
     """What the replica has that one run may link to."""
 
-    def __init__(self, store: Store, replica: Replica, roots: dict[str, Roots]) -> None:
+    def __init__(self, store: Store, replica: Replica, roots: dict[str, Roots], deletedprefix: bytes) -> None:
+        """`deletedprefix` is imapd.conf's."""
         #: Roots of the replica between which there are no links.
         self.apart: set[tuple[bytes, bytes]] = set()
         self._store = store
         self._replica = replica
         self._roots = roots
+        self._deletedprefix = deletedprefix
         self._table = _Table()
         self._new: set[Key] = set()  # mailboxes of which all was sent by this run
         self._changed: set[Key] = set()  # mailboxes that this run has found so
@@ -75,7 +77,7 @@ class Linker:
     def expect_lost(self, changed: list[Key], gone: list[MailboxRow], *, at_once: bool) -> None:
         """Look for the messages that mailboxes have lost before anything is sent, see `lost.find`; forget others."""
         self._changed = set(changed)
-        of_this = (self._store, self._roots, self._replica, changed, gone)
+        of_this = (self._store, self._roots, self._replica, self._deletedprefix, changed, gone)
         self._find_lost = partial(lost.find, *of_this, at_once=at_once) if gone or at_once else None
         self._losers = set()
         self._table.forget_lost()
@@ -87,7 +89,7 @@ class Linker:
             self._losers = self._table.put_lost(find())
         if change.row is None:
             self._new.add(change.location.key)
-        owner = owner_of_name(change.location.name) if self._losers else b""
+        owner = owner_of_name(change.location.name, self._deletedprefix) if self._losers else b""
         return Linking(change, self, going, owner if owner in self._losers else None)
 
     def there(self, root: bytes) -> bytes:
@@ -109,9 +111,9 @@ class Linker:
     def in_siblings(self, name: bytes, wanted: set[bytes]) -> dict[bytes, list[Message]]:
         """Return which messages of before this run have these GUIDs, in mailboxes of the user who has this one."""
         found: dict[bytes, list[Message]] = {}
-        owner, siblings = owner_of_name(name), self._store.locations.siblings
+        owner, siblings = owner_of_name(name, self._deletedprefix), self._store.locations.siblings
         # Nobody has copied from those that had been deleted before.
-        deleted = (key for key in siblings(deleted_name(owner)) if key in self._changed)
+        deleted = (key for key in siblings(deleted_name(owner, self._deletedprefix)) if key in self._changed)
         for key in chain(siblings(owner), deleted):
             row = self._store.row(key) if key not in self._new else None
             if row and row.uniqueid and (row.uids or row.archived):

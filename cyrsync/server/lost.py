@@ -57,6 +57,7 @@ def find(
     store: Store,
     roots: dict[str, Roots],
     replica: Replica,
+    deletedprefix: bytes,
     changed: list[Key],
     gone: list[MailboxRow],
     *,
@@ -68,8 +69,8 @@ def find(
     """
     asked: list[tuple[bytes, MailboxRow, array[int]]] = []
     waiting = 0
-    changed_ones = _that_may_have_lost(store, changed) if at_once else ()
-    for owner, row, index in chain(changed_ones, _that_are_gone(store, changed, gone)):
+    changed_ones = _that_may_have_lost(store, deletedprefix, changed) if at_once else ()
+    for owner, row, index in chain(changed_ones, _that_are_gone(store, deletedprefix, changed, gone)):
         unknown = uid_sets.union(row.uids, row.archived)
         if index is not None:  # one without records is false
             lost, unknown = uid_sets.difference(unknown, have_file(index)), uid_sets.empty()
@@ -144,11 +145,13 @@ class _Look(NamedTuple):
         return self.header.last_uid - (self.row.last_uid() if self.row else 0)
 
 
-def _that_may_have_lost(store: Store, changed: list[Key]) -> Iterator[tuple[bytes, MailboxRow, Index]]:
+def _that_may_have_lost(
+    store: Store, deletedprefix: bytes, changed: list[Key]
+) -> Iterator[tuple[bytes, MailboxRow, Index]]:
     """Yield what the replica has of mailboxes, with the user and the index as it is now."""
     users: dict[bytes, list[Key]] = {}
     for key in changed:
-        users.setdefault(owner_of_name(store.locations.get(key).name), []).append(key)
+        users.setdefault(owner_of_name(store.locations.get(key).name, deletedprefix), []).append(key)
     for owner, keys in users.items():
         if len(keys) < 2:
             continue
@@ -162,7 +165,7 @@ def _that_may_have_lost(store: Store, changed: list[Key]) -> Iterator[tuple[byte
 
 
 def _that_are_gone(
-    store: Store, changed: list[Key], gone: list[MailboxRow]
+    store: Store, deletedprefix: bytes, changed: list[Key], gone: list[MailboxRow]
 ) -> Iterator[tuple[bytes, MailboxRow, None]]:
     """Yield what the replica has of mailboxes that are gone, with the user; not if they were only renamed."""
     rows = {row.key: row for row in gone if row.uniqueid}
@@ -173,10 +176,10 @@ def _that_are_gone(
     got: dict[bytes, int] = {}
     for look in looks:
         if look.life() not in lives:
-            owner = owner_of_name(look.location.name)
+            owner = owner_of_name(look.location.name, deletedprefix)
             got[owner] = got.get(owner, 0) + look.uids_new()
     for one in store.locations.names():
-        row, owner = None if one.is_live else rows.get(one.key), owner_of_name(one.name)
+        row, owner = None if one.is_live else rows.get(one.key), owner_of_name(one.name, deletedprefix)
         if row and len(row.uids) + len(row.archived) <= got.get(owner, 0) * _WORTH:
             yield owner, row, None
 

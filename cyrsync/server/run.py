@@ -142,7 +142,7 @@ class ServerRun:
     def _run(self, store: Store, replica: Replica, *, in_full: bool = False) -> None:
         options = self._session.options
         self._session.limit.begin()
-        self._linker = Linker(store, replica, self._roots)
+        self._linker = Linker(store, replica, self._roots, self._config.deletedprefix)
         self._there = FullComparison()
         self.snapshots = self._server.snapshots()
         self._conf = self._server.conf_run(store)

@@ -29,7 +29,7 @@ class SingleSends:
         self._session = server.session
         self._store = store
         self._replica = replica
-        self._linker = Linker(store, replica, server.roots)
+        self._linker = Linker(store, replica, server.roots, server.config.deletedprefix)
         self._conf = server.conf_run(store)
         self._snapshots = server.snapshots()
         self._ownership = server.ownership(store, replica, self._conf)

@@ -20,7 +20,7 @@ from support.tree import assert_same_tree
 
 LAYOUTS = {
     "name directories": {"mailbox_legacy_dirs": "yes", "hashimapspool": "yes"},
-    "uniqueid directories": {},
+    "uniqueid directories": {"deletedprefix": "GONE"},
 }
 MOVES = [("COPY", "delayed"), *(("MOVE", mode) for mode in ("delayed", "semidelayed", "immediate"))]
 SIZE, COUNT = 200_000, 10

@@ -224,19 +224,25 @@ def test_a_mailbox_that_has_lost_all(either: Pair, how: str) -> None:
     either.assert_same()
 
 
-@pytest.mark.parametrize("delayed", [False, True], ids=["deleted at once", "deleted with a delay"])
+@pytest.mark.parametrize("prefix", ["", "DELETED", "GONE"], ids=["at once", "with a delay", "another prefix"])
 @pytest.mark.parametrize("how", [MOVES[1], MOVES[3]])
-def test_a_mailbox_that_has_lost_all_and_was_deleted(pair: Pair, how: str, delayed: bool) -> None:
-    """Also where mailboxes are read before it that have got some: one that was there, and a new one."""
+def test_a_mailbox_that_has_lost_all_and_was_deleted(pair: Pair, how: str, prefix: str) -> None:
+    """Also where mailboxes are read before it that have got some: one that was there, and a new one.
+
+    With a delay, it has another name then, with a prefix.
+    """
     expunging(pair, how)
+    if prefix:
+        with pair.server.conf.open("a") as stream:
+            stream.write(f"deletedprefix: {prefix}\n")
     folder, to = pair.server.folder("user/joe/Sent"), pair.server.folder("user/joe/Archive")
     uids, more = large(folder), large(folder)
     pair.sync()
     new = samplespool.create_folder(pair.server.spool, "user/joe/New")
     move(folder, uids, to, how)
     move(folder, more, new, how)
-    if delayed:
-        deleted = pair.server.spool / "u/DELETED/user/joe/Sent/6B039BC5"
+    if prefix:
+        deleted = pair.server.spool / f"u/{prefix}/user/joe/Sent/6B039BC5"
         deleted.parent.mkdir(parents=True)
         folder.rename(deleted)
         pair.server.record()

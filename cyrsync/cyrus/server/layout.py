@@ -88,7 +88,7 @@ def name_of_legacy(path: bytes, hashed: bool) -> "bytes | None":
     return name if fits else None
 
 
-def is_deleted(name: bytes, deletedprefix: bytes = b"DELETED") -> bool:
+def is_deleted(name: bytes, deletedprefix: bytes) -> bool:
     """Tell whether a mailbox waits for cyr_expire: `DELETED.` in front, the time of its deletion at the end."""
     components = cut(name)[1].split(b".")
     return len(components) > 2 and components[0] == deletedprefix
@@ -106,7 +106,7 @@ def user_of_name(name: bytes, deletedprefix: bytes = b"DELETED") -> "bytes | Non
     return user + b"@" + domain if domain else user
 
 
-def owner_of_name(name: bytes, deletedprefix: bytes = b"DELETED") -> bytes:
+def owner_of_name(name: bytes, deletedprefix: bytes) -> bytes:
     """Return the name of the INBOX that a mailbox belongs to, or of a shared one the uppermost that it is below."""
     domain, local = cut(name)
     components = local.split(b".")
@@ -116,7 +116,7 @@ def owner_of_name(name: bytes, deletedprefix: bytes = b"DELETED") -> bytes:
     return domain + b"!" + owner if domain else owner
 
 
-def deleted_name(owner: bytes, deletedprefix: bytes = b"DELETED") -> bytes:
+def deleted_name(owner: bytes, deletedprefix: bytes) -> bytes:
     """Return the name that those have in front which were deleted of what `owner_of_name` returns."""
     domain, local = cut(owner)
     deleted = deletedprefix + b"." + local

@@ -39,7 +39,7 @@ class FakeReplica:
 
 
 def new_linker() -> Linker:
-    return Linker(cast(Store, None), cast(Replica, FakeReplica()), {"default": ROOTS})
+    return Linker(cast(Store, None), cast(Replica, FakeReplica()), {"default": ROOTS}, b"DELETED")
 
 
 def linking(linker: Linker, path: bytes = b"user/joe", going: dict[bytes, SentFile] | None = None) -> Linking:

@@ -306,26 +306,26 @@ def test_users(name: bytes, user: bytes | None) -> None:
         (b"user.joe.Sent.2024", b"user.joe"),
         (b"user.john^doe.Sent", b"user.john^doe"),
         (b"example.com!user.joe.Sent", b"example.com!user.joe"),
-        (b"DELETED.user.joe.Sent.5F3A1B2C", b"user.joe"),
-        (b"example.com!DELETED.user.joe.5F3A1B2C", b"example.com!user.joe"),
+        (b"GONE.user.joe.Sent.5F3A1B2C", b"user.joe"),
+        (b"example.com!GONE.user.joe.5F3A1B2C", b"example.com!user.joe"),
         (b"shared.team.plans", b"shared"),
         (b"shared", b"shared"),
         (b"user", b"user"),
     ],
 )
 def test_whom_a_mailbox_belongs_to(name: bytes, owner: bytes) -> None:
-    assert layout.owner_of_name(name) == owner
-    assert layout.owner_of_name(layout.deleted_name(owner) + b".5F3A1B2C") == owner
+    assert layout.owner_of_name(name, b"GONE") == owner
+    assert layout.owner_of_name(layout.deleted_name(owner, b"GONE") + b".5F3A1B2C", b"GONE") == owner
 
 
 def test_another_prefix_of_deleted_mailboxes() -> None:
     name = b"GONE.user.joe.5F3A1B2C"
     assert layout.user_of_name(name, b"GONE") == b"joe"
-    assert (layout.is_deleted(name, b"GONE"), layout.is_deleted(name)) == (True, False)
-    assert not layout.is_deleted(b"DELETED.joe")
-    assert not layout.is_deleted(b"DELETEDX.user.joe.5F3A1B2C")
-    assert not layout.is_deleted(b"user.DELETED.joe.5F3A1B2C")
-    assert layout.is_deleted(b"example.com!DELETED.user.joe.5F3A1B2C")
+    assert (layout.is_deleted(name, b"GONE"), layout.is_deleted(name, b"DELETED")) == (True, False)
+    assert not layout.is_deleted(b"DELETED.joe", b"DELETED")
+    assert not layout.is_deleted(b"DELETEDX.user.joe.5F3A1B2C", b"DELETED")
+    assert not layout.is_deleted(b"user.DELETED.joe.5F3A1B2C", b"DELETED")
+    assert layout.is_deleted(b"example.com!GONE.user.joe.5F3A1B2C", b"GONE")
 
 
 @pytest.mark.parametrize(
