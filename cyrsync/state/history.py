@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
@@ -31,7 +32,7 @@ _TABLE = """CREATE TABLE run (
 )"""
 #: What SQLite says if the file itself is not damaged.
 _NO_DAMAGE = ("full", "locked", "I/O", "unable to open", "readonly")
-_PATIENCE = 5.0  # seconds for another run that writes
+_PATIENCE, _LOOK_AGAIN = 5.0, 0.01  # seconds for another run that writes, and between two looks
 #: Files that vanished meanwhile are no failure, but rsync has a code for them. A part is not all.
 _SUCCEEDED = f"exit IN ({int(Exit.DONE)}, {int(Exit.VANISHED)}) AND users = ''"
 
@@ -229,7 +230,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _prepare(db: sqlite3.Connection) -> None:
     if not _is_ours(db):
-        db.execute("PRAGMA journal_mode = WAL")
+        _keep_log(db)
         db.execute("BEGIN IMMEDIATE")
         if db.execute("PRAGMA user_version").fetchone()[0] == 0:  # else another run was first
             db.execute(_TABLE)
@@ -239,6 +240,19 @@ def _prepare(db: sqlite3.Connection) -> None:
         db.execute("COMMIT")
     # A power cut may cost the last rows, but not the file; and a run waits less for the disk.
     db.execute("PRAGMA synchronous = NORMAL")
+
+
+def _keep_log(db: sqlite3.Connection) -> None:
+    """Have SQLite write to a log first; it does not wait by itself where another run does the same to a new file."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+        time.sleep(_LOOK_AGAIN)
 
 
 def _is_ours(db: sqlite3.Connection) -> bool:

@@ -155,6 +155,15 @@ def test_a_file_that_is_merely_busy_stays(file: Path, monkeypatch: pytest.Monkey
     assert len(history.runs_of(state_path(), "one")) == 2
 
 
+def test_a_new_file_that_another_run_is_writing_to(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite waits for nobody who keeps it from beginning a log."""
+    with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr("time.sleep", lambda _: other.execute("ROLLBACK"))
+        assert history.add(state_path(), record(1)) == ""
+    assert history.runs_of(state_path(), "one") == (record(1),)
+
+
 def test_a_full_disk_does_no_harm(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     history.add(state_path(), record(1))
 
