@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cyrsync.cyrus.mailbox.user import DELETED
 from cyrsync.cyrus.server import layout
 from cyrsync.cyrus.server.names import decode_mutf7
 from cyrsync.cyrus.server.server import Located
@@ -37,7 +38,7 @@ def shown(name: bytes) -> str:
     return printable(f"{text}@{os.fsdecode(domain)}" if mark else text)
 
 
-def choose(known: Sequence[Located], request: Request, prefix: bytes = b"DELETED") -> list[Located]:
+def choose(known: Sequence[Located], request: Request, prefix: bytes = DELETED) -> list[Located]:
     """Return the selected mailboxes, by name, deleted ones last. Raise UnusableError if there are none.
 
     `prefix` is imapd.conf's deletedprefix.
@@ -116,7 +117,7 @@ def _hint(known: Sequence[Located], name: str, prefix: bytes) -> str:
     return f"; deleted ones of that name: {', '.join(found)}" if found else ""
 
 
-def former_name(name: bytes, prefix: bytes = b"DELETED") -> bytes | None:
+def former_name(name: bytes, prefix: bytes = DELETED) -> bytes | None:
     """Return the name that a deleted mailbox had, None for one that is not deleted."""
     if not layout.is_deleted(name, prefix):
         return None
@@ -124,7 +125,7 @@ def former_name(name: bytes, prefix: bytes = b"DELETED") -> bytes | None:
     return domain + mark + b".".join(local.split(b".")[1:-1])
 
 
-def deleted_at(name: bytes, prefix: bytes = b"DELETED") -> int | None:
+def deleted_at(name: bytes, prefix: bytes = DELETED) -> int | None:
     """Return when a deleted mailbox was deleted, in seconds since 1970, by the end of its name."""
     last = name.rpartition(b".")[2]
     if not layout.is_deleted(name, prefix) or not _TIME.fullmatch(last):

@@ -9,6 +9,7 @@ import hashlib
 import re
 from typing import NamedTuple
 
+from cyrsync.cyrus.mailbox.user import DELETED
 from cyrsync.cyrus.server import layout
 from cyrsync.cyrus.server.names import decode_mutf7
 from cyrsync.history.choose import Request, former_name
@@ -58,7 +59,7 @@ def as_on_disk(parts: tuple[bytes, ...]) -> tuple[bytes, ...]:
     return tuple(_short(safe(part)) for part in parts)
 
 
-def place(mailbox: bytes, request: Request, top: bytes | None, prefix: bytes = b"DELETED") -> Place:
+def place(mailbox: bytes, request: Request, top: bytes | None, prefix: bytes = DELETED) -> Place:
     """Return where a mailbox is restored to, of a user who is gone under the name that it had before.
 
     `top` is the one that was named, `prefix` imapd.conf's deletedprefix.

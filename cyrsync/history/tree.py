@@ -15,6 +15,7 @@ from typing import Protocol
 
 from cyrsync.cyrus.mailbox import entry, regular_file, snapshot
 from cyrsync.cyrus.mailbox.snapshot import MetaFiles
+from cyrsync.cyrus.mailbox.user import DELETED
 from cyrsync.cyrus.server import CONF
 from cyrsync.cyrus.server import config as imapd_conf
 from cyrsync.cyrus.server.config import Config, ConfigError
@@ -87,7 +88,7 @@ class Tree:
     @property
     def deletedprefix(self) -> bytes:
         """What the names of deleted mailboxes begin with."""
-        return self.config.deletedprefix if self.config else b"DELETED"
+        return self.config.deletedprefix if self.config else DELETED
 
     def roots(self) -> list[bytes]:
         """Return the directories that must not be written to."""

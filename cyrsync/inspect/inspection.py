@@ -10,6 +10,7 @@ from cyrsync.cyrus.mailbox import mailbox
 from cyrsync.cyrus.mailbox.locks import LockTimeout
 from cyrsync.cyrus.mailbox.mailbox import MailboxError
 from cyrsync.cyrus.mailbox.snapshot import MetaFiles, beside
+from cyrsync.cyrus.mailbox.user import DELETED
 from cyrsync.cyrus.server import layout
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.db.error import DbError
@@ -20,9 +21,6 @@ from cyrsync.ends.tree import resolve_here
 from cyrsync.errors import UnusableError, error_text
 from cyrsync.inspect.inspected import Inspected
 
-#: What Cyrus puts before the names of deleted mailboxes, where no imapd.conf tells.
-_DELETED = b"DELETED"
-
 
 def inspect(wanted: list[str], config: Config | None) -> Iterator[Inspected]:
     """Yield the mailboxes and folders that are asked for, in that order, or all mailboxes.
@@ -30,7 +28,7 @@ def inspect(wanted: list[str], config: Config | None) -> Iterator[Inspected]:
     Without a `config`, only folders can be asked for. Raise UnusableError for one that does not exist.
     """
     known = places(config) if config else Places([], {})
-    prefix = config.deletedprefix if config else _DELETED
+    prefix = config.deletedprefix if config else DELETED
     if not wanted:
         yield from (_located(place, prefix) for place in known.located)
         yield from (_left_out(*one, prefix) for one in known.left_out.items())

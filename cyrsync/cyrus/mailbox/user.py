@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 _LETTERS = frozenset(b"%c" % byte for byte in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW")
+#: What Cyrus puts before the names of deleted mailboxes, unless imapd.conf says otherwise (deletedprefix).
+DELETED = b"DELETED"
 WORD_32, WORD_64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 
 
@@ -26,7 +28,7 @@ class Place(NamedTuple):
 
     @property
     def deleted(self) -> bool:
-        return self.name[:1] == [b"DELETED"]
+        return self.name[:1] == [DELETED]
 
     @property
     def owner(self) -> "list[bytes]":

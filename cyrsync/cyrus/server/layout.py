@@ -9,7 +9,7 @@ The letters are there with hashimapspool. Paths are bytes, relative, without a l
 
 import re
 
-from cyrsync.cyrus.mailbox.user import WORD_32, Place, full_hash, letters_fit
+from cyrsync.cyrus.mailbox.user import DELETED, WORD_32, Place, full_hash, letters_fit
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.imapd_options import Version
 
@@ -94,7 +94,7 @@ def is_deleted(name: bytes, deletedprefix: bytes) -> bool:
     return len(components) > 2 and components[0] == deletedprefix
 
 
-def user_of_name(name: bytes, deletedprefix: bytes = b"DELETED") -> "bytes | None":
+def user_of_name(name: bytes, deletedprefix: bytes = DELETED) -> "bytes | None":
     """Return whose mailbox this is or was (`joe`, `john.doe@example.com`), None for a shared one."""
     domain, local = cut(name)
     components = local.split(b".")
