@@ -116,6 +116,12 @@ class RefusedError(CyrsyncError):
     code = Exit.REFUSED
 
 
+class DiskError(CyrsyncError):
+    """A disk of the replica failed when it was to keep what was written."""
+
+    code = Exit.FILE_IO
+
+
 class LockedError(CyrsyncError):
     """Another run holds the lock of this source and destination, or writes to the same replica."""
 

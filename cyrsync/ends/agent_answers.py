@@ -24,7 +24,6 @@ _MAX_ID = (1 << 32) - 1  # of users and groups
 _MAX_GROUPS = 1 << 16  # NGROUPS_MAX of Linux
 _MAX_PROCESSES = 1 << 22  # PID_MAX_LIMIT of Linux
 _MAX_DIGEST = 40  # characters of a SHA-1 in hexadecimal
-_MAX_BOOT = 100  # characters of what names a boot
 _MAX_ROOM = 1 << 100  # bytes, inodes, or the number of a device
 
 
@@ -127,24 +126,23 @@ def status(found: dict[str, Any]) -> Status | int:
     """Return what is at a path, or the errno for one that cannot be seen."""
     if found["error"]:
         return wire.number(found["error"], wire.MAX_ERRNO)
-    exists, directory, parent, owner_file, bare = found["status"]
+    exists, directory, parent, owner_file, bare, boot = found["status"]
     root = wire.whole_path(found["root"])
     if not root.startswith(b"/"):
         raise WireError(f"no whole path: {wire.shown(root)}")
-    return Status(
-        root, wire.flag(exists), wire.flag(directory), wire.flag(parent), wire.text(owner_file), wire.flag(bare)
-    )
+    flags = (wire.flag(exists), wire.flag(directory), wire.flag(parent))
+    return Status(root, *flags, wire.text(owner_file), wire.flag(bare), wire.text(boot, wire.MAX_BOOT))
 
 
 def held(found: dict[str, Any]) -> Held | str:
     """Return the result of locking, or why a lock is not possible."""
     if found["error"]:
         return wire.text(found["error"])
-    boot, alone = wire.text(found["boot"], _MAX_BOOT), wire.flag(found["alone"])
+    alone = wire.flag(found["alone"])
     if found["busy"] is None:
-        return Held(None, boot, alone)
+        return Held(None, alone)
     root, pid, since = found["busy"]
-    return Held(Busy(wire.whole_path(root), wire.number(pid, _MAX_PROCESSES), answers.time(since)), boot, alone)
+    return Held(Busy(wire.whole_path(root), wire.number(pid, _MAX_PROCESSES), answers.time(since)), alone)
 
 
 def written(found: dict[str, Any]) -> tuple[int, str]:

@@ -19,7 +19,6 @@ from cyrsync.ends.sink import Sink
 from cyrsync.ends.tree import NO_OTHER, Held, Other, Removed, Rights, Status, UnderLocks, Writer, resolve_here
 from cyrsync.errors import UnusableError, error_text
 from cyrsync.far import guids, host, owner, quick_check, remove
-from cyrsync.far import owner_file as owner_files
 from cyrsync.far.at_work import Cyrus, at_work
 from cyrsync.far.extended import NO_KINDS, Kinds
 from cyrsync.far.finding import Audited
@@ -121,7 +120,7 @@ class ChildTree:
 
     def share(self) -> Held:
         """Share the locks that we hold alone."""
-        return Held(self._holds.share(), owner_files.boot_id(), alone=False)
+        return Held(self._holds.share(), alone=False)
 
     def hold(self, paths: Sequence[bytes]) -> Held:
         """Lock the directories at `paths`, all or none of them. Raise UnusableError."""
@@ -141,7 +140,7 @@ class ChildTree:
         except OSError as error:
             raise UnusableError(f"{error_text(error)}: it cannot be locked") from None
         process.share(self._holds.descriptors())
-        return Held(busy, owner_files.boot_id(), alone)
+        return Held(busy, alone)
 
     def put_owner_file(self, root: bytes, owner_file: OwnerFile) -> None:
         """Write the owner file of a root. Raise NotWrittenError if that fails."""

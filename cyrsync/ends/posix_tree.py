@@ -32,6 +32,7 @@ Answer = TypeVar("Answer")
 _RESOLVE = r"""
 if cd -- {root} 2>/dev/null; then printf 'd%s\0' "$(pwd -P; echo x)"
   if [ -f {owner} ]; then printf 't%s\0' "$(dd if={owner} bs=65536 count=1 2>/dev/null; echo x)"; fi
+  printf 'b%s\0' "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
 elif [ -e {root} ] || [ -h {root} ]; then printf 'f\0'
 elif [ -d {parent} ]; then printf 'p%s\0' "$(cd -- {parent} && pwd -P; echo x)"
 fi
@@ -114,9 +115,9 @@ class PosixTree(WithoutAgent):
             self.rights = Rights(root=found.get(b"i") == b"0")
             if b"d" in found:
                 text = owner_file.text_of(shell_items.whole(found[b"t"])) if b"t" in found else ""
-                return Status(
-                    shell_items.real_path(found[b"d"]), exists=True, directory=True, parent=True, owner_file=text
-                )
+                root = shell_items.real_path(found[b"d"])
+                boot = wire.text(found.get(b"b", b"").decode("ascii", "replace"), wire.MAX_BOOT)
+                return Status(root, exists=True, directory=True, parent=True, owner_file=text, boot=boot)
             where = path
             if b"p" in found:
                 where = shell_items.real_path(found[b"p"]).rstrip(b"/") + b"/" + path.rstrip(b"/").rpartition(b"/")[2]

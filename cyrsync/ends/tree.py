@@ -47,16 +47,13 @@ class Status(NamedTuple):
     parent: bool  # whether the directory above it exists
     owner_file: str = ""  # as it lies there, "" for none
     bare: bool = False  # nothing is in it
+    boot: str = ""  # of its host, see `owner_file.boot_id`; "" where that cannot be told
 
 
 class Held(NamedTuple):
-    """The result of locking a replica: who else holds it, None for nobody; and the boot of its host.
-
-    The boot is "" where no agent runs: there nothing is locked, and no owner file is written.
-    """
+    """The result of locking a replica: who else holds it, None for nobody."""
 
     busy: Busy | None
-    boot: str
     alone: bool = True  # else together with others who hold it so
 
 

@@ -25,19 +25,19 @@ class TreePair:
         rsh: str | None,
         connection: tuple[str, ...],
         directory: Path,
-        hold: Callable[[Tree], str] | None = None,
+        hold: Callable[[Tree], bool] | None = None,
         patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
         """Without a replica, everything is taken for missing there.
 
         `connection` are rsync's words to reach a daemon; `directory` is for this run alone. `hold` locks the replica
-        before it is looked at, and returns the boot of its host.
+        before it is looked at, and returns whether it could.
         """
         if replica and not source.local and not replica.local:
             raise UsageError("source and destination cannot both be remote")
         self.source_address = source
         self.replica_address = replica
-        self.boot = ""  # of the replica's host, where it is held
+        self.held = False  # whether nobody else can write to the replica
         self._hold = hold
         far = source if not source.local else replica
         self._connections = Connections(far, rsh, connection, directory, patience)
@@ -61,7 +61,7 @@ class TreePair:
     def hold(self) -> None:
         """Hold the replica, and look at its root."""
         if self._hold:
-            self.boot = self._hold(self.replica)
+            self.held = self._hold(self.replica)
         self.replica_status = self._check_replica(self.replica_address)
 
     def folders(self, users: frozenset[str], below: bytes = b"") -> tuple[Iterator[Folder], Iterator[Folder]]:

@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from cyrsync.cyrus.mailbox import regular_file
-from cyrsync.far import descent, frames, hold, host, owner, owner_file, receive, wire
+from cyrsync.far import descent, frames, hold, host, owner, receive, wire
 from cyrsync.far import folder as folders
 from cyrsync.far import uids as uid_sets
 from cyrsync.far.at_work import at_work
@@ -218,11 +218,11 @@ def _hold(request: Request) -> None:
     except OSError as error:
         request.output.end(busy=None, error=error.strerror or str(error))
     else:
-        request.output.end(busy=_holder(busy), error="", boot=owner_file.boot_id(), alone=alone)
+        request.output.end(busy=_holder(busy), error="", alone=alone)
 
 
 def _share(request: Request) -> None:
-    request.output.end(busy=_holder(_holds.share()), error="", boot=owner_file.boot_id(), alone=False)
+    request.output.end(busy=_holder(_holds.share()), error="", alone=False)
 
 
 def _holder(busy: "Optional[hold.Busy]") -> "Any":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 
-def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool]":
+def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool, str]":
     """Return what is at `path`: the fields of `tree.Status`. Raise OSError if it cannot be seen."""
     real = os.path.realpath(path)
     exists, directory = _kind(real)
@@ -30,7 +30,7 @@ def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool]":
             bare = not text and owner_file.is_bare(real)
         except OSError:
             pass  # whoever reads on will say why
-    return real, exists, directory, exists or _kind(os.path.dirname(real))[1], text, bare
+    return real, exists, directory, exists or _kind(os.path.dirname(real))[1], text, bare, owner_file.boot_id()
 
 
 def owner_text(root: bytes) -> str:

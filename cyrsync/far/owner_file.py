@@ -55,7 +55,7 @@ class OwnerFile(NamedTuple):
     promoted: str = ""  # since when it is promoted (ISO 8601), "" for not
     settings: "tuple[tuple[str, str], ...]" = ()  # of the source's imapd.conf, those that say where mail lies
     writing: str = ""  # while any run writes: the boot of the replica's host that it writes in, see `boot_id`
-    doubtful: bool = False  # a power cut ended a run that was writing, and not all has been compared since
+    doubtful: bool = False  # a power cut or a disk ended a run that was writing, and not all has been compared since
     more: "tuple[tuple[str, str], ...]" = ()  # keys that are not known here, with their values in JSON
 
     def to_json(self) -> str:
@@ -69,8 +69,11 @@ class OwnerFile(NamedTuple):
         return bool(boot) and self.writing == boot and not self.ended
 
     def cut_off(self, boot: str) -> bool:
-        """Tell whether a power cut ended a run that was writing; `boot` is its host's now, "" for unknown."""
-        return self.doubtful or bool(boot and self.writing and self.writing != boot)
+        """Tell whether a power cut ended a run that was writing; `boot` is its host's now.
+
+        Where that is "", it cannot be told: a run that has not ended may have been cut off.
+        """
+        return self.doubtful or bool(self.writing and self.writing != boot)
 
 
 #: Of a replica that no `sync -C` has written to.

@@ -28,6 +28,7 @@ MAX_ERRNO = 4095  # of Linux: above begin addresses
 MAX_SIZE = (1 << 63) - 1  # off_t
 #: A time in nanoseconds of which time_t has the seconds.
 MAX_TIME = ((1 << 63) - 1) * 10**9
+MAX_BOOT = 100  # characters of what names a boot of a host
 _MAX_TEXT = 1 << 16
 _MAX_PATH = 1 << 20
 _MAX_ID = (1 << 32) - 2  # the very last uid means "leave it" to chown(2)

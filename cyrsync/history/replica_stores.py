@@ -241,15 +241,15 @@ def opened(
         if not replica.agent.resolve(address.path).directory:
             raise UnusableError(f"{address.text}: no such directory: is its disk mounted?")
         problems: list[str] = []
-        groups = list(_groups(replica, config, "", problems))
+        groups = list(_groups(replica, config, problems))
         paths = [root.path for group in groups for root in group.roots]
         if not paths:
             raise UnusableError(f"{address.text}: no sync -C has made a replica there")
         if not dry_run:
             deadline = time.monotonic() + options.wait
-            boot = hold(replica.tree, paths, address.host, deadline, overwrite=False).boot
+            hold(replica.tree, paths, address.host, deadline, overwrite=False)
             problems.clear()
-            groups = list(_groups(replica, config, boot, problems))
+            groups = list(_groups(replica, config, problems))
             _refuse_promoted(groups)
         yield ReplicaStores(replica, config, groups, problems)
     finally:
@@ -264,17 +264,17 @@ def _refuse_promoted(groups: Iterable[Group]) -> None:
             raise RefusedError(f"{since}: what it has kept as a replica stays as it is")
 
 
-def _groups(replica: Replica, config: Config, boot: str, problems: list[str]) -> Iterator[Group]:
+def _groups(replica: Replica, config: Config, problems: list[str]) -> Iterator[Group]:
     known: set[bytes] = set()
     partitions = [Roots.of(partition).all() for partition in config.partitions.values()]
     for sources in _joined(partitions):
-        yield _group(replica, sources, boot, known, problems, expected=True)
+        yield _group(replica, sources, known, problems, expected=True)
     for source in _beside(config):
-        yield _group(replica, [source], boot, known, problems, expected=False)
+        yield _group(replica, [source], known, problems, expected=False)
 
 
 def _group(
-    replica: Replica, sources: Sequence[bytes], boot: str, known: set[bytes], problems: list[str], *, expected: bool
+    replica: Replica, sources: Sequence[bytes], known: set[bytes], problems: list[str], *, expected: bool
 ) -> Group:
     """Return the roots of a group that are there; those that are `expected` have an owner file, as runs write it."""
     group = Group([])
@@ -288,7 +288,7 @@ def _group(
                 group.is_missing = True
                 problems.append(group.doubt)
             continue
-        if owner_file and owner_file.cut_off(boot) and not group.doubt:
+        if owner_file and owner_file.cut_off(status.boot) and not group.doubt:
             group.doubt = f"{path_text(status.root)}: {CUT_OFF}: the next run compares all"
             problems.append(group.doubt)
         if status.root not in known:

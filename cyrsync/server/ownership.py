@@ -27,7 +27,7 @@ from cyrsync.server.roots import Roots
 from cyrsync.state.mailbox_row import Key, Location
 from cyrsync.state.store import Memory, Store
 from cyrsync.sync import direction, known_roots
-from cyrsync.sync.ownership import CUT_OFF, hold, said_of
+from cyrsync.sync.ownership import CUT_OFF, hold, said_of, to_disk
 
 #: Seconds after which a run looks at the replica, though it has nothing to send.
 _LOOK_AT_LEAST = 600.0
@@ -95,11 +95,11 @@ class Ownership:
         self._leftovers = leftovers
         self._mapped = repr(replica.maps) if replica.maps else ""
         self._boot = ""
-        self._found: list[OwnerFile] = []
+        self._found: dict[bytes, OwnerFile] = {}  # by root of the replica
         self.foreign_writes = ForeignWrites(replica, roots, times=times, overwrite=overwrite)
         self._checked = False
         self._owner_file: OwnerFile | None = None
-        self._cut_off = ""  # where a power cut ended a run that was writing
+        self._cut_off = ""  # where names prove nothing, see `OwnerFile.cut_off`
         #: What the state does not speak of is doubted in it by now: it does of all the rest.
         self.knows_doubts = False
         self.warnings: list[str] = []
@@ -157,9 +157,10 @@ class Ownership:
             found.append((root, status, owner_file))
             if owner_file and not self._overwrite:
                 refuse(owner_file, status, self._source)
+            self._boot = status.boot
             if owner_file and owner_file.cut_off(self._boot):
                 self._cut_off = os.fsdecode(status.root)
-        self._found = [owner_file for _, _, owner_file in found if owner_file]
+        self._found = {status.root: owner_file for _, status, owner_file in found if owner_file}
         if self._replica.maps:
             pairs = [(os.path.realpath(root), status.root) for root, status, _ in found]
             mapping.refuse_overlaps(self._replica.maps, pairs)
@@ -183,15 +184,14 @@ class Ownership:
         deadline = max(self._deadline, time.monotonic() + _BEGINNING)
         while True:
             held = self._replica.tree.hold_among(paths)
-            self._boot = held.boot
             owner_files = [owner_file for _, _, owner_file in self._statuses()]
             if held.busy is None and held.alone:
-                self._write(self._found[0].source if self._found else "")
+                self._write(next((one.source for one in self._found.values()), ""))
                 held = self._replica.tree.share()
             if held.busy is None and (
-                self.begun or all(owner_file and owner_file.is_written_in(held.boot) for owner_file in owner_files)
+                self.begun or all(owner_file and owner_file.is_written_in(self._boot) for owner_file in owner_files)
             ):
-                owner_file = self._owner_file = self._owner_file or self._found[0]
+                owner_file = self._owner_file = self._owner_file or next(iter(self._found.values()))
                 self._store.memory = Memory(
                     *(owner_file.replica, self._roots, owner_file.run, owner_file.run),
                     complete=owner_file.complete,
@@ -210,7 +210,7 @@ class Ownership:
             return
         paths = [self._replica.path(root) for root in self._roots]
         host = self._replica.address.host
-        self._boot = hold(self._replica.tree, paths, host, self._deadline, overwrite=self._overwrite).boot
+        hold(self._replica.tree, paths, host, self._deadline, overwrite=self._overwrite)
 
     def _doubt(self, memory: Memory, root: bytes, status: Status, owner_file: OwnerFile | None) -> str:
         """Return why a root may not be what the last run left there."""
@@ -253,12 +253,12 @@ class Ownership:
         """
         known = self._store.complete and set(self._roots) <= set(memory.roots)
         return known and not any(
-            owner_file.writing and (owner_file.ended or memory.ended) for owner_file in self._found
+            owner_file.writing and (owner_file.ended or memory.ended) for owner_file in self._found.values()
         )
 
     def look(self, location: Location | None, root: bytes, folder: Folder) -> Provenance:
         """Do what `ForeignWrites.look` says, after `check`."""
-        is_ours = any(owner_file.source for owner_file in self._found)
+        is_ours = any(owner_file.source for owner_file in self._found.values())
         return self.foreign_writes.look(location, root, folder, is_ours=is_ours, is_cut_off=bool(self._cut_off))
 
     def drift_of(self, keys: Iterable[Key]) -> str:
@@ -294,7 +294,7 @@ class Ownership:
         for root in self._roots:
             self._replica.root(root, make=True)
         self._hold()  # those that were not there
-        if any(owner_file.writing for owner_file in self._found):
+        if any(owner_file.writing for owner_file in self._found.values()):
             self._to_disk()  # whoever was killed there may have written what this state does not know of
         self._write(self._source)
         for root in self._roots:
@@ -307,10 +307,10 @@ class Ownership:
 
     def _write(self, source: str) -> None:
         memory = self._store.memory
-        known = {owner_file.replica for owner_file in self._found}
+        known = {owner_file.replica for owner_file in self._found.values()}
         same = memory.replica if known == {memory.replica} else ""
-        run = max([memory.handed, *(owner_file.run for owner_file in self._found)]) + 1
-        complete = memory.complete or max([owner_file.complete for owner_file in self._found], default=0.0)
+        run = max([memory.handed, *(owner_file.run for owner_file in self._found.values())]) + 1
+        complete = memory.complete or max([owner_file.complete for owner_file in self._found.values()], default=0.0)
         self._owner_file = OwnerFile(
             replica=same or os.urandom(16).hex(),
             source=source,
@@ -321,7 +321,7 @@ class Ownership:
             settings=self._settings,
             writing=self._boot,
             doubtful=bool(self._cut_off),
-            more=next((owner_file.more for owner_file in self._found), ()),
+            more=next((owner_file.more for owner_file in self._found.values()), ()),
         )
         self._store.memory = memory._replace(handed=run)
         self._put(self._owner_file)
@@ -352,7 +352,8 @@ class Ownership:
         self._store.memory = self._store.memory._replace(ended=owner_file.ended, complete=owner_file.complete)
 
     def _to_disk(self) -> None:
-        self._replica.tree.to_disk([self._replica.root(root) for root in self._roots])
+        roots = [self._replica.root(root) for root in self._roots]
+        to_disk(self._replica.tree, {root: self._owner_file or self._found.get(root) for root in roots})
 
     def _put(self, owner_file: OwnerFile) -> None:
         for root in self._roots:

@@ -121,14 +121,14 @@ class DropIn:
     def _pair(self) -> tuple[Path, str, str | None]:
         return self._session.options.state, self._session.key, self._session.options.rsh
 
-    def _hold(self, tree: Tree) -> str:
+    def _hold(self, tree: Tree) -> bool:
         try:
             return hold(self._session, tree)
         except LockedError as error:
             if self._is_spool or tree.resolve(self._session.replica.path).owner_file:
                 raise
             self._busy = error  # what is no spool may be written to by two lines at once
-            return ""
+            return False
 
     def _sync(self, trees: TreePair) -> None:
         """Do what is ours to do; plain rsync has the replica alone, too."""
@@ -142,9 +142,9 @@ class DropIn:
             raise
         except (NotForUs, UnusableError) as error:
             owned = bool(trees.replica_status.owner_file)
-            if not trees.boot or not (owned or (isinstance(error, NotForUs) and error.spool)):
+            if not trees.held or not (owned or (isinstance(error, NotForUs) and error.spool)):
                 raise
-            ownership = WalkOwnership(trees.replica.writer, trees.replica_status, trees.boot) if owned else None
+            ownership = WalkOwnership(trees.replica.writer, trees.replica_status) if owned else None
             if ownership:
                 ownership.begin()
             self.handed_over = True

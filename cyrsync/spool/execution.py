@@ -85,7 +85,7 @@ def _own(session: Session, trees: TreePair, planned: Planned, doubtful: frozense
         trees.hold()
         if trees.replica_status.owner_file or not trees.replica_status.bare:
             raise LockedError(f"{session.replica.text}: another run has just begun to write there: run again")
-    ownership = WalkOwnership(trees.replica.writer, trees.replica_status, trees.boot)
+    ownership = WalkOwnership(trees.replica.writer, trees.replica_status)
     warning = ownership.begin(partial(_note, session, planned, doubtful))
     session.result.warnings += [warning] if warning else []
     return ownership

@@ -79,14 +79,14 @@ def _held(place: Address, settings: Settings, stack: ExitStack) -> WalkOwnership
         if place.local and status.root != os.path.abspath(place.path):
             known_roots.check(state_path(), known_roots.name_of(place, place.path), status, anew=False)
         return None
-    boot = hold(tree, [place.path], place.host, time.monotonic(), overwrite=False).boot
+    hold(tree, [place.path], place.host, time.monotonic(), overwrite=False)
     status = tree.resolve(place.path)
     found = owner_file_of(status)
     if found is None:
         return None
     refuse_promoted(found, status)
     direction.refuse_cyrus(tree, [status.root])
-    return WalkOwnership(tree.writer, status, boot)
+    return WalkOwnership(tree.writer, status)
 
 
 def _tree(place: Address, settings: Settings, stack: ExitStack) -> ReplicaTree | None:

@@ -10,12 +10,11 @@ from functools import partial
 from cyrsync.ends.tree import Tree, owner_file_of, refuse_promoted
 from cyrsync.ends.tree_pair import TreePair
 from cyrsync.errors import GuardError
+from cyrsync.spool import unproven
 from cyrsync.spool.execution import execute
 from cyrsync.spool.manner import Manner
 from cyrsync.spool.planning import Planned, for_users, plan
-from cyrsync.state import under_way
 from cyrsync.sync import direction, known_roots, mounts, ownership
-from cyrsync.sync.ownership import CUT_OFF, WalkOwnership
 from cyrsync.sync.result import RunResult
 from cyrsync.sync.session import Session
 
@@ -32,7 +31,7 @@ def run(session: Session) -> RunResult:
 
 
 @contextmanager
-def opened(session: Session, hold: Callable[[Tree], str]) -> Iterator[TreePair]:
+def opened(session: Session, hold: Callable[[Tree], bool]) -> Iterator[TreePair]:
     """Open both sides, and see that the one may be written to by the other; a dry run does not `hold` it."""
     session.limit.begin()
     options, result = session.options, session.result
@@ -48,15 +47,16 @@ def opened(session: Session, hold: Callable[[Tree], str]) -> Iterator[TreePair]:
         yield trees
 
 
-def hold(session: Session, tree: Tree) -> str:
-    """Have the replica alone, if there is one; return the boot of its host."""
+def hold(session: Session, tree: Tree) -> bool:
+    """Have the replica alone, if there is one; return whether anything can be locked there."""
     host, overwrite = session.replica.host, session.options.overwrite
-    return ownership.hold(tree, [session.replica.path], host, session.deadline, overwrite=overwrite).boot
+    ownership.hold(tree, [session.replica.path], host, session.deadline, overwrite=overwrite)
+    return tree.writer is not None
 
 
 def walk(session: Session, trees: TreePair, manner: Manner) -> set[int]:
     """Plan, guard and execute; return the codes that rsync ended with."""
-    doubtful = _doubtful(session, trees)
+    doubtful = unproven.folders(trees, session.options.state, session.key, session.result.warnings)
     with session.phases.phase("scan"):
         planned = plan(session, trees, doubtful=None if session.options.full else doubtful)
     manner.guard(planned)
@@ -68,17 +68,6 @@ def walk(session: Session, trees: TreePair, manner: Manner) -> set[int]:
         raise session.full
     session.result.exit = session.result.exit_code()
     return codes
-
-
-def _doubtful(session: Session, trees: TreePair) -> frozenset[bytes] | None:
-    """Return the folders in which names prove nothing, as a power cut ended the run that wrote there; None for all."""
-    ownership = WalkOwnership(trees.replica.writer, trees.replica_status, trees.boot)
-    if not ownership.cut_off:
-        return frozenset()
-    doubtful = under_way.recall(session.options.state, session.key, ownership.replica)
-    what = "all messages are" if doubtful is None else "what was under way then is"
-    session.result.warnings.append(f"{session.replica.text}: {CUT_OFF}: {what} compared")
-    return doubtful
 
 
 def _check_direction(session: Session, trees: TreePair) -> None:

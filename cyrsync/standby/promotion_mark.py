@@ -95,7 +95,7 @@ def _doubts(roots: Sequence[bytes], owner_files: dict[bytes, OwnerFile]) -> Iter
 
 
 def doubtful(found: OwnerFiles) -> list[bytes]:
-    """Return the roots at which a power cut ended a run that was writing, and not all has been compared since."""
+    """Return the roots where names prove nothing, see `OwnerFile.cut_off`."""
     boot = owner_file.boot_id()
     return [root for root, one in found.owner_files.items() if one.cut_off(boot)]
 

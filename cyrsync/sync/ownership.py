@@ -5,25 +5,28 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from cyrsync.ends.tree import Held, NotWrittenError, Status, Tree, Writer, owner_file_of, refuse_promoted
-from cyrsync.errors import LockedError
+from cyrsync.errors import DiskError, LockedError, error_text
 from cyrsync.far.hold import Busy
 from cyrsync.far.owner_file import UNOWNED, OwnerFile
 from cyrsync.text import path_text
 
 #: Why names prove nothing on a replica.
-CUT_OFF = "a power cut ended a run that was writing there"
+CUT_OFF = "a power cut or a failing disk ended a run that was writing there"
+#: The same, where nobody can tell when the host was started.
+_NOT_ENDED = "a run that was writing there has not ended, and whether the power failed cannot be told"
 #: The result where no agent can lock anything.
-_NOBODY = Held(None, "")
+_NOBODY = Held(None)
 _LOOK_AGAIN = 0.2  # seconds
 #: Errors by which a file cannot be made that an rsync may do without: it makes none at the root, or only later.
 _NO_FILE = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM])
 
 
-def hold(tree: Tree, paths: Sequence[bytes], host: str | None, deadline: float, *, overwrite: bool) -> Held:
+def hold(tree: Tree, paths: Sequence[bytes], host: str | None, deadline: float, *, overwrite: bool) -> None:
     """Lock the roots of a replica that exist; wait for whoever holds them until the `deadline` (monotonic).
 
     Raise RefusedError if they were promoted, unless `overwrite` is given; LockedError if they are still held.
@@ -31,7 +34,7 @@ def hold(tree: Tree, paths: Sequence[bytes], host: str | None, deadline: float, 
     while True:
         held = tree.writer.hold(paths) if tree.writer else _NOBODY
         if held.busy is None:
-            return held
+            return
         status = tree.resolve(held.busy.root)
         owner_file = owner_file_of(status)
         if owner_file and not overwrite:
@@ -49,22 +52,42 @@ def said_of(busy: Busy, host: str | None, advice: str = "wait for it") -> str:
     return f"{path_text(busy.root)}: {who} has been working on it {since}; {advice}, or give --wait SECONDS"
 
 
+def to_disk(writer: Writer, owner_files: Mapping[bytes, OwnerFile | None]) -> None:
+    """Wait until all that was written to roots is on their disks.
+
+    Raise DiskError where a disk fails. The system says so only once, and any file may have lost what it held; so the
+    owner files say from then on that names prove nothing there.
+    """
+    try:
+        writer.to_disk(list(owner_files))
+    except OSError as error:
+        for root, owner_file in owner_files.items():
+            with suppress(NotWrittenError):  # that disk may be gone
+                if owner_file:
+                    writer.put_owner_file(root, owner_file._replace(doubtful=True))
+        reason = f"{error_text(error)}: what was written there may be lost"
+        raise DiskError(f"{reason}: see to the disk, then run `cyrsync verify --content`") from None
+
+
 class WalkOwnership:
     """What a run of the walk notes at the root of its replica. It names no owner."""
 
-    def __init__(self, writer: Writer | None, status: Status, boot: str) -> None:
-        """The root is held, and `boot` is its host's. Without a `writer` there is no owner file."""
+    def __init__(self, writer: Writer | None, status: Status) -> None:
+        """The root is held, if it is to be written to. Without a `writer` no owner file is written."""
         self._writer = writer
         self._root = status.root
-        self._boot = boot
+        self._boot = status.boot
         self._bare = status.bare
         self._found = owner_file_of(status)
         self._owner_file: OwnerFile | None = None
 
     @property
-    def cut_off(self) -> bool:
-        """Tell whether a power cut ended a run that was writing, and what it wrote has not been compared since."""
-        return bool(self._found and self._found.cut_off(self._boot))
+    def doubt(self) -> str:
+        """Return why names prove nothing there, "" if they do: what was written last has not been compared since."""
+        if not (self._found and self._found.cut_off(self._boot)):
+            return ""
+        reason = CUT_OFF if self._boot or self._found.doubtful else _NOT_ENDED
+        return f"{path_text(self._root)}: {reason}"
 
     @property
     def replica(self) -> str:
@@ -79,7 +102,8 @@ class WalkOwnership:
         if not (self._writer and self._boot):
             return ""
         if (self._found is None and not self._bare) or (self._found and self._found.writing):
-            self._writer.to_disk([self._root])  # who wrote it has not had it synced, and nobody will know what it was
+            # Who wrote it has not had it synced, and nobody will know what it was.
+            to_disk(self._writer, {self._root: self._found})
         owner_file = self._found or UNOWNED
         # Nobody's state speaks of this replica any more.
         owner_file = owner_file._replace(
@@ -103,7 +127,7 @@ class WalkOwnership:
         """
         if not self._writer:
             return True
-        self._writer.to_disk([self._root])
+        to_disk(self._writer, {self._root: self._owner_file})
         if not self._owner_file:
             return True
         doubtful = self._owner_file.doubtful and not compared

@@ -35,6 +35,7 @@ def server(tmp_path: Path) -> SampleServer:
     return SampleServer(tmp_path / "server", messages=200, folder_count=8)
 
 
+CUT_OFF = "a power cut or a failing disk ended a run that was writing there"
 ENGINES = ("walk", "index", "drop-in")
 
 
@@ -180,7 +181,7 @@ def test_only_what_was_under_way_is_compared(
     compared = {server.spool / path for path in log.read_text().splitlines()}
     if state == "known":
         (warning,) = json.loads(done.stdout)["warnings"]
-        assert warning.endswith("a power cut ended a run that was writing there: what was under way then is compared")
+        assert warning.endswith(f": {CUT_OFF}: what was under way then is compared")
         assert compared <= {changed, expunged, flagged, again, new}
         assert compared >= {changed, expunged}
     else:
@@ -236,7 +237,7 @@ def test_a_walk_compares_only_what_was_under_way(
     report = host.sync(*command[2:], env={"CYRSYNC_STATE": str(kept)})
     (warning,) = report["warnings"]
     what = "what was under way then is" if state == "known" else "all messages are"
-    assert warning.endswith(f"a power cut ended a run that was writing there: {what} compared")
+    assert warning.endswith(f": {CUT_OFF}: {what} compared")
     assert (harmed.stat().st_size == 0) is (state == "known")
     if state == "known":
         harmed.unlink()

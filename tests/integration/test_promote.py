@@ -128,7 +128,7 @@ def test_says_that_a_power_cut_ended_the_last_run(replica: SampleServer) -> None
     owner_file.write(root, before._replace(writing="another boot"))
     for _ in range(2):
         (warning,) = promote(replica)["warnings"]
-        assert "a power cut ended a run that was writing there: what it sent may be empty: give --content" in warning
+        assert "ended a run that was writing there: what it sent may be empty: give --content" in warning
         after = owner_file.read(root)
         assert after and after.promoted and after.doubtful and not after.writing
     assert promote(replica, "--content")["warnings"] == []

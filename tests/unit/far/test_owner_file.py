@@ -273,9 +273,9 @@ def test_what_a_disk_that_is_not_mounted_looks_like(tmp_path: Path, names: list[
 
 def test_what_stands_at_a_root(tmp_path: Path) -> None:
     root = os.fsencode(tmp_path)
-    assert resolve_here(root) == Status(root, True, True, True, "", True)
+    assert resolve_here(root) == Status(root, True, True, True, "", True, owner_file.boot_id())
     (tmp_path / "j").mkdir()
-    assert resolve_here(root) == Status(root, True, True, True, "", False)
+    assert resolve_here(root) == Status(root, True, True, True, "", False, owner_file.boot_id())
     owner_file.write(root, TOKEN)
     assert owner_file_of(resolve_here(root)) == TOKEN
     assert owner_file_of(resolve_here(os.path.join(root, b"missing"))) is None

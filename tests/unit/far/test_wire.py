@@ -234,7 +234,7 @@ ASKED: dict[str, tuple[Callable[[AgentTree], object], bytes]] = {
     "read": (lambda tree: tree.read(b"/r"), b'{"error": 0, "text": "x", "end": true}\n'),
     "resolve": (
         lambda tree: tree.resolve(b"/r"),
-        b'{"error": 0, "root": "/r", "status": [true, true, true, "", false], "end": true}\n',
+        b'{"error": 0, "root": "/r", "status": [true, true, true, "", false, "x"], "end": true}\n',
     ),
     "a Cyrus at work": (lambda tree: tree.cyrus_at_work([b"/r"]), b'{"found": [[1, "/c", "/r"]], "end": true}\n'),
     "make": (lambda tree: tree.make(b"/r"), b'{"error": "", "end": true}\n'),
@@ -249,9 +249,9 @@ ASKED: dict[str, tuple[Callable[[AgentTree], object], bytes]] = {
     "to_disk": (lambda tree: tree.to_disk([b"/a"]), b'{"number": 0, "end": true}\n'),
     "hold": (
         lambda tree: tree.hold([b"/r"]),
-        b'{"error": "", "busy": ["/r", 1, 1.5], "boot": "x", "alone": true, "end": true}\n',
+        b'{"error": "", "busy": ["/r", 1, 1.5], "alone": true, "end": true}\n',
     ),
-    "share": (lambda tree: tree.share(), b'{"error": "", "busy": null, "boot": "x", "alone": false, "end": true}\n'),
+    "share": (lambda tree: tree.share(), b'{"error": "", "busy": null, "alone": false, "end": true}\n'),
     "put_owner_file": (lambda tree: tree.put_owner_file(b"/r", UNOWNED), b'{"number": 0, "error": "", "end": true}\n'),
     "stat": (lambda tree: tree.stat([b"/a", b"/b", b"/c"]), b'{"found": [[1, 2], null, 13], "end": true}\n'),
     "walk": (
@@ -319,7 +319,7 @@ def answered_or_failed(name: str, answer: bytes) -> None:
         ("relink", b"[1, 4]\n\7\0\0\0"),
         ("stat", b'{"found": [null], "end": true}\n'),
         ("a Cyrus at work", b'{"found": [[1, "/c", "/other"]], "end": true}\n'),
-        ("resolve", b'{"error": 0, "root": "r", "status": [true, true, true, "", false], "end": true}\n'),
+        ("resolve", b'{"error": 0, "root": "r", "status": [true, true, true, "", false, "x"], "end": true}\n'),
         ("make", b"[]\n" * 10),
     ],
 )

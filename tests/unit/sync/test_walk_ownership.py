@@ -26,7 +26,7 @@ def test_what_is_synced_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s
     syncs: list[Sequence[bytes]] = []
     tree = ChildTree()
     monkeypatch.setattr(tree, "to_disk", syncs.append)
-    ownership = WalkOwnership(tree.writer, tree.resolve(root), boot_id())
+    ownership = WalkOwnership(tree.writer, tree.resolve(root))
     assert ownership.begin() == ""
     found = owner_file.read(root)
     assert (syncs, bool(found and found.writing)) == ([[root]] * synced, True)
