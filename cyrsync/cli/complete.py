@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import typer
 
 from cyrsync.errors import CyrsyncError
+from cyrsync.text import printable
 
 if TYPE_CHECKING:
     from cyrsync.cyrus.server.mailboxes import Mailbox
 
 #: Bytes of a mailboxes.db that is read while somebody waits: some 50,000 mailboxes, a second.
 _LARGEST = 8 << 20
+#: With one of these in a name, zsh takes what typer makes of the name for commands, and runs them.
+_QUOTES = re.compile(r"[\\\"']")
 
 
 def mailboxes(context: typer.Context, incomplete: str) -> list[str]:
     """Return the mailboxes that begin so, as `inspect` shows them."""
-    names = [os.fsdecode(mailbox.name) for mailbox in _known(context)]
-    return [name for name in names if name.startswith(incomplete)]
+    return _offered((os.fsdecode(mailbox.name) for mailbox in _known(context)), incomplete)
 
 
 def mailboxes_of_tree(context: typer.Context, incomplete: str) -> list[str]:
     """Return the mailboxes of TREE that begin so, as `history` shows them."""
     from cyrsync.history.choose import shown
 
-    names = [shown(mailbox.name) for mailbox in _known(context)]
-    return [name for name in names if name.startswith(incomplete)]
+    return _offered((shown(mailbox.name) for mailbox in _known(context)), incomplete)
 
 
 def users(context: typer.Context, incomplete: str) -> list[str]:
@@ -36,7 +39,13 @@ def users(context: typer.Context, incomplete: str) -> list[str]:
     from cyrsync.cyrus.server.layout import user_of_name
 
     names = {os.fsdecode(user_of_name(mailbox.name) or b"") for mailbox in _known(context)}
-    return sorted(name for name in names if name and name.startswith(incomplete))
+    return sorted(_offered(names, incomplete))
+
+
+def _offered(names: Iterable[str], incomplete: str) -> list[str]:
+    """Return the names that begin so, and that are not dangerous to a shell: anybody may have chosen them."""
+    begin = [name for name in names if name and name.startswith(incomplete)]
+    return [name for name in begin if not _QUOTES.search(name) and printable(name) == name]
 
 
 def _known(context: typer.Context) -> list[Mailbox]:
