@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cyrsync.cyrus.server.config import Config
+from cyrsync.cyrus.server.links import cyrus_user
 from cyrsync.errors import Exit, UnusableError, error_text
 from cyrsync.rolling.alive import Alive
 from cyrsync.rolling.channel import Channel, channel, is_set, lines_to_add, no_room, not_writable
@@ -191,7 +192,7 @@ class _Server:
 
     def _owner(self) -> int:
         """Return Cyrus's user. Raise OSError."""
-        return os.stat(self.config.database("mboxlist")[1]).st_uid
+        return cyrus_user(self.config)
 
     def _conf_changed(self) -> str:
         """Return what to do where imapd.conf says something else now, "" where it does not.

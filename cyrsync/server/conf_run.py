@@ -302,13 +302,17 @@ class ConfRun:
 
     def _copy(self, file: ConfFile, staging: Staging) -> Copied:
         """Copy one file; where it lies among users' files no link is followed, whatever becomes of a directory."""
-        path = _target(file)
-        if not self._files.may_be_link(file.whole_path):
+        path, is_named = _target(file), self._files.may_be_link(file.whole_path)
+        if not is_named:
             above, name = os.path.split(file.path)
             descent = Descent(file.root)
+            self._files.refuse_foreign(file.root, os.fstat(descent.open(b"")))
             path = os.path.join(descent.where(above), name)
         try:
-            return database_copy.copy(path, staging.begin_copy(), self._patience.seconds)
+            copied = database_copy.copy(path, staging.begin_copy(), self._patience.seconds)
+            if is_named:
+                self._files.refuse_foreign(file.whole_path, copied.status)
+            return copied
         except LockedCopyError:
             self._patience.was_in_vain()
             raise

@@ -39,6 +39,13 @@ def names_there(pair: Pair) -> set[str]:
 
 
 TOKEN = ".cyrsync-replica"
+CYRUS = 12345
+
+
+def give(tree: Path, user: int) -> None:
+    """Have all in a tree belong to a user, links themselves."""
+    for path in (tree, *tree.rglob("*")) if not tree.is_symlink() else (tree,):
+        os.chown(path, user, user, follow_symlinks=False)
 
 
 def test_a_first_run_brings_what_a_server_needs(pair: Pair) -> None:
@@ -199,6 +206,56 @@ def test_a_linked_directory_is_one_there(pair: Pair, tmp_path: Path) -> None:
     (tmp_path / "big/j/joe.sub").unlink()
     pair.sync()
     assert not pair.there(pair.home / "user/j/joe.sub").exists()
+
+
+FOREIGN = {
+    "a database": "annotations.db",
+    "a file of all": "shared.counters",
+    "a directory": "quota",
+    "another directory": "domain",
+    "a directory above a file": "msg",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN.values(), ids=FOREIGN)
+def test_a_link_of_cyrus_leads_to_nothing_of_anybody_else(pair: Pair, tmp_path: Path, name: str) -> None:
+    """Root reads what Cyrus's user cannot, and the replica may be in other hands."""
+    requires_root()
+    secret = tmp_path / "secret"
+    (secret / "e/example.com/quota/j").mkdir(parents=True)
+    secret.chmod(0o700)
+    for hidden in ("motd", "j", "e/example.com/quota/j/user.joe"):
+        (secret / hidden).parent.mkdir(exist_ok=True)
+        if not (secret / hidden).is_dir():
+            (secret / hidden).write_text("a secret of root's")
+    pair.write("annotations.db")
+    give(pair.server.root, CYRUS)
+    link = pair.home / name
+    if link.is_dir():
+        link.rename(tmp_path / "away")
+    link.unlink(missing_ok=True)
+    link.symlink_to(secret if name in ("quota", "domain", "msg") else secret / "motd")
+    os.chown(link, CYRUS, CYRUS, follow_symlinks=False)
+    report = pair.sync(expect=23)
+    assert any("a link leads to it" in error for error in report["errors"])
+    assert not any(b"a secret" in path.read_bytes() for path in pair.replica.rglob("*") if path.is_file())
+
+
+def test_a_link_of_cyrus_leads_to_its_own_files_and_one_of_root_anywhere(pair: Pair, tmp_path: Path) -> None:
+    requires_root()
+    (pair.home / "user").rename(tmp_path / "big")
+    (pair.home / "user").symlink_to(tmp_path / "big")
+    for name in ("annotations.db", "fetchnews.db"):
+        pair.write(name).rename(tmp_path / name)
+        (pair.home / name).symlink_to(tmp_path / name)
+    pair.write("msg/motd", "root's own")
+    for tree in (pair.server.root, tmp_path / "big", tmp_path / "annotations.db", pair.home / "annotations.db"):
+        give(tree, CYRUS)
+    for roots in (pair.home / "msg/motd", pair.home / "fetchnews.db"):
+        os.chown(roots, 0, 0, follow_symlinks=False)
+    pair.sync()
+    for name in ("annotations.db", "fetchnews.db", "msg/motd", "user/j/joe.sub"):
+        assert pair.there(pair.home / name).read_bytes() == (pair.home / name).read_bytes()
 
 
 def test_a_link_to_a_directory_further_down_is_told_of(pair: Pair, tmp_path: Path) -> None:

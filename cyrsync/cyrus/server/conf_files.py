@@ -18,6 +18,7 @@ from typing import NamedTuple
 from cyrsync.cyrus.mailbox.user import text
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.layout import user_of_name
+from cyrsync.cyrus.server.links import refuse_foreign
 
 #: Databases by their names in imapd.conf, and files of the configdirectory; `mboxlist` is sent by itself, last of all.
 _DATABASES = ("annotation", "userdeny", "zoneinfo")
@@ -56,6 +57,7 @@ class ConfFiles:
 
     def __init__(self, config: Config) -> None:
         home, userpath = config.configdirectory, config.userpath
+        self._config = config
         self._home = home
         self.mailbox_list = config.database("mboxlist")[1]
         names = [config.database(name)[1] for name in _DATABASES]
@@ -170,6 +172,20 @@ class ConfFiles:
             return next(self._file(name), None)
         return None
 
+    def refuse_foreign(self, path: bytes, opened: os.stat_result) -> None:
+        """Raise OSError if a link leads to what was opened, and to what only root may read."""
+        refuse_foreign(path, opened, self._config)
+
+    def _is_refused(self, directory: bytes, unreadable: dict[bytes, OSError]) -> bool:
+        """Tell whether a directory is not to be listed."""
+        try:
+            self.refuse_foreign(directory, os.stat(directory))
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                unreadable[directory] = error
+            return True
+        return False
+
     def _file(self, name: bytes) -> Iterator[ConfFile]:
         """Yield a file, if it is there. Raise OSError where that is not to be seen, as for a link to nowhere."""
         try:
@@ -179,6 +195,7 @@ class ConfFiles:
                 raise
             return
         if stat.S_ISREG(status.st_mode) and not is_scratch(name):
+            self.refuse_foreign(name, status)
             yield ConfFile(*self._split(name), status)
 
     def _split(self, name: bytes) -> tuple[bytes, bytes]:
@@ -199,7 +216,7 @@ class ConfFiles:
     ) -> Iterator[ConfFile]:
         """Yield the files and links below a directory; one that is not there at all is no error for the topmost."""
         top = os.path.join(root, path) if path else root
-        pending = [top]
+        pending = [] if self._is_refused(top, unreadable) else [top]
         while pending:
             directory = pending.pop()
             for entry in _entries(directory, unreadable, is_top=directory == top):

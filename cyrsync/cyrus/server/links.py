@@ -1,0 +1,66 @@
+"""Links below a server's directories, and how far they are followed.
+
+Cyrus's user can put a link in place of anything below configdirectory. Root, who follows it, would read what that user
+cannot, and the replica would have it. So what is not in its own place, or where a link of root's leads, has to belong
+to Cyrus's user.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+
+from cyrsync.cyrus.server.config import Config
+
+#: Links that one path may lead through, as Linux has it.
+_MOST_LINKS = 40
+
+
+def cyrus_user(config: Config) -> int:
+    """Return the uid of Cyrus's user: that of configdirectory, or where root has that, of mailboxes.db. Raise OSError.
+
+    Cyrus's user decides where mailboxes.db leads to, but not where a directory of root's does.
+    """
+    owner = os.stat(config.configdirectory).st_uid
+    with suppress(FileNotFoundError):
+        return owner or os.stat(config.database("mboxlist")[1]).st_uid
+    return owner
+
+
+def refuse_foreign(path: bytes, opened: os.stat_result, config: Config) -> None:
+    """Raise OSError if what was opened, or looked at, by an absolute path is neither Cyrus's nor where root leads.
+
+    That holds whatever becomes of the path meanwhile: what was opened is looked for by its device and inode.
+    """
+    if os.geteuid() != 0 or opened.st_uid == (user := cyrus_user(config)):
+        return
+    found = _led_by_root(path)
+    if found is None or not os.path.samestat(found, opened):
+        raise OSError(errno.EPERM, f"a link leads to it, and it is neither root's link nor a file of uid {user}", path)
+
+
+def _led_by_root(path: bytes) -> os.stat_result | None:
+    """Return what root's links alone lead to; None where another's does, or nothing is there."""
+    pending, found, links = path.split(b"/")[::-1], [b""], 0
+    while pending:
+        name = pending.pop()
+        if name in (b"", b"."):
+            continue
+        if name == b"..":
+            del found[1:][-1:]
+            continue
+        at = b"/".join([*found, name])
+        status = os.lstat(at)
+        if not stat.S_ISLNK(status.st_mode):
+            found.append(name)
+            continue
+        links += 1
+        if status.st_uid != 0 or links > _MOST_LINKS:
+            return None
+        target = os.readlink(at)
+        if target.startswith(b"/"):
+            del found[1:]
+        pending += target.split(b"/")[::-1]
+    return os.lstat(b"/".join(found) or b"/")
