@@ -20,7 +20,6 @@ _PLAIN = re.compile(rb"[A-Za-z0-9@_-]\Z")
 _CODE = re.compile(rb"%([0-9A-F]{2})")
 #: Bytes of a file's name.
 LONGEST = 250
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def file_name(user: bytes) -> bytes:
@@ -74,7 +73,7 @@ def record(root: bytes, line: bytes) -> None:
     """Note in a store that somebody was forgotten; durable when this returns. Raise OSError."""
     store = StoreReader(root)
     try:
-        file = os.open(RECORD, _APPEND, 0o600, dir_fd=store.directory())
+        file = whole_file.open_for_lines(RECORD, store.directory())
         try:
             whole_file.write_all(file, line + b"\n")
             os.fsync(file)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from typing import Optional
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 1 << 20
 _MOST = 1000  # states that came to be at one time
 
@@ -111,7 +110,7 @@ class Keeper:
         """
         mailbox = self._store.open(store.MAILBOXES, self._former[path])
         try:
-            descriptor = os.open(store.HASHED, _APPEND, 0o600, dir_fd=mailbox)
+            descriptor = whole_file.open_for_lines(store.HASHED, mailbox)
             try:
                 # A line that a full disk or a power cut has torn must not tear the next one.
                 line = "\n{} {} {}\n".format(uidvalidity, uid, digest.hex()).encode("ascii")

@@ -1,12 +1,17 @@
 """Files that are made as a whole: if the process is killed, there is the old file or the new one, never a part.
 
+And files that lines are added to.
+
 Also runs at the far end of a connection: standard library only, Python 3.6.
 """
 
+import errno
 import os
+import stat
 from contextlib import suppress
 
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LINES = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OURS = 0o600  # the mode of a file that only we read
 
 
@@ -54,3 +59,16 @@ def replace(name: bytes, data: bytes, directory: int, temporary: bytes, mode: in
         with suppress(OSError):
             os.unlink(temporary, dir_fd=directory)
         raise
+
+
+def open_for_lines(name: bytes, directory: int) -> int:
+    """Open a file to add to, in an open directory; a new one is for us alone.
+
+    Raise OSError, also for what is no regular file, or has another name, too: somebody may have put it there.
+    """
+    descriptor = os.open(name, _LINES, _OURS, dir_fd=directory)
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "no regular file with one name", name)

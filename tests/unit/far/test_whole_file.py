@@ -74,3 +74,33 @@ def test_what_cannot_be_written_whole_is_not_there(
     with pytest.raises(OSError, match="No space left"):
         whole_file.make(b"file", b"data", directory)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "FIFO that is read", "link", "directory", "another name of a file"])
+def test_lines_are_added_to_a_file_alone(tmp_path: Path, directory: int, kind: str) -> None:
+    """Whoever owns the directory above may have put anything there: nothing hangs, and nothing else is written."""
+    other, reader = tmp_path / "other", -1
+    other.write_bytes(b"somebody else's")
+    if kind.startswith("FIFO"):
+        os.mkfifo(tmp_path / "lines")
+        reader = os.open(tmp_path / "lines", os.O_RDONLY | os.O_NONBLOCK) if kind != "FIFO" else -1
+    elif kind == "link":
+        (tmp_path / "lines").symlink_to("other")
+    elif kind == "directory":
+        (tmp_path / "lines").mkdir()
+    else:
+        os.link(other, tmp_path / "lines")
+    with pytest.raises(OSError):  # noqa: PT011 - each has an errno of its own
+        whole_file.open_for_lines(b"lines", directory)
+    assert other.read_bytes() == b"somebody else's"
+    if reader >= 0:
+        os.close(reader)
+
+
+def test_lines_are_added(tmp_path: Path, directory: int) -> None:
+    for line in (b"a", b"b"):
+        descriptor = whole_file.open_for_lines(b"lines", directory)
+        whole_file.write_all(descriptor, line)
+        os.close(descriptor)
+    assert (tmp_path / "lines").read_bytes() == b"ab"
+    assert (tmp_path / "lines").stat().st_mode & 0o777 == 0o600
