@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from cyrsync.cyrus.mailbox.entry import ROOT_TRANSIENT, UPDATES
-from cyrsync.errors import error_text
 from cyrsync.far import owner_file
+from cyrsync.far.descent import Descent
 from cyrsync.far.folder import join
 from cyrsync.far.remove import RENAMED, Removal, Remover
 from cyrsync.standby import leftovers
@@ -18,6 +18,7 @@ from cyrsync.text import path_text
 #: How many of the wrong paths are named.
 _FEW = 5
 Choose = Callable[[bytes, list[bytes]], list[bytes]]
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
@@ -34,31 +35,54 @@ class Swept:
 def sweep(root: bytes, choose: Choose, owner: Identity | None, other_roots: Collection[bytes], swept: Swept) -> None:
     """Sweep one root, but not other roots in it. `choose` tells the leftovers in a directory.
 
-    Each directory is opened by its name in the one above, and no symlink is followed.
+    Each directory is opened by its name in the one above, however deep it lies, and no symlink is followed.
     """
     foreign = swept.foreign
-    remover = Remover(root, keep_times=False, wanted=lambda: True)
-    unreadable: list[OSError] = []
-    for whole, folders, files, descriptor in os.fwalk(root, onerror=unreadable.append):
-        path = whole[len(root) :].strip(b"/")
-        if not path:
-            remover.remove(leftovers.at_root(descriptor))
-        gone = choose(path, files)
-        updates = (UPDATES,) if UPDATES in folders else ()
-        if gone or updates:
-            remover.remove([Removal(path, files=tuple(gone), folders=updates)])
-        if owner:
-            ours = {owner_file.NAME, *gone}
-            staging = () if path else leftovers.STAGING.intersection(folders)
-            _look(whole, descriptor, [b".", *sorted({*files, *staging} - ours)], owner, swept)
-        left_out = frozenset() if path else ROOT_TRANSIENT | {RENAMED}
-        left_out |= {*updates}
-        folders[:] = [name for name in folders if name not in left_out and join(whole, name) not in other_roots]
+    remover, descent = Remover(root, keep_times=False, wanted=lambda: True), Descent(root)
+    pending = [b""]
+    while pending:
+        path = pending.pop()
+        whole = os.path.join(root, path) if path else root
+        try:
+            descriptor = os.open(b".", _LIST, dir_fd=descent.open(path))
+            try:
+                if not path:
+                    remover.remove(leftovers.at_root(descriptor))
+                folders, files = _names(descriptor)
+                gone = choose(path, files)
+                updates = (UPDATES,) if UPDATES in folders else ()
+                if gone or updates:
+                    remover.remove([Removal(path, files=tuple(gone), folders=updates)])
+                if owner:
+                    staging = () if path else leftovers.STAGING.intersection(folders)
+                    names = {*files, *staging} - {owner_file.NAME, *gone}
+                    _look(whole, descriptor, [b".", *sorted(names)], owner, swept)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            swept.errors.append(f"{path_text(whole)}: {error.strerror}")
+            continue
+        left_out = {*updates} if path else {*updates, *ROOT_TRANSIENT, RENAMED}
+        below = [name for name in folders if name not in left_out and join(whole, name) not in other_roots]
+        pending += [join(path, name) for name in reversed(below)]
+    descent.close()
     swept.removed += remover.files + remover.folders
     swept.errors += [f"{path_text(join(root, path))}: {_reason(code)}" for path, code in remover.failed]
-    swept.errors += [f"{path_text(root)}: {error_text(error)}" for error in unreadable]
     if swept.foreign > foreign:
         swept.foreign_roots.append(root)
+
+
+def _names(directory: int) -> tuple[list[bytes], list[bytes]]:
+    """Return the names of the folders and of the other files in an open directory, without links to directories."""
+    folders, files = [], []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            name = os.fsencode(entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(name)
+            elif not entry.is_dir():
+                files.append(name)
+    return folders, files
 
 
 def _look(directory: bytes, descriptor: int, names: Iterable[bytes], owner: Identity, swept: Swept) -> None:

@@ -239,6 +239,22 @@ def test_leftovers_go_and_what_looks_like_them_stays(replica: SampleServer, tmp_
     assert found["leftovers"] == len(gone) + 3  # with three directories
 
 
+def test_directories_of_any_depth(replica: SampleServer) -> None:
+    """Whoever had the source may have made them, and the standby is needed now."""
+    for root in roots(replica):
+        above = os.open(root, os.O_RDONLY)
+        for _ in range(1200):
+            os.mkdir("d", dir_fd=above)
+            below = os.open("d", os.O_RDONLY, dir_fd=above)
+            os.close(above)
+            above = below
+        os.close(os.open("cyrus.index.NEW", os.O_CREAT, dir_fd=above))
+        os.close(above)
+    assert json.loads(run("-C", replica.conf, "--json", code=0).stdout)["leftovers"] == 3
+    for root in roots(replica):
+        subprocess.run(["rm", "-r", root / "d"], check=True)
+
+
 def test_a_directory_that_is_no_mailboxs_is_told_and_does_no_harm(replica: SampleServer) -> None:
     replica.record(replica.folders()[-1])
     found = promote(replica)
