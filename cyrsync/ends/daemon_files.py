@@ -9,7 +9,6 @@ nanoseconds (3.1.0 and newer). Otherwise all of it is fetched, by rsync's delta 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import NamedTuple
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.cyrus.mailbox import header, index, regular_file
+from cyrsync.ends.own_directory import remove_tree
 from cyrsync.far.descent import Descent
 from cyrsync.far.folder import Entry, Folder, Incarnation, join
 from cyrsync.rsync import features
@@ -56,7 +56,7 @@ class DaemonFiles:
 
     def fetch(self) -> None:
         """Fetch headers, indexes, and what is to be compared, as far as they are not the same here."""
-        shutil.rmtree(self._copies, ignore_errors=True)
+        remove_tree(Path(os.fsdecode(self._copies)))
         os.mkdir(self._copies)
         wanted = {join(path, name) for path in self._mailboxes for name in (kinds.HEADER, kinds.INDEX)}
         if not self._alike:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 
 from cyrsync.far.wire import WireError
 
@@ -41,11 +42,14 @@ def _disk(directory: bytes) -> tuple[int, int]:
 
 
 def _size(directory: bytes) -> int:
-    found = 0
-    for above, _, names in os.walk(directory):
-        for name in names:
-            try:
-                found += os.lstat(os.path.join(above, name)).st_size
-            except FileNotFoundError:
-                continue  # rsync has given it another name
+    """Return the bytes of all files in a directory and below, however deep."""
+    found, pending = 0, [directory]
+    while pending:
+        with suppress(FileNotFoundError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                    continue
+                with suppress(FileNotFoundError):  # rsync has given it another name
+                    found += entry.stat(follow_symlinks=False).st_size
     return found

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cyrsync.ends.own_directory import empty
 from cyrsync.far.folder import Entry, sort_key
 from cyrsync.far.locked_folder import LockedFolder
 from cyrsync.far.owner import owner_here
 from cyrsync.sync.extended import Extended
-from cyrsync.sync.scratch import empty
 
 _TREE = b"tree"
 _COPY = b"copy"

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cyrsync.ends.own_directory import OPEN, empty, remove_tree
 from cyrsync.sync.extended import NO_KINDS, Kinds
 
 #: A file system in memory that every Linux has, and everybody may write to.
 _MEMORY = Path("/dev/shm")
 #: Bytes that must be free there: several times what is staged at once.
 _PLENTY = 2 << 30
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: So often another run may clean up our new directory before we hold it.
 _TRIES = 10
 
@@ -53,46 +53,6 @@ def staging_directory(state: Path, key: str, otherwise: Path, kinds: Kinds = NO_
         os.close(descriptor)
 
 
-def remove_tree(directory: Path) -> None:
-    """Remove a directory of ours with all that is in it, as far as that can be done."""
-    with suppress(OSError):
-        descriptor = os.open(directory, _DIRECTORY)
-        try:
-            empty(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rmdir(directory)
-
-
-def empty(directory: int) -> None:
-    """Remove all that is in an open directory of ours, however deep, with two descriptors. Raise OSError."""
-    number = 0
-    while names := os.listdir(directory):
-        for name in names:
-            if _unlinked(name, directory):
-                continue
-            below = os.open(name, _DIRECTORY, dir_fd=directory)
-            try:
-                os.fchmod(below, 0o700)  # it looks like its original
-                for inner in os.listdir(below):
-                    if not _unlinked(inner, below):
-                        os.chmod(inner, 0o700, dir_fd=below)
-                        number += 1
-                        os.rename(inner, f"{number}.{os.urandom(6).hex()}", src_dir_fd=below, dst_dir_fd=directory)
-            finally:
-                os.close(below)
-            os.rmdir(name, dir_fd=directory)
-
-
-def _unlinked(name: str, directory: int) -> bool:
-    """Remove what is no directory, and tell whether it was none."""
-    try:
-        os.unlink(name, dir_fd=directory)
-    except IsADirectoryError:
-        return False
-    return True
-
-
 def _usable_memory() -> Path | None:
     """Return a directory in memory with room, where nobody can rename another user's files; None if there is none."""
     try:
@@ -118,7 +78,7 @@ def _make(memory: Path, state: Path, key: str) -> tuple[Path, int] | None:
         for _ in range(_TRIES):
             directory = Path(tempfile.mkdtemp(prefix=f"{ours}{pair}-", dir=memory))
             with suppress(FileNotFoundError):
-                descriptor = os.open(directory, _DIRECTORY)
+                descriptor = os.open(directory, OPEN)
                 if _is_held(descriptor):
                     return directory, descriptor
                 os.close(descriptor)
@@ -133,7 +93,7 @@ def _remove_leftovers(memory: Path, ours: str) -> None:
         if not name.startswith(ours):
             continue
         with suppress(OSError):
-            descriptor = os.open(memory / name, _DIRECTORY)
+            descriptor = os.open(memory / name, OPEN)
             try:
                 if os.fstat(descriptor).st_uid == os.geteuid() and _is_held(descriptor):
                     empty(descriptor)

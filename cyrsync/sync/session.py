@@ -5,7 +5,6 @@ The work itself is handed in: `execute` is given a function that does all of it 
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from cyrsync.ends.address import Address, absolute, identity
+from cyrsync.ends.own_directory import remove_tree
 from cyrsync.errors import ConnectionFailed, CyrsyncError, Exit, ReplicaFull, WatchedError, WrongAnswer, error_text
 from cyrsync.rsync.jobs import Jobs
 from cyrsync.state.lock import run_key, run_lock
@@ -141,14 +141,14 @@ class Session:
 
                 await_orphans(self.directory)
                 self._be_patient()
-                shutil.rmtree(self.directory, ignore_errors=True)
+                remove_tree(self.directory)
             self.directory.mkdir(mode=0o700)
             try:
                 where = (self.options.state, self.key, self.directory / "staging")
                 with staging_directory(*where, self.kinds) as self.staging_directory:
                     yield
             finally:
-                shutil.rmtree(self.directory, ignore_errors=True)
+                remove_tree(self.directory)
 
     def within(self, other: Session) -> Session:
         """Use the lock and the directories of another session of this pair; return this session."""

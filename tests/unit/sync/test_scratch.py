@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cyrsync.ends.own_directory import remove_tree
 from cyrsync.sync import scratch
-from cyrsync.sync.scratch import remove_tree, staging_directory
+from cyrsync.sync.scratch import staging_directory
 from support.tools import requires_root
 
 
