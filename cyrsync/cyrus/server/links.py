@@ -21,11 +21,13 @@ _MOST_LINKS = 40
 def cyrus_user(config: Config) -> int:
     """Return the uid of Cyrus's user: that of configdirectory, or where root has that, of mailboxes.db. Raise OSError.
 
-    Cyrus's user decides where mailboxes.db leads to, but not where a directory of root's does.
+    Cyrus's user decides where mailboxes.db leads to, but not where a directory of root's does. It is root where
+    neither is there.
     """
-    owner = os.stat(config.configdirectory).st_uid
-    with suppress(FileNotFoundError):
-        return owner or os.stat(config.database("mboxlist")[1]).st_uid
+    owner = 0
+    for path in (config.configdirectory, config.database("mboxlist")[1]):
+        with suppress(FileNotFoundError):
+            owner = owner or os.stat(path).st_uid
     return owner
 
 
