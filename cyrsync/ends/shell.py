@@ -9,10 +9,10 @@ from pathlib import Path
 from cyrsync.errors import UsageError
 
 #: The far end says which it has, and goes on as that. The script holds no single quote, so any login
-#: shell takes it as one word.
+#: shell takes it as one word. With -I, no module is loaded from the directory that the login leads to.
 _PROBE = (
-    'if command -v python3 >/dev/null 2>&1 && python3 -c "import sys;sys.exit(sys.version_info<(3,6))"; '
-    'then echo {python}; exec python3 -c "{bootstrap}"; else echo {posix}; exec sh; fi'
+    'if command -v python3 >/dev/null 2>&1 && python3 -I -c "import sys;sys.exit(sys.version_info<(3,6))"; '
+    'then echo {python}; exec python3 -I -c "{bootstrap}"; else echo {posix}; exec sh; fi'
 )
 HAS_PYTHON = b"cyrsync-python"
 HAS_POSIX = b"cyrsync-posix"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import cyrsync
 import samplespool
 from support.daemon import RsyncDaemon
-from support.tools import executable, which
+from support.tools import executable, which, write_program
 from support.tree import Entry, cyrsync_argv, plain_env, run_cyrsync, snapshot
 
 #: What `-e` leads to: a real agent that lies in one respect. All else, rsync too, is what it should be.
@@ -140,6 +141,18 @@ def test_who_does_not_lie_is_believed(case: Case) -> None:
     done = case.pull("")
     assert (done.returncode, done.stderr) == (0, "")
     assert len(list(case.replica.rglob("[0-9]*."))) == 30
+
+
+def test_no_program_is_loaded_from_where_the_far_end_begins(case: Case, tmp_path: Path) -> None:
+    """It may be a directory in which somebody else can write."""
+    begins = tmp_path / "in other hands"
+    begins.mkdir()
+    for name in ("binascii", "types", "zlib", "json"):
+        (begins / f"{name}.py").write_text(f"open({str(tmp_path / 'loaded')!r}, 'a')\nraise ImportError\n")
+    write_program(case.far_end, f'cd {shlex.quote(str(begins))} && shift && exec sh -c "$*"')
+    done = run_cyrsync("sync", "-e", f"'{case.far_end}'", f"there:{case.source}/", f"{case.replica}/")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (tmp_path / "loaded").exists()
 
 
 @pytest.mark.parametrize("lie", LIES)

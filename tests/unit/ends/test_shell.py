@@ -161,6 +161,6 @@ def test_agent_command_is_one_word_for_any_login_shell() -> None:
     assert len(outer) == 3
     assert command == f"sh -c '{outer[2]}'"
     assert not set("'!\n\\") & set(outer[2])
-    assert f'exec python3 -c "{BOOTSTRAP}"' in outer[2]
+    assert f'exec python3 -I -c "{BOOTSTRAP}"' in outer[2]
     assert HAS_PYTHON.decode() in outer[2]
     assert HAS_POSIX.decode() in outer[2]
