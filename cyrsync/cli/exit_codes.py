@@ -98,7 +98,7 @@ TABLE = (
             restore=_UNREAD,
             promote="a command of --run failed, or something could not be removed; it is named",
             prune="some kept states could not be read or removed; each is named, and messages that they may need stay",
-            forget="something could not be read or removed; it is named",
+            forget="something may still name the user, or could not be removed; it is named",
         ),
     ),
     Code((Exit.VANISHED,), "rsync: files vanished from the source meanwhile", _of("rsync")),

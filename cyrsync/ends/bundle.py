@@ -71,6 +71,7 @@ MORE_MODULES = (
     "cyrsync.far.prune",
     "cyrsync.far.held",
     "cyrsync.far.versions",
+    "cyrsync.far.rewrite",
     "cyrsync.far.store_service",
 )
 #: Reads a program whose length stands in the first line, and runs it. No quote or `!` in it is left to a shell.

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from cyrsync.ends import agent_answers, answers
 from cyrsync.ends.agent_link import AgentLink
@@ -18,6 +18,7 @@ from cyrsync.far.store import STATE, VERSION
 from cyrsync.far.unnamed import Removal
 from cyrsync.far.wire import WireError
 
+_Answer = TypeVar("_Answer")
 _DIRECTORY = re.compile(rb"[A-Za-z0-9_-]+\Z")
 
 
@@ -90,18 +91,40 @@ class Stores:
     ) -> tuple[Swept, list[tuple[bytes, str]]]:
         """Remove states of one partition, with `sweep` also what no state names; return also what went wrong."""
         self._ask("prune", paths=answers.texts(roots), grace=grace, dry_run=dry_run, sweep=sweep)
-        return self._removed(roots, removals, tell)
+        return self._of_each(roots, removals, tell, _swept)
 
     def forget(
         self, roots: Sequence[bytes], removals: Iterable[Removal], *, sweep: bool, tell: Callable[[int], object]
     ) -> tuple[Swept, list[tuple[bytes, str]]]:
         """Erase states of one partition, and with `sweep` the messages that only they name."""
         self._ask("forget", paths=answers.texts(roots), sweep=sweep)
-        return self._removed(roots, removals, tell)
+        return self._of_each(roots, removals, tell, _swept)
 
-    def version(self, root: bytes, path: bytes) -> bytes:
-        """Return what a version of a file has, by its path in the store. Raise OSError."""
-        self._ask("version", root, path=path.decode("latin-1"))
+    def mentioning(
+        self, root: bytes, paths: Sequence[bytes], words: Iterable[bytes], tell: Callable[[int], object]
+    ) -> tuple[list[bytes], list[tuple[bytes, str]]]:
+        """Return which versions, and files of states, may have any of some words; and what cannot be read, and why.
+
+        `paths` has versions and states. All paths are paths in the store, but for those of what cannot be read.
+        """
+        self._ask("mentioning", root, paths=[], words=[word.decode("latin-1") for word in words])
+        found: list[bytes] = []
+        asked = frozenset(paths)
+
+        def mentions(path: str) -> None:
+            raw = wire.path(path)
+            if raw not in asked and raw.rpartition(b"/")[0] not in asked:
+                raise WireError(f"not asked for: {wire.shown(raw)}")
+            found.append(raw)
+
+        _, problems = self._of_each(
+            [root], [Removal(root, path) for path in paths], tell, agent_answers.nothing, mentions
+        )
+        return found, problems
+
+    def kept(self, root: bytes, path: bytes) -> bytes:
+        """Return what a version, or a file of a state, has, by its path in the store. Raise OSError."""
+        self._ask("kept", root, path=path.decode("latin-1"))
 
         def read() -> bytes | str:
             size = self._agent.record()
@@ -116,7 +139,7 @@ class Stores:
         return found
 
     def rewrite(self, root: bytes, path: bytes, data: bytes) -> None:
-        """Replace a version of a file. Raise OSError."""
+        """Replace a version, or a file of a state. Raise OSError."""
         self._ask("rewrite", root, path=path.decode("latin-1"), size=len(data))
         self._agent.send(data)
         wrong = self._agent.end(lambda found: wire.text(found["error"]))
@@ -143,9 +166,15 @@ class Stores:
         self._agent.teach()
         self._agent.ask("store", root, what=what, **more)
 
-    def _removed(
-        self, roots: Sequence[bytes], removals: Iterable[Removal], tell: Callable[[int], object]
-    ) -> tuple[Swept, list[tuple[bytes, str]]]:
+    def _of_each(
+        self,
+        roots: Sequence[bytes],
+        removals: Iterable[Removal],
+        tell: Callable[[int], object],
+        at_end: Callable[[Any], _Answer],
+        mentions: Callable[[str], object] | None = None,
+    ) -> tuple[_Answer, list[tuple[bytes, str]]]:
+        """Send the paths that a request is about; return what the last line of the answer says, and what went wrong."""
         rows = ([roots.index(root), path.decode("latin-1")] for root, path in removals)
         self._agent.send_all(json.dumps(row).encode("ascii") + b"\n" for row in rows)
         listed = Listed()
@@ -154,10 +183,12 @@ class Stores:
             kind, *rest = record
             if kind == "at":
                 tell(wire.number(rest[0], wire.MAX_SIZE))
+            elif kind == "mentions" and mentions:
+                mentions(*rest)
             else:
                 _READ[kind](listed, *rest)
 
-        return self._agent.end(_swept, each, MAX_OTHERS), listed.problems
+        return self._agent.end(at_end, each, MAX_OTHERS), listed.problems
 
 
 def _held(listed: Listed, user: str, text: str) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cyrsync.far import stored
 from cyrsync.far.named import named, read_hashed
 from cyrsync.far.packed import Packer
-from cyrsync.far.store import FILES, HASHED, MAILBOXES, MESSAGES, PIECES
+from cyrsync.far.store import FILES, HASHED, MAILBOXES, MESSAGES, PIECES, Store
 from cyrsync.far.stored import Damaged, StoreReader
 from cyrsync.far.to_disk import to_disk
 from cyrsync.far.unnamed import Problems, Removal, UnnamedFinder, read_marks, write_marks
@@ -70,6 +70,16 @@ class Pruner:
                 Packer(root).pack()
             except OSError as error:
                 self.problems.note(root, b"", error)
+
+    def forget_notes(self) -> None:
+        """Remove the notes of what is to be packed, and is not there any more: they say whose it was."""
+        for root in self._stores:
+            with self.problems.of(root):
+                notes = Store(root)
+                for note in notes.notes():
+                    path = notes.noted(note)
+                    if path and not self._is_there(root, path):
+                        notes.forget(note)
 
     def remove(self, removals: "Sequence[Removal]", suffix: bytes = stored.PRUNED) -> "List[Removal]":
         """Give states hidden names, and return what they are now."""
@@ -189,6 +199,14 @@ class Pruner:
         if not dry_run and marks != before:
             write_marks(self._stores[root], marks)
         return found
+
+    def _is_there(self, root: bytes, path: bytes) -> bool:
+        """Tell whether anything is at a path in the store. Raise OSError where that is not to be seen."""
+        try:
+            self._stores[root].status(path)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _came(self, root: bytes, path: bytes) -> float:
         """Return when a file was put where it is; it may have been removed and written again. Raise OSError."""

@@ -7,7 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from cyrsync.far import held, stored, versions, wire
+from cyrsync.far import held, rewrite, stored, wire
 from cyrsync.far.named import named, read_hashed
 from cyrsync.far.prune import Pruner, Swept
 from cyrsync.far.store import FILES, MAILBOXES, STORE
@@ -24,7 +24,12 @@ _REMOVABLE = re.compile(
     rb"|files/[^\0]+\.versions/[0-9]{8}T[0-9]{6}\.[0-9]{9}Z(?:\.gz|\.pieces)?)\Z"
 )
 _VERSION = FILES + b"/"
+_OF_STATE = re.compile(
+    rb"mailboxes/[A-Za-z0-9_-]+/[0-9]{8}T[0-9]{6}\.[0-9]{9}Z(?:\.gone)?/(?:%b)\Z"
+    % b"|".join(map(re.escape, rewrite.NAMING))
+)
 _LONGEST_GRACE = 1 << 40  # seconds
+_TELL_EACH = 500  # states and versions
 
 
 def serve(request: "Request") -> None:
@@ -119,6 +124,8 @@ def _forget(request: "Request") -> None:
         if request.flag("sweep"):
             swept = pruner.delete_messages(pruner.named_by(hidden))
         pruner.delete(hidden)
+        pruner.clear()
+        pruner.forget_notes()
         pruner.tidy()
         pruner.settle()
     finally:
@@ -128,12 +135,18 @@ def _forget(request: "Request") -> None:
 
 def _begun(request: "Request") -> "tuple[Pruner, List[Removal]]":
     roots, output = request.whole_paths(), request.output
+    removals = _removals(request, roots)
+    return Pruner(roots, lambda count: output.line(["at", count]), output.is_heard), removals
+
+
+def _removals(request: "Request", roots: "Sequence[bytes]") -> "List[Removal]":
+    """Read what follows the request."""
     removals = []
     record = wire.read_record(request.source)
     while record is not None:
         removals.append(_removal(record, roots))
         record = wire.read_record(request.source)
-    return Pruner(roots, lambda count: output.line(["at", count]), output.is_heard), removals
+    return removals
 
 
 @wire.one_error
@@ -151,11 +164,30 @@ def _end(request: "Request", pruner: Pruner, swept: Swept) -> None:
     request.output.end(swept=list(swept))
 
 
-def _version(request: "Request") -> None:
-    """Return what a version of a file has."""
-    store, path = StoreReader(request.root), _version_of(request)
+def _mentioning(request: "Request") -> None:
+    """Tell which versions, and files of states, may have any of some words, of those whose paths follow."""
+    words = [word.encode("latin-1") for word in request.texts("words")]
+    removals = _removals(request, [request.root])
+    store = StoreReader(request.root)
     try:
-        data = versions.read(store, path)
+        for number, (root, path) in enumerate(removals, 1):
+            if number % _TELL_EACH == 0:
+                request.output.line(["at", number])
+            try:
+                for found in rewrite.mentioning(store, path, words):
+                    request.output.line(["mentions", found.decode("latin-1")])
+            except (OSError, ValueError) as error:
+                request.output.line(["problem", _path(os.path.join(root, STORE, path)), _reason(error)])
+    finally:
+        store.close()
+    request.output.end()
+
+
+def _kept(request: "Request") -> None:
+    """Return what a version, or a file of a state, has."""
+    store, path = StoreReader(request.root), _kept_path(request)
+    try:
+        data = rewrite.read(store, path)
     except (OSError, ValueError) as error:
         request.output.end(error=_reason(error))
     else:
@@ -167,12 +199,12 @@ def _version(request: "Request") -> None:
 
 
 def _rewrite(request: "Request") -> None:
-    """Replace a version of a file."""
-    store, path = StoreReader(request.root), _version_of(request)
+    """Replace a version, or a file of a state."""
+    store, path = StoreReader(request.root), _kept_path(request)
     data = wire.read_data(request.source, request.count("size"), wire.MAX_FILE)
     try:
-        versions.replace(store, path, data)
-    except OSError as error:
+        rewrite.replace(store, path, data)
+    except (OSError, ValueError) as error:
         request.output.end(error=_reason(error))
     else:
         request.output.end(error="")
@@ -181,10 +213,10 @@ def _rewrite(request: "Request") -> None:
 
 
 @wire.one_error
-def _version_of(request: "Request") -> bytes:
+def _kept_path(request: "Request") -> bytes:
     path = wire.path(request.fields["path"])
-    if not (path.startswith(_VERSION) and _REMOVABLE.match(path)):
-        raise wire.WireError("no version: " + wire.shown(path))
+    if not (_OF_STATE.match(path) or (path.startswith(_VERSION) and _REMOVABLE.match(path))):
+        raise wire.WireError("nothing kept that can be replaced: " + wire.shown(path))
     return path
 
 
@@ -229,7 +261,8 @@ _SERVICES: "Dict[str, Callable[[Request], None]]" = {
     "list": _list,
     "prune": _prune,
     "forget": _forget,
-    "version": _version,
+    "mentioning": _mentioning,
+    "kept": _kept,
     "rewrite": _rewrite,
     "hold": _hold,
     "release": _release,

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 
 from cyrsync.cyrus.mailbox.user import text, user_of
 from cyrsync.cyrus.server import layout
 from cyrsync.cyrus.server.conf_files import ConfFiles
 from cyrsync.cyrus.server.config import Config
+from cyrsync.cyrus.server.erasing import Person
 from cyrsync.ends.stores import KeptState
 
 #: The owner of what belongs to an unknown user.
 UNKNOWN = ""
 _UUID = b"uuid/"
+#: What `versions_of` makes of a name that is too long.
+_HASHED = re.compile(rb"x[0-9a-f]{40}")
 
 
 class Owners:
@@ -41,11 +45,16 @@ class Owners:
         user = layout.user_of_name(name, self._deletedprefix)
         return None if user is None else text(user)
 
-    def identifiers(self, user: str) -> frozenset[bytes]:
-        """Return what a user may be called in ACLs."""
+    def person(self, user: str, uniqueids: Iterable[bytes]) -> Person:
+        """Return what a user is known by in Cyrus's records."""
         name = os.fsencode(user)
-        return frozenset(
-            [name, name + b"@" + self._defaultdomain] if self._defaultdomain and b"@" not in name else [name]
+        called = {name, name + b"@" + self._defaultdomain} if self._defaultdomain and b"@" not in name else {name}
+        local = name.partition(b"@")[0]
+        return Person(
+            lambda mailbox: self.of_name(mailbox) == user,
+            frozenset(called),
+            tuple({local, local.replace(b".", b"^")}),
+            frozenset(uniqueids),
         )
 
     def of_state(self, state: KeptState) -> str | None:
@@ -62,6 +71,8 @@ class Owners:
     def of_file(self, root: bytes, path: bytes) -> str | None:
         """Return whose a file is: by its root on the source, and its path below that."""
         owner = self._files.owner(os.path.join(root, path))
+        if owner is None and _HASHED.fullmatch(os.path.basename(path)):
+            return UNKNOWN
         if owner is None or owner.user:
             return owner.user if owner else None
         if owner.uniqueid not in self._by_uniqueid:

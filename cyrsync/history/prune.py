@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from cyrsync.cyrus.server.db.error import DbError
-from cyrsync.errors import Exit, RefusedError, UnusableError, UsageError, error_text
+from cyrsync.errors import Exit, RefusedError, UnusableError, UsageError
 from cyrsync.far.held import LONGEST, file_name
 from cyrsync.far.prune import Swept
-from cyrsync.far.store import FILES, STORE
+from cyrsync.far.store import FILES
 from cyrsync.far.unnamed import Removal
+from cyrsync.history.erase import erase
 from cyrsync.history.replica_stores import ReplicaStores, Root
 from cyrsync.history.retention import Retention
 from cyrsync.text import human_seconds, path_text, printable
@@ -33,7 +33,7 @@ class Pruned:
     states_kept: int = 0
     files: int = 0  # versions of other files, removed
     files_kept: int = 0
-    rewritten: int = 0  # versions of databases, without who was forgotten
+    rewritten: int = 0  # files that name others, too, without who was forgotten
     messages: int = 0  # removed from the pool
     size: int = 0  # bytes of these
     messages_unnamed: int = 0  # that no state needs, within their grace
@@ -193,12 +193,16 @@ def forget(
     result.add_errors(stores.problems)
     if _name(user) in stores.held:
         raise RefusedError(f"{printable(user)}: held: `cyrsync hold --release` ends that, nothing was erased")
-    result.warnings += filter(None, [stores.nothing_of(user), stores.lack_of_files()])
     found = {root.path: list(stores.of_user(root, user)) for root in stores.roots}
     for root in stores.roots:
         result.count(root, found[root.path])
-        result.add_errors(f"{path}: it is unknown whose mailbox this is" for path in stores.nobody_knows(root))
-    _erase_names(stores, user, result)
+        unknown = f"it is unknown whose this is: remove it, if it is {printable(user)}'s"
+        result.add_errors(f"{path}: {unknown}" for path in stores.nobody_knows(root))
+    erased = erase(stores, user, frozenset().union(*found.values()), tell)
+    result.rewritten = erased.rewritten
+    nothing = "" if erased.rewritten else stores.nothing_of(user)
+    result.warnings += filter(None, [nothing, stores.lack_of_files(), *erased.warnings])
+    result.add_errors(erased.errors)
     there = _paths(stores.there)
     for group in stores.groups:
         roots = [root.path for root in group.roots if root.listed.there]
@@ -212,17 +216,6 @@ def forget(
     line = {"user": user, "when": now, "by": by, **counts, "complete": not result.errors}
     wrong_records = stores.replica.tree.stores.record(there, json.dumps(line))
     result.add_errors([wrong_records] if wrong_records else ())
-
-
-def _erase_names(stores: ReplicaStores, user: str, result: Pruned) -> None:
-    """Erase a user from all versions of databases: pieces that this leaves are removed with the states."""
-    for database, version in stores.databases():
-        try:
-            result.rewritten += stores.erase_names(database, version, user)
-        except (OSError, DbError) as error:
-            path = path_text(os.path.join(version.root, STORE, version.path))
-            reason = error.reason if isinstance(error, DbError) else error_text(error)
-            result.add_errors([f"{path}: it is unknown which users it names: {reason}"])
 
 
 def _refuse_missing(stores: ReplicaStores) -> None:

@@ -14,8 +14,6 @@ from cyrsync.cyrus.mailbox import header
 from cyrsync.cyrus.server import layout
 from cyrsync.cyrus.server.conf_files import ConfFiles
 from cyrsync.cyrus.server.config import Config
-from cyrsync.cyrus.server.db import flat, reader
-from cyrsync.cyrus.server.mailboxes import without, without_annotations, without_quotas
 from cyrsync.ends.address import Address
 from cyrsync.ends.stores import Listed
 from cyrsync.ends.tree import owner_file_of
@@ -31,8 +29,6 @@ from cyrsync.sync.ownership import CUT_OFF, hold
 from cyrsync.text import path_text, printable
 
 _DATABASES = ("annotation", "mboxlist", "quota", "userdeny", "zoneinfo")
-#: In a mailboxes.db from which somebody's records were erased: so that it is not empty, and says what it is.
-_ERASED = (b"$CYRSYNC", b"records of users who were forgotten are erased")
 _FILES, _MAILBOXES = FILES + b"/", MAILBOXES + b"/"
 
 
@@ -63,9 +59,8 @@ class ReplicaStores:
         self.groups = groups
         self.problems = problems
         self.owners = Owners(config, self._inbox)
+        self.config = config
         self._mailbox_list = config.database("mboxlist")[1]
-        self._quotas = config.database("quota")[1]
-        self._annotations = config.database("annotation")[1]
         self._home = config.configdirectory
 
     @property
@@ -143,45 +138,6 @@ class ReplicaStores:
         for file in root.listed.files:
             if self.owners.of_file(root.source, file.path.removesuffix(VERSIONS)) == user:
                 yield from (Removal(root.path, _FILES + file.path + b"/" + name) for name in file.versions)
-
-    def databases(self) -> Iterator[tuple[bytes, Removal]]:
-        """Yield the versions of databases that have the names of all users, and of which one each is."""
-        for root in self.roots:
-            for file in root.listed.files:
-                path = os.path.join(root.source, file.path.removesuffix(VERSIONS))
-                if path in (self._mailbox_list, self._quotas, self._annotations):
-                    yield from ((path, Removal(root.path, _FILES + file.path + b"/" + name)) for name in file.versions)
-
-    def erase_names(self, path: bytes, version: Removal, user: str) -> bool:
-        """Erase a user's records, and rights, from a version of a database, and tell whether it had any.
-
-        What is left is a database of the engine flat. Raise OSError, DbError.
-        """
-        data = self.replica.tree.stores.version(*version)
-        if path != self._mailbox_list and not data:
-            return False  # nothing was left of it by the last user who was forgotten
-        pairs = reader.records(data, version.path)
-        if path == self._mailbox_list:
-            records = without(pairs, lambda name: self.owners.of_name(name) == user, self.owners.identifiers(user))
-            records = None if records is None else [*records, _ERASED]
-        elif path == self._annotations:
-            uniqueids = self._uniqueids(user)
-            records = without_annotations(
-                pairs,
-                lambda mailbox: mailbox in uniqueids or self.owners.of_name(mailbox) == user,
-                self.owners.identifiers(user),
-            )
-        else:
-            records = without_quotas(pairs, lambda name: self.owners.of_name(name) == user)
-        if records is None:
-            return False
-        self.replica.tree.stores.rewrite(*version, flat.written(records))
-        return True
-
-    def _uniqueids(self, user: str) -> frozenset[bytes]:
-        """Return the uniqueids of a user's mailboxes, as far as states of them are kept."""
-        every = (mailbox for root in self.roots for mailbox in root.listed.mailboxes)
-        return frozenset(one.directory for one in every if user in map(self.owners.of_state, one.states))
 
     def lack_of_files(self) -> str:
         """Return the note for a replica without users' files, as with `--no-config`, else ""."""

@@ -20,7 +20,7 @@ def lines(result: Pruned) -> Iterator[str]:
     yield f"{removed}: {states}, {_number(result.messages, 'message')} ({human_bytes(result.size)})."
     kept = f"{_number(result.states_kept, 'state')}, {_number(result.files_kept, 'version')}"
     if result.user is not None:
-        yield f"Rewritten without the user: {_number(result.rewritten, 'version')} of databases."
+        yield f"Rewritten without the user: {_number(result.rewritten, 'file')} of databases and of others."
         yield f"{printable(result.user)} is forgotten in the history alone: what the replica itself has of him stays."
         return
     yield f"Kept: {kept}, {_number(result.messages_kept, 'message')}."

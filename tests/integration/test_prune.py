@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 
 import samplespool
-from cyrsync.cyrus.mailbox import header
+from cyrsync.cyrus.mailbox import header, index
 from cyrsync.cyrus.server.db import flat
 from cyrsync.far import owner_file, versions
 from cyrsync.far import packed as packing
 from cyrsync.far.stored import StoreReader
+from support.cyrusdb import Twoskip
 from support.inside import sync_server_here
 from support.made_store import ago
 from support.servers import SampleServer, below
@@ -95,6 +96,14 @@ class History:
         done = run_cyrsync(command, *filter(None, [before]), "-C", self.server.conf, *after, *self.words)
         assert done.returncode == expect, (done.stdout, done.stderr)
         return done
+
+    def keep(self, name: str, data: bytes, *, packed: bool = False) -> Path:
+        """Keep a version of a file in the configdirectory, and return where it is."""
+        versions = below(self.replica, self.server.root / "conf") / HIDDEN / "files" / f"{name}.versions"
+        versions.mkdir(parents=True, exist_ok=True)
+        path = versions / f"20200101T000000.000000000Z{'.gz' if packed else ''}"
+        path.write_bytes(data)
+        return path
 
     def prune(self, *words: str, expect: int = 0) -> Any:
         return self.run("prune", *words, expect=expect)
@@ -360,12 +369,90 @@ def test_annotations_of_a_forgotten_user_are_erased_from_kept_databases(tmp_path
 
 
 def test_a_kept_list_of_mailboxes_that_cannot_be_read_is_named(kept: History) -> None:
-    versions = below(kept.replica, kept.server.root / "conf") / HIDDEN / "files" / "mailboxes.db.versions"
-    versions.mkdir(parents=True, exist_ok=True)
-    (versions / "20200101T000000.000000000Z.gz").write_bytes(b"no gzip file")
+    """What to do about it is said, and after that nothing is left."""
+    path = kept.keep("mailboxes.db", b"no gzip file", packed=True)
     report = kept.run("forget", kept.users[0], "--yes", expect=23)
-    assert ["it is unknown which users it names" in error for error in report["errors"]] == [True]
+    assert [error.startswith(f"{path}: it may still name {kept.users[0]}: ") for error in report["errors"]] == [True]
+    assert report["errors"][0].endswith("remove it, and run `cyrsync forget` again")
     assert not json.loads((kept.store / "forgotten").read_text())["complete"]
+    path.unlink()
+    assert kept.run("forget", kept.users[0], "--yes")["errors"] == []
+
+
+def test_a_record_that_cannot_be_read_does_not_save_the_others(kept: History) -> None:
+    user, other, *_ = kept.users
+    mine, theirs = f"user.{user}".encode(), f"user.{other}".encode()
+    good = f"0 default {user}\tlrs\t{other}\tlr\t".encode()
+    pairs = [(mine, good), (theirs, good), (theirs + b".A", b"%(A %(" + user.encode()), (theirs + b".B", b"%(A %(x")]
+    path = kept.keep("mailboxes.db", flat.written(pairs))
+    report = kept.run("forget", user, "--yes")
+    assert report["errors"] == []
+    assert [f"{path}: " in line and f"user.{other}.A" in line for line in report["warnings"]] == [True]
+    left = dict(flat.records(gzip.decompress(path.with_name(f"{path.name}.gz").read_bytes())))
+    found = {key: value for key, value in left.items() if not key.startswith(b"$")}
+    assert found == {theirs: f"0 default {other}\tlr\t".encode(), theirs + b".B": b"%(A %(x"}
+
+
+def test_what_a_kept_database_has_deleted_is_erased_too(kept: History) -> None:
+    """Twoskip only appends: the record of a mailbox that was deleted long ago is still in the file."""
+    user, other, *_ = kept.users
+    database = Twoskip({f"user.{other}".encode(): b"0 default x\tl\t", f"user.{user}".encode(): b"0 default x\tl\t"})
+    database.change({f"user.{user}".encode(): None})
+    database.commit()
+    path = kept.keep("mailboxes.db", bytes(database.data))
+    kept.run("forget", user, "--yes")
+    data = gzip.decompress(path.with_name(f"{path.name}.gz").read_bytes())
+    assert (user.encode() in data, f"user.{other}".encode() in data) == (False, True)
+
+
+def test_reminders_that_may_name_the_user_are_named(kept: History) -> None:
+    user, other, *_ = kept.users
+    path = kept.keep("caldav_alarm.sqlite3", b"SQLite format 3\0" + f"user.{user}.#calendars".encode())
+    report = kept.run("forget", user, "--yes", expect=23)
+    assert [str(path) in error and "remove it" in error for error in report["errors"]] == [True]
+    assert kept.run("forget", other, "--yes")["errors"] == []
+
+
+@pytest.mark.parametrize("packed", ["no", "gz", "pieces"])
+def test_rights_in_kept_headers_of_others_are_erased(
+    kept: History, monkeypatch: pytest.MonkeyPatch, packed: str
+) -> None:
+    user, other, *_ = kept.users
+    acl = f"{other}\tlrs\t{user}\tlr\t-{user}\tw\t".encode()
+    states = [path for path in kept.store.glob("mailboxes/*/2*") if f"/{other}" in os.readlink(path / "folder")]
+    for state in states:
+        file, listed = state / "cyrus.header", state / "cyrus.index"
+        before = file.read_bytes()
+        lines = f"\t{header.uniqueid(before)}\n$Work \n".encode() + acl + b"\n"
+        after = before[: header.PREAMBLE_SIZE] + lines
+        file.unlink()  # it is the replica's, too
+        file.write_bytes(after)
+        data = listed.read_bytes()
+        listed.unlink()
+        listed.write_bytes(index.with_header_file(data, before, after) or data)
+    if packed != "no":
+        monkeypatch.setattr(packing, "_LARGE", 100 if packed == "pieces" else 1 << 20)
+        packing.Packer(bytes(below(kept.replica, kept.server.spool))).pack()
+    kept.run("forget", user, "--yes")
+    assert states
+    for state in states:
+        assert dict(header.read((state / "cyrus.header").read_bytes()).acl) == {other.encode(): b"lrs"}
+        assert bool(list(state.glob("cyrus.index.*"))) is (packed != "no")
+    done = run_cyrsync("verify", "--history", kept.replica, "-C", kept.server.conf, "--content")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_a_killed_run_has_left_of_the_user_is_removed(kept: History) -> None:
+    """Also the note of what it has not packed, whose name is that of the user's file."""
+    user = kept.users[0]
+    half = next(kept.store.glob("mailboxes/*")) / ".20200101T000000.000000000Z.0badcafe"
+    half.mkdir()
+    (half / "cyrus.header").write_bytes(user.encode())
+    conf = below(kept.replica, kept.server.root / "conf") / HIDDEN
+    assert [path for path in conf.glob("unpacked/*") if user in os.readlink(path)]
+    kept.run("forget", user, "--yes")
+    assert not half.exists()
+    assert not [path for path in conf.glob("unpacked/*") if user in os.readlink(path)]
 
 
 def names(conf: Path, version: bytes) -> list[str]:

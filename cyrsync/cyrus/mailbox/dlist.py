@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Dict, List, Union
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 #: NIL | atom, string or literal | (list) | %(key value ...)
 Value = Union[None, bytes, List["Value"], Dict[bytes, "Value"]]
@@ -81,6 +81,12 @@ def spans(data: bytes, at: int = 0) -> "Iterator[tuple[bytes, int, int, int]]":
         _, end = _value(data, begin, 1)
         yield key, start, begin, end
         start = _skip_space(data, end)
+
+
+def mentions(data: bytes, words: "Iterable[bytes]") -> bool:
+    """Tell whether any of some words may be in values, however these are quoted."""
+    plain = data.replace(b"\\", b"") if b"\\" in data else data
+    return any(word in data or word in plain for word in words)
 
 
 def encode(value: Value) -> bytes:

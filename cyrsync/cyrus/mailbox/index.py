@@ -20,6 +20,8 @@ HEADER_SIZES.update({14: 160, 15: 160, 16: 160, 17: 160, 18: 160, 19: 160, 20: 1
 FIRST_WITH_CRC = 12
 FIRST_WITH_MODSEQ = 8
 
+_HEADER_FILE_CRC_AT = 96
+
 IndexHead = NamedTuple("IndexHead", [("uidvalidity", int), ("last_uid", int)])
 
 
@@ -50,3 +52,19 @@ def highest_modseq(data: bytes) -> int:
     if minor < FIRST_WITH_MODSEQ:
         return 0
     return int(struct.unpack_from(">Q", data, 72 if minor >= 19 else 68)[0])
+
+
+def with_header_file(data: bytes, old: bytes, new: bytes) -> "bytes | None":
+    """Return an index, or its first READ_SIZE bytes, that has the CRC-32 of `new` where it had that of `old`.
+
+    Both are a whole cyrus.header. None where the index has no such CRC, or another one.
+    """
+    minor = struct.unpack_from(">I", data, 8)[0] if head(data[:READ_SIZE]) else 0
+    if minor < FIRST_WITH_CRC:
+        return None
+    if struct.unpack_from(">I", data, _HEADER_FILE_CRC_AT)[0] != zlib.crc32(old):
+        return None
+    found, end = bytearray(data), HEADER_SIZES[minor] - 4
+    struct.pack_into(">I", found, _HEADER_FILE_CRC_AT, zlib.crc32(new))
+    struct.pack_into(">I", found, end, zlib.crc32(found[:end]))
+    return bytes(found)

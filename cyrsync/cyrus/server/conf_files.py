@@ -61,7 +61,9 @@ class ConfFiles:
         self._home = home
         self.mailbox_list = config.database("mboxlist")[1]
         names = [config.database(name)[1] for name in _DATABASES]
-        names.append(config.raw("caldav_alarm_db_path") or home + b"/caldav_alarm.sqlite3")
+        #: When to remind whom of what in whose calendars.
+        self.alarms = config.raw("caldav_alarm_db_path") or home + b"/caldav_alarm.sqlite3"
+        names.append(self.alarms)
         # Of quotalegacy's path Cyrus takes the directory.
         kind, quotas = config.database("quota")
         names += [] if kind == "quotalegacy" else [quotas]
@@ -103,6 +105,14 @@ class ConfFiles:
         """
         directory, last = os.path.split(name)
         return name in self._files or name == self.mailbox_list or (directory in self._homes and is_shared(last))
+
+    def is_subscriptions(self, path: bytes) -> bool:
+        """Tell whether a file, by its whole path, has somebody's subscriptions, or those of shared mailboxes."""
+        directory, name = os.path.split(path)
+        if directory in self._homes:
+            return name == _SHARED + b"sub"
+        is_in_tree = any(path.startswith(tree + b"/") for tree in self._trees)
+        return is_in_tree and not _is_quota(path) and (name == b"sub.db" or name.endswith(b".sub"))
 
     def homes(self) -> tuple[bytes, ...]:
         """Return the directories that files of no user are in, see `is_shared`."""

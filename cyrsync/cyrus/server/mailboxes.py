@@ -25,7 +25,7 @@ _TYPE_BITS = "rznmdcabisp"
 _NO_FLAGS = str.maketrans("", "", "dilmrz")
 _WITHOUT_PARTITION = frozenset("dirz")
 #: An optional `(uniqueid ID specialuse USE)` of some builds, the type, `PARTITION` or `SERVER!PARTITION`, the ACL.
-_OLD = re.compile(rb"(?:\(([^)]*)\) )?(?:([0-9]+) )?(?:([^ !]*)!)?([^ ]*) (.*)", re.DOTALL)
+OLD = re.compile(rb"(?:\(([^)]*)\) )?(?:([0-9]+) )?(?:([^ !]*)!)?([^ ]*) (.*)", re.DOTALL)
 #: Nearly all records are of this form and are read at once, the others by the parser, which takes ten times as long.
 #: The ACL stands at the end from 3.6 on, before at the beginning.
 _ACL = rb"(%\([^()\"{]*\))"
@@ -71,7 +71,7 @@ def read(
     One whose value cannot be read is given to `unread`, with its name alone; without that, DbError is raised.
     """
     pairs = list(pairs)
-    lettered = any(_has_letter(key, value) for key, value in pairs)
+    lettered = have_letters(pairs)
     for key, value in pairs:
         # Other letters say the same again (I, J), or are of no mailbox, as are $RACL and $RUNQ and marks of versions.
         if key.startswith(b"N") if lettered else not key.startswith((b"$", b"\x1f")):
@@ -87,96 +87,9 @@ def read(
                 yield mailbox
 
 
-def without(
-    pairs: "Iterable[tuple[bytes, bytes]]", is_meant: "Callable[[bytes], bool]", who: "frozenset[bytes]" = frozenset()
-) -> "list[tuple[bytes, bytes]] | None":
-    """Return the records but for those of some mailboxes, told by the internal name, and without somebody's rights.
-
-    `who` has all that somebody is called in ACLs; rights that are taken away (`-joe`) are left out as well.
-    None where nothing changes. What Cyrus can make anew ($RACL and such) is left out, too. Raise DbError for a value
-    that cannot be read.
-    """
-    pairs = list(pairs)
-    lettered = any(_has_letter(key, value) for key, value in pairs)
-    named = [(_name_of(key, value, lettered), key, value) for key, value in pairs if not key.startswith(b"$")]
-    there = [(key, value) for name, key, value in named if name is None or not is_meant(name)]
-    everybody = who | {b"-" + one for one in who}
-    stay = [(key, _without_rights(key, value, everybody)) for key, value in there]
-    return stay if len(stay) < len(named) or stay != there else None
-
-
-def _without_rights(key: bytes, value: bytes, who: "frozenset[bytes]") -> bytes:
-    """Return a record without the rights of somebody, and all else as it is. Raise DbError."""
-    if not any(one in value for one in who) and b"\\" not in value:
-        return value
-    if value.startswith(b"%"):
-        try:
-            return _without_in_dlist(value, who)
-        except ValueError as error:
-            raise DbError(f"the record of {repr(key)[2:-1]} cannot be read: {error}") from None
-    match = _OLD.fullmatch(value)
-    if not match:
-        return value
-    words = match[5].split(b"\t")
-    rights = list(zip(words[::2], words[1::2], strict=False))
-    if not any(one in who for one, _ in rights):
-        return value
-    return value[: match.start(5)] + b"".join([b"%b\t%b\t" % pair for pair in rights if pair[0] not in who])
-
-
-def _without_in_dlist(value: bytes, who: "frozenset[bytes]") -> bytes:
-    for key, _, begin, end in dlist.spans(value):
-        if key == b"A" and value.startswith(b"%(", begin):
-            rights = [(one, value[at:until]) for one, at, _, until in dlist.spans(value, begin)]
-            stay = [text for one, text in rights if one not in who]
-            if len(stay) == len(rights):
-                return value
-            return value[:begin] + b"%%(%b)" % b" ".join(stay) + value[end:]
-    return value
-
-
-def without_quotas(
-    pairs: "Iterable[tuple[bytes, bytes]]", is_meant: "Callable[[bytes], bool]"
-) -> "list[tuple[bytes, bytes]] | None":
-    """Return the records of a quotas.db but for those of some quota roots, told by the internal name; None for none.
-
-    There is one where `quota_db` is not quotalegacy; its keys are internal names (V 3.6.1), or like those of
-    mailboxes.db.
-    """
-    pairs = list(pairs)
-    stay = [pair for pair in pairs if not is_meant(internal_name(pair[0]) if b"\x1f" in pair[0] else pair[0])]
-    return stay if len(stay) < len(pairs) else None
-
-
-def without_annotations(
-    pairs: "Iterable[tuple[bytes, bytes]]", is_meant: "Callable[[bytes], bool]", who: "frozenset[bytes]"
-) -> "list[tuple[bytes, bytes]] | None":
-    """Return the records of an annotations.db but for those of some mailboxes, and somebody's own; None for none.
-
-    A mailbox is told by its internal name [up to 3.4], or by its uniqueid [3.6+]; `who` has all that somebody is
-    called. Keys are mailbox, entry and user, each with a NUL behind (imap/annotate.c, make_key).
-    """
-    pairs = list(pairs)
-    stay = []
-    for pair in pairs:
-        mailbox, *rest = pair[0].split(b"\0")
-        if not (len(rest) == 3 and (rest[1] in who or is_meant(mailbox))):
-            stay.append(pair)
-    return stay if len(stay) < len(pairs) else None
-
-
-def _name_of(key: bytes, value: bytes, lettered: bool) -> "bytes | None":
-    """Return the internal name of the mailbox that a record is of, None for none."""
-    if not lettered:
-        return None if key.startswith(b"\x1f") else key
-    if key.startswith(b"N"):
-        return internal_name(key[1:])
-    try:
-        fields = dlist.parse(value) if value.startswith(b"%(") else None
-    except ValueError as error:
-        raise DbError(f"the record of {repr(key)[2:-1]} cannot be read: {error}") from None
-    name = fields.get(b"N") if isinstance(fields, dict) else None
-    return internal_name(name) if isinstance(name, bytes) else None
+def have_letters(pairs: "Iterable[tuple[bytes, bytes]]") -> bool:
+    """Tell whether the first byte of each key is its type [3.6+]."""
+    return any(_has_letter(key, value) for key, value in pairs)
 
 
 def live(mailbox: Mailbox, servername: str = "") -> bool:
@@ -256,7 +169,7 @@ def _word(value: dlist.Value) -> str:
 
 
 def _old(value: bytes) -> _Fields:
-    match = _OLD.fullmatch(value)
+    match = OLD.fullmatch(value)
     if not match:
         raise ValueError("no type, partition and ACL")
     extra, number, server, partition, acl = match.groups(b"")

@@ -76,6 +76,7 @@ def test_another_prefix_of_deleted_mailboxes(tmp_path: Path) -> None:
         (b"mailboxes.db", None),
         (b"annotations.db", None),
         (b"quota/s/shared.news", None),
+        (b"user/j/x" + 40 * b"a", UNKNOWN),  # a name that was too long
     ],
 )
 def test_owners_of_files(tmp_path: Path, path: bytes, owner: str | None) -> None:

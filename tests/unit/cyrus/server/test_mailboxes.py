@@ -12,12 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrsync.cyrus.server import mailboxes
-from cyrsync.cyrus.server.db import flat
 from cyrsync.cyrus.server.db.error import DbError
 from cyrsync.cyrus.server.db.reader import read as read_db
-from cyrsync.cyrus.server.db.reader import records
-from cyrsync.cyrus.server.layout import user_of_name
-from cyrsync.cyrus.server.mailboxes import Mailbox, internal_name, live, read, without, without_quotas
+from cyrsync.cyrus.server.mailboxes import Mailbox, internal_name, live, read
 from support import campaign
 from support.tree import DATA, unpack_spool
 
@@ -184,74 +181,6 @@ def test_real_records_are_usual(name: str, tmp_path: Path) -> None:
     values = [value for key, value in pairs if b" P " in value and not key.startswith(b"I")]
     usual = [value for value in values if mailboxes._usual(value) == mailboxes._general(value)]
     assert len(values) > 20 and len(usual) > 0.8 * len(values)
-
-
-@pytest.mark.parametrize("name", SPOOLS)
-def test_records_of_a_user_are_left_out(name: str, tmp_path: Path) -> None:
-    pairs = read_db(os.fsencode(unpack_spool(name, tmp_path) / "conf" / "mailboxes.db"))
-    found = list(read(pairs))
-    users = {user_of_name(one.name) for one in found} - {None}
-    assert len(users) >= 3
-    for user in users:
-        left = without(pairs, lambda name, user=user: user_of_name(name) == user)  # type: ignore[misc]
-        assert left
-        again = records(flat.written(left), b"")
-        assert list(read(again)) == [one for one in found if user_of_name(one.name) != user]
-        # Nor does another record name them: by uniqueid, in reverse, or of a name it had before.
-        names = [one.name.rpartition(b"!")[2].replace(b".", b"\x1f") for one in found if user_of_name(one.name) == user]
-        assert not [key for key, value in again for part in names if part + b" " in value.partition(b" A ")[0]]
-        assert not [key for key, _ in again if key.startswith(b"$")]
-    assert without(pairs, lambda name: False) is None
-
-
-@pytest.mark.parametrize("name", SPOOLS)
-def test_rights_of_a_user_are_left_out(name: str, tmp_path: Path) -> None:
-    pairs = read_db(os.fsencode(unpack_spool(name, tmp_path) / "conf" / "mailboxes.db"))
-    found = list(read(pairs))
-    for who in {who for one in found for who, _ in one.acl}:
-        left = without(pairs, lambda name: False, frozenset({os.fsencode(who)}))
-        assert left
-        again = list(read(records(flat.written(left), b"")))
-        without_him = [one._replace(acl=tuple(pair for pair in one.acl if pair[0] != who)) for one in found]
-        assert again == without_him != found
-        assert without(left, lambda name: False, frozenset({os.fsencode(who)})) is None
-    assert without(pairs, lambda name: False, frozenset({b"nobody-of-this-name", b"lrs", b"default"})) is None
-
-
-@pytest.mark.parametrize(
-    ("value", "left"),
-    [
-        (b"0 default joe\tlrs\tann\tlr\t-joe\tw\t", b"0 default ann\tlr\t"),
-        (b"default joe\tlrs\t", b"default "),
-        (
-            b"(uniqueid joe specialuse x) 0 default ann\tlr\tjoe\tl\t",
-            b"(uniqueid joe specialuse x) 0 default ann\tlr\t",
-        ),
-        (b"0 joe!default joe\tlrs\t", b"0 joe!default "),
-        (b"0 default joey\tlrs\t", None),
-        (b'%(A %(joe lrs "x y" l -joe w) I joe P default V 5)', b'%(A %("x y" l) I joe P default V 5)'),
-        (b'%(T e N "a\x1dx" P default A %(joe lrs) H ())', b'%(T e N "a\x1dx" P default A %() H ())'),
-        (b"%(T e I joe P joe A %(joe@example.com lrs ann lr))", b"%(T e I joe P joe A %(ann lr))"),
-        (b"%(T e I joe P joe A %(joey lrs))", None),
-        (rb'%(T e I joe P joe A %("j\oe" l ann lr))', b"%(T e I joe P joe A %(ann lr))"),
-    ],
-)
-def test_nothing_but_rights_is_left_out(value: bytes, left: bytes | None) -> None:
-    key = b"Nuser\x1fann" if value.startswith(b"%(T") else b"user.ann"
-    found = without([(key, value)], lambda name: False, frozenset({b"joe", b"joe@example.com"}))
-    assert found == (None if left is None else [(key, left)])
-
-
-def test_quotas_of_a_user_are_left_out() -> None:
-    def is_joes(name: bytes) -> bool:
-        return user_of_name(name) == b"joe"
-
-    pairs = [(b"user.ann", b"0 5"), (b"user.joe", b"0 5"), (b"user.joe^doe", b"0 5"), (b"user.joe.Big", b"0 5")]
-    assert without_quotas(pairs, is_joes) == [pairs[0], pairs[2]]
-    assert without_quotas([(b"user\x1fjoe", b"0 5"), (b"x\x1duser\x1fjoe", b"")], is_joes) == [
-        (b"x\x1duser\x1fjoe", b"")
-    ]
-    assert without_quotas(pairs[::2], is_joes) is None
 
 
 def test_internal_names() -> None:
