@@ -140,6 +140,12 @@ class InterruptedRun(CyrsyncError):
     code = Exit.INTERRUPTED
 
 
+class WatcherStopped(InterruptedRun):
+    """SIGINT or SIGTERM arrived at a watcher, which ends only by that: it ends well."""
+
+    code = Exit.DONE
+
+
 class ConnectionFailed(CyrsyncError):
     """The far end could not be reached, or hung up."""
 

@@ -9,6 +9,9 @@ from cyrsync.cli.ending import ended
 from cyrsync.cli.output import complain
 from cyrsync.errors import Exit, error_text
 
+#: Commands that watch if an option, or the job, says so.
+_MAY_WATCH = (["sync"], ["run"])
+
 
 def rsync_command() -> None:
     """Do what rsync does with the same arguments, in less time.
@@ -19,7 +22,7 @@ def rsync_command() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
-    signals.install()
+    signals.install(may_watch=sys.argv[1:2] in _MAY_WATCH)
     streams.prepare()
     code = ended(_run)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cyrsync.cli.output import complain, complain_of_end
-from cyrsync.errors import ConfigurationError, CyrsyncError, Exit, error_text
+from cyrsync.errors import ConfigurationError, CyrsyncError, Exit, WatcherStopped, error_text
 
 
 def ended(command: Callable[[], int | None]) -> int:
@@ -14,6 +14,8 @@ def ended(command: Callable[[], int | None]) -> int:
         return command() or Exit.DONE
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
+    except WatcherStopped:
+        return Exit.DONE
     except ConfigurationError as error:
         return _end(error.lines, error.code)
     except CyrsyncError as error:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from cyrsync.errors import InterruptedRun
+from cyrsync.errors import WatcherStopped
 
 #: Seconds for the work under way when the order to stop arrives.
 _GRACE = 10.0
@@ -25,7 +25,6 @@ class SignalOrders:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
-        signal.signal(signal.SIGALRM, self._on_alarm)
 
     @property
     def ends(self) -> bool:
@@ -43,13 +42,19 @@ class SignalOrders:
         """Return a descriptor from which there is something to read as soon as there are orders."""
         return self._reading
 
+    def close(self) -> None:
+        """Take no more orders: the watcher ends."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
+            signal.signal(number, signal.SIG_IGN)
+
     @contextmanager
     def breaking_off(self) -> Iterator[None]:
-        """Let the order to stop interrupt this block, by InterruptedRun: the block may take hours."""
+        """Let the order to stop interrupt this block, by WatcherStopped: the block may take hours."""
         self._may_break_off = True
         try:
             if self.stop:
-                raise InterruptedRun("stopped by a signal")
+                raise WatcherStopped("stopped by a signal")
             yield
         finally:
             self._may_break_off = False
@@ -58,11 +63,12 @@ class SignalOrders:
         is_first, self.stop = not self.stop, True
         self._wake()
         if self._may_break_off or not is_first:
-            raise InterruptedRun(f"interrupted by {signal.Signals(number).name}")
+            raise WatcherStopped(f"interrupted by {signal.Signals(number).name}")
+        signal.signal(signal.SIGALRM, self._on_alarm)
         signal.setitimer(signal.ITIMER_REAL, _GRACE)
 
     def _on_alarm(self, _number: int, _frame: FrameType | None) -> None:
-        raise InterruptedRun("stopped by a signal, while the work under way took too long")
+        raise WatcherStopped("stopped by a signal, while the work under way took too long")
 
     def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
         self._reload = True

@@ -10,37 +10,77 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from cyrsync.errors import InterruptedRun
+from cyrsync.errors import InterruptedRun, WatcherStopped
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-#: Seconds until an exception is raised that would be lost now.
-_MOMENT = 0.01
+#: Seconds until an exception is raised that would be lost now, and until it must be known whether this is a watcher.
+_MOMENT, _PATIENCE = 0.01, 10.0
 _interrupted = False
+_may_watch = _watches = False
+_held = 0  # the signal that waits until it is known whether this is a watcher
 
 
-def install() -> None:
-    """Turn the signals that end a run into InterruptedRun, once: cleaning up is not interrupted."""
+def install(*, may_watch: bool = False) -> None:
+    """Turn the signals that end a run into InterruptedRun, once: cleaning up is not interrupted.
+
+    With `may_watch`, SIGINT and SIGTERM wait until `know` is called: to a watcher they mean something else.
+    """
+    global _may_watch
+    _may_watch = may_watch
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays in force
             signal.signal(number, _interrupt)
 
 
+def know(*, watches: bool) -> None:
+    """Note whether this is a watcher: SIGINT and SIGTERM become WatcherStopped then. Raise what has waited for that."""
+    global _watches, _may_watch
+    _watches, _may_watch = watches, False
+    if _held:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _end(_held)
+
+
 def interrupted() -> bool:
-    """Tell whether such a signal has arrived."""
+    """Tell whether a signal has arrived that ends all runs."""
     return _interrupted
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _held
+    if _may_watch and (_held or number != signal.SIGHUP):
+        if not _held:
+            _held = number
+            _interrupt_in(_PATIENCE, number)
+    elif frame and frame.f_code.co_filename.startswith("<frozen importlib"):
+        _interrupt_in(_MOMENT, number)  # a callback there drops what is raised in it
+    else:
+        _end(number)
+
+
+def _interrupt_in(seconds: float, number: int) -> None:
+    """Have a signal handled once more, by whoever handles it then."""
+
+    def handle(_: int, frame: FrameType | None) -> None:
+        global _may_watch
+        _may_watch = False
+        handler = signal.getsignal(number)
+        if callable(handler):
+            handler(number, frame)
+
+    signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _end(number: int) -> NoReturn:
     global _interrupted
-    if frame and frame.f_code.co_filename.startswith("<frozen importlib"):
-        # A callback there drops what is raised in it.
-        signal.signal(signal.SIGALRM, lambda _, later: _interrupt(number, later))
-        signal.setitimer(signal.ITIMER_REAL, _MOMENT)
-        return
-    _interrupted = True
     for other in _SIGNALS:
         signal.signal(other, signal.SIG_IGN)
-    raise InterruptedRun(f"interrupted by {signal.Signals(number).name}; the next run finishes the work")
+    text = f"interrupted by {signal.Signals(number).name}; the next run finishes the work"
+    if _watches and number != signal.SIGHUP:
+        raise WatcherStopped(text)
+    _interrupted = True
+    raise InterruptedRun(text)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from cyrsync.cli import signals
 from cyrsync.cli.operands import Users
 from cyrsync.cli.options import (
     AsJson,
@@ -139,6 +140,7 @@ def sync_command(
 
     Messages are sent first, then their metadata. Files are deleted last.
     """
+    signals.know(watches=watch)
     extra = extra or []
     if conf == "":
         raise UsageError("-C needs the name of the server's imapd.conf")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cyrsync.cli import aftermath
 from cyrsync.cli.orders import SignalOrders
 from cyrsync.cli.output import complain
-from cyrsync.errors import InterruptedRun, LockedError, WatchedError, error_text
+from cyrsync.errors import LockedError, WatchedError, error_text
 from cyrsync.rolling import channel
 from cyrsync.rolling.plain import Event, Pace, Status
 from cyrsync.rolling.server import Told, watch
@@ -33,7 +33,7 @@ class Wanted(NamedTuple):
 
 
 def watch_server(session: Session, read: Callable[[], Config], wanted: Wanted) -> None:
-    """Watch until told to stop. Raise CyrsyncError for what ends it."""
+    """Watch until told to stop, which may raise WatcherStopped. Raise CyrsyncError for what else ends it."""
     name = channel.checked(wanted.channel)
     orders = SignalOrders()
     shown = _Shown(session, wanted)
@@ -41,10 +41,10 @@ def watch_server(session: Session, read: Callable[[], Config], wanted: Wanted) -
     pace = Pace(passes=wanted.pass_every, blind=min(Pace().blind, wanted.pass_every))
     try:
         watch(session, read, name, pace, orders, told)
-    except InterruptedRun:
-        pass
     except WatchedError as error:
         raise LockedError(f"{error}: one watcher is enough") from None
+    finally:
+        orders.close()
 
 
 class _Shown:
