@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Started = TypeVar("Started")
 
+#: Where administrators' programs are, as runuser and sendmail: cron's PATH lacks them, and so do those of many users.
+ADMINISTRATORS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 #: An environment variable with the paths of the rsyncs that were started by us, one calling the other.
 STARTED_RSYNCS = "CYRSYNC_STARTED_RSYNCS"
 #: Signals that were not ignored when we started, as nohup has them ignored.
@@ -73,18 +75,23 @@ def share(descriptors: Iterable[int]) -> None:
         os.set_inheritable(descriptor, True)
 
 
+def search_path() -> list[str]:
+    """Return the directories to look for programs in: those of PATH, then those of administrators' programs."""
+    return list(dict.fromkeys([*os.get_exec_path(), *ADMINISTRATORS]))
+
+
 def program(name: str) -> str:
-    """Return the path of a program. Raise UnusableError when there is none.
+    """Return the path of a program in `search_path`. Raise UnusableError when there is none.
 
     An rsync that has called `cyrsync rsync` is a wrapper: the next one in PATH is meant then.
     """
     wrappers = os.environ.get(STARTED_RSYNCS, "").split(os.pathsep) if name == "rsync" else []
     if not any(wrappers):
-        found = shutil.which(name)
+        found = shutil.which(name, path=os.pathsep.join(search_path()))
         if found is None:
             raise UnusableError(f"{name} is not installed, or not in PATH")
         return found
-    for directory in os.get_exec_path():
+    for directory in search_path():
         found = shutil.which(name, path=directory)
         if found and found not in wrappers:
             return found
@@ -102,7 +109,12 @@ def _is_script(path: str) -> bool:
 
 def environment() -> dict[str, str]:
     """Return the environment for programs whose messages are read: in English, times in UTC."""
-    return {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
+    return {**_environ(), "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _environ() -> dict[str, str]:
+    """Return our environment, in which programs that we start find what we find."""
+    return {**os.environ, "PATH": os.pathsep.join(search_path())}
 
 
 def environment_of(found: str, env: Mapping[str, str]) -> dict[str, str]:
@@ -236,7 +248,7 @@ def hook(command: str, text: str, environment: Mapping[str, str]) -> int:
             stdin=subprocess.PIPE,
             stdout=2,
             preexec_fn=_heed_signals,
-            env={**os.environ, **environment},
+            env={**_environ(), **environment},
         )
 
     with _forked(start, lambda child: _end(child, signal.SIGKILL)) as running:

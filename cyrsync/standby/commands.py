@@ -51,7 +51,7 @@ class Step:
 
 def tools() -> str | None:
     """Return the directory of Cyrus's tools, None where they are not installed."""
-    places = (*_DIRECTORIES, *os.environ.get("PATH", os.defpath).split(os.pathsep))
+    places = (*_DIRECTORIES, *process.search_path())
     return next((one for one in places if os.access(os.path.join(one, _FIRST), os.X_OK)), None)
 
 
