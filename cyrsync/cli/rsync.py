@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
+from functools import partial
 from typing import NoReturn
 
 from cyrsync import process
@@ -56,10 +57,9 @@ def drop_in(words: list[str]) -> int:
         run = DropIn(session, _deletions(settings, below), plain_rsync)
         result = run.execute()
     except (NotForUs, UsageError) as refusal:
-        report(str(refusal))
-        if isinstance(refusal, NotForUs) and refusal.no_agent:
-            _become_rsync(words)
-        return hand_over.hand_over(words, line, settings, lambda: _become_rsync(words))
+        become_rsync, reported = partial(_become_rsync, words), partial(report, str(refusal))
+        has_agent = not (isinstance(refusal, NotForUs) and refusal.no_agent)
+        return hand_over.hand_over(words, line, settings, become_rsync, reported, has_agent=has_agent)
     if run.handed_over:
         return result.exit
     handed_over.forget(session.options.state, session.key)

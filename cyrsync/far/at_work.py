@@ -44,12 +44,17 @@ class _Place(NamedTuple):
 
     def touches(self, other: "_Place") -> bool:
         """Tell whether one of the two is the other, or lies somewhere in it."""
-        return (self.is_there and self.line[0] in other.line) or (other.is_there and other.line[0] in self.line)
+        return (self.is_there and self.line[0] in other.line) or self.lies_in(other)
+
+    def lies_in(self, other: "_Place") -> bool:
+        """Tell whether this is the other, or lies somewhere in it."""
+        return other.is_there and other.line[0] in self.line
 
 
-def at_work(directories: "Sequence[bytes]") -> "list[Cyrus]":
+def at_work(directories: "Sequence[bytes]", within: bool = False) -> "list[Cyrus]":
     """Return the processes that use one of the directories, or one in it or above it: one for each imapd.conf.
 
+    With `within`, those that use a directory in it do not count.
     Only root's processes count, and those of the owner of Cyrus's directory: anybody may call a program so.
     """
     wanted = [(path, _place(os.path.realpath(path))) for path in directories]
@@ -71,7 +76,7 @@ def at_work(directories: "Sequence[bytes]") -> "list[Cyrus]":
         user = _user(pid)
         places = [place for place in places if user in (0, place.owner)]
         for path, place in wanted:
-            if any(place.touches(one) for one in places):
+            if any(place.lies_in(one) if within else place.touches(one) for one in places):
                 found[key] = Cyrus(pid, conf, path)
                 break
     return list(found.values())

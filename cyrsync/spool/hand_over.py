@@ -36,14 +36,26 @@ def plain_rsync(words: Sequence[str], *, owned: bool) -> int:
     return process.attached([rsync, *filters, *words], process.environment_of(rsync, os.environ))
 
 
-def hand_over(words: Sequence[str], line: RsyncLine, settings: Settings, become_rsync: Callable[[], None]) -> int:
-    """Run plain rsync, and return its code; `become_rsync` where no replica of ours is concerned.
+def hand_over(
+    words: Sequence[str],
+    line: RsyncLine,
+    settings: Settings,
+    become_rsync: Callable[[], None],
+    report: Callable[[], None],
+    *,
+    has_agent: bool = True,
+) -> int:
+    """Run plain rsync, and return its code; `become_rsync` where no replica of ours is concerned. First `report`.
 
-    Raise RefusedError for a replica that was promoted, LockedError for one that is being written to.
+    Nothing is asked of a far end that has no agent.
+
+    Raise RefusedError for a replica that was promoted, and for what a Cyrus is using; LockedError for a replica that is
+    being written to.
     """
-    places = [] if settings.dry_run else list(_destinations(line))
+    places = [] if settings.dry_run else [one for one in _destinations(line) if one.local or has_agent]
     with ExitStack() as stack:
         owned = [tree for tree in (_held(place, settings, stack) for place in places) if tree]
+        report()
         if not owned:
             become_rsync()
         for ownership in owned:
@@ -78,6 +90,8 @@ def _held(place: Address, settings: Settings, stack: ExitStack) -> WalkOwnership
     if not status.owner_file:
         if place.local and status.root != os.path.abspath(place.path):
             known_roots.check(state_path(), known_roots.name_of(place, place.path), status, anew=False)
+        if place.local:
+            direction.refuse_cyrus_here(status.root)
         return None
     hold(tree, [place.path], place.host, time.monotonic(), overwrite=False)
     status = tree.resolve(place.path)

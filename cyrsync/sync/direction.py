@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cyrsync.ends.tree import Status, Tree, owner_file_of
 from cyrsync.errors import RefusedError
 from cyrsync.far import host
+from cyrsync.far.at_work import Cyrus, at_work
 
 
 def replica_at(status: Status) -> str:
@@ -33,8 +34,24 @@ def refuse_replica(status: Status) -> None:
 
 def cyrus_on(tree: Tree, roots: Sequence[bytes]) -> tuple[str, str]:
     """Return the error for a Cyrus that uses a root of the replica, and the warning for one that may use it."""
+    return _said_of(tree.cyrus_at_work(roots))
+
+
+def refuse_cyrus(tree: Tree, roots: Sequence[bytes]) -> list[str]:
+    """Raise RefusedError for a replica that a Cyrus is using; return a warning if that is not known."""
+    known, doubtful = cyrus_on(tree, roots)
+    _refuse(known)
+    return [doubtful] if doubtful else []
+
+
+def refuse_cyrus_here(root: bytes) -> None:
+    """Raise RefusedError for a directory on this machine that is, or lies in, one that a Cyrus is using."""
+    _refuse(_said_of(at_work([root], within=True))[0])
+
+
+def _said_of(found: Iterable[Cyrus]) -> tuple[str, str]:
     known, doubtful = "", ""
-    for cyrus in tree.cyrus_at_work(roots):
+    for cyrus in found:
         process = f"process {cyrus.pid} there with {os.fsdecode(cyrus.conf)}"
         if cyrus.directory:
             known = known or f"{os.fsdecode(cyrus.directory)}: a Cyrus is using it, {process}"
@@ -43,12 +60,9 @@ def cyrus_on(tree: Tree, roots: Sequence[bytes]) -> tuple[str, str]:
     return known, doubtful
 
 
-def refuse_cyrus(tree: Tree, roots: Sequence[bytes]) -> list[str]:
-    """Raise RefusedError for a replica that a Cyrus is using; return a warning if that is not known."""
-    known, doubtful = cyrus_on(tree, roots)
+def _refuse(known: str) -> None:
     if known:
         raise RefusedError(
             f"{known}: are SRC and DEST swapped? Stop it, or `sync --overwrite-replica` writes there, "
             "and what only it has is lost"
         )
-    return [doubtful] if doubtful else []

@@ -11,7 +11,7 @@ import pytest
 from support.failover import FullServer
 from support.imapd import dump
 from support.sshd import Sshd
-from support.tools import requires
+from support.tools import requires, write_program
 from support.tree import run_cyrsync, snapshot
 
 REFUSED = 4
@@ -64,9 +64,11 @@ def refused(*words: str | Path, reason: str) -> None:
     assert not others, done.stderr
 
 
-def test_a_replica_is_not_sent_to_its_server(pair: Pair, sshd: Sshd) -> None:
+def test_a_replica_is_not_sent_to_its_server(pair: Pair, sshd: Sshd, tmp_path: Path) -> None:
     main, replica = f"{pair.main.spool}/", f"{pair.replica}/"
     there = ("-e", sshd.rsh, sshd.at(main))
+    forced = tmp_path / "forced"
+    write_program(forced, 'case "$*" in *"rsync --server"*) shift && exec sh -c "$*";; esac; echo refused >&2; exit 1')
     before, seen = snapshot(pair.main.spool), dump(pair.main, ["joe"])
     for line in (
         ("sync", "--delete", replica, main),
@@ -89,8 +91,14 @@ def test_a_replica_is_not_sent_to_its_server(pair: Pair, sshd: Sshd) -> None:
         ("sync", "--delete", replica, main),
         ("rsync", "-a", "--delete", replica, main),
         ("rsync", "-a", "--delete", "-e", sshd.rsh, replica, sshd.at(main)),
+        ("rsync", "-ac", "--delete", replica, main),
+        ("rsync", "-ac", "-e", sshd.rsh, sshd.at(replica), main),
+        ("rsync", "-ac", f"{replica}user", f"{main}user"),
+        ("rsync", "-a", "-e", forced, f"there:{replica}", main),  # it runs nothing but rsync
     ):
         refused(*line, reason="a Cyrus is using it")
+    (tmp_path / "file").write_text("anything")  # a directory in which Cyrus's lie is nobody's replica
+    assert run_cyrsync("rsync", "-ac", tmp_path / "file", f"{pair.main.root}/").returncode == 0
     assert (snapshot(pair.main.spool), dump(pair.main, ["joe"])) == (before, seen)
     done = run_cyrsync("verify", replica, main)
     assert f"{pair.main.spool}: a Cyrus is using it" in done.stderr
