@@ -54,7 +54,9 @@ def hand_over(
     """
     places = [] if settings.dry_run else [one for one in _destinations(line) if one.local or has_agent]
     with ExitStack() as stack:
-        owned = [tree for tree in (_held(place, settings, stack) for place in places) if tree]
+        # Of places that lie in each other, two who look would keep one another from them.
+        tree = _tree(places, settings, stack) if places else None
+        owned = [held for held in (_held(place, tree) for place in places if tree) if held]
         report()
         if not owned:
             become_rsync()
@@ -81,11 +83,8 @@ def _destinations(line: RsyncLine) -> Iterator[Address]:
         yield destination._replace(path=path)
 
 
-def _held(place: Address, settings: Settings, stack: ExitStack) -> WalkOwnership | None:
-    """Hold a replica while rsync writes to it; None where there is none that anything is known of."""
-    tree = _tree(place, settings, stack)
-    if tree is None:
-        return None
+def _held(place: Address, tree: ReplicaTree) -> WalkOwnership | None:
+    """Hold a replica while rsync writes to it; None where there is none."""
     status = tree.resolve(place.path)
     if not status.owner_file:
         if place.local and status.root != os.path.abspath(place.path):
@@ -103,8 +102,9 @@ def _held(place: Address, settings: Settings, stack: ExitStack) -> WalkOwnership
     return WalkOwnership(tree.writer, status)
 
 
-def _tree(place: Address, settings: Settings, stack: ExitStack) -> ReplicaTree | None:
-    """Return who can look at a replica; at a far end only if we have kept it: another login may ask for a password."""
+def _tree(places: Sequence[Address], settings: Settings, stack: ExitStack) -> ReplicaTree | None:
+    """Return who can look at replicas of one host; at a far end only if we have kept one: a login may ask for more."""
+    place = places[0]
     if place.local:
         tree: ReplicaTree = ChildTree()
         stack.callback(tree.close)
@@ -115,7 +115,7 @@ def _tree(place: Address, settings: Settings, stack: ExitStack) -> ReplicaTree |
     from cyrsync.state import history  # SQLite is not loaded for nothing
 
     with suppress(UnusableError, ConnectionFailed):
-        if not history.pairs(state, identity(place)):
+        if not any(history.pairs(state, identity(one)) for one in places):
             return None
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="cyrsync-"))
         connections = Connections(place, settings.rsh, settings.connection, Path(directory))

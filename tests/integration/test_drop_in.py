@@ -23,6 +23,7 @@ from support.campaign import amount
 from support.memory import in_memory
 from support.random_tree import RandomTree
 from support.spool import everything_happens
+from support.sshd import Sshd
 from support.tree import Entry, assert_same_tree, messages, plain_env, run_cyrsync, snapshot, start_cyrsync
 
 #: What `-v` says when rsync itself takes over.
@@ -681,3 +682,15 @@ def test_hard_links_between_new_messages_stay_links(source: Path, replica: Path)
     run_cyrsync("rsync", "-aH", f"{source}/", replica)
     copies = [replica / path.relative_to(source) for path in (left / f"{uid}.", right / f"{other}.")]
     assert copies[0].samefile(copies[1])
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_replica_in_a_replica_is_held_with_it(source: Path, tmp_path: Path, sshd: Sshd, remote: bool) -> None:
+    """By the name of the source, a line that plain rsync runs could write to either."""
+    outer = tmp_path / "outer"
+    there, rsh = (sshd.at(outer), ("-e", sshd.rsh)) if remote else (f"{outer}", ())
+    for line in (("-a", *rsh, f"{source}/", f"{there}/"), ("-a", *rsh, source, f"{there}/")):
+        assert run_cyrsync("rsync", *line).returncode == 0
+    assert all((place / ".cyrsync-replica").exists() for place in (outer, outer / source.name))
+    done = run_cyrsync("rsync", "-ac", *rsh, source, f"{there}/")
+    assert done.returncode == 0, done
