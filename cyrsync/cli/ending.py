@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cyrsync.cli.output import complain, complain_of_end
-from cyrsync.errors import ConfigurationError, CyrsyncError, Exit, WatcherStopped, error_text
+from cyrsync.errors import ConfigurationError, CyrsyncError, Exit, WatcherStopped, error_text, hint
 
 
 def ended(command: Callable[[], int | None]) -> int:
@@ -20,6 +20,8 @@ def ended(command: Callable[[], int | None]) -> int:
         return _end(error.lines, error.code)
     except CyrsyncError as error:
         return _end([str(error)], error.code)
+    except PermissionError as error:
+        return _end([hint(error_text(error))], Exit.FILE_IO)
     except OSError as error:
         return _end([error_text(error)], Exit.FILE_IO)
     except Exception as error:  # noqa: BLE001 - all exceptions end here

@@ -147,8 +147,7 @@ def sync_command(
     if conf is not None:
         # There is no SRC: the words are one fewer.
         source, destination, extra = "", source, [*([destination] if destination else []), *extra]
-        if not destination or (extra and not extra[0].startswith("-")):
-            raise UsageError("-C names the source: give DEST alone")
+        _see_dest_alone(conf, destination, extra)
     elif not destination:
         raise UsageError("give SRC and DEST, or -C IMAPD_CONF and DEST")
     if conf is None and address.parse(source).local and is_imapd_conf(os.path.abspath(source)):
@@ -281,6 +280,14 @@ def _refuse_rsync(extra: list[str], rsync_path: str | None) -> None:
     if extra or rsync_path is not None:
         what = "options after --" if extra else "--rsync-path"
         raise UsageError(f"{what}: -C runs no rsync: give SRC and DEST for that")
+
+
+def _see_dest_alone(conf: str, destination: str, extra: list[str]) -> None:
+    """Raise UsageError unless DEST is given beside -C, and no SRC."""
+    if not destination:
+        raise UsageError(f"give DEST, where the replica is to be: sync -C {conf} DEST")
+    if extra and not extra[0].startswith("-"):
+        raise UsageError("-C names the source: give DEST alone")
 
 
 def _words(extra: list[str], *, compress: bool, rsync_path: str | None) -> list[str]:

@@ -18,7 +18,7 @@ from cyrsync.cyrus.server.mailboxes import Mailbox
 from cyrsync.cyrus.server.names import mailbox_of
 from cyrsync.cyrus.server.server import Located, located
 from cyrsync.ends.tree import resolve_here
-from cyrsync.errors import UnusableError, error_text
+from cyrsync.errors import UnusableError, error_text, hint
 from cyrsync.inspect.inspected import Inspected
 
 
@@ -61,7 +61,7 @@ def places(config: Config) -> Places:
         found = located(config, left_out=wrong)
         return Places(list(found), left_out)
     except (DbError, OSError) as error:
-        raise UnusableError(f"mailboxes.db cannot be read: {error_text(error)}") from None
+        raise UnusableError(f"mailboxes.db cannot be read: {hint(error_text(error))}") from None
 
 
 def _is_meant(name: str, place: Located, config: Config) -> bool:

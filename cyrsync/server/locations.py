@@ -14,7 +14,7 @@ from cyrsync.cyrus.server.db import reader, twom
 from cyrsync.cyrus.server.db.error import DbError
 from cyrsync.cyrus.server.mailboxes import Mailbox
 from cyrsync.cyrus.server.server import located
-from cyrsync.errors import UnusableError, error_text
+from cyrsync.errors import UnusableError, error_text, hint
 from cyrsync.state.mailbox_row import Key, Location
 from cyrsync.state.store import Store
 from cyrsync.text import path_text
@@ -57,7 +57,7 @@ def refresh(
         errors: list[tuple[Mailbox, str]] = []
         locations = list(_locations(config, reader.records(read.data, path), errors))
     except (DbError, OSError) as error:
-        raise UnusableError(f"mailboxes.db cannot be read: {error_text(error)}") from None
+        raise UnusableError(f"mailboxes.db cannot be read: {hint(error_text(error))}") from None
     store.locations.replace(locations, b"" if errors else signature)
     return [text for mailbox, text in errors if concerns(mailbox)], read
 

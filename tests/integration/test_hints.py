@@ -51,7 +51,8 @@ def test_options_of_rsync(option: str, hint: str) -> None:
         (("check",), "Missing argument 'DEST|@JOB'. See: cyrsync check -h"),
         (("sync", "/a", "/b", "-C"), "Option '-C' requires an argument. See: cyrsync sync -h"),
         (("sync",), "give SRC and DEST, or -C IMAPD_CONF and DEST"),
-        (("sync", "-C", "/x"), "-C names the source: give DEST alone"),
+        (("sync", "-C", "/x"), "give DEST, where the replica is to be: sync -C /x DEST"),
+        (("sync", "-C", "/x", "/a", "/b"), "-C names the source: give DEST alone"),
         (("list", "--json", "/a"), "No such option: --json. See: cyrsync list -h"),
     ],
 )
