@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from cyrsync.cyrus.mailbox import entry as kinds
-from cyrsync.cyrus.mailbox import regular_file
+from cyrsync.cyrus.mailbox import records, regular_file
 from cyrsync.cyrus.server.config import Config
 from cyrsync.cyrus.server.server import Located
 from cyrsync.errors import UnusableError
+from cyrsync.far.locked_folder import need_file
 from cyrsync.far.owner_file import is_bare
 from cyrsync.server.roots import Roots
 from cyrsync.state.store import Store
@@ -43,31 +45,55 @@ def check_roots(config: Config, places: Iterable[Located]) -> None:
             by_partition.setdefault(place.mailbox.partition, []).append(place)
     for name, within in by_partition.items():
         roots = Roots.of(config.partitions[name])
-        if _is_empty(roots.homes[kinds.INDEX]):
+        if is_empty(roots.homes[kinds.INDEX]):
             raise _nothing_there(roots.homes[kinds.INDEX], len(within), name)
-        if lacks_messages(roots, within):
-            raise unmounted(roots.data, name)
+        for root in lacking(roots, [place.files.index_path for place in within]):
+            raise unmounted(root, name)
 
 
-def lacks_messages(roots: Roots, places: Iterable[Located]) -> bool:
-    """Tell whether the directory for messages is empty, though indexes elsewhere, of these mailboxes, name some."""
-    if roots.data == roots.homes[kinds.INDEX] or not _is_empty(roots.data):
-        return False
-    return any(_names_messages(place.files.index_path) for place in places)
+def lacking(roots: Roots, indexes: Collection[bytes]) -> Iterator[bytes]:
+    """Yield the directories for messages that are empty, though indexes elsewhere name some there.
 
-
-def empty_roots(partitions: dict[str, Roots], store: Store) -> dict[str, bytes]:
-    """Return the partitions whose indexes lie elsewhere than their messages, and where nothing is for these.
-
-    Raise UnusableError where messages are known to have been there.
+    `indexes` are those of the partition.
     """
-    empty = {}
-    for name, roots in partitions.items():
-        if roots.data != roots.homes[kinds.INDEX] and _is_empty(roots.data):
-            if store.has_messages(name):
-                raise unmounted(roots.data, name)
-            empty[name] = roots.data
-    return empty
+    for root, names_some in _elsewhere(roots):
+        if is_empty(root) and any(map(names_some, indexes)):
+            yield root
+
+
+class EmptyRoots:
+    """The directories for messages that are empty, and whose partition has its indexes elsewhere."""
+
+    def __init__(self, partitions: dict[str, Roots], store: Store) -> None:
+        """Raise UnusableError where the replica has messages of such a directory, and the indexes still name some."""
+        self._empty: dict[tuple[str, bool], bytes] = {}
+        for name, roots in partitions.items():
+            for root, names_some in _elsewhere(roots):
+                archived = root != roots.data
+                if is_empty(root):
+                    if store.has_messages(name, archived=archived) and any(
+                        map(names_some, store.locations.indexes(name))
+                    ):
+                        raise unmounted(root, name)
+                    self._empty[name, archived] = root
+
+    def has(self, partition: str) -> bool:
+        """Tell whether the data directory of a partition is one of them."""
+        return (partition, False) in self._empty
+
+    def refuse(self, partition: str, messages: array[int], archived: array[int]) -> None:
+        """Raise UnusableError where a mailbox has a message that should be in one of them."""
+        for uids, where in ((messages, (partition, False)), (archived, (partition, True))):
+            if uids and where in self._empty:
+                raise unmounted(self._empty[where], partition)
+
+
+def _elsewhere(roots: Roots) -> Iterator[tuple[bytes, Callable[[bytes], bool]]]:
+    """Yield the directories for messages that have no index, and what tells whether an index names a message there."""
+    if roots.data != roots.homes[kinds.INDEX]:
+        yield roots.data, _names_messages
+    if roots.archive not in (roots.data, roots.homes[kinds.INDEX]):
+        yield roots.archive, _names_archived
 
 
 def unmounted(root: bytes, partition: str) -> UnusableError:
@@ -83,7 +109,7 @@ def _nothing_there(root: bytes, number: int, partition: str) -> UnusableError:
     )
 
 
-def _is_empty(root: bytes) -> bool:
+def is_empty(root: bytes) -> bool:
     """Tell whether a root is not there, or has nothing in it: as when its disk is not mounted."""
     try:
         return is_bare(root)
@@ -103,4 +129,17 @@ def _names_messages(index: bytes) -> bool:
         finally:
             os.close(descriptor)
     except OSError:
+        return False
+
+
+def _names_archived(index: bytes) -> bool:
+    """Tell whether an index has a message that is in the archive partition."""
+    try:
+        descriptor = regular_file.opened(index)[0]
+        try:
+            data = regular_file.contents(descriptor)
+        finally:
+            os.close(descriptor)
+        return bool(need_file(records.read(data, check_records=False), archived=True))
+    except (OSError, records.BadIndex):
         return False

@@ -23,7 +23,7 @@ from cyrsync.far.folder import Entry, Incarnation
 from cyrsync.far.grown import Cache
 from cyrsync.far.locked_folder import have_file, need_file
 from cyrsync.far.walk import Reader, incarnation_in, names_in
-from cyrsync.server import large_metadata
+from cyrsync.server import large_metadata, mounted
 from cyrsync.server.absence import is_absent
 from cyrsync.server.large_metadata import Data
 from cyrsync.server.roots import Roots
@@ -112,13 +112,18 @@ class MailboxReader:
         raise UnreadableMailboxError(f"{reason}: run reconstruct, or restore it")
 
     def above(self, root: bytes, path: bytes) -> tuple[tuple[bytes, Entry], ...]:
-        """Return the directory of a mailbox below a root, and those it is in."""
+        """Return the directory of a mailbox below a root, and those it is in.
+
+        Raise UnreadableMailboxError, or UnusableError where nothing is below that root: its disk is not mounted.
+        """
         try:
             above = self._readers[root].above(path)
             if not all(stat.S_ISDIR(entry.mode) for _, entry in above):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             return above
         except FileNotFoundError:
+            if mounted.is_empty(root):
+                raise mounted.unmounted(root, self.roots.name) from None
             raise UnreadableMailboxError("its directory has gone") from None
         except OSError as error:
             raise UnreadableMailboxError(f"{path_text(self.directory(root, path))}: {error.strerror}") from None

@@ -261,18 +261,17 @@ class ServerRun:
         mounted.check_indexes(self._roots, store, seen.total, seen.missing)
         changed = [key for key in seen.changed if key not in self._there.unlisted]
         self.changed, found.changed, found.mailboxes = seen.known_before, bool(changed), sum(seen.total.values())
-        away = mounted.empty_roots(self._roots, store)
+        empty = mounted.EmptyRoots(self._roots, store)
         late = delivery.late if delivery else {}
         if delivery:
             at_once = lost.is_expected(self._config, store, changed)
             self._linker.expect_lost(changed, not_named.gone, at_once=at_once)
         unchanged = there = store.messages()
         for key in changed:
-            sends = delivery is not None and key.partition not in away
+            sends = delivery is not None and not empty.has(key.partition)
             change = delivery.read_and_send(key) if delivery and sends else self.snapshots.read(store, key)
             if change:
-                if key.partition in away and change.mailbox.messages:
-                    raise mounted.unmounted(away[key.partition], key.partition)
+                empty.refuse(key.partition, change.mailbox.messages, change.mailbox.archived)
                 unchanged -= change.summary.replica_messages
                 there += change.row.unproven() if change.row else 0
                 if not change.going:

@@ -28,7 +28,7 @@ from cyrsync.errors import ConnectionFailed, RefusedError, UnusableError, UsageE
 from cyrsync.far import host, message_files
 from cyrsync.far.message_files import MessageFiles
 from cyrsync.far.uids import file_names
-from cyrsync.server.mounted import INDEX_HEAD, lacks_messages
+from cyrsync.server.mounted import INDEX_HEAD, lacking
 from cyrsync.server.roots import Roots
 from cyrsync.standby.checked import Finding, Verdict
 from cyrsync.state.lock import refuse_shared
@@ -159,9 +159,9 @@ class Source:
     def _unmounted(self, config: Config) -> Iterator[tuple[bytes, str]]:
         """Yield directories for messages that have nothing in them, with their partitions, whose indexes name some."""
         for partition in config.partitions.values():
-            roots = Roots.of(partition)
-            if lacks_messages(roots, (one for one in self._places if one.mailbox.partition == partition.name)):
-                yield roots.data, partition.name
+            within = [one for one in self._places if one.mailbox.partition == partition.name]
+            for root in lacking(Roots.of(partition), [one.files.index_path for one in within]):
+                yield root, partition.name
 
     def _count(self, config: Config, place: Located) -> None:
         """Count what a mailbox needs on a replica, at least: its index tells. Raise OSError."""

@@ -19,6 +19,7 @@ from cyrsync.far import owner_file
 from cyrsync.far.audit_tree import audit_tree
 from cyrsync.far.finding import Audited
 from cyrsync.inspect.inspection import places
+from cyrsync.server.mounted import lacking, unmounted
 from cyrsync.server.roots import Roots
 from cyrsync.standby import at_work, commands, leftovers, promotion_mark
 from cyrsync.standby.ownership import identity
@@ -114,9 +115,13 @@ class _Server:
         self._places, self._left_out = places(self._config)
         for name in sorted({one.mailbox.partition for one in self._places if one.data}):
             roots = Roots.of(self._config.partitions[name])
+            within = [one for one in self._places if one.mailbox.partition == name]
             for root in dict.fromkeys([roots.data, roots.homes[kinds.INDEX]]):
                 if _is_missing(root):
                     raise UnusableError(f"{path_text(root)}: nothing of partition {name} is there: is it mounted?")
+            if _is_missing(roots.archive):
+                for root in lacking(roots, [one.files.index_path for one in within]):
+                    raise unmounted(root, name)
         found = promotion_mark.read(self.roots)
         self._compare_settings(found)
         return found

@@ -177,10 +177,12 @@ class Store:
         """Return how many messages the replica has."""
         return self._number("SELECT coalesce(sum(messages), 0) FROM sent")
 
-    def has_messages(self, partition: str) -> bool:
-        """Tell whether the replica has messages in the data directories of a partition."""
-        query = "SELECT 1 FROM sent WHERE partition = ? AND uids NOTNULL LIMIT 1"
-        return self.file.first(query, (partition,)) is not None
+    def has_messages(self, partition: str, *, archived: bool) -> bool:
+        """Tell whether the replica has messages in the data or in the archive directories of a partition."""
+        query = (
+            "SELECT 1 FROM sent WHERE partition = ?1 AND (CASE ?2 WHEN 1 THEN archived ELSE uids END) NOTNULL LIMIT 1"
+        )
+        return self.file.first(query, (partition, archived)) is not None
 
     def rows(self, partition: str | None = None) -> int:
         """Return how many mailboxes the replica has, of one partition or of all."""

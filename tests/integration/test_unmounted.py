@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import shutil
+from grp import getgrgid
 from pathlib import Path
 
 import pytest
 
+from cyrsync.cyrus.mailbox import records
+from cyrsync.history.kept import excerpt
 from support.boxes import Box
 from support.servers import SampleServer, below, sync_server
 from support.tree import run_cyrsync, snapshot
@@ -17,34 +22,65 @@ def box(tmp_path: Path) -> Box:
     return Box("3.6.1-rich", tmp_path)
 
 
-def unmount(box: Box) -> Path:
-    """Leave the mount point of a partition whose metadata has one of its own."""
+def unmount(box: Box, kind: str = "", point: str = "empty") -> Path:
+    """Leave the mount point of a partition whose metadata, and whose archived messages, have ones of their own."""
+    root = root_of(box, kind)
+    root.rename(root.with_name("away"))
+    if point != "gone":
+        root.mkdir()
+    return root
+
+
+def root_of(box: Box, kind: str = "") -> Path:
     lines = dict(line.split(": ", 1) for line in box.conf.read_text().splitlines() if ": " in line)
     name = next(key for key in lines if key.startswith("metapartition-")).removeprefix("meta")
-    root = Path(lines[name])
-    root.rename(root.with_name("away"))
-    root.mkdir()
-    return root
+    return Path(lines[kind + name])
 
 
 @pytest.mark.parametrize("words", [(), ("--full",), ("-n",)])
 @pytest.mark.parametrize("synced", [True, False])
+@pytest.mark.parametrize("kind", ["", "archive"])
 def test_a_mail_partition_that_is_not_mounted(
-    box: Box, tmp_path: Path, state_dir: Path, words: tuple[str, ...], synced: bool
+    box: Box, tmp_path: Path, state_dir: Path, words: tuple[str, ...], synced: bool, kind: str
 ) -> None:
     replica = tmp_path / "replica"
     replica.mkdir()
     if synced:
         sync_server(box.conf, "--delete", replica)
-    root = unmount(box)
+    root = unmount(box, kind)
     before = snapshot(replica)
     (error,) = sync_server(box.conf, "--delete", *words, replica, expect=(3,))["errors"]
     assert error.startswith(f"{root}: it is empty, but the indexes of partition ")
     assert error.endswith("is it mounted?")
-    assert snapshot(replica) == before
+    # What lies in other partitions was sent meanwhile.
+    assert (kind and not synced) or snapshot(replica) == before
     shutil.rmtree(root)
     root.with_name("away").rename(root)
     sync_server(box.conf, "--delete", replica)
+
+
+def test_an_archive_partition_that_got_empty(box: Box, tmp_path: Path, state_dir: Path) -> None:
+    """All messages in it were expunged, or the mailboxes deleted: that is no disk that is away."""
+    replica, root = tmp_path / "replica", root_of(box, "archive")
+    replica.mkdir()
+    sync_server(box.conf, "--delete", "--max-delete", "100%", replica)
+    assert [path for path in below(replica, root).rglob("*.") if path.is_file()]
+    for index in root_of(box, "meta").rglob("cyrus.index"):
+        expunge_archived(index)
+    shutil.rmtree(root)
+    root.mkdir()
+    sync_server(box.conf, "--delete", "--max-delete", "100%", replica)
+    assert not [path for path in below(replica, root).rglob("*.") if path.is_file()]
+
+
+def expunge_archived(path: Path) -> None:
+    """Leave the records of archived messages out of an index."""
+    index = records.read(path.read_bytes())
+    if 1 in index.archived:
+        area = path.read_bytes()[index.header.start_offset :]
+        stay = [uid for uid, archived in zip(index.uids, index.archived, strict=True) if not archived]
+        head = path.read_bytes()[: index.header.start_offset]
+        path.write_bytes(excerpt.as_index(head + excerpt.of_uids(index.header, area, stay)))
 
 
 @pytest.mark.parametrize("name", ["configdirectory", "partition-default"])
@@ -62,8 +98,9 @@ def test_check_sees_that_the_replicas_disk_is_not_mounted(tmp_path: Path, state_
     assert (done.returncode, f"{root}: nothing of the replica is there any more" in done.stdout) == (1, True)
 
 
-def test_check_says_so(box: Box, tmp_path: Path) -> None:
-    root, replica = unmount(box), tmp_path / "replica"
+@pytest.mark.parametrize("kind", ["", "archive"])
+def test_check_says_so(box: Box, tmp_path: Path, kind: str) -> None:
+    root, replica = unmount(box, kind), tmp_path / "replica"
     replica.mkdir()
     done = run_cyrsync("check", "-C", box.conf, replica, "--json")
     assert done.returncode == 1
@@ -79,9 +116,25 @@ def verify_names_it(conf: Path, root: Path) -> None:
     assert line.endswith("is it mounted?")
 
 
-def test_verify_names_a_mail_partition_that_is_not_mounted(box: Box) -> None:
+@pytest.mark.parametrize("point", ["empty", "gone"])
+@pytest.mark.parametrize("kind", ["", "meta", "archive"])
+def test_verify_names_a_mail_partition_that_is_not_mounted(box: Box, kind: str, point: str) -> None:
     """Not thousands of messages that are missing."""
-    verify_names_it(box.conf, unmount(box))
+    verify_names_it(box.conf, unmount(box, kind, point))
+
+
+def test_an_archive_partition_that_nothing_is_in_yet(box: Box, tmp_path: Path) -> None:
+    root = root_of(box, "archive")
+    for index in root_of(box, "meta").rglob("cyrus.index"):
+        expunge_archived(index)
+    shutil.rmtree(root)
+    root.mkdir()
+    done = run_cyrsync("verify", "-C", box.conf)
+    assert "mounted" not in done.stderr
+    replica = tmp_path / "replica"
+    replica.mkdir()
+    done = run_cyrsync("check", "-C", box.conf, replica)
+    assert "mounted" not in done.stdout
 
 
 @pytest.mark.parametrize("point", ["empty", "lost+found", "gone"])
@@ -103,3 +156,19 @@ def test_verify_of_a_partition_without_mailboxes(tmp_path: Path) -> None:
     new.mkdir()
     server.conf.write_text(f"{server.conf.read_text()}partition-new: {new}\n")
     assert run_cyrsync("verify", "-C", server.conf).returncode == 0
+
+
+@pytest.mark.parametrize("point", ["empty", "gone"])
+@pytest.mark.parametrize("kind", ["", "meta", "archive"])
+def test_promote_refuses_a_replica_whose_disk_is_not_mounted(box: Box, kind: str, point: str) -> None:
+    root = unmount(box, kind, point)
+    before = snapshot(box.root)
+    done = run_cyrsync(
+        "promote",
+        "-C",
+        box.conf,
+        env={"CYRUS_USER": pwd.getpwuid(os.getuid()).pw_name, "CYRUS_GROUP": getgrgid(os.getgid()).gr_name},
+    )
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, f"{root}: " in line, line.endswith("is it mounted?")) == (3, True, True)
+    assert snapshot(box.root) == before
