@@ -17,6 +17,7 @@ from cyrsync.spool.folder_reader import FolderReader, batches
 from cyrsync.spool.manner import Manner
 from cyrsync.spool.planning import Planned
 from cyrsync.spool.recording import forget, record
+from cyrsync.spool.rsync_step import Tick
 from cyrsync.spool.sending import send
 from cyrsync.spool.staging import Staging
 from cyrsync.spool.steps import Transfer
@@ -25,7 +26,7 @@ from cyrsync.state import under_way
 from cyrsync.sync.extended import Extended
 from cyrsync.sync.folder_plan import FolderPlan
 from cyrsync.sync.ownership import WalkOwnership
-from cyrsync.sync.progress import NoProgress
+from cyrsync.sync.progress import NoProgress, OfJobs
 from cyrsync.sync.result import FileCounts
 from cyrsync.sync.session import Session
 from cyrsync.text import path_text
@@ -170,15 +171,16 @@ class _Execution:
         parts = session.jobs.share(
             reader.read(batch) if reader else batch, lambda plan: plan.messages_send + plan.messages_delete
         )
-        session.jobs.run([partial(self._job, number, part, reader) for number, part in enumerate(parts)])
+        progress = OfJobs(session.progress.transfer)
+        session.jobs.run([partial(self._job, number, part, reader, progress) for number, part in enumerate(parts)])
 
-    def _job(self, number: int, plans: list[FolderPlan], reader: FolderReader | None) -> None:
+    def _job(self, number: int, plans: list[FolderPlan], reader: FolderReader | None, progress: OfJobs) -> None:
         """Execute plans beside other jobs that do the same with theirs."""
         session = self._session
         with self._rsync.job(number) if self._rsync else nullcontext() as own:
 
             def attempt(plans: list[FolderPlan], *, clear: bool = False) -> Transfer:
-                transfer = self._transfer(plans, own)
+                transfer = self._transfer(plans, own, progress.of(number))
                 # rsync deletes all of a folder at once: where it has to make way, before anything is sent.
                 at_once = clear and not self._trees.replica.writer
                 try:
@@ -206,14 +208,14 @@ class _Execution:
             full = room.try_again(attempt(plans), partial(_sizes, self._trees), again)
             session.full = full or session.full
 
-    def _transfer(self, plans: list[FolderPlan], rsync: Rsync | None) -> Transfer:
+    def _transfer(self, plans: list[FolderPlan], rsync: Rsync | None, tick: Tick) -> Transfer:
         policy = self._options.policy
         return Transfer(
             plans,
             rsync,
             self._trees.replica.writer,
             self._trees.replica_status.root,
-            self._session.progress.transfer,
+            tick,
             pretend=self._options.dry_run,
             skip_derived=policy.skip_derived,
             staging=self._staging.tree,
