@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from cyrsync.cli import signals, streams
@@ -31,6 +32,7 @@ def main() -> None:
         if code != Exit.FILE_IO:  # else it was said
             complain(error_text(error))
         code = code or Exit.FILE_IO
+    gc.freeze()  # what is left goes with the process: nobody need look at all of it once more
     sys.exit(code)
 
 
