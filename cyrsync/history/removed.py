@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from cyrsync.cyrus.mailbox import entry, records
@@ -98,21 +97,23 @@ def when_removed(message: Message, until: int) -> int:
 
 
 class _Known:
-    """Messages that are known, by UIDVALIDITY: sorted arrays of UIDs, none of which is in two of them."""
+    """Messages that are known, by UIDVALIDITY: the UIDs noted first, sorted, which may be many, and the others."""
 
     def __init__(self) -> None:
-        self._uids: dict[int, list[array[int]]] = defaultdict(list)
+        self._uids: dict[int, tuple[array[int], set[int]]] = {}
 
     def note(self, uidvalidity: int, uids: array[int]) -> None:
-        """Note sorted UIDs that are in no array yet."""
-        self._uids[uidvalidity].append(uids)
+        """Note sorted UIDs."""
+        if uidvalidity in self._uids:
+            self._uids[uidvalidity][1].update(uids)
+        else:
+            self._uids[uidvalidity] = uids, set()
 
     def new(self, uidvalidity: int, uids: array[int]) -> array[int]:
         """Return those UIDs that are not known, sorted."""
-        new = _sorted(uids)
-        for known in self._uids[uidvalidity]:
-            new = uid_sets.difference(new, known)
-        return new
+        first, others = self._uids.get(uidvalidity, (uid_sets.empty(), frozenset[int]()))
+        new = uid_sets.difference(_sorted(uids), first)
+        return array("I", [uid for uid in new if uid not in others]) if others else new
 
 
 def _new(state: State, known: _Known, seen: dict[bytes, int]) -> tuple[bytes, frozenset[int]]:
