@@ -10,24 +10,19 @@ import errno
 import hashlib
 import os
 import stat
-import struct
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from cyrsync.cyrus.server import database_copy
 from cyrsync.cyrus.server.conf_files import ConfFile, ConfFiles
 from cyrsync.cyrus.server.config import Config
-from cyrsync.cyrus.server.database_copy import Copied, CopyError, LockedCopyError
+from cyrsync.cyrus.server.database_copy import Copied, CopyError
 from cyrsync.cyrus.server.user_files import may_change
 from cyrsync.errors import Exit, ReplicaFull, error_text, hint
 from cyrsync.far import owner_file
-from cyrsync.far.descent import Descent
 from cyrsync.far.folder import Entry
-from cyrsync.far.walk import Reader
-from cyrsync.server import large_metadata
 from cyrsync.server.absence import is_absent, is_seen_absent
+from cyrsync.server.conf_copier import ConfCopier, look_of, row_of
 from cyrsync.server.conf_same_there import same_there
 from cyrsync.server.conf_sender import ConfSender
 from cyrsync.server.conf_there import files_there
@@ -38,16 +33,12 @@ from cyrsync.server.replica import Replica
 from cyrsync.server.run_patience import RunPatience
 from cyrsync.server.selection import Selection
 from cyrsync.server.sender import FULL, undressed
-from cyrsync.spool.staging import Staging
 from cyrsync.state.conf_table import ConfRow, ConfTable
 from cyrsync.state.mailbox_row import UNSEEN
 from cyrsync.sync.folder_plan import FolderPlan, State
 from cyrsync.sync.session import Session
 from cyrsync.text import path_text
 
-#: Nanoseconds in which a file may change again and keep its times.
-_GRAIN = 2_000_000_000
-_LOOK = struct.Struct("<4Q")
 #: Errors of the disk that copies are staged on.
 _OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -73,14 +64,12 @@ class ConfRun:
     ) -> None:
         """With a `selection` it is for that part, and mailboxes.db stays as it is."""
         self._session = session
-        self._patience = patience
         self._selection = selection
         self._config = config
         self._files = ConfFiles(config)
         self._table = table
         self._list: tuple[ConfRow, tuple[tuple[bytes, Entry], ...], Entry, bytes] | None = None  # mailboxes.db
-        self._readers: dict[bytes, Reader] = {}
-        self._stagings = (Staging(session.staging_directory / "conf"), Staging(session.directory / "conf"))
+        self._copier = ConfCopier(self._files, patience, session)
 
     def roots(self) -> tuple[bytes, ...]:
         """Return the source's directories that files come from."""
@@ -97,13 +86,13 @@ class ConfRun:
         if file is None:
             return
         digest = hashlib.sha1(read.data, usedforsecurity=False).digest()
-        row = self._row(file._replace(status=read.status), Copied(read.status, digest))
+        row = row_of(file._replace(status=read.status), Copied(read.status, digest))
         known = self._table.row(row.path)
         self._list = None
         if known and known.digest == row.digest and not anyway:
             self._table.put([row])
         else:
-            self._list = row, self._above(file), self._reader(file.root).entry(read.status), read.data
+            self._list = row, self._copier.above(file), self._copier.entry(file, read.status), read.data
 
     @property
     def sends_list(self) -> bool:
@@ -119,7 +108,7 @@ class ConfRun:
         if self._selection:
             return True
         file, known = self._files.file(self._files.mailbox_list), self._table.row(self._files.mailbox_list)
-        return known is not None and file is not None and known.seen == _look(file.status)
+        return known is not None and file is not None and known.seen == look_of(file.status)
 
     def look_at(self, mailboxes: Mapping[bytes, bytes]) -> ConfChanges:
         """Find those files that changed with mailboxes; these are given with the uniqueid of the user's INBOX, or b"".
@@ -155,7 +144,7 @@ class ConfRun:
 
     def _compare(self, file: ConfFile, seen: bytes | None, found: ConfChanges) -> None:
         """Note a file that is not as it was `seen` when it was sent."""
-        if seen != _look(file.status) and not (seen == UNSEEN and self._is_as_sent(file)):
+        if seen != look_of(file.status) and not (seen == UNSEEN and self._is_as_sent(file)):
             found.changed.append(file)
 
     def _report_unreadable(self, unreadable: Mapping[bytes, OSError]) -> None:
@@ -204,11 +193,10 @@ class ConfRun:
         sender = ConfSender(self._table, replica)
         try:
             for file in sorted(found.changed, key=lambda file: (file.root, file.path)):
-                self._send(file, self._staging(file), sender)
+                self._send(file, sender)
             sender.settle()
         finally:
-            for staging in self._stagings:
-                staging.clear()
+            self._copier.clear()
             self._report(sender)
 
     def send_list(self, replica: Replica) -> None:
@@ -261,11 +249,12 @@ class ConfRun:
         """Tell whether a directory that is gone can be deleted with all that is in it."""
         return self._selection is None or self._selection.has_file(self._files.owner(directory))
 
-    def _send(self, file: ConfFile, staging: Staging, sender: ConfSender) -> None:
+    def _send(self, file: ConfFile, sender: ConfSender) -> None:
         """Copy one file and send it, unless it has gone, or cannot be copied."""
+        staging = self._copier.staging(file)
         try:
-            above = self._above(file)
-            copied = self._copy(file, staging)
+            above = self._copier.above(file)
+            copied = self._copier.copy(file)
         except (CopyError, OSError) as error:
             if isinstance(error, FileNotFoundError) and staging.directory.exists():
                 return  # the next run finds it gone
@@ -273,14 +262,14 @@ class ConfRun:
                 raise
             self._session.result.errors.append(f"{path_text(file.whole_path)}: {error_text(error)}")
             return
-        row = self._row(file, copied)
+        row = row_of(file, copied)
         known = self._table.row(row.path)
         if known and known.digest == row.digest:
             self._table.put([row])
             return
         self._session.result.config.send += 1
         try:
-            sender.send_copy(row, above, self._reader(file.root).entry(copied.status), staging.copy_path())
+            sender.send_copy(row, above, self._copier.entry(file, copied.status), staging.copy_path())
         except CutShort:
             reason = f"its copy {path_text(staging.copy_path())} was cut off while it was sent: what cleans up there?"
             self._session.result.errors.append(f"{path_text(file.whole_path)}: {reason}")
@@ -300,61 +289,19 @@ class ConfRun:
             else:
                 result.errors.append(f"{path_text(path)}: {reason}")
 
-    def _copy(self, file: ConfFile, staging: Staging) -> Copied:
-        """Copy one file; where it lies among users' files no link is followed, whatever becomes of a directory."""
-        path, is_named = _target(file), self._files.may_be_link(file.whole_path)
-        if not is_named:
-            above, name = os.path.split(file.path)
-            descent = Descent(file.root)
-            self._files.refuse_foreign(file.root, os.fstat(descent.open(b"")))
-            path = os.path.join(descent.where(above), name)
-        try:
-            copied = database_copy.copy(path, staging.begin_copy(), self._patience.seconds)
-            if is_named:
-                self._files.refuse_foreign(file.whole_path, copied.status)
-            return copied
-        except LockedCopyError:
-            self._patience.was_in_vain()
-            raise
-        except CopyError as error:
-            raise CopyError(str(error).replace(os.fsdecode(path), os.fsdecode(file.whole_path))) from None
-
-    def _staging(self, file: ConfFile) -> Staging:
-        """Return where to copy a file to: what is large does not go into memory."""
-        in_memory, on_disk = self._stagings
-        return in_memory if file.status.st_size <= large_metadata.IN_MEMORY else on_disk
-
     def _is_as_sent(self, file: ConfFile) -> bool:
         """Compare a file that may have changed unseen with what was sent."""
-        staging = self._staging(file)
         try:
-            copied = self._copy(file, staging)
+            copied = self._copier.copy(file)
         except (CopyError, OSError):
             return False
         finally:
-            staging.clear()
-        row, known = self._row(file, copied), self._table.row(file.whole_path)
+            self._copier.staging(file).clear()
+        row, known = row_of(file, copied), self._table.row(file.whole_path)
         if known and known.digest == row.digest:
             self._table.put([row])
             return True
         return False
-
-    def _row(self, file: ConfFile, copied: Copied) -> ConfRow:
-        """Return what is known of a file that was copied; its look counts only where it cannot change unseen."""
-        status = copied.status
-        fresh = max(status.st_mtime_ns, status.st_ctime_ns) > time.time_ns() - _GRAIN
-        attributes = struct.pack("<3IQ", status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns)
-        seen = _look(status) if copied.shows and not fresh else UNSEEN
-        return ConfRow(file.whole_path, file.root, seen, copied.digest + attributes)
-
-    def _above(self, file: ConfFile) -> tuple[tuple[bytes, Entry], ...]:
-        reader = self._reader(file.root)
-        components = file.path.split(b"/")[:-1]
-        paths = [b"/".join(components[:depth]) for depth in range(len(components) + 1)]
-        return tuple((path, reader.entry(os.stat(reader.directory(path)))) for path in paths)
-
-    def _reader(self, root: bytes) -> Reader:
-        return self._readers.setdefault(root, Reader(root))
 
 
 def _is_away(directory: bytes) -> bool:
@@ -363,16 +310,6 @@ def _is_away(directory: bytes) -> bool:
         return not os.path.isdir(directory) or owner_file.is_bare(directory)
     except OSError:
         return False
-
-
-def _look(status: os.stat_result) -> bytes:
-    """Return what tells whether a file has changed."""
-    return _LOOK.pack(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _target(file: ConfFile) -> bytes:
-    """Return what to copy: a database may be a link to where there is room."""
-    return os.path.realpath(file.whole_path) if stat.S_ISREG(file.status.st_mode) else file.whole_path
 
 
 def _plans_gone(root: bytes, rows: list[ConfRow], has_all_below: Callable[[bytes], bool]) -> list[FolderPlan]:

@@ -20,7 +20,7 @@ import samplespool
 from cyrsync.cyrus.server import database_copy
 from cyrsync.far.folder import Entry
 from cyrsync.far.receive import Receiver
-from cyrsync.server import conf_run, conf_sender
+from cyrsync.server import conf_copier, conf_run, conf_sender
 from cyrsync.server.contents import Item
 from support.cyrusdb import Skiplist, Twom
 from support.meanwhile import before_part
@@ -135,7 +135,7 @@ def test_what_looks_different_is_sent(synced: Pair, what: str) -> None:
 def test_what_was_written_anew_and_is_the_same_is_not_sent(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, grain: int
 ) -> None:
-    monkeypatch.setattr(conf_run, "_GRAIN", grain)
+    monkeypatch.setattr(conf_copier, "_GRAIN", grain)
     pair.sync()
     path = pair.home / "user/j/joe.sub"
     shutil.copy2(path, path.with_name("fresh"))
@@ -162,8 +162,9 @@ def test_what_has_not_changed_costs_one_look(synced: Pair, tmp_path: Path) -> No
 
 def test_a_file_that_is_written_through_memory_is_looked_into(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its times come late."""
-    monkeypatch.setattr(conf_run, "_GRAIN", 0)
-    monkeypatch.setattr(conf_run, "_look", lambda status: b"as ever")
+    monkeypatch.setattr(conf_copier, "_GRAIN", 0)
+    for module in (conf_run, conf_copier):
+        monkeypatch.setattr(module, "look_of", lambda status: b"as ever")
     one = pair.write("user/j/joe.conversations", bytes(Twom(PAIRS).data))
     other = pair.write("user/j/joe.seen", bytes(Skiplist(PAIRS).data))
     pair.sync()

@@ -15,7 +15,7 @@ import pytest
 
 import samplespool
 from cyrsync.far import owner_file
-from cyrsync.server import conf_run, locations
+from cyrsync.server import conf_copier, locations
 from support.replicas import Pair
 from support.servers import assert_sound
 from support.spool import leaves
@@ -55,7 +55,7 @@ def test_a_replica_that_was_set_back(
     changed: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grain: int
 ) -> None:
     """Nothing is taken for sent, whether or not it may change again unseen on the source."""
-    monkeypatch.setattr(conf_run, "_GRAIN", grain)
+    monkeypatch.setattr(conf_copier, "_GRAIN", grain)
     monkeypatch.setattr(locations, "_GRAIN", grain)
     copy(changed.replica, tmp_path / "snapshot")
     everything_changes(changed)
