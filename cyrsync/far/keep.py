@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _BLOCK = 1 << 20
 _MOST = 1000  # states that came to be at one time
+_SHORT = 100  # bytes of a file's name that are in a temporary one
 
 
 class Keeper:
@@ -64,20 +65,26 @@ class Keeper:
             os.close(index)
 
     def keep_file(self, folder: int, path: bytes, name: bytes, coming: bytes = b"") -> None:
-        """Keep a file that is no mailbox's before it is removed, or another one, that is `coming`, takes its place."""
+        """Keep a file that is no mailbox's before it is removed, or another one, that is `coming`, takes its place.
+
+        A symbolic link is kept as one.
+        """
         if coming and _is_same(folder, name, coming):
             return
+        names = [*(part for part in path.split(b"/") if part), store.versions_of(name)]
         try:
             file = os.open(name, _FILE, dir_fd=folder)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
-                return  # nothing, a link, or a socket
-            raise
+            if error.errno in (errno.ENOENT, errno.ENXIO):
+                return  # nothing, or a socket
+            if error.errno != errno.ELOOP:
+                raise
+            self._keep_link(folder, names, name)
+            return
         try:
             status = os.fstat(file)
             if stat.S_ISREG(status.st_mode):
-                above = [part for part in path.split(b"/") if part]
-                self._keep_file(folder, [*above, store.versions_of(name)], name, file, status)
+                self._keep_file(folder, names, name, file, status)
         finally:
             os.close(file)
 
@@ -201,6 +208,32 @@ class Keeper:
         finally:
             os.close(versions)
 
+    def _keep_link(self, folder: int, names: "list[bytes]", name: bytes) -> None:
+        """Keep what a symbolic link says, under the time that it has: it is small, and not packed."""
+        target, mtime = os.readlink(name, dir_fd=folder), os.lstat(name, dir_fd=folder).st_mtime_ns
+        versions = self._store.open(store.FILES, *names)
+        try:
+            every = sorted(found for found in map(os.fsencode, os.listdir(versions)) if store.VERSION.match(found))
+            if every and _says(every[-1], versions) == (target, mtime):
+                return  # a run that was killed has kept it
+            when = max(mtime, store.last(every, int(time.time() * 10**9)) + 1)
+            while any(found.startswith(store.since(when)) for found in every):
+                when += 1
+            temporary = b".%b.%b" % (name[:_SHORT], os.urandom(4).hex().encode("ascii"))
+            os.symlink(target, temporary, dir_fd=versions)
+            os.utime(temporary, ns=(mtime, mtime), dir_fd=versions, follow_symlinks=False)
+            os.rename(temporary, store.since(when), src_dir_fd=versions, dst_dir_fd=versions)
+        finally:
+            os.close(versions)
+
+
+def _says(name: bytes, directory: int) -> "Optional[tuple[bytes, int]]":
+    """Return what a symbolic link says, and when it was made; None for what is none."""
+    try:
+        return os.readlink(name, dir_fd=directory), os.lstat(name, dir_fd=directory).st_mtime_ns
+    except OSError:
+        return None
+
 
 def _directory_of(folder: int) -> bytes:
     """Return the name of the directory with the states of the mailbox in a folder, b"" for what is no mailbox."""
@@ -265,10 +298,13 @@ def _age(mailbox: int, state: bytes) -> float:
 
 
 def _is_same(folder: int, name: bytes, other: bytes) -> bool:
-    """Tell whether two files of a folder hold the same since the same time; what is no file is the same as nothing.
+    """Tell whether two files, or links, hold the same since the same time; all else is the same as nothing.
 
     Cyrus may write an index anew as it was. It has a later time then, but what is in it was so before, too.
     """
+    said = _says(name, folder)
+    if said:
+        return said == _says(other, folder)
     try:
         looks = [os.lstat(one, dir_fd=folder) for one in (name, other)]
     except FileNotFoundError:

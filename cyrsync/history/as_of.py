@@ -93,6 +93,11 @@ class AsOf:
         # It is gone, and was kept when it was deleted; one that was packed is known to have been packed later.
         return found[-1].ended() > self.when
 
+    def link(self, path: bytes, now: bytes) -> bytes:
+        """Return what a symbolic link said, b"" where it was a file; `now` is what it says now. Raise OSError."""
+        _, version = next(self._versions(path), (0, None))
+        return version.link() if version else now
+
     def contents(self, path: bytes) -> tuple[bytes, int]:
         """Return what was in a file, and when it was changed last, in seconds since 1970. Raise OSError, DbError."""
         versions = self._versions(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cyrsync.cyrus.mailbox.user import text
 from cyrsync.cyrus.server import layout
@@ -53,7 +53,8 @@ def of(tree: Tree, request: Request, outcome: Outcome) -> list[ServerFile]:
             if files.above(path) and (wanted is None or wanted(files.owner(path))):
                 found.setdefault(path, ServerFile(path))
         if tree.past is not None:
-            found = {path: one for path, one in found.items() if one.link or tree.past.had(path)}
+            had = [one for path, one in found.items() if tree.past.had(path)]
+            found = {one.path: replace(one, link=tree.past.link(one.path, one.link)) for one in had}
         if wanted is None and (files.mailbox_list in kept or os.path.lexists(tree.place(files.mailbox_list))):
             found[files.mailbox_list] = ServerFile(files.mailbox_list)
     except OSError as error:

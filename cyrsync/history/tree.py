@@ -52,6 +52,9 @@ class Past(Protocol):
     def had(self, path: bytes) -> bool:
         """Tell whether there was such a file, as far as is known."""
 
+    def link(self, path: bytes, now: bytes) -> bytes:
+        """Return what a symbolic link said, b"" where it was a file; `now` is what it says now. Raise OSError."""
+
     def contents(self, path: bytes) -> tuple[bytes, int]:
         """Return what was in a file, and when it was changed last, in seconds since 1970. Raise OSError, DbError."""
 

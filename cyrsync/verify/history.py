@@ -160,7 +160,8 @@ def _of_header(files: MailboxFiles) -> list[Problem]:
 
 def _audit_version(version: Version) -> Iterator[Audited]:
     try:
-        version.contents()
+        if not version.link():
+            version.contents()
     except FileNotFoundError:
         return  # removed by `prune` meanwhile
     except (OSError, BadState) as error:

@@ -39,6 +39,11 @@ class Site:
         fresh.write_text(text)
         fresh.replace(whole)
 
+    def activate(self, link: Path, target: str) -> None:
+        fresh = link.with_name(f"{link.name}.NEW")
+        fresh.symlink_to(target)
+        fresh.replace(link)
+
     def sync(self) -> str:
         """Bring the replica up to date, and return when that was."""
         sync_server_here(self.server.conf, "--delete", "--max-delete", "1000", "--history", self.replica)
@@ -135,6 +140,38 @@ def test_a_file_that_cannot_be_read_costs_only_itself(site: Site) -> None:
     found = site.restore("--user", "joe", code=23)
     assert [error.split(": ")[0].rpartition("/")[2] for error in found["errors"]] == ["joe.mboxkey"]
     assert site.files() == {**first(SEEN, SCRIPT), "sieve/j/joe/defaultbc": "vacation.bc"}
+
+
+def test_links_as_of_a_time(site: Site, tmp_path: Path) -> None:
+    """Of a user's Sieve scripts, a link says which one is active."""
+    link, other = site.root / "sieve/j/joe/defaultbc", site.root / "sieve/j/joe/other"
+    site.activate(link, "later.bc")
+    other.symlink_to("x.script")
+    site.moments.append(site.sync())
+    link.unlink()
+    link.write_text("now a file")
+    site.moments.append(site.sync())
+    site.activate(link, "last.bc")
+    site.moments.append(site.sync())
+    link.unlink()
+    site.moments.append(site.sync())
+    expected = ["vacation.bc", "later.bc", "now a file", "last.bc", None]
+    for packed in (False, True):
+        for number, (when, target) in enumerate(zip(site.moments, expected, strict=True)):
+            out = tmp_path / f"{packed}{number}"
+            found = site.restore("--user", "joe", "--as-of", when, out=out)
+            assert (found["errors"], found["warnings"]) == ([], [])
+            files = site.files(out)
+            assert files.get("sieve/j/joe/defaultbc") == target
+            assert files.get("sieve/j/joe/other") == ("x.script" if number else None)
+            assert (out / f"server.files{link}").is_symlink() is (target not in (None, "now a file"))
+        done = run_here("verify", "--history", site.replica, "-C", site.server.conf, "--content")
+        assert done.exit_code == 0, done.output
+        assert run_here("prune", "-C", site.server.conf, site.replica, "--keep-within", "7d").exit_code == 0
+    assert run_here("prune", "-C", site.server.conf, site.replica, "--keep-last", "1").exit_code == 0
+    done = run_here("forget", "joe", "--yes", "-C", site.server.conf, site.replica)
+    assert done.exit_code == 0, done.output
+    assert not list(site.replica.rglob(".cyrsync-history/files/**/*defaultbc*"))
 
 
 def test_links_lead_nowhere(site: Site, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from cyrsync.cyrus.mailbox import entry, header, records, regular_file
 from cyrsync.cyrus.mailbox import index as indexes
 from cyrsync.cyrus.mailbox.records import BadIndex, IndexHeader
 from cyrsync.cyrus.mailbox.snapshot import MetaFiles
+from cyrsync.cyrus.server.conf_files import ConfFiles
 from cyrsync.cyrus.server.server import Located
 from cyrsync.errors import UnusableError, error_text
 from cyrsync.far.store import VERSIONS, directory_of, last, since
@@ -132,12 +133,20 @@ class Kept:
         return _after(changed, (state.name for state in self.readable_states(mailbox)))
 
     def file_since(self, path: bytes) -> int | None:
-        """Return the same of a file that is no mailbox's, by its path in the tree."""
+        """Return the same of a file that is no mailbox's, or of a symbolic link, by its path in the tree."""
+        above, name = os.path.split(path)
         try:
-            changed = os.stat(self.tree.place(path)).st_mtime_ns
+            if self._files and self._files.may_be_link(path):
+                changed = os.stat(self.tree.place(path)).st_mtime_ns
+            else:
+                changed = os.lstat(os.path.join(self.tree.place(above), name)).st_mtime_ns
         except OSError:
             return None
         return _after(changed, (since(version.since) for version in self.versions(path)))
+
+    @cached_property
+    def _files(self) -> ConfFiles | None:
+        return ConfFiles(self.tree.config) if self.tree.config else None
 
     def versions(self, path: bytes) -> list[Version]:
         """Return the versions of a file that is no mailbox's, by its path in the tree, the oldest first."""

@@ -267,6 +267,15 @@ class Version:
                 return self.store.reader.ended(*above, name + ending)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
 
+    def link(self) -> bytes:
+        """Return what it said if it was a symbolic link, b"" if it was a file. Raise OSError."""
+        try:
+            return self.store.reader.link(*self._path)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT):  # a file, or packed as only files are
+                return b""
+            raise
+
     def contents(self) -> bytes:
         """Return what was in it. Raise OSError, BadState."""
         return self.store.unpacked(self._path, (names.FILES, names.FILE_PIECES))

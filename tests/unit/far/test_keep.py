@@ -159,6 +159,39 @@ def test_versions_of_a_file_rise_in_the_order_in_which_they_were_kept(tmp_path: 
     assert [gzip.decompress(one.read_bytes()) for one in versions] == [b"0", b"1", b"2"]
 
 
+def test_links_are_kept_as_links(tmp_path: Path) -> None:
+    """Once, in their order, where a clock was set back, or ahead, and between files of that name."""
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    ahead = time.time_ns() + HOUR
+    targets = ["a.bc", "../away", "a.bc", "b.bc", "", "c.bc", "d.bc"]
+    times = [10**18, 10**18 - HOUR, 10**18 - HOUR, ahead, ahead, ahead, ahead]
+    for target, mtime in zip(targets, times, strict=True):
+        fresh = tmp_path / "new"
+        fresh.symlink_to(target) if target else fresh.write_text("a file")
+        os.utime(fresh, ns=(mtime, mtime), follow_symlinks=False)
+        fresh.rename(tmp_path / "defaultbc")
+        for _ in range(2):
+            Keeper(os.fsencode(tmp_path)).keep_file(descriptor, b"sieve/j", b"defaultbc")
+        packed.Packer(os.fsencode(tmp_path)).pack()
+    os.close(descriptor)
+    versions = sorted((tmp_path / os.fsdecode(store.STORE)).glob("files/sieve/j/defaultbc.versions/*"))
+    assert sorted(os.readlink(one) if one.is_symlink() else "" for one in versions) == sorted(targets)
+    assert [os.readlink(one) for one in versions[:3]] == targets[:3]
+    assert all(store.VERSION.match(os.fsencode(one.name)) for one in versions)
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_link_that_comes_again_is_not_kept(tmp_path: Path, later: int) -> None:
+    for name, mtime in (("defaultbc", 10**18), ("coming", 10**18 + later)):
+        (tmp_path / name).symlink_to("a.bc")
+        os.utime(tmp_path / name, ns=(mtime, mtime), follow_symlinks=False)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    Keeper(os.fsencode(tmp_path)).keep_file(descriptor, b"sieve/j", b"defaultbc", b"coming")
+    os.close(descriptor)
+    versions = (tmp_path / os.fsdecode(store.STORE)).glob("files/sieve/j/defaultbc.versions/*")
+    assert [store.time_of(os.fsencode(one.name)) for one in versions] == [10**18][:later]
+
+
 @pytest.mark.parametrize("later", [0, 1])
 def test_a_state_that_comes_again_is_not_kept(mailbox: Mailbox, later: int) -> None:
     """A run that compares everything sends all indexes. Where Cyrus has written one anew, it was so before, too."""
