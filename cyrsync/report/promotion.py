@@ -49,7 +49,7 @@ def _lines(result: Promotion) -> list[str]:
 
 def _age(result: Promotion) -> list[str]:
     if not result.begun:
-        return [f"A replica of {result.source}; its age is not known."]
+        return ["It is not known whose replica this is, nor how old it is."]
     lines = [f"A replica of {result.source}. The last run that sent anything began {_ago(result.begun)}."]
     if result.cut_off:
         last = f"began {_ago(result.complete)}" if result.complete else "there is none"

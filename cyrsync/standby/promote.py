@@ -59,13 +59,25 @@ def promote_tree(tree: str, result: Promotion, options: Options, tick: Tick) -> 
         raise UnusableError(f"{tree}: no such directory here")
     with promotion_mark.held([root], options.wait):
         _refuse_cyrus([root])
-        _mark(result, [root], promotion_mark.read([root]), options)
+        found = promotion_mark.read([root])
+        _refuse_what_is_above(tree, root, found)
+        _mark(result, [root], found, options)
         swept = Swept()
         sweep(root, leftovers.in_partition, None, (), swept)
         result.take_swept(swept)
         _audit(result, audit_tree(root, options.content), tick)
         if result.audit.has_no_index:
             result.warnings.append("no cyrus.index in any folder: if metapartitions keep them apart, promote with -C")
+
+
+def _refuse_what_is_above(tree: str, root: bytes, found: OwnerFiles) -> None:
+    """Raise UnusableError for a directory that is no replica, but has one in it: that would not be marked."""
+    below = None if found.owner_files else promotion_mark.replica_below(root)
+    if below is not None:
+        raise UnusableError(
+            f"{tree}: the replica lies further down, in {path_text(below)}: give -C for a whole server, and the "
+            "imapd.conf that leads there; nothing was changed"
+        )
 
 
 def promote_server(config: Config, result: Promotion, options: Options, tick: Tick) -> None:

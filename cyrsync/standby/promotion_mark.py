@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
@@ -17,6 +17,8 @@ from cyrsync.sync.ownership import said_of
 from cyrsync.text import path_text
 
 _LOOK_AGAIN = 0.2  # seconds
+#: Directories that are looked into for a replica: the DEST of a server has it some levels down.
+_LOOKS = 2000
 
 
 @dataclass(slots=True)
@@ -92,6 +94,26 @@ def _doubts(roots: Sequence[bytes], owner_files: dict[bytes, OwnerFile]) -> Iter
     if len(said) > 1:
         groups = "; ".join(f"{', '.join(paths)} (run {run})" for (_, run), paths in sorted(said.items()))
         yield f"these are not of one replica and one run: {groups}"
+
+
+def replica_below(tree: bytes) -> bytes | None:
+    """Return the root of a replica that lies in a tree which has no owner file; None where a short look finds none."""
+    level = [tree]
+    looks = 0
+    while level:
+        below: list[bytes] = []
+        for directory in level:
+            looks += 1
+            with suppress(OSError), os.scandir(directory) as entries:
+                for entry in entries:
+                    if entry.name == owner_file.NAME:
+                        return directory
+                    if entry.is_dir(follow_symlinks=False):
+                        below.append(entry.path)
+            if looks == _LOOKS:
+                return None
+        level = below
+    return None
 
 
 def doubtful(found: OwnerFiles) -> list[bytes]:

@@ -11,6 +11,7 @@ from cyrsync.far import owner_file
 from cyrsync.far.descent import Descent
 from cyrsync.far.folder import join
 from cyrsync.far.remove import RENAMED, Removal, Remover
+from cyrsync.far.store import STORE
 from cyrsync.standby import leftovers
 from cyrsync.standby.ownership import Identity
 from cyrsync.text import path_text
@@ -33,7 +34,9 @@ class Swept:
 
 
 def sweep(root: bytes, choose: Choose, owner: Identity | None, other_roots: Collection[bytes], swept: Swept) -> None:
-    """Sweep one root, but not other roots in it. `choose` tells the leftovers in a directory.
+    """Sweep one root, but not other roots in it, nor its history, which Cyrus has nothing to do with.
+
+    `choose` tells the leftovers in a directory.
 
     Each directory is opened by its name in the one above, however deep it lies, and no symlink is followed.
     """
@@ -62,7 +65,7 @@ def sweep(root: bytes, choose: Choose, owner: Identity | None, other_roots: Coll
         except OSError as error:
             swept.errors.append(f"{path_text(whole)}: {error.strerror}")
             continue
-        left_out = {*updates} if path else {*updates, *ROOT_TRANSIENT, RENAMED}
+        left_out = {*updates} if path else {*updates, *ROOT_TRANSIENT, RENAMED, STORE}
         below = [name for name in folders if name not in left_out and join(whole, name) not in other_roots]
         pending += [join(path, name) for name in reversed(below)]
     descent.close()

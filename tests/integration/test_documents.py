@@ -49,7 +49,7 @@ ELSEWHERE = {
     "rm -r /srv/rehearsal": "as well",
 }
 #: Commands without cyrsync in them that are run, by how they begin.
-OTHERS = ("ln -sf /opt", "ssh-keygen ", "join ")
+OTHERS = ("ln -sf /opt", "find /usr/local/bin", "mkdir -p /mnt/backup/mail", "ssh-keygen ", "join ")
 #: Pages with a test of their own, which runs their commands: test_history_page.py, cyrus/test_restore_into.py.
 OWN_TEST = ("docs/history.md",)
 #: How blocks begin that are no commands.
@@ -105,6 +105,7 @@ class Stage:
             "standby:/var/spool/cyrus/mail": f"{self.root}/standby{spool}",
             "standby:/var/spool/imap": f"{self.root}/standby{spool}",
             "standby:/": f"{self.root}/standby",
+            "/mnt/backup/mail": f"{self.root}/disk/mail",
             "backup:/srv/mail1": f"{self.root}/backup",
             "backup:/srv/copy": f"{self.root}/copy",
             "mail1:/": f"{self.root}/mail1",

@@ -76,6 +76,10 @@ cp -rsf /opt/cyrsync/share/man /usr/local/share/
 man 5 cyrsync.toml | grep -q .
 bash -ic 'cyrsync --install-completion; cyrsync --version'
 bash -ic 'complete -p cyrsync'
+find /usr/local/bin /usr/local/share/man -lname '/opt/cyrsync/*' -delete && rm -r /opt/cyrsync
+! find /usr/local -lname '*cyrsync*' | grep .
+rm -r /var/lib/cyrsync /root/.bash_completions
+{LEFT.format("left")}
 """
 ONE_FILE = f"""
 apt-get -qq update
@@ -100,7 +104,9 @@ def test_newcomer(tmp_path: Path) -> None:
             assert "\nspare\n" in said
             assert "\nleft: /etc/cyrsync.toml /var/lib/cyrsync\n" in said
             assert said.endswith("\npurged: /etc/cyrsync.toml\n")
-            assert COMPLETION in walk(debian, WHEEL)
+            said = walk(debian, WHEEL)
+            assert COMPLETION in said
+            assert said.endswith("\nleft: /etc/cyrsync.toml\n")
             assert walk(debian, ONE_FILE).endswith("\nleft: /etc/cyrsync.toml\n")
 
 

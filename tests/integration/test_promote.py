@@ -319,6 +319,27 @@ def test_a_tree_alone(replica: SampleServer) -> None:
     assert [one["kind"] for one in json.loads(run(replica.spool, "--json", code=1).stdout)["problems"]] == ["index"]
 
 
+def test_a_directory_with_a_replica_in_it_is_none(replica: SampleServer) -> None:
+    """DEST of a whole server: its partitions would not be marked, and all would seem to be well."""
+    done = run(replica.root, code=3)
+    assert f"{replica.root}: the replica lies further down, in {replica.root}/" in done.stderr
+    assert "-C" in done.stderr
+    assert not (replica.root / ".cyrsync-replica").exists()
+    assert {promoted(root) for root in roots(replica)} == {""}
+
+
+def test_the_history_is_not_cyruss(replica: SampleServer) -> None:
+    requires_root()
+    state = replica.spool / ".cyrsync-history/mailboxes/abc"
+    state.mkdir(parents=True)
+    (state / "cyrus.index.NEW").touch()
+    for path in (replica.spool / ".cyrsync-history", *(replica.spool / ".cyrsync-history").rglob("*")):
+        os.chown(path, 1, 1)
+    found = promote(replica)
+    assert (found["foreign"], found["leftovers"]) == (0, 0)
+    assert (state / "cyrus.index.NEW").exists()
+
+
 def test_what_a_tree_cannot_have(replica: SampleServer) -> None:
     run(replica.spool, "--run", code=2)
     run(replica.spool, "-C", replica.conf, code=2)
