@@ -1,5 +1,19 @@
-"""`python -m cyrsync`."""
+"""The start of `cyrsync`, and `python -m cyrsync`."""
 
-from cyrsync.cli.app import main
+import signal
 
-main()
+
+def main() -> None:
+    """Run the command line, and exit.
+
+    Until its modules are loaded, SIGINT ends the process without a word: there is nothing to close.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from cyrsync.cli.app import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from pathlib import Path
 
@@ -11,12 +12,39 @@ import samplespool
 from support.servers import SampleServer, sync_server
 from support.tree import cyrsync_argv, plain_env
 
+ROOT = Path(__file__).parent.parent.parent
 _PROGRAM = """
 import atexit, sys
 from cyrsync.cli.app import main
 atexit.register(lambda: print("\\nloaded", *sys.modules))
 main()
 """
+
+#: Presses Ctrl-C while the command line is loaded.
+_INTERRUPTED = """
+import os, signal, sys
+class Finder:
+    def find_spec(name, path, target=None):
+        if name == "cyrsync.cli.output":
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.SIG_IGN if "ignored" in sys.argv else signal.default_int_handler)
+sys.meta_path.insert(0, Finder)
+sys.argv[1:] = ["--version"]
+from cyrsync.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("words", "code"), [((), -signal.SIGINT), (("ignored",), 0)])
+def test_an_interrupt_while_it_loads_is_quiet(words: tuple[str, ...], code: int) -> None:
+    argv = [cyrsync_argv()[0], "-c", _INTERRUPTED, *words]
+    done = subprocess.run(argv, env=plain_env(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_every_way_to_start_it_is_quiet() -> None:
+    for file in ("setup.cfg", "scripts/build", "scripts/debpackage"):
+        assert "cyrsync.cli.app" not in (ROOT / file).read_text()
 
 
 def loaded(*words: str | Path) -> set[str]:
