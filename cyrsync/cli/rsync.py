@@ -83,6 +83,7 @@ def _is_news(words: list[str], line: RsyncLine, settings: Settings, reason: str)
         "not a Cyrus spool" in reason
         or reason.startswith("rsync gave up")
         or (source.local and not handed_over.may_be_spool(source.path))
+        or (replica.local and not os.path.isdir(os.path.dirname(os.path.abspath(replica.path))))
     ):
         return False
     key = run_key(identity(source), identity(replica))

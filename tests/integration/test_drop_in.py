@@ -249,6 +249,13 @@ def test_the_first_time_is_told_of(source: Path, replica: Path, tmp_path: Path) 
     assert "--checksum" not in run_cyrsync("status", replica).stdout
 
 
+def test_a_line_that_rsync_refuses_makes_no_replica(source: Path, tmp_path: Path) -> None:
+    done = run_cyrsync("rsync", "-a", f"{source}/", tmp_path / "misspelled/no/where")
+    assert done.returncode == 11
+    assert "plain rsync runs" not in done.stderr
+    assert run_cyrsync("status").returncode == 3
+
+
 def test_status_names_handed_over_lines_by_whole_paths(source: Path, replica: Path) -> None:
     """The line may have been given in another directory, as may DEST here."""
     words = ("-ac", f"{source.name}/", os.path.relpath(replica, source.parent))
