@@ -248,11 +248,11 @@ def test_a_link_of_cyrus_leads_to_its_own_files_and_one_of_root_anywhere(pair: P
     (pair.home / "user").symlink_to(tmp_path / "big")
     for name in ("annotations.db", "fetchnews.db"):
         pair.write(name).rename(tmp_path / name)
-        (pair.home / name).symlink_to(tmp_path / name)
+        (pair.home / name).symlink_to(os.path.relpath(tmp_path / name, pair.home))
     pair.write("msg/motd", "root's own")
     for tree in (pair.server.root, tmp_path / "big", tmp_path / "annotations.db", pair.home / "annotations.db"):
         give(tree, CYRUS)
-    for roots in (pair.home / "msg/motd", pair.home / "fetchnews.db"):
+    for roots in (pair.home / "msg/motd", pair.home / "fetchnews.db", tmp_path / "fetchnews.db"):
         os.chown(roots, 0, 0, follow_symlinks=False)
     pair.sync()
     for name in ("annotations.db", "fetchnews.db", "msg/motd", "user/j/joe.sub"):

@@ -16,6 +16,7 @@ from cyrsync.cyrus.server.config import Config
 
 #: Links that one path may lead through, as Linux has it.
 _MOST_LINKS = 40
+_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def cyrus_user(config: Config) -> int:
@@ -38,31 +39,44 @@ def refuse_foreign(path: bytes, opened: os.stat_result, config: Config) -> None:
     """
     if os.geteuid() != 0 or opened.st_uid == (user := cyrus_user(config)):
         return
-    found = _led_by_root(path)
+    try:
+        found = _led_by_root(path)
+    except OSError:
+        found = None
     if found is None or not os.path.samestat(found, opened):
         raise OSError(errno.EPERM, f"a link leads to it, and it is neither root's link nor a file of uid {user}", path)
 
 
 def _led_by_root(path: bytes) -> os.stat_result | None:
-    """Return what root's links alone lead to; None where another's does, or nothing is there."""
-    pending, found, links = path.split(b"/")[::-1], [b""], 0
-    while pending:
-        name = pending.pop()
-        if name in (b"", b"."):
-            continue
-        if name == b"..":
-            del found[1:][-1:]
-            continue
-        at = b"/".join([*found, name])
-        status = os.lstat(at)
-        if not stat.S_ISLNK(status.st_mode):
-            found.append(name)
-            continue
-        links += 1
-        if status.st_uid != 0 or links > _MOST_LINKS:
-            return None
-        target = os.readlink(at)
-        if target.startswith(b"/"):
-            del found[1:]
-        pending += target.split(b"/")[::-1]
-    return os.lstat(b"/".join(found) or b"/")
+    """Return what root's links alone lead to; None where another's does. Raise OSError.
+
+    Each name is opened in the directory above, so that no link is passed that is put there meanwhile.
+    """
+    pending, opened, links = path.split(b"/")[::-1], [os.open(b"/", _PATH)], 0
+    try:
+        while pending:
+            name = pending.pop()
+            if name in (b"", b"."):
+                continue
+            if name == b"..":
+                _close(opened, max(len(opened) - 1, 1))
+                continue
+            opened.append(os.open(name, _PATH, dir_fd=opened[-1]))
+            status = os.fstat(opened[-1])
+            if not stat.S_ISLNK(status.st_mode):
+                continue
+            links += 1
+            if status.st_uid != 0 or links > _MOST_LINKS:
+                return None
+            target = os.readlink(b"", dir_fd=opened[-1])
+            _close(opened, 1 if target.startswith(b"/") else len(opened) - 1)
+            pending += target.split(b"/")[::-1]
+        return os.fstat(opened[-1])
+    finally:
+        _close(opened, 0)
+
+
+def _close(opened: list[int], but: int) -> None:
+    """Close all but the first few."""
+    while len(opened) > but:
+        os.close(opened.pop())
