@@ -11,8 +11,10 @@ from cyrsync.errors import LockedError
 from cyrsync.far.descent import Descent
 from cyrsync.far.extended import can_read
 from cyrsync.far.folder import join
+from cyrsync.rsync import list_file
+from cyrsync.rsync.asked import Own
 from cyrsync.rsync.driver import Rsync
-from cyrsync.spool import first_copy, room
+from cyrsync.spool import first_copy, lists, room
 from cyrsync.spool.folder_reader import FolderReader, batches
 from cyrsync.spool.manner import Manner
 from cyrsync.spool.planning import Planned
@@ -54,7 +56,7 @@ def execute(
         rsync = rsync_between(session, trees, verbatim=manner.verbatim)
         if options.trial:
             manner.try_words(rsync)
-    ownership = None if options.dry_run else _own(session, trees, planned, doubtful)
+    ownership = None if options.dry_run else _own(session, trees, planned, rsync if manner.verbatim else None, doubtful)
     session.result.files = FileCounts()
     try:
         _Execution(session, trees, planned, manner, rsync).run()
@@ -78,11 +80,19 @@ def extended_of(session: Session, trees: TreePair) -> Extended | None:
     return Extended(session.kinds, Descent(trees.source_status.root).where if session.source.local else None)
 
 
-def _own(session: Session, trees: TreePair, planned: Planned, doubtful: frozenset[bytes] | None) -> WalkOwnership:
-    """Make the replica's root, if there is none, and say there that a run is writing."""
+def _own(
+    session: Session, trees: TreePair, planned: Planned, rsync: Rsync | None, doubtful: frozenset[bytes] | None
+) -> WalkOwnership:
+    """Make the replica's root, if there is none, and say there that a run is writing.
+
+    An `rsync` makes it, if there is one: only so it gets the mode that rsync gives to new directories without --perms.
+    """
     writer = trees.replica.writer
     if writer and not trees.replica_status.exists:
-        writer.make(trees.replica_status.root)
+        if rsync:
+            rsync.transfer([Own(list_file.ROOT)], lists.root_alone(rsync.ends.name))
+        else:
+            writer.make(trees.replica_status.root)
         trees.hold()
         if trees.replica_status.owner_file or not trees.replica_status.bare:
             raise LockedError(f"{session.replica.text}: another run has just begun to write there: run again")

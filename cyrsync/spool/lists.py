@@ -16,7 +16,12 @@ _HIDDEN = (b".*", b"cyrus.*.NEW", *sorted(kinds.SNAPSHOT))
 
 
 #: What keeps the root's own entry, where there is no other, from standing for its contents; not if it has a name.
-ROOT_ALONE = "--filter=H /*"
+_ROOT_ALONE = "--filter=H /*"
+
+
+def root_alone(name: bytes) -> tuple[str, ...]:
+    """Return rsync's words for a list that has nothing but the entry of the root, which has this name, or none."""
+    return () if name else (_ROOT_ALONE,)
 
 
 def whole_folder_filters(*, skip_derived: bool) -> tuple[str, ...]:

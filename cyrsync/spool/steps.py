@@ -116,8 +116,7 @@ class Transfer:
                 self._step.run("metadata", some, lists.other_entries, (*words, *by_size), planned.unstaged)
         root = self._root_left()
         if root:
-            alone = () if self._rsync and self._rsync.ends.name else (lists.ROOT_ALONE,)
-            words = (*self._forced, *alone)
+            words = (*self._forced, *lists.root_alone(self._rsync.ends.name if self._rsync else b""))
             self._step.run("metadata", self._settled([root]), lambda _: iter([Own(list_file.ROOT)]), words, lambda _: 0)
 
     def _root_left(self) -> FolderPlan | None:

@@ -124,6 +124,23 @@ def replica(tmp_path: Path, source: Path) -> Path:
     return tmp_path / "replica"
 
 
+@pytest.mark.parametrize("line", ["-rt", "-r --chmod=D700", "-rtog", "-a"])
+@pytest.mark.parametrize("slash", ["/", ""])
+def test_makes_the_root_as_rsync_does(tmp_path: Path, source: Path, line: str, slash: str) -> None:
+    source.chmod(0o750)
+    above = {who: tmp_path / who for who in ("ours", "theirs")}
+    roots = {who: path / "root" if slash else path / "source" for who, path in above.items()}
+    for path in above.values():
+        path.mkdir()
+    to = {who: roots[who] if slash else path for who, path in above.items()}
+    plain_rsync(*line.split(), f"{source}{slash}", to["theirs"])
+    done = run_cyrsync("rsync", *line.split(), f"{source}{slash}", to["ours"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (roots["ours"] / ".cyrsync-replica").exists()
+    assert roots["ours"].stat().st_mode == roots["theirs"].stat().st_mode
+    assert messages(roots["ours"]) == messages(source)
+
+
 @pytest.mark.parametrize(
     "line",
     [
