@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from cyrsync.rolling.backoff import mailbox_pause
 from cyrsync.rolling.log_lines import Change, Kind
+from cyrsync.rolling.meanwhile import Meanwhile
 from cyrsync.rolling.parts import Passed
+from cyrsync.rolling.plain import Late
 from cyrsync.state.pending import Waiting
 from cyrsync.text import path_text
 
@@ -21,6 +23,7 @@ class Settled(NamedTuple):
     sent: list[Waiting]  # mailboxes
     others: list[Waiting]  # that are done
     failed: list[Waiting]
+    anew: list[Waiting]  # that were done, and have been logged again meanwhile
 
 
 def waiting(change: Change, since: float, not_before: float, reason: str = "") -> Waiting:
@@ -28,10 +31,11 @@ def waiting(change: Change, since: float, not_before: float, reason: str = "") -
     return Waiting(change.kind.value, change.name, since, 0, not_before, reason)
 
 
-def settle(before: list[Waiting], passed: Passed, now: float) -> Settled:
+def settle(before: list[Waiting], passed: Passed, now: float, meanwhile: Meanwhile) -> Settled:
     """Return which waiting rows a pass has done, and which it could not do: of these, each mailbox waits by itself.
 
-    Rows that it neither did nor failed at are in none of the lists, and wait as before.
+    Rows that it neither did nor failed at are in none of the lists, and wait as before. Those that were noted
+    `meanwhile` wait once more: the pass may have been there already.
     """
     known = {row.name: row for row in before if row.kind == Kind.MAILBOX.value}
     failed = [
@@ -43,7 +47,9 @@ def settle(before: list[Waiting], passed: Passed, now: float) -> Settled:
     if passed.error:
         failed += [again(row, passed.error, now) for row in others if row.kind == Kind.ALL.value]
         others = []
-    return Settled(sent, others, failed)
+    sent = [row for row in sent if row.name not in meanwhile.sent]
+    anew = [meanwhile.noted[row[:2]] for row in (*sent, *others) if row[:2] in meanwhile.noted]
+    return Settled(sent, others, failed, anew)
 
 
 def again(row: Waiting, reason: str, now: float) -> Waiting:
@@ -52,12 +58,26 @@ def again(row: Waiting, reason: str, now: float) -> Waiting:
     return row._replace(tries=tries, not_before=now + mailbox_pause(tries), reason=reason)
 
 
+def set_back(rows: list[Waiting], now: float) -> list[Waiting]:
+    """Return rows that wait for no time that was reached before the clock was set back to `now`."""
+    return [row._replace(since=min(row.since, now), not_before=min(row.not_before, now)) for row in rows]
+
+
 def missed(passed: Passed, named: set[bytes]) -> Iterator[tuple[list[bytes], str]]:
     """Yield the mailboxes that a pass has sent and the log did not name, by their kinds, with what to say of these."""
     for was_known in (True, False):
         names = [name for name, known in passed.changed.items() if known is was_known and name not in named]
         if names:
             yield names, _missed(names, was_known=was_known)
+
+
+def late_ones(rows: list[Waiting]) -> tuple[list[Late], list[float]]:
+    """Return what waits, failures first, and since when the replica lacks what of it. Times are seconds since 1970."""
+    # A pass that is merely due says nothing of changes.
+    late = [row for row in rows if row.kind != Kind.ALL.value or row.reason]
+    late.sort(key=lambda row: not row.tries)
+    lacks = [row.since for row in late if row.kind != Kind.ALL.value or not row.tries]
+    return [Late(shown(row), row.since, row.tries, row.reason) for row in late], lacks
 
 
 def shown(row: Waiting) -> str:

@@ -29,8 +29,11 @@ class Passed(NamedTuple):
 class Sender(Protocol):
     """Brings the replica up to date. Each method may raise ConnectionFailed, RefusedError and UnusableError."""
 
-    def everything(self) -> Passed:
-        """Look at all mailboxes and files, and send what has changed."""
+    def everything(self, between: Callable[[], None]) -> Passed:
+        """Look at all mailboxes and files, and send what has changed.
+
+        `between` two mailboxes, others may be sent by `mailboxes`: they are on the replica's disks when it returns.
+        """
 
     def mailboxes(self, names: Sequence[bytes]) -> dict[bytes, str | None]:
         """Send mailboxes together; return why each could not be sent, None if a pass has to do it."""

@@ -18,6 +18,7 @@ from cyrsync.server.replica import Replica
 from cyrsync.server.run import ServerRun
 from cyrsync.server.server_session import ServerSession
 from cyrsync.server.single_sends import SingleSends, glance
+from cyrsync.server.visits import SendNow
 from cyrsync.state.mailbox_row import Key
 from cyrsync.state.store import Store
 from cyrsync.sync import guard
@@ -47,18 +48,27 @@ class ServerSender:
     _replica: Replica | None = None
     _names: dict[bytes, Key] | None = None
     _sends: tuple[Session, SingleSends] | None = None
+    _send_now: SendNow | None = None  # while a whole run is between two mailboxes
     _looked: float = float("-inf")
     _proven: set[Key] = field(default_factory=set)  # mailboxes of which the index was looked at there, since then
     _list: tuple[int, ...] | None = None  # how mailboxes.db looked when the last whole run began
     _there: tuple[int, int] = (0, 0)  # messages and mailboxes that the replica had at the end of the last whole run
 
-    def everything(self) -> Passed:
-        """Do one whole run."""
+    def everything(self, between: Callable[[], None]) -> Passed:
+        """Do one whole run; `between` two mailboxes, others may be sent."""
+
+        def let_send(send: SendNow) -> None:
+            self._send_now = send
+            try:
+                between()
+            finally:
+                self._send_now = None
+
         self.rest()
         self._names = None
         self._list = self._look_at_list()
         session = self._session(full=self.wants_full())
-        run = ServerRun(session, self.config, patient=False)
+        run = ServerRun(session, self.config, patient=False, between=let_send)
         began = time.monotonic()
         try:
             run.over(self.store, self._opened())
@@ -66,6 +76,7 @@ class ServerSender:
             session.result.errors.append(str(error))
             session.result.exit = error.code
         finally:
+            self._names = None
             self._book(session)
         session.result.seconds = round(time.monotonic() - began, 3)
         session.result.seconds_by_phase = session.phases.seconds()
@@ -80,6 +91,9 @@ class ServerSender:
     def mailboxes(self, names: Sequence[bytes]) -> dict[bytes, str | None]:
         """Send mailboxes."""
         known = {name: key for name in names if (key := self._keys().get(name)) and self.store.locations.has(key)}
+        if known and self._send_now:
+            left = self._send_now(list(known.values()))
+            return {name: left.get(known[name], "") if name in known else None for name in names}
         sends = self._begun() if known else None
         if sends is None:
             return dict.fromkeys(names)

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from cyrsync.errors import ConnectionFailed, CyrsyncError, InterruptedRun, RefusedError, UsageError, error_text
 from cyrsync.rolling.backoff import connection_pause
 from cyrsync.rolling.log_lines import Change, Kind, Lines
-from cyrsync.rolling.outcome import ALL, FILES, again, missed, settle, shown, waiting
+from cyrsync.rolling.meanwhile import Meanwhile
+from cyrsync.rolling.outcome import ALL, FILES, again, late_ones, missed, set_back, settle, shown, waiting
 from cyrsync.rolling.parts import Parts, Passed
-from cyrsync.rolling.plain import Counts, Event, Late, Pace, Status
+from cyrsync.rolling.plain import Counts, Event, Pace, Status
+from cyrsync.rolling.spacing import Spacing
 from cyrsync.rolling.taking import LogError
 from cyrsync.state.pending import Waiting
 
@@ -23,7 +25,7 @@ from cyrsync.state.pending import Waiting
 _AT_ONCE = 50
 #: Failures of a mailbox, one after the other, until there is a line about it: some are being renamed, or made.
 _TOLD = 3
-#: Times of mailboxes that are remembered.
+#: Events that are remembered.
 _REMEMBERED = 10_000
 #: Seconds that the clock may be set back without being noticed, and those to wait where the state cannot be written.
 _BACK, _BREATH = 1.0, 1.0
@@ -50,19 +52,19 @@ class Watch:
     _blind: str = ""
     _log_error: str = ""
     _told: set[str] = field(default_factory=set)
-    _sent_at: dict[bytes, float] = field(default_factory=dict)
     _files_at: float = 0.0
-    _interval: float = 0.0
+    _spacing: Spacing = field(init=False)
     _worked: float = 0.0  # when something was last sent
     _held: float = 0.0  # since when the replica is held; 0 if it is not
     _published: float = 0.0
     _retry: float = 0.0  # when a lost connection is tried again
     _now: float = 0.0  # at the last turn
+    _meanwhile: Meanwhile | None = None  # during a pass
 
     def run(self) -> None:
         """Work until told to stop. Raise RefusedError where the replica is not ours any more, UsageError."""
         self._began = self._connection = self._complete = self._now = self.parts.clock()
-        self._interval = self.pace.mailbox
+        self._spacing = Spacing(self.pace.mailbox, self.pace.mailbox_most)
         try:
             while not self.parts.orders.ends:
                 self._turn()
@@ -96,11 +98,8 @@ class Watch:
         """If the clock was set back, let no row wait for a time that was reached before."""
         now = self.parts.clock()
         if now < self._now - _BACK:
-            rows = self.parts.table.all()
-            self.parts.table.fail(
-                row._replace(since=min(row.since, now), not_before=min(row.not_before, now)) for row in rows
-            )
-            self._sent_at.clear()
+            self.parts.table.fail(set_back(self.parts.table.all(), now))
+            self._spacing.clear()
             self._files_at = self._worked = self._published = self._retry = 0.0
             self._last_pass, self._pass_began = min(self._last_pass, now), min(self._pass_began, now)
             self._held, self._complete = min(self._held, now), min(self._complete, now)
@@ -110,12 +109,11 @@ class Watch:
     # --- The log
 
     def _take_log(self) -> None:
-        parts = self.parts
         try:
-            lines = parts.log.take()
+            lines = self.parts.log.take()
             if lines is not None:
                 self._note(lines)
-                parts.log.done()
+                self.parts.log.done()
             self._log_error = ""
         except LogError as error:
             self._log_error = str(error)
@@ -134,12 +132,17 @@ class Watch:
             reason = f"the log cannot be believed: {lines.doubts[0]}"
             self._tell_once(Event("log", f"{reason}: all mailboxes are looked at"))
             rows.append(waiting(ALL, now, self._after_relist(now), reason))
+        self._add(rows)
+
+    def _add(self, rows: list[Waiting]) -> None:
         self.parts.table.add(rows)
+        if self._meanwhile:
+            self._meanwhile.note(rows)
 
     def _row(self, change: Change, at_once: bool, now: float) -> Waiting:
         """Return the row for a change; a mailbox that has just been sent is not sent again at once."""
         if change.kind is Kind.MAILBOX:
-            due = max(now, self._sent_at.get(change.name, 0.0) + self._interval)
+            due = self._spacing.due(change.name, now)
             return waiting(change, now, due if at_once else max(due, now + self.pace.relisted))
         if change.kind is Kind.USER:
             return waiting(ALL, now, self._after_relist(now), "a user was renamed or added")
@@ -162,19 +165,19 @@ class Watch:
         elif before:
             self._told.discard(before)
             self.parts.tell(Event("log", f"no longer: {before}"))
-            self.parts.table.add([waiting(ALL, now, self._after_relist(now), "the log was incomplete until now")])
+            self._add([waiting(ALL, now, self._after_relist(now), "the log was incomplete until now")])
         every = self.pace.blind if self._blind else self.pace.passes
         whole = self._whole()
         if now < self._retry or (whole and whole.not_before <= now):
             return
         due = not self._connected or now - self._last_pass >= every
         if due or (whole is None and self.parts.wants_pass()):
-            self.parts.table.add([waiting(ALL, now, now)])
+            self._add([waiting(ALL, now, now)])
         elif self.parts.relisted():
             # Not everything that writes to mailboxes.db logs it; what does may do so a moment later.
             soon = max(self._after_relist(now), now + self.pace.relisted)
             if whole is None or soon < whole.not_before:
-                self.parts.table.add([waiting(ALL, now, soon)])
+                self._add([waiting(ALL, now, soon)])
 
     # --- The work
 
@@ -195,8 +198,7 @@ class Watch:
         mailboxes, files = (self.parts.table.due(kind.value, now, _AT_ONCE) for kind in kinds) if kinds else ([], [])
         if not mailboxes and not files:
             return False
-        began = self.parts.clock()
-        self._held = self._held or began
+        self._held = self._held or now
         if mailboxes:
             self._send(mailboxes)
             self.parts.alive()
@@ -204,8 +206,7 @@ class Watch:
             self._send_files(files)
             self.parts.alive()
         self._worked = self.parts.clock()
-        # Who has much to do does it less often.
-        self._interval = min(max(self.pace.mailbox, 2 * (self._worked - began)), self.pace.mailbox_most)
+        self._spacing.worked(self._worked - now)
         if self._worked - self._held > self.pace.hold:
             self._rest()
         return True
@@ -214,19 +215,18 @@ class Watch:
         """Send mailboxes together: each group costs as much as one of them, beside what is read and sent."""
         reasons = self.parts.sender.mailboxes([row.name for row in rows])
         now = self.parts.clock()
-        for row in rows:
-            self._sent_at.pop(row.name, None)
-            self._sent_at[row.name] = now
-            if len(self._sent_at) > _REMEMBERED:
-                self._sent_at.pop(next(iter(self._sent_at)))
         sent = [row for row in rows if reasons[row.name] == ""]
         if sent:
             due = max(now, self._files_at + self.pace.files)
-            files = [waiting(Change(Kind.FILES, row.name), now, due) for row in sent]
+            # A pass looks at all files when it has been at all mailboxes.
+            files = [] if self._meanwhile else [waiting(Change(Kind.FILES, row.name), now, due) for row in sent]
             self.parts.table.drop(sent, follows=files)
+            if self._meanwhile:
+                self._meanwhile.done(sent)
             for row in sent:
                 self.counts.count_sent(now - row.since)
         for row in rows:
+            self._spacing.sent(row.name, now)
             self._left_over(row, reasons[row.name])
 
     def _send_files(self, rows: list[Waiting]) -> None:
@@ -238,8 +238,8 @@ class Watch:
             self._left_over(row, reasons[row.name])
 
     def _left_over(self, row: Waiting, reason: str | None) -> None:
-        """Reschedule a row that was not sent."""
-        if reason is None:
+        """Reschedule a row that was not sent; what is for a pass, one that is under way will do, or the next one."""
+        if reason is None and not self._meanwhile:
             self._leave(row)
         elif reason:
             self._failed(row, reason)
@@ -250,7 +250,7 @@ class Watch:
         whole = self._whole()
         if whole and whole.tries and row.since < self._pass_began:
             soon = max(soon, whole.not_before)
-        self.parts.table.add([waiting(ALL, row.since, soon, "mailboxes made, renamed or deleted")])
+        self._add([waiting(ALL, row.since, soon, "mailboxes made, renamed or deleted")])
         self.parts.table.fail([row._replace(not_before=soon + self.pace.relisted)])
 
     def _failed(self, row: Waiting, reason: str) -> None:
@@ -264,8 +264,12 @@ class Watch:
         before = self.parts.table.all()
         self._pass_began = self.parts.clock()
         was_connected = self._connected
-        with self.parts.orders.breaking_off():
-            passed = self.parts.sender.everything()
+        meanwhile = self._meanwhile = Meanwhile(before, self._pass_began, self.pace.mailbox)
+        try:
+            with self.parts.orders.breaking_off():
+                passed = self.parts.sender.everything(self._send_meanwhile)
+        finally:
+            self._meanwhile = None
         now = self.parts.clock()
         self._connect()
         if not passed.error:
@@ -274,22 +278,31 @@ class Watch:
         self._passes_took = self._passes_took[1], passed.seconds
         self._files_at, self._worked, self._held = now, now, 0.0
         self.counts.passes += 1
-        settled = settle(before, passed, now)
-        self.parts.table.drop(settled.sent + settled.others)
+        settled = settle(before, passed, now, meanwhile)
+        self.parts.table.drop(settled.sent + settled.others, follows=settled.anew)
         self.parts.table.fail(settled.failed)
         for row in settled.sent:
             self.counts.count_sent(now - row.since)
         # What was logged meanwhile the pass may have seen, or not.
         self._take_log()
         if was_connected:
-            self._count_missed(
-                passed,
-                {row.name for row in (*before, *self.parts.table.all()) if row.kind == Kind.MAILBOX.value},
-                whole,
-            )
+            named = {row.name for row in (*before, *self.parts.table.all()) if row.kind == Kind.MAILBOX.value}
+            self._count_missed(passed, named | meanwhile.sent, whole)
         self._lost = 0
         if passed.text or passed.error:
             self.parts.tell(Event("pass", passed.error or passed.text, bool(passed.error)))
+
+    def _send_meanwhile(self) -> None:
+        """Send what is logged while a pass goes on, as soon as that is between two mailboxes."""
+        meanwhile, began = self._meanwhile, self.parts.clock()
+        if not meanwhile or not meanwhile.is_time(began):
+            return
+        self._take_log()
+        if rows := meanwhile.due(self.parts.table, self.parts.clock(), _AT_ONCE):
+            self._send(rows)
+        if self._connected:
+            self._publish()
+        meanwhile.ended(began, self.parts.clock())
 
     def _count_missed(self, passed: Passed, known: set[bytes], whole: Waiting) -> None:
         """Count changes without a line in the log, unless the log was known to be incomplete."""
@@ -325,19 +338,18 @@ class Watch:
     def _idle(self) -> None:
         """Wait for something to do."""
         now = self.parts.clock()
-        pace = self.pace
-        if self._held and now - self._worked >= pace.rest:
+        if self._held and now - self._worked >= self.pace.rest:
             self._rest()
-        elif self._connected and not self._held and now - self._worked >= pace.look:
+        elif self._connected and not self._held and now - self._worked >= self.pace.look:
             self.parts.sender.look()
             self._worked = now
-        until = [now + pace.status]
+        until = [now + self.pace.status]
         whole = self._whole()
         following = self.parts.table.next() if self._connected else whole and whole.not_before
         if following is not None:
             until.append(max(following, self._retry))
         if self._held:
-            until.append(self._worked + pace.rest)
+            until.append(self._worked + self.pace.rest)
         seconds = max(min(until) - now, 0.001)
         if self._log_error:  # it is there, but that means nothing
             self.parts.pause(min(seconds, _BREATH))
@@ -366,10 +378,7 @@ class Watch:
     def status(self) -> Status:
         """Return the status of the watcher."""
         rows = self.parts.table.all()
-        # A pass that is merely due says nothing of changes.
-        late = [row for row in rows if row.kind != Kind.ALL.value or row.reason]
-        late.sort(key=lambda row: not row.tries)
-        behind = [row.since for row in late if row.kind != Kind.ALL.value or not row.tries]
+        late, behind = late_ones(rows)
         if self._blind or not self._last_pass:
             behind.append(self._complete)
         if not self._connected:
@@ -384,7 +393,7 @@ class Watch:
             blind=self._blind,
             oldest=min(behind, default=0.0),
             pending=sum(row.kind != Kind.ALL.value for row in rows),
-            waiting=[Late(shown(row), row.since, row.tries, row.reason) for row in late],
+            waiting=late,
             last_pass=self._last_pass,
             last_pass_exit=self._last_exit,
             counts=self.counts,

@@ -303,6 +303,14 @@ class Ownership:
         partitions = self._partitions.values()
         homes = {root: one.homes[kinds.INDEX] for one in partitions for root in one.all()}
         self._replica.keep({root: homes.get(root, root) for root in self._roots})
+        self._write_back()
+
+    def to_disk(self) -> None:
+        """See, in the middle of a run, that all that has arrived is on the replica's disks."""
+        self._to_disk()
+        self._write_back()
+
+    def _write_back(self) -> None:
         self._replica.tree.write_back([self._replica.root(root) for root in self._roots])
 
     def _write(self, source: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +28,7 @@ from cyrsync.server.selection import check_users
 from cyrsync.server.sender import Sender
 from cyrsync.server.server_session import ServerSession
 from cyrsync.server.snapshots import Snapshots
+from cyrsync.server.visits import SendNow, Visits
 from cyrsync.state.lock import state_directory
 from cyrsync.state.mailbox_row import Key, MailboxRow, StateDamaged
 from cyrsync.state.state_file import copied, set_aside
@@ -54,11 +56,20 @@ class ServerRun:
 
     snapshots: Snapshots  # of the present look at the server
 
-    def __init__(self, session: Session, config: Config, *, looks: bool = False, patient: bool = True) -> None:
+    def __init__(
+        self,
+        session: Session,
+        config: Config,
+        *,
+        looks: bool = False,
+        patient: bool = True,
+        between: Callable[[SendNow], None] = lambda _: None,
+    ) -> None:
         """The session's source is the imapd.conf. The run `looks` at the replica, also where it has nothing to do.
 
-        For `patient` see `RunPatience`.
+        `between` two mailboxes, others may be sent before their turn. For `patient` see `RunPatience`.
         """
+        self._between = between
         self._looks = looks
         self._server = ServerSession.of(session, config, patient=patient)
         self._session = session
@@ -68,7 +79,6 @@ class ServerRun:
         self._conf: ConfRun | None = None
         self._sender: Sender | None = None
         self._delivery: Delivery | None = None
-        self._mailboxes_read = 0
         #: Seconds that the stats of all mailboxes took: what a run costs that finds no change, without any wait.
         self.seconds_looked = 0.0
         #: Mailboxes that are not as they were when they were last sent; False for those that were never sent.
@@ -164,7 +174,7 @@ class ServerRun:
                 self._compare_in_full(store, replica, ownership, doubted=doubted)
             if self._selection:
                 check_users(self._selection, store, self._session.source.text, delete=self._session.options.delete)
-            found = self._look(store, sender, delivery)
+            found = self._look(store, ownership, sender, delivery)
             conf = self._conf.look() if self._conf else ConfChanges()
         reason = sender.reason if sender else ""
         if not reason:
@@ -246,7 +256,7 @@ class ServerRun:
             self._selection.learn(store.locations.names())
         return read is not None
 
-    def _look(self, store: Store, sender: Sender | None, delivery: Delivery | None) -> ServerPlan:
+    def _look(self, store: Store, ownership: Ownership, sender: Sender | None, delivery: Delivery | None) -> ServerPlan:
         """Stat header and index of every mailbox, look into those that are not as they were, and send them.
 
         What needs a look at all of them first is left for later.
@@ -266,22 +276,11 @@ class ServerRun:
         if delivery:
             at_once = lost.is_expected(self._config, store, changed)
             self._linker.expect_lost(changed, not_named.gone, at_once=at_once)
-        unchanged = there = store.messages()
-        for key in changed:
-            sends = delivery is not None and not empty.has(key.partition)
-            change = delivery.read_and_send(key) if delivery and sends else self.snapshots.read(store, key)
-            if change:
-                empty.refuse(key.partition, change.mailbox.messages, change.mailbox.archived)
-                unchanged -= change.summary.replica_messages
-                there += change.row.unproven() if change.row else 0
-                if not change.going:
-                    late[key] = change
-                self._plan_one(change)
-            if sender and sender.reason:
-                break  # the state does not speak of what is there
-        if sender and delivery:
-            delivery.settle()
-            self._session.limit.sent(messages=sender.messages, folders=sender.folders)
+        there = store.messages()
+        parts = (self._session, store, self.snapshots, sender, delivery, ownership)
+        visits = Visits(*parts, empty=empty, unlisted=self._there.unlisted, late=late, unchanged=there)
+        visits.all(changed, self._between)
+        unchanged, there = visits.unchanged, there + visits.unproven
         for row in (*not_named.gone, *not_named.stay()):
             unchanged -= len(row.uids) + len(row.archived)
             there += row.unproven()
@@ -294,11 +293,6 @@ class ServerRun:
         counts.messages.present += unchanged
         self._session.limit.of(messages=there, folders=store.rows())
         return found
-
-    def _plan_one(self, change: MailboxChange) -> None:
-        self._count(change.location.key, change.summary, change.location.name)
-        self._mailboxes_read += 1
-        self._session.progress.scan(self._mailboxes_read, self._session.result.messages.seen)
 
     def _count(self, key: Key, summary: FolderPlan, name: bytes = b"") -> None:
         self._session.limit.count(key, summary)

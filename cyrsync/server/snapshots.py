@@ -98,6 +98,11 @@ class Snapshots:
         mailbox.let_go()
         return change
 
+    def forget(self, key: Key) -> None:
+        """Forget that a mailbox could not be read: it is read again."""
+        self.unreadable.pop(key, None)
+        self.locked.pop(key, None)
+
     def unread(self) -> dict[Key, str]:
         """Return the mailboxes that are left as they were, with the reasons."""
         return {**self.moving, **self.locked, **self.unreadable}

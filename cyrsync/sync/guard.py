@@ -112,6 +112,10 @@ class DeleteLimit:
             self.counted.change(now)
             self._planned[key] = now
 
+    def planned(self, key: Hashable) -> Counts:
+        """Return what is counted of a folder, and has not been deleted yet."""
+        return self._planned.get(key, _NONE)
+
     def replan(self, key: Hashable, plan: FolderPlan) -> None:
         """Count what a folder's plan is now, in place of an earlier one; if that is too much, keep what is there."""
         self.count(key, plan)

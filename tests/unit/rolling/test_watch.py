@@ -49,6 +49,7 @@ class World:
     full: bool = False  # the disk of the state
     unreadable: bool = False  # likewise
     relisted: bool = False  # since the last pass began
+    last_for: list[float] = field(default_factory=list)  # seconds, of the next passes
     takes: dict[bytes, float] = field(default_factory=dict)  # seconds for the next time that a mailbox is sent
 
     @property
@@ -56,10 +57,14 @@ class World:
         return Table(self, self.store.file)
 
     # The sender
-    def everything(self) -> Passed:
+    def everything(self, between: Callable[[], None]) -> Passed:
         self._call("pass")
         self.relisted = False
         self.data, self.meanwhile = self.data + self.meanwhile, b""
+        ends = self.now + (self.last_for.pop(0) if self.last_for else 0.0)
+        while self.now < ends:
+            self.wait(min(ends - self.now, 0.05))  # a mailbox
+            between()
         return self.passed.pop(0) if self.passed else NOTHING
 
     def mailboxes(self, names: Sequence[bytes]) -> dict[bytes, str | None]:
@@ -262,6 +267,129 @@ def test_what_is_logged_while_a_pass_goes_on_is_not_taken_for_done(world: World)
     world.run(20)
     assert world.times("pass") == [0, 10]
     assert world.times("b") == [10]
+
+
+def test_what_is_logged_in_a_long_pass_is_sent_in_the_middle_of_it(world: World) -> None:
+    world.last_for = [300.0]
+    world.logs(100, b"MAILBOX user.joe\n")
+    world.logs(200, b"MAILBOX user.joe\nMAILBOX user.jane\n")
+    world.run(400)
+    assert world.times("pass") == [0]
+    assert world.times("user.joe") == pytest.approx([100, 200], abs=1)
+    assert world.times("user.jane") == pytest.approx([200], abs=1)
+    assert world.last().counts.sent == 3
+    assert (world.last().pending, world.last().lag(world.now)) == (0, 0)
+
+
+def test_what_waited_before_a_long_pass_is_sent_at_its_beginning(world: World) -> None:
+    """Its turn may be the last. What is logged meanwhile does not wait for all that, and each is counted once."""
+    names = [b"user.%03d" % number for number in range(500)]
+    world.table.add(Waiting("mailbox", name, 900.0) for name in names)
+    world.last_for = [100.0]
+    for number in range(10):
+        world.takes[names[50 * number]] = 1.0
+    world.logs(2, b"MAILBOX user.joe\nMAILBOX user.499\n")
+    world.run(200)
+    assert world.times("user.joe")[0] < 10 < world.times("user.498")[0]
+    assert len(world.times("user.499")) == 1
+    assert sorted({name for _, name in world.sent if name.startswith("user.")})[:500] == list(map(bytes.decode, names))
+    assert world.waiting() == []
+    assert world.last().counts.sent == 501
+
+
+def test_a_short_pass_does_what_waits_itself(world: World) -> None:
+    world.table.add([Waiting("mailbox", b"user.joe", 900.0)])
+    world.last_for = [0.1]
+    world.run(20)
+    assert world.times("user.joe") == []
+    assert (world.waiting(), world.last().counts.sent) == ([], 1)
+
+
+@pytest.mark.parametrize("reason", ["Input/output error", None])
+def test_what_is_logged_in_a_long_pass_and_cannot_be_sent_then_is_not_done_when_it_ends(
+    world: World, reason: str | None
+) -> None:
+    """Though it waited already when the pass began: that may have been at the mailbox before it changed again."""
+    world.table.add([Waiting("mailbox", b"user.joe", 900.0)])
+    world.last_for = [100.0]
+    world.reasons[b"user.joe"] = reason
+    world.logs(50, b"MAILBOX user.joe\n")
+    world.at[1099.0] = world.reasons.clear
+    world.run(200)
+    tried = world.times("user.joe")
+    assert [when for when in tried if when == pytest.approx(50, abs=1)]
+    assert tried[-1] >= 100
+    assert world.waiting() == []
+    oldest = {round(one.oldest) for one in world.published if one.written >= 1100}
+    assert min(oldest - {0}) == 1050  # the change before is on the replica
+
+
+def test_what_is_logged_in_a_long_pass_too_late_to_be_sent_then_is_sent_after_it(world: World) -> None:
+    world.last_for = [100.0]
+    world.logs(50, b"MAILBOX user.joe\n")
+    world.at[1049.0] = lambda: setattr(world, "meanwhile", b"MAILBOX user.joe\n")
+    world.takes[b"user.joe"] = 60.0
+    world.run(200)
+    assert world.times("user.joe") == pytest.approx([50, 111], abs=2)
+    assert world.waiting() == []
+
+
+def test_a_doubt_in_a_long_pass_has_another_one_follow(world: World) -> None:
+    world.last_for = [100.0]
+    world.logs(50, b"APPEMAILBOX user.joe\n")
+    world.run(200)
+    assert world.times("pass") == [0, 100]
+
+
+def test_a_long_pass_that_is_broken_off_loses_nothing_of_what_was_logged(world: World) -> None:
+    world.last_for = [100.0]
+    world.reasons[b"user.joe"] = "Input/output error"
+    world.logs(50, b"MAILBOX user.joe\nMAILBOX user.jane\nUNMAILBOX user.jim\n")
+    world.fails(60, InterruptedRun("SIGTERM"))
+    world.logs(61, b"MAILBOX user.jill\n")
+    world.run(200)
+    assert world.times("user.jane") == pytest.approx([50], abs=1)
+    assert world.waiting() == ["user.joe", "user.jill"]
+    assert [row for row in world.table.all() if row.kind == "all"]
+
+
+def test_a_connection_lost_in_a_long_pass_leaves_what_was_logged_for_the_next_one(world: World) -> None:
+    world.last_for = [100.0]
+    world.fails(50, ConnectionFailed("gone"))
+    world.logs(50.5, b"MAILBOX user.joe\n")
+    world.run(200)
+    assert world.times("pass") == pytest.approx([0, 51.5], abs=1)
+    assert world.waiting() == []
+
+
+def test_what_a_pass_has_sent_in_between_was_not_missed_by_the_log(world: World) -> None:
+    world.last_for = [1.0, 100.0]
+    world.passed = [NOTHING, NOTHING._replace(changed={b"user.joe": True, b"user.jane": True})]
+    world.logs(620, b"MAILBOX user.joe\n")
+    world.run(800)
+    assert world.times("user.joe") == pytest.approx([620], abs=1)
+    assert world.last().counts.log_missed == 1
+
+
+def test_a_busy_server_leaves_a_long_pass_most_of_the_time(world: World) -> None:
+    world.last_for = [100.0]
+    for number in range(1000):
+        name = b"user.%d" % number
+        world.takes[name] = 0.5
+        world.logs(number / 10, b"MAILBOX %s\n" % name)
+    began: list[float] = []
+    mailboxes = world.mailboxes
+
+    def noted(names: Sequence[bytes]) -> dict[bytes, str | None]:
+        began.append(world.now)
+        for name in names[1:]:
+            world.takes.pop(name, None)  # together they cost what one does
+        return mailboxes(names)
+
+    world.mailboxes = noted  # type: ignore[method-assign]
+    world.run(100)
+    assert min(two - one for one, two in pairwise(began[:-3])) >= 1.5
+    assert len(began) >= 40
 
 
 def test_renames_all_the_time_do_not_cost_passes_all_the_time(world: World) -> None:
