@@ -132,6 +132,9 @@ def forget_command(
     destination: Destination,
     _config: ConfigFile = None,
     conf: Conf = None,
+    no_config: Annotated[
+        bool, typer.Option("--no-config", help="DEST has the partitions alone, as by sync --no-config.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     rsh: Rsh = None,
     timeout: Timeout = None,
@@ -158,6 +161,7 @@ def forget_command(
             *(stores, _plain(user, config), result),
             by=_by(),
             now=_now(),
+            with_conf=not no_config,
             tell=lambda states: reporter.scan(states, 0),
         )
     _show(result, as_json=as_json, verbose=verbose, quiet=quiet)

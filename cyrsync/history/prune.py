@@ -183,9 +183,19 @@ def held(stores: ReplicaStores) -> list[Held]:
 
 
 def forget(
-    stores: ReplicaStores, user: str, result: Pruned, *, by: str, now: str, tell: Callable[[int], object]
+    stores: ReplicaStores,
+    user: str,
+    result: Pruned,
+    *,
+    by: str,
+    now: str,
+    with_conf: bool,
+    tell: Callable[[int], object],
 ) -> None:
-    """Erase all that the stores have of a user, and note that. Raise RefusedError for one who is held."""
+    """Erase all that the stores have of a user, and note that; `with_conf`: the replica has more than partitions.
+
+    Raise RefusedError for one who is held.
+    """
     stores.look()
     _refuse_missing(stores)
     if stores.lack():
@@ -201,8 +211,8 @@ def forget(
     erased = erase(stores, user, frozenset().union(*found.values()), tell)
     result.rewritten = erased.rewritten
     nothing = "" if erased.rewritten else stores.nothing_of(user)
-    result.warnings += filter(None, [nothing, stores.lack_of_files(), *erased.warnings])
-    result.add_errors(erased.errors)
+    result.warnings += filter(None, [nothing, *erased.warnings])
+    result.add_errors(filter(None, [stores.lack_of_files() if with_conf else "", *erased.errors]))
     there = _paths(stores.there)
     for group in stores.groups:
         roots = [root.path for root in group.roots if root.listed.there]

@@ -39,6 +39,7 @@ class Root:
     source: bytes  # its path on the source
     path: bytes  # on the replica's host, links resolved
     promoted: str  # since when a Cyrus of its own is at work there, "" for not
+    has_owner_file: bool
     listed: Listed = field(default_factory=Listed)
 
 
@@ -140,11 +141,12 @@ class ReplicaStores:
                 yield from (Removal(root.path, _FILES + file.path + b"/" + name) for name in file.versions)
 
     def lack_of_files(self) -> str:
-        """Return the note for a replica without users' files, as with `--no-config`, else ""."""
-        if any(root.source == self._home for root in self.roots):
+        """Return the error for a replica without the files beside the partitions, as with `--no-config`, else ""."""
+        if any(root.source == self._home and root.has_owner_file for root in self.roots):
             return ""
         where = path_text(self.replica.path(self._home))
-        return f"{where}: no such directory: users' files are not looked for; is its disk mounted?"
+        text = "no run has written there, so users' files and mailboxes.db are not looked for"
+        return f"{where}: {text}: mount its disk, or say --no-config if the replica has none of them"
 
     def nothing_of(self, user: str) -> str:
         """Return the note for a user of whom nothing is kept, else ""."""
@@ -249,7 +251,8 @@ def _group(
             problems.append(group.doubt)
         if status.root not in known:
             known.add(status.root)
-            group.roots.append(Root(source, status.root, owner_file.promoted if owner_file else ""))
+            promoted = owner_file.promoted if owner_file else ""
+            group.roots.append(Root(source, status.root, promoted, owner_file is not None))
     return group
 
 

@@ -465,11 +465,18 @@ def is_of(user: str, name: str) -> bool:
     return f"{name}.".startswith((f"user.{user}.", f"DELETED.user.{user}."))
 
 
-def test_files_of_a_user_that_cannot_be_looked_for(kept: History, tmp_path: Path) -> None:
-    below(kept.replica, kept.server.root / "conf").rename(tmp_path / "away")
-    report = kept.run("forget", kept.users[0], "--yes")
+@pytest.mark.parametrize("point", [True, False])
+def test_files_of_a_user_that_cannot_be_looked_for(kept: History, tmp_path: Path, point: bool) -> None:
+    """The user may still be named there, unless the replica never had these files."""
+    home = below(kept.replica, kept.server.root / "conf")
+    home.rename(tmp_path / "away")
+    if point:
+        home.mkdir()
+    report = kept.run("forget", kept.users[0], "--yes", expect=23)
     assert report["states"]["removed"]
-    assert ["users' files" in warning for warning in report["warnings"]] == [True]
+    assert [error.startswith(f"{home}: ") and "users' files" in error for error in report["errors"]] == [True]
+    assert not json.loads((kept.store / "forgotten").read_text())["complete"]
+    assert kept.run("forget", kept.users[1], "--yes", "--no-config")["errors"] == []
 
 
 def test_deleted_mailboxes_are_forgotten_too(tmp_path: Path) -> None:
