@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cyrsync.cyrus.mailbox import mailbox
+from cyrsync.cyrus.mailbox import entry, mailbox
 from cyrsync.cyrus.mailbox.locks import LockTimeout
 from cyrsync.cyrus.mailbox.mailbox import MailboxError
 from cyrsync.cyrus.mailbox.snapshot import MetaFiles, beside
@@ -20,6 +20,7 @@ from cyrsync.cyrus.server.server import Located, located
 from cyrsync.ends.tree import resolve_here
 from cyrsync.errors import UnusableError, error_text, hint
 from cyrsync.inspect.inspected import Inspected
+from cyrsync.text import path_text
 
 
 def inspect(wanted: list[str], config: Config | None) -> Iterator[Inspected]:
@@ -29,18 +30,42 @@ def inspect(wanted: list[str], config: Config | None) -> Iterator[Inspected]:
     """
     known = places(config) if config else Places([], {})
     prefix = config.deletedprefix if config else DELETED
+    mounted = _Mounted(config)
     if not wanted:
-        yield from (_located(place, prefix) for place in known.located)
+        yield from (mounted.checked(_located(place, prefix)) for place in known.located)
         yield from (_left_out(*one, prefix) for one in known.left_out.items())
     for name in wanted:
         matching = [place for place in known.located if config and _is_meant(name, place, config)]
         left_out = [one for one in known.left_out.items() if config and os.fsencode(name) in _names(one[0], config)]
         if not (matching or left_out or os.path.isdir(name)):
             raise UnusableError(f"{name}: no such mailbox in mailboxes.db, and no such folder")
-        yield from (_located(place, prefix) for place in matching)
+        yield from (mounted.checked(_located(place, prefix)) for place in matching)
         yield from (_left_out(*one, prefix) for one in left_out)
         if not (matching or left_out):
             yield _folder(name, prefix)
+
+
+class _Mounted:
+    """Tells of a mailbox that cannot be read whether anything of its partition is there."""
+
+    def __init__(self, config: Config | None) -> None:
+        self._config = config
+        self._reasons: dict[str, str] = {}  # by partition; "" where something is there
+
+    def checked(self, one: Inspected) -> Inspected:
+        """Return the mailbox, with a better reason why it cannot be read."""
+        if one.error and one.partition and self._config and one.partition in self._config.partitions:
+            if one.partition not in self._reasons:
+                self._reasons[one.partition] = self._reason(self._config, one.partition)
+            one.error = self._reasons[one.partition] or one.error
+        return one
+
+    def _reason(self, config: Config, partition: str) -> str:
+        from cyrsync.server.mounted import is_empty  # what few runs need is not loaded by all
+        from cyrsync.server.roots import Roots
+
+        root = Roots.of(config.partitions[partition]).homes[entry.INDEX]
+        return f"{path_text(root)}: nothing of partition {partition} is there: is it mounted?" if is_empty(root) else ""
 
 
 class Places(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -172,3 +173,15 @@ def test_promote_refuses_a_replica_whose_disk_is_not_mounted(box: Box, kind: str
     (line,) = done.stderr.splitlines()
     assert (done.returncode, f"{root}: " in line, line.endswith("is it mounted?")) == (3, True, True)
     assert snapshot(box.root) == before
+
+
+@pytest.mark.parametrize("point", ["empty", "gone"])
+def test_inspect_names_it_and_shows_the_others(box: Box, point: str) -> None:
+    root = unmount(box, "meta", point)
+    done = run_cyrsync("inspect", "-C", box.conf, "--json")
+    assert done.returncode == 23
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    wrong = {one["mailbox"]: one["error"] for one in found if one["error"]}
+    assert set(wrong.values()) == {f"{root}: nothing of partition default is there: is it mounted?"}
+    assert len(wrong) < len(found)
+    assert done.stderr.splitlines()[-1].endswith(f"more: {next(iter(wrong.values()))}")
