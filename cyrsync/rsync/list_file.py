@@ -21,7 +21,9 @@ def write(path: Path, entries: Iterable[bytes], below: bytes = b"", name: bytes 
     start = below + b"/././" if below else b"./"
     if name or pulled:
         # To 3.2.5's receiver, what is behind the first `/./` is the name that it asked for, a second `./` and all.
-        start = (below or b".") + b"/./" + (name + b"/" if name else b"")
+        # A daemon looks whether its filters hide what is before that; they may well hide a `.`. No name is a comment
+        # where the sender does not read the list itself.
+        start = (below + b"/./" if below else b"" if pulled else b"././") + (name + b"/" if name else b"")
     with open(path, "wb", buffering=1 << 16) as stream:
         for entry in entries:
             # With a slash after it, or a dot, a directory would mean its contents.

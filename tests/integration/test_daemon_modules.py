@@ -88,3 +88,22 @@ def test_a_daemon_that_does_not_list(daemon_with: Callable[[str], RsyncDaemon], 
     done = run_cyrsync("sync", f"{source}/", daemon.url("rw"), "--retries", "0")
     assert done.returncode != 0
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [("sync", "--delete"), ("rsync", "-a", "--delete")])
+@pytest.mark.parametrize("pull", [False, True])
+def test_a_daemon_that_hides_what_begins_with_a_dot(
+    daemon_with: Callable[[str], RsyncDaemon], tmp_path: Path, words: tuple[str, ...], pull: bool
+) -> None:
+    """The root itself is `.` to its filters where an entry of a list names it."""
+    daemon = daemon_with("exclude = .*")
+    here, there = tmp_path / "here", daemon.directory("rw")
+    source, replica = (there, here) if pull else (here, there)
+    here.mkdir(exist_ok=True)
+    samplespool.make(source, messages=300, folder_count=8)
+    for _ in range(2):
+        (source / "other").write_text("a file at the top")
+        done = run_cyrsync(*words, daemon.url("rw") if pull else f"{here}/", here if pull else daemon.url("rw"))
+        assert (done.returncode, done.stderr) == (0, "")
+        assert_same_tree(source, replica, whole_seconds=True)
+        samplespool.change(source, new=0.1, expunged=0.1, flags=0.5)

@@ -29,13 +29,14 @@ def test_write_below_the_operand(tmp_path: Path, below: bytes, start: bytes) -> 
     assert (tmp_path / "list").read_bytes() == start + b"user/joe/\0" + start + b"#x\0"
 
 
-@pytest.mark.parametrize(("below", "start"), [(b"", b"././"), (b"a", b"a/./"), (b"a/b", b"a/b/./"), (b"#a", b"#a/./")])
+@pytest.mark.parametrize(("below", "start"), [(b"", b""), (b"a", b"a/./"), (b"a/b", b"a/b/./"), (b"#a", b"#a/./")])
 def test_what_is_pulled_has_nothing_before_it(tmp_path: Path, below: bytes, start: bytes) -> None:
-    """rsync 3.2.5 looks for a name behind the first `/./`, as it stands there."""
+    """rsync 3.2.5 looks for a name behind the first `/./`, as it stands there, and a daemon hides what is before it."""
     list_file.write(tmp_path / "list", [b"user/joe/", b"#x"], below, pulled=True)
     written = (tmp_path / "list").read_bytes()
     assert written == start + b"user/joe/\0" + start + b"#x\0"
-    assert [entry.partition(b"/./")[2] for entry in written.split(b"\0")] == [b"user/joe/", b"#x", b""]
+    assert [entry.rpartition(b"/./")[2] for entry in written.split(b"\0")] == [b"user/joe/", b"#x", b""]
+    assert written.count(b"/./") == 2 * bool(below)
 
 
 @pytest.mark.parametrize(
