@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from cyrsync.cyrus.mailbox import entry as kinds
 from cyrsync.errors import UnusableError
+from cyrsync.state import own_file
 from cyrsync.state.lock import state_directory
 
 _DIRECTORY = "handed-over"
@@ -43,9 +44,7 @@ def note(state: Path, key: str, source: str, destination: str, reason: str, word
             return False
         path.parent.mkdir(mode=0o700, exist_ok=True)
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        fresh = path.with_suffix(f".{os.getpid()}")
-        fresh.write_text(json.dumps(HandedOver(source, destination, reason, since, line)))
-        fresh.replace(path)
+        own_file.write(path, json.dumps(HandedOver(source, destination, reason, since, line)))
         return True
     return False
 

@@ -7,13 +7,15 @@ import os
 import time
 from pathlib import Path
 
+from cyrsync.state import own_file
+
 _DAY = 86400.0  # seconds that it is remembered
 
 
 def remember(state: Path, pair: str, rsh: str | None, reason: str) -> None:
     """Note that the far end of a pair, by this remote shell, has an answer of its own to everything."""
     try:
-        _path(state, pair).write_text(json.dumps([_shell(rsh), reason]))
+        own_file.write(_path(state, pair), json.dumps([_shell(rsh), reason]))
     except OSError:
         pass  # then the next one waits, too
 
