@@ -127,11 +127,16 @@ def status(found: dict[str, Any]) -> Status | int:
     if found["error"]:
         return wire.number(found["error"], wire.MAX_ERRNO)
     exists, directory, parent, owner_file, bare, boot = found["status"]
-    root = wire.whole_path(found["root"])
-    if not root.startswith(b"/"):
-        raise WireError(f"no whole path: {wire.shown(root)}")
+    root, link = _from_top(found["root"]), _from_top(found["link"]) if found["link"] else b""
     flags = (wire.flag(exists), wire.flag(directory), wire.flag(parent))
-    return Status(root, *flags, wire.text(owner_file), wire.flag(bare), wire.text(boot, wire.MAX_BOOT))
+    return Status(root, *flags, wire.text(owner_file), wire.flag(bare), wire.text(boot, wire.MAX_BOOT), link)
+
+
+def _from_top(value: object) -> bytes:
+    path = wire.whole_path(value)
+    if not path.startswith(b"/"):
+        raise WireError(f"no whole path: {wire.shown(path)}")
+    return path
 
 
 def held(found: dict[str, Any]) -> Held | str:

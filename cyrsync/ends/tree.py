@@ -48,6 +48,7 @@ class Status(NamedTuple):
     owner_file: str = ""  # as it lies there, "" for none
     bare: bool = False  # nothing is in it
     boot: str = ""  # of its host, see `owner_file.boot_id`; "" where that cannot be told
+    others_link: bytes = b""  # the first link on the way there that is neither root's nor ours; b"" also for no telling
 
 
 class Held(NamedTuple):

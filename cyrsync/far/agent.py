@@ -104,11 +104,11 @@ def _read(request: Request) -> None:
 
 def _resolve(request: Request) -> None:
     try:
-        real, *status = host.resolve(request.root)
+        real, *status, link = host.resolve(request.root)
     except OSError as error:
         request.output.end(error=error.errno)
     else:
-        request.output.end(error=0, root=real.decode("latin-1"), status=status)
+        request.output.end(error=0, root=real.decode("latin-1"), status=status, link=link.decode("latin-1"))
 
 
 def _at_work(request: Request) -> None:

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from typing import Tuple
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
+#: Links that one path may lead through: as many as to Linux.
+_MOST_LINKS = 40
 
 
-def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool, str]":
+def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool, str, bytes]":
     """Return what is at `path`: the fields of `tree.Status`. Raise OSError if it cannot be seen."""
-    real = os.path.realpath(path)
+    real, others_link = _follow(path)
     exists, directory = _kind(real)
     text, bare = "", False
     if directory:
@@ -30,7 +32,37 @@ def resolve(path: bytes) -> "tuple[bytes, bool, bool, bool, str, bool, str]":
             bare = not text and owner_file.is_bare(real)
         except OSError:
             pass  # whoever reads on will say why
-    return real, exists, directory, exists or _kind(os.path.dirname(real))[1], text, bare, owner_file.boot_id()
+    parent = exists or _kind(os.path.dirname(real))[1]
+    return real, exists, directory, parent, text, bare, owner_file.boot_id(), others_link
+
+
+def _follow(path: bytes) -> "tuple[bytes, bytes]":
+    """Return where a path leads, and the first link on the way that is neither root's nor ours, b"" for none.
+
+    Both are found in one pass, or a link might be there for the one and not for the other.
+    """
+    here, others_link, links = b"/", b"", 0
+    names = os.path.join(os.getcwdb(), path).split(b"/")[::-1]
+    while names:
+        name = names.pop()
+        if name == b"..":
+            here = os.path.dirname(here)
+        elif name not in (b"", b"."):
+            here = os.path.join(here, name)
+            try:
+                status = os.lstat(here)
+                target = os.readlink(here) if stat.S_ISLNK(status.st_mode) else b""
+            except OSError:
+                continue  # whoever looks at where the path ends will say why
+            if target:
+                links += 1
+                if links > _MOST_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                if status.st_uid not in (0, os.geteuid()):
+                    others_link = others_link or here
+                here = b"/" if target.startswith(b"/") else os.path.dirname(here)
+                names += target.split(b"/")[::-1]
+    return here, others_link
 
 
 def owner_text(root: bytes) -> str:

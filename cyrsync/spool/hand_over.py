@@ -88,7 +88,9 @@ def _held(place: Address, tree: ReplicaTree) -> WalkOwnership | None:
     status = tree.resolve(place.path)
     if not status.owner_file:
         if place.local and status.root != os.path.abspath(place.path):
-            known_roots.check(state_path(), known_roots.name_of(place, place.path), status, anew=False)
+            name = known_roots.name_of(place, place.path)
+            # rsync itself judges whose links it follows.
+            known_roots.check(state_path(), name, status._replace(others_link=b""), anew=False)
         if place.local:
             direction.refuse_cyrus_here(status.root)
         return None

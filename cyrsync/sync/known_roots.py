@@ -1,4 +1,7 @@
-"""Where a replica's directories were at the last run: one that a link leads elsewhere now is not followed."""
+"""Where a replica's directories were at the last run: no link is followed that leads elsewhere now.
+
+At the first run, no link of somebody else's is followed: rsync 3.5.0 refuses those, and is given a path without links.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 from cyrsync.ends.address import Address
 from cyrsync.ends.tree import Status
 from cyrsync.errors import DoubtfulError, UnusableError
+from cyrsync.text import path_text
 
 
 def name_of(address: Address, path: bytes) -> str:
@@ -20,7 +24,8 @@ def name_of(address: Address, path: bytes) -> str:
 def check(state: Path, name: str, status: Status, *, anew: bool) -> None:
     """Raise DoubtfulError for a directory that is another than at the last run, and has no owner file, unless `anew`.
 
-    Whoever owns the directory above it could lead us, as root, to any other.
+    Whoever owns the directory above it could lead us, as root, to any other. So could who owns a link on the way there:
+    raise UnusableError for that, if nothing is known of the last run.
     """
     if status.owner_file or anew:
         return
@@ -29,7 +34,12 @@ def check(state: Path, name: str, status: Status, *, anew: bool) -> None:
     try:
         before = history.root_of(state, name)
     except UnusableError:
-        return  # a run never depends on the record
+        before = ""  # a run never depends on the record
+    if status.others_link and not before:
+        raise UnusableError(
+            f"{name}: {path_text(status.others_link)} is a link that is neither root's nor yours, and its owner can "
+            "lead it anywhere: name the directory itself, or let `cyrsync sync --full` accept the link"
+        )
     now = os.fsdecode(status.root)
     if before not in ("", now):
         raise DoubtfulError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,30 @@ def test_the_administrator_may_move_it(pair: Pair, sshd: Sshd, tmp_path: Path, n
         done = run_cyrsync(*command)
         assert done.returncode == 0, done
         assert_same_tree(pair.server.spool, place, dir_mtimes=False)
+
+
+@pytest.mark.parametrize("name", ["walk", "index", "drop-in", "handed over", "far walk"])
+@pytest.mark.parametrize("owner", [0, 65534])
+def test_a_link_at_the_first_run(pair: Pair, sshd: Sshd, tmp_path: Path, name: str, owner: int) -> None:
+    """One of somebody else's is not followed: he might have put it there for this run. rsync decides for itself."""
+    requires_root()
+
+    def link(path: Path) -> Path:
+        other = path.with_name("other")
+        other.mkdir(parents=True)
+        path.symlink_to(other)
+        os.chown(path, owner, owner, follow_symlinks=False)
+        return other
+
+    other = link(pair.there(pair.server.spool))
+    accepts = not owner
+    if name in ("drop-in", "handed over"):
+        probe = tmp_path / "probe" / "link"
+        link(probe)
+        accepts = not subprocess.run(["rsync", "-a", f"{pair.server.spool}/", f"{probe}/"], check=False).returncode
+    done = run_cyrsync(*words(pair, name, sshd))
+    assert (done.returncode == 0, bool(list(other.iterdir()))) == (accepts, accepts), done
+    if owner and not accepts and name in ("walk", "index", "far walk"):
+        assert (done.returncode, "is a link that is neither root's nor yours" in done.stderr) == (3, True)
+        assert run_cyrsync(*words(pair, name, sshd), "--full").returncode == 0
+        assert run_cyrsync(*words(pair, name, sshd)).returncode == 0
