@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -39,9 +40,9 @@ threading.Thread(target=back).start()
 listed, done = b"", False
 while data := os.read(0, 1 << 16):
     data = data.replace({source!r}, {other!r})
-    if not done and (listed or b"./" in data):
+    if not done and (listed or re.search({entry!r}, data)):
         listed += data
-        begin = listed.index(b"./")
+        begin = re.search({entry!r}, listed).start()
         rsync.stdin.write(listed[:begin])
         listed = listed[begin:]
         if bytes(2) not in listed:
@@ -72,6 +73,8 @@ class Liar:
             other=bytes(trees.other if trees.other.exists() else trees.source) + b"/",
             more=b"".join(b"./" + name + b"\0" for name in trees.more),
             renamed=trees.renamed,
+            # A list begins with a name of the tree's, behind no other.
+            entry=rb"(?<![/\w])(?:%s)[/\0]" % b"|".join(map(re.escape, os.listdir(bytes(trees.source)))),
         )
         executable(self._far_end, text)
         ends = (f"there:{trees.source}/", f"{trees.replica}/")
