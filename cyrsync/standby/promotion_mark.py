@@ -97,7 +97,7 @@ def _doubts(roots: Sequence[bytes], owner_files: dict[bytes, OwnerFile]) -> Iter
 
 
 def replica_below(tree: bytes) -> bytes | None:
-    """Return the root of a replica that lies in a tree which has no owner file; None where a short look finds none."""
+    """Return the root of a replica that lies below a tree without an owner file; None where a short look finds none."""
     level = [tree]
     looks = 0
     while level:
@@ -106,7 +106,7 @@ def replica_below(tree: bytes) -> bytes | None:
             looks += 1
             with suppress(OSError), os.scandir(directory) as entries:
                 for entry in entries:
-                    if entry.name == owner_file.NAME:
+                    if entry.name == owner_file.NAME and directory != tree:
                         return directory
                     if entry.is_dir(follow_symlinks=False):
                         below.append(entry.path)
