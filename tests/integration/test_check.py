@@ -387,7 +387,8 @@ def test_the_clock_there(
 ) -> None:
     wrong = f"import time\nright = time.time\ntime.time = lambda: right() + {ahead}\n"
     (tmp_path / "sitecustomize.py").write_text(wrong)
-    python = f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {python_words()} "$@"\n'
+    # -I keeps Python from heeding PYTHONPATH.
+    python = f'#!/bin/sh\n[ "$1" != -I ] || shift\nPYTHONPATH={tmp_path} exec {python_words()} "$@"\n'
     program(mortal_sshd.root / "bin/python3", python)
     report = check(server, "-e", mortal_sshd.rsh, mortal_sshd.at(replica))
     ((found, text),) = report.of("clock")
