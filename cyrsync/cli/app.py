@@ -8,7 +8,7 @@ import sys
 from cyrsync.cli import signals, streams
 from cyrsync.cli.ending import ended
 from cyrsync.cli.output import complain
-from cyrsync.errors import Exit, error_text
+from cyrsync.errors import Exit, InterruptedRun, error_text
 
 #: Commands that watch if an option, or the job, says so.
 _MAY_WATCH = (["sync"], ["run"])
@@ -25,7 +25,11 @@ def main() -> None:
     """Run the command line and exit."""
     signals.install(may_watch=sys.argv[1:2] in _MAY_WATCH)
     streams.prepare()
-    code = ended(_run)
+    try:
+        code = ended(_run)
+        signals.let_go()
+    except InterruptedRun as error:  # a signal has arrived right behind the end
+        code = error.code
     try:
         streams.flush()
     except OSError as error:

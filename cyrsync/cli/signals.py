@@ -41,6 +41,13 @@ def know(*, watches: bool) -> None:
         _end(_held)
 
 
+def let_go() -> None:
+    """Have signals end the process without a word: the command is over, and there is nothing left to close."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) is _interrupt:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def interrupted() -> bool:
     """Tell whether a signal has arrived that ends all runs."""
     return _interrupted

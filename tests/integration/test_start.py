@@ -96,6 +96,24 @@ def test_a_server_with_nothing_new_needs_neither_rsync_nor_the_far_end(tmp_path:
     assert not found & {"ctypes", "rich", "sh", "typer.rich_utils"}
 
 
+@pytest.mark.parametrize(("where", "code"), [("signals.let_go", 20), ("streams.flush", -signal.SIGINT)])
+def test_an_interrupt_at_the_very_end_is_quiet(where: str, code: int) -> None:
+    lines = f"""
+import signal, sys
+from cyrsync.cli import app
+kept = app.{where}
+def late():
+    signal.raise_signal(signal.SIGINT)
+    kept()
+app.{where} = late
+sys.argv[1:] = ["--version"]
+app.main()
+"""
+    argv = [cyrsync_argv()[0], "-c", lines]
+    done = subprocess.run(argv, env=plain_env(), capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
 #: What Python does while it imports a module: what is raised in a callback of a weak reference is printed, and lost.
 _IMPORTS = """
 import signal, weakref
