@@ -1,7 +1,8 @@
 """flat, the engine of the subscriptions: sorted lines of key, TAB, value, LF.
 
 In keys and values NUL, TAB, CR and LF are written as FF and the byte with its high bit set, FF as FF FF
-(lib/cyrusdb_flat.c, encode); versions before 2.5 wrote them as they were. A changed file is written anew and renamed.
+(lib/cyrusdb_flat.c, encode); versions before 2.5 wrote them as they were. Behind FF any byte loses its high bit, and an
+FF at the end means nothing (decode). A changed file is written anew and renamed.
 """
 
 import re
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 _ESCAPED = re.compile(rb"\xff(.?)", re.DOTALL)
 _SPECIAL = re.compile(rb"[\0\t\n\r\xff]")
-_MEANING = {b"\x80": b"\0", b"\x89": b"\t", b"\x8a": b"\n", b"\x8d": b"\r", b"\xff": b"\xff"}
 
 
 def records(data: bytes) -> "Iterator[tuple[bytes, bytes]]":
@@ -36,7 +36,7 @@ def records(data: bytes) -> "Iterator[tuple[bytes, bytes]]":
     # They are compared as they are written.
     pairs = ascending(pairs)
     if b"\xff" in data:
-        pairs = sorted((_plain(key), _plain(value)) for key, value in pairs)
+        pairs = ascending(sorted((_plain(key), _plain(value)) for key, value in pairs))
     return iter(pairs)
 
 
@@ -55,7 +55,5 @@ def _plain(text: bytes) -> bytes:
 
 
 def _meaning(found: "Match[bytes]") -> bytes:
-    meaning = _MEANING.get(found.group(1))
-    if meaning is None:
-        raise DbError("an escape that means nothing")
-    return meaning
+    byte = found.group(1)
+    return byte if byte in (b"", b"\xff") else bytes([byte[0] & 0x7F])

@@ -32,11 +32,19 @@ def test_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"a\tb", b"a\tb\nc\n", b"b\t1\na\t2\n", b"a\t1\na\t2\n", b"a\t\0\n", b"\xff\t1\n", b"a\t\xffx\n", b"\n"]
+    "data", [b"a\tb", b"a\tb\nc\n", b"b\t1\na\t2\n", b"a\t1\na\t2\n", b"a\t\0\n", b"a\t1\n\xffa\t2\n", b"\n"]
 )
 def test_damage(data: bytes) -> None:
     with pytest.raises(DbError):
         records(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"), [(b"\xff", b""), (b"x\xff", b"x"), (b"\xffx\xff\xff", b"x\xff"), (b"\xff\xe4", b"d")]
+)
+def test_an_escape_that_cyrus_does_not_write_is_read_as_it_reads_it(text: bytes, meaning: bytes) -> None:
+    """One such record costs no other."""
+    assert list(records(b"k\t%b\nz%b\tv\n" % (text, text))) == [(b"k", meaning), (b"z" + meaning, b"v")]
 
 
 @given(st.dictionaries(st.binary(), st.binary()))
