@@ -68,20 +68,15 @@ def replace(store: "StoreReader", path: bytes, data: bytes) -> None:
 
 def _fit_index(store: "StoreReader", state: bytes, old: bytes, new: bytes) -> None:
     """Have the index of a state say that it was written with another header: Cyrus and `verify` compare the two."""
-    try:
-        found = index.with_header_file(store.contents(state, kinds.INDEX), old, new)
+    for name, plain, again in ((kinds.INDEX, bytes, bytes), (kinds.INDEX + PACKED, unpacked, compressed)):
+        try:
+            data = plain(store.contents(state, name))
+        except FileNotFoundError:
+            continue
+        found = index.with_header_file(data, old, new)
         if found:
-            _put(store, state, kinds.INDEX, found)
+            _put(store, state, name, again(found))
         return
-    except FileNotFoundError:
-        pass
-    try:
-        found = index.with_header_file(unpacked(store.contents(state, kinds.INDEX + PACKED)), old, new)
-        if found:
-            _put(store, state, kinds.INDEX + PACKED, compressed(found))
-        return
-    except FileNotFoundError:
-        pass
     names = store.contents(state, kinds.INDEX + IN_PIECES).split()
     if not names or not all(map(PIECE.match, names)):
         raise ValueError("no list of pieces")

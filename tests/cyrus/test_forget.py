@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 
 from cyrsync.cyrus.mailbox import header
-from cyrsync.cyrus.server.db import reader
 from support.imapd import CyrusServer, ok
 from support.inside import sync_server_here
 from support.tree import run_cyrsync
@@ -95,15 +93,6 @@ class Site:
         headers = [header.read(path.read_bytes()) for path in paths]
         return [dict(one.acl) for one in headers if one.name and one.name.startswith(f"user.{STAYS}".encode())]
 
-    def assert_converts(self, data: bytes) -> None:
-        """Cyrus makes a database of its own of what is flat, with the same records."""
-        source, made = self.server.conf / "converted.flat", self.server.conf / "converted.db"
-        made.unlink(missing_ok=True)
-        source.write_bytes(data)
-        shutil.chown(source, self.server.user, self.server.group)
-        self.server.tool("cvt_cyrusdb", str(source), "flat", str(made), "twoskip")
-        assert reader.read(bytes(made)) == reader.records(data, b"")
-
     def where(self, name: str) -> list[str]:
         """What the stores have this in: paths, links, and contents, unpacked."""
         wanted = name.encode()
@@ -148,5 +137,5 @@ def test_nothing_that_is_kept_has_the_name(
     rewritten = list(site.top.rglob(".cyrsync-history/mailboxes/*/*/cyrus.annotations"))
     assert rewritten
     for path in rewritten:
-        site.assert_converts(path.read_bytes())
+        site.server.assert_converts(path.read_bytes())
     assert site.run("forget", GONE, "--yes")["rewritten"] == 0

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from cyrsync.cyrus.server.db import reader
 from cyrsync.history import contents, reading
 from cyrsync.history.as_of import tree_as_of
 from cyrsync.history.choose import Request
@@ -113,15 +111,6 @@ class Past:
         versions = self.top.rglob(f".cyrsync-history/files/{name}.versions/*.gz")
         return [gzip.decompress(path.read_bytes()) for path in versions]
 
-    def assert_converts(self, data: bytes) -> None:
-        """Cyrus makes a database of its own of what is flat, with the same records."""
-        source, made = self.server.conf / "converted.flat", self.server.conf / "converted.db"
-        made.unlink(missing_ok=True)
-        source.write_bytes(data)
-        shutil.chown(source, self.server.user, self.server.group)
-        self.server.tool("cvt_cyrusdb", str(source), "flat", str(made), "twoskip")
-        assert reader.read(bytes(made)) == reader.records(data, b"")
-
     def pool(self) -> list[bytes]:
         return [path.read_bytes() for path in self.top.rglob(".cyrsync-history/messages/*/*")]
 
@@ -170,7 +159,7 @@ def test_what_is_kept_shows_what_it_showed(
         assert versions
         for data in versions:
             assert b"joe" in data and b"ann" not in data
-            past.assert_converts(data)
+            past.server.assert_converts(data)
     for when, seen in past.moments:
         assert past.seen(when, "joe") == of("joe", seen)
     past.act()

@@ -20,6 +20,7 @@ from cyrsync.cyrus.server.settings import layout_settings
 from cyrsync.far import owner_file
 from cyrsync.far.hold import Holds
 from cyrsync.far.owner_file import OwnerFile
+from support.deep import dig
 from support.servers import SampleServer
 from support.tools import requires_root
 from support.tree import cyrsync_argv, plain_env, run_cyrsync, snapshot
@@ -242,14 +243,9 @@ def test_leftovers_go_and_what_looks_like_them_stays(replica: SampleServer, tmp_
 def test_directories_of_any_depth(replica: SampleServer) -> None:
     """Whoever had the source may have made them, and the standby is needed now."""
     for root in roots(replica):
-        above = os.open(root, os.O_RDONLY)
-        for _ in range(1200):
-            os.mkdir("d", dir_fd=above)
-            below = os.open("d", os.O_RDONLY, dir_fd=above)
-            os.close(above)
-            above = below
-        os.close(os.open("cyrus.index.NEW", os.O_CREAT, dir_fd=above))
-        os.close(above)
+        deepest = dig(root, 1200)
+        os.close(os.open("cyrus.index.NEW", os.O_CREAT, dir_fd=deepest))
+        os.close(deepest)
     assert json.loads(run("-C", replica.conf, "--json", code=0).stdout)["leftovers"] == 3
     for root in roots(replica):
         subprocess.run(["rm", "-r", root / "d"], check=True)

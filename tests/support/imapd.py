@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cyrsync.cyrus.server.db import reader
 from support.tools import SERVER_PATH, free_port, stop_process, wait_for, which
 
 CYRUS_CONF = """\
@@ -122,6 +123,15 @@ class CyrusServer:
         if self._process is not None:
             stop_process(self._process, seconds=20)
             self._process = None
+
+    def assert_converts(self, data: bytes) -> None:
+        """Cyrus makes a database of its own of what is flat, with the same records."""
+        source, made = self.conf / "converted.flat", self.conf / "converted.db"
+        made.unlink(missing_ok=True)
+        source.write_bytes(data)
+        shutil.chown(source, self.user, self.group)
+        self.tool("cvt_cyrusdb", str(source), "flat", str(made), "twoskip")
+        assert reader.read(bytes(made)) == reader.records(data, b"")
 
     def tool(self, name: str, *args: str) -> str:
         """Run one of Cyrus's own tools (`reconstruct`, `cyr_expire`, …) and return what it prints."""

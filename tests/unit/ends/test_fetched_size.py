@@ -11,6 +11,7 @@ from cyrsync.ends import fetched_size
 from cyrsync.ends.fetched_size import FetchedSize
 from cyrsync.ends.own_directory import remove_tree
 from cyrsync.far.wire import WireError
+from support.deep import dig
 
 
 def test_files_of_any_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,17 +21,12 @@ def test_files_of_any_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(fetched_size, "_disk", lambda _: (next(free), 0))
     free = iter([1 << 40, 1 << 40, 1 << 30])
     watched = FetchedSize(os.fsencode(copies), 100)
-    above = os.open(copies, os.O_RDONLY)
-    for _ in range(1200):
-        os.mkdir("d", dir_fd=above)
-        below = os.open("d", os.O_RDONLY, dir_fd=above)
-        os.close(above)
-        above = below
+    deepest = dig(copies, 1200)
     watched.check()
-    file = os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=above)
+    file = os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=deepest)
     os.write(file, bytes(2000))
     os.close(file)
-    os.close(above)
+    os.close(deepest)
     with pytest.raises(WireError):
         watched.check()
     remove_tree(copies)

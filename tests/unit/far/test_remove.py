@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from cyrsync.far.remove import HIDDEN, RENAMED, Removal, Remover, clear, decode, encode
 from support import campaign, frames
+from support.deep import dig
 from tests.support.descriptors import descriptors
 
 
@@ -363,14 +364,9 @@ def test_round_trip(some: list[Removal], behind: bytes) -> None:
 
 def make_deep(root: Path, levels: int, name: str) -> None:
     """Make so many directories below one another, with a file of that name in the lowest."""
-    current = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-    for _ in range(levels):
-        os.mkdir("d", dir_fd=current)
-        below = os.open("d", os.O_RDONLY | os.O_DIRECTORY, dir_fd=current)
-        os.close(current)
-        current = below
-    os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=current))
-    os.close(current)
+    deepest = dig(root, levels)
+    os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=deepest))
+    os.close(deepest)
 
 
 @pytest.fixture

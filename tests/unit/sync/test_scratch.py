@@ -11,6 +11,7 @@ import pytest
 from cyrsync.ends.own_directory import remove_tree
 from cyrsync.sync import scratch
 from cyrsync.sync.scratch import staging_directory
+from support.deep import dig
 from support.tools import requires_root
 
 
@@ -135,14 +136,9 @@ def test_where_there_is_no_such_file_system(
 def test_a_deep_tree_goes(tmp_path: Path) -> None:
     top = tmp_path / "top"
     top.mkdir()
-    descriptor = os.open(top, os.O_RDONLY)
-    for _ in range(1500):
-        os.mkdir("d", dir_fd=descriptor)
-        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
-        os.close(descriptor)
-        descriptor = below
-    os.close(os.open("cyrus.index", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor))
-    os.close(descriptor)
+    deepest = dig(top, 1500)
+    os.close(os.open("cyrus.index", os.O_CREAT | os.O_WRONLY, dir_fd=deepest))
+    os.close(deepest)
     (tmp_path / "kept").mkdir()
     (top / "link").symlink_to(tmp_path / "kept")
     remove_tree(top)
